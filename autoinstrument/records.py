@@ -1,0 +1,203 @@
+"""The words that both doors share: what is said of a run, of the process that made it, and of its Task.
+
+Each record is a flat, immutable tuple of JSON values, so that it crosses the socket between the training process and
+the worker as it is. Nothing here knows MLflow's or ClearML's classes.
+
+Times are milliseconds since the epoch (`_ms`), as in MLflow and in ClearML's events.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Point = tuple[str, float, int, int]
+"""A metric point: key, value, timestamp in ms, step."""
+
+Param = tuple[str, str, str]
+"""A parameter: key, value as MLflow stores it, name of the value's Python type or "" where it is not known."""
+
+
+class ProcessStarted(NamedTuple):
+    """Everything about the training process that only the process itself knows; sent once, before any run."""
+
+    pid: int
+    started_ms: int
+    host: str
+    user: str
+    python: str
+    """Version, as in "3.11.7"."""
+    executable: str
+    cwd: str
+    argv: list[str]
+    """`sys.argv` of the training process."""
+    main_kind: str
+    """How the code was started: "script", "module" (`-m`), "command" (`-c`), "notebook" or "interactive"."""
+    main_path: str
+    """Absolute path of the file that `__main__` was read from, "" where there is none."""
+    main_module: str
+    """Dotted name after `-m`, "" otherwise."""
+    source: str
+    """The code itself where no file holds it: a notebook's cells so far, the text after `-c`; "" otherwise."""
+    sys_path: list[str]
+    modules: list[str]
+    """Names of all modules loaded so far."""
+    arguments: list[Param]
+    """What argparse made of the command line, by name; empty where no parser read `sys.argv`."""
+
+
+class ProcessChanged(NamedTuple):
+    """What has changed in the process since `ProcessStarted`; sent when a run ends."""
+
+    modules: list[str]
+    """Modules that were loaded since the last report."""
+    arguments: list[Param]
+    source: str
+
+
+class ProcessExiting(NamedTuple):
+    """The interpreter runs its at-exit handlers; the sender waits for `Delivered`."""
+
+    error: str
+    """Traceback of the exception that ends the process, "" where there is none known."""
+    interrupted: bool
+    """True where that exception is KeyboardInterrupt."""
+    wait_s: float
+    """How long the process will wait for `Delivered`."""
+
+
+class RunStarted(NamedTuple):
+    """A run was created, resumed, or first seen in this process."""
+
+    run_id: str
+    run_name: str
+    experiment_id: str
+    experiment_name: str
+    tracking_uri: str
+    """Resolved tracking URI, as MLflow uses it; credentials are still in it."""
+    run_url: str
+    """Address of the run's page in the MLflow UI, "" where there is none."""
+    start_time_ms: int
+    parent_run_id: str
+    tags: dict[str, str]
+    resumed: bool
+    """True where the run existed before this process touched it."""
+    task_id: str
+    """The Task to adopt instead of making one, "" for a new one."""
+
+
+class ParamsLogged(NamedTuple):
+    run_id: str
+    params: list[Param]
+
+
+class MetricsLogged(NamedTuple):
+    run_id: str
+    points: list[Point]
+
+
+class TagsSet(NamedTuple):
+    run_id: str
+    tags: dict[str, str]
+
+
+class TagDeleted(NamedTuple):
+    run_id: str
+    key: str
+
+
+class RunRenamed(NamedTuple):
+    run_id: str
+    name: str
+
+
+class RunEnded(NamedTuple):
+    run_id: str
+    status: str
+    """MLflow's word: FINISHED, FAILED or KILLED."""
+    end_time_ms: int
+    error: str
+    """Traceback of the exception that was being handled when the run was ended, "" where there was none."""
+    at_exit: bool
+    """True where MLflow's at-exit handler ended the run, so that FINISHED does not say that all went well."""
+
+
+class TaskFound(NamedTuple):
+    """The script's own `Task.init` made a Task after the run began: it takes the run over."""
+
+    run_id: str
+    task_id: str
+
+
+class ConsoleWritten(NamedTuple):
+    """Text as it was written to one of the process's streams; lines may be cut anywhere."""
+
+    stream: str
+    """"stdout" or "stderr"."""
+    text: str
+    time_ms: int
+
+
+class EventsDropped(NamedTuple):
+    """The buffer was full: what the run lacks is left to `sync`."""
+
+    run_id: str
+    count: int
+
+
+# From the worker back to the training process
+
+
+class RunLinked(NamedTuple):
+    run_id: str
+    task_id: str
+    task_url: str
+    adopted: bool
+
+
+class RunPending(NamedTuple):
+    """No Task could be made: the run is recorded and left to `sync`."""
+
+    run_id: str
+    reason: str
+    """One line for a person, with the remedy."""
+
+
+class RunDelivered(NamedTuple):
+    """The run has ended and its Task holds all of it."""
+
+    run_id: str
+
+
+class Delivered(NamedTuple):
+    """Answer to `ProcessExiting`: nothing is left to send."""
+
+
+Record = (
+    ProcessStarted | ProcessChanged | ProcessExiting | RunStarted | ParamsLogged | MetricsLogged | TagsSet | TagDeleted
+    | RunRenamed | RunEnded | TaskFound | ConsoleWritten | EventsDropped
+    | RunLinked | RunPending | RunDelivered | Delivered
+)  # fmt: skip
+
+_TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}
+
+
+def to_json(record: Record) -> list[Any]:
+    """Return the record as a JSON value: its name, then its fields in order."""
+    return [type(record).__name__, *record]
+
+
+def from_json(value: Any) -> Record:
+    """Return the record that `to_json` gave.
+
+    Raises:
+        ValueError: the value is no record of this version (unknown name, wrong number of fields).
+    """
+    try:
+        name, *fields = value
+        kind = _TYPES[name]
+        if len(fields) != len(kind._fields):
+            raise ValueError(f"{name} has {len(fields)} fields, expected {len(kind._fields)}")
+        record: Record = kind(*fields)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a record: {str(value)[:100]}") from error
+    return record
