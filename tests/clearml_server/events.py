@@ -1,0 +1,148 @@
+"""Taking events in (README, "Events"; recorded in 06_events)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from .envelope import ApiError, Doc, bad_request, validation_error
+from .event_log import EventLog
+from .metrics import EVENT_TYPES, SCALAR, update_task
+from .registry import Call, endpoint
+from .schema import REQUIRED_STR
+from .state import State, iso_ms, now, now_ms
+
+MAX_NAME_BYTES = 32766
+_MAX_FLOAT32 = 3.4028235e38
+_INT64 = range(-(2**63), 2**63)
+
+
+@endpoint("events.add")
+def add(state: State, call: Call) -> Doc:
+    return add_events(state, [call.data], call.worker)
+
+
+@endpoint("events.add_batch")
+def add_batch(state: State, call: Call) -> Doc:
+    """A body of another type than json-lines is taken as a batch of one."""
+    if call.batch is None:
+        return add_events(state, [call.data], call.worker)
+    if not call.batch:
+        raise bad_request(17, "Batch request contains no items")
+    return add_events(state, call.batch, call.worker)
+
+
+def add_events(state: State, batch: list[Doc], worker: str) -> Doc:
+    """Store what is right; bad events beside good ones are counted, a batch of bad ones is refused.
+
+    A value that the event index refuses makes the call a 500/100: the good events of the batch are stored then, but
+    last_metrics and last_iteration do not follow.
+    """
+    _check_allow_locked(batch)
+    errors: Counter[str] = Counter()
+    good: list[Doc] = []
+    for event in batch:
+        problem = _problem(state, event)
+        if problem:
+            errors[problem] += 1
+        else:
+            good.append(_prepared(event, worker))
+    if not good:
+        raise bad_request(131, "Events not added: " + ", ".join(f"{text}={count}" for text, count in errors.items()))
+    for event in good:
+        _check_number(event)
+    refused = [reason for event in good if (reason := _index_problem(event))]
+    for event in good:
+        if not _index_problem(event):
+            state.events.setdefault(event["task"], EventLog()).add(event)
+    if refused:
+        text = f"General data error: err={len(refused)} document(s) failed to index., extra_info={refused[0]}"
+        raise ApiError(500, 100, text)
+    for task_id in dict.fromkeys(event["task"] for event in good):
+        update_task(state, state.tasks[task_id], [event for event in good if event["task"] == task_id])
+    return {"added": len(good), "errors": errors.total(), "errors_info": dict(errors)}
+
+
+def _check_allow_locked(batch: list[Doc]) -> None:
+    seen: dict[str, bool] = {}
+    for event in batch:
+        task_id, allowed = event.get("task"), bool(event.get("allow_locked"))
+        if task_id and seen.setdefault(task_id, allowed) != allowed:
+            raise validation_error(f"Inconsistent allow_locked setting in the passed events for {task_id}")
+
+
+def _problem(state: State, event: Doc) -> str | None:
+    """Why an event is not added; a published Task is locked and shown like an unknown one."""
+    kind, task_id = event.get("type"), event.get("task")
+    if kind is None:
+        return "Event must have a 'type' field"
+    if kind not in EVENT_TYPES:
+        return f"Invalid event type {kind}"
+    if task_id is None:
+        return "Event must have a 'task' field"
+    task = state.tasks.get(task_id)
+    if not task or (task["status"] == "published" and not event.get("allow_locked")):
+        return f"Invalid task id {task_id}"
+    return None
+
+
+def _prepared(event: Doc, worker: str) -> Doc:
+    """The event as it is stored: unknown fields stay, `"3"` and 1.7 become whole numbers, "abc" is a 500/0."""
+    stored = {key: value for key, value in event.items() if key != "allow_locked"}
+    if stored.get("iter") is not None:
+        stored["iter"] = int(stored["iter"])
+    stored["metric"] = stored.get("metric") or ""
+    stored["variant"] = stored.get("variant") or ""
+    if not stored.get("timestamp"):
+        stored["timestamp"] = now_ms()
+    stored.setdefault("model_event", False)
+    stored["@timestamp"] = iso_ms(now())[:23] + "Z"
+    stored["worker"] = stored.get("worker") or worker
+    if stored["type"] == "plot":
+        stored["plot_len"] = len(str(stored.get("plot_str", "")))
+    return stored
+
+
+def _check_number(event: Doc) -> None:
+    """Texts, lists and objects as a value fail while the metrics are summed up: nothing is stored then."""
+    value = event.get("value")
+    if event["type"] == SCALAR and value is not None and not isinstance(value, (int, float)):
+        raise TypeError(f"unsupported operand type(s) for +: 'int' and '{type(value).__name__}'")
+
+
+def _index_problem(event: Doc) -> str | None:
+    """Why the event index refuses an event. The answer to a refusal is exact; the set of values is not confirmed."""
+    value, iteration = event.get("value"), event.get("iter")
+    if event["type"] == SCALAR and value is not None and not _fits_float32(value):
+        return "failed to parse field [value] of type [float]"
+    if iteration is not None and iteration not in _INT64:
+        return "None"
+    if not _is_time(event["timestamp"]):
+        return "failed to parse field [timestamp] of type [date]"
+    for name in ("metric", "variant"):
+        if len(str(event[name]).encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+            return f'Document contains at least one immense term in field="{name}"'
+    return None
+
+
+def _fits_float32(value: Any) -> bool:
+    return not isinstance(value, bool) and math.isfinite(value) and abs(value) <= _MAX_FLOAT32
+
+
+def _is_time(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            return value.lstrip("-").isdigit()
+        return True
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+@endpoint("events.delete_for_task", {"task": REQUIRED_STR})
+def delete_for_task(state: State, call: Call) -> Doc:
+    """Removes events only: last_metrics and last_iteration stay."""
+    state.task(call.data["task"])
+    return {"deleted": len(state.events.pop(call.data["task"], EventLog()))}

@@ -1,0 +1,128 @@
+"""What every request of every port passes: faults, and the record that tests read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Request, Response
+
+from .envelope import ApiError, envelope
+from .faults import ActiveFault, Faults
+
+
+@dataclass(frozen=True)
+class RecordedRequest:
+    """One request as it came in and how it was answered.
+
+    Args:
+        endpoint: `service.action`, `files.upload|download|delete` or `web.page`.
+        body: The parsed body: an object; for json-lines a list of objects; for files the list of stored paths.
+        status: HTTP status; 0 where the connection was dropped instead.
+        subcode: `result_subcode` of the envelope (0 for files and pages).
+        time: Seconds since the epoch at arrival.
+        duration: Seconds until the answer was ready.
+        method: HTTP method.
+        path: Path with query.
+        size: Bytes of the body.
+    """
+
+    endpoint: str
+    body: Any
+    status: int
+    subcode: int
+    time: float
+    duration: float
+    method: str
+    path: str
+    size: int
+
+
+class _DroppedError(Exception):
+    """The connection is to be closed without an answer."""
+
+
+class Gate:
+    """Runs handlers behind the faults and writes the record of requests."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.closing = threading.Event()
+        self._records: list[RecordedRequest] = []
+
+    @property
+    def records(self) -> list[RecordedRequest]:
+        return list(self._records)
+
+    def clear_records(self) -> None:
+        self._records.clear()
+
+    def run(self, request: Request, name: str, handle: Callable[[], tuple[Response, Any]]) -> Response:
+        """Answer one request: `handle` gives the response and the body for the record."""
+        arrived, begun = time.time(), time.monotonic()
+        body: Any = None
+        try:
+            faults = self.faults.take(name)
+            for active in faults:
+                self.closing.wait(active.fault.latency)
+            response = self._disturb(faults, "before", name)
+            if response is None:
+                response, body = handle()
+                response = self._disturb(faults, "after", name) or response
+            status, subcode = response.status_code, int(response.headers.get("X-Subcode", 0))
+            response.headers.pop("X-Subcode", None)
+        except _DroppedError:
+            response, status, subcode = _cut(request), 0, 0
+        size = int(request.headers.get("Content-Length") or 0)
+        took = time.monotonic() - begun
+        record = RecordedRequest(name, body, status, subcode, arrived, took, request.method, request.full_path, size)
+        self._records.append(record)
+        return response
+
+    def _disturb(self, faults: list[ActiveFault], when: str, name: str) -> Response | None:
+        for active in faults:
+            fault = active.fault
+            if fault.when != when:
+                continue
+            if fault.action == "hang":
+                while not active.released.wait(0.02):
+                    if self.closing.is_set():
+                        raise _DroppedError
+            if fault.action == "drop":
+                raise _DroppedError
+            if fault.status is not None:
+                return _error_page(fault.status, fault.retry_after, name)
+        return None
+
+
+def _error_page(status: int, retry_after: float | None, name: str) -> Response:
+    if status == 500:
+        error = ApiError(500, 0, "General error")
+        response = json_response(envelope(name, "2.23", None, error=error), status)
+    else:
+        response = Response(f"<html><body><h1>{status}</h1></body></html>\n", status, mimetype="text/html")
+    if retry_after is not None:
+        response.headers["Retry-After"] = f"{retry_after:g}"
+    return response
+
+
+def _cut(request: Request) -> Response:
+    """Shut the socket; whatever werkzeug writes afterwards fails, and it closes the connection without a word."""
+    connection: socket.socket = request.environ["werkzeug.socket"]
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    return Response(status=500)
+
+
+def json_response(body: Any, status: int = 200) -> Response:
+    """An answer typed exactly `application/json`, with the subcode for the record."""
+    response = Response(json.dumps(body), status, content_type="application/json")
+    if isinstance(body, dict) and "meta" in body:
+        response.headers["X-Subcode"] = str(body["meta"]["result_subcode"])
+    return response

@@ -1,0 +1,75 @@
+"""One listening port on werkzeug's threaded server, which can be closed and opened again."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Any
+
+from flask import Flask
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+_connections: dict[int, set[socket.socket]] = {}
+_connections_lock = threading.Lock()
+
+
+class _Handler(WSGIRequestHandler):
+    """Keep-alive, no log on stderr, and a list of open connections so that close() can end them."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are written apart: with Nagle each answer would take 40 ms
+
+    def setup(self) -> None:
+        super().setup()
+        with _connections_lock:
+            _connections.setdefault(id(self.server), set()).add(self.connection)
+
+    def finish(self) -> None:
+        with _connections_lock:
+            _connections.get(id(self.server), set()).discard(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  werkzeug's name
+        """Say nothing: tests read the record of requests."""
+
+
+class Listener:
+    """A Flask app on one port of the loopback interface."""
+
+    def __init__(self, app: Flask, host: str, port: int) -> None:
+        self._app = app
+        self._host = host
+        self.port = port
+        self._server: BaseWSGIServer | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def listening(self) -> bool:
+        return self._server is not None
+
+    def open(self) -> None:
+        """Listen; the port chosen for 0 is kept for every later open()."""
+        if self._server:
+            return
+        self._server = make_server(self._host, self.port, self._app, threaded=True, request_handler=_Handler)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name=f"clearml-double-{self.port}"
+        )
+        self._thread.daemon = True
+        self._thread.start()
+
+    def close(self) -> None:
+        """Refuse new connections and cut the open ones."""
+        if not self._server or not self._thread:
+            return
+        self._server.shutdown()
+        self._server.server_close()
+        with _connections_lock:
+            for connection in _connections.pop(id(self._server), set()):
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._server = self._thread = None
