@@ -19,7 +19,7 @@ from .state import State
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
 # The SDK keeps below 15 MiB a request. What the real front end answers beyond was not recorded: 413 is nginx's.
 MAX_REQUEST_BYTES = 15 * 1024 * 1024
-_PATH = re.compile(r"/(?:v(\d+\.\d+)/)?([^/]+\.[^/]+?)/?")
+_PATH = re.compile(r"/(?:v(\d+\.\d+)/)?([A-Za-z_]+\.[A-Za-z_]+)/?")
 _UNREADABLE = "The browser (or proxy) sent a request that this server could not understand."
 
 
@@ -50,7 +50,8 @@ def _answer(state: State, request: Request, raw: bytes) -> tuple[Response, Any]:
         refusal = ApiError(400, 0, f"Invalid request path {request.path}")
         return json_response(envelope("", 1.0, None, error=refusal), 400), None
     requested, name = match[1] or API_VERSION, match[2]
-    echoed: str | float = 1.0 if requested == "1.0" else requested
+    # Versions below 2 come back as numbers, the one answered too (05 #128, 06 #31); the others as texts.
+    echoed: str | float = float(requested) if requested.startswith("1.") else requested
     found = ENDPOINTS.get(name)
     if not found:
         refusal = ApiError(404, 0, f"Unable to find endpoint for name {name} and version {requested}")
@@ -83,11 +84,11 @@ def _check_access(state: State, found: Endpoint, request: Request) -> None:
         raise ApiError(403, 20, f"Forbidden (not allowed for role): role=user, allowed=({found.roles})")
 
 
-def _actual_version(found: Endpoint, requested: str) -> str:
+def _actual_version(found: Endpoint, requested: str) -> str | float:
     """events.get_task_log has an old form below 2.9; for the rest one version was seen whatever was asked for."""
-    if found.name == "events.get_task_log" and _numbers(requested) < (2, 9):
-        return "1.7"
-    return found.version
+    old_log = found.name == "events.get_task_log" and _numbers(requested) < (2, 9)
+    actual = "1.7" if old_log else found.version
+    return float(actual) if requested.startswith("1.") else actual
 
 
 def _numbers(version: str) -> tuple[int, int]:

@@ -85,22 +85,23 @@ def tags(value: Any) -> list[str]:
     return sorted(items)
 
 
-def script(value: Doc) -> Doc:
-    """A script object with its defaults filled in; unknown parts are refused, not ignored."""
+def script(value: Doc, present: Doc | None = None) -> Doc:
+    """A script object over the present one or the defaults; unknown parts are refused, not ignored."""
     _known("Script", value, _SCRIPT)
     for key, part in value.items():
         if key != "requirements" and part is not None and not isinstance(part, str):
             raise data_error(key, "StringField only accepts string values")
     given = {key: part for key, part in value.items() if part is not None}
-    return {"binary": "python", "repository": "", "entry_point": "", "requirements": {}, **copy.deepcopy(given)}
+    defaults = {"binary": "python", "repository": "", "entry_point": "", "requirements": {}}
+    return copy.deepcopy({**(present or defaults), **given})
 
 
-def execution(value: Doc) -> Doc:
-    """An execution object with its defaults filled in; its artifacts are sorted like all artifacts."""
+def execution(value: Doc, present: Doc | None = None) -> Doc:
+    """An execution object over the present one or the defaults."""
     _known("Execution", value, _EXECUTION)
     given = {key: part for key, part in value.items() if part is not None}
     defaults = {"test_split": 0, "parameters": {}, "model_desc": {}, "model_labels": {}, "artifacts": []}
-    return {**defaults, **copy.deepcopy(given)}
+    return copy.deepcopy({**(present or defaults), **given})
 
 
 def as_dict(field: str, value: Any) -> Doc:

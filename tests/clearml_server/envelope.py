@@ -52,7 +52,7 @@ def invalid_id(kind: str, **details: Any) -> ApiError:
 def envelope(
     name: str,
     requested: str | float,
-    actual: str | None,
+    actual: str | float | None,
     data: Doc | None = None,
     error: ApiError | None = None,
 ) -> Doc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from .envelope import Doc
@@ -13,6 +14,11 @@ class EventLog(list[Doc]):
     def __init__(self) -> None:
         super().__init__()
         self._places: dict[tuple[Any, ...], int] = {}
+
+    def extend(self, events: Iterable[Doc]) -> None:
+        """Store events one by one."""
+        for event in events:
+            self.add(event)
 
     def add(self, event: Doc) -> None:
         """Store one event."""

@@ -115,13 +115,15 @@ def scalar_metrics_iter_raw(state: State, call: Call) -> Doc:
     return {"returned": len(page), "total": total, "scroll_id": scroll_id, "variants": answer}
 
 
-def scrolled(state: State, events: list[Doc], query: Doc, default: int = 500) -> tuple[list[Doc], str]:
+def scrolled(
+    state: State, events: list[Doc], query: Doc, default: int = 500, prefix: str = ""
+) -> tuple[list[Doc], str]:
     """The next `batch_size` events, and the id to go on with; 400/1104 for an unknown one."""
     scroll_id, size = query.get("scroll_id"), query.get("batch_size") or default
     if scroll_id and scroll_id not in state.scrolls:
         raise bad_request(1104, "Invalid scroll id", scroll_id=scroll_id)
     left = state.scrolls[scroll_id] if scroll_id else events
-    scroll_id = scroll_id or new_id()
+    scroll_id = scroll_id or prefix + new_id()
     state.scrolls[scroll_id] = left[size:]
     return left[:size], scroll_id
 
@@ -134,8 +136,9 @@ def get_task_events(state: State, call: Call) -> Doc:
     if kind == "log" and events_of(state, call.data["task"], "log"):
         raise KeyError("iter")
     events = [event for event in state.events.get(call.data["task"], []) if kind in (None, event["type"])]
-    events.sort(key=lambda event: (event["timestamp"], event.get("iter") or 0))
-    if call.data.get("order") != "asc":
+    # By iteration, upwards unless asked otherwise (09b #14).
+    events.sort(key=lambda event: (event.get("iter") or 0, event["timestamp"]))
+    if call.data.get("order") == "desc":
         events.reverse()
     page, scroll_id = scrolled(state, events, call.data)
     return {"returned": len(page), "total": len(events), "scroll_id": scroll_id, "events": page}
@@ -148,7 +151,7 @@ def get_task_log(state: State, call: Call) -> Doc:
     size, total = call.data.get("batch_size") or 500, len(logs)
     if call.version < (2, 9):
         logs = logs if call.data.get("from") == "head" else logs[::-1]
-        page, scroll_id = scrolled(state, logs, call.data)
+        page, scroll_id = scrolled(state, logs, call.data, prefix="scroll-")
         return {"events": page, "returned": len(page), "total": total, "scroll_id": scroll_id}
     earlier, since = call.data.get("navigate_earlier", True), call.data.get("from_timestamp")
     if earlier:
@@ -228,5 +231,5 @@ def get_scalar_metrics_and_variants(state: State, call: Call) -> Doc:
 @endpoint("events.get_scalar_metric_data", {**_TASK, "metric": REQUIRED_STR})
 def get_scalar_metric_data(state: State, call: Call) -> Doc:
     events = [event for event in events_of(state, call.data["task"], SCALAR) if event["metric"] == call.data["metric"]]
-    page, scroll_id = scrolled(state, events[::-1], call.data)
+    page, scroll_id = scrolled(state, events[::-1], call.data, prefix="scroll-")
     return {"events": page, "returned": len(page), "total": len(events), "scroll_id": scroll_id}

@@ -42,7 +42,7 @@ def write(state: State, task: Doc, new: str, data: Doc, extra: Doc | None = None
         **stamp,
         **(extra or {}),
     }
-    store(task, fields)
+    store(task, {key: value for key, value in fields.items() if key != "enqueue_status"})
     state.touch_project(task.get("project"))
     return fields
 
@@ -138,7 +138,8 @@ def enqueue_task(state: State, task_id: str, data: Doc) -> Doc:
     if not data.get("force") and current not in _NOT_FORCED["queued"]:
         change(state, task, "queued", data)  # raises
     add_entry(state, queue, task_id)
-    previous = task.get("enqueue_status", "created") if current == "queued" else current
+    previous = state.enqueued_from.get(task_id, "created") if current == "queued" else current
+    state.enqueued_from[task_id] = previous
     extra = {"enqueue_status": previous, "execution.queue": queue["id"]}
     return write(state, task, "queued", data, extra)
 
@@ -156,7 +157,7 @@ def dequeue_task(state: State, task: Doc, data: Doc) -> Doc:
     remove_entries(state, task["id"])
     if task["status"] not in ("queued", "in_progress"):
         return {"fields": {}, "updated": 0}
-    status = data.get("new_status") or task.get("enqueue_status") or "created"
+    status = data.get("new_status") or state.enqueued_from.pop(task["id"], "created")
     return {"fields": write(state, task, status, data, {"enqueue_status": None}), "updated": 1}
 
 

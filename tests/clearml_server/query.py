@@ -11,6 +11,7 @@ from .envelope import Doc, bad_request
 from .state import State, new_id
 
 _DEFAULT_PAGE = 500
+_VALUES = ("id", "project", "status", "type", "parent", "user", "task", "uri", "framework")
 _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 # Known fields: None for plain values, "*" for dictionaries with any key, a set for objects with fixed fields.
 Fields = Mapping[str, "set[str] | str | None"]
@@ -23,6 +24,8 @@ def plain(names: str) -> dict[str, None]:
 
 def select(documents: Iterable[Doc], query: Doc, fields: Fields) -> list[Doc]:
     """The documents that match, ordered and cut to the page asked for; 400/12, 400/14 and 400/21 as recorded."""
+    for key in _VALUES:
+        _strings(key, query.get(key))
     found = [document for document in documents if matches(document, query)]
     for key in reversed(_as_list(query.get("order_by"))):
         name = key.lstrip("-+")
@@ -52,7 +55,7 @@ def matches(document: Doc, query: Doc) -> bool:
     pattern = query.get("name")
     if pattern is not None and not search(pattern, document.get("name", "")):
         return False
-    for key in ("id", "project", "status", "type", "parent", "user", "task", "uri", "framework"):
+    for key in _VALUES:
         wanted = query.get(key)
         if wanted not in (None, []) and not _in_values(document.get(key), _strings(key, wanted)):
             return False

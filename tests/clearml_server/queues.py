@@ -90,7 +90,7 @@ def create(state: State, call: Call) -> Doc:
 
 @endpoint("queues.get_by_id", _QUEUE, version="2.4")
 def get_by_id(state: State, call: Call) -> Doc:
-    return {"queue": find_queue(state, call.data["queue"])}
+    return {"queue": _shown(find_queue(state, call.data["queue"]), call)}
 
 
 @endpoint("queues.get_default", version="2.4")
@@ -101,7 +101,13 @@ def get_default(state: State, call: Call) -> Doc:
 @endpoint("queues.get_all", version="2.4")
 def get_all(state: State, call: Call) -> Doc:
     found = select(state.queues.values(), call.data, _FIELDS)
-    return {"queues": [project_fields(queue, call.data.get("only_fields"), _FIELDS) for queue in found]}
+    only = call.data.get("only_fields")
+    return {"queues": [project_fields(_shown(queue, call), only, _FIELDS) for queue in found]}
+
+
+def _shown(queue: Doc, call: Call) -> Doc:
+    """Before 2.13, metadata was a list (07d #3, asked by the agent with 2.5)."""
+    return queue if call.version >= (2, 13) else {**queue, "metadata": list(queue["metadata"].values())}
 
 
 @endpoint("queues.get_all_ex", version="2.4")
@@ -138,7 +144,7 @@ def delete(state: State, call: Call) -> Doc:
     for entry in queue["entries"]:
         task = state.tasks.get(entry["task"])
         if task and task["status"] == "queued":
-            store(task, {"status": "created", "execution.queue": None, "enqueue_status": None, **state.changed()})
+            store(task, {"status": "created", "execution.queue": None, **state.changed()})
     del state.queues[queue["id"]]
     return {"deleted": 1}
 

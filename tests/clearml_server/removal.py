@@ -18,7 +18,7 @@ from .tasks import TASK, prepared, written
 _IDS = {"ids": REQUIRED}
 _DATES = (
     *("started", "completed", "published", "active_duration"),
-    *("last_worker", "last_worker_report", "enqueue_status"),
+    *("last_worker", "last_worker_report"),
 )
 
 
@@ -181,7 +181,7 @@ def clone(state: State, call: Call) -> Doc:
     }
     if call.data.get("new_project_name"):
         overrides["project"] = project_by_path(state, call.data["new_project_name"])["id"]
-    written(task, prepared(state, {"parent": source["id"], **overrides}, creating=True))
+    written(task, prepared(state, {"parent": source["id"], **overrides}))
     task["id"] = new_id()
     state.tasks[task["id"]] = task
     state.touch_project(task.get("project"))

@@ -49,6 +49,7 @@ class State:
     created: str = field(default_factory=lambda: iso_ms(now()))
     projects: dict[str, Doc] = field(default_factory=dict)
     tasks: dict[str, Doc] = field(default_factory=dict)
+    enqueued_from: dict[str, str] = field(default_factory=dict)  # `enqueue_status`: no read call shows it (03d #10)
     models: dict[str, Doc] = field(default_factory=dict)
     queues: dict[str, Doc] = field(default_factory=dict)
     workers: dict[str, Doc] = field(default_factory=dict)

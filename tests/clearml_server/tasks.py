@@ -19,9 +19,16 @@ _FREE = {"name", "tags", "system_tags", "comment", "project"}  # editing only th
 TASK = {"task": REQUIRED_STR}
 
 
-def prepared(state: State, data: Doc, *, creating: bool = False) -> Doc:
-    """The fields of an edit as `fields` of its answer shows them; null, unknown and read-only fields drop out."""
+def prepared(state: State, data: Doc, task: Doc | None = None) -> Doc:
+    """The fields of an edit as `fields` of its answer shows them; null, unknown and read-only fields drop out.
+
+    Args:
+        state: For references.
+        data: The request.
+        task: The Task that is edited; None while one is made.
+    """
     fields: Doc = {}
+    creating = task is None
     for key, value in data.items():
         if value is None:
             continue
@@ -36,7 +43,7 @@ def prepared(state: State, data: Doc, *, creating: bool = False) -> Doc:
             documents.name(value)
             fields[key] = value
         elif key in ("script", "execution"):
-            fields[key] = getattr(documents, key)(value)
+            fields[key] = getattr(documents, key)(value, (task or {}).get(key))
         elif key == "hyperparams":
             fields[key] = documents.hyperparams(value)
         elif key in ("runtime", "container"):
@@ -55,6 +62,10 @@ def written(task: Doc, fields: Doc) -> None:
         stored["name"] = stored["name"].strip()
     if "output" in stored:
         stored["output"] = {**task["output"], **stored["output"]}
+    if "execution" in stored:
+        defaults: Doc = {"mode": "output", "display_data": []}
+        artifacts = [{**defaults, **item} for item in stored["execution"]["artifacts"]]
+        stored["execution"]["artifacts"] = sorted(artifacts, key=lambda item: (item["key"], item["mode"]))
     size = len(json.dumps({**task, **stored}))
     if size > documents.MAX_DOCUMENT_BYTES:
         limit = "the connected server supports BSON document sizes up to 16793598 bytes."
@@ -65,7 +76,7 @@ def written(task: Doc, fields: Doc) -> None:
 @endpoint("tasks.create", {"name": REQUIRED_STR, "type": Field("str", True, choices=tuple(documents.TASK_TYPES))})
 def create(state: State, call: Call) -> Doc:
     task = documents.new_task(state)
-    written(task, prepared(state, call.data, creating=True))
+    written(task, prepared(state, call.data))
     state.tasks[task["id"]] = task
     state.touch_project(task.get("project"))
     return {"id": task["id"]}
@@ -73,7 +84,7 @@ def create(state: State, call: Call) -> Doc:
 
 @endpoint("tasks.validate", {"name": REQUIRED_STR, "type": Field("str", True, choices=tuple(documents.TASK_TYPES))})
 def validate(state: State, call: Call) -> Doc:
-    prepared(state, call.data, creating=True)
+    prepared(state, call.data)
     return {}
 
 
@@ -136,17 +147,20 @@ def joined(state: State, task: Doc, only_fields: list[str] | None) -> Doc:
 
 @endpoint("tasks.edit", TASK)
 def edit(state: State, call: Call) -> Doc:
-    """Whole values are replaced, on created Tasks or with force; `status` is written without any rule."""
+    """Values are replaced, on created Tasks or with force; `status` is written without any rule.
+
+    `script` and `execution` keep the parts that the request does not name (09a #17: the requirements stay).
+    """
     task = state.task(call.data["task"])
     check_created(task, call.data)
-    return _apply(state, task, prepared(state, call.data))
+    return _apply(state, task, prepared(state, call.data, task))
 
 
 @endpoint("tasks.update", TASK)
 def update(state: State, call: Call) -> Doc:
     """The few fields that may change in any status; the answer never moves last_update."""
     task = state.task(call.data["task"])
-    return _apply(state, task, prepared(state, {key: call.data[key] for key in _FREE if key in call.data}))
+    return _apply(state, task, prepared(state, {key: call.data[key] for key in _FREE if key in call.data}, task))
 
 
 def _apply(state: State, task: Doc, fields: Doc) -> Doc:
