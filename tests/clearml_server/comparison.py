@@ -120,8 +120,9 @@ class Comparison:
         pairs = list(zip(ID.findall(expected), ID.findall(actual), strict=False))
         if not pairs or ID.sub("", self.translate(expected)) != ID.sub("", actual):
             return False
-        if any(self.ids.get(recorded, own) != own for recorded, own in pairs):
-            return False
+        for recorded, own in pairs:
+            if self.ids.get(recorded, own) != own or (recorded not in self.ids and own in self.ids.values()):
+                return False
         self.ids.update(pairs)
         return True
 

@@ -23,7 +23,8 @@ class RecordedRequest:
 
     Args:
         endpoint: `service.action`, `files.upload|download|delete` or `web.page`.
-        body: The parsed body: an object; for json-lines a list of objects; for files the list of stored paths.
+        body: The parsed body: an object; for json-lines a list of objects; for files the path or the list of paths;
+            None where a fault came before it was read.
         status: HTTP status; 0 where the connection was dropped instead.
         subcode: `result_subcode` of the envelope (0 for files and pages).
         time: Seconds since the epoch at arrival.
@@ -66,7 +67,9 @@ class Gate:
     def run(self, request: Request, name: str, handle: Callable[[], tuple[Response, Any]]) -> Response:
         """Answer one request: `handle` gives the response and the body for the record."""
         arrived, begun = time.time(), time.monotonic()
+        response: Response | None = None
         body: Any = None
+        status = subcode = 0
         try:
             faults = self.faults.take(name)
             for active in faults:
@@ -75,15 +78,14 @@ class Gate:
             if response is None:
                 response, body = handle()
                 response = self._disturb(faults, "after", name) or response
-            status, subcode = response.status_code, int(response.headers.get("X-Subcode", 0))
-            response.headers.pop("X-Subcode", None)
+            status, subcode = response.status_code, int(response.headers.pop("X-Subcode", 0))
         except _DroppedError:
-            response, status, subcode = _cut(request), 0, 0
-        size = int(request.headers.get("Content-Length") or 0)
+            response = None
+        size, path = int(request.headers.get("Content-Length") or 0), request.full_path.removesuffix("?")
         took = time.monotonic() - begun
-        record = RecordedRequest(name, body, status, subcode, arrived, took, request.method, request.full_path, size)
-        self._records.append(record)
-        return response
+        record = RecordedRequest(name, body, status, subcode, arrived, took, request.method, path, size)
+        self._records.append(record)  # before the client can know: a test may look at once
+        return response if response is not None else _cut(request)
 
     def _disturb(self, faults: list[ActiveFault], when: str, name: str) -> Response | None:
         for active in faults:

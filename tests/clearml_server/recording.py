@@ -105,7 +105,7 @@ def _series(first: Any, last: Any, count: int) -> list[Doc] | None:
 
 def _hidden_events(name: str, record: Doc) -> Any:
     """06 #4 hides four events, which the read calls after it show in full."""
-    request = record.get("request")
+    request: Any = record.get("request")
     if (name, record["i"]) != ("06_events", 4):
         return request
     common = {"timestamp": 1795418987001, "task": request[0]["task"]}
@@ -187,8 +187,8 @@ def _projects(exchange: Exchange, data: Doc) -> list[Doc]:
     if exchange.endpoint != "projects.get_all":
         return []
     pattern = re.fullmatch(r"\^([\w/]+)\$", exchange.request.get("name") or "")
-    names = {"name": pattern[1]} if pattern else {}
-    return [{**names, **project} for project in data.get("projects", []) if "id" in project]
+    named = {"name": pattern[1]} if pattern else {}
+    return [{**named, **project} for project in data.get("projects", []) if "id" in project]
 
 
 def _seed_project(state: State, shown: Doc, known: set[str]) -> None:

@@ -115,6 +115,13 @@ def archive(state: State, call: Call) -> Doc:
     return {"archived": len(call.data["tasks"])}
 
 
+@endpoint("tasks.unarchive", {"tasks": REQUIRED})
+def unarchive(state: State, call: Call) -> Doc:
+    for task_id in call.data["tasks"]:
+        unarchive_task(state, task_id)
+    return {"unarchived": len(call.data["tasks"])}
+
+
 def _many(call: Call, act: Callable[[str], Doc]) -> Doc:
     succeeded, failed = [], []
     for task_id in call.data["ids"]:
