@@ -97,9 +97,12 @@ task.close()
     assert json.loads(server.files[unquote(artifact["uri"].removeprefix(server.files_url + "/"))]) == {"a": 1}
     assert not [request for request in server.requests if request.status != 200]
     (address,) = [line.split()[-1] for line in output.splitlines() if "results page" in line]
-    page = requests.get(address, timeout=10)
-    assert page.status_code == 200
-    assert "hello from the script" in page.text
+    with requests.Session() as browser:
+        page = browser.get(address, timeout=10)
+        assert page.status_code == 200
+        assert "hello from the script" in page.text
+        assert f'<a href="{artifact["uri"]}">' in page.text
+        assert browser.get(artifact["uri"], timeout=10).json() == {"a": 1}
 
 
 def test_task_create_and_api_client_work_from_the_sdk(server: ClearMLServer, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.faults = Faults()
-        self.closing = threading.Event()
+        self.closing = threading.Event()  # another one after each start, lest a hung request miss the end
         self._records: list[RecordedRequest] = []
 
     @property
@@ -66,18 +66,18 @@ class Gate:
 
     def run(self, request: Request, name: str, handle: Callable[[], tuple[Response, Any]]) -> Response:
         """Answer one request: `handle` gives the response and the body for the record."""
-        arrived, begun = time.time(), time.monotonic()
+        arrived, begun, closing = time.time(), time.monotonic(), self.closing
         response: Response | None = None
         body: Any = None
         status = subcode = 0
         try:
             faults = self.faults.take(name)
             for active in faults:
-                self.closing.wait(active.fault.latency)
-            response = self._disturb(faults, "before", name)
+                closing.wait(active.fault.latency)
+            response = self._disturb(faults, "before", name, closing)
             if response is None:
                 response, body = handle()
-                response = self._disturb(faults, "after", name) or response
+                response = self._disturb(faults, "after", name, closing) or response
             status, subcode = response.status_code, int(response.headers.pop("X-Subcode", 0))
         except _DroppedError:
             response = None
@@ -87,14 +87,15 @@ class Gate:
         self._records.append(record)  # before the client can know: a test may look at once
         return response if response is not None else _cut(request)
 
-    def _disturb(self, faults: list[ActiveFault], when: str, name: str) -> Response | None:
+    @staticmethod
+    def _disturb(faults: list[ActiveFault], when: str, name: str, closing: threading.Event) -> Response | None:
         for active in faults:
             fault = active.fault
             if fault.when != when:
                 continue
             if fault.action == "hang":
                 while not active.released.wait(0.02):
-                    if self.closing.is_set():
+                    if closing.is_set():
                         raise _DroppedError
             if fault.action == "drop":
                 raise _DroppedError

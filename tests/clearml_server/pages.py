@@ -9,6 +9,7 @@ from flask import Flask, Response, render_template, request
 from markupsafe import Markup, escape
 
 from .charts import curves, singles
+from .credentials import COOKIE
 from .envelope import Doc
 from .gate import Gate
 from .readout import console
@@ -45,7 +46,10 @@ def create_pages(state: State, gate: Gate) -> Flask:
         with state.lock:
             if task_id not in state.tasks:
                 return page("index.html", 404, heading="No such task", groups=[], back=True)
-            return page("task.html", **_task_values(state, task_id))
+            response, body = page("task.html", **_task_values(state, task_id))
+            # Artifacts are behind the file server's login; browsers send cookies of a host to all its ports.
+            response.set_cookie(COOKIE, state.credentials.token({"user": state.user}), httponly=True, samesite="Lax")
+            return response, body
 
     @app.route("/")
     @app.route("/projects")

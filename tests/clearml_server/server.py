@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,7 +52,7 @@ class ClearMLServer:
 
     def start(self) -> None:
         """Start listening, on the same ports as before when it listened already."""
-        self._gate.closing.clear()
+        self._gate.closing = threading.Event()
         for listener in (self._api, self._files, self._web):
             listener.open()
 

@@ -50,7 +50,9 @@ def prepared(state: State, data: Doc, task: Doc | None = None) -> Doc:
             fields[key] = documents.as_dict(key, value)
         elif key == "output_dest":
             fields["output"] = {"destination": value}
-        elif key in ("type", "comment", "configuration", "models") or (key == "status" and not creating):
+        elif key == "models":
+            fields[key] = {"input": [], "output": [], **((task or {}).get(key) or {}), **value}
+        elif key in ("type", "comment", "configuration") or (key == "status" and not creating):
             fields[key] = value
     return fields
 
