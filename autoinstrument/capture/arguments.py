@@ -1,0 +1,109 @@
+"""Hear what argparse makes of the command line, without a change to how it parses.
+
+Runs in every process that imports argparse, MLflow or not: it loads nothing that argparse has not loaded already.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from _thread import _local  # what threading.local is; threading itself is not loaded yet
+
+TYPE_CHECKING = False  # type checkers take it for typing's; typing is not loaded yet
+if TYPE_CHECKING:
+    from typing import Any
+
+    from autoinstrument.records import Param
+
+_LONGEST = 64 * 1024
+_watched: list[type[Any]] = []
+_nesting = _local()
+_parsed: dict[str, Param] = {}
+_last: list[Any] = []
+
+
+def watch(argparse: Any) -> None:
+    """Remember from now on what `ArgumentParser` reads from the command line.
+
+    Args:
+        argparse: the module; its `ArgumentParser.parse_known_args`, through which every other way of parsing goes, is
+            replaced by a plain function of the same name and signature that gives back the same objects.
+    """
+    parser_class = argparse.ArgumentParser
+    if parser_class in _watched:
+        return
+    original = parser_class.parse_known_args
+
+    @functools.wraps(original)
+    def parse_known_args(self: Any, args: Any = None, namespace: Any = None) -> Any:
+        # Sub-commands are parsed by parsers of their own inside the outermost call, which has all values in the end.
+        depth = getattr(_nesting, "depth", 0)
+        _nesting.depth = depth + 1
+        try:
+            result = original(self, args, namespace)
+        finally:
+            _nesting.depth = depth
+        if depth == 0:
+            try:
+                # The second pass of parse_intermixed_args is given the rest of the arguments and the first's namespace.
+                if _is_command_line(args) or (_last and namespace is _last[0]):
+                    _remember(result[0])
+            except Exception:  # noqa: S110 - whatever the user's values do when shown, their parsing has succeeded
+                pass
+        return result
+
+    parser_class.parse_known_args = parse_known_args
+    _watched.append(parser_class)
+
+
+def parsed() -> list[Param]:
+    """Return the command line by name as argparse understood it, or in one piece as `argv` where no parser read it.
+
+    Values are those of the time of parsing; None is the empty string, as ClearML's own argparse binding stores it (a
+    clone would otherwise be given the text "None"). Secrets are shown as "********". Empty where nothing was given.
+    """
+    if _parsed:
+        return list(_parsed.values())
+    line = command_line(sys.argv[1:])
+    return [("argv", line, "")] if line else []
+
+
+def command_line(argv: list[str]) -> str:
+    """Return the arguments as a shell would take them, with the values of secret options hidden."""
+    import shlex
+
+    from autoinstrument.capture.secrets import hide, hide_in_text, is_secret
+
+    shown: list[str] = []
+    secret_next = False
+    for argument in map(str, argv):
+        name, equals, value = argument.partition("=")
+        option = name.startswith("-") or bool(equals)
+        if secret_next and not argument.startswith("-"):
+            shown.append(hide(argument))
+        elif option and equals and is_secret(name):
+            shown.append(f"{name}={hide(value)}")
+        else:
+            shown.append(hide_in_text(argument))
+        secret_next = name.startswith("-") and not equals and is_secret(name)
+    return shlex.join(shown)
+
+
+def _is_command_line(args: Any) -> bool:
+    return args is None or list(args) == sys.argv[1:]
+
+
+def _remember(namespace: Any) -> None:
+    from autoinstrument.capture.secrets import hide, hide_in_text, is_secret
+
+    _last[:] = [namespace]
+    for name, value in vars(namespace).items():
+        # A function is a sub-command's handler or an option's converted value; neither can be given back as text, and
+        # ClearML's binding (2.1.12) leaves them out as well.
+        if isinstance(name, str) and not callable(value):
+            try:
+                text = "" if value is None else str(value)[:_LONGEST]
+            except Exception:  # noqa: S112 - the user's own __str__
+                continue
+            secret = is_secret(name) and not isinstance(value, bool)
+            _parsed[name] = (name, hide(text) if secret else hide_in_text(text), type(value).__name__)

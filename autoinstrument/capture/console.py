@@ -1,0 +1,115 @@
+"""Hear what the process writes to its console, while the streams stay the objects they were.
+
+`write` is shadowed on the stream object itself: `print`, `logging`, `writelines` (which calls `self.write`) and all who
+hold the stream go through it, `type(sys.stdout)` and `sys.stdout.buffer` are as before, and removing the shadow
+leaves no trace. What is written to the file descriptor behind Python's back (C libraries, sub-processes) is not heard.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+_STREAMS = ("stdout", "stderr")
+
+
+class Console:
+    """Hands on what is written to `sys.stdout` and `sys.stderr` between `attach` and `detach`.
+
+    Args:
+        write: is called with the stream's name and the text, in the thread that wrote, after the text was written. It
+            should be quick. What it writes itself is not heard, what it raises is dropped.
+    """
+
+    def __init__(self, write: Callable[[str, str], None]) -> None:
+        self._write = write
+        self._heard: dict[str, _Shadow] = {}
+        self._lock = threading.Lock()
+        self._attached = False
+
+    def attach(self) -> None:
+        """Begin to listen to the current streams. A stream that cannot be listened to is left alone."""
+        with self._lock:
+            self._attached = True
+            self._follow()
+
+    def follow(self) -> None:
+        """Listen to the streams that `sys` has by now, where it has others; release those that were replaced."""
+        # Called often and by any thread: nothing to do is the common case, and waiting for it would be wrong.
+        if self._attached and self._lock.acquire(blocking=False):
+            try:
+                if self._attached:
+                    self._follow()
+            finally:
+                self._lock.release()
+
+    def detach(self) -> None:
+        """Stop listening and leave the streams as they were found."""
+        with self._lock:
+            self._attached = False
+            for shadow in self._heard.values():
+                shadow.remove()
+            self._heard.clear()
+
+    def _follow(self) -> None:
+        for name in _STREAMS:
+            stream = getattr(sys, name, None)
+            shadow = self._heard.get(name)
+            if shadow is not None and shadow.stream is stream:
+                continue
+            # Output redirected into memory is kept from the console on purpose, and mostly for a moment.
+            if isinstance(stream, io.StringIO):
+                continue
+            if shadow is not None:
+                shadow.remove()
+                del self._heard[name]
+            if stream is None or any(other.stream is stream for other in self._heard.values()):
+                continue
+            try:
+                self._heard[name] = _Shadow(stream, name, self._write)
+            except Exception:  # noqa: S112 - a stream of the user's own making may refuse in any way: it is not heard
+                continue
+
+
+class _Shadow:
+    """A `write` of ours on one stream object."""
+
+    def __init__(self, stream: Any, name: str, write: Callable[[str, str], None]) -> None:
+        self.stream = stream
+        original = stream.write
+        self._before = vars(stream).get("write") if hasattr(stream, "__dict__") else None
+        self._active = True
+        busy = threading.local()
+
+        def shadow(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            # Our own logging, inside the hand-over, ends here again.
+            if self._active and not getattr(busy, "now", False):
+                busy.now = True
+                try:
+                    text = args[0] if args else next(iter(kwargs.values()))
+                    if text and isinstance(text, str):
+                        write(name, text)
+                except Exception:  # noqa: S110 - the text has been written: for the writer all is well
+                    pass
+                finally:
+                    busy.now = False
+            return result
+
+        self._shadow = shadow
+        stream.write = shadow
+
+    def remove(self) -> None:
+        self._active = False
+        try:
+            # Somebody else may have put a shadow over ours: theirs stays, and ours hands nothing on any more.
+            if vars(self.stream).get("write") is self._shadow:
+                if self._before is None:
+                    del self.stream.write
+                else:
+                    self.stream.write = self._before
+        except Exception:  # noqa: S110 - as in Console._follow
+            pass

@@ -1,0 +1,75 @@
+"""Read the cells that an IPython shell has run, and turn them into a script.
+
+The first half runs in the training process, `as_script` in the worker.
+"""
+
+# os.path: pathlib would be one more module in a process that is not ours.
+# ruff: noqa: PTH117
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Any
+
+_MARK = "# %%"
+# The body of these cell magics is Python in the same namespace; that of others (%%bash, %%writefile) is not.
+_PYTHON_CELLS = ("%%time", "%%timeit", "%%capture", "%%prun")
+
+
+def shell() -> Any:
+    """Return the running IPython shell, None where there is none. IPython is not imported for it."""
+    try:
+        ipython: Any = sys.modules.get("IPython")
+        return None if ipython is None else ipython.get_ipython()
+    except Exception:  # half-way imported, or made of something else
+        return None
+
+
+def is_kernel(shell: Any) -> bool:
+    """Say whether the shell belongs to a notebook's kernel and not to a terminal."""
+    return getattr(shell, "kernel", None) is not None
+
+
+def path(shell: Any) -> str:
+    """Return the absolute path of the notebook's file where the front end tells it, "" otherwise."""
+    try:
+        told = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
+    except Exception:
+        return ""
+    return told if isinstance(told, str) and told.endswith(".ipynb") and os.path.isabs(told) else ""
+
+
+def source(shell: Any) -> str:
+    """Return the cells run so far, the one that is running included, each below a line `# %%`."""
+    try:
+        history = shell.history_manager
+        cells = list(history.input_hist_raw)
+        # A cell that raised would raise in the script as well, and its corrected version stands further down. IPython
+        # keeps account of them since 9.0.
+        failed = getattr(history, "exceptions", None) or {}
+    except Exception:
+        cells, failed = list(getattr(shell, "user_ns", {}).get("In", [])), {}
+    return "".join(
+        f"{_MARK}\n{cell.strip()}\n\n"
+        for number, cell in enumerate(cells)
+        if isinstance(cell, str) and cell.strip() and number not in failed
+    )
+
+
+def as_script(source: str) -> str:
+    """Return the cells as Python that runs without IPython: magics and shell commands become comments."""
+    cells = re.split(rf"^{_MARK}\n", source, flags=re.M)
+    return _MARK.join(["", *(f"\n{_as_python(cell)}" for cell in cells if cell.strip())])
+
+
+def _as_python(cell: str) -> str:
+    lines = cell.split("\n")
+    if lines[0].startswith("%%") and not lines[0].startswith(_PYTHON_CELLS):
+        return "\n".join(f"# {line}" if line.strip() else line for line in lines)
+    # Where the cell is Python as it stands, a line that begins with % is a string's or an expression's.
+    try:
+        compile(cell, "cell", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        lines = [re.sub(r"^(\s*)([%!?]|.*\?\s*$)", r"\1# \2", line) for line in lines]
+    return "\n".join(lines)

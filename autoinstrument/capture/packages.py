@@ -1,0 +1,85 @@
+"""List the distributions that a training process uses, so that pip can install them elsewhere.
+
+Runs in the worker, on the training process's `sys.path`. A distribution is in use when the process has loaded a module
+of it; for a namespace shared by several (`google.*`) the submodule decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import NamedTuple
+
+from autoinstrument.capture.distribution import Installed, installed
+
+_OURSELVES = "autoinstrument"
+
+
+class Packages(NamedTuple):
+    """Two texts in pip's requirements format, a line each, sorted by name."""
+
+    requirements: str
+    """Distributions in use, ours included, each pinned so that another machine gets the same."""
+    freeze: str
+    """All distributions on the path, as `pip freeze` lists them."""
+
+
+def packages_of(modules: Iterable[str], sys_path: Sequence[str]) -> Packages:
+    """Return the packages of a process.
+
+    Args:
+        modules: names of the modules it has loaded.
+        sys_path: its `sys.path`; of two distributions of one name the first counts, as for `import`.
+
+    Distributions without a readable name or version are left out.
+    """
+    everything = {item.key: item for item in reversed(list(_found(sys_path)))}
+    used = _used(everything.values(), set(modules)) | _agent(everything)
+    lines = {key: item.requirement() for key, item in everything.items()}
+    if _OURSELVES not in lines:  # put on the path without being installed (sitecustomize, a checkout)
+        from autoinstrument import __version__
+
+        lines[_OURSELVES] = f"{_OURSELVES}=={__version__}"
+    return Packages(
+        requirements=_text(lines[key] for key in used),
+        freeze=_text(lines[key] for key in everything),
+    )
+
+
+def _found(sys_path: Sequence[str]) -> Iterable[Installed]:
+    for distribution in metadata.distributions(path=[entry or "." for entry in sys_path]):
+        item = installed(distribution)
+        if item is not None:
+            yield item
+
+
+def _text(lines: Iterable[str]) -> str:
+    # Comments stand above the requirement that they explain, which is the last line.
+    return "".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split("\n")[-1].lower()))
+
+
+def _used(everything: Iterable[Installed], loaded: set[str]) -> set[str]:
+    tops = {name.partition(".")[0] for name in loaded}
+    names = {item.key: item.module_names(tops) for item in everything}
+    claims = Counter(name for own in names.values() for name in own)
+    used = set()
+    for key, own in names.items():
+        matching = own & loaded
+        # A package whose __init__ several distributions ship is a namespace of the old kind, and no sign of this one
+        # as long as the rest of it was not loaded. Where they share everything (opencv-python and its headless twin),
+        # all are named.
+        own_alone = {name for name in own if claims[name] == 1}
+        if matching and (matching & own_alone or not own_alone or any(not _is_package(n, own) for n in matching)):
+            used.add(key)
+    return used
+
+
+def _is_package(name: str, names: set[str]) -> bool:
+    return any(other.startswith(f"{name}.") for other in names)
+
+
+def _agent(everything: dict[str, Installed]) -> set[str]:
+    """Return the keys of the agent and of what it needs, which no training script imports."""
+    ours = everything.get(_OURSELVES)
+    return {_OURSELVES, *(key for key in (ours.needs() if ours else ["clearml"]) if key in everything)}

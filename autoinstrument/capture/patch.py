@@ -1,0 +1,72 @@
+"""Make one text of a working copy's changes that a ClearML agent can apply.
+
+clearml-agent 3.0.3 hands the text to `git apply` where it begins with "diff " (or with "Submodule " and then "diff "),
+and writes anything else to the entry point's file. `git apply` takes all or nothing, so that what cannot be carried
+(binary files, other encodings) is left out and named, instead of making the rest useless.
+"""
+
+from __future__ import annotations
+
+import re
+
+LIMIT_BYTES = 500_000
+"""What ClearML keeps of a diff (`ScriptInfo.max_diff_size_bytes` of clearml 1.16 to 2.1.12)."""
+
+_FILE = re.compile(rb"^(?=diff --git |Submodule )", re.M)
+
+
+def patch(*diffs: bytes) -> str:
+    """Return the diffs as one text, "" where nothing was changed."""
+    kept, left_out = [], []
+    submodules = []
+    for part in (part for diff in diffs for part in _FILE.split(diff) if part):
+        text = _text(part)
+        if text is None:
+            left_out.append(part.partition(b"\n")[0].decode("utf-8", "replace"))
+        elif part.startswith(b"Submodule "):
+            submodules.append(text)  # a heading for people; what changed inside comes as parts of its own
+        else:
+            kept.append(text if text.endswith("\n") else f"{text}\n")
+    if not kept:
+        return ""
+    notes = [f"# not included, binary or not UTF-8: {name.removeprefix('diff --git ')}\n" for name in left_out]
+    # Behind the last file, where `git apply` passes over them.
+    return "".join(kept + [f"# {line}" for line in submodules] + notes)
+
+
+def new_file(inside: str, text: str) -> bytes:
+    """Return the patch that adds a file of this text at the path, relative to the repository's root."""
+    lines = text.split("\n")
+    ended = lines[-1] == ""
+    if ended:
+        lines.pop()
+    tab = "\t" if " " in inside else ""  # as Git writes it: where a name with spaces ends
+    head = (
+        f"diff --git a/{inside} b/{inside}\nnew file mode 100644\n--- /dev/null\n+++ b/{inside}{tab}\n"
+        f"@@ -0,0 +1,{len(lines)} @@\n"
+    )
+    body = "".join(f"+{line}\n" for line in lines)
+    return (head + body + ("" if ended else "\\ No newline at end of file\n")).encode("utf-8", "replace")
+
+
+def too_large(text: str) -> bool:
+    """Say whether ClearML would not keep the text."""
+    return len(text.encode("utf-8", "replace")) > LIMIT_BYTES
+
+
+def instead(reason: str) -> str:
+    """Return the text that stands for code that could not be taken along: a note, and a script that says so and fails.
+
+    An agent runs it only where the repository has no file at the entry point; otherwise the committed code is run.
+    """
+    lines = [f"# {line}\n" for line in reason.split("\n")]
+    return "".join(lines) + f"raise SystemExit({reason.splitlines()[0]!r})\n"
+
+
+def _text(part: bytes) -> str | None:
+    if b"\nBinary files " in part and b"\n@@ " not in part:
+        return None
+    try:
+        return part.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,164 @@
+"""Describe the training process: how it was started, where its code is, what it has loaded.
+
+Runs in the training process, so it only looks at what is there; files, git and distributions are left to the worker.
+"""
+
+# os.path: pathlib would be one more module in a process that is not ours.
+# ruff: noqa: PTH100, PTH109, PTH113, PTH123
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+from autoinstrument.capture import notebook
+from autoinstrument.capture.arguments import parsed
+from autoinstrument.records import ProcessChanged, ProcessStarted
+
+
+class Changes:
+    """What the process has come to hold since it was last reported.
+
+    `describe` is the first report, each `changed` the next one.
+    """
+
+    def __init__(self) -> None:
+        self._reported: set[str] = set()
+
+    def describe(self, cwd: str = "") -> ProcessStarted:
+        """Return all that only the process itself knows.
+
+        Args:
+            cwd: the working directory that the process was started in, where known; the script may have moved.
+        """
+        kind, path, module, source = _main()
+        return ProcessStarted(
+            pid=os.getpid(),
+            started_ms=_started_ms(),
+            host=_host(),
+            user=_user(),
+            python="{}.{}.{}".format(*sys.version_info[:3]),
+            executable=sys.executable or "",
+            cwd=cwd or _cwd(),
+            argv=[str(argument) for argument in getattr(sys, "argv", [])],
+            main_kind=kind,
+            main_path=path,
+            main_module=module,
+            source=source,
+            sys_path=[entry for entry in list(sys.path) if isinstance(entry, str)],
+            modules=self._new_modules(),
+            arguments=parsed(),
+        )
+
+    def changed(self) -> ProcessChanged:
+        """Return the modules loaded since the last report, and arguments and source as they are now."""
+        return ProcessChanged(modules=self._new_modules(), arguments=parsed(), source=_main()[3])
+
+    def _new_modules(self) -> list[str]:
+        # A copy first: another thread may be importing.
+        new = {name for name in list(sys.modules) if isinstance(name, str)} - self._reported
+        self._reported |= new
+        return sorted(new)
+
+
+def describe(cwd: str = "") -> ProcessStarted:
+    """Return a report that stands alone; `Changes` is for a process that reports again."""
+    return Changes().describe(cwd)
+
+
+def _main() -> tuple[str, str, str, str]:
+    """Return `main_kind`, `main_path`, `main_module` and `source`, see `ProcessStarted`."""
+    shell = notebook.shell()
+    if shell is not None:
+        kind = "notebook" if notebook.is_kernel(shell) else "interactive"
+        return kind, notebook.path(shell), "", notebook.source(shell)
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    program = str(sys.argv[0]) if getattr(sys, "argv", None) else ""
+    if not isinstance(file, str) or not file:
+        code = _command() if program == "-c" else ""
+        return ("command" if program == "-c" else "interactive"), "", "", code
+    name = getattr(getattr(main, "__spec__", None), "name", None)
+    if isinstance(name, str) and name != "__main__":
+        # Profilers and the like (`python -m cProfile train.py`) run the script in their own __main__, as argv says.
+        if program.endswith(".py") and os.path.isfile(program) and not _same(program, file):
+            return "script", os.path.abspath(program), "", ""
+        # `python -m package` runs package.__main__.
+        return "module", os.path.abspath(file), name.removesuffix(".__main__"), ""
+    if not os.path.isfile(file) and os.path.isfile(program):
+        file = program  # a zip archive: __file__ is a name inside it
+    return "script", os.path.abspath(file), "", ""
+
+
+def _command() -> str:
+    """Return the text after `-c` of the interpreter's own command line."""
+    given = iter(getattr(sys, "orig_argv", [])[1:])
+    for argument in given:
+        if not argument.startswith("-") or argument in ("-", "--"):
+            break
+        if argument == "--check-hash-based-pycs":
+            next(given, "")
+        if argument.startswith("--"):
+            continue
+        for position, letter in enumerate(argument[1:], 2):  # options may be joined: -Ic "print()"
+            if letter == "c":
+                return argument[position:] or next(given, "")
+            if letter in "WX":
+                if not argument[position:]:
+                    next(given, "")
+                break
+    return ""
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _cwd() -> str:
+    # Hydra (seen in 1.3) may have moved the process into a folder of its own, and knows where it was started.
+    hydra: Any = sys.modules.get("hydra.utils")
+    if hydra is not None:
+        try:
+            return str(hydra.get_original_cwd())
+        except Exception:  # noqa: S110 - Hydra is loaded but not in charge
+            pass
+    try:
+        return os.getcwd()
+    except OSError:  # the directory was deleted
+        return ""
+
+
+def _started_ms() -> int:
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            # The second field, the program's name, may hold anything; starttime is the 20th after it, in clock ticks.
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        with open("/proc/uptime", "rb") as file:
+            up_s = float(file.read().split()[0])
+        running_s = up_s - ticks / os.sysconf("SC_CLK_TCK")
+        # In a container uptime may be the container's own and starttime the host's.
+        if running_s >= 0:
+            return int((time.time() - running_s) * 1000)
+    except (OSError, ValueError, IndexError, AttributeError):  # not Linux
+        pass
+    return int(time.time() * 1000)
+
+
+def _host() -> str:
+    try:
+        return os.uname().nodename
+    except AttributeError:  # Windows
+        return os.environ.get("COMPUTERNAME", "")
+
+
+def _user() -> str:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):  # the order of getpass.getuser
+        if os.environ.get(variable):
+            return os.environ[variable]
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):  # a container's user often has no name
+        return ""

@@ -1,0 +1,56 @@
+"""Tell what is secret by its name, and hide it.
+
+Used in the training process and in the worker: a secret should not even cross the socket.
+"""
+
+from __future__ import annotations
+
+import re
+
+MASK = "********"
+
+_SECRET = re.compile(r"passw(or)?d|passphrase|secret|api_?key|access_?key|private_?key|auth_?key|credential", re.I)
+# "token" alone is two things in this field: hf_token is a secret, pad_token and max_tokens are not.
+_TOKEN = re.compile(r"(?:^|_)token(?:_(?:value|string))?$", re.I)
+_TEXT_TOKEN = re.compile(
+    r"(?:^|_)(?:pad|padding|eos|bos|unk|unknown|mask|sep|cls|special|image|audio|video|vision|stop|start|end|eot|sot|eop"
+    r"|class|word|text|begin|next|last|first|new|per|by|each|target|source|src|tgt|trigger|placeholder|initializer"
+    r"|instance|null|blank|prefix|suffix|separator|think|tool)_token$",
+    re.I,
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_URL_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s/:@?#]*):[^\s/@?#]+@", re.I)
+
+
+def is_secret(name: str) -> bool:
+    """Say whether a value of this name (an option, a parameter, a field) should not be shown."""
+    name = _CAMEL.sub("_", name.strip("-")).replace("-", "_").replace(".", "_").replace(" ", "_")
+    return bool(_SECRET.search(name) or (_TOKEN.search(name) and not _TEXT_TOKEN.search(name)))
+
+
+def hide(value: str) -> str:
+    """Return the mask; an empty value stays empty, which is no secret and often worth knowing."""
+    return MASK if value else ""
+
+
+def hide_in_text(text: str) -> str:
+    """Return the text with the passwords of any URLs in it hidden."""
+    return _URL_PASSWORD.sub(rf"\g<start>:{MASK}@", text) if "://" in text else text
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL without password, token or user name; the user of an ssh address is no secret and stays."""
+    from urllib.parse import parse_qsl, urlencode
+
+    match = re.match(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:(?P<user>[^/?#]*)@)?(?P<rest>.*)", url, re.I | re.S)
+    if match is None:
+        return url
+    user = (match["user"] or "").partition(":")[0] if "ssh" in match["scheme"].lower() else ""
+    rest, question, query = match["rest"].partition("?")
+    if question:
+        query, hash_sign, fragment = query.partition("#")
+        kept = [
+            (name, value) for name, value in parse_qsl(query) if not is_secret(name) and "signature" not in name.lower()
+        ]
+        rest += ("?" + urlencode(kept) if kept else "") + hash_sign + fragment
+    return f"{match['scheme']}://{user + '@' if user else ''}{rest}"

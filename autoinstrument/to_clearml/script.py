@@ -1,0 +1,246 @@
+"""Say in ClearML's terms which code a training process runs: the script section of its Task.
+
+ClearML's own `ScriptInfo` looks at the process that it is called in, and that process is not the one that trains.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from autoinstrument.capture.git import Checkout, GitError
+from autoinstrument.capture.launcher import launched
+from autoinstrument.capture.notebook import as_script
+from autoinstrument.capture.patch import instead, new_file, patch, too_large
+from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.records import ProcessStarted
+
+
+class Script(NamedTuple):
+    """The script section of a Task, under the names of ClearML's API (`tasks.create`, `script`)."""
+
+    repository: str
+    branch: str
+    version_num: str
+    """The commit's full hash."""
+    entry_point: str
+    """File relative to `working_dir`, or "-m module"; arguments follow where no parser reads them from the Task."""
+    working_dir: str
+    """Relative to the repository's root."""
+    diff: str
+    """Changes since the commit; where there is no repository, the text of the script itself."""
+    binary: str
+
+
+class _Code(NamedTuple):
+    """Where the code is: in a file, under a module's name, or in a text that no file holds."""
+
+    folder: Path
+    """The place that decides which repository it belongs to."""
+    file: Path | None = None
+    module: str = ""
+    text: str = ""
+    name: str = ""
+    """The file that `text` is to be written to."""
+
+
+def script_of(process: ProcessStarted, from_remote: bool = False) -> Script:
+    """Return the script section for the process's Task. Takes some 30 ms with a repository, 20 s a Git call at most.
+
+    Args:
+        process: the training process; it may have ended.
+        from_remote: name the newest commit that the remote has, with all changes since; ClearML's own setting for it is
+            `sdk.development.store_code_diff_from_remote`.
+    """
+    cwd = Path(process.cwd or ".")
+    code = _code(process, cwd)
+    checkout = _told_by_environment(cwd) or Checkout.of(_existing(code.folder))
+    if checkout is None or not checkout.remote or not checkout.commit:
+        script = _alone(code, checkout)
+    else:
+        script = _in_checkout(code, checkout, cwd, process, from_remote)
+    return _overridden(_with_start(script, process))
+
+
+def _code(process: ProcessStarted, cwd: Path) -> _Code:
+    kind = process.main_kind
+    if kind in ("script", "module") and process.main_path:
+        # Python itself follows the links of a script before it looks for the modules beside it.
+        file = Path(os.path.realpath(process.main_path))
+        installed = _is_installed(file)
+        if kind == "module" and installed:
+            return _Code(cwd, module=process.main_module)
+        if not file.is_file():
+            text = instead(f"{file.name} was deleted before it could be read.")
+            return _Code(file.parent, file, process.main_module, text, file.name)
+        if installed or file.suffix not in (".py", ".pyw"):
+            # A command in an environment's bin folder: a few lines that call into a package. clearml-agent tells
+            # arguments from the file's name only where it ends in .py.
+            text = _read(file)
+            return _Code(cwd if installed else file.parent, text=text, name=f"{file.stem or file.name}.py")
+        return _Code(file.parent, file, process.main_module)
+    path = Path(process.main_path) if process.main_path else None
+    name = {"notebook": "notebook.py", "command": "command.py"}.get(kind, "interactive.py")
+    if path is not None:
+        name = re.sub(r"[^\w.-]", "_", path.stem) + ".py"
+    text = as_script(process.source) if kind != "command" else process.source
+    if text and not text.endswith("\n"):
+        text += "\n"
+    missing = instead("The code was read from standard input, and is not kept.")
+    return _Code(path.parent if path else cwd, text=text or missing, name=name)
+
+
+def _alone(code: _Code, checkout: Checkout | None) -> Script:
+    """Without a repository that an agent could clone, the text of the script stands for all."""
+    branch, commit = (checkout.branch, checkout.commit) if checkout else ("", "")
+    if code.module and code.file is None:
+        return Script("", branch, commit, f"-m {code.module}", ".", "", "")
+    text = code.text or (_read(code.file) if code.file else "")
+    if too_large(text):
+        text = instead("The script is larger than the 500 kB that ClearML keeps.")
+    name = code.name or (code.file.name if code.file else "")
+    return Script("", branch, commit, name, ".", text, "")
+
+
+def _in_checkout(code: _Code, checkout: Checkout, cwd: Path, process: ProcessStarted, from_remote: bool) -> Script:
+    working_dir = checkout.inside(cwd) or "."
+    if code.module and code.file is not None and checkout.inside(code.file):
+        # Found through sys.path and not in the working directory (a src folder): there, `-m` has to find it again.
+        root = _module_root(code.file, code.module)
+        if root is not None and not _holds(cwd, code.file, code.module):
+            working_dir = checkout.inside(root) or working_dir
+    base = (checkout.published() if from_remote else "") or checkout.commit
+    entry, added, leave_out = "", [], []
+    if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):
+        entry = _free_name(checkout.root / working_dir, code.name)
+        added = [new_file(_join(working_dir, entry), code.text)]
+        leave_out = ["*.ipynb"] if process.main_kind == "notebook" else []
+    elif code.file is not None:
+        inside = checkout.inside(code.file)
+        entry = os.path.relpath(checkout.root / inside, checkout.root / working_dir).replace(os.sep, "/")
+        leave_out = [f"(literal){inside}"] if code.text else []
+        if not code.text and not checkout.tracks(inside):
+            added = [checkout.addition(inside)]
+    return Script(
+        checkout.remote,
+        checkout.branch,
+        base,
+        f"-m {code.module}" if code.module and not (code.text and added) else entry,
+        working_dir,
+        _diff(code, checkout, base, added, leave_out, process),
+        "",
+    )
+
+
+def _diff(
+    code: _Code, checkout: Checkout, base: str, added: list[bytes], leave_out: list[str], process: ProcessStarted
+) -> str:
+    try:
+        changes = checkout.diff(base, [*leave_out])
+        text = patch(changes, *added, *_untracked_modules(checkout, process, code.file))
+        if code.text and added and not patch(changes):
+            text = code.text  # as ClearML stores notebooks: the code itself, easier to read than a patch
+    except GitError as error:
+        text = instead(f"The uncommitted changes could not be read: {error}.")
+    if too_large(text):
+        kilobytes = len(text.encode("utf-8", "replace")) // 1000
+        text = instead(
+            f"The uncommitted changes are {kilobytes} kB, more than the 500 kB that ClearML keeps with a Task.\n"
+            f"None of them are kept here. They were in {checkout.root} on {process.host} when the run began.\n"
+            "Clear this section to run a clone on the commit without them."
+        )
+    return text
+
+
+def _untracked_modules(checkout: Checkout, process: ProcessStarted, main: Path | None) -> Iterator[bytes]:
+    """Yield patches that add the modules which the process has loaded and Git does not know yet."""
+    loaded = set(process.modules)
+    roots = [Path(os.path.realpath(entry or process.cwd)) for entry in process.sys_path]
+    for inside in checkout.untracked("*.py"):
+        file = checkout.root / inside
+        for root in roots if file != main else []:
+            if file.is_relative_to(root):
+                name = ".".join(file.relative_to(root).with_suffix("").parts)
+                if name.removesuffix(".__init__") in loaded:
+                    yield checkout.addition(inside)
+                    break
+
+
+def _with_start(script: Script, process: ProcessStarted) -> Script:
+    """Complete the entry point by the launcher before it and the arguments behind it."""
+    entry = script.entry_point
+    launcher = launched(process.pid, process.main_path, process.main_module)
+    if launcher:
+        entry = f"{launcher} {entry.removeprefix('-m ')}"
+    # What argparse has read is in the Task's Args section, from where ClearML gives it to a clone's parser. Arguments
+    # that nobody has read by name are kept where a clone gets them again; clearml-agent splits them as a shell does.
+    if [name for name, _, _ in process.arguments] == ["argv"] and process.main_kind != "notebook":
+        entry = f"{entry} {process.arguments[0][1]}"
+    version = ".".join(process.python.split(".")[:2])
+    return script._replace(entry_point=entry, binary=f"python{version}")
+
+
+def _told_by_environment(cwd: Path) -> Checkout | None:
+    """Return the repository that ClearML's variables name, for containers that have the code without its `.git`."""
+    url = os.environ.get("CLEARML_VCS_REPO_URL")
+    if not url:
+        return None
+    root = Path(os.path.realpath(cwd / os.environ.get("CLEARML_VCS_ROOT", "")))
+    branch, commit = (os.environ.get(f"CLEARML_VCS_{name}", "") for name in ("BRANCH", "COMMIT_ID"))
+    return Checkout(root, without_credentials(url), branch, commit)
+
+
+def _overridden(script: Script) -> Script:
+    """Apply ClearML's variables for single fields (clearml/config/defs.py, clearml 1.16 to 2.1.12)."""
+    given = {field: os.environ.get(f"CLEARML_VCS_{field.upper()}") for field in ("entry_point", "work_dir", "diff")}
+    diff = script.diff
+    if given["diff"]:
+        diff = base64.b64decode(given["diff"]).decode("utf-8", "replace")
+    return script._replace(
+        entry_point=given["entry_point"] or script.entry_point,
+        working_dir=given["work_dir"] or script.working_dir,
+        diff=diff,
+    )
+
+
+def _is_installed(file: Path) -> bool:
+    return bool({"site-packages", "dist-packages"} & set(file.parts)) or file.parent.name in ("bin", "Scripts")
+
+
+def _existing(folder: Path) -> Path:
+    return next((place for place in (folder, *folder.parents) if place.is_dir()), Path())
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return instead(f"{file.name} could not be read: {error.strerror}.")
+
+
+def _module_root(file: Path, module: str) -> Path | None:
+    parts = [*module.split("."), *(["__main__"] if file.name == "__main__.py" else [])]
+    ends = file.with_suffix("").parts[-len(parts) :]
+    return file.parents[len(parts) - 1] if list(ends) == parts else None
+
+
+def _holds(folder: Path, file: Path, module: str) -> bool:
+    root = _module_root(file, module)
+    return root is not None and os.path.realpath(folder) == str(root)
+
+
+def _free_name(folder: Path, name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    number = 0
+    while (folder / name).exists():  # an agent would run the file that is there
+        number += 1
+        name = f"{stem}_{number}{dot}{suffix}"
+    return name
+
+
+def _join(folder: str, name: str) -> str:
+    return name if folder == "." else f"{folder}/{name}"
