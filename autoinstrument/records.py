@@ -81,6 +81,8 @@ class RunStarted(NamedTuple):
     tags: dict[str, str]
     resumed: bool
     """True where the run existed before this process touched it."""
+    owned: bool
+    """True where this process started or resumed the run: its death is the run's end."""
     task_id: str
     """The Task to adopt instead of making one, "" for a new one."""
 

@@ -15,6 +15,8 @@ from typing import Any
 _MARK = "# %%"
 # The body of these cell magics is Python in the same namespace; that of others (%%bash, %%writefile) is not.
 _PYTHON_CELLS = ("%%time", "%%timeit", "%%capture", "%%prun")
+_TIMED = re.compile(r"^(\s*)%time\s+(.+)")
+_SHELL = re.compile(r"^(\s*)([%!?].*|[\w., ]+=\s*[%!].*|.*\?\s*)$")
 
 
 def shell() -> Any:
@@ -71,5 +73,10 @@ def _as_python(cell: str) -> str:
     try:
         compile(cell, "cell", "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
-        lines = [re.sub(r"^(\s*)([%!?]|.*\?\s*$)", r"\1# \2", line) for line in lines]
+        lines = [_SHELL.sub(_comment, _TIMED.sub(r"\1\2", line)) for line in lines]
     return "\n".join(lines)
+
+
+def _comment(line: re.Match[str]) -> str:
+    indent, rest = line.groups()
+    return f"{indent}pass  # {rest}" if indent else f"# {rest}"  # the line may have been all of an indented block

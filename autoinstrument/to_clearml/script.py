@@ -1,6 +1,10 @@
 """Say in ClearML's terms which code a training process runs: the script section of its Task.
 
-ClearML's own `ScriptInfo` looks at the process that it is called in, and that process is not the one that trains.
+ClearML's own `ScriptInfo` is not used. Seen in 1.16.5 and 2.1.12, called from another process than the one that trains:
+the working directory and `-m` are those of the caller; an entry script that Git does not know yet is not in the diff; a
+changed binary file makes the diff one that `git apply` refuses; a script reached through a symbolic link has no
+repository; without a remote the Task has a patch and nothing to apply it to; and Git runs the repository's fsmonitor
+without a time limit (measured: still waiting after 100 s). What the fields mean is as there and in clearml-agent 3.0.3.
 """
 
 from __future__ import annotations

@@ -1,0 +1,203 @@
+"""The agent in the training process: which runs are open, what is heard of them, and what happens at exit.
+
+It never imports clearml. It holds no lock while MLflow or the user's code runs, and asks nothing of the network on the
+user's threads.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from autoinstrument.capture.console import Console
+from autoinstrument.capture.process import Changes
+from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
+from autoinstrument.guard import guard, logger
+from autoinstrument.records import (
+    ConsoleWritten,
+    ProcessExiting,
+    Record,
+    RunDelivered,
+    RunEnded,
+    RunLinked,
+    RunPending,
+    RunStarted,
+    TaskFound,
+)
+from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.to_clearml.existing import existing_task_id
+from autoinstrument.transport import exit_code, launch
+from autoinstrument.transport.frames import encode
+from autoinstrument.transport.outbox import Item, Outbox
+
+_agent: Agent | None = None
+_refused = False
+
+
+def agent() -> Agent | None:
+    """Return this process's agent, made at the first call; None where a setting is bad (said once on stderr)."""
+    global _agent, _refused
+    if _agent is None and not _refused:
+        try:
+            _agent = Agent(read_settings())
+        except SettingsError as error:
+            _refused = True
+            logger().warning("%s; the agent stays off", error)
+    return _agent
+
+
+class Agent:
+    """What the training process knows of its runs, and the way to the worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.is_exiting = False
+        self._open: dict[str, bool] = {}
+        self._uris: dict[str, str] = {}
+        self._names: dict[str, tuple[str, str]] = {}
+        self._adopter = ""
+        self._taken = ""
+        self._changes = Changes()
+        self._cwd = os.getcwd()
+        self._finished = False
+        self._outbox = Outbox(self._connect, self._heard)
+        self._worker: launch.Worker | None = None
+        self._console = Console(self._written)
+        with guard("listening to the console"):
+            self._console.attach()
+
+    # What the wrapped calls say
+
+    def post(self, item: Item) -> None:
+        """Hand a record over; costs an append."""
+        self._outbox.post(item)
+
+    def knows(self, run_id: str) -> bool:
+        """Tell whether the run was started, resumed or seen in this process."""
+        return run_id in self._open
+
+    def is_open(self, run_id: str) -> bool:
+        """Tell whether the run is known and has not ended."""
+        return self._open.get(run_id, False)
+
+    def run_started(self, run_id: str, make: Callable[[], RunStarted | None], *, again: bool = False) -> None:
+        """Take in a run that was created, resumed (`again`) or first seen; each start is told once.
+
+        Args:
+            make: gives the run's record; called on the sending thread, because it asks the tracking store.
+        """
+        if self._open.get(run_id) or (run_id in self._open and not again):
+            return
+        self._open[run_id] = True
+        with guard("following the console"):
+            self._console.follow()
+
+        def started() -> RunStarted | None:
+            record = make()
+            if record is None:
+                self._open[run_id] = False
+                return None
+            self._uris[run_id] = record.tracking_uri
+            self._names[run_id] = (record.run_name, record.run_url)
+            tags = {key: value for key, value in record.tags.items() if key not in LINK_TAGS}
+            return record._replace(
+                tags=tags if not record.resumed else record.tags, task_id=self._task_to_adopt(run_id, record)
+            )
+
+        self._outbox.post(started)
+
+    def run_ended(self, ended: RunEnded) -> None:
+        """Take in the end of a run, with what the process has loaded since the last report."""
+        if not self._open.get(ended.run_id):
+            return
+        self._open[ended.run_id] = False
+        self._outbox.post(self._late_task)
+        self._outbox.post(self._changes.changed)
+        self._outbox.post(ended)
+        if self._finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
+            self._outbox.finish(self._exiting(0.5))
+
+    def _written(self, stream: str, text: str) -> None:
+        self._outbox.post(ConsoleWritten(stream, text, int(time.time() * 1000)))
+
+    # The Task that the process has already
+
+    def _task_to_adopt(self, run_id: str, record: RunStarted) -> str:
+        """Return the id of the Task that the run takes over: the process's own goes to one top-level run."""
+        task_id = existing_task_id()
+        if not task_id or task_id == self._taken or record.parent_run_id or not record.owned:
+            if not record.parent_run_id and record.owned and not self._adopter:
+                self._adopter = run_id
+            return ""
+        self._adopter, self._taken = run_id, task_id
+        return task_id
+
+    def _late_task(self) -> Record | None:
+        """Return the news that `Task.init` was called after the first top-level run began, None while it was not."""
+        task_id = existing_task_id()
+        if not task_id or task_id == self._taken or not self._adopter:
+            return None
+        self._taken = task_id
+        return TaskFound(self._adopter, task_id)
+
+    # The worker
+
+    def _connect(self) -> socket.socket:
+        """Start the worker if this process has none, connect, and introduce the process; on the sending thread."""
+        if self._worker is None:
+            self._worker = launch.start(self.settings.worker)
+            with guard("watching the exit code"):
+                exit_code.watch(self._worker.folder)
+        connection = self._worker.connect()
+        self._changes = Changes()
+        connection.sendall(encode([self._changes.describe(self._cwd)]))
+        return connection
+
+    def _heard(self, record: Record) -> None:
+        """Act on what the worker says: write the link tags, tell the user; on the hearing thread."""
+        if isinstance(record, RunLinked):
+            self._say_linked(record)
+            tags = {TASK_ID: record.task_id, STATE: "live"}
+            if record.task_url:
+                tags[TASK_URL] = record.task_url
+            set_tags(self._uris[record.run_id], record.run_id, tags)
+        elif isinstance(record, RunPending):
+            logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
+            set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})
+        elif isinstance(record, RunDelivered):
+            set_tags(self._uris[record.run_id], record.run_id, {STATE: "synced"})
+
+    def _say_linked(self, record: RunLinked) -> None:
+        name, url = self._names.get(record.run_id, (record.run_id, ""))
+        page = f" (MLflow: {url})" if url else ""
+        logger().info("run %s is ClearML Task %s%s", name, record.task_url or record.task_id, page)
+
+    # Exit
+
+    def exiting(self) -> None:
+        """Note that the interpreter is on its way out; runs before MLflow's own at-exit handler ends the open runs."""
+        self.is_exiting = True
+
+    def finish(self) -> None:
+        """Wait for the worker to deliver the rest, `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds at most."""
+        try:
+            with guard("the end of the process"):
+                self._finished = True
+                self._console.detach()
+                self._outbox.post(self._late_task)
+                self._outbox.finish(self._exiting(self.settings.exit_timeout_s))
+        except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
+            pass
+
+    def _exiting(self, wait_s: float) -> ProcessExiting:
+        error, interrupted = "", False
+        if not hasattr(sys, "ps1") and "ipykernel" not in sys.modules:  # there, it is some earlier cell's error
+            last = getattr(sys, "last_value", None)
+            if isinstance(last, BaseException):
+                error = "".join(traceback.format_exception(last))[-64_000:]
+                interrupted = isinstance(last, KeyboardInterrupt)
+        return ProcessExiting(error, interrupted, wait_s)

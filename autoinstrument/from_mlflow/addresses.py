@@ -1,0 +1,60 @@
+"""Where a run is found: its page in the MLflow UI, and tracking URIs that mean the same in every process."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from autoinstrument.uris import without_credentials
+
+
+def absolute(uri: str) -> str:
+    """Return a tracking URI that does not depend on the working directory.
+
+    MLflow's default is relative (`sqlite:///mlflow.db` since 3.7, `./mlruns` before); `sync` runs elsewhere.
+    """
+    sqlite = re.fullmatch(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:)([^?]+)(.*)", uri)
+    if sqlite:
+        return f"{sqlite[1]}{Path(sqlite[2]).absolute()}{sqlite[3]}"
+    if uri.startswith("file:") and not uri.startswith("file:/"):
+        return Path(uri[len("file:") :]).absolute().as_uri()
+    if uri and ":" not in uri.split("/", 1)[0] and uri != "databricks":
+        return Path(uri).absolute().as_uri()
+    return uri
+
+
+def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -> str:
+    """Return the address of the run's page in the MLflow UI, "" where the store has no UI that is known.
+
+    Args:
+        ui: base address that is to be used instead of the tracking URI (`AUTOINSTRUMENT_MLFLOW_UI`).
+    """
+    experiment, run = quote(experiment_id, safe=""), quote(run_id, safe="")
+    if ui:
+        return f"{ui.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
+    scheme = urlsplit(tracking_uri).scheme
+    if scheme in ("http", "https"):
+        base = without_credentials(tracking_uri).rstrip("/")
+        return f"{base}/#/experiments/{experiment}/runs/{run}"
+    if tracking_uri == "databricks" or scheme == "databricks":
+        host = _databricks_host(tracking_uri)
+        return f"{host}/ml/experiments/{experiment}/runs/{run}" if host else ""
+    return ""
+
+
+def _databricks_host(tracking_uri: str) -> str:
+    """Return the workspace's address as Databricks' own tools find it: the variable, or the profile in the file."""
+    profile = urlsplit(tracking_uri).netloc.split(":")[0] if "://" in tracking_uri else ""
+    host = "" if profile else os.environ.get("DATABRICKS_HOST", "")
+    if not host:
+        import configparser
+
+        file = configparser.ConfigParser()
+        file.read(os.environ.get("DATABRICKS_CONFIG_FILE") or Path("~/.databrickscfg").expanduser())
+        section = profile or "DEFAULT"
+        host = file.get(section, "host", fallback="") if section == "DEFAULT" or file.has_section(section) else ""
+    if host and "://" not in host:
+        host = f"https://{host}"
+    return host.rstrip("/")

@@ -1,0 +1,222 @@
+"""The live feed: wrap MLflow's calls, and say what they did in records.
+
+Every call of the tracking API ends in `TrackingServiceClient` (seen in mlflow 2.16 to 3.17): the fluent functions, the
+public `MlflowClient`, and autologging's queueing client. Resuming a run does not (`start_run` asks the store
+directly), so `start_run` and `end_run` are wrapped as well.
+
+Each wrapper does MLflow's work first and outside any guard of ours: its result and its exceptions are the user's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from autoinstrument.agent import Agent, agent
+from autoinstrument.from_mlflow import runs
+from autoinstrument.from_mlflow.references import wrap
+from autoinstrument.guard import guard, is_ourselves, logger
+from autoinstrument.records import MetricsLogged, ParamsLogged, RunEnded, RunRenamed, TagDeleted, TagsSet
+
+OLDEST, NEWEST_MAJOR = (2, 16), 3
+"""MLflow versions that are supported; others are left alone."""
+
+ENDED = ("FINISHED", "FAILED", "KILLED")
+_MAX_TRACEBACK = 64_000
+
+
+def is_supported(version: str) -> bool:
+    """Tell whether this MLflow is one that the wrappers were tested with; says so once where it is not."""
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers >= OLDEST and numbers[0] <= NEWEST_MAJOR:
+        return True
+    oldest = ".".join(map(str, OLDEST))
+    logger().warning("MLflow %s is left alone: supported are %s to %s.x", version, oldest, NEWEST_MAJOR)
+    return False
+
+
+def instrument_client(module: ModuleType) -> None:
+    """Wrap `TrackingServiceClient` of `mlflow.tracking._tracking_service.client`."""
+    from mlflow.version import VERSION
+
+    if not is_supported(VERSION):
+        return
+    client = module.TrackingServiceClient
+    for name, around in _CLIENT.items():
+        wrap(client, name, around)
+
+
+def instrument_fluent(module: ModuleType) -> None:
+    """Wrap `start_run` and `end_run` of `mlflow.tracking.fluent`, and stand around MLflow's own at-exit handler."""
+    from mlflow.version import VERSION
+
+    the_agent = agent()
+    if the_agent is None or not is_supported(VERSION):
+        return
+    package = sys.modules.get("mlflow")
+    for name, around in (("start_run", _start_run), ("end_run", _end_run)):
+        original = vars(module).get(name)
+        wrap(module, name, around)
+        if package is not None and original is not None and vars(package).get(name) is original:
+            setattr(package, name, getattr(module, name))  # MLflow was imported before the agent was armed
+    # At-exit handlers run last in, first out: MLflow's ends the runs that are still open and calls them FINISHED,
+    # whatever ended the process (mlflow#3932). Ours stand on both sides of it.
+    end_runs = getattr(module, "_safe_end_run", None)
+    atexit.unregister(the_agent.finish)
+    if end_runs is not None:
+        atexit.unregister(end_runs)
+    atexit.register(the_agent.finish)
+    if end_runs is not None:
+        atexit.register(end_runs)
+    atexit.register(the_agent.exiting)
+
+
+def _watched(
+    observe: Callable[[Agent, Any, dict[str, Any], Any], None], *names: str
+) -> Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]:
+    """Return a wrapper that calls `observe(agent, client, arguments by name, result)` after the call succeeded."""
+
+    def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = wrapped(*args, **kwargs)
+        if not is_ourselves():
+            with guard(f"mirroring {wrapped.__name__}"):
+                the_agent = agent()
+                if the_agent is not None:
+                    observe(the_agent, client, {**dict(zip(names, args, strict=False)), **kwargs}, result)
+        return result
+
+    return around
+
+
+def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> None:
+    the_agent.run_started(run.info.run_id, runs.started(run, client.tracking_uri, resumed=False, owned=True))
+
+
+def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Mirror one metric point; the time stamp is made here, as MLflow would make it, so that both sides have the same."""
+    if is_ourselves():
+        return wrapped(*args, **kwargs)
+    if len(args) <= 3 and kwargs.get("timestamp") is None:
+        kwargs = {**kwargs, "timestamp": int(time.time() * 1000)}
+    elif len(args) > 3 and args[3] is None:
+        args = (*args[:3], int(time.time() * 1000), *args[4:])
+    result = wrapped(*args, **kwargs)
+    with guard("mirroring log_metric"):
+        the_agent = agent()
+        if the_agent is not None:
+            call = {**dict(zip(("run_id", "key", "value", "timestamp", "step"), args, strict=False)), **kwargs}
+            run_id = call["run_id"]
+            _know(the_agent, client, run_id)
+            point = (call["key"], runs.number(call["value"]), int(call["timestamp"]), int(call.get("step") or 0))
+            the_agent.post(MetricsLogged(run_id, [point]))
+    return result
+
+
+def _log_param(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    _know(the_agent, client, call["run_id"])
+    value = call["value"]
+    the_agent.post(ParamsLogged(call["run_id"], [(call["key"], str(value), type(value).__name__)]))
+
+
+def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    run_id = call["run_id"]
+    metrics, params, tags = (call.get(kind) or () for kind in ("metrics", "params", "tags"))
+    if not (metrics or params or tags):
+        return
+    _know(the_agent, client, run_id)
+    if params:
+        the_agent.post(ParamsLogged(run_id, [(param.key, str(param.value), "") for param in params]))
+    if metrics:
+        points = [
+            (metric.key, runs.number(metric.value), int(metric.timestamp), int(metric.step or 0)) for metric in metrics
+        ]
+        the_agent.post(MetricsLogged(run_id, points))
+    if tags:
+        the_agent.post(TagsSet(run_id, {tag.key: str(tag.value) for tag in tags}))
+
+
+def _set_tag(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    if the_agent.knows(call["run_id"]):
+        the_agent.post(TagsSet(call["run_id"], {call["key"]: str(call["value"])}))
+
+
+def _delete_tag(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    if the_agent.knows(call["run_id"]):
+        the_agent.post(TagDeleted(call["run_id"], call["key"]))
+
+
+def _terminated(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    status = call.get("status") or "FINISHED"
+    _ended(the_agent, call["run_id"], str(status), call.get("end_time"))
+
+
+def _updated(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    run_id, status, name = call["run_id"], call.get("status"), call.get("name")
+    if name and the_agent.knows(run_id):
+        the_agent.post(RunRenamed(run_id, str(name)))
+    if status in ENDED:
+        _ended(the_agent, run_id, str(status), None)
+
+
+def _ended(the_agent: Agent, run_id: str, status: str, end_time: int | None) -> None:
+    if not the_agent.knows(run_id):
+        return
+    # Inside `with start_run():` and inside `except:` the exception that ends the run is the one being handled.
+    error = sys.exc_info()[1]
+    text = "" if error is None or status == "FINISHED" else "".join(traceback.format_exception(error))
+    the_agent.run_ended(
+        RunEnded(run_id, status, end_time or int(time.time() * 1000), text[-_MAX_TRACEBACK:], the_agent.is_exiting)
+    )
+
+
+def _know(the_agent: Agent, client: Any, run_id: str) -> None:
+    """Introduce a run that this process logs to without having started it, if it is still running."""
+    if not the_agent.knows(run_id):
+        the_agent.run_started(run_id, runs.seen(client, run_id))
+
+
+def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Mirror the resumption of a run; the creation of one has been seen by the client's `create_run`."""
+    before = time.time()
+    run = wrapped(*args, **kwargs)
+    if not is_ourselves():
+        with guard("mirroring start_run"):
+            the_agent = agent()
+            if the_agent is not None and not the_agent.is_open(run.info.run_id):
+                tracking_uri = sys.modules["mlflow"].get_tracking_uri()
+                resumed = run.info.start_time / 1000 < before - 1 or the_agent.knows(run.info.run_id)
+                the_agent.run_started(
+                    run.info.run_id, runs.started(run, tracking_uri, resumed=resumed, owned=True), again=True
+                )
+    return run
+
+
+def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Mirror the end of the active run where the client's `set_terminated` was not what ended it."""
+    with guard("mirroring end_run"):
+        run = sys.modules["mlflow"].active_run()
+    result = wrapped(*args, **kwargs)
+    with guard("mirroring end_run"):
+        the_agent = agent()
+        if the_agent is not None and run is not None and the_agent.is_open(run.info.run_id) and not is_ourselves():
+            status = kwargs.get("status", args[0] if args else "FINISHED")
+            _ended(the_agent, run.info.run_id, str(status), None)
+    return result
+
+
+_CLIENT: dict[str, Any] = {
+    "create_run": _watched(_created, "experiment_id", "start_time", "tags", "run_name"),
+    "log_metric": _log_metric,
+    "log_param": _watched(_log_param, "run_id", "key", "value"),
+    "log_batch": _watched(_log_batch, "run_id", "metrics", "params", "tags"),
+    "set_tag": _watched(_set_tag, "run_id", "key", "value"),
+    "delete_tag": _watched(_delete_tag, "run_id", "key"),
+    "update_run": _watched(_updated, "run_id", "status", "name"),
+    "set_terminated": _watched(_terminated, "run_id", "status", "end_time"),
+}
+"""Methods of `TrackingServiceClient`; one that a version lacks is left out."""

@@ -1,0 +1,24 @@
+"""The way back: write the link tags on the run. Called off the training thread, by the process or by `sync`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoinstrument.guard import ourselves
+
+TASK_ID, TASK_URL, STATE = "clearml.task_id", "clearml.task_url", "clearml.state"
+LINK_TAGS = (TASK_ID, TASK_URL, STATE)
+
+
+def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
+    """Set tags of a run in one call.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    from mlflow.entities import RunTag
+    from mlflow.tracking import MlflowClient
+
+    with ourselves():
+        client: Any = MlflowClient(tracking_uri=tracking_uri)
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])

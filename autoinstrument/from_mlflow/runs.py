@@ -1,0 +1,70 @@
+"""Turn MLflow's run into a record. What has to ask the tracking store is returned as a function, for the sending thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from autoinstrument.from_mlflow.addresses import absolute, run_page
+from autoinstrument.records import RunStarted
+
+PARENT_RUN = "mlflow.parentRunId"
+
+
+
+
+def number(value: Any) -> float:
+    """Return a metric's value as MLflow stores it: a float, of one-element arrays and tensors too.
+
+    Raises:
+        TypeError, ValueError: the value is no number.
+    """
+    if isinstance(value, (int, float)):
+        return float(value)
+    return float(value.item()) if hasattr(value, "item") else float(value)
+
+
+def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool, owned: bool) -> RunStarted:
+    """Return the record of a run that MLflow gave (`mlflow.entities.Run`)."""
+    info, tags = run.info, dict(run.data.tags)
+    uri = absolute(tracking_uri)
+    return RunStarted(
+        run_id=info.run_id,
+        run_name=getattr(info, "run_name", None) or tags.get("mlflow.runName", ""),
+        experiment_id=str(info.experiment_id),
+        experiment_name=experiment_name,
+        tracking_uri=uri,
+        run_url=run_page(uri, str(info.experiment_id), info.run_id, os.environ.get("AUTOINSTRUMENT_MLFLOW_UI", "")),
+        start_time_ms=int(info.start_time or 0),
+        parent_run_id=tags.get(PARENT_RUN, ""),
+        tags=tags,
+        resumed=resumed,
+        owned=owned,
+        task_id="",
+    )
+
+
+def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Callable[[], RunStarted]:
+    """Return what makes the record of a run that was created or resumed; it asks the store for the experiment."""
+
+    def make() -> RunStarted:
+        from mlflow.tracking import MlflowClient
+
+        experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment(run.info.experiment_id)
+        return describe(run, tracking_uri, experiment_name=experiment.name, resumed=resumed, owned=owned)
+
+    return make
+
+
+def seen(client: Any, run_id: str) -> Callable[[], RunStarted | None]:
+    """Return what makes the record of a run that another process started; None of one that has ended."""
+
+    def make() -> RunStarted | None:
+        run = client.get_run(run_id)
+        if run.info.status != "RUNNING":
+            return None
+        experiment = client.get_experiment(run.info.experiment_id)
+        return describe(run, client.tracking_uri, experiment_name=experiment.name, resumed=True, owned=False)
+
+    return make

@@ -1,0 +1,181 @@
+"""What the worker keeps on disk of a run until its Task is complete: the capture, the console, and how far it came.
+
+MLflow holds params, metrics and the rest; only what MLflow does not hold is kept here. Folder `captures/<run id>` below
+`AUTOINSTRUMENT_HOME`, mode 0700, files 0600:
+
+- `capture.json`: run and process as records, script, packages, and the process's end;
+- `console.jsonl`: one `[stream, text, time in ms]` a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+
+import platformdirs
+
+from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, to_json
+from autoinstrument.settings import Settings
+from autoinstrument.uris import without_credentials
+
+VERSION = 1
+MAX_CONSOLE = 256 * 2**20
+"""Bytes of console kept of one run; what comes after is left out."""
+
+ConsoleLine = tuple[str, str, int]
+"""Stream, text, time in ms."""
+
+
+def home(settings: Settings) -> Path:
+    """Return the folder of captures and state; it need not exist."""
+    if settings.home:
+        return Path(settings.home).expanduser()
+    return platformdirs.user_state_path("autoinstrument", appauthor=False)
+
+
+class Capture:
+    """One run's folder.
+
+    Attributes:
+        run, process: as the training process described them; credentials are not kept.
+        script: ClearML's script section. requirements, freeze: pip's format.
+        task_id, task_url: the Task once there is one. console_sent: lines of the console that the Task holds.
+        end: how the run ended, see `mirror.ending`; empty while it is running.
+    """
+
+    def __init__(self, folder: Path, run: RunStarted, process: ProcessStarted | None) -> None:
+        self.folder = folder
+        self.run = run
+        self.process = process
+        self.script: dict[str, str] = {}
+        self.requirements = ""
+        self.freeze = ""
+        self.task_id = run.task_id
+        self.task_url = ""
+        self.adopted = bool(run.task_id)
+        self.console_sent = 0
+        self.end: dict[str, str] = {}
+
+    @classmethod
+    def load(cls, folder: Path) -> Capture:
+        """Read a capture.
+
+        Raises:
+            ValueError: it is damaged, or of another version.
+            OSError: it cannot be read.
+        """
+        value = json.loads((folder / "capture.json").read_bytes())
+        if not isinstance(value, dict) or value.get("version") != VERSION:
+            raise ValueError(f"{folder / 'capture.json'} is not a capture of version {VERSION}")
+        run = from_json(value["run"])
+        process = from_json(value["process"]) if value["process"] else None
+        if not isinstance(run, RunStarted) or not isinstance(process, ProcessStarted | None):
+            raise ValueError(f"{folder / 'capture.json'} is damaged")  # noqa: TRY004  (data, not a caller's mistake)
+        capture = cls(folder, run, process)
+        for name in _KEPT:
+            kept = value.get(name)
+            if type(kept) is not type(getattr(capture, name)):
+                raise ValueError(f"{folder / 'capture.json'} is damaged: {name}")
+            setattr(capture, name, kept)
+        return capture
+
+    def save(self) -> None:
+        """Write all but the console, in one piece or not at all.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        value = {
+            "version": VERSION,
+            "run": to_json(self.run._replace(tracking_uri=without_credentials(self.run.tracking_uri))),
+            "process": to_json(self.process) if self.process else None,
+            **{name: getattr(self, name) for name in _KEPT},
+        }
+        _write(self.folder / "capture.json", json.dumps(value).encode())
+
+    def add_console(self, lines: list[ConsoleLine]) -> None:
+        """Append console lines.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        file = os.open(self.folder / "console.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            if os.fstat(file).st_size < MAX_CONSOLE:
+                os.write(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        finally:
+            os.close(file)
+
+    def console(self, start: int = 0) -> Iterator[ConsoleLine]:
+        """Yield console lines from number `start` on; a line that was cut off by a crash ends it."""
+        try:
+            with (self.folder / "console.jsonl").open(encoding="utf-8") as file:
+                for number, text in enumerate(file):
+                    if number >= start:
+                        stream, line, time_ms = json.loads(text)
+                        yield str(stream), str(line), int(time_ms)
+        except (OSError, ValueError):
+            return
+
+    def remove(self) -> None:
+        """Take the run's folder away: its Task is complete."""
+        for name in ("console.jsonl", "capture.json"):
+            (self.folder / name).unlink(missing_ok=True)
+        try:
+            self.folder.rmdir()
+        except OSError:  # somebody put something of theirs there, or it never was
+            return
+
+    def set_arguments(self, arguments: list[Param]) -> None:
+        """Keep the command line as it was parsed after the run began."""
+        if self.process is not None:
+            self.process = self.process._replace(arguments=arguments)
+
+
+_KEPT = ("script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end")
+
+
+class Captures:
+    """All runs' folders below `AUTOINSTRUMENT_HOME`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = home(settings) / "captures"
+
+    def of(self, run: RunStarted, process: ProcessStarted | None) -> Capture:
+        """Return the run's capture: the one on disk where there is one, else a new one."""
+        folder = self.folder / _safe(run.run_id)
+        try:
+            capture = Capture.load(folder)
+        except (OSError, ValueError, KeyError):
+            return Capture(folder, run, process)
+        capture.run, capture.process, capture.end = run, process or capture.process, {}
+        if run.task_id:
+            capture.task_id, capture.adopted = run.task_id, True
+        return capture
+
+    def __iter__(self) -> Iterator[Path]:
+        if self.folder.is_dir():
+            yield from sorted(path.parent for path in self.folder.glob("*/capture.json"))
+
+
+def _safe(run_id: str) -> str:
+    """Return the run id as a folder's name; it is 32 hex digits with every store of MLflow's own."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", run_id)[:128]
+    return name if name.strip(".") else f"run{name}"
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_suffix(".part")
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(file, data)
+    finally:
+        os.close(file)
+    part.replace(path)
+
+

@@ -1,0 +1,162 @@
+"""What a run looks like in ClearML: pure functions from records to the bodies of ClearML's requests.
+
+Live mirror and `sync` use these and nothing else, so that a run ends as the same Task whichever way it came.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from autoinstrument.records import Param, Point, ProcessStarted, RunStarted
+from autoinstrument.settings import Settings
+from autoinstrument.uris import without_credentials
+
+SECTION = "MLflow"
+NOTE, RUN_NAME = "mlflow.note.content", "mlflow.runName"
+LINK = "MLflow run"
+
+_SHORTEST = 3
+"""ClearML refuses shorter names, of each segment of a project's path too (400/800)."""
+_PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
+
+
+def project_name(settings: Settings, run: RunStarted, process: ProcessStarted | None) -> str:
+    """Return the ClearML project of a run; slashes of the experiment's name make nested projects."""
+    user = run.tags.get("mlflow.user") or (process.user if process else "")
+    name = settings.project.format(experiment=run.experiment_name, user=user, script=_script(run, process))
+    segments = [acceptable(segment) for segment in name.split("/") if segment.strip()]
+    return "/".join(segments[:9]) or "MLflow"  # projects nest ten deep at most, and `.reports` takes one
+
+
+def task_name(settings: Settings, run: RunStarted, process: ProcessStarted | None) -> str:
+    """Return the name of the run's Task."""
+    name = settings.task.format(
+        run_name=run.run_name or run.run_id,
+        run_id=run.run_id,
+        experiment=run.experiment_name,
+        script=_script(run, process),
+    )
+    return acceptable(name)
+
+
+def acceptable(name: str) -> str:
+    """Return the name as ClearML takes it: stripped, three characters at least, without control characters."""
+    name = re.sub(r"[\x00-\x1f]+", " ", name).strip()
+    return name if len(name) >= _SHORTEST else f"{name}".ljust(_SHORTEST, "_")
+
+
+def hyperparameter(section: str, name: str, value: str, kind: str = "", description: str = "") -> dict[str, str]:
+    """Return one item of a hyperparameter section; values are always strings (others are refused, 400/12)."""
+    item = {"section": section, "name": name, "value": value}
+    if kind:
+        item["type"] = kind
+    if description:
+        item["description"] = description
+    return item
+
+
+def params(values: Iterable[Param]) -> list[dict[str, str]]:
+    """Return the run's parameters as items of the section `MLflow`."""
+    return [hyperparameter(SECTION, key, value, _PARAM_TYPES.get(kind, kind)) for key, value, kind in values]
+
+
+def arguments(values: Iterable[Param]) -> list[dict[str, str]]:
+    """Return the command line as items of the section `Args`."""
+    return [hyperparameter("Args", key, value, kind) for key, value, kind in values]
+
+
+def properties(run: RunStarted) -> list[dict[str, str]]:
+    """Return the user properties that lead back to the run."""
+    values = {
+        "mlflow_run_id": run.run_id,
+        "mlflow_experiment": run.experiment_name,
+        "mlflow_tracking_uri": without_credentials(run.tracking_uri),
+        "mlflow_run_url": run.run_url,
+    }
+    if run.run_name and acceptable(run.run_name) != run.run_name:
+        values["mlflow_run_name"] = run.run_name
+    return [hyperparameter("properties", name, value, "str") for name, value in values.items() if value]
+
+
+def sections(items: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Mapping[str, str]]]:
+    """Return hyperparameter items as `tasks.create` takes them: by section, then by name."""
+    by_section: dict[str, dict[str, Mapping[str, str]]] = {}
+    for item in items:
+        by_section.setdefault(item["section"], {})[item["name"]] = item
+    return by_section
+
+
+def link_artifact(run: RunStarted) -> list[dict[str, Any]]:
+    """Return the artifact that is a link to the run's page: of a Task's fields, the web UI makes only those clickable."""
+    if not run.run_url:
+        return []
+    return [
+        {
+            "key": LINK,
+            "type": "custom",
+            "mode": "output",
+            "uri": run.run_url,
+            "content_size": 0,
+            "timestamp": run.start_time_ms // 1000,
+            "type_data": {"preview": run.run_url, "content_type": "text/html"},
+            "display_data": [["MLflow run", run.run_id], ["MLflow experiment", run.experiment_name]],
+        }
+    ]
+
+
+def scalar(task_id: str, point: Point) -> dict[str, Any] | None:
+    """Return a metric point as an event, None where ClearML cannot hold its value or its step.
+
+    The event store keeps float32 and refuses NaN and infinities (500/100); a false number is never sent instead.
+    `a/b/loss` is title `a/b` and series `loss`; a name without a slash is both.
+    """
+    key, value, timestamp_ms, step = point
+    if not is_storable(value) or not -(2**63) <= step < 2**63:
+        return None
+    title, slash, series = key.rpartition("/")
+    if not (slash and title and series):
+        title = series = key
+    return {
+        "type": "training_stats_scalar",
+        "task": task_id,
+        "iter": step,
+        "timestamp": timestamp_ms,
+        "metric": title,
+        "variant": series,
+        "value": value,
+    }
+
+
+def is_storable(value: float) -> bool:
+    """Tell whether a value can be stored in a curve: finite, and within float32."""
+    if not math.isfinite(value):
+        return False
+    try:
+        struct.pack("<f", value)
+    except OverflowError:
+        return False
+    return True
+
+
+def log(task_id: str, worker: str, stream: str, text: str, timestamp_ms: int) -> dict[str, Any]:
+    """Return console text as an event; stderr has the level that the SDK gives it."""
+    return {
+        "type": "log",
+        "task": task_id,
+        "level": "error" if stream == "stderr" else "info",
+        "worker": worker,
+        "msg": text,
+        "timestamp": timestamp_ms,
+    }
+
+
+
+
+def _script(run: RunStarted, process: ProcessStarted | None) -> str:
+    source = (process.main_module or process.main_path) if process else run.tags.get("mlflow.source.name", "")
+    return PurePath(source).stem if "/" in source or source.endswith(".py") else source

@@ -1,0 +1,250 @@
+"""One run and its Task: takes records in, brings the Task up to them.
+
+The live mirror and `sync` feed the same object. `take` only remembers; `flush` talks to the server, and what it could
+not deliver stays remembered, within bounds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from autoinstrument.capture.folding import Folder
+from autoinstrument.mirror import mapping
+from autoinstrument.mirror.captures import Capture, ConsoleLine
+from autoinstrument.mirror.ending import End
+from autoinstrument.records import (
+    EventsDropped,
+    MetricsLogged,
+    Param,
+    ParamsLogged,
+    Point,
+    Record,
+    RunRenamed,
+    TagDeleted,
+    TagsSet,
+)
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.errors import RefusedError
+from autoinstrument.to_clearml.tasks import Task, Tasks
+
+MAX_POINTS = 200_000
+"""Points of one run that wait for the server; what comes on top is left to `sync`, which reads it from MLflow."""
+_EVENTS = 2000
+_LOG_LINES, _LOG_CHARACTERS = 200, 32_000
+_CONSOLE_LINES = 5000
+
+
+class RunMirror:
+    """What a run's Task still lacks.
+
+    Attributes:
+        task: the Task, None while there is none.
+        incomplete: something was left out that MLflow holds; `sync` is to complete the Task.
+        delivered: points that the Task holds, by metric key.
+    """
+
+    def __init__(self, capture: Capture, settings: Settings, tasks: Tasks) -> None:
+        self.capture = capture
+        self.run = capture.run
+        self.settings = settings
+        self.task: Task | None = None
+        self.incomplete = False
+        self.delivered: Counter[str] = Counter()
+        self.end: End | None = None
+        self.ended = False
+        self.last_sent = 0.0
+        self._tasks = tasks
+        self._params: dict[str, Param] = {}
+        self._points: list[Point] = []
+        self._tags: dict[str, str] = {}
+        self._edits: dict[str, Any] = {}
+        self._console: list[ConsoleLine] = list(capture.console(capture.console_sent))
+        self._folders = {"stdout": Folder(), "stderr": Folder()}
+        self._description_changed = False
+
+    # What is to be delivered
+
+    def take(self, record: Record) -> None:
+        """Remember what a record of this run says."""
+        if isinstance(record, ParamsLogged):
+            self._params.update((param[0], (param[0], param[1], param[2])) for param in record.params)
+        elif isinstance(record, MetricsLogged):
+            room = MAX_POINTS - len(self._points)
+            self._points.extend((point[0], point[1], point[2], point[3]) for point in record.points[:room])
+            self.incomplete = self.incomplete or len(record.points) > room
+        elif isinstance(record, TagsSet):
+            self._tags.update(record.tags)
+            if mapping.NOTE in record.tags:
+                self._edits["comment"] = record.tags[mapping.NOTE]
+            if mapping.RUN_NAME in record.tags:
+                self._rename(record.tags[mapping.RUN_NAME])
+        elif isinstance(record, TagDeleted):
+            self._tags.pop(record.key, None)
+            if record.key == mapping.NOTE:
+                self._edits["comment"] = ""
+        elif isinstance(record, RunRenamed):
+            self._rename(record.name)
+        elif isinstance(record, EventsDropped):
+            self.incomplete = True
+
+    def take_history(self, record: MetricsLogged) -> None:
+        """Take the whole history of one metric: nothing where the Task holds as many points, else all of it.
+
+        Sending a point again overwrites it (same Task, iteration, title and series).
+        """
+        held = [point for point in record.points if mapping.scalar("", point) is not None]
+        if held and self.delivered[held[0][0]] != len(held):
+            self._points.extend(held)
+
+    def write(self, stream: str, text: str, time_ms: int) -> None:
+        """Take console text; it is folded into lines and kept on disk until the Task holds it."""
+        self._keep(stream, self._folders[stream].feed(text, time_ms))
+
+    def end_console(self) -> None:
+        """Take the last line, which no newline ends."""
+        now_ms = int(time.time() * 1000)
+        for stream, folder in self._folders.items():
+            self._keep(stream, folder.flush(now_ms))
+
+    def tick(self) -> None:
+        """Show progress bars that have not ended their line for a while."""
+        now_ms = int(time.time() * 1000)
+        for stream, folder in self._folders.items():
+            self._keep(stream, folder.due(now_ms))
+
+    def describe_again(self) -> None:
+        """Note that the capture has changed (packages, arguments, source) since the Task was made."""
+        self._description_changed = True
+
+    @property
+    def has_work(self) -> bool:
+        """True while something waits to be delivered."""
+        return bool(
+            self.task is None
+            or self._params
+            or self._points
+            or self._edits
+            or self._console
+            or self._description_changed
+            or (self.end is not None and not self.ended)
+        )
+
+    # Delivery
+
+    def flush(self) -> None:
+        """Bring the Task up to what is known, making it first where there is none.
+
+        Raises:
+            ClearMLError: the server did not take everything; what it did not take is kept.
+        """
+        self.last_sent = time.monotonic()
+        if self.task is None:
+            self._make()
+        task = self.task
+        assert task is not None  # noqa: S101  (for the type checker)
+        if self._description_changed:
+            self._tasks.describe(task, self.capture)
+            self._description_changed = False
+        if self._params:
+            self._tasks.set_hyperparameters(task, mapping.params(self._params.values()))
+            self._params.clear()
+        if self._edits:
+            self._tasks.edit(task, **self._edits)
+            self._edits.clear()
+        self._send_points(task)
+        self._send_console(task)
+        if self.end is not None and not self.ended:
+            if not task.adopted:
+                self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
+            self.ended = True
+
+    def alive(self) -> None:
+        """Tell the server that the Task is alive; it stops those that it hears nothing of for two hours.
+
+        Raises:
+            ClearMLError: it did not answer.
+        """
+        if self.task is not None and not self.task.adopted:
+            self._tasks.ping(self.task)
+            self.last_sent = time.monotonic()
+
+    def adopt(self, task_id: str) -> None:
+        """Go on with a Task that the script made itself, and give up the one that was made for it.
+
+        What went to the other Task is sent again from MLflow: the run counts as incomplete until then.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        old, self.task = self.task, None
+        self.capture.task_id, self.capture.adopted = task_id, True
+        if old is not None and not old.adopted and old.id != task_id:
+            self._tasks.delete(old)
+            self.incomplete = True
+            self.delivered.clear()
+
+    def _make(self) -> None:
+        params = mapping.params(self._params.values())
+        if self.capture.task_id:
+            task = self._tasks.take_over(self.capture, params)
+            self.delivered = task.points
+        else:
+            task = self._tasks.make(self.capture, params, self.run.tags.get(mapping.NOTE, ""))
+        self.task = task
+        self._params.clear()
+        self._description_changed = False
+        self.capture.task_id, self.capture.task_url = task.id, task.url
+
+    def _send_points(self, task: Task) -> None:
+        while self._points:
+            batch = self._points[:_EVENTS]
+            events = [event for point in batch if (event := mapping.scalar(task.id, point))]
+            self._add(events)
+            self.delivered.update(point[0] for point in batch if mapping.scalar(task.id, point))
+            del self._points[:_EVENTS]
+
+    def _send_console(self, task: Task) -> None:
+        while self._console:
+            lines = list(_together(self._console))
+            if not task.adopted:  # there, ClearML's own SDK or agent sends the console
+                stream, _, time_ms = lines[0]
+                text = "".join(f"{text}\n" for _, text, _ in lines)
+                self._add([mapping.log(task.id, self._worker(), stream, text, time_ms)])
+            del self._console[: len(lines)]
+            self.capture.console_sent += len(lines)
+
+    def _add(self, events: list[dict[str, Any]]) -> None:
+        try:
+            self._tasks.add_events(events)
+        except RefusedError:
+            # Good events of the batch are stored all the same; a bad one is not to keep the rest waiting.
+            self.incomplete = True
+
+    def _keep(self, stream: str, lines: Iterable[Any]) -> None:
+        kept: list[ConsoleLine] = [(stream, line.text, line.time_ms) for line in lines]
+        if kept:
+            self._console.extend(kept)
+            self.capture.add_console(kept)
+            del self._console[_CONSOLE_LINES * 10 :]
+
+    def _rename(self, name: str) -> None:
+        self.run = self.capture.run = self.run._replace(run_name=name)
+        if self.task is not None and not self.task.adopted:
+            self._edits["name"] = mapping.task_name(self.settings, self.run, self.capture.process)
+
+    def _worker(self) -> str:
+        process = self.capture.process
+        return f"{process.host}:{process.pid}" if process else "autoinstrument"
+
+
+def _together(lines: list[ConsoleLine]) -> Iterable[ConsoleLine]:
+    """Yield the first lines that go into one event: of one stream, and not too many."""
+    characters = 0
+    for line in lines[:_LOG_LINES]:
+        characters += len(line[1])
+        if line[0] != lines[0][0] or (characters > _LOG_CHARACTERS and line is not lines[0]):
+            return
+        yield line

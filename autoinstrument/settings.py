@@ -1,0 +1,94 @@
+"""Read the `AUTOINSTRUMENT_*` environment variables into typed settings; standard library only."""
+
+from __future__ import annotations
+
+import math
+import os
+import string
+from collections.abc import Mapping
+from typing import NamedTuple
+
+PROJECT_FIELDS = ("experiment", "user", "script")
+TASK_FIELDS = ("run_name", "run_id", "experiment", "script")
+
+_ON = ("1", "true", "yes", "on")
+
+
+class SettingsError(ValueError):
+    """A variable has a value that is not allowed; the message names variable, value and what is allowed."""
+
+    def __init__(self, variable: str, value: str, allowed: str) -> None:
+        super().__init__(f"{variable}={value!r} is not allowed: {allowed}")
+
+
+class Settings(NamedTuple):
+    """The agent's settings; the table in the README describes each."""
+
+    project: str = "{experiment}"
+    task: str = "{run_name}"
+    artifacts: str = "link"
+    worker: str = "process"
+    exit_timeout_s: float = 10.0
+    mlflow_ui: str = ""
+    home: str = ""
+    """Folder of captures and state, "" for the platform's user state folder."""
+
+
+def enabled(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether `AUTOINSTRUMENT_ENABLED` switches the agent on."""
+    return environ.get("AUTOINSTRUMENT_ENABLED", "").strip().lower() in _ON
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings; an unset or empty variable has its default.
+
+    Raises:
+        SettingsError: a value is not allowed.
+    """
+
+    def value(name: str, default: str) -> str:
+        return environ.get(f"AUTOINSTRUMENT_{name}", "").strip() or default
+
+    defaults = Settings()
+    return Settings(
+        project=_template("PROJECT", value("PROJECT", defaults.project), PROJECT_FIELDS),
+        task=_template("TASK", value("TASK", defaults.task), TASK_FIELDS),
+        artifacts=_choice("ARTIFACTS", value("ARTIFACTS", defaults.artifacts), ("link", "upload", "off")),
+        worker=_choice("WORKER", value("WORKER", defaults.worker), ("process", "thread")),
+        exit_timeout_s=_seconds("EXIT_TIMEOUT", value("EXIT_TIMEOUT", str(defaults.exit_timeout_s))),
+        mlflow_ui=_address("MLFLOW_UI", value("MLFLOW_UI", defaults.mlflow_ui)),
+        home=value("HOME", defaults.home),
+    )
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value.lower() not in allowed:
+        raise SettingsError(f"AUTOINSTRUMENT_{name}", value, "one of " + ", ".join(allowed))
+    return value.lower()
+
+
+def _seconds(name: str, value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= 3600:
+        raise SettingsError(f"AUTOINSTRUMENT_{name}", value, "a number of seconds from 0 to 3600")
+    return seconds
+
+
+def _address(name: str, value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise SettingsError(f"AUTOINSTRUMENT_{name}", value, "an http:// or https:// address")
+    return value.rstrip("/")
+
+
+def _template(name: str, value: str, fields: tuple[str, ...]) -> str:
+    allowed = "a template over " + " ".join(f"{{{field}}}" for field in fields)
+    try:
+        used = [(field, spec, conversion) for _, field, spec, conversion in string.Formatter().parse(value)]
+    except ValueError:
+        raise SettingsError(f"AUTOINSTRUMENT_{name}", value, allowed) from None
+    if any(field is not None and (field not in fields or spec or conversion) for field, spec, conversion in used):
+        raise SettingsError(f"AUTOINSTRUMENT_{name}", value, allowed)
+    return value

@@ -1,0 +1,27 @@
+"""What can go wrong with a ClearML server, in the three kinds that call for different action."""
+
+from __future__ import annotations
+
+
+class ClearMLError(Exception):
+    """A call to the ClearML server did not succeed; the text is one line for a person."""
+
+
+class UnavailableError(ClearMLError):
+    """It may succeed later: no connection, time-out, 429, 5xx."""
+
+
+class NotAllowedError(ClearMLError):
+    """It will not succeed until somebody changes the configuration: no credentials, wrong credentials."""
+
+
+class RefusedError(ClearMLError):
+    """The server refuses this very request for good (validation, status rules).
+
+    Attributes:
+        code: result code and subcode of the answer, as in (400, 110).
+    """
+
+    def __init__(self, message: str, code: tuple[int, int] = (0, 0)) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,191 @@
+"""One session with the ClearML server: bounded in time, and with errors of three kinds.
+
+The SDK's own session waits for minutes and loops for ever on 503 and on SSL errors (clearml 2.1). Here every request
+has a connect and a read limit, the SDK's retries are off, and `tenacity` retries the few seconds that a hiccup takes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import tenacity
+
+from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, RefusedError, UnavailableError
+
+CONNECT_S, READ_S = 3.0, 10.0
+_TRIES = 3
+
+
+class Session:
+    """A logged-in session; `call` and `add_events` are all that is ever sent."""
+
+    def __init__(self) -> None:
+        self._session: Any = None
+
+    def call(self, action: str, /, **body: Any) -> dict[str, Any]:
+        """Call `service.action` of the API and return the answer's data.
+
+        Raises:
+            UnavailableError, NotAllowedError, RefusedError: see there.
+        """
+        service, _, name = action.partition(".")
+        return self._retried(lambda session: session.send_request(service, name, version=_VERSION, json=body), action)
+
+    def add_events(self, events: list[dict[str, Any]]) -> int:
+        """Send events in one batch and return how many of them the server took.
+
+        Raises:
+            UnavailableError, NotAllowedError, RefusedError: none was taken.
+        """
+        if not events:
+            return 0
+
+        def send(session: Any) -> Any:
+            answers = session.send_request_batch("events", "add_batch", version=_VERSION, json=events)
+            return next((answer for answer in answers if answer.status_code != 200), answers[0])
+
+        return int(self._retried(send, "events.add_batch").get("added", 0))
+
+    def web_page(self, task_id: str, project_id: str) -> str:
+        """Return the address of the Task's page, as the SDK itself prints it; "" where no web server is known."""
+        from clearml.backend_interface.task import Task
+
+        return str(Task.get_task_output_log_web_page(task_id=task_id, project_id=project_id))
+
+    def _retried(self, send: Any, action: str) -> dict[str, Any]:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_HiccupError),
+            stop=tenacity.stop_after_attempt(_TRIES),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+            reraise=True,
+        )
+        return retrying(self._once, send, action)
+
+    def _once(self, send: Any, action: str) -> dict[str, Any]:
+        import requests
+
+        session = self._connected()
+        try:
+            answer = send(session)
+        except requests.exceptions.ConnectionError as error:
+            # Refused at once: nothing listens, and trying again in half a second finds nothing either.
+            raise (UnavailableError if _is_refused(error) else _HiccupError)(f"{action}: {_reason(error)}") from error
+        except requests.exceptions.Timeout as error:
+            raise UnavailableError(f"{action}: no answer within {READ_S:.0f} s") from error
+        except requests.exceptions.RequestException as error:
+            raise _HiccupError(f"{action}: {_reason(error)}") from error
+        except Exception as error:  # LoginError, when the token was renewed
+            raise _login_problem(error) from error
+        return _data(answer, action)
+
+    def _connected(self) -> Any:
+        if self._session is None:
+            with _sdk_errors():
+                self._session = _log_in()
+        return self._session
+
+
+class _HiccupError(UnavailableError):
+    """Worth trying again at once."""
+
+
+_VERSION = "2.23"
+"""Version of the API in the path of a request, as clearml 2.1 sends it; servers take any that they know."""
+
+
+class _sdk_errors:  # noqa: N801  (reads as a statement)
+    """Turn what the SDK raises while it reads its configuration and logs in into errors of ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ClearMLError):
+            raise _login_problem(error) from error
+
+
+def _log_in() -> Any:
+    # pandas is 0.3 s and 40 MB of an import that nothing here needs (clearml 2.1).
+    keep_out = [name for name in ("pandas",) if name not in sys.modules]
+    for name in keep_out:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        from clearml.backend_api import Session as SDKSession
+        from clearml.config import config_obj
+    finally:
+        for name in keep_out:
+            del sys.modules[name]
+    logging.getLogger("clearml").setLevel(logging.ERROR)
+
+    class Bounded(SDKSession):  # type: ignore[misc]
+        # Class attributes of the SDK's session, seen in clearml 1.16 and 2.1: (connect, read) limits in seconds.
+        _session_initial_timeout = (CONNECT_S, READ_S)
+        _session_timeout = (CONNECT_S, READ_S)
+        _write_session_timeout = (CONNECT_S, READ_S)
+
+    config_obj.set_overrides({"api": {"http": {"wait_on_maintenance_forever": False}}})
+    return Bounded(http_retries_config={"total": 0, "connect": 0, "read": 0, "redirect": 5, "status": 0})
+
+
+def _data(answer: Any, action: str) -> dict[str, Any]:
+    try:
+        body = answer.json()
+        meta = body.get("meta", {})
+    except (ValueError, AttributeError):
+        body, meta = {}, {}
+    status = answer.status_code
+    if status == 200:
+        data = body.get("data")
+        return data if isinstance(data, dict) else {}
+    text = f"{action}: {status} {meta.get('result_msg') or answer.reason}"[:500]
+    if status in (401, 403):
+        raise NotAllowedError(text)
+    subcode = int(meta.get("result_subcode") or 0)
+    # 500/100 and 500/101 are the server's words for a document that it cannot store (seen with API 2.34).
+    if status == 429 or (status >= 500 and not (status == 500 and subcode in (100, 101))):
+        raise _HiccupError(text)
+    raise RefusedError(text, (status, subcode))
+
+
+def _login_problem(error: Exception) -> ClearMLError:
+    """Classify what came out of logging in: the SDK wraps everything into a `LoginError` (clearml 1.16 and 2.1)."""
+    import requests
+
+    text = " ".join(str(error).split())
+    if type(error).__name__ == "MissingConfigError":
+        return NotAllowedError("no ClearML credentials are configured (run `clearml-init` or set CLEARML_API_*)")
+    if "error 401" in text or "error 403" in text:
+        return NotAllowedError("the ClearML server does not accept the credentials (see clearml.conf or CLEARML_API_*)")
+    cause = error.__context__
+    if isinstance(cause, requests.exceptions.RequestException):
+        return UnavailableError(f"no answer from {_host()}: {_reason(cause)}")
+    if "error 5" in text or "error 429" in text:
+        return UnavailableError(text[:300])
+    return NotAllowedError(f"cannot log in to ClearML: {text[:300]}")
+
+
+def _is_refused(error: Exception) -> bool:
+    return "refused" in str(error).lower() or "name or service" in str(error).lower()
+
+
+def _reason(error: Exception) -> str:
+    """Return in a few words why a connection failed; the SDK's HTTP client says it in a nest of six exceptions."""
+    import requests
+
+    if _is_refused(error):
+        return "connection refused" if "refused" in str(error).lower() else "unknown host"
+    if isinstance(error, requests.exceptions.Timeout):
+        return "timed out"
+    return type(error).__name__
+
+
+def _host() -> str:
+    try:
+        from clearml.backend_api import Session as SDKSession
+
+        return str(SDKSession.get_api_server_host())
+    except Exception:  # the configuration itself may be what is broken; the address is only for the message
+        return os.environ.get("CLEARML_API_HOST", "the ClearML server")

@@ -1,0 +1,121 @@
+"""Start the worker: a process of its own that is nobody's child, or a thread where that is asked for.
+
+The process is started through a double fork, so that `os.wait`, `psutil.children()` and job control of the training
+process never see it, and with `-I`, so that nothing of the working directory or of `PYTHON*` variables is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+_HIDDEN = (
+    # The worker must not be instrumented itself, nor believe that it is the process which an agent or a `Task.init`
+    # of the user's started (the SDK reads these when it is imported).
+    "AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_TASK_ID", "CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID",
+    "CLEARML_LOG_TASK_TO_BACKEND", "TRAINS_LOG_TASK_TO_BACKEND", "CLEARML_OFFLINE_MODE", "TRAINS_OFFLINE_MODE",
+)  # fmt: skip
+
+# `-S` lets the interpreter reach the forks in 10 ms; the grandchild then does what `-S` left out.
+_CODE = """\
+import os, sys
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+import json, site
+fd, config = int(sys.argv[1]), json.loads(sys.argv[2])
+site.main()
+sys.path.extend(path for path in config["sys_path"] if path not in sys.path)
+from autoinstrument.mirror.worker import main
+main(fd, config["folder"])
+"""
+
+
+class Worker:
+    """A started worker: where it listens, and the folder that it shares with the training process."""
+
+    def __init__(self, folder: Path, connection: socket.socket | None) -> None:
+        self.folder = folder
+        self._connection = connection
+
+    def connect(self) -> socket.socket:
+        """Return a new connection to the worker.
+
+        Raises:
+            OSError: it does not listen any more.
+        """
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            return connection
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(10)
+            connection.connect(str(self.folder / "socket"))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+
+def start(kind: str) -> Worker:
+    """Start a worker of the kind that `AUTOINSTRUMENT_WORKER` names, "process" or "thread".
+
+    Where there are no Unix sockets or no fork it is a thread. A process is ready to be connected to at once: the
+    socket listens before the process exists.
+
+    Raises:
+        OSError: no folder, no socket or no process could be made.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="autoinstrument-", dir=_runtime_folder()))
+    if kind == "process" and hasattr(socket, "AF_UNIX") and hasattr(os, "fork"):
+        _start_process(folder)
+        return Worker(folder, None)
+    return Worker(folder, _start_thread(folder))
+
+
+def _runtime_folder() -> str | None:
+    """Return the user's runtime folder, None for the system's temporary one; a socket's path has 108 bytes at most."""
+    folder = os.environ.get("XDG_RUNTIME_DIR", "")
+    return folder if len(folder) < 60 and os.access(folder, os.W_OK) else None
+
+
+def _start_process(folder: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with listener:
+        listener.bind(str(folder / "socket"))
+        listener.listen(64)
+        config = json.dumps({"sys_path": _import_path(), "folder": str(folder)})
+        with subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _CODE, str(listener.fileno()), config],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if name not in _HIDDEN},
+            pass_fds=[listener.fileno()],
+        ) as process:
+            if process.wait(30) != 0:
+                raise OSError(f"the worker did not start (exit code {process.returncode} of {sys.executable})")
+
+
+def _import_path() -> list[str]:
+    """Return the folders that the worker may import from: all but the script's own and the working directory.
+
+    `sys.path[0]` is the script's folder (unless `-P`/`-I`): a `logging.py` that stands there is not for us.
+    """
+    script = Path(sys.argv[0]).resolve().parent if sys.argv and sys.argv[0] not in ("", "-c", "-m") else None
+    refused = {str(script), str(Path.cwd()), ""}
+    return [path for path in sys.path if path not in refused and os.path.isabs(path)]  # noqa: PTH117
+
+
+def _start_thread(folder: Path) -> socket.socket:
+    from autoinstrument.mirror.worker import serve
+
+    ours, theirs = socket.socketpair()
+    threading.Thread(target=serve, args=(theirs, folder), name="autoinstrument-worker", daemon=True).start()
+    return ours

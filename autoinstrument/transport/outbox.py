@@ -1,0 +1,172 @@
+"""The training process's side of the socket: take records from any thread at once, send them from one of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from autoinstrument.guard import guard, ourselves
+from autoinstrument.records import (
+    ConsoleWritten,
+    Delivered,
+    EventsDropped,
+    MetricsLogged,
+    ProcessExiting,
+    Record,
+)
+from autoinstrument.transport.frames import encode, read_all
+
+Item = Record | Callable[[], Record | None]
+"""A record, or what makes one: work that the training thread must not wait for is done on the sending thread."""
+
+MAX_ITEMS = 100_000
+MAX_CONSOLE_BYTES = 16 * 2**20
+_BATCH = 500
+_GATHER_S = 0.05
+_SEND_S = 30.0
+
+
+class Outbox:
+    """A bounded buffer, a thread that sends it, and a thread that hears the worker's answers.
+
+    `post` costs the caller an append. Nothing runs and nothing is connected before `start`. After a fork the child has
+    an empty buffer and connects for itself as soon as it posts something other than console text.
+    """
+
+    def __init__(self, connect: Callable[[], socket.socket], heard: Callable[[Record], None]) -> None:
+        self._connect = connect
+        self._heard = heard
+        self._started = False
+        self._pid = os.getpid()
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _reset(self) -> None:
+        self._items: deque[Item] = deque()
+        self._console_bytes = 0
+        self._dropped: dict[str, int] = {}
+        self._wake = threading.Event()
+        self._awake = False
+        self._hurry = False
+        self._finished = threading.Event()
+        self._broken = False
+        self._lock = threading.Lock()
+
+    def _forked(self) -> None:
+        self._started = False
+        self._reset()
+
+    @property
+    def broken(self) -> bool:
+        """True once there is no worker to send to: what is posted from then on is left to `sync`."""
+        return self._broken
+
+    def start(self) -> None:
+        """Start the two threads, once a process; they are daemons and hold up no exit."""
+        with self._lock:
+            if self._started:
+                return
+            self._started = True
+            self._pid = os.getpid()
+            threading.Thread(target=self._send_all, name="autoinstrument-send", daemon=True).start()
+
+    def post(self, item: Item) -> None:
+        """Take one item; what does not fit is dropped and counted, never waited for."""
+        if isinstance(item, ConsoleWritten):
+            if self._pid != os.getpid() or self._broken:
+                return  # console text alone is no reason to connect from a forked child
+            self._console_bytes += len(item.text)
+            if self._console_bytes > MAX_CONSOLE_BYTES:
+                self._console_bytes -= len(item.text)
+                return
+        elif len(self._items) >= MAX_ITEMS and isinstance(item, MetricsLogged):
+            self._dropped[item.run_id] = self._dropped.get(item.run_id, 0) + len(item.points)
+            return
+        elif self._broken:
+            return
+        self._items.append(item)
+        if self._started:
+            if not self._awake:
+                self._awake = True
+                self._wake.set()
+        elif not isinstance(item, ConsoleWritten):
+            with guard("starting the sender"):
+                self.start()
+
+    def finish(self, exiting: ProcessExiting) -> bool:
+        """Send what is left and wait for the worker's `Delivered`, `exiting.wait_s` seconds at most.
+
+        Returns:
+            True if the worker has delivered everything.
+        """
+        if not self._started:
+            return True
+        self._finished.clear()
+        self.post(exiting)
+        self._hurry = True
+        self._wake.set()
+        self._finished.wait(exiting.wait_s)
+        return self._finished.is_set() and not self._broken
+
+    def _send_all(self) -> None:
+        try:
+            with guard("the connection to the worker"):
+                with ourselves():
+                    connection = self._connect()
+                    connection.settimeout(_SEND_S)
+                    listener = threading.Thread(
+                        target=self._listen, args=(connection,), name="autoinstrument-hear", daemon=True
+                    )
+                    listener.start()
+                    while not self._broken:
+                        self._wake.wait()
+                        if not self._hurry:
+                            time.sleep(_GATHER_S)
+                        self._awake = False
+                        self._wake.clear()
+                        self._send(connection)
+        finally:
+            self._lost()
+
+    def _send(self, connection: socket.socket) -> None:
+        while self._items or self._dropped:
+            batch: list[Record] = []
+            while self._items and len(batch) < _BATCH:
+                item = self._items.popleft()
+                record: Record | None = None
+                if callable(item):
+                    with guard("describing a run"):
+                        record = item()
+                else:
+                    record = item
+                if isinstance(record, ConsoleWritten):
+                    self._console_bytes -= len(record.text)
+                if record is not None:
+                    batch.append(record)
+            while self._dropped:
+                batch.append(EventsDropped(*self._dropped.popitem()))
+            if batch:
+                connection.sendall(encode(batch))
+
+    def _listen(self, connection: socket.socket) -> None:
+        connection = connection.dup()
+        connection.settimeout(None)
+        with guard("hearing the worker"), ourselves():
+            for record in read_all(connection):
+                if isinstance(record, Delivered):
+                    self._finished.set()
+                else:
+                    with guard("linking a run"):
+                        self._heard(record)
+        self._lost()
+
+    def _lost(self) -> None:
+        self._broken = True
+        self._items.clear()
+        self._finished.set()
+        self._wake.set()
