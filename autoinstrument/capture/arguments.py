@@ -64,7 +64,7 @@ def parsed() -> list[Param]:
     """
     if _parsed:
         return list(_parsed.values())
-    line = command_line(sys.argv[1:])
+    line = command_line(getattr(sys, "argv", [])[1:])
     return [("argv", line, "")] if line else []
 
 
@@ -90,7 +90,7 @@ def command_line(argv: list[str]) -> str:
 
 
 def _is_command_line(args: Any) -> bool:
-    return args is None or list(args) == sys.argv[1:]
+    return args is None or list(args) == getattr(sys, "argv", [])[1:]
 
 
 def _remember(namespace: Any) -> None:

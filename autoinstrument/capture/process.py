@@ -47,13 +47,13 @@ class Changes:
             main_module=module,
             source=source,
             sys_path=[entry for entry in list(sys.path) if isinstance(entry, str)],
-            modules=self._new_modules(),
             arguments=parsed(),
+            modules=self._new_modules(),  # last: it includes what the describing itself has loaded
         )
 
     def changed(self) -> ProcessChanged:
         """Return the modules loaded since the last report, and arguments and source as they are now."""
-        return ProcessChanged(modules=self._new_modules(), arguments=parsed(), source=_main()[3])
+        return ProcessChanged(arguments=parsed(), source=_main()[3], modules=self._new_modules())
 
     def _new_modules(self) -> list[str]:
         # A copy first: another thread may be importing.
@@ -76,7 +76,7 @@ def _main() -> tuple[str, str, str, str]:
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
     program = str(sys.argv[0]) if getattr(sys, "argv", None) else ""
-    if not isinstance(file, str) or not file:
+    if not isinstance(file, str) or file in ("", "<stdin>"):
         code = _command() if program == "-c" else ""
         return ("command" if program == "-c" else "interactive"), "", "", code
     name = getattr(getattr(main, "__spec__", None), "name", None)

@@ -12,8 +12,6 @@ from autoinstrument.records import RunStarted
 PARENT_RUN = "mlflow.parentRunId"
 
 
-
-
 def number(value: Any) -> float:
     """Return a metric's value as MLflow stores it: a float, of one-element arrays and tensors too.
 

@@ -177,5 +177,3 @@ def _write(path: Path, data: bytes) -> None:
     finally:
         os.close(file)
     part.replace(path)
-
-

@@ -155,8 +155,6 @@ def log(task_id: str, worker: str, stream: str, text: str, timestamp_ms: int) ->
     }
 
 
-
-
 def _script(run: RunStarted, process: ProcessStarted | None) -> str:
     source = (process.main_module or process.main_path) if process else run.tags.get("mlflow.source.name", "")
     return PurePath(source).stem if "/" in source or source.endswith(".py") else source

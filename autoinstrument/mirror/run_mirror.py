@@ -54,6 +54,8 @@ class RunMirror:
         self.incomplete = False
         self.delivered: Counter[str] = Counter()
         self.end: End | None = None
+        self.end_waits: End | None = None
+        """The end as MLflow's at-exit handler has it, until it is known what ended the process."""
         self.ended = False
         self.last_sent = 0.0
         self._tasks = tasks
@@ -160,6 +162,18 @@ class RunMirror:
             if not task.adopted:
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
             self.ended = True
+
+    def flush_without_end(self) -> None:
+        """Bring the Task up to what is known, but leave it running: more is to come.
+
+        Raises:
+            ClearMLError: the server did not take everything; what it did not take is kept.
+        """
+        end, self.end = self.end, None
+        try:
+            self.flush()
+        finally:
+            self.end = end
 
     def alive(self) -> None:
         """Tell the server that the Task is alive; it stops those that it hears nothing of for two hours.

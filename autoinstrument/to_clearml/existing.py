@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+
 def existing_task_id() -> str:
     """Return the id of the Task that this process has already, "" where it has none.
 

@@ -189,7 +189,11 @@ class Tasks:
 
     def _find_project(self, name: str) -> str:
         found = self._session.call(
-            "projects.get_all", name=f"^{re.escape(name)}$", only_fields=["id"], search_hidden=True, shallow_search=False
+            "projects.get_all",
+            name=f"^{re.escape(name)}$",
+            only_fields=["id"],
+            search_hidden=True,
+            shallow_search=False,
         ).get("projects")
         return str(found[0]["id"]) if found else ""
 

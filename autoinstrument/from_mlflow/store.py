@@ -1,0 +1,40 @@
+"""The sync feed: read a run back from the MLflow store, in the records of the live feed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from autoinstrument.from_mlflow.runs import describe
+from autoinstrument.guard import ourselves
+from autoinstrument.records import MetricsLogged, ParamsLogged, Record, RunEnded, RunStarted, TagsSet
+
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+def read_run(tracking_uri: str, run_id: str) -> tuple[RunStarted, Iterator[Record]]:
+    """Return a run of the store, and its data: params, tags, each metric's whole history, and its end if it has ended.
+
+    Raises:
+        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
+    """
+    from mlflow.tracking import MlflowClient
+
+    with ourselves():
+        client: Any = MlflowClient(tracking_uri=tracking_uri)
+        run = client.get_run(run_id)
+        experiment = client.get_experiment(run.info.experiment_id)
+    started = describe(run, tracking_uri, experiment_name=experiment.name, resumed=True, owned=False)
+
+    def data() -> Iterator[Record]:
+        if run.data.params:
+            yield ParamsLogged(run_id, [(key, value, "") for key, value in run.data.params.items()])
+        yield TagsSet(run_id, dict(run.data.tags))
+        for key in run.data.metrics:
+            with ourselves():
+                history = client.get_metric_history(run_id, key)
+            yield MetricsLogged(run_id, [(key, float(m.value), int(m.timestamp), int(m.step)) for m in history])
+        if run.info.status in _ENDED:
+            yield RunEnded(run_id, run.info.status, int(run.info.end_time or 0), "", False)
+
+    return started, data()

@@ -1,0 +1,44 @@
+"""Make a run's Task complete from the MLflow store, which holds everything but the capture."""
+
+from __future__ import annotations
+
+from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL, set_tags
+from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.mirror.ending import End, of_run
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.records import MetricsLogged, RunEnded
+
+
+def complete(mirror: RunMirror, tracking_uri: str = "", end: End | None = None) -> None:
+    """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the capture.
+
+    Args:
+        mirror: the run's, as far as it came.
+        tracking_uri: where the run is; the capture's own if "" (there, credentials are left out on disk).
+        end: what is known of the run's end; else MLflow's own status counts.
+
+    Raises:
+        mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
+        ClearMLError: the server did not take everything; calling again goes on from there.
+    """
+    uri = tracking_uri or mirror.run.tracking_uri
+    _, records = read_run(uri, mirror.run.run_id)
+    if mirror.task is None:
+        mirror.flush_without_end()
+    for record in records:
+        if isinstance(record, MetricsLogged):
+            mirror.take_history(record)
+            mirror.flush_without_end()
+        elif isinstance(record, RunEnded):
+            end = end or of_run(record)
+        else:
+            mirror.take(record)
+    mirror.incomplete = False
+    mirror.end, mirror.ended = end, end is None
+    mirror.flush()
+    if mirror.task is not None:
+        tags = {TASK_ID: mirror.task.id, STATE: "synced"}
+        if mirror.task.url:
+            tags[TASK_URL] = mirror.task.url
+        set_tags(uri, mirror.run.run_id, tags)
+    mirror.capture.remove()

@@ -1,0 +1,42 @@
+"""What can be learned of a process that died without a word; Linux, as far as `/proc` and the control group tell."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+
+def memory_kills() -> int:
+    """Return how many processes the system has killed for want of memory, in our control group or else in all.
+
+    `memory.events` of control group v2, `oom_kill` of `/proc/vmstat` (Linux 4.13 and later); 0 where neither is there.
+    """
+    group = _match(Path("/proc/self/cgroup"), r"^0::(.*)$")
+    for path in (Path(f"/sys/fs/cgroup{group}/memory.events"), Path("/proc/vmstat")):
+        count = _match(path, r"^oom_kill (\d+)$")
+        if count:
+            return int(count)
+    return 0
+
+
+def signal_of(pid: int) -> str:
+    """Return the name of the signal that killed a process, while its parent has not taken its exit status; else "".
+
+    The last field of `/proc/PID/stat` is the wait status of a zombie (proc(5)).
+    """
+    if not pid:
+        return ""
+    try:
+        status = int(Path(f"/proc/{pid}/stat").read_text().rsplit(" ", 1)[1])
+        return signal.Signals(status & 0x7F).name if status & 0x7F else ""
+    except (OSError, ValueError, IndexError):
+        return ""
+
+
+def _match(path: Path, pattern: str) -> str:
+    try:
+        found = re.search(pattern, path.read_text(), re.MULTILINE)
+    except OSError:
+        return ""
+    return found[1] if found else ""
