@@ -14,7 +14,7 @@ from typing import NamedTuple
 # that a stray ESC does not swallow what follows.
 _LONGEST_SEQUENCE = 2048 + 4
 _CSI = r"\x1b\[[0-?]{0,64}[ -/]{0,8}"
-_OSC = r"\x1b\][^\x07\x1b]{0,2048}"
+_OSC = r"\x1b\][^\x00-\x1f\x7f]{0,2048}"
 _SHORT = r"\x1b[ -/]{0,8}"
 _TOKEN = re.compile(
     r"(?P<text>[^\x00-\x08\x0a-\x1f\x7f]+)"
@@ -86,7 +86,10 @@ class Folder:
 
     def flush(self, now_ms: int) -> list[Line]:
         """Return what is left; the stream has ended."""
-        lines = [line for row in self._rows for line in _rest(row, now_ms)]
+        lines: list[Line] = []
+        for token in _TOKEN.finditer(self._tail.replace("\x1b", "")):  # it was no escape sequence after all
+            lines += self._take(token, now_ms)
+        lines += [line for row in self._rows for line in _rest(row, now_ms)]
         self._tail, self._rows, self._at, self._over, self._shown_ms = "", [_Row()], 0, False, None
         return lines
 

@@ -1,0 +1,206 @@
+"""The description of the training process, made by real processes that were started in every way there is."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import sys
+import time
+import zipapp
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.capture.process import Changes, describe
+from autoinstrument.records import ProcessStarted
+
+ROOT = Path(__file__).parents[2]
+
+DESCRIBE = """
+import json
+from autoinstrument.capture.process import describe
+print(json.dumps(describe()))
+"""
+
+
+def described(output: str) -> ProcessStarted:
+    return ProcessStarted(*json.loads(output.strip().splitlines()[-1]))
+
+
+def test_script(tmp_path, run):
+    script = tmp_path / "train.py"
+    script.write_text(DESCRIBE)
+    process = described(run("train.py", "--lr", "0.1", cwd=tmp_path))
+    assert (process.main_kind, process.main_path, process.main_module) == ("script", str(script), "")
+    assert process.argv == ["train.py", "--lr", "0.1"]
+    assert process.arguments == [["argv", "--lr 0.1", ""]]
+    assert process.cwd == str(tmp_path)
+    assert process.python == platform.python_version()
+    assert process.user == getpass.getuser()
+    assert process.host == platform.node()
+    assert "json" in process.modules
+    assert str(tmp_path) in process.sys_path
+    assert abs(process.started_ms / 1000 - time.time()) < 20
+
+
+def test_module(tmp_path, run):
+    package = tmp_path / "pkg"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "train.py").write_text(DESCRIBE)
+    process = described(run("-m", "pkg.train", cwd=tmp_path))
+    assert (process.main_kind, process.main_module) == ("module", "pkg.train")
+    assert process.main_path == str(package / "train.py")
+
+
+def test_package_run_by_its_name(tmp_path, run):
+    package = tmp_path / "pkg"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(DESCRIBE)
+    process = described(run("-m", "pkg", cwd=tmp_path))
+    assert (process.main_kind, process.main_module) == ("module", "pkg")
+    assert process.main_path == str(package / "__main__.py")
+
+
+@pytest.mark.parametrize("options", [["-c"], ["-X", "utf8", "-W", "ignore", "-Bc"], ["-Wignore", "-X", "dev", "-c"]])
+def test_command(tmp_path, run, options):
+    process = described(run(*options, DESCRIBE, "--lr", "-c", cwd=tmp_path))
+    assert (process.main_kind, process.main_path, process.source) == ("command", "", DESCRIBE)
+
+
+def test_command_joined_to_its_option(run):
+    code = "import json;from autoinstrument.capture.process import describe;print(json.dumps(describe()))"
+    assert described(run(f"-c{code}")).source == code
+
+
+def test_standard_input(run):
+    process = described(run(stdin=DESCRIBE))
+    assert (process.main_kind, process.main_path, process.source) == ("interactive", "", "")
+
+
+def test_folder_with_a_main_module(tmp_path, run):
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "__main__.py").write_text(DESCRIBE)
+    process = described(run("app", cwd=tmp_path))
+    assert (process.main_kind, process.main_path) == ("script", str(folder / "__main__.py"))
+
+
+def test_zip_archive(tmp_path, run):
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "__main__.py").write_text(DESCRIBE)
+    zipapp.create_archive(folder, tmp_path / "app.pyz")
+    process = described(run("app.pyz", cwd=tmp_path))
+    assert (process.main_kind, process.main_path) == ("script", str(tmp_path / "app.pyz"))
+
+
+def test_script_run_by_runpy(tmp_path, run):
+    (tmp_path / "train.py").write_text(DESCRIBE)
+    process = described(run("-c", "import runpy; runpy.run_path('train.py', run_name='__main__')", cwd=tmp_path))
+    assert (process.main_kind, process.main_path) == ("script", str(tmp_path / "train.py"))
+
+
+def test_script_under_a_profiler(tmp_path, run):
+    (tmp_path / "train.py").write_text(DESCRIBE)
+    output = run("-m", "cProfile", "-o", tmp_path / "profile", "train.py", cwd=tmp_path)
+    process = described(output)
+    assert (process.main_kind, process.main_path) == ("script", str(tmp_path / "train.py"))
+
+
+def test_console_script(tmp_path, run):
+    command = tmp_path / "bin" / "myproject-train"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\n{DESCRIBE}")
+    process = described(run(command, cwd=tmp_path))
+    assert (process.main_kind, process.main_path) == ("script", str(command))
+
+
+def test_spawned_child_names_the_parents_script(tmp_path, run):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import json, multiprocessing as mp\n"
+        "from autoinstrument.capture.process import describe\n"
+        "def child(): print(json.dumps(describe()))\n"
+        "if __name__ == '__main__':\n"
+        "    p = mp.get_context('spawn').Process(target=child); p.start(); p.join()\n"
+    )
+    process = described(run("train.py", cwd=tmp_path))
+    assert (process.main_kind, process.main_path) == ("script", str(script))
+
+
+def test_describing_loads_next_to_nothing(run):
+    """A process that has imported MLflow has all of these; what is checked is that nothing heavy is added."""
+    output = run(
+        "-c",
+        "import sys, typing; before = set(sys.modules)\n"
+        "from autoinstrument.capture.process import describe\n"
+        "describe(); print(*sorted(set(sys.modules) - before))",
+    )
+    added = {name for name in output.split() if not name.startswith("autoinstrument")}
+    assert added <= {"shlex", "pwd", "__future__"}
+
+
+def test_describing_survives_a_strange_main_module(run):
+    output = run(
+        "-c",
+        "import sys, json, types\n"
+        "from autoinstrument.capture.process import describe\n"
+        "sys.modules['IPython'] = types.ModuleType('IPython')\n"
+        "sys.modules[3] = None; sys.path.append(4); sys.modules['hydra.utils'] = types.ModuleType('hydra.utils')\n"
+        "main = sys.modules.pop('__main__'); del sys.argv\n"
+        "print(json.dumps(describe())); sys.modules['__main__'] = main",
+    )
+    assert described(output).main_kind == "interactive"
+
+
+def test_deleted_working_directory(tmp_path, run):
+    code = f"import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir({str(tmp_path / 'gone')!r})\n" + DESCRIBE
+    assert described(run("-c", code, cwd=tmp_path)).cwd == ""
+
+
+def test_hydras_own_folder_is_not_the_working_directory(tmp_path, run):
+    (tmp_path / "hydra").mkdir()
+    (tmp_path / "hydra" / "__init__.py").touch()
+    (tmp_path / "hydra" / "utils.py").write_text("def get_original_cwd(): return '/started/here'")
+    (tmp_path / "train.py").write_text("import hydra.utils\n" + DESCRIBE)
+    assert described(run("train.py", cwd=tmp_path)).cwd == "/started/here"
+
+
+def test_changes_are_told_once():
+    changes = Changes()
+    first = changes.describe("/somewhere")
+    assert first.cwd == "/somewhere"
+    assert "sys" in first.modules
+    assert changes.changed().modules == []
+    sys.modules["made_for_this_test"] = os
+    try:
+        assert changes.changed().modules == ["made_for_this_test"]
+    finally:
+        del sys.modules["made_for_this_test"]
+    assert changes.changed().modules == []
+
+
+def test_description_is_json():
+    assert ProcessStarted(*json.loads(json.dumps(describe()))).pid == os.getpid()
+
+
+def test_notebook_cells(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    cells = [
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})",
+        "%time y = 2",
+        "raise ValueError",
+        DESCRIBE,
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(book, kernel_name="python3", allow_errors=True, timeout=60).execute(cwd=str(tmp_path))
+    process = described("".join(book.cells[-1].outputs[0]["text"]))
+    assert process.main_kind == "notebook"
+    assert process.source.startswith(f"# %%\n{cells[0]}\n\n# %%\n%time y = 2\n\n")
+    assert process.source.rstrip().endswith("print(json.dumps(describe()))")
