@@ -34,6 +34,8 @@ _SETTINGS = {
     "LC_ALL": "C",
 }
 _OPTIONS = ["--no-pager", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null", "-c", "diff.relative=false"]
+# GIT_OPTIONAL_LOCKS does not keep `git diff` (2.39) from writing the index, in passing, to spare itself work next time.
+_OPTIONS += ["-c", "diff.autoRefreshIndex=false"]
 # a/ and b/ whatever the user's settings are: --default-prefix is not known before Git 2.41.
 _DIFF = [
     "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "--unified=3",
@@ -148,12 +150,12 @@ class Checkout(NamedTuple):
 
         Args:
             since: a commit.
-            without: patterns of paths whose changes are left out.
+            without: paths whose changes are left out, as Git's pathspecs that begin with ":(exclude".
 
         Raises:
             GitError: see `git`.
         """
-        return git(self.root, *_DIFF, since, "--", ":/", *(f":(exclude){pattern}" for pattern in without))
+        return git(self.root, *_DIFF, since, "--", ":/", *without)
 
     def addition(self, inside: str) -> bytes:
         """Return the patch that adds the file as it is now; to Git it need not be known."""

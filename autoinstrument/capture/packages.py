@@ -42,8 +42,8 @@ def packages_of(modules: Iterable[str], sys_path: Sequence[str]) -> Packages:
 
         lines[_OURSELVES] = f"{_OURSELVES}=={__version__}"
     return Packages(
-        requirements=_text(lines[key] for key in used),
-        freeze=_text(lines[key] for key in everything),
+        requirements="".join(f"{lines[key]}\n" for key in sorted(used)),
+        freeze="".join(f"{lines[key]}\n" for key in sorted(everything)),
     )
 
 
@@ -52,11 +52,6 @@ def _found(sys_path: Sequence[str]) -> Iterable[Installed]:
         item = installed(distribution)
         if item is not None:
             yield item
-
-
-def _text(lines: Iterable[str]) -> str:
-    # Comments stand above the requirement that they explain, which is the last line.
-    return "".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split("\n")[-1].lower()))
 
 
 def _used(everything: Iterable[Installed], loaded: set[str]) -> set[str]:

@@ -21,6 +21,8 @@ def patch(*diffs: bytes) -> str:
     submodules = []
     for part in (part for diff in diffs for part in _FILE.split(diff) if part):
         text = _text(part)
+        if part.startswith(b"diff ") and part.count(b"\n") == 1:
+            continue  # touched, not changed: see diff.autoRefreshIndex in Git's documentation
         if text is None:
             left_out.append(part.partition(b"\n")[0].decode("utf-8", "replace"))
         elif part.startswith(b"Submodule "):

@@ -62,8 +62,10 @@ def script_of(process: ProcessStarted, from_remote: bool = False) -> Script:
     """
     cwd = Path(process.cwd or ".")
     code = _code(process, cwd)
-    checkout = _told_by_environment(cwd) or Checkout.of(_existing(code.folder))
-    if checkout is None or not checkout.remote or not checkout.commit:
+    checkout = Checkout.of(_existing(code.folder))
+    if os.environ.get("CLEARML_VCS_REPO_URL"):
+        script = _told_by_environment(code, cwd)
+    elif checkout is None or not checkout.remote or not checkout.commit:
         script = _alone(code, checkout)
     else:
         script = _in_checkout(code, checkout, cwd, process, from_remote)
@@ -122,11 +124,11 @@ def _in_checkout(code: _Code, checkout: Checkout, cwd: Path, process: ProcessSta
     if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):
         entry = _free_name(checkout.root / working_dir, code.name)
         added = [new_file(_join(working_dir, entry), code.text)]
-        leave_out = ["*.ipynb"] if process.main_kind == "notebook" else []
+        leave_out = [":(exclude)*.ipynb"] if process.main_kind == "notebook" else []
     elif code.file is not None:
         inside = checkout.inside(code.file)
-        entry = os.path.relpath(checkout.root / inside, checkout.root / working_dir).replace(os.sep, "/")
-        leave_out = [f"(literal){inside}"] if code.text else []
+        entry = _relative(code.file, checkout.root / working_dir)
+        leave_out = [f":(exclude,literal){inside}"] if code.text else []
         if not code.text and not checkout.tracks(inside):
             added = [checkout.addition(inside)]
     return Script(
@@ -188,14 +190,20 @@ def _with_start(script: Script, process: ProcessStarted) -> Script:
     return script._replace(entry_point=entry, binary=f"python{version}")
 
 
-def _told_by_environment(cwd: Path) -> Checkout | None:
-    """Return the repository that ClearML's variables name, for containers that have the code without its `.git`."""
-    url = os.environ.get("CLEARML_VCS_REPO_URL")
-    if not url:
-        return None
+def _told_by_environment(code: _Code, cwd: Path) -> Script:
+    """Take the repository from ClearML's variables, for containers that have the code without its `.git`."""
     root = Path(os.path.realpath(cwd / os.environ.get("CLEARML_VCS_ROOT", "")))
-    branch, commit = (os.environ.get(f"CLEARML_VCS_{name}", "") for name in ("BRANCH", "COMMIT_ID"))
-    return Checkout(root, without_credentials(url), branch, commit)
+    told = Checkout(
+        root=root,
+        remote=without_credentials(os.environ["CLEARML_VCS_REPO_URL"]),
+        branch=os.environ.get("CLEARML_VCS_BRANCH", ""),
+        commit=os.environ.get("CLEARML_VCS_COMMIT_ID", ""),
+    )
+    working_dir = told.inside(cwd) or "."
+    entry = f"-m {code.module}" if code.module else code.name
+    if not entry and code.file is not None:
+        entry = _relative(code.file, root / working_dir)
+    return Script(told.remote, told.branch, told.commit, entry, working_dir, code.text, "")
 
 
 def _overridden(script: Script) -> Script:
@@ -244,6 +252,10 @@ def _free_name(folder: Path, name: str) -> str:
         number += 1
         name = f"{stem}_{number}{dot}{suffix}"
     return name
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return os.path.relpath(os.path.realpath(file), folder).replace(os.sep, "/")
 
 
 def _join(folder: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""argparse is heard without being changed. Most cases are processes of their own: `sys.argv` and the class are global."""
+"""argparse is heard without being changed. Most cases are processes of their own: `sys.argv` is global."""
 
 from __future__ import annotations
 

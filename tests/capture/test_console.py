@@ -90,7 +90,8 @@ def test_detaching_leaves_no_trace(hear):
 
 def test_no_streams(hear):
     hear(
-        "console.detach(); sys.stdout = sys.stderr = None\nconsole.attach(); console.follow(); sys.stdout = sys.__stdout__"
+        "console.detach(); sys.stdout = sys.stderr = None\n"
+        "console.attach(); console.follow(); sys.stdout = sys.__stdout__"
     )
 
 

@@ -1,0 +1,238 @@
+"""Requirements of a process, from distributions that were built on disk for the purpose."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import pytest
+
+from autoinstrument import __version__
+from autoinstrument.capture.packages import packages_of
+
+OURS = f"autoinstrument=={__version__}"
+
+
+@pytest.fixture
+def site(tmp_path):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def install(site):
+    def install(name, version="1.0", files=(), *, origin=None, requires=(), record=True, top_level="", site=site):
+        info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+        lines += [f"Requires-Dist: {requirement}" for requirement in requires]
+        (info / "METADATA").write_text("\n".join([*lines, "", "Name: not-this", "text"]))
+        for file in files:
+            path = site / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        if record:
+            listed = [*files, f"{info.name}/METADATA", f"{info.name}/RECORD"]
+            (info / "RECORD").write_text("".join(f"{file},sha256=abc,1\n" for file in listed))
+        if origin is not None:
+            (info / "direct_url.json").write_text(json.dumps(origin) if isinstance(origin, dict) else origin)
+        if top_level:
+            (info / "top_level.txt").write_text(top_level)
+        return info
+
+    return install
+
+
+@pytest.fixture
+def required(site):
+    def required(*modules):
+        lines = packages_of(modules, [str(site)]).requirements.splitlines()
+        return [line for line in lines if line != OURS]
+
+    return required
+
+
+def test_only_what_was_loaded_is_required_and_everything_is_frozen(site, install):
+    install("Used", files=["used/__init__.py", "used/part.py"])
+    install("alsoused", "2.0+cpu", files=["_native.cpython-311-x86_64-linux-gnu.so"])
+    install("unused", files=["unused.py"])
+    packages = packages_of(["used", "used.part", "_native", "sys"], [str(site)])
+    assert packages.requirements.splitlines() == ["alsoused==2.0+cpu", OURS, "Used==1.0"]
+    assert packages.freeze.splitlines() == ["alsoused==2.0+cpu", "unused==1.0", "Used==1.0"]
+
+
+def test_namespace_package_is_resolved_by_the_loaded_submodule(install, required):
+    install("google-cloud-storage", files=["google/cloud/storage/__init__.py", "google/cloud/storage/blob.py"])
+    install("google-auth", files=["google/auth/__init__.py"])
+    install("protobuf", files=["google/protobuf/__init__.py", "google/_upb/_message.abi3.so"])
+    assert required("google", "google.cloud", "google.cloud.storage") == ["google-cloud-storage==1.0"]
+    assert required("google", "google._upb._message") == ["protobuf==1.0"]
+
+
+def test_namespace_package_of_the_old_kind(install, required):
+    """Each distribution ships the same `__init__.py`: that one was loaded says nothing."""
+    install("one", files=["ns/__init__.py", "ns/one/__init__.py"])
+    install("two", files=["ns/__init__.py", "ns/two/__init__.py"])
+    assert required("ns", "ns.two") == ["two==1.0"]
+
+
+def test_distributions_of_the_same_files_are_all_named(install, required):
+    install("opencv-python", files=["cv2/__init__.py"])
+    install("opencv-python-headless", files=["cv2/__init__.py"])
+    assert required("cv2") == ["opencv-python==1.0", "opencv-python-headless==1.0"]
+
+
+def test_a_smaller_edition_below_the_full_one_is_named(install, required):
+    """mlflow and mlflow-skinny share files, and mlflow requires the other in the same version."""
+    install("full", files=["pkg/__init__.py", "pkg/core.py", "pkg/server.py"])
+    install("skinny", files=["pkg/__init__.py", "pkg/core.py"])
+    assert required("pkg", "pkg.core", "pkg.server") == ["full==1.0", "skinny==1.0"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "line"),
+    [
+        (
+            {"url": "https://user:tok@host/a.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            "a @ git+https://host/a.git@c0ffee",
+        ),
+        (
+            {"url": "ssh://git@host/a.git", "vcs_info": {"vcs": "git", "commit_id": "c0"}, "subdirectory": "py"},
+            "a @ git+ssh://git@host/a.git@c0#subdirectory=py",
+        ),
+        (
+            {"url": "https://t@host/a-1.0.zip", "archive_info": {"hashes": {"md5": "1", "sha256": "ab"}}},
+            "a @ https://host/a-1.0.zip#sha256=ab",
+        ),
+        (
+            {"url": "https://host/a-1.0.zip?token=x&v=2", "archive_info": {"hash": "sha256=ab"}},
+            "a @ https://host/a-1.0.zip?v=2#sha256=ab",
+        ),
+        ({"url": "https://host/a-1.0.zip", "archive_info": {}}, "a @ https://host/a-1.0.zip"),
+        ("not json", "a==1.0"),
+        ("[]", "a==1.0"),
+        ({"url": 3}, "a==1.0"),
+    ],
+)
+def test_origin_of_an_installation(install, required, origin, line):
+    """PEP 610: where pip installed from something else than an index, it says so in direct_url.json."""
+    install("a", files=["a.py"], origin=origin)
+    assert required("a")[-1] == line
+
+
+def test_a_local_file_cannot_be_installed_elsewhere(install, required):
+    install("a", files=["a.py"], origin={"url": "file:///home/u/a-1.0.whl", "archive_info": {}})
+    comment, line = required("a")
+    assert (comment[:2], line) == ("# ", "a==1.0")
+    assert "local file" in comment
+
+
+def test_a_local_folder_cannot_be_installed_elsewhere(tmp_path, install, required):
+    install("a", files=["a.py"], origin={"url": (tmp_path / "no where").as_uri(), "dir_info": {}})
+    comment, line = required("a")
+    assert "local folder" in comment
+    assert line == "a==1.0"
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_a_local_git_checkout_is_named_by_its_remote(install, required, repository, editable):
+    repository.git("remote", "set-url", "origin", "git@host:team/a.git")
+    origin = {"url": (repository.root / "src").as_uri(), "dir_info": {"editable": editable}}
+    install("a", files=["a.py"], origin=origin)
+    comment, line = required("a")
+    commit = repository.git("rev-parse", "HEAD")
+    assert "local Git checkout" in comment
+    assert line == f"a @ git+ssh://git@host/team/a.git@{commit}#subdirectory=src"
+
+
+def test_a_local_git_checkout_without_remote_is_pinned(tmp_path, install, required):
+    from tests.capture.conftest import Repository
+
+    lonely = Repository(tmp_path / "lonely", None)
+    lonely.write("a.py", "")
+    lonely.commit()
+    install("a", files=["a.py"], origin={"url": lonely.root.as_uri(), "dir_info": {"editable": True}})
+    assert required("a")[-1] == "a==1.0"
+
+
+EDITABLE = {
+    "a path": ("__editable__.a-1.0.pth", "{src}\n"),
+    "a finder": ("__editable___a_1_0_finder.py", "from x import y\nMAPPING: dict[str, str] = {{'a': '{src}/a'}}\n"),
+}
+
+
+@pytest.mark.parametrize("kind", EDITABLE)
+def test_editable_installations_are_found_by_their_modules(tmp_path, site, install, required, kind):
+    source = tmp_path / "project" / "lib"
+    (source / "a").mkdir(parents=True)
+    name, text = EDITABLE[kind]
+    origin = {"url": (tmp_path / "project").as_uri(), "dir_info": {"editable": True}}
+    install("a-dist", files=[name], origin=origin)
+    (site / name).write_text(text.format(src=source))
+    assert required("a", "a.part")[-1] == "a-dist==1.0"
+    assert required("b") == []
+
+
+def test_develop_installations_of_old(tmp_path, required, site):
+    """`setup.py develop` puts the project on sys.path, with its egg-info folder beside the code."""
+    project = tmp_path / "project"
+    info = project / "a.egg-info"
+    info.mkdir(parents=True)
+    (info / "PKG-INFO").write_text("Name: a\nVersion: 3\n")
+    (info / "SOURCES.txt").write_text("setup.py\nsrc/a/__init__.py\n")
+    (info / "top_level.txt").write_text("a\n")
+    assert packages_of(["a"], [str(site), str(project)]).requirements.splitlines()[0] == "a==3"
+
+
+def test_the_agent_and_what_it_needs_are_always_required(site, install):
+    install("autoinstrument", "9", origin={"url": "file:///w.whl", "archive_info": {}},
+            requires=["clearml<3,>=1.16", "Tenacity>=8", "mlflow>=2; extra == 'mlflow'"])  # fmt: skip
+    install("clearml", "2.1.12")
+    install("tenacity", "9.0")
+    install("mlflow", "3.0")
+    assert packages_of([], [str(site)]).requirements.splitlines() == [
+        "autoinstrument==9",
+        "clearml==2.1.12",
+        "tenacity==9.0",
+    ]
+
+
+def test_the_agent_is_required_where_it_was_not_installed(site):
+    assert packages_of([], [str(site)]).requirements == f"{OURS}\n"
+    assert packages_of([], [str(site)]).freeze == ""
+
+
+def test_the_first_on_the_path_counts(tmp_path, site, install):
+    other = tmp_path / "other"
+    install("A_b", "1", files=["a.py"])
+    install("a-b", "2", files=["a.py"], site=other)
+    assert packages_of(["a"], [str(other), str(site)]).requirements.splitlines()[0] == "a-b==2"
+
+
+def test_broken_distributions_are_passed_over(site, install, required):
+    install("good", files=["good.py"])
+    (site / "empty-1.0.dist-info").mkdir()
+    nameless = site / "nameless-1.0.dist-info"
+    nameless.mkdir()
+    (nameless / "METADATA").write_text("Version: 1\n")
+    binary = site / "binary-1.0.dist-info"
+    binary.mkdir()
+    (binary / "METADATA").write_bytes(b"Name: binary\nVersion: \xff\n")
+    (site / "~ood-1.0.dist-info").mkdir()
+    (site / "~ood-1.0.dist-info" / "METADATA").write_text("Name: ~ood\nVersion: 1\n")
+    install("bare", record=False, top_level="bare\n")
+    assert required("good", "bare", "nameless") == ["bare==1.0", "good==1.0"]
+
+
+def test_paths_that_are_none(tmp_path):
+    packages_of(["sys"], ["", str(tmp_path / "none"), str(tmp_path / "a.zip"), __file__])
+
+
+def test_this_environment_in_half_a_second():
+    """Measured on 128 distributions: 0.13 s."""
+    started = time.perf_counter()
+    packages = packages_of(list(sys.modules), sys.path)
+    assert time.perf_counter() - started < 2
+    assert any(line.startswith("pytest==") for line in packages.requirements.splitlines())

@@ -1,0 +1,519 @@
+"""The script section of a Task: what an agent gets has to run as the original did.
+
+`checked_out` does with a section what clearml-agent 3.0.3 does: clone, check out, apply the diff or write it to a file.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.capture import git as git_module
+from autoinstrument.to_clearml.script import script_of
+from tests.capture.conftest import Repository
+
+
+@pytest.fixture
+def section(process):
+    def section(main: Path | None = None, cwd: Path | None = None, from_remote=False, **fields):
+        if main is not None:
+            fields = {"main_kind": "script", "main_path": str(main), **fields}
+        if cwd is not None:
+            fields["cwd"] = str(cwd)
+        return script_of(process._replace(**fields), from_remote)
+
+    return section
+
+
+@pytest.fixture
+def execute(tmp_path):
+    """Run a script section as an agent does; return what the code printed."""
+
+    def execute(script):
+        place = tmp_path / "agent"
+        literal = script.diff and not script.diff.lower().startswith(("diff ", "submodule "))
+        if script.repository:
+            subprocess.run(["git", "clone", "-q", script.repository, place], check=True)
+            subprocess.run(["git", "checkout", "-q", script.version_num], cwd=place, check=True, capture_output=True)
+        else:
+            place.mkdir()
+            assert script.working_dir == "."
+        folder = place / script.working_dir
+        entry = shlex.split(script.entry_point)
+        if literal:
+            target = folder / (Path(entry[0]).name if entry[0] != "-m" else "untitled.py")
+            if not target.exists():
+                target.write_text(script.diff)
+        elif script.diff:
+            applied = subprocess.run(
+                ["git", "apply", "--unidiff-zero"], cwd=place, input=script.diff.encode() + b"\n", capture_output=True
+            )
+            assert applied.returncode == 0, (applied.stderr, script.diff)
+        done = subprocess.run([sys.executable, "-B", *entry], cwd=folder, capture_output=True, text=True)
+        return done.stdout if done.returncode == 0 else f"exit {done.returncode}: {done.stderr}"
+
+    return execute
+
+
+def test_committed_script(repository, section, execute):
+    script = section(repository.root / "train.py", repository.root)
+    assert script == (
+        str(repository.remote), "main", repository.git("rev-parse", "HEAD"), "train.py", ".", "", "python3.11",
+    )  # fmt: skip
+    assert execute(script) == "one\n"
+
+
+def test_uncommitted_changes_travel(repository, section, execute):
+    repository.write("train.py", "print('two')\n")
+    script = section(repository.root / "train.py", repository.root)
+    assert execute(script) == "two\n"
+
+
+def test_staged_changes_travel(repository, section, execute):
+    repository.write("helper.py", "x = 'staged'\n")
+    repository.write("train.py", "import helper; print(helper.x)\n")
+    repository.git("add", ".")
+    assert execute(section(repository.root / "train.py", repository.root)) == "staged\n"
+
+
+def test_working_directory_below_the_root(repository, section, execute):
+    script = section(repository.root / "train.py", repository.root / "src")
+    assert (script.entry_point, script.working_dir) == ("../train.py", "src")
+    assert execute(script) == "one\n"
+
+
+def test_working_directory_outside(tmp_path, repository, section, execute):
+    script = section(repository.root / "src/pkg/train.py", tmp_path)
+    assert (script.entry_point, script.working_dir) == ("src/pkg/train.py", ".")
+    assert execute(script) == "module\n"
+
+
+def test_module(repository, section, execute):
+    file = repository.root / "src/pkg/train.py"
+    script = section(file, repository.root / "src", main_kind="module", main_module="pkg.train")
+    assert (script.entry_point, script.working_dir) == ("-m pkg.train", "src")
+    assert execute(script) == "module\n"
+
+
+def test_module_of_a_src_folder_that_the_working_directory_does_not_hold(repository, section, execute):
+    file = repository.root / "src/pkg/train.py"
+    script = section(file, repository.root, main_kind="module", main_module="pkg.train")
+    assert (script.entry_point, script.working_dir) == ("-m pkg.train", "src")
+    assert execute(script) == "module\n"
+
+
+def test_package_run_by_its_name(repository, section, execute):
+    file = repository.write("src/pkg/__main__.py", "print('package')\n")
+    script = section(file, repository.root / "src", main_kind="module", main_module="pkg")
+    assert script.entry_point == "-m pkg"
+    assert execute(script) == "package\n"
+
+
+def test_installed_module_runs_in_the_repository_of_the_working_directory(tmp_path, repository, section):
+    file = tmp_path / "venv/lib/python3.11/site-packages/tool/train.py"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    script = section(file, repository.root / "src", main_kind="module", main_module="tool.train")
+    assert (script.repository, script.entry_point, script.working_dir) == (
+        str(repository.remote), "-m tool.train", "src",
+    )  # fmt: skip
+    script = section(file, tmp_path, main_kind="module", main_module="tool.train")
+    assert (script.repository, script.entry_point, script.diff) == ("", "-m tool.train", "")
+
+
+def test_arguments_that_argparse_has_read_are_left_to_the_task(repository, section):
+    script = section(repository.root / "train.py", repository.root, arguments=[("lr", "0.1", "float")])
+    assert script.entry_point == "train.py"
+
+
+def test_arguments_that_nobody_has_read_by_name_stay_with_the_script(repository, section, execute):
+    repository.write("train.py", "import sys; print(sys.argv[1:])\n")
+    script = section(repository.root / "train.py", repository.root, arguments=[("argv", "--lr 0.1 'a b'", "")])
+    assert script.entry_point == "train.py --lr 0.1 'a b'"
+    assert execute(script) == "['--lr', '0.1', 'a b']\n"
+
+
+@pytest.mark.parametrize(
+    ("remote", "shown"),
+    [
+        ("https://user:token@host/team/a.git", "https://host/team/a.git"),
+        ("https://token@host/team/a.git", "https://host/team/a.git"),
+        ("https://u@example.com:p@host:8443/a.git", "https://host:8443/a.git"),
+        ("git@host:team/a.git", "git@host:team/a.git"),
+        ("ssh://git:secret@host:22/a.git", "ssh://git@host:22/a.git"),
+        ("ssh://git@host/a.git", "ssh://git@host/a.git"),
+    ],
+)
+def test_credentials_are_stripped_from_the_remote(repository, section, remote, shown):
+    repository.git("remote", "set-url", "origin", remote)
+    assert section(repository.root / "train.py", repository.root).repository == shown
+
+
+def test_remote_of_the_branch_is_preferred_to_origin(tmp_path, repository, section):
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "fork.git"], check=True)
+    repository.git("remote", "add", "fork", str(tmp_path / "fork.git"))
+    repository.git("checkout", "-q", "-b", "mine")
+    repository.git("push", "-q", "-u", "fork", "mine:theirs")
+    script = section(repository.root / "train.py", repository.root)
+    assert (script.repository, script.branch) == (str(tmp_path / "fork.git"), "theirs")
+
+
+def test_the_only_remote_need_not_be_called_origin(repository, section):
+    repository.git("remote", "rename", "origin", "upstream")
+    assert section(repository.root / "train.py", repository.root).repository == str(repository.remote)
+
+
+def test_detached_head(repository, section, execute):
+    repository.git("checkout", "-q", "--detach")
+    script = section(repository.root / "train.py", repository.root)
+    assert (script.branch, script.version_num) == ("", repository.git("rev-parse", "HEAD"))
+    assert execute(script) == "one\n"
+
+
+def test_unpublished_commits_travel_as_changes_where_asked(repository, section, execute):
+    published = repository.git("rev-parse", "HEAD")
+    repository.write("train.py", "print('local commit')\n")
+    repository.commit()
+    script = section(repository.root / "train.py", repository.root, from_remote=True)
+    assert script.version_num == published
+    assert execute(script) == "local commit\n"
+
+
+def test_worktree(tmp_path, repository, section, execute):
+    repository.git("worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
+    (tmp_path / "side" / "train.py").write_text("print('side')\n")
+    script = section(tmp_path / "side" / "train.py", tmp_path / "side")
+    assert (script.repository, script.branch) == (str(repository.remote), "side")
+    assert execute(script) == "side\n"
+
+
+def test_script_in_a_submodule(tmp_path, repository, section):
+    outer = Repository(tmp_path / "outer", tmp_path / "outer.git")
+    outer.git("submodule", "-q", "add", str(repository.remote), "lib")
+    outer.commit()
+    script = section(outer.root / "lib" / "train.py", outer.root / "lib")
+    assert (script.repository, script.entry_point) == (str(repository.remote), "train.py")
+
+
+def test_changes_inside_a_submodule_travel(tmp_path, repository, section, execute):
+    outer = Repository(tmp_path / "outer", tmp_path / "outer.git")
+    outer.git("submodule", "-q", "add", str(repository.remote), "lib")
+    outer.write("main.py", "print('outer'); import lib.train\n")
+    outer.commit()
+    outer.push()
+    (outer.root / "lib" / "new.txt").touch()
+    (outer.root / "lib" / "train.py").write_text("print('changed')\n")
+    script = section(outer.root / "main.py", outer.root)
+    assert script.diff.startswith("diff --git a/lib/train.py")
+    assert "changed" in script.diff
+
+
+def test_untracked_script_travels(repository, section, execute):
+    repository.write("my new.py", "print('new')")
+    script = section(repository.root / "my new.py", repository.root)
+    assert script.repository == str(repository.remote)
+    assert execute(script._replace(entry_point=shlex.quote(script.entry_point))) == "new\n"
+
+
+def test_ignored_script_travels_with_other_changes(repository, section, execute):
+    repository.write(".gitignore", "scratch*\n")
+    repository.write("helper.py", "x = 'helped'\n")
+    repository.commit()
+    repository.push()
+    repository.write("helper.py", "x = 'helped more'\n")
+    script = repository.write("scratch.py", "import helper; print(helper.x)\n")
+    assert execute(section(script, repository.root)) == "helped more\n"
+
+
+def test_untracked_modules_that_were_loaded_travel(repository, section, execute):
+    repository.write("train.py", "import helper, lib.part; print(helper.x, lib.part.y)\n")
+    repository.write("helper.py", "x = 1\n")
+    repository.write("lib/__init__.py", "")
+    repository.write("lib/part.py", "y = 2\n")
+    repository.write("unrelated.py", "SECRET = 3\n")
+    script = section(
+        repository.root / "train.py", repository.root,
+        sys_path=[str(repository.root)], modules=["helper", "lib", "lib.part", "sys"],
+    )  # fmt: skip
+    assert "SECRET" not in script.diff
+    assert execute(script) == "1 2\n"
+
+
+def test_changed_binary_files_do_not_spoil_the_rest(repository, section, execute):
+    repository.write("model.bin", bytes(range(256)))
+    repository.write("latin.txt", "caf\xe9\n".encode("latin-1") * 3)
+    repository.commit()
+    repository.push()
+    repository.write("model.bin", bytes(range(255, -1, -1)))
+    repository.write("latin.txt", "caf\xe9\n".encode("latin-1") * 4)
+    repository.write("train.py", "print('two')\n")
+    script = section(repository.root / "train.py", repository.root)
+    assert "model.bin" in script.diff
+    assert "latin.txt" in script.diff
+    assert execute(script) == "two\n"
+
+
+def test_other_line_ends_travel(repository, section, execute):
+    repository.write("train.py", "print('two')\r\nprint('three')\r\n")
+    assert execute(section(repository.root / "train.py", repository.root)) == "two\nthree\n"
+
+
+def test_the_users_git_settings_do_not_change_the_diff(repository, section, execute):
+    settings = {
+        "diff.noprefix": "true", "color.ui": "always", "diff.external": "false", "diff.mnemonicPrefix": "true",
+        "core.quotePath": "false", "diff.context": "0", "core.pager": "false", "diff.relative": "true",
+    }  # fmt: skip
+    for name, value in settings.items():
+        repository.git("config", name, value)
+    repository.write("src/pkg/train.py", "print('inner')\n")
+    repository.write("train.py", "import sys; sys.path.insert(0, '..'); print('two')\n")
+    script = section(repository.root / "train.py", repository.root / "src")
+    assert "inner" in script.diff
+    assert execute(script) == "two\n"
+
+
+def test_too_large_a_diff_is_replaced_by_a_note(repository, section, execute):
+    repository.write("train.py", "print('two')\n" + "# padding\n" * 60_000)
+    script = section(repository.root / "train.py", repository.root)
+    assert len(script.diff) < 1000
+    assert "660 kB" in script.diff
+    assert "500 kB" in script.diff
+    assert str(repository.root) in script.diff
+    assert execute(script) == "one\n"
+
+
+def test_too_large_a_diff_with_an_untracked_script_fails_instead_of_running_nothing(repository, section, execute):
+    repository.write("new.py", "print('two')\n" + "# padding\n" * 60_000)
+    assert "more than the 500 kB" in execute(section(repository.root / "new.py", repository.root))
+
+
+def test_symbolic_link_to_the_script(tmp_path, repository, section, execute):
+    link = tmp_path / "link.py"
+    link.symlink_to(repository.root / "train.py")
+    script = section(link, tmp_path)
+    assert (script.repository, script.entry_point) == (str(repository.remote), "train.py")
+    assert execute(script) == "one\n"
+
+
+def test_working_directory_reached_through_a_symbolic_link(tmp_path, repository, section):
+    (tmp_path / "link").symlink_to(repository.root)
+    script = section(tmp_path / "link" / "src" / "pkg" / "train.py", tmp_path / "link" / "src")
+    assert (script.entry_point, script.working_dir) == ("pkg/train.py", "src")
+
+
+def test_script_that_was_deleted_meanwhile_is_the_committed_one(repository, section, execute):
+    (repository.root / "train.py").unlink()
+    script = section(repository.root / "train.py", repository.root)
+    assert script.diff == ""
+    assert execute(script) == "one\n"
+
+
+def test_script_that_was_deleted_and_is_nowhere_says_so(tmp_path, repository, section, execute):
+    script = section(tmp_path / "gone" / "train.py", tmp_path)
+    assert "deleted" in script.diff
+    assert "exit 1" in execute(script)
+    assert "deleted" in section(repository.root / "new.py", repository.root).diff
+
+
+class TestWithoutRepository:
+    def test_script(self, tmp_path, section, execute):
+        (tmp_path / "train.py").write_text("print('alone é')\n", encoding="utf-8")
+        script = section(tmp_path / "train.py", tmp_path)
+        assert script == ("", "", "", "train.py", ".", "print('alone é')\n", "python3.11")
+        assert execute(script) == "alone é\n"
+
+    def test_git_is_not_installed(self, repository, section, monkeypatch):
+        monkeypatch.setenv("PATH", "/nonexistent")
+        script = section(repository.root / "train.py", repository.root)
+        assert (script.repository, script.entry_point, script.diff) == ("", "train.py", "print('one')\n")
+
+    def test_no_commit_yet(self, tmp_path, section):
+        young = Repository(tmp_path / "young", tmp_path / "r.git")
+        young.write("train.py", "print('one')\n")
+        script = section(young.root / "train.py", young.root)
+        assert (script.repository, script.version_num, script.diff) == ("", "", "print('one')\n")
+
+    def test_no_remote(self, tmp_path, section):
+        """Nothing that an agent could clone: the text travels, the commit is told."""
+        lonely = Repository(tmp_path / "lonely", None)
+        lonely.write("train.py", "print('one')\n")
+        commit = lonely.commit()
+        script = section(lonely.root / "train.py", lonely.root)
+        assert (script.repository, script.branch, script.version_num) == ("", "main", commit)
+        assert (script.entry_point, script.diff) == ("train.py", "print('one')\n")
+
+    def test_large_script(self, tmp_path, section):
+        (tmp_path / "train.py").write_text("#" * 600_000)
+        assert "500 kB" in section(tmp_path / "train.py", tmp_path).diff
+
+    def test_command(self, tmp_path, section, execute):
+        script = section(cwd=tmp_path, main_kind="command", source="print('command')")
+        assert (script.entry_point, script.diff) == ("command.py", "print('command')\n")
+        assert execute(script) == "command\n"
+
+    def test_notebook(self, tmp_path, section, execute):
+        source = "# %%\n%matplotlib inline\nx = 1\n\n# %%\nprint(x)\n\n"
+        script = section(cwd=tmp_path, main_kind="notebook", source=source)
+        assert script.entry_point == "notebook.py"
+        assert execute(script) == "1\n"
+
+    def test_standard_input(self, tmp_path, section, execute):
+        script = section(cwd=tmp_path)
+        assert script.entry_point == "interactive.py"
+        assert "exit 1" in execute(script)
+
+    def test_console_script_with_arguments(self, tmp_path, section, execute):
+        command = tmp_path / "venv" / "bin" / "my-train"
+        command.parent.mkdir(parents=True)
+        command.write_text("import sys; print('cli', sys.argv[1:])\n")
+        script = section(command, tmp_path, arguments=[("argv", "--lr 1", "")])
+        assert script.entry_point == "my-train.py --lr 1"
+        assert execute(script) == "cli ['--lr', '1']\n"
+
+
+class TestTextInRepository:
+    """Code that no file holds, started in a working copy whose modules it uses."""
+
+    def test_command(self, repository, section, execute):
+        script = section(cwd=repository.root / "src", main_kind="command", source="import pkg.train")
+        assert (script.repository, script.entry_point, script.working_dir) == (
+            str(repository.remote), "command.py", "src",
+        )  # fmt: skip
+        assert script.diff == "import pkg.train\n"
+        assert execute(script) == "module\n"
+
+    def test_command_with_other_changes(self, repository, section, execute):
+        repository.write("src/pkg/train.py", "print('changed')\n")
+        script = section(cwd=repository.root / "src", main_kind="command", source="import pkg.train")
+        assert script.diff.startswith("diff --git ")
+        assert execute(script) == "changed\n"
+
+    def test_notebook_without_its_own_file(self, repository, section, execute):
+        repository.write("my nb.ipynb", "{}")
+        repository.write("my_nb.py", "")
+        repository.commit()
+        repository.push()
+        path = repository.write("my nb.ipynb", '{"outputs": "many"}')
+        script = section(path, repository.root, main_kind="notebook", source="# %%\nprint('cell')\n\n")
+        assert script.entry_point == "my_nb_1.py"
+        assert "many" not in script.diff
+        assert execute(script) == "cell\n"
+
+    def test_console_script(self, tmp_path, repository, section, execute):
+        command = tmp_path / "venv" / "bin" / "my-train"
+        command.parent.mkdir(parents=True)
+        command.write_text("import pkg.train\n")
+        script = section(command, repository.root / "src")
+        assert (script.repository, script.entry_point) == (str(repository.remote), "my-train.py")
+        assert execute(script) == "module\n"
+
+
+class TestGit:
+    def test_nothing_of_the_repository_is_run(self, tmp_path, repository, section):
+        mark = tmp_path / "ran"
+        spy = tmp_path / "spy"
+        spy.write_text(f"#!/bin/sh\ntouch {mark}\ncat $1\n")
+        spy.chmod(0o755)
+        repository.write(".gitattributes", "*.py diff=spy\n")
+        repository.commit()
+        for name in ("core.fsmonitor", "diff.external", "diff.spy.textconv", "diff.spy.command", "core.pager"):
+            repository.git("config", name, str(spy))
+        hook = repository.root / ".git" / "hooks" / "post-index-change"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(f"#!/bin/sh\ntouch {mark}\n")
+        hook.chmod(0o755)
+        repository.root.joinpath("train.py").write_text("print('two')\n")
+        mark.unlink(missing_ok=True)
+        assert "two" in section(repository.root / "train.py", repository.root).diff
+        assert not mark.exists()
+
+    def test_the_repository_is_not_touched(self, repository, section):
+        """Not even the index, which `git status` and `git diff` refresh in passing."""
+        repository.write("train.py", "print('two')\n")
+        os.utime(repository.root / "src/pkg/train.py", (1, 1))
+
+        def state():
+            files = (repository.root / ".git").rglob("*")
+            return {file: (file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()}
+
+        before = state()
+        section(repository.root / "train.py", repository.root)
+        assert state() == before
+
+    def test_a_slow_git_is_ended(self, tmp_path, repository, section, monkeypatch):
+        slow = tmp_path / "slow"
+        slow.write_text("#!/bin/sh\nsleep 60\n")
+        slow.chmod(0o755)
+        repository.write(".gitattributes", "*.py filter=slow\n")
+        repository.commit()
+        repository.git("config", "filter.slow.clean", str(slow))
+        repository.root.joinpath("train.py").write_text("print('two')\n")
+        monkeypatch.setattr(git_module, "_TIME_LIMIT_S", 0.5)
+        started = time.monotonic()
+        script = section(repository.root / "train.py", repository.root)
+        assert time.monotonic() - started < 10
+        assert script.repository == str(repository.remote)
+        assert "could not be read" in script.diff
+
+    def test_variables_of_a_git_hook_do_not_lead_astray(self, repository, section, monkeypatch):
+        monkeypatch.setenv("GIT_DIR", "/nonexistent/.git")
+        monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent/index")
+        assert section(repository.root / "train.py", repository.root).repository == str(repository.remote)
+
+
+class TestClearMLVariables:
+    """Set where a container has the code without its history (clearml/config/defs.py)."""
+
+    def test_repository(self, tmp_path, section, monkeypatch):
+        (tmp_path / "src").mkdir()
+        (tmp_path / "src" / "train.py").write_text("print('one')\n")
+        monkeypatch.setenv("CLEARML_VCS_REPO_URL", "https://u:t@host/a.git")
+        monkeypatch.setenv("CLEARML_VCS_COMMIT_ID", "c0ffee")
+        monkeypatch.setenv("CLEARML_VCS_BRANCH", "main")
+        script = section(tmp_path / "src" / "train.py", tmp_path)
+        assert script[:6] == ("https://host/a.git", "main", "c0ffee", "src/train.py", ".", "")
+
+    def test_single_fields(self, repository, section, monkeypatch):
+        monkeypatch.setenv("CLEARML_VCS_ENTRY_POINT", "other.py")
+        monkeypatch.setenv("CLEARML_VCS_WORK_DIR", "somewhere")
+        monkeypatch.setenv("CLEARML_VCS_DIFF", base64.b64encode(b"diff --git x").decode())
+        script = section(repository.root / "train.py", repository.root)
+        assert (script.entry_point, script.working_dir, script.diff) == ("other.py", "somewhere", "diff --git x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the launcher's command line is read from /proc")
+@pytest.mark.parametrize(
+    ("command", "main", "entry"),
+    [
+        (["bin/torchrun", "--nproc_per_node=2", "train.py", "--lr", "1"], {},
+         "-m torch.distributed.run --nproc_per_node=2 train.py"),
+        (["-m", "torch.distributed.run", "--nproc_per_node", "2", "train.py"], {},
+         "-m torch.distributed.run --nproc_per_node 2 train.py"),
+        (["bin/accelerate", "launch", "--config_file", "a b", "train.py"], {},
+         "-m accelerate.commands.launch --config_file 'a b' train.py"),
+        (["bin/torchrun", "-m", "pkg.train"], {"main_kind": "module", "main_module": "pkg.train"},
+         "-m torch.distributed.run -m pkg.train"),
+        (["bin/other", "train.py"], {}, "train.py"),
+    ],
+)  # fmt: skip
+def test_launcher_of_a_distributed_training(repository, section, monkeypatch, command, main, entry):
+    """The parent's command line tells it: here that of a shell which lends its argv to a sleeping child."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    code = "import subprocess; c = subprocess.Popen(['sleep', '30']); print(c.pid, flush=True); c.wait()"
+    parent = subprocess.Popen([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True)
+    try:
+        child = int(parent.stdout.readline())
+        file = repository.root / ("src/pkg/train.py" if main else "train.py")
+        cwd = repository.root / "src" if main else repository.root
+        assert section(file, cwd, pid=child, **main).entry_point == entry
+        os.kill(child, 9)
+    finally:
+        parent.kill()
+        parent.communicate()
