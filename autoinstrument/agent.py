@@ -6,12 +6,12 @@ user's threads.
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from autoinstrument.capture.console import Console
 from autoinstrument.capture.process import Changes
@@ -62,7 +62,7 @@ class Agent:
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
-        self._cwd = os.getcwd()
+        self._cwd = str(Path.cwd())
         self._finished = False
         self._outbox = Outbox(self._connect, self._heard)
         self._worker: launch.Worker | None = None
@@ -87,8 +87,7 @@ class Agent:
     def run_started(self, run_id: str, make: Callable[[], RunStarted | None], *, again: bool = False) -> None:
         """Take in a run that was created, resumed (`again`) or first seen; each start is told once.
 
-        Args:
-            make: gives the run's record; called on the sending thread, because it asks the tracking store.
+        `make` gives the run's record; it is called on the sending thread, because it asks the tracking store.
         """
         if self._open.get(run_id) or (run_id in self._open and not again):
             return

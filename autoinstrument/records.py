@@ -143,7 +143,7 @@ class EventsDropped(NamedTuple):
     """The buffer was full: what the run lacks is left to `sync`."""
 
     run_id: str
-    count: int
+    events: int
 
 
 # From the worker back to the training process

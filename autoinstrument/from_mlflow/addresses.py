@@ -28,8 +28,7 @@ def absolute(uri: str) -> str:
 def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -> str:
     """Return the address of the run's page in the MLflow UI, "" where the store has no UI that is known.
 
-    Args:
-        ui: base address that is to be used instead of the tracking URI (`AUTOINSTRUMENT_MLFLOW_UI`).
+    `ui` is a base address to be used instead of the tracking URI (`AUTOINSTRUMENT_MLFLOW_UI`).
     """
     experiment, run = quote(experiment_id, safe=""), quote(run_id, safe="")
     if ui:

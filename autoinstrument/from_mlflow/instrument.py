@@ -98,7 +98,7 @@ def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> N
 
 
 def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Mirror one metric point; the time stamp is made here, as MLflow would make it, so that both sides have the same."""
+    """Mirror one metric point; its time is taken here, as MLflow would take it, so that both sides have the same."""
     if is_ourselves():
         return wrapped(*args, **kwargs)
     if len(args) <= 3 and kwargs.get("timestamp") is None:

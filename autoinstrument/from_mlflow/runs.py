@@ -1,4 +1,4 @@
-"""Turn MLflow's run into a record. What has to ask the tracking store is returned as a function, for the sending thread."""
+"""Turn MLflow's run into a record. What asks the tracking store is a function, for the sending thread."""
 
 from __future__ import annotations
 

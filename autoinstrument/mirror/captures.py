@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-
 import platformdirs
 
 from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, to_json
@@ -44,6 +43,7 @@ class Capture:
         run, process: as the training process described them; credentials are not kept.
         script: ClearML's script section. requirements, freeze: pip's format.
         task_id, task_url: the Task once there is one. console_sent: lines of the console that the Task holds.
+        worker_pid: the process that is to complete the Task.
         end: how the run ended, see `mirror.ending`; empty while it is running.
     """
 
@@ -59,6 +59,7 @@ class Capture:
         self.adopted = bool(run.task_id)
         self.console_sent = 0
         self.end: dict[str, str] = {}
+        self.worker_pid = 0
 
     @classmethod
     def load(cls, folder: Path) -> Capture:
@@ -137,7 +138,7 @@ class Capture:
             self.process = self.process._replace(arguments=arguments)
 
 
-_KEPT = ("script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end")
+_KEPT = ("script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "worker_pid")
 
 
 class Captures:

@@ -8,21 +8,53 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Param, Point, ProcessStarted, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.uris import without_credentials
 
-SECTION = "MLflow"
+SECTION, TAG = "MLflow", "mlflow"
 NOTE, RUN_NAME = "mlflow.note.content", "mlflow.runName"
 LINK = "MLflow run"
 
 _SHORTEST = 3
 """ClearML refuses shorter names, of each segment of a project's path too (400/800)."""
 _PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
+
+
+def new_task(settings: Settings, capture: Capture, params: Sequence[Param]) -> dict[str, Any]:
+    """Return the body of `tasks.create` for a run's Task, all but its project: capture, parameters, links, note."""
+    run, process = capture.run, capture.process
+    items = [*properties(run), *parameters(params), *arguments(process.arguments if process else ())]
+    body: dict[str, Any] = {
+        "name": task_name(settings, run, process),
+        "type": "training",
+        "tags": [TAG],
+        "system_tags": ["development"],  # as the SDK marks what was not started by an agent; a clone loses it
+        "script": script(capture),
+        "hyperparams": sections(items),
+        "configuration": {item["name"]: item for item in configuration(capture)},
+        "execution": {"artifacts": link_artifact(run)},
+    }
+    if run.tags.get(NOTE):
+        body["comment"] = run.tags[NOTE]
+    return body
+
+
+def script(capture: Capture) -> dict[str, Any]:
+    """Return the script section, with the requirements that an agent is to install."""
+    return {**capture.script, "requirements": {"pip": capture.requirements}}
+
+
+def configuration(capture: Capture) -> list[dict[str, str]]:
+    """Return the configuration objects: all installed packages."""
+    if not capture.freeze:
+        return []
+    return [{"name": "pip freeze", "value": capture.freeze, "type": "text", "description": "all installed packages"}]
 
 
 def project_name(settings: Settings, run: RunStarted, process: ProcessStarted | None) -> str:
@@ -60,7 +92,7 @@ def hyperparameter(section: str, name: str, value: str, kind: str = "", descript
     return item
 
 
-def params(values: Iterable[Param]) -> list[dict[str, str]]:
+def parameters(values: Iterable[Param]) -> list[dict[str, str]]:
     """Return the run's parameters as items of the section `MLflow`."""
     return [hyperparameter(SECTION, key, value, _PARAM_TYPES.get(kind, kind)) for key, value, kind in values]
 
@@ -92,7 +124,7 @@ def sections(items: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Mapping[
 
 
 def link_artifact(run: RunStarted) -> list[dict[str, Any]]:
-    """Return the artifact that is a link to the run's page: of a Task's fields, the web UI makes only those clickable."""
+    """Return the artifact that is a link to the run's page; the web UI makes no other field of a Task clickable."""
     if not run.run_url:
         return []
     return [
@@ -118,9 +150,7 @@ def scalar(task_id: str, point: Point) -> dict[str, Any] | None:
     key, value, timestamp_ms, step = point
     if not is_storable(value) or not -(2**63) <= step < 2**63:
         return None
-    title, slash, series = key.rpartition("/")
-    if not (slash and title and series):
-        title = series = key
+    title, series = curve(key)
     return {
         "type": "training_stats_scalar",
         "task": task_id,
@@ -130,6 +160,12 @@ def scalar(task_id: str, point: Point) -> dict[str, Any] | None:
         "variant": series,
         "value": value,
     }
+
+
+def curve(key: str) -> tuple[str, str]:
+    """Return title and series of a metric."""
+    title, slash, series = key.rpartition("/")
+    return (title, series) if slash and title and series else (key, key)
 
 
 def is_storable(value: float) -> bool:

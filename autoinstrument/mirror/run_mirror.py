@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from autoinstrument.capture.folding import Folder
@@ -43,7 +43,8 @@ class RunMirror:
     Attributes:
         task: the Task, None while there is none.
         incomplete: something was left out that MLflow holds; `sync` is to complete the Task.
-        delivered: points that the Task holds, by metric key.
+        delivered: points that the Task holds, by (title, series).
+        parent_task: gives the id of the parent run's Task, "" where there is none.
     """
 
     def __init__(self, capture: Capture, settings: Settings, tasks: Tasks) -> None:
@@ -52,7 +53,8 @@ class RunMirror:
         self.settings = settings
         self.task: Task | None = None
         self.incomplete = False
-        self.delivered: Counter[str] = Counter()
+        self.delivered: Counter[tuple[str, str]] = Counter()
+        self.parent_task: Callable[[], str] = str
         self.end: End | None = None
         self.end_waits: End | None = None
         """The end as MLflow's at-exit handler has it, until it is known what ended the process."""
@@ -66,6 +68,7 @@ class RunMirror:
         self._console: list[ConsoleLine] = list(capture.console(capture.console_sent))
         self._folders = {"stdout": Folder(), "stderr": Folder()}
         self._description_changed = False
+        self._log_ms = 0
 
     # What is to be delivered
 
@@ -98,7 +101,7 @@ class RunMirror:
         Sending a point again overwrites it (same Task, iteration, title and series).
         """
         held = [point for point in record.points if mapping.scalar("", point) is not None]
-        if held and self.delivered[held[0][0]] != len(held):
+        if held and self.delivered[mapping.curve(held[0][0])] != len(held):
             self._points.extend(held)
 
     def write(self, stream: str, text: str, time_ms: int) -> None:
@@ -148,16 +151,14 @@ class RunMirror:
         task = self.task
         assert task is not None  # noqa: S101  (for the type checker)
         if self._description_changed:
-            self._tasks.describe(task, self.capture)
-            self._description_changed = False
+            self._describe(task)
         if self._params:
-            self._tasks.set_hyperparameters(task, mapping.params(self._params.values()))
+            self._tasks.set_hyperparameters(task, mapping.parameters(self._params.values()))
             self._params.clear()
         if self._edits:
             self._tasks.edit(task, **self._edits)
             self._edits.clear()
-        self._send_points(task)
-        self._send_console(task)
+        self._send_events(task)
         if self.end is not None and not self.ended:
             if not task.adopted:
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
@@ -201,41 +202,70 @@ class RunMirror:
             self.delivered.clear()
 
     def _make(self) -> None:
-        params = mapping.params(self._params.values())
-        if self.capture.task_id:
-            task = self._tasks.take_over(self.capture, params)
-            self.delivered = task.points
-        else:
-            task = self._tasks.make(self.capture, params, self.run.tags.get(mapping.NOTE, ""))
-        self.task = task
-        self._params.clear()
+        """Find the run's Task or make one; a Task that was made but not started is found again, not made twice."""
+        capture = self.capture
+        params = list(self._params.values())
+        if capture.task_id:
+            task = self._tasks.find(capture.task_id, adopted=capture.adopted)
+            if task is not None:
+                self._tasks.set_hyperparameters(task, mapping.properties(self.run))
+                self._tasks.add_artifacts(task, mapping.link_artifact(self.run))
+                self._tasks.add_tag(task, mapping.TAG)
+                self.delivered.update(task.points)
+                self._link(task)
+                return
+            capture.task_id, capture.adopted, capture.console_sent = "", False, 0  # deleted in ClearML
+        body = mapping.new_task(self.settings, capture, params)
+        parent = self.parent_task()
+        if parent:
+            body["parent"] = parent
+        task = self._tasks.create(mapping.project_name(self.settings, self.run, capture.process), body)
+        capture.task_id = task.id  # from here on a failure must not make a second one
+        self._tasks.start(task)
+        self._link(task)
+        for param in params:
+            self._params.pop(param[0], None)
         self._description_changed = False
+
+    def _link(self, task: Task) -> None:
+        self.task = task
         self.capture.task_id, self.capture.task_url = task.id, task.url
 
-    def _send_points(self, task: Task) -> None:
-        while self._points:
-            batch = self._points[:_EVENTS]
-            events = [event for point in batch if (event := mapping.scalar(task.id, point))]
-            self._add(events)
-            self.delivered.update(point[0] for point in batch if mapping.scalar(task.id, point))
+    def _describe(self, task: Task) -> None:
+        """Write script, packages, arguments and freeze again."""
+        if not task.adopted:
+            self._tasks.edit(task, script=mapping.script(self.capture))
+            process = self.capture.process
+            self._tasks.set_hyperparameters(task, mapping.arguments(process.arguments if process else ()))
+            self._tasks.set_configuration(task, mapping.configuration(self.capture))
+        self._description_changed = False
+
+    def _send_events(self, task: Task) -> None:
+        """Send points and console lines, together where they fit into one request."""
+        while self._points or self._console:
+            points = self._points[:_EVENTS]
+            events = [event for point in points if (event := mapping.scalar(task.id, point))]
+            curves = Counter(mapping.curve(point[0]) for point in points if mapping.scalar("", point))
+            lines = 0
+            while lines < len(self._console) and len(events) < _EVENTS:
+                together = list(_together(self._console, lines))
+                stream, _, time_ms = together[0]
+                if not task.adopted:  # there, ClearML's own SDK or agent sends the console
+                    text = "".join(f"{text}\n" for _, text, _ in together)
+                    # Lines of one millisecond would be shown in any order.
+                    self._log_ms = max(time_ms, self._log_ms + 1)
+                    events.append(mapping.log(task.id, self._worker(), stream, text, self._log_ms))
+                lines += len(together)
+            if events:
+                try:
+                    self._tasks.add_events(events)
+                except RefusedError:
+                    # Good events of the batch are stored all the same; a bad one is not to keep the rest waiting.
+                    self.incomplete = True
+            self.delivered.update(curves)
             del self._points[:_EVENTS]
-
-    def _send_console(self, task: Task) -> None:
-        while self._console:
-            lines = list(_together(self._console))
-            if not task.adopted:  # there, ClearML's own SDK or agent sends the console
-                stream, _, time_ms = lines[0]
-                text = "".join(f"{text}\n" for _, text, _ in lines)
-                self._add([mapping.log(task.id, self._worker(), stream, text, time_ms)])
-            del self._console[: len(lines)]
-            self.capture.console_sent += len(lines)
-
-    def _add(self, events: list[dict[str, Any]]) -> None:
-        try:
-            self._tasks.add_events(events)
-        except RefusedError:
-            # Good events of the batch are stored all the same; a bad one is not to keep the rest waiting.
-            self.incomplete = True
+            del self._console[:lines]
+            self.capture.console_sent += lines
 
     def _keep(self, stream: str, lines: Iterable[Any]) -> None:
         kept: list[ConsoleLine] = [(stream, line.text, line.time_ms) for line in lines]
@@ -254,11 +284,12 @@ class RunMirror:
         return f"{process.host}:{process.pid}" if process else "autoinstrument"
 
 
-def _together(lines: list[ConsoleLine]) -> Iterable[ConsoleLine]:
-    """Yield the first lines that go into one event: of one stream, and not too many."""
+def _together(lines: list[ConsoleLine], start: int) -> Iterable[ConsoleLine]:
+    """Yield the lines from `start` on that go into one event: of one stream, and not too many."""
     characters = 0
-    for line in lines[:_LOG_LINES]:
+    for number in range(start, min(start + _LOG_LINES, len(lines))):
+        line = lines[number]
         characters += len(line[1])
-        if line[0] != lines[0][0] or (characters > _LOG_CHARACTERS and line is not lines[0]):
+        if line[0] != lines[start][0] or (characters > _LOG_CHARACTERS and number > start):
             return
         yield line

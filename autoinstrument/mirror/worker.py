@@ -1,13 +1,14 @@
 """The worker: takes records from the training process and its children, and keeps their runs' Tasks up to date.
 
-One thread a connection reads; one thread, the caller of `serve`, does everything else: capture, disk, ClearML. The queue
-between them is bounded, and when it is full the socket fills up, and then the training process's own buffer, which drops
-the newest. The process ends when nobody is connected and nothing is left to do.
+One thread a connection reads; one thread does everything else: capture, disk, ClearML. The queue between them is
+bounded, and when it is full the socket fills up, and then the training process's own buffer, which drops the newest.
+The process ends when nobody is connected and nothing is left to do.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import queue
 import shutil
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from autoinstrument.capture.packages import packages_of
+from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard
 from autoinstrument.mirror import death
 from autoinstrument.mirror.captures import Captures
@@ -77,7 +78,7 @@ class _Process:
         self.early_console: list[ConsoleWritten] = []
         self.memory_kills = death.memory_kills()
         self.script: dict[str, str] = {}
-        self.packages = ("", "")
+        self.packages = Packages("", "")
 
     def tell(self, record: Record) -> None:
         with contextlib.suppress(OSError):
@@ -93,7 +94,8 @@ class Worker:
         self._queue: queue.Queue[tuple[_Process, Record | _Closed]] = queue.Queue(20_000)
         self._processes: list[_Process] = []
         self._captures = Captures(settings)
-        self._tasks = Tasks(Session(), settings)
+        self._tasks = Tasks(Session())
+        self._task_of_run: dict[str, str] = {}
         self._pending: set[str] = set()
         self._retry_at = 0.0
         self._retry_s = _RETRY_S
@@ -181,14 +183,13 @@ class Worker:
     # Records
 
     def _started(self, process: _Process, run: RunStarted) -> None:
-        if not run.task_id and run.resumed:
-            run = run._replace(task_id="")
         if not process.script and process.started is not None:
             with guard("capturing the code"):
                 process.script = script_of(process.started)._asdict()
             with guard("capturing the packages"):
-                process.packages = tuple(packages_of(process.modules, process.started.sys_path))
+                process.packages = packages_of(process.modules, process.started.sys_path)
         capture = self._captures.of(run, process.started)
+        capture.worker_pid = os.getpid()
         capture.script = process.script
         capture.requirements, capture.freeze = process.packages
         linked = run.tags.get("clearml.task_id", "")
@@ -197,6 +198,7 @@ class Worker:
         with guard("writing the capture"):
             capture.save()
         mirror = RunMirror(capture, self._settings, self._tasks)
+        mirror.parent_task = functools.partial(self._parent_task, run)
         process.mirrors[run.run_id] = mirror
         process.open.add(run.run_id)
         process.ended_at_exit.discard(run.run_id)
@@ -207,13 +209,16 @@ class Worker:
             mirror.write(*written)
         process.early_console.clear()
 
+    def _parent_task(self, run: RunStarted) -> str:
+        return self._task_of_run.get(run.parent_run_id, "")
+
     def _changed(self, process: _Process, changed: ProcessChanged) -> None:
         if process.started is None:
             return
         process.modules.update(changed.modules)
         again = False
         if changed.modules:
-            packages = tuple(packages_of(process.modules, process.started.sys_path))
+            packages = packages_of(process.modules, process.started.sys_path)
             again = packages != process.packages
             process.packages = packages
         if changed.arguments != process.started.arguments or changed.source != process.started.source:
@@ -331,7 +336,8 @@ class Worker:
             self._hopeless = isinstance(error, NotAllowedError)
             self._retry_at = time.monotonic() + self._retry_s
             self._retry_s = min(self._retry_s * 2, _RETRY_MOST_S)
-            mirror.capture.task_id and mirror.capture.save()
+            with guard("writing the capture"):
+                mirror.capture.save()
             if run_id not in self._pending:
                 self._pending.add(run_id)
                 process.tell(RunPending(run_id, f"{error}; recorded, `autoinstrument sync` makes the Task later"))
@@ -339,6 +345,7 @@ class Worker:
         self._retry_s = _RETRY_S
         if mirror.task is not None and (mirror.task != was_linked or run_id in self._pending):
             self._pending.discard(run_id)
+            self._task_of_run[run_id] = mirror.task.id
             process.tell(RunLinked(run_id, mirror.task.id, mirror.task.url, mirror.task.adopted))
             with guard("writing the capture"):
                 mirror.capture.save()

@@ -1,21 +1,20 @@
 """Write Tasks: every request about a Task that is ever sent, in the words of ClearML's API.
 
-A Task is made from a record, in one request, and started in a second one; nothing of the SDK's `Task` class is used (see
-docs for what `Task.init` does to a process). Status rules and refusals are the server's: a finished Task takes events,
-tags and properties, but no parameters and no artifacts, not even with force (API 2.34).
+A Task is made in one request and started in a second one; nothing of the SDK's `Task` class is used in the training
+process or here. Status rules and refusals are the server's: a finished Task takes events, tags and properties, but no
+parameters and no artifacts, not even with force (API 2.34).
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import Any, NamedTuple
 
-from autoinstrument.mirror import mapping
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import RefusedError
 from autoinstrument.to_clearml.session import Session
+
+Item = dict[str, str]
+"""A hyperparameter or configuration item: section (hyperparameters only), name, value, type."""
 
 _ALREADY_EXISTS = (400, 801)
 _NO_SUCH_TASK = (400, 101)
@@ -26,105 +25,89 @@ class Task(NamedTuple):
 
     Attributes:
         adopted: the user's script or an agent made it: its status and console are theirs.
-        points: how many points it holds, by metric key.
+        points: how many points it held when it was found: (title, series) to the server's own count.
     """
 
     id: str
     url: str
     adopted: bool
-    points: Counter[str]
+    points: dict[tuple[str, str], int]
 
 
 class Tasks:
     """The Tasks of one server."""
 
-    def __init__(self, session: Session, settings: Settings) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._settings = settings
         self._projects: dict[str, str] = {}
-        self.of_run: dict[str, str] = {}
-        """Task ids by run id, of the runs that went through here: the parents of nested runs."""
 
-    def make(self, capture: Capture, params: list[dict[str, str]], note: str) -> Task:
-        """Create and start the Task of a run, with capture, parameters, links and note.
+    def create(self, project: str, body: dict[str, Any]) -> Task:
+        """Create a Task; it is not started.
+
+        Args:
+            project: its project's name; made where there is none.
+            body: the other fields of `tasks.create`.
 
         Raises:
             ClearMLError: there is no Task.
         """
-        run, process = capture.run, capture.process
-        project_id = self._project(mapping.project_name(self._settings, run, process))
-        items = [*mapping.properties(run), *params, *mapping.arguments(process.arguments if process else ())]
-        body: dict[str, Any] = {
-            "name": mapping.task_name(self._settings, run, process),
-            "type": "training",
-            "project": project_id,
-            "tags": ["mlflow"],
-            "system_tags": ["development"],  # as the SDK marks what was not started by an agent; a clone loses it
-            "script": _script(capture),
-            "hyperparams": mapping.sections(items),
-            "configuration": _configuration(capture),
-            "execution": {"artifacts": mapping.link_artifact(run)},
-        }
-        if note:
-            body["comment"] = note
-        if run.parent_run_id in self.of_run:
-            body["parent"] = self.of_run[run.parent_run_id]
-        task_id = str(self._session.call("tasks.create", **body)["id"])
-        self.of_run[run.run_id] = task_id
-        capture.task_id = task_id  # from here on a failure must not make a second one
-        self._session.call("tasks.started", task=task_id, force=True)
-        return Task(task_id, self._session.web_page(task_id, project_id), False, Counter())
+        project_id = self._project(project)
+        task_id = str(self._session.call("tasks.create", project=project_id, **body)["id"])
+        return Task(task_id, self._session.web_page(task_id, project_id), False, {})
 
-    def take_over(self, capture: Capture, params: list[dict[str, str]]) -> Task:
-        """Go on with a Task that exists: adopted from the script or an agent, or this run's from an earlier time.
+    def start(self, task: Task) -> None:
+        """Set a Task running, from whatever status.
 
         Raises:
-            ClearMLError: it cannot be read or written.
+            ClearMLError: the server did not take it.
         """
-        task_id = capture.task_id
+        self._session.call("tasks.started", task=task.id, force=True)
+
+    def find(self, task_id: str, *, adopted: bool) -> Task | None:
+        """Return a Task that exists, set running where it is not adopted and not running; None where it is gone.
+
+        Raises:
+            ClearMLError: it cannot be read, or not started.
+        """
         try:
             found = self._session.call("tasks.get_by_id", task=task_id)["task"]
         except RefusedError as error:
-            if error.code == _NO_SUCH_TASK and not capture.adopted:  # deleted in ClearML: the run gets a new one
-                capture.task_id, capture.console_sent = "", 0
-                return self.make(capture, params, capture.run.tags.get(mapping.NOTE, ""))
+            if error.code == _NO_SUCH_TASK:
+                return None
             raise
-        self.of_run[capture.run.run_id] = task_id
-        task = Task(
-            task_id,
-            self._session.web_page(task_id, str(found.get("project") or "*")),
-            capture.adopted,
-            _points(found),
-        )
-        if not capture.adopted and found.get("status") != "in_progress":
-            self._session.call("tasks.started", task=task_id, force=True)
-        items = [*mapping.properties(capture.run), *params]
-        if not capture.adopted and capture.process is not None:
-            items += mapping.arguments(capture.process.arguments)
-        self.set_hyperparameters(task, items)
-        artifacts = mapping.link_artifact(capture.run)
-        if artifacts:
-            self._session.call("tasks.add_or_update_artifacts", task=task_id, artifacts=artifacts, force=True)
-        if "mlflow" not in (found.get("tags") or []):
-            self._session.call("tasks.update_tags", ids=[task_id], add_tags=["mlflow"])
+        url = self._session.web_page(task_id, str(found.get("project") or "*"))
+        task = Task(task_id, url, adopted, _points(found))
+        if not adopted and found.get("status") != "in_progress":
+            self.start(task)
         return task
 
-    def describe(self, task: Task, capture: Capture) -> None:
-        """Write script, packages, arguments and freeze again.
+    def add_tag(self, task: Task, tag: str) -> None:
+        """Add a tag; nothing where the Task has it.
+
+        Raises:
+            ClearMLError: the server did not take it.
+        """
+        self._session.call("tasks.update_tags", ids=[task.id], add_tags=[tag])
+
+    def add_artifacts(self, task: Task, artifacts: list[dict[str, Any]]) -> None:
+        """Add artifacts or replace those of the same key.
 
         Raises:
             ClearMLError: the server did not take them.
         """
-        if task.adopted:
-            return
-        self.edit(task, script=_script(capture))
-        if capture.process is not None and capture.process.arguments:
-            self.set_hyperparameters(task, mapping.arguments(capture.process.arguments))
-        items = list(_configuration(capture).values())
+        if artifacts:
+            self._session.call("tasks.add_or_update_artifacts", task=task.id, artifacts=artifacts, force=True)
+
+    def set_configuration(self, task: Task, items: list[Item]) -> None:
+        """Add configuration objects or replace them; others stay.
+
+        Raises:
+            ClearMLError: the server did not take them.
+        """
         if items:
             self._session.call("tasks.edit_configuration", task=task.id, configuration=items, force=True)
 
-    def set_hyperparameters(self, task: Task, items: list[dict[str, str]]) -> None:
+    def set_hyperparameters(self, task: Task, items: list[Item]) -> None:
         """Add hyperparameters or change them; others stay.
 
         Raises:
@@ -198,23 +181,10 @@ class Tasks:
         return str(found[0]["id"]) if found else ""
 
 
-def _script(capture: Capture) -> dict[str, Any]:
-    return {**capture.script, "requirements": {"pip": capture.requirements}}
-
-
-def _configuration(capture: Capture) -> dict[str, dict[str, str]]:
-    if not capture.freeze:
-        return {}
-    name = "pip freeze"
-    item = {"name": name, "value": capture.freeze, "type": "text", "description": "all installed packages"}
-    return {name: item}
-
-
-def _points(task: dict[str, Any]) -> Counter[str]:
-    """Return how many points each metric of a Task holds, from the server's own count."""
-    points: Counter[str] = Counter()
-    for variants in (task.get("last_metrics") or {}).values():
-        for last in variants.values():
-            title, series = last.get("metric", ""), last.get("variant", "")
-            points[title if title == series else f"{title}/{series}"] += int(last.get("count") or 0)
-    return points
+def _points(task: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Return how many points each curve of a Task holds, from the server's own count."""
+    return {
+        (last.get("metric", ""), last.get("variant", "")): int(last.get("count") or 0)
+        for variants in (task.get("last_metrics") or {}).values()
+        for last in variants.values()
+    }

@@ -115,21 +115,20 @@ class Outbox:
 
     def _send_all(self) -> None:
         try:
-            with guard("the connection to the worker"):
-                with ourselves():
-                    connection = self._connect()
-                    connection.settimeout(_SEND_S)
-                    listener = threading.Thread(
-                        target=self._listen, args=(connection,), name="autoinstrument-hear", daemon=True
-                    )
-                    listener.start()
-                    while not self._broken:
-                        self._wake.wait()
-                        if not self._hurry:
-                            time.sleep(_GATHER_S)
-                        self._awake = False
-                        self._wake.clear()
-                        self._send(connection)
+            with guard("the connection to the worker"), ourselves():
+                connection = self._connect()
+                connection.settimeout(_SEND_S)
+                listener = threading.Thread(
+                    target=self._listen, args=(connection,), name="autoinstrument-hear", daemon=True
+                )
+                listener.start()
+                while not self._broken:
+                    self._wake.wait()
+                    if not self._hurry:
+                        time.sleep(_GATHER_S)
+                    self._awake = False
+                    self._wake.clear()
+                    self._send(connection)
         finally:
             self._lost()
 

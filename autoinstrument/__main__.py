@@ -1,0 +1,5 @@
+"""`python -m autoinstrument`."""
+
+from autoinstrument.cli import main
+
+main()
