@@ -59,6 +59,7 @@ class Agent:
         self._open: dict[str, bool] = {}
         self._uris: dict[str, str] = {}
         self._names: dict[str, tuple[str, str]] = {}
+        self._said: set[str] = set()
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
@@ -115,7 +116,7 @@ class Agent:
             return
         self._open[ended.run_id] = False
         self._outbox.post(self._late_task)
-        self._outbox.post(self._changes.changed)
+        self._outbox.post(lambda: self._changes.changed())
         self._outbox.post(ended)
         if self._finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
             self._outbox.finish(self._exiting(0.5))
@@ -147,7 +148,7 @@ class Agent:
 
     def _connect(self) -> socket.socket:
         """Start the worker if this process has none, connect, and introduce the process; on the sending thread."""
-        if self._worker is None:
+        if self._worker is None or not self._worker.serves_this_process():
             self._worker = launch.start(self.settings.worker)
             with guard("watching the exit code"):
                 exit_code.watch(self._worker.folder)
@@ -171,6 +172,9 @@ class Agent:
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "synced"})
 
     def _say_linked(self, record: RunLinked) -> None:
+        if record.run_id in self._said:
+            return
+        self._said.add(record.run_id)
         name, url = self._names.get(record.run_id, (record.run_id, ""))
         page = f" (MLflow: {url})" if url else ""
         logger().info("run %s is ClearML Task %s%s", name, record.task_url or record.task_id, page)

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from autoinstrument.capture import notebook
+
 _STREAMS = ("stdout", "stderr")
 
 
@@ -31,12 +33,18 @@ class Console:
         self._heard: dict[str, _Shadow] = {}
         self._lock = threading.Lock()
         self._attached = False
+        self._shell: Any = None
 
     def attach(self) -> None:
         """Begin to listen to the current streams. A stream that cannot be listened to is left alone."""
         with self._lock:
             self._attached = True
             self._follow()
+            # IPython (9.18) puts a `write` of its own on the streams before each cell and afterwards the one that it
+            # found, which undoes a shadow that was put there from within the cell.
+            self._shell = notebook.shell()
+            if self._shell is not None:
+                _quietly(lambda: self._shell.events.register("pre_run_cell", self._cell_begins))
 
     def follow(self) -> None:
         """Listen to the streams that `sys` has by now, where it has others; release those that were replaced."""
@@ -55,63 +63,103 @@ class Console:
             for shadow in self._heard.values():
                 shadow.remove()
             self._heard.clear()
+            if self._shell is not None:
+                _quietly(lambda: self._shell.events.unregister("pre_run_cell", self._cell_begins))
+                self._shell = None
+
+    def _cell_begins(self, *_: Any) -> None:
+        self.follow()
 
     def _follow(self) -> None:
         for name in _STREAMS:
             stream = getattr(sys, name, None)
             shadow = self._heard.get(name)
-            if shadow is not None and shadow.stream is stream:
+            if shadow is not None and shadow.stream is stream and shadow.is_on_top():
                 continue
             # Output redirected into memory is kept from the console on purpose, and mostly for a moment.
             if isinstance(stream, io.StringIO):
                 continue
-            if shadow is not None:
+            if shadow is not None and shadow.stream is not stream:
                 shadow.remove()
                 del self._heard[name]
-            if stream is None or any(other.stream is stream for other in self._heard.values()):
+            if stream is None or any(other.stream is stream for key, other in self._heard.items() if key != name):
                 continue
             try:
-                self._heard[name] = _Shadow(stream, name, self._write)
+                self._heard[name] = _Shadow(stream, name, self._write, self._heard.get(name))
             except Exception:  # noqa: S112 - a stream of the user's own making may refuse in any way: it is not heard
                 continue
 
 
-class _Shadow:
-    """A `write` of ours on one stream object."""
+class _Local(threading.local):
+    now = False
 
-    def __init__(self, stream: Any, name: str, write: Callable[[str, str], None]) -> None:
+
+class _Hearing:
+    """What the shadows of one stream share."""
+
+    __slots__ = ("local", "wanted")
+
+    def __init__(self) -> None:
+        self.local = _Local()
+        """Whether this thread's write is being heard already."""
+        self.wanted = True
+
+
+class _Shadow:
+    """A `write` of ours on one stream object, over whatever was there.
+
+    Args:
+        below: our shadow of before, if somebody has put theirs over it or taken it away. Which of the two cannot be
+            seen; both may stay, as the outermost alone hears.
+    """
+
+    def __init__(self, stream: Any, name: str, write: Callable[[str, str], None], below: _Shadow | None) -> None:
         self.stream = stream
-        original = stream.write
+        self._hearing = hearing = below._hearing if below else _Hearing()
         self._before = vars(stream).get("write") if hasattr(stream, "__dict__") else None
-        self._active = True
-        busy = threading.local()
+        local = hearing.local
+        original = stream.write
 
         def shadow(*args: Any, **kwargs: Any) -> Any:
-            result = original(*args, **kwargs)
             # Our own logging, inside the hand-over, ends here again.
-            if self._active and not getattr(busy, "now", False):
-                busy.now = True
-                try:
-                    text = args[0] if args else next(iter(kwargs.values()))
-                    if text and isinstance(text, str):
-                        write(name, text)
-                except Exception:  # noqa: S110 - the text has been written: for the writer all is well
-                    pass
-                finally:
-                    busy.now = False
-            return result
+            if local.now:
+                return original(*args, **kwargs)
+            local.now = True
+            try:
+                result = original(*args, **kwargs)
+                if hearing.wanted:
+                    try:
+                        text = args[0] if args else next(iter(kwargs.values()))
+                        if text and isinstance(text, str):
+                            write(name, text)
+                    except Exception:  # noqa: S110 - the text has been written: for the writer all is well
+                        pass
+                return result
+            finally:
+                local.now = False
 
         self._shadow = shadow
         stream.write = shadow
 
+    def is_on_top(self) -> bool:
+        return vars(self.stream).get("write") is self._shadow
+
     def remove(self) -> None:
-        self._active = False
-        try:
+        self._hearing.wanted = False
+
+        def put_back() -> None:
             # Somebody else may have put a shadow over ours: theirs stays, and ours hands nothing on any more.
-            if vars(self.stream).get("write") is self._shadow:
+            if self.is_on_top():
                 if self._before is None:
                     del self.stream.write
                 else:
                     self.stream.write = self._before
-        except Exception:  # noqa: S110 - as in Console._follow
-            pass
+
+        _quietly(put_back)
+
+
+def _quietly(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except Exception:  # noqa: S110 - a stream or shell of another make: what cannot be done there is left
+        pass

@@ -23,19 +23,19 @@ def complete(mirror: RunMirror, tracking_uri: str = "", end: End | None = None) 
     """
     uri = tracking_uri or mirror.run.tracking_uri
     _, records = read_run(uri, mirror.run.run_id)
-    if mirror.task is None:
-        mirror.flush_without_end()
     for record in records:
         if isinstance(record, MetricsLogged):
+            if mirror.task is None:
+                mirror.flush_without_end()  # how much of the history the Task holds is known only now
             mirror.take_history(record)
             mirror.flush_without_end()
         elif isinstance(record, RunEnded):
             end = end or of_run(record)
         else:
             mirror.take(record)
-    mirror.incomplete = False
     mirror.end, mirror.ended = end, end is None
     mirror.flush()
+    mirror.incomplete = False
     if mirror.task is not None:
         tags = {TASK_ID: mirror.task.id, STATE: "synced"}
         if mirror.task.url:

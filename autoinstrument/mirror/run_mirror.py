@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from autoinstrument.capture.folding import Folder
+from autoinstrument.guard import guard
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture, ConsoleLine
 from autoinstrument.mirror.ending import End
@@ -34,7 +35,7 @@ MAX_POINTS = 200_000
 """Points of one run that wait for the server; what comes on top is left to `sync`, which reads it from MLflow."""
 _EVENTS = 2000
 _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
-_CONSOLE_LINES = 5000
+_CONSOLE_LINES = 50_000
 
 
 class RunMirror:
@@ -56,8 +57,10 @@ class RunMirror:
         self.delivered: Counter[tuple[str, str]] = Counter()
         self.parent_task: Callable[[], str] = str
         self.end: End | None = None
-        self.end_waits: End | None = None
-        """The end as MLflow's at-exit handler has it, until it is known what ended the process."""
+        self.linked: Task | None = None
+        """The Task as the training process was told of it."""
+        self.pending = self.told_end = False
+        """What the training process was told: that delivery waits for the server, that the run is complete."""
         self.ended = False
         self.last_sent = 0.0
         self._tasks = tasks
@@ -68,6 +71,7 @@ class RunMirror:
         self._console: list[ConsoleLine] = list(capture.console(capture.console_sent))
         self._folders = {"stdout": Folder(), "stderr": Folder()}
         self._description_changed = False
+        self._restart = False
         self._log_ms = 0
 
     # What is to be delivered
@@ -120,6 +124,19 @@ class RunMirror:
         for stream, folder in self._folders.items():
             self._keep(stream, folder.due(now_ms))
 
+    def end_as(self, end: End) -> None:
+        """Note how the run ended; the last word counts."""
+        self.end, self.ended, self.told_end = end, False, False
+        self.capture.end = end._asdict()
+        with guard("writing the capture"):
+            self.capture.save()
+
+    def reopen(self) -> None:
+        """Note that the run was resumed: its Task is to run again."""
+        self._restart = self._restart or (self.task is not None and self.end is not None)
+        self.end, self.ended, self.told_end = None, False, False
+        self.capture.end = {}
+
     def describe_again(self) -> None:
         """Note that the capture has changed (packages, arguments, source) since the Task was made."""
         self._description_changed = True
@@ -134,6 +151,7 @@ class RunMirror:
             or self._edits
             or self._console
             or self._description_changed
+            or self._restart
             or (self.end is not None and not self.ended)
         )
 
@@ -150,6 +168,10 @@ class RunMirror:
             self._make()
         task = self.task
         assert task is not None  # noqa: S101  (for the type checker)
+        if self._restart:
+            if not task.adopted:
+                self._tasks.start(task)
+            self._restart = False
         if self._description_changed:
             self._describe(task)
         if self._params:
@@ -271,10 +293,13 @@ class RunMirror:
         kept: list[ConsoleLine] = [(stream, line.text, line.time_ms) for line in lines]
         if kept:
             self._console.extend(kept)
-            self.capture.add_console(kept)
-            del self._console[_CONSOLE_LINES * 10 :]
+            del self._console[_CONSOLE_LINES:]
+            if not self.told_end:  # else the Task is complete and the folder gone
+                self.capture.add_console(kept)
 
     def _rename(self, name: str) -> None:
+        if name == self.run.run_name:
+            return
         self.run = self.capture.run = self.run._replace(run_name=name)
         if self.task is not None and not self.task.adopted:
             self._edits["name"] = mapping.task_name(self.settings, self.run, self.capture.process)

@@ -13,16 +13,16 @@ import os
 import queue
 import shutil
 import socket
-import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from autoinstrument.capture.packages import Packages, packages_of
-from autoinstrument.guard import guard
+from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import death
-from autoinstrument.mirror.captures import Captures
+from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -52,6 +52,7 @@ _FLUSH_S = 2.0
 _RETRY_S, _RETRY_MOST_S = 2.0, 60.0
 _PING_S = 60.0
 _IDLE_S = 30.0
+_EARLY_CONSOLE = 10_000
 _LINGER_S = 60.0
 """How long the worker tries to deliver after the training process is gone."""
 
@@ -67,18 +68,15 @@ class _Process:
         self.connection = connection
         self.started: ProcessStarted | None = None
         self.modules: set[str] = set()
-        self.exiting: ProcessExiting | None = None
-        self.exiting_until = 0.0
-        self.answered = False
-        self.mirrors: dict[str, RunMirror] = {}
-        self.owned: set[str] = set()
-        self.open: set[str] = set()
-        self.ended_at_exit: set[str] = set()
-        self.last_run = ""
-        self.early_console: list[ConsoleWritten] = []
-        self.memory_kills = death.memory_kills()
         self.script: dict[str, str] = {}
         self.packages = Packages("", "")
+        self.owned: set[str] = set()
+        """Runs whose end is this process's: those that it started or resumed."""
+        self.ended_at_exit: dict[str, RunEnded] = {}
+        self.exiting: ProcessExiting | None = None
+        self.answered = False
+        self.gone_at: float | None = None
+        self.memory_kills = death.memory_kills()
 
     def tell(self, record: Record) -> None:
         with contextlib.suppress(OSError):
@@ -95,11 +93,14 @@ class Worker:
         self._processes: list[_Process] = []
         self._captures = Captures(settings)
         self._tasks = Tasks(Session())
-        self._task_of_run: dict[str, str] = {}
-        self._pending: set[str] = set()
-        self._retry_at = 0.0
-        self._retry_s = _RETRY_S
-        self._hopeless = False
+        self._mirrors: dict[str, RunMirror] = {}
+        self._home: dict[str, _Process] = {}
+        """The process that is told of a run, by run id."""
+        self._open: dict[str, None] = {}
+        """Runs that have not ended, in the order of their beginning."""
+        self._last_run = ""
+        self._early_console: list[ConsoleWritten] = []
+        self._server = _Server()
         self._flush_at = 0.0
         self._since = time.monotonic()
 
@@ -128,23 +129,23 @@ class Worker:
     # The loop
 
     def run(self) -> None:
-        """Work until nobody is connected any more."""
+        """Work until nobody is connected any more, and what they left is delivered or given up."""
         while self._processes or time.monotonic() - self._since < _IDLE_S:
             urgent = self._take()
             now = time.monotonic()
             if urgent or now >= self._flush_at:
                 self._flush_at = now + _FLUSH_S
-                for process in list(self._processes):
-                    self._serve(process)
-            if not self._processes and self._queue.empty():
-                return
+                self._deliver_all()
+                self._answer()
+                self._forget()
+                if not self._processes and self._queue.empty():
+                    return
 
     def _take(self) -> bool:
         """Take in what has arrived, waiting for it until the next flush is due; tell whether it cannot wait longer."""
         urgent = False
-        wait = max(0.0, self._flush_at - time.monotonic())
         with contextlib.suppress(queue.Empty):
-            process, record = self._queue.get(timeout=wait or 0.01)
+            process, record = self._queue.get(timeout=max(0.01, self._flush_at - time.monotonic()))
             urgent = self._handle(process, record)
             for _ in range(5000):
                 process, record = self._queue.get_nowait()
@@ -153,209 +154,257 @@ class Worker:
 
     def _handle(self, process: _Process, record: Record | _Closed) -> bool:
         self._since = time.monotonic()
+        handler = self._HANDLERS.get(type(record))
         with guard(f"handling {type(record).__name__}"):
-            if isinstance(record, _Closed):
-                self._closed(process)
-                return True
-            if isinstance(record, ProcessStarted):
-                process.started, process.modules = record, set(record.modules)
-            elif isinstance(record, ProcessChanged):
-                self._changed(process, record)
-            elif isinstance(record, ProcessExiting):
-                self._exiting(process, record)
-                return True
-            elif isinstance(record, ConsoleWritten):
-                self._console(process, record)
-            elif isinstance(record, RunStarted):
-                self._started(process, record)
-                return True
-            elif isinstance(record, TaskFound):
-                self._found(process, record)
-            elif isinstance(record, RunEnded):
-                self._ended(process, record)
-                return True
+            if handler is not None:
+                handler(self, process, record)
             else:
-                mirror = process.mirrors.get(getattr(record, "run_id", ""))
+                mirror = self._mirrors.get(getattr(record, "run_id", ""))
                 if mirror is not None:
-                    mirror.take(record)
-        return False
+                    mirror.take(record)  # type: ignore[arg-type]
+        return isinstance(record, (_Closed, ProcessExiting, RunStarted, RunEnded))
 
     # Records
 
-    def _started(self, process: _Process, run: RunStarted) -> None:
+    def _process_started(self, process: _Process, started: ProcessStarted) -> None:
+        process.started, process.modules = started, set(started.modules)
+
+    def _process_changed(self, process: _Process, changed: ProcessChanged) -> None:
+        """Describe the process's open runs again if it has loaded other packages, parsed arguments, or run cells."""
+        if process.started is None:
+            return
+        before = (process.packages, process.started)
+        if changed.modules:
+            process.modules.update(changed.modules)
+            process.packages = packages_of(process.modules, process.started.sys_path)
+        process.started = process.started._replace(arguments=changed.arguments, source=changed.source)
+        if changed.source != before[1].source:
+            process.script = script_of(process.started)._asdict()
+        if (process.packages, process.started) != before:
+            for run_id in self._open:
+                if run_id in process.owned:
+                    self._describe(process, self._mirrors[run_id].capture)
+                    self._mirrors[run_id].describe_again()
+
+    def _describe(self, process: _Process, capture: Capture) -> None:
+        capture.process = process.started
+        capture.script = process.script
+        capture.requirements, capture.freeze = process.packages
+        capture.worker_pid = os.getpid()
+        with guard("writing the capture"):
+            capture.save()
+
+    def _run_started(self, process: _Process, run: RunStarted) -> None:
         if not process.script and process.started is not None:
             with guard("capturing the code"):
                 process.script = script_of(process.started)._asdict()
             with guard("capturing the packages"):
                 process.packages = packages_of(process.modules, process.started.sys_path)
-        capture = self._captures.of(run, process.started)
-        capture.worker_pid = os.getpid()
-        capture.script = process.script
-        capture.requirements, capture.freeze = process.packages
-        linked = run.tags.get("clearml.task_id", "")
-        if run.resumed and linked and not capture.task_id:
-            capture.task_id = linked
-        with guard("writing the capture"):
-            capture.save()
-        mirror = RunMirror(capture, self._settings, self._tasks)
-        mirror.parent_task = functools.partial(self._parent_task, run)
-        process.mirrors[run.run_id] = mirror
-        process.open.add(run.run_id)
-        process.ended_at_exit.discard(run.run_id)
+        mirror = self._mirrors.get(run.run_id)
+        if mirror is not None:
+            mirror.reopen()
+        else:
+            capture = self._captures.of(run, process.started)
+            capture.task_id = capture.task_id or (run.tags.get("clearml.task_id", "") if run.resumed else "")
+            self._describe(process, capture)
+            mirror = RunMirror(capture, self._settings, self._tasks)
+            mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
+            self._mirrors[run.run_id] = mirror
         if run.owned:
             process.owned.add(run.run_id)
-        process.last_run = run.run_id
-        for written in process.early_console:
+            process.ended_at_exit.pop(run.run_id, None)
+        if run.owned or run.run_id not in self._home:
+            self._home[run.run_id] = process
+        self._open[run.run_id] = None
+        self._last_run = run.run_id
+        for written in self._early_console:
             mirror.write(*written)
-        process.early_console.clear()
+        self._early_console.clear()
 
-    def _parent_task(self, run: RunStarted) -> str:
-        return self._task_of_run.get(run.parent_run_id, "")
+    def _task_of(self, run_id: str) -> str:
+        mirror = self._mirrors.get(run_id)
+        return mirror.task.id if mirror is not None and mirror.task is not None else ""
 
-    def _changed(self, process: _Process, changed: ProcessChanged) -> None:
-        if process.started is None:
-            return
-        process.modules.update(changed.modules)
-        again = False
-        if changed.modules:
-            packages = packages_of(process.modules, process.started.sys_path)
-            again = packages != process.packages
-            process.packages = packages
-        if changed.arguments != process.started.arguments or changed.source != process.started.source:
-            again = True
-            process.started = process.started._replace(arguments=changed.arguments, source=changed.source)
-            process.script = script_of(process.started)._asdict()
-        if again:
-            for run_id in process.open:
-                mirror = process.mirrors[run_id]
-                mirror.capture.process = process.started
-                mirror.capture.script = process.script
-                mirror.capture.requirements, mirror.capture.freeze = process.packages
-                mirror.describe_again()
-
-    def _console(self, process: _Process, written: ConsoleWritten) -> None:
-        runs = process.open or ({process.last_run} if process.last_run else set())
+    def _console_written(self, process: _Process, written: ConsoleWritten) -> None:
+        """Give text to all open runs; between two runs to the one before, before the first one to that."""
+        runs = self._open or ([self._last_run] if self._last_run else [])
         for run_id in runs:
-            process.mirrors[run_id].write(*written)
-        if not runs:
-            process.early_console.append(written)
+            self._mirrors[run_id].write(*written)
+        if not runs and len(self._early_console) < _EARLY_CONSOLE:
+            self._early_console.append(written)
 
-    def _found(self, process: _Process, found: TaskFound) -> None:
-        mirror = process.mirrors.get(found.run_id)
+    def _task_found(self, process: _Process, found: TaskFound) -> None:
+        mirror = self._mirrors.get(found.run_id)
         if mirror is not None:
             mirror.adopt(found.task_id)
 
-    def _ended(self, process: _Process, ended: RunEnded) -> None:
-        mirror = process.mirrors.get(ended.run_id)
+    def _run_ended(self, process: _Process, ended: RunEnded) -> None:
+        mirror = self._mirrors.get(ended.run_id)
         if mirror is None:
             return
-        process.open.discard(ended.run_id)
+        self._open.pop(ended.run_id, None)
         if ended.at_exit:
-            process.ended_at_exit.add(ended.run_id)
+            process.ended_at_exit[ended.run_id] = ended
             if process.exiting is None:
-                mirror.end_waits = of_run(ended)
-                return
-        self._end(mirror, of_run(ended, process.exiting))
+                return  # what ended the process is about to be said
+        mirror.end_as(of_run(ended, process.exiting))
 
-    def _end(self, mirror: RunMirror, end: End) -> None:
-        mirror.end, mirror.ended = end, False
-        mirror.capture.end = end._asdict()
-        with guard("writing the capture"):
-            mirror.capture.save()
-
-    def _exiting(self, process: _Process, exiting: ProcessExiting) -> None:
-        process.exiting = exiting
-        process.exiting_until = time.monotonic() + exiting.wait_s
-        process.answered = False
-        for run_id in process.ended_at_exit:
-            mirror = process.mirrors[run_id]
-            if mirror.end_waits is not None:
-                end = of_error(exiting.error, interrupted=exiting.interrupted) if exiting.error else mirror.end_waits
-                self._end(mirror, end)
-        for mirror in process.mirrors.values():
+    def _process_exiting(self, process: _Process, exiting: ProcessExiting) -> None:
+        process.exiting, process.answered = exiting, False
+        for run_id, ended in process.ended_at_exit.items():
+            self._mirrors[run_id].end_as(of_run(ended, exiting))
+        for mirror in self._mirrors.values():
             mirror.end_console()
-        self._retry_at = min(self._retry_at, time.monotonic() + 0.2)
+        self._server.try_once_more()
 
-    def _closed(self, process: _Process) -> None:
+    def _closed(self, process: _Process, _: _Closed) -> None:
+        process.gone_at = time.monotonic()
         code = exit_code.read(self._folder) if process.exiting is not None else None
-        for run_id, mirror in process.mirrors.items():
+        for run_id in process.owned:
+            mirror = self._mirrors[run_id]
             mirror.end_console()
-            if run_id in process.ended_at_exit and code and mirror.end is not None and mirror.end.status == "completed":
-                self._end(mirror, of_exit_code(code))
-            elif run_id in process.open and run_id in process.owned:
-                self._orphaned(process, mirror, code)
-        deadline = time.monotonic() + _LINGER_S
-        while any(mirror.has_work for mirror in process.mirrors.values()) and time.monotonic() < deadline:
-            self._serve(process)
-            if self._hopeless or any(run_id in self._pending for run_id in process.mirrors):
-                break
-            time.sleep(0.1)
-        self._processes.remove(process)
-        process.connection.close()
+            if run_id in self._open:
+                del self._open[run_id]
+                mirror.end_as(self._end_of_orphan(process, code))
+                mirror.incomplete = True  # what the process had not sent yet is read from MLflow
+            elif (
+                run_id in process.ended_at_exit and code and mirror.end is not None and mirror.end.status == "completed"
+            ):
+                mirror.end_as(of_exit_code(code))
+        self._server.try_once_more()
 
-    def _orphaned(self, process: _Process, mirror: RunMirror, code: int | None) -> None:
-        """End a run that its process left open, with all that MLflow holds of it."""
-        if process.exiting is not None:
-            if process.exiting.error:
-                end = of_error(process.exiting.error, interrupted=process.exiting.interrupted)
-            elif code:
-                end = of_exit_code(code)
-            else:
-                end = End("stopped", "the process ended without ending the run", "")
-        else:
+    def _end_of_orphan(self, process: _Process, code: int | None) -> End:
+        """Return how a run ended that its process left open."""
+        if process.exiting is None:
             killed = death.memory_kills() > process.memory_kills
-            end = of_death(out_of_memory=killed, signal=death.signal_of(process.started.pid if process.started else 0))
-        self._end(mirror, end)
-        with guard("completing the run from MLflow"):
-            complete(mirror, end=end)
+            return of_death(out_of_memory=killed, signal=death.signal_of(process.started.pid if process.started else 0))
+        if process.exiting.error:
+            return of_error(process.exiting.error, interrupted=process.exiting.interrupted)
+        if code:
+            return of_exit_code(code)
+        return End("stopped", "the process ended without ending the run", "")
+
+    _HANDLERS: ClassVar[dict[type, Callable[[Worker, _Process, Any], None]]] = {
+        _Closed: _closed,
+        ConsoleWritten: _console_written,
+        ProcessChanged: _process_changed,
+        ProcessExiting: _process_exiting,
+        ProcessStarted: _process_started,
+        RunEnded: _run_ended,
+        RunStarted: _run_started,
+        TaskFound: _task_found,
+    }
 
     # ClearML
 
-    def _serve(self, process: _Process) -> None:
-        """Deliver what waits of a process's runs, and answer it."""
+    def _deliver_all(self) -> None:
         now = time.monotonic()
-        if not self._hopeless and now >= self._retry_at:
-            for run_id, mirror in list(process.mirrors.items()):
-                mirror.tick()
+        for run_id, mirror in list(self._mirrors.items()):
+            if not self._server.is_due():
+                return
+            mirror.tick()
+            with guard("mirroring a run"):
                 if mirror.has_work:
-                    self._deliver(process, run_id, mirror)
-                elif run_id in process.open and now - mirror.last_sent > _PING_S:
+                    self._deliver(run_id, mirror)
+                elif run_id in self._open and now - mirror.last_sent > _PING_S:
                     with contextlib.suppress(ClearMLError):
                         mirror.alive()
-        if process.exiting is not None and not process.answered:
-            waiting = any(mirror.has_work for mirror in process.mirrors.values())
-            if not waiting or self._hopeless or self._retry_at > now:
-                process.answered = True
-                process.tell(Delivered())
 
-    def _deliver(self, process: _Process, run_id: str, mirror: RunMirror) -> None:
-        was_linked = mirror.task
+    def _deliver(self, run_id: str, mirror: RunMirror) -> None:
+        home = self._home[run_id]
+        began = time.monotonic()
         try:
-            mirror.flush()
+            if mirror.incomplete and mirror.end is not None:
+                self._complete(mirror)
+            else:
+                mirror.flush()
         except ClearMLError as error:
-            self._hopeless = isinstance(error, NotAllowedError)
-            self._retry_at = time.monotonic() + self._retry_s
-            self._retry_s = min(self._retry_s * 2, _RETRY_MOST_S)
+            self._server.failed(error, time.monotonic() - began)
+            if not mirror.pending:
+                mirror.pending = True
+                home.tell(RunPending(run_id, f"{error}; recorded, `autoinstrument sync` completes it later"))
             with guard("writing the capture"):
                 mirror.capture.save()
-            if run_id not in self._pending:
-                self._pending.add(run_id)
-                process.tell(RunPending(run_id, f"{error}; recorded, `autoinstrument sync` makes the Task later"))
             return
-        self._retry_s = _RETRY_S
-        if mirror.task is not None and (mirror.task != was_linked or run_id in self._pending):
-            self._pending.discard(run_id)
-            self._task_of_run[run_id] = mirror.task.id
-            process.tell(RunLinked(run_id, mirror.task.id, mirror.task.url, mirror.task.adopted))
-            with guard("writing the capture"):
-                mirror.capture.save()
-        if mirror.ended:
-            if mirror.incomplete:
-                with guard("completing the run from MLflow"):
-                    complete(mirror, end=mirror.end)
-            if not mirror.incomplete:
-                process.tell(RunDelivered(run_id))
-                mirror.capture.remove()
+        self._server.succeeded()
+        if mirror.task is not None and (mirror.task != mirror.linked or mirror.pending):
+            mirror.linked, mirror.pending = mirror.task, False
+            home.tell(RunLinked(run_id, mirror.task.id, mirror.task.url, mirror.task.adopted))
+            if not mirror.ended:
+                with guard("writing the capture"):
+                    mirror.capture.save()
+        if mirror.ended and not mirror.told_end:
+            mirror.told_end = True
+            home.tell(RunDelivered(run_id))
+            mirror.capture.remove()
+
+    def _complete(self, mirror: RunMirror) -> None:
+        """Fetch from MLflow what a run lacks, and end it; end it all the same where MLflow does not answer."""
+        try:
+            complete(mirror, end=mirror.end)
+        except ClearMLError:
+            raise
+        except Exception as error:  # MLflow's store raises what its driver raises
+            logger().warning("run %s: cannot be completed from MLflow (%s)", mirror.run.run_id, error)
+            mirror.flush()
+            mirror.told_end = True  # it is not complete: the capture stays, for `sync`
+            mirror.incomplete = False
+
+    def _answer(self) -> None:
+        """Tell processes that are exiting that nothing is left to wait for."""
+        for process in self._processes:
+            if process.exiting is not None and not process.answered:
+                waiting = any(self._mirrors[run_id].has_work for run_id in process.owned)
+                if not waiting or not self._server.is_due():
+                    process.answered = True
+                    process.tell(Delivered())
+
+    def _forget(self) -> None:
+        """Drop processes that are gone, with their runs, when these are delivered or there is no hope."""
+        for process in [process for process in self._processes if process.gone_at is not None]:
+            work = any(self._mirrors[run_id].has_work for run_id in process.owned)
+            lingered = time.monotonic() - (process.gone_at or 0)
+            if work and self._server.has_hope() and lingered < _LINGER_S:
+                self._flush_at = time.monotonic() + 0.2
+                continue
+            self._processes.remove(process)
+            process.connection.close()
+            for run_id in process.owned:
+                self._mirrors.pop(run_id, None)
+                self._home.pop(run_id, None)
+
+
+class _Server:
+    """When the ClearML server may be asked again after it failed."""
+
+    def __init__(self) -> None:
+        self._wait_s = _RETRY_S
+        self._next = 0.0
+        self._refused = False
+        self._slow = False
+        self._failures = 0
+
+    def is_due(self) -> bool:
+        return not self._refused and time.monotonic() >= self._next
+
+    def has_hope(self) -> bool:
+        """False where waiting some seconds longer will hardly help."""
+        return not self._refused and self._failures < 3
+
+    def failed(self, error: ClearMLError, took_s: float) -> None:
+        self._failures += 1
+        self._refused = isinstance(error, NotAllowedError)
+        self._slow = took_s > 1
+        self._next = time.monotonic() + self._wait_s
+        self._wait_s = min(self._wait_s * 2, _RETRY_MOST_S)
+
+    def succeeded(self) -> None:
+        self._wait_s, self._failures = _RETRY_S, 0
+
+    def try_once_more(self) -> None:
+        """Shorten the wait, because the process is about to go; not for a server that hangs."""
+        if not self._slow:
+            self._next = 0.0
 
 
 def serve(connection: socket.socket, folder: Path) -> None:
@@ -374,7 +423,5 @@ def main(file: int, folder: str) -> None:
     threading.Thread(target=worker.listen, args=(listener,), daemon=True).start()
     with guard("the worker"):
         worker.run()
-    listener.close()
     shutil.rmtree(folder, ignore_errors=True)
-    sys.stdout.flush()
     os._exit(0)  # threads of the SDK may be waiting for something; nothing is left to be done

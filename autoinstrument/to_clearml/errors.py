@@ -11,6 +11,10 @@ class UnavailableError(ClearMLError):
     """It may succeed later: no connection, time-out, 429, 5xx."""
 
 
+class UnreachableError(UnavailableError):
+    """Nothing listens at the server's address, or it has none: trying again in some seconds will hardly help."""
+
+
 class NotAllowedError(ClearMLError):
     """It will not succeed until somebody changes the configuration: no credentials, wrong credentials."""
 

@@ -13,7 +13,13 @@ from typing import Any
 
 import tenacity
 
-from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, RefusedError, UnavailableError
+from autoinstrument.to_clearml.errors import (
+    ClearMLError,
+    NotAllowedError,
+    RefusedError,
+    UnavailableError,
+    UnreachableError,
+)
 
 CONNECT_S, READ_S = 3.0, 10.0
 _TRIES = 3
@@ -72,7 +78,7 @@ class Session:
             answer = send(session)
         except requests.exceptions.ConnectionError as error:
             # Refused at once: nothing listens, and trying again in half a second finds nothing either.
-            raise (UnavailableError if _is_refused(error) else _HiccupError)(f"{action}: {_reason(error)}") from error
+            raise (UnreachableError if _is_refused(error) else _HiccupError)(f"{action}: {_reason(error)}") from error
         except requests.exceptions.Timeout as error:
             raise UnavailableError(f"{action}: no answer within {READ_S:.0f} s") from error
         except requests.exceptions.RequestException as error:
@@ -161,7 +167,8 @@ def _login_problem(error: Exception) -> ClearMLError:
         return NotAllowedError("the ClearML server does not accept the credentials (see clearml.conf or CLEARML_API_*)")
     cause = error.__context__
     if isinstance(cause, requests.exceptions.RequestException):
-        return UnavailableError(f"no answer from {_host()}: {_reason(cause)}")
+        kind = UnreachableError if _is_refused(cause) else UnavailableError
+        return kind(f"no answer from {_host()}: {_reason(cause)}")
     if "error 5" in text or "error 429" in text:
         return UnavailableError(text[:300])
     return NotAllowedError(f"cannot log in to ClearML: {text[:300]}")

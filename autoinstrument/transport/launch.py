@@ -43,6 +43,11 @@ class Worker:
     def __init__(self, folder: Path, connection: socket.socket | None) -> None:
         self.folder = folder
         self._connection = connection
+        self._thread_of = os.getpid() if connection is not None else None
+
+    def serves_this_process(self) -> bool:
+        """False in a forked child of a process whose worker is a thread, which the child does not have."""
+        return self._thread_of in (None, os.getpid())
 
     def connect(self) -> socket.socket:
         """Return a new connection to the worker.

@@ -25,6 +25,7 @@ Item = Record | Callable[[], Record | None]
 
 MAX_ITEMS = 100_000
 MAX_CONSOLE_BYTES = 16 * 2**20
+EARLY_CONSOLE_BYTES = 2**20
 _BATCH = 500
 _GATHER_S = 0.05
 _SEND_S = 30.0
@@ -80,10 +81,12 @@ class Outbox:
         if isinstance(item, ConsoleWritten):
             if self._pid != os.getpid() or self._broken:
                 return  # console text alone is no reason to connect from a forked child
-            self._console_bytes += len(item.text)
-            if self._console_bytes > MAX_CONSOLE_BYTES:
-                self._console_bytes -= len(item.text)
+            if self._console_bytes + len(item.text) > MAX_CONSOLE_BYTES:
                 return
+            self._console_bytes += len(item.text)
+            while not self._started and self._console_bytes > EARLY_CONSOLE_BYTES and self._items:
+                oldest = self._items.popleft()  # no run has begun, and maybe none ever will
+                self._console_bytes -= len(oldest.text) if isinstance(oldest, ConsoleWritten) else 0
         elif len(self._items) >= MAX_ITEMS and isinstance(item, MetricsLogged):
             self._dropped[item.run_id] = self._dropped.get(item.run_id, 0) + len(item.points)
             return
