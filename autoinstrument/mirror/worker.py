@@ -41,7 +41,7 @@ from autoinstrument.records import (
     TaskFound,
 )
 from autoinstrument.settings import Settings, read_settings
-from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError
+from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnreachableError
 from autoinstrument.to_clearml.script import script_of
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
@@ -53,6 +53,8 @@ _RETRY_S, _RETRY_MOST_S = 2.0, 60.0
 _PING_S = 60.0
 _IDLE_S = 30.0
 _EARLY_CONSOLE = 10_000
+_HOPELESS = 3
+"""Failures in a row after which a worker whose training process is gone leaves the rest to `sync`."""
 _LINGER_S = 60.0
 """How long the worker tries to deliver after the training process is gone."""
 
@@ -267,9 +269,7 @@ class Worker:
                 del self._open[run_id]
                 mirror.end_as(self._end_of_orphan(process, code))
                 mirror.incomplete = True  # what the process had not sent yet is read from MLflow
-            elif (
-                run_id in process.ended_at_exit and code and mirror.end is not None and mirror.end.status == "completed"
-            ):
+            elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
         self._server.try_once_more()
 
@@ -315,6 +315,7 @@ class Worker:
         began = time.monotonic()
         try:
             if mirror.incomplete and mirror.end is not None:
+                mirror.flush_without_end()
                 self._complete(mirror)
             else:
                 mirror.flush()
@@ -389,10 +390,10 @@ class _Server:
 
     def has_hope(self) -> bool:
         """False where waiting some seconds longer will hardly help."""
-        return not self._refused and self._failures < 3
+        return not self._refused and self._failures < _HOPELESS
 
     def failed(self, error: ClearMLError, took_s: float) -> None:
-        self._failures += 1
+        self._failures += _HOPELESS if isinstance(error, UnreachableError) else 1
         self._refused = isinstance(error, NotAllowedError)
         self._slow = took_s > 1
         self._next = time.monotonic() + self._wait_s

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -62,13 +63,14 @@ def script_of(process: ProcessStarted, from_remote: bool = False) -> Script:
     """
     cwd = Path(process.cwd or ".")
     code = _code(process, cwd)
-    checkout = Checkout.of(_existing(code.folder))
     if os.environ.get("CLEARML_VCS_REPO_URL"):
         script = _told_by_environment(code, cwd)
-    elif checkout is None or not checkout.remote or not checkout.commit:
-        script = _alone(code, checkout)
     else:
-        script = _in_checkout(code, checkout, cwd, process, from_remote)
+        checkout = Checkout.of(_existing(code.folder))
+        if checkout is not None and checkout.remote and checkout.commit:
+            script = _in_checkout(code, checkout, cwd, process, from_remote)
+        else:
+            script = _alone(code, checkout)
     return _overridden(_with_start(script, process))
 
 
@@ -77,17 +79,14 @@ def _code(process: ProcessStarted, cwd: Path) -> _Code:
     if kind in ("script", "module") and process.main_path:
         # Python itself follows the links of a script before it looks for the modules beside it.
         file = Path(os.path.realpath(process.main_path))
-        installed = _is_installed(file)
+        installed = _is_installed(file, process)
         if kind == "module" and installed:
             return _Code(cwd, module=process.main_module)
         if not file.is_file():
             text = instead(f"{file.name} was deleted before it could be read.")
             return _Code(file.parent, file, process.main_module, text, file.name)
-        if installed or file.suffix not in (".py", ".pyw"):
-            # A command in an environment's bin folder: a few lines that call into a package. clearml-agent tells
-            # arguments from the file's name only where it ends in .py.
-            text = _read(file)
-            return _Code(cwd if installed else file.parent, text=text, name=f"{file.stem or file.name}.py")
+        if installed:  # a command in an environment's bin folder: a few lines that call into a package
+            return _Code(cwd, text=_read(file), name=_python_name(file))
         return _Code(file.parent, file, process.main_module)
     path = Path(process.main_path) if process.main_path else None
     name = {"notebook": "notebook.py", "command": "command.py"}.get(kind, "interactive.py")
@@ -108,7 +107,7 @@ def _alone(code: _Code, checkout: Checkout | None) -> Script:
     text = code.text or (_read(code.file) if code.file else "")
     if too_large(text):
         text = instead("The script is larger than the 500 kB that ClearML keeps.")
-    name = code.name or (code.file.name if code.file else "")
+    name = code.name or (_python_name(code.file) if code.file else "")
     return Script("", branch, commit, name, ".", text, "")
 
 
@@ -146,9 +145,10 @@ def _diff(
     code: _Code, checkout: Checkout, base: str, added: list[bytes], leave_out: list[str], process: ProcessStarted
 ) -> str:
     try:
-        changes = checkout.diff(base, [*leave_out])
-        text = patch(changes, *added, *_untracked_modules(checkout, process, code.file))
-        if code.text and added and not patch(changes):
+        changes = checkout.diff(base, leave_out)
+        new = [*_untracked_modules(checkout, process, code.file)]
+        text = patch(changes, *added, *new)
+        if code.text and added and not patch(changes, *new):
             text = code.text  # as ClearML stores notebooks: the code itself, easier to read than a patch
     except GitError as error:
         text = instead(f"The uncommitted changes could not be read: {error}.")
@@ -180,12 +180,15 @@ def _with_start(script: Script, process: ProcessStarted) -> Script:
     """Complete the entry point by the launcher before it and the arguments behind it."""
     entry = script.entry_point
     launcher = launched(process.pid, process.main_path, process.main_module)
+    argv = process.arguments[0][1] if [name for name, _, _ in process.arguments] == ["argv"] else ""
+    if (launcher or argv) and not entry.startswith("-m "):
+        entry = shlex.quote(entry)
     if launcher:
         entry = f"{launcher} {entry.removeprefix('-m ')}"
     # What argparse has read is in the Task's Args section, from where ClearML gives it to a clone's parser. Arguments
     # that nobody has read by name are kept where a clone gets them again; clearml-agent splits them as a shell does.
-    if [name for name, _, _ in process.arguments] == ["argv"] and process.main_kind != "notebook":
-        entry = f"{entry} {process.arguments[0][1]}"
+    if argv and process.main_kind != "notebook":
+        entry = f"{entry} {argv}"
     version = ".".join(process.python.split(".")[:2])
     return script._replace(entry_point=entry, binary=f"python{version}")
 
@@ -219,8 +222,15 @@ def _overridden(script: Script) -> Script:
     )
 
 
-def _is_installed(file: Path) -> bool:
-    return bool({"site-packages", "dist-packages"} & set(file.parts)) or file.parent.name in ("bin", "Scripts")
+def _is_installed(file: Path, process: ProcessStarted) -> bool:
+    if {"site-packages", "dist-packages"} & set(file.parts):
+        return True
+    return file.parent == Path(process.executable).parent or (file.parents[1] / "pyvenv.cfg").is_file()
+
+
+def _python_name(file: Path) -> str:
+    # clearml-agent tells the arguments from the name of a script that stands for itself only where it ends in .py.
+    return file.name if file.suffix == ".py" else f"{file.stem}.py"
 
 
 def _existing(folder: Path) -> Path:
