@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, wait_for
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store; making one takes MLflow 2 s, copying it nothing."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts")).engine.dispose()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ClearMLServer]:
+    """A ClearML server that is well; tests find their own Tasks by the run."""
+    with ClearMLServer() as running:
+        yield running
+
+
+@pytest.fixture
+def own_server() -> Iterator[ClearMLServer]:
+    """A ClearML server of the test's own, to be disturbed, or counted on."""
+    with ClearMLServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def new_place(database: Path) -> Iterator[Callable[[ClearMLServer | None], Place]]:
+    """Makes places; they are taken away at the session's end."""
+    places: list[Place] = []
+
+    def new(server: ClearMLServer | None) -> Place:
+        places.append(Place(server, database))
+        return places[-1]
+
+    yield new
+    for place in places:
+        place.clean_up()
+
+
+@pytest.fixture
+def place(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Place]) -> Place:
+    """A place whose scripts talk to the session's server."""
+    return new_place(server)
+
+
+@pytest.fixture
+def own_place(own_server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Place]) -> Place:
+    """A place whose scripts talk to the test's own server."""
+    return new_place(own_server)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[str]:
+    """The address of a real MLflow server."""
+    folder = tmp_path_factory.mktemp("mlflow-server")
+    (folder / "mlflow.db").write_bytes(database.read_bytes())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(
+        [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder),
+        ],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "AUTOINSTRUMENT_"))},
+    ) as process:  # fmt: skip
+
+        def answers() -> bool:
+            try:
+                return requests.get(f"{url}/health", timeout=1).ok
+            except requests.RequestException:
+                return False
+
+        try:
+            wait_for(answers, 60)
+            yield url
+        finally:
+            os.killpg(process.pid, 15)

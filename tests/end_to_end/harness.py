@@ -1,0 +1,270 @@
+"""Run training scripts as a user would: each in a process of its own, with the agent on, against the test double.
+
+`Place.activation` is the one place that says how the agent gets into the process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import psutil
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from tests.clearml_server import ClearMLServer
+
+ROOT = Path(__file__).parents[2]
+
+Value = TypeVar("Value")
+Points = dict[tuple[str, int], tuple[float, int]]
+"""A run's metrics: (key, step) → (value, timestamp in ms). ClearML holds one point a step, the last one."""
+
+
+def wait_for(condition: Callable[[], Value], seconds: float = 15.0) -> Value:
+    """Return the condition's first true value; fail with its last one when the time is over."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"still {value!r} after {seconds:.0f} s")
+        time.sleep(0.05)
+
+
+class Finished(NamedTuple):
+    """A script that has ended."""
+
+    code: int
+    """As `subprocess` gives it: negative for a signal."""
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def said(self) -> list[str]:
+        """The agent's own lines on stderr."""
+        return [line for line in self.stderr.splitlines() if line.startswith("autoinstrument:")]
+
+
+class Started:
+    """A script that is running."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.since = time.monotonic()
+
+    def kill(self, number: int) -> None:
+        """Send a signal to the script."""
+        self.process.send_signal(number)
+
+    def finish(self, seconds: float = 60) -> Finished:
+        """Wait for the end. Both streams are pipes: whoever inherited them and lives on would be noticed here."""
+        try:
+            stdout, stderr = self.process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGKILL)
+            stdout, stderr = self.process.communicate()
+            raise AssertionError(f"still running after {seconds} s:\n{stdout}\n{stderr}") from None
+        return Finished(self.process.returncode, stdout, stderr, time.monotonic() - self.since)
+
+
+class Place:
+    """Where a test's scripts run: a folder, an MLflow store, the agent's home, and the process's environment.
+
+    Attributes:
+        folder: the working directory. home: AUTOINSTRUMENT_HOME. temporary: TMPDIR of the scripts.
+        server: the ClearML server they talk to, None for no configuration at all.
+        uri: MLflow's tracking URI.
+        environ: variables on top, for all scripts of this place.
+        python: the interpreter.
+    """
+
+    def __init__(self, server: ClearMLServer | None, database: Path) -> None:
+        # Not pytest's own folder: the path of a Unix socket is short.
+        self.root = Path(tempfile.mkdtemp(prefix="e2e-"))
+        self.folder, self.home, self.temporary = (self.root / name for name in ("work", "home", "tmp"))
+        self.folder.mkdir()
+        self.temporary.mkdir()
+        (self.root / "user").mkdir()
+        self.server = server
+        shutil.copy(database, self.root / "mlflow.db")
+        self.uri = f"sqlite:///{self.root / 'mlflow.db'}"
+        self.environ: dict[str, str] = {}
+        self.python = sys.executable
+
+    def activation(self) -> dict[str, str]:
+        """Variables through which the agent gets into an interpreter that it is not installed in."""
+        return {"PYTHONPATH": os.pathsep.join([str(ROOT / "sitecustomize_template"), str(ROOT)])}
+
+    def environment(self, *, agent: bool = True, **more: str) -> dict[str, str]:
+        """Return the whole environment of a script: nothing of the tester's own settings is in it."""
+        foreign = ("AUTOINSTRUMENT_", "CLEARML_", "TRAINS_", "MLFLOW_", "PYTHON", "PYTEST", "GIT_", "XDG_")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+        if agent:
+            kept |= {**self.activation(), "AUTOINSTRUMENT_ENABLED": "1", "AUTOINSTRUMENT_HOME": str(self.home)}
+        kept |= {
+            "HOME": str(self.root / "user"),
+            "TMPDIR": str(self.temporary),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "MLFLOW_TRACKING_URI": self.uri,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.com",
+            "GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.com",
+        }  # fmt: skip
+        if self.server is not None:
+            kept |= self.server.environ
+        else:
+            kept["CLEARML_CONFIG_FILE"] = str(self.root / "no-clearml.conf")
+        return {**kept, **self.environ, **more}
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the working directory."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text).lstrip("\n"))
+        return path
+
+    def start(
+        self, script: str, *arguments: str, agent: bool = True, name: str = "train.py", command: list[str] | None = None,
+        **environ: str,
+    ) -> Started:  # fmt: skip
+        """Write a script to a file and start it; `command` instead of `[name]` for what else Python can run."""
+        if script:
+            self.write(name, script)
+        return Started(
+            subprocess.Popen(
+                [self.python, *(command or [name]), *arguments],
+                cwd=self.folder, env=self.environment(agent=agent, **environ),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+        )
+
+    def run(self, script: str, *arguments: str, seconds: float = 60, **more: Any) -> Finished:
+        """Run a script to its end."""
+        return self.start(script, *arguments, **more).finish(seconds)
+
+    def command(self, *arguments: str, seconds: float = 60, **environ: str) -> Finished:
+        """Run `autoinstrument ARGUMENTS…` as a user does in the same environment, the switch not set."""
+        environ = {"AUTOINSTRUMENT_ENABLED": "", **environ}
+        return self.start("", *arguments, command=["-m", "autoinstrument"], **environ).finish(seconds)
+
+    def git(self, *arguments: str, cwd: Path | None = None) -> str:
+        """Run git in the working directory."""
+        done = subprocess.run(
+            ["git", *arguments], cwd=cwd or self.folder, env=self.environment(), check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    # MLflow's side
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self.uri)
+
+    def mlflow_run(self, run_id: str) -> Run:
+        return self.client.get_run(run_id)
+
+    def mlflow_runs(self) -> list[Run]:
+        """Return all runs of the store in the order in which they were started."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        runs = list(self.client.search_runs(experiments))
+        return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_name))
+
+    def the_run(self) -> Run:
+        """Return the store's only run."""
+        (run,) = self.mlflow_runs()
+        return run
+
+    def run_named(self, name: str) -> Run:
+        (run,) = [run for run in self.mlflow_runs() if run.info.run_name == name]
+        return run
+
+    def points(self, run_id: str) -> Points:
+        """Return what MLflow holds of a run's metrics, as far as a curve can hold it."""
+        held: Points = {}
+        for key in self.mlflow_run(run_id).data.metrics:
+            history = self.client.get_metric_history(run_id, key)
+            for metric in sorted(history, key=lambda metric: metric.timestamp):
+                held[key, metric.step] = (metric.value, metric.timestamp)
+        return held
+
+    # What is left behind
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the agent's processes of this place: their folder is below its TMPDIR."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "status"]):
+            line = " ".join(process.info["cmdline"] or [])
+            if str(self.temporary) in line and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        return found
+
+    def left_behind(self) -> list[str]:
+        """Return processes and temporary files that are still there."""
+        return [*map(str, self.workers()), *(path.name for path in self.temporary.iterdir())]
+
+    def captures(self) -> list[Path]:
+        """Return the folders of runs whose Tasks are not complete yet."""
+        folder = self.home / "captures"
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+
+    def clean_up(self) -> None:
+        """End what a failed test has left running, and remove the folder."""
+        for process in self.workers():
+            process.kill()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+# ClearML's side
+
+
+def task_of(server: ClearMLServer, run_id: str) -> dict[str, Any]:
+    """Return the one Task that says it is this run's."""
+    (task,) = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
+    return task
+
+
+def ended(server: ClearMLServer, run_id: str, seconds: float = 15.0) -> dict[str, Any]:
+    """Return the run's Task as soon as it has ended."""
+
+    def has_ended() -> bool:
+        of_run = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
+        return bool(of_run) and of_run[0]["status"] not in ("created", "in_progress")
+
+    wait_for(has_ended, seconds)
+    return task_of(server, run_id)
+
+
+def section(task: dict[str, Any], name: str) -> dict[str, str]:
+    """Return a section of the Task's hyperparameters, values by name."""
+    return {key: item["value"] for key, item in task["hyperparams"].get(name, {}).items()}
+
+
+def properties(task: dict[str, Any]) -> dict[str, str]:
+    return section(task, "properties")
+
+
+def scalars(server: ClearMLServer, task_id: str) -> Points:
+    """Return the Task's curves in the form of `Place.points`."""
+    return {
+        (title if title == series else f"{title}/{series}", iteration): (value, timestamp)
+        for title, curves in server.scalars(task_id).items()
+        for series, points in curves.items()
+        for iteration, value, timestamp in points
+    }
+
+
+def link_tags(run: Run) -> dict[str, str]:
+    """Return the run's link tags, by the part of their name behind `clearml.`."""
+    return {key.removeprefix("clearml."): value for key, value in run.data.tags.items() if key.startswith("clearml.")}

@@ -1,0 +1,187 @@
+"""One run of a script in a Git repository, and everything that its Task is promised to hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from mlflow.entities import Run
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Finished, Place, ended, link_tags, properties, scalars, section, wait_for
+
+SCRIPT = """
+import argparse, sys, time
+import mlflow
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=0.5)
+parser.add_argument("--epochs", type=int, default=3)
+parser.add_argument("--api-key", default="")
+args = parser.parse_args()
+
+mlflow.set_experiment("vision/cats")
+with mlflow.start_run(run_name="first try", description="What was tried.", tags={"team": "blue"}) as run:
+    mlflow.log_params({"lr": args.lr, "depth": 7, "model": "resnet", "flag": True})
+    print("training starts: \\u00e4\\u00f6\\u00fc")
+    for percent in range(0, 101, 10):
+        sys.stderr.write(f"\\rprogress {percent}%")
+    sys.stderr.write("\\n")
+    for epoch in range(args.epochs):
+        mlflow.log_metric("train/loss", 1 / (epoch + 1), step=epoch)
+        mlflow.log_metric("accuracy", epoch / 10, step=epoch)
+        mlflow.log_metric("val/top/5", epoch / 7, step=epoch)
+        print("epoch", epoch)
+    print("a warning", file=sys.stderr)
+    mlflow.set_tag("late", "yes")
+print("after the run")
+"""
+
+
+class Outcome(NamedTuple):
+    place: Place
+    done: Finished
+    plain: Finished
+    commit: str
+    run: Run
+    task: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def outcome(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Place]) -> Outcome:
+    place = new_place(server)
+    place.git("init", "-q", "-b", "topic")
+    place.git("remote", "add", "origin", "https://me:hidden-token@example.com/team/training.git")
+    place.write("code/train.py", SCRIPT)
+    place.git("add", "-A")
+    place.git("commit", "-q", "-m", "Train")
+    commit = place.git("rev-parse", "HEAD")
+    place.write("code/train.py", SCRIPT + 'print("changed since the commit")\n')
+    arguments = ["--lr", "0.25", "--api-key", "sesame"]
+    started = place.start("", *arguments, command=["code/train.py"])
+    plain = new_place(None)
+    plain.write("code/train.py", SCRIPT + 'print("changed since the commit")\n')
+    without = plain.run("", *arguments, command=["code/train.py"], agent=False)
+    done = started.finish()
+    run = place.the_run()
+    return Outcome(place, done, without, commit, run, ended(server, run.info.run_id))
+
+
+def test_the_task_is_completed(outcome: Outcome) -> None:
+    """FINISHED becomes completed, with neither reason nor message of a failure."""
+    assert outcome.done.code == 0
+    assert outcome.task["status"] == "completed"
+    assert not outcome.task.get("status_message")
+
+
+def test_the_script_section_names_repository_branch_commit_and_file(outcome: Outcome) -> None:
+    """The code can be found again; the remote's credentials are in no field of the Task."""
+    script = outcome.task["script"]
+    assert script["repository"] == "https://example.com/team/training.git"
+    assert script["branch"] == "topic"
+    assert script["version_num"] == outcome.commit
+    assert script["entry_point"] == "code/train.py"
+    assert script["working_dir"] == "."
+    assert "hidden-token" not in repr(outcome.task)
+
+
+def test_the_diff_holds_what_was_not_committed(outcome: Outcome) -> None:
+    diff = outcome.task["script"]["diff"]
+    assert '+print("changed since the commit")' in diff.splitlines()
+
+
+def test_the_packages_are_those_that_the_script_loaded_and_the_agent(outcome: Outcome) -> None:
+    """Pinned requirements of what was imported, autoinstrument itself, and the interpreter; the freeze is beside them."""
+    requirements = outcome.task["script"]["requirements"]["pip"]
+    names = {re.split(r"[=@ ]", line)[0].lower() for line in requirements.splitlines() if line and line[0] != "#"}
+    assert {"mlflow", "sqlalchemy", "autoinstrument"} <= names
+    assert "pytest" not in names
+    assert outcome.task["script"]["binary"].startswith("python3")
+    freeze = outcome.task["configuration"]["pip freeze"]["value"]
+    assert "pytest" in freeze
+
+
+def test_argparse_values_are_in_args_by_name(outcome: Outcome) -> None:
+    """Defaults too; what is called like a secret is hidden."""
+    arguments = section(outcome.task, "Args")
+    assert arguments["lr"] == "0.25"
+    assert arguments["epochs"] == "3"
+    assert "sesame" not in repr(outcome.task)
+
+
+def test_params_are_in_the_section_mlflow(outcome: Outcome) -> None:
+    assert section(outcome.task, "MLflow") == {"lr": "0.25", "depth": "7", "model": "resnet", "flag": "True"}
+
+
+def test_every_metric_point_is_there(outcome: Outcome, server: ClearMLServer) -> None:
+    """Same key, step, value and time on both sides; title and series are split at the last slash."""
+    held = scalars(server, outcome.task["id"])
+    assert held == outcome.place.points(outcome.run.info.run_id)
+    assert len(held) == 9
+    assert set(server.scalars(outcome.task["id"])) == {"train", "accuracy", "val/top"}
+
+
+def test_the_console_is_there_with_progress_bars_folded(outcome: Outcome, server: ClearMLServer) -> None:
+    """Both streams, in order, nothing twice, the progress bar as its last state."""
+    lines = server.console(outcome.task["id"]).splitlines()
+    for line in ("training starts: äöü", "epoch 0", "epoch 1", "epoch 2", "a warning", "progress 100%"):
+        assert lines.count(line) == 1, (line, lines)
+    assert lines.index("training starts: äöü") < lines.index("epoch 0") < lines.index("epoch 2")
+    assert not [line for line in lines if "progress" in line and "100%" not in line]
+    assert lines.count("after the run") == 1
+
+
+def test_the_agents_own_lines_are_not_in_the_console(outcome: Outcome, server: ClearMLServer) -> None:
+    assert "autoinstrument:" not in server.console(outcome.task["id"])
+
+
+def test_name_project_tags_and_comment_are_the_runs(outcome: Outcome, server: ClearMLServer) -> None:
+    assert outcome.task["name"] == "first try"
+    assert server.project_name(outcome.task["project"]) == "vision/cats"
+    assert outcome.task["tags"] == ["mlflow"]
+    assert outcome.task["comment"] == "What was tried."
+
+
+def test_user_properties_lead_to_the_run(outcome: Outcome) -> None:
+    """A file store has no page, so there is no run URL and no link artifact."""
+    assert properties(outcome.task) == {
+        "mlflow_run_id": outcome.run.info.run_id,
+        "mlflow_experiment": "vision/cats",
+        "mlflow_tracking_uri": outcome.place.uri,
+    }
+    assert outcome.task["execution"]["artifacts"] == []
+
+
+def test_three_tags_lead_from_the_run_to_the_task(outcome: Outcome, server: ClearMLServer) -> None:
+    """`clearml.task_id`, `clearml.task_url`, `clearml.state`; no other tag of the run is new or changed."""
+    task = outcome.task
+    assert link_tags(outcome.run) == {
+        "task_id": task["id"],
+        "task_url": f"{server.web_url}/projects/{task['project']}/tasks/{task['id']}/output/log",
+        "state": "synced",
+    }
+    own = {key for key in outcome.run.data.tags if not key.startswith(("clearml.", "mlflow."))}
+    assert own == {"team", "late"}
+
+
+def test_stdout_is_the_same_as_without_the_agent(outcome: Outcome) -> None:
+    assert outcome.done.stdout == outcome.plain.stdout
+    assert outcome.done.code == outcome.plain.code
+
+
+def test_stderr_has_two_more_lines_at_most(outcome: Outcome) -> None:
+    """One of them with the Task's address; without them stderr is what it is without the agent."""
+    assert 1 <= len(outcome.done.said) <= 2
+    assert outcome.task["id"] in outcome.done.said[0]
+    theirs = [line for line in outcome.done.stderr.splitlines() if line not in outcome.done.said]
+    undated = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d")
+    assert [undated.sub("", line) for line in theirs] == [undated.sub("", line) for line in outcome.plain.stderr.splitlines()]
+
+
+def test_nothing_is_left_behind(outcome: Outcome) -> None:
+    """No process, no temporary file, no capture; the state folder can be read by its owner only."""
+    wait_for(lambda: not outcome.place.left_behind(), 10)
+    assert outcome.place.captures() == []
+    assert outcome.place.home.stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,160 @@
+"""Every way in which data gets into a run leads into the Task: client, batches, asynchronous calls, autologging."""
+
+from __future__ import annotations
+
+import math
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
+
+
+def test_a_logger_that_uses_the_client_alone_is_mirrored(place: Place, server: ClearMLServer) -> None:
+    """Lightning's MLFlowLogger never calls `start_run`: create_run, log_*, set_terminated of MlflowClient."""
+    script = """
+        import time
+        from mlflow.entities import Metric, Param
+        from mlflow.tracking import MlflowClient
+
+        class Logger:
+            def __init__(self):
+                self.client = MlflowClient()
+                self.run_id = None
+
+            def log_hyperparams(self, params):
+                self.start()
+                self.client.log_batch(self.run_id, params=[Param(k, str(v)) for k, v in params.items()])
+
+            def start(self):
+                if self.run_id is None:
+                    experiment = self.client.create_experiment("lightning_logs")
+                    run = self.client.create_run(experiment, tags={"mlflow.runName": "by client"})
+                    self.run_id = run.info.run_id
+
+            def log_metrics(self, metrics, step):
+                now = int(time.time() * 1000)
+                self.client.log_batch(self.run_id, metrics=[Metric(k, v, now, step) for k, v in metrics.items()])
+
+            def finalize(self):
+                if self.client.get_run(self.run_id):
+                    self.client.set_terminated(self.run_id, "FINISHED")
+
+        logger = Logger()
+        logger.log_hyperparams({"lr": 0.1, "layers": [1, 2]})
+        for step in range(50):
+            logger.log_metrics({"train_loss": 1 / (step + 1), "epoch": step}, step)
+        logger.client.log_metric(logger.run_id, "single", 0.5)
+        logger.client.log_param(logger.run_id, "one", 1)
+        logger.client.set_tag(logger.run_id, "mlflow.note.content", "a note")
+        print("fitted")
+        logger.finalize()
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "completed"
+    assert task["name"] == "by client"
+    assert task["comment"] == "a note"
+    assert server.project_name(task["project"]) == "lightning_logs"
+    assert section(task, "MLflow") == {"lr": "0.1", "layers": "[1, 2]", "one": "1"}
+    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+    assert len(scalars(server, task["id"])) == 101
+    assert "fitted" in server.console(task["id"])
+    assert link_tags(run)["state"] == "synced"
+
+
+def test_fluent_batches_and_asynchronous_calls_lose_no_point(place: Place, server: ClearMLServer) -> None:
+    """`log_metrics`, `log_metric(synchronous=False)`, `log_params`, `set_tags` with a note, a later note, a new name."""
+    script = """
+        import mlflow
+        with mlflow.start_run(run_name="old name") as run:
+            mlflow.log_params({f"p{n}": n for n in range(100)})
+            for step in range(100):
+                mlflow.log_metrics({"a": step, "b/c": -step}, step=step)
+                mlflow.log_metric("queued", step, step=step, synchronous=False)
+                mlflow.log_metrics({"also queued": step}, step=step, synchronous=False)
+            mlflow.log_param("queued", "param", synchronous=False)
+            mlflow.flush_async_logging()
+            mlflow.set_tags({"mlflow.note.content": "first", "x": "y"})
+            mlflow.set_tag("mlflow.note.content", "second")
+            mlflow.set_tag("mlflow.runName", "new name")
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    held = scalars(server, task["id"])
+    assert len(held) == 400
+    assert held == place.points(run.info.run_id)
+    assert len(section(task, "MLflow")) == 101
+    assert section(task, "MLflow")["queued"] == "param"
+    assert task["comment"] == "second"
+    assert task["name"] == run.info.run_name == "new name"
+
+
+def test_values_that_a_curve_cannot_hold_never_become_false_numbers(place: Place, server: ClearMLServer) -> None:
+    """NaN, infinities and what float32 cannot hold are left out; every neighbour is there, with its own value."""
+    script = """
+        import mlflow, numpy
+        odd = [float("nan"), float("inf"), float("-inf"), 1e39, -1e39]
+        with mlflow.start_run():
+            for step, value in enumerate(odd):
+                mlflow.log_metric("one by one", value, step=2 * step)
+                mlflow.log_metric("one by one", 1.5, step=2 * step + 1)
+                mlflow.log_metrics({"batch odd": value, "batch": 2.5}, step=step)
+            mlflow.log_metric("numpy", numpy.float32(0.25), step=1)
+            mlflow.log_metric("numpy", numpy.array([0.5]), step=2)
+            mlflow.log_metric("big step", 1.0, step=2**53 + 1)
+            mlflow.log_metric("negative step", 1.0, step=-7)
+            mlflow.log_metric("tiny", 1e-300, step=0)
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "completed"
+    held = scalars(server, task["id"])
+    can_be_held = {
+        at: point for at, point in place.points(run.info.run_id).items() if math.isfinite(point[0]) and abs(point[0]) < 3e38
+    }
+    assert held == can_be_held
+    assert {step for key, step in held if key == "one by one"} == {1, 3, 5, 7, 9}
+    assert link_tags(run)["state"] == "synced"
+
+
+def test_autologging_is_mirrored(place: Place, server: ClearMLServer) -> None:
+    """`mlflow.sklearn.autolog()` makes the run itself, and logs through a queue of its own."""
+    script = """
+        import mlflow
+        from sklearn.datasets import load_iris
+        from sklearn.linear_model import LogisticRegression
+        mlflow.sklearn.autolog(log_models=False, log_datasets=False)
+        x, y = load_iris(return_X_y=True)
+        model = LogisticRegression(C=0.5, max_iter=300).fit(x, y)
+        print(round(model.score(x, y), 6))
+        """
+    started = place.start(script)
+    done = started.finish()
+    assert done.code == 0, done.stderr
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "completed"
+    assert section(task, "MLflow") == run.data.params
+    assert section(task, "MLflow")["C"] == "0.5"
+    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+    assert ("training_accuracy_score", 0) in scalars(server, task["id"])
+    assert "scikit-learn==" in task["script"]["requirements"]["pip"]
+
+
+def test_points_without_a_step_end_as_mlflows_last_value(place: Place, server: ClearMLServer) -> None:
+    """A curve holds one point a step: of many points at step 0 the last one stays."""
+    script = """
+        import mlflow
+        with mlflow.start_run():
+            for value in range(500):
+                mlflow.log_metric("loss", value)
+        """
+    assert place.run(script).code == 0
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    assert [(step, value) for (_, step), (value, _) in scalars(server, task["id"]).items()] == [(0, 499.0)]
