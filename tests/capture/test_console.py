@@ -14,6 +14,7 @@ import time
 import pytest
 
 from autoinstrument.capture.console import Console
+from tests.capture.conftest import ROOT
 
 BEGIN = """
 import io, os, sys, threading
@@ -284,6 +285,34 @@ def test_a_shadow_that_was_put_over_ours_stays(stream, listen):
     assert (text_of(stream), heard) == ("heardunheard", ["heard"])
 
 
+def test_a_shadow_over_ours_that_is_followed_is_not_heard_twice(stream, listen):
+    heard = []
+    console = listen(lambda *pair: heard.append(pair[1]))
+    ours = stream.write
+    theirs = stream.write = lambda text: ours(text)
+    console.follow()
+    stream.write("one")
+    stream.write = ours
+    stream.write("two")
+    console.follow()
+    stream.write("three")
+    console.detach()
+    stream.write("unheard")
+    assert heard == ["one", "two", "three"]
+    assert theirs is not stream.write
+
+
+def test_a_shadow_that_was_taken_away_is_put_back_by_following(stream, listen):
+    heard = []
+    console = listen(lambda *pair: heard.append(pair[1]))
+    del stream.write
+    console.follow()
+    stream.write("text")
+    console.detach()
+    assert heard == ["text"]
+    assert "write" not in vars(stream)
+
+
 def test_following_again_after_detach_hears_nothing(stream, listen):
     heard = []
     console = listen(lambda *pair: heard.append(pair))
@@ -344,3 +373,16 @@ def test_a_print_costs_microseconds(stream, listen):
     heard = min(per_print_us() for _ in range(3))
     console.detach()
     assert heard - plain < 10
+
+
+def test_notebook_output_is_heard():
+    """IPython takes its own `write` off the streams after each cell, and ours with it."""
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    cells = [f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n" + BEGIN, "print('cell')", END.strip("\n; ")]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(book, kernel_name="python3", timeout=60).execute()
+    assert book.cells[1].outputs[0]["text"] == "cell\n"
+    heard = json.loads("".join(output["text"] for output in book.cells[2].outputs).partition("HEARD ")[2])
+    assert "".join(text for stream, text in heard if stream == "stdout") == "cell\n"

@@ -136,7 +136,7 @@ def test_describing_loads_next_to_nothing(run):
     """A process that has imported MLflow has all of these; what is checked is that nothing heavy is added."""
     output = run(
         "-c",
-        "import sys, typing; before = set(sys.modules)\n"
+        "import re, sys, typing; before = set(sys.modules)\n"
         "from autoinstrument.capture.process import describe\n"
         "describe(); print(*sorted(set(sys.modules) - before))",
     )

@@ -140,6 +140,21 @@ def test_arguments_that_nobody_has_read_by_name_stay_with_the_script(repository,
     assert execute(script) == "['--lr', '0.1', 'a b']\n"
 
 
+def test_script_with_a_space_in_its_name_and_arguments(repository, section, execute):
+    repository.write("my train.py", "import sys; print(sys.argv[1:])\n")
+    script = section(repository.root / "my train.py", repository.root, arguments=[("argv", "--lr 0.1", "")])
+    assert execute(script) == "['--lr', '0.1']\n"
+
+
+def test_script_of_the_repositorys_own_bin_folder(repository, section, execute):
+    repository.write("bin/train", "import sys; print('bin', sys.argv[1:])\n")
+    repository.commit()
+    repository.push()
+    script = section(repository.root / "bin/train", repository.root, arguments=[("argv", "--lr 0.1", "")])
+    assert (script.entry_point, script.diff) == ("bin/train --lr 0.1", "")
+    assert execute(script) == "bin ['--lr', '0.1']\n"
+
+
 @pytest.mark.parametrize(
     ("remote", "shown"),
     [
@@ -349,6 +364,11 @@ class TestWithoutRepository:
         assert (script.repository, script.branch, script.version_num) == ("", "main", commit)
         assert (script.entry_point, script.diff) == ("train.py", "print('one')\n")
 
+    def test_script_without_suffix_and_arguments(self, tmp_path, section, execute):
+        (tmp_path / "train").write_text("import sys; print(sys.argv[1:])\n")
+        script = section(tmp_path / "train", tmp_path, arguments=[("argv", "--lr 1", "")])
+        assert execute(script) == "['--lr', '1']\n"
+
     def test_large_script(self, tmp_path, section):
         (tmp_path / "train.py").write_text("#" * 600_000)
         assert "500 kB" in section(tmp_path / "train.py", tmp_path).diff
@@ -372,6 +392,7 @@ class TestWithoutRepository:
     def test_console_script_with_arguments(self, tmp_path, section, execute):
         command = tmp_path / "venv" / "bin" / "my-train"
         command.parent.mkdir(parents=True)
+        (tmp_path / "venv" / "pyvenv.cfg").touch()
         command.write_text("import sys; print('cli', sys.argv[1:])\n")
         script = section(command, tmp_path, arguments=[("argv", "--lr 1", "")])
         assert script.entry_point == "my-train.py --lr 1"
@@ -395,6 +416,14 @@ class TestTextInRepository:
         assert script.diff.startswith("diff --git ")
         assert execute(script) == "changed\n"
 
+    def test_command_with_modules_that_git_does_not_know(self, repository, section, execute):
+        repository.write("helper.py", "print('helped')\n")
+        script = section(
+            cwd=repository.root, main_kind="command", source="import helper",
+            sys_path=[""], modules=["helper"],
+        )  # fmt: skip
+        assert execute(script) == "helped\n"
+
     def test_notebook_without_its_own_file(self, repository, section, execute):
         repository.write("my nb.ipynb", "{}")
         repository.write("my_nb.py", "")
@@ -409,6 +438,7 @@ class TestTextInRepository:
     def test_console_script(self, tmp_path, repository, section, execute):
         command = tmp_path / "venv" / "bin" / "my-train"
         command.parent.mkdir(parents=True)
+        (tmp_path / "venv" / "pyvenv.cfg").touch()
         command.write_text("import pkg.train\n")
         script = section(command, repository.root / "src")
         assert (script.repository, script.entry_point) == (str(repository.remote), "my-train.py")
