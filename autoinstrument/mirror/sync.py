@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from autoinstrument.to_clearml.tasks import Tasks
 from autoinstrument.uris import without_credentials
 
 _CLOCK_S = 2.0
+_PATIENCE_S = 15.0
 
 
 class Outcome(NamedTuple):
@@ -53,6 +55,10 @@ def sync_all(settings: Settings, *, runs: Collection[str] = (), dry_run: bool = 
             yield Outcome(folder.name, "", "failed", capture)
             continue
         outcome = Outcome(capture.run.run_id, capture.run.run_name, "pending", "")
+        if capture.end and not dry_run:
+            _wait_for_worker(capture)
+            if not (folder / "capture.json").exists():
+                continue  # the worker has completed it meanwhile
         if is_alive(capture):
             yield outcome._replace(result="running", detail="its process is still at work; left alone")
         elif dry_run:
@@ -95,6 +101,13 @@ def is_alive(capture: Capture) -> bool:
     if not capture.end and _exists(process.pid, process.started_ms / 1000):
         return True
     return _exists(capture.worker_pid, None)
+
+
+def _wait_for_worker(capture: Capture) -> None:
+    """Give the worker of a run that has just ended the seconds in which it delivers or gives up."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while is_alive(capture) and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def tracking_uri(capture: Capture) -> str:

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from autoinstrument.capture.code import Code, code_of, python_name, read
 from autoinstrument.capture.git import Checkout, GitError
 from autoinstrument.capture.launcher import launched
-from autoinstrument.capture.notebook import as_script
 from autoinstrument.capture.patch import instead, new_file, patch, too_large
 from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.records import ProcessStarted
@@ -41,18 +40,6 @@ class Script(NamedTuple):
     binary: str
 
 
-class _Code(NamedTuple):
-    """Where the code is: in a file, under a module's name, or in a text that no file holds."""
-
-    folder: Path
-    """The place that decides which repository it belongs to."""
-    file: Path | None = None
-    module: str = ""
-    text: str = ""
-    name: str = ""
-    """The file that `text` is to be written to."""
-
-
 def script_of(process: ProcessStarted, from_remote: bool = False) -> Script:
     """Return the script section for the process's Task. Takes some 30 ms with a repository, 20 s a Git call at most.
 
@@ -62,7 +49,7 @@ def script_of(process: ProcessStarted, from_remote: bool = False) -> Script:
             `sdk.development.store_code_diff_from_remote`.
     """
     cwd = Path(process.cwd or ".")
-    code = _code(process, cwd)
+    code = code_of(process, cwd)
     if os.environ.get("CLEARML_VCS_REPO_URL"):
         script = _told_by_environment(code, cwd)
     else:
@@ -74,44 +61,19 @@ def script_of(process: ProcessStarted, from_remote: bool = False) -> Script:
     return _overridden(_with_start(script, process))
 
 
-def _code(process: ProcessStarted, cwd: Path) -> _Code:
-    kind = process.main_kind
-    if kind in ("script", "module") and process.main_path:
-        # Python itself follows the links of a script before it looks for the modules beside it.
-        file = Path(os.path.realpath(process.main_path))
-        installed = _is_installed(file, process)
-        if kind == "module" and installed:
-            return _Code(cwd, module=process.main_module)
-        if not file.is_file():
-            text = instead(f"{file.name} was deleted before it could be read.")
-            return _Code(file.parent, file, process.main_module, text, file.name)
-        if installed:  # a command in an environment's bin folder: a few lines that call into a package
-            return _Code(cwd, text=_read(file), name=_python_name(file))
-        return _Code(file.parent, file, process.main_module)
-    path = Path(process.main_path) if process.main_path else None
-    name = {"notebook": "notebook.py", "command": "command.py"}.get(kind, "interactive.py")
-    if path is not None:
-        name = re.sub(r"[^\w.-]", "_", path.stem) + ".py"
-    text = as_script(process.source) if kind != "command" else process.source
-    if text and not text.endswith("\n"):
-        text += "\n"
-    missing = instead("The code was read from standard input, and is not kept.")
-    return _Code(path.parent if path else cwd, text=text or missing, name=name)
-
-
-def _alone(code: _Code, checkout: Checkout | None) -> Script:
+def _alone(code: Code, checkout: Checkout | None) -> Script:
     """Without a repository that an agent could clone, the text of the script stands for all."""
     branch, commit = (checkout.branch, checkout.commit) if checkout else ("", "")
     if code.module and code.file is None:
         return Script("", branch, commit, f"-m {code.module}", ".", "", "")
-    text = code.text or (_read(code.file) if code.file else "")
+    text = code.text or (read(code.file) if code.file else "")
     if too_large(text):
         text = instead("The script is larger than the 500 kB that ClearML keeps.")
-    name = code.name or (_python_name(code.file) if code.file else "")
+    name = code.name or (python_name(code.file) if code.file else "")
     return Script("", branch, commit, name, ".", text, "")
 
 
-def _in_checkout(code: _Code, checkout: Checkout, cwd: Path, process: ProcessStarted, from_remote: bool) -> Script:
+def _in_checkout(code: Code, checkout: Checkout, cwd: Path, process: ProcessStarted, from_remote: bool) -> Script:
     working_dir = checkout.inside(cwd) or "."
     if code.module and code.file is not None and checkout.inside(code.file):
         # Found through sys.path and not in the working directory (a src folder): there, `-m` has to find it again.
@@ -142,7 +104,7 @@ def _in_checkout(code: _Code, checkout: Checkout, cwd: Path, process: ProcessSta
 
 
 def _diff(
-    code: _Code, checkout: Checkout, base: str, added: list[bytes], leave_out: list[str], process: ProcessStarted
+    code: Code, checkout: Checkout, base: str, added: list[bytes], leave_out: list[str], process: ProcessStarted
 ) -> str:
     try:
         changes = checkout.diff(base, leave_out)
@@ -193,7 +155,7 @@ def _with_start(script: Script, process: ProcessStarted) -> Script:
     return script._replace(entry_point=entry, binary=f"python{version}")
 
 
-def _told_by_environment(code: _Code, cwd: Path) -> Script:
+def _told_by_environment(code: Code, cwd: Path) -> Script:
     """Take the repository from ClearML's variables, for containers that have the code without its `.git`."""
     root = Path(os.path.realpath(cwd / os.environ.get("CLEARML_VCS_ROOT", "")))
     told = Checkout(
@@ -222,26 +184,8 @@ def _overridden(script: Script) -> Script:
     )
 
 
-def _is_installed(file: Path, process: ProcessStarted) -> bool:
-    if {"site-packages", "dist-packages"} & set(file.parts):
-        return True
-    return file.parent == Path(process.executable).parent or (file.parents[1] / "pyvenv.cfg").is_file()
-
-
-def _python_name(file: Path) -> str:
-    # clearml-agent tells the arguments from the name of a script that stands for itself only where it ends in .py.
-    return file.name if file.suffix == ".py" else f"{file.stem}.py"
-
-
 def _existing(folder: Path) -> Path:
     return next((place for place in (folder, *folder.parents) if place.is_dir()), Path())
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        return instead(f"{file.name} could not be read: {error.strerror}.")
 
 
 def _module_root(file: Path, module: str) -> Path | None:
