@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from packaging.requirements import Requirement
 
 from autoinstrument import __version__
 from autoinstrument.capture.packages import packages_of
@@ -49,6 +50,8 @@ def install(site):
 def required(site):
     def required(*modules):
         lines = packages_of(modules, [str(site)]).requirements.splitlines()
+        for line in lines:
+            assert line.startswith("#") or Requirement(line)  # as pip reads it
         return [line for line in lines if line != OURS]
 
     return required

@@ -338,6 +338,10 @@ def test_script_that_was_deleted_and_is_nowhere_says_so(tmp_path, repository, se
 
 
 class TestWithoutRepository:
+    def test_script_at_the_root_of_a_container(self, section):
+        script = section(Path("/not-there-train.py"), Path("/"))
+        assert (script.entry_point, "deleted" in script.diff) == ("not-there-train.py", True)
+
     def test_script(self, tmp_path, section, execute):
         (tmp_path / "train.py").write_text("print('alone é')\n", encoding="utf-8")
         script = section(tmp_path / "train.py", tmp_path)

@@ -1,0 +1,72 @@
+"""Find the code that a training process runs: in a file, under a module's name, or in a text that no file holds.
+
+Runs in the worker, where the process may be gone but its files can be read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from autoinstrument.capture.notebook import as_script
+from autoinstrument.capture.patch import instead
+from autoinstrument.records import ProcessStarted
+
+
+class Code(NamedTuple):
+    """Where the code is."""
+
+    folder: Path
+    """The place that decides which repository it belongs to."""
+    file: Path | None = None
+    module: str = ""
+    text: str = ""
+    name: str = ""
+    """The file that `text` is to be written to."""
+
+
+def code_of(process: ProcessStarted, cwd: Path) -> Code:
+    """Return where the process's code is; `cwd` is its working directory."""
+    kind = process.main_kind
+    if kind in ("script", "module") and process.main_path:
+        # Python itself follows the links of a script before it looks for the modules beside it.
+        file = Path(os.path.realpath(process.main_path))
+        installed = _is_installed(file, process)
+        if kind == "module" and installed:
+            return Code(cwd, module=process.main_module)
+        if not file.is_file():
+            text = instead(f"{file.name} was deleted before it could be read.")
+            return Code(file.parent, file, process.main_module, text, file.name)
+        if installed:  # a command in an environment's bin folder: a few lines that call into a package
+            return Code(cwd, text=read(file), name=python_name(file))
+        return Code(file.parent, file, process.main_module)
+    path = Path(process.main_path) if process.main_path else None
+    name = {"notebook": "notebook.py", "command": "command.py"}.get(kind, "interactive.py")
+    if path is not None:
+        name = re.sub(r"[^\w.-]", "_", path.stem) + ".py"
+    text = as_script(process.source) if kind != "command" else process.source
+    if text and not text.endswith("\n"):
+        text += "\n"
+    missing = instead("The code was read from standard input, and is not kept.")
+    return Code(path.parent if path else cwd, text=text or missing, name=name)
+
+
+def _is_installed(file: Path, process: ProcessStarted) -> bool:
+    if {"site-packages", "dist-packages"} & set(file.parts):
+        return True
+    return file.parent == Path(process.executable).parent or (file.parent.parent / "pyvenv.cfg").is_file()
+
+
+def python_name(file: Path) -> str:
+    """Return the file's name with the suffix .py, by which clearml-agent tells a script's name from its arguments."""
+    return file.name if file.suffix == ".py" else f"{file.stem}.py"
+
+
+def read(file: Path) -> str:
+    """Return the file's text, or the script that says why it cannot be had."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return instead(f"{file.name} could not be read: {error.strerror}.")
