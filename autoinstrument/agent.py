@@ -6,6 +6,7 @@ user's threads.
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL
 from autoinstrument.guard import guard, logger
 from autoinstrument.records import (
     ConsoleWritten,
+    EventsDropped,
     ProcessExiting,
     Record,
     RunDelivered,
@@ -58,6 +60,9 @@ class Agent:
         self.is_exiting = False
         self._open: dict[str, bool] = {}
         self._uris: dict[str, str] = {}
+        self._started: dict[str, RunStarted] = {}
+        self._ended: dict[str, RunEnded] = {}
+        """Runs that the worker has not delivered yet, for a second worker."""
         self._names: dict[str, tuple[str, str]] = {}
         self._said: set[str] = set()
         self._adopter = ""
@@ -102,6 +107,8 @@ class Agent:
                 self._open[run_id] = False
                 return None
             self._uris[run_id] = record.tracking_uri
+            self._started[run_id] = record
+            self._ended.pop(run_id, None)
             self._names[run_id] = (record.run_name, record.run_url)
             tags = {key: value for key, value in record.tags.items() if key not in LINK_TAGS}
             return record._replace(
@@ -115,6 +122,7 @@ class Agent:
         if not self._open.get(ended.run_id):
             return
         self._open[ended.run_id] = False
+        self._ended[ended.run_id] = ended
         self._outbox.post(self._late_task)
         self._outbox.post(lambda: self._changes.changed())
         self._outbox.post(ended)
@@ -146,15 +154,27 @@ class Agent:
 
     # The worker
 
-    def _connect(self) -> socket.socket:
-        """Start the worker if this process has none, connect, and introduce the process; on the sending thread."""
-        if self._worker is None or not self._worker.serves_this_process():
+    def _connect(self, attempt: int) -> socket.socket:
+        """Start the worker if this process has none, connect, and introduce the process; on the sending thread.
+
+        A second worker is told again of all runs that the first one has not delivered; it finds their Tasks in the
+        captures, and what was lost on the way in MLflow.
+        """
+        if attempt > 0 or self._worker is None or not self._worker.serves_this_process():
+            if self._worker is not None and attempt > 0:
+                shutil.rmtree(self._worker.folder, ignore_errors=True)  # a worker that was killed leaves it behind
             self._worker = launch.start(self.settings.worker)
             with guard("watching the exit code"):
                 exit_code.watch(self._worker.folder)
         connection = self._worker.connect()
         self._changes = Changes()
-        connection.sendall(encode([self._changes.describe(self._cwd)]))
+        records: list[Record] = [self._changes.describe(self._cwd)]
+        if attempt > 0:
+            for run_id, started in list(self._started.items()):
+                records += [started._replace(resumed=True), EventsDropped(run_id, 0)]
+                if run_id in self._ended:
+                    records.append(self._ended[run_id])
+        connection.sendall(encode(records))
         return connection
 
     def _heard(self, record: Record) -> None:
@@ -169,6 +189,7 @@ class Agent:
             logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})
         elif isinstance(record, RunDelivered):
+            self._started.pop(record.run_id, None)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "synced"})
 
     def _say_linked(self, record: RunLinked) -> None:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from autoinstrument.uris import without_credentials
+from autoinstrument.capture.secrets import without_credentials
 
 
 def absolute(uri: str) -> str:

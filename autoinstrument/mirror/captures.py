@@ -17,9 +17,9 @@ from pathlib import Path
 
 import platformdirs
 
+from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, to_json
 from autoinstrument.settings import Settings
-from autoinstrument.uris import without_credentials
 
 VERSION = 1
 MAX_CONSOLE = 256 * 2**20

@@ -9,13 +9,16 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.records import MetricsLogged, RunEnded
 
 
-def complete(mirror: RunMirror, tracking_uri: str = "", end: End | None = None) -> None:
+def complete(
+    mirror: RunMirror, tracking_uri: str = "", *, end: End | None = None, end_if_open: End | None = None
+) -> None:
     """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the capture.
 
     Args:
         mirror: the run's, as far as it came.
         tracking_uri: where the run is; the capture's own if "" (there, credentials are left out on disk).
         end: what is known of the run's end; else MLflow's own status counts.
+        end_if_open: its end where MLflow knows of none either: a run whose process is dead.
 
     Raises:
         mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
@@ -33,6 +36,7 @@ def complete(mirror: RunMirror, tracking_uri: str = "", end: End | None = None) 
             end = end or of_run(record)
         else:
             mirror.take(record)
+    end = end or end_if_open
     mirror.end, mirror.ended = end, end is None
     mirror.flush()
     mirror.incomplete = False

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Param, Point, ProcessStarted, RunStarted
 from autoinstrument.settings import Settings
-from autoinstrument.uris import without_credentials
 
 SECTION, TAG = "MLflow", "mlflow"
 NOTE, RUN_NAME = "mlflow.note.content", "mlflow.runName"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import psutil
 
+from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.ending import End, of_death
@@ -19,7 +20,6 @@ from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
-from autoinstrument.uris import without_credentials
 
 _CLOCK_S = 2.0
 _PATIENCE_S = 15.0
@@ -82,10 +82,9 @@ def _sync(capture: Capture, settings: Settings, tasks: Tasks, made: dict[str, st
     mirror = RunMirror(capture, settings, tasks)
     mirror.parent_task = lambda: made.get(capture.run.parent_run_id, "")
     end = End(**capture.end) if capture.end else None
-    if end is None and capture.process is not None and _is_here(capture):
-        end = of_death(out_of_memory=False)
+    dead = of_death(out_of_memory=False) if _is_here(capture) else None
     try:
-        complete(mirror, tracking_uri(capture), end)
+        complete(mirror, tracking_uri(capture), end=end, end_if_open=dead)
     except ClearMLError:
         capture.save()  # a Task that was made meanwhile is to be found again
         raise

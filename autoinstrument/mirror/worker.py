@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
+import logging.handlers
 import os
 import queue
 import shutil
@@ -22,7 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import death
-from autoinstrument.mirror.captures import Capture, Captures
+from autoinstrument.mirror.captures import Capture, Captures, home
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -408,6 +410,14 @@ class _Server:
             self._next = 0.0
 
 
+def _log_to_file(folder: Path) -> None:
+    """Keep what the worker has to say; its streams lead nowhere."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(folder / "worker.log", maxBytes=2**20, backupCount=1)
+    handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
+    logging.getLogger("autoinstrument").addHandler(handler)
+
+
 def serve(connection: socket.socket, folder: Path) -> None:
     """Serve one connection on this thread (`AUTOINSTRUMENT_WORKER=thread`)."""
     with guard("the worker"):
@@ -420,6 +430,8 @@ def serve(connection: socket.socket, folder: Path) -> None:
 def main(file: int, folder: str) -> None:
     """Serve a listening socket that was inherited; the process's main program."""
     listener = socket.socket(fileno=file)
+    with guard("opening the log"):
+        _log_to_file(home(read_settings()))
     worker = Worker(Path(folder), read_settings())
     threading.Thread(target=worker.listen, args=(listener,), daemon=True).start()
     with guard("the worker"):

@@ -29,16 +29,20 @@ EARLY_CONSOLE_BYTES = 2**20
 _BATCH = 500
 _GATHER_S = 0.05
 _SEND_S = 30.0
+_CONNECTIONS = 2
 
 
 class Outbox:
     """A bounded buffer, a thread that sends it, and a thread that hears the worker's answers.
 
+    `connect` is called on the sending thread with the number of the attempt: 0, and 1 after the worker has died.
+    `heard` is called on the hearing thread with each answer.
+
     `post` costs the caller an append. Nothing runs and nothing is connected before `start`. After a fork the child has
     an empty buffer and connects for itself as soon as it posts something other than console text.
     """
 
-    def __init__(self, connect: Callable[[], socket.socket], heard: Callable[[Record], None]) -> None:
+    def __init__(self, connect: Callable[[int], socket.socket], heard: Callable[[Record], None]) -> None:
         self._connect = connect
         self._heard = heard
         self._started = False
@@ -55,6 +59,8 @@ class Outbox:
         self._awake = False
         self._hurry = False
         self._finished = threading.Event()
+        self._delivered = False
+        self._connection_lost = threading.Event()
         self._broken = False
         self._lock = threading.Lock()
 
@@ -109,31 +115,38 @@ class Outbox:
         """
         if not self._started:
             return True
+        if self._broken:
+            return False
         self._finished.clear()
+        self._delivered = False
         self.post(exiting)
         self._hurry = True
         self._wake.set()
         self._finished.wait(exiting.wait_s)
-        return self._finished.is_set() and not self._broken
+        return self._delivered
 
     def _send_all(self) -> None:
-        try:
+        """Connect and send; if the worker dies, do so once more, with a new one."""
+        for attempt in range(_CONNECTIONS):
             with guard("the connection to the worker"), ourselves():
-                connection = self._connect()
+                connection = self._connect(attempt)
                 connection.settimeout(_SEND_S)
-                listener = threading.Thread(
+                self._connection_lost.clear()
+                threading.Thread(
                     target=self._listen, args=(connection,), name="autoinstrument-hear", daemon=True
-                )
-                listener.start()
-                while not self._broken:
+                ).start()
+                while not self._connection_lost.is_set():
+                    self._send(connection)
                     self._wake.wait()
                     if not self._hurry:
                         time.sleep(_GATHER_S)
                     self._awake = False
                     self._wake.clear()
-                    self._send(connection)
-        finally:
-            self._lost()
+            if self._hurry:
+                break
+        self._broken = True
+        self._items.clear()
+        self._finished.set()
 
     def _send(self, connection: socket.socket) -> None:
         while self._items or self._dropped:
@@ -153,22 +166,24 @@ class Outbox:
             while self._dropped:
                 batch.append(EventsDropped(*self._dropped.popitem()))
             if batch:
-                connection.sendall(encode(batch))
+                try:
+                    connection.sendall(encode(batch))
+                except OSError:
+                    self._items.extendleft(reversed(batch))  # for the next worker
+                    raise
 
     def _listen(self, connection: socket.socket) -> None:
-        connection = connection.dup()
-        connection.settimeout(None)
         with guard("hearing the worker"), ourselves():
-            for record in read_all(connection):
+            heard = connection.dup()
+            heard.settimeout(None)
+            for record in read_all(heard):
                 if isinstance(record, Delivered):
+                    self._delivered = True
                     self._finished.set()
                 else:
                     with guard("linking a run"):
                         self._heard(record)
-        self._lost()
-
-    def _lost(self) -> None:
-        self._broken = True
-        self._items.clear()
-        self._finished.set()
+        self._connection_lost.set()
         self._wake.set()
+        if self._hurry:
+            self._finished.set()
