@@ -1,0 +1,140 @@
+"""`python3 -m tests [PYTEST ARGUMENT ...]`: make the environment that the tests need, then lint, type-check and test.
+
+Standard library only, and Python 3.10 or newer: nothing needs to be installed before. `examples/demo.py` takes its
+environment from here too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_OLDEST = (3, 10)
+# What an installation is made from; a change to the code itself needs no new one, because it is editable.
+_SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/__init__.py")
+
+
+class SetupError(Exception):
+    """The virtual environment cannot be made; the text says why."""
+
+
+def environment(groups: tuple[str, ...], python: str = "", folder: Path | None = None) -> str:
+    """Make or reuse a virtual environment that holds this project and dependency groups of its pyproject.toml.
+
+    Args:
+        groups: names of dependency groups.
+        python: interpreter to make it with, where it is not the one that runs; its environment is one of its own.
+        folder: where to make it; `.venv` (or `.venv-3.12` for an interpreter that was named) in the project.
+
+    Returns:
+        The path of its interpreter.
+
+    Raises:
+        SetupError: the interpreter is too old, or a step failed.
+    """
+    maker = shutil.which(python) if python else sys.executable
+    version = _version(maker) if maker else ""
+    if not maker or not version:
+        raise SetupError(f"{python or 'this Python'} does not run")
+    if tuple(map(int, version.split("."))) < _OLDEST:
+        raise SetupError(f"{maker} is Python {version}; 3.10 or newer is needed (--python PATH names another)")
+    folder = folder or ROOT / (f".venv-{version}" if python else ".venv")
+    interpreter = str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    found = _version(interpreter)
+    if not found or (python and found != version) or tuple(map(int, found.split("."))) < _OLDEST:
+        _say(f"making a virtual environment in {_shown(folder)} (Python {version})")
+        _run([maker, "-m", "venv", "--clear", str(folder)])
+        (folder / ".gitignore").write_text("*\n")
+    stamp = folder / "autoinstrument-installed.txt"
+    wanted = _wanted(groups)
+    installed = set(stamp.read_text().split("\n")) if stamp.exists() else set()
+    if not set(wanted) <= installed:
+        _say(f"installing the project and {' and '.join(groups)} dependencies (the first time takes minutes)")
+        pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "-q", "install"]
+        _run([*pip, "--upgrade", "pip>=25.1"])  # the first that reads dependency groups
+        _run([*pip, *(word for group in groups for word in ("--group", group)), "--editable", "."])
+        kept = installed if wanted[0] in installed else set()
+        stamp.write_text("\n".join(sorted(kept | set(wanted))))
+    return interpreter
+
+
+def environ() -> dict[str, str]:
+    """Return this process's variables without those that would lead an interpreter away from its environment."""
+    strays = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "AUTOINSTRUMENT_ENABLED")
+    return {name: value for name, value in os.environ.items() if name not in strays}
+
+
+def _wanted(groups: tuple[str, ...]) -> list[str]:
+    digest = hashlib.sha256(str(ROOT).encode())
+    for name in _SOURCES:
+        digest.update((ROOT / name).read_bytes())
+    return [f"{digest.hexdigest()} {group}" for group in ("", *groups)]
+
+
+def _version(python: str) -> str:
+    """Return an interpreter's version, as in "3.11", "" where it does not run."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        return subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _run(command: list[str]) -> None:
+    if subprocess.run(command, cwd=ROOT, env=environ(), check=False).returncode != 0:
+        raise SetupError(f"this failed: {' '.join(command)}")
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def _say(text: str) -> None:
+    print(f"== {text}", flush=True)
+
+
+def main() -> int:
+    """Run the checks and return 0 if all of them passed; a check that fails does not keep the others from running."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests", description="Run ruff, mypy and pytest. Other arguments are pytest's."
+    )
+    parser.add_argument("--no-lint", action="store_true", help="run pytest alone")
+    parser.add_argument("--python", default="", metavar="PATH", help="run on another Python, in .venv-X.Y")
+    parser.add_argument("--venv", type=Path, metavar="FOLDER", help="make the environment there and not in .venv")
+    options, pytest_arguments = parser.parse_known_args()
+    groups = ("test",) if options.no_lint else ("test", "lint")
+    try:
+        python = environment(groups, options.python, options.venv and options.venv.absolute())
+    except SetupError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    checks = [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["pytest", *pytest_arguments],
+    ]
+    failed = []
+    for check in checks[3:] if options.no_lint else checks:
+        _say(" ".join(check))
+        began = time.monotonic()
+        code = subprocess.run([python, "-m", *check], cwd=ROOT, env=environ(), check=False).returncode
+        print(f"   {time.monotonic() - began:.0f} s, exit code {code}", flush=True)
+        if code != 0:
+            failed.append(check[0])
+    _say(f"failed: {', '.join(failed)}" if failed else "all passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
