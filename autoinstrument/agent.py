@@ -64,7 +64,7 @@ class Agent:
         self._ended: dict[str, RunEnded] = {}
         """Runs that the worker has not delivered yet, for a second worker."""
         self._names: dict[str, tuple[str, str]] = {}
-        self._said: set[str] = set()
+        self._said: dict[str, str] = {}
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
@@ -123,13 +123,15 @@ class Agent:
             return
         self._open[ended.run_id] = False
         self._ended[ended.run_id] = ended
-        self._outbox.post(self._late_task)
+        self._look_for_task()  # now: ClearML's own at-exit handler forgets its Task
         self._outbox.post(lambda: self._changes.changed())
         self._outbox.post(ended)
         if self._finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
             self._outbox.finish(self._exiting(0.5))
 
     def _written(self, stream: str, text: str) -> None:
+        if self._adopter and not self._taken and "clearml" in sys.modules:
+            self._look_for_task()  # `Task.init` prints
         self._outbox.post(ConsoleWritten(stream, text, int(time.time() * 1000)))
 
     # The Task that the process has already
@@ -144,13 +146,12 @@ class Agent:
         self._adopter, self._taken = run_id, task_id
         return task_id
 
-    def _late_task(self) -> Record | None:
-        """Return the news that `Task.init` was called after the first top-level run began, None while it was not."""
+    def _look_for_task(self) -> None:
+        """Say so if `Task.init` was called after the first top-level run began."""
         task_id = existing_task_id()
-        if not task_id or task_id == self._taken or not self._adopter:
-            return None
-        self._taken = task_id
-        return TaskFound(self._adopter, task_id)
+        if task_id and task_id != self._taken and self._adopter:
+            self._taken = task_id
+            self._outbox.post(TaskFound(self._adopter, task_id))
 
     # The worker
 
@@ -193,9 +194,9 @@ class Agent:
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "synced"})
 
     def _say_linked(self, record: RunLinked) -> None:
-        if record.run_id in self._said:
+        if self._said.get(record.run_id) == record.task_id:
             return
-        self._said.add(record.run_id)
+        self._said[record.run_id] = record.task_id
         name, url = self._names.get(record.run_id, (record.run_id, ""))
         page = f" (MLflow: {url})" if url else ""
         logger().info("run %s is ClearML Task %s%s", name, record.task_url or record.task_id, page)
@@ -205,6 +206,8 @@ class Agent:
     def exiting(self) -> None:
         """Note that the interpreter is on its way out; runs before MLflow's own at-exit handler ends the open runs."""
         self.is_exiting = True
+        with guard("looking for a Task"):
+            self._look_for_task()
 
     def finish(self) -> None:
         """Wait for the worker to deliver the rest, `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds at most."""
@@ -212,7 +215,6 @@ class Agent:
             with guard("the end of the process"):
                 self._finished = True
                 self._console.detach()
-                self._outbox.post(self._late_task)
                 self._outbox.finish(self._exiting(self.settings.exit_timeout_s))
         except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
             pass

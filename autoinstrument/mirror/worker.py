@@ -166,7 +166,7 @@ class Worker:
                 mirror = self._mirrors.get(getattr(record, "run_id", ""))
                 if mirror is not None:
                     mirror.take(record)  # type: ignore[arg-type]
-        return isinstance(record, (_Closed, ProcessExiting, RunStarted, RunEnded))
+        return isinstance(record, (_Closed, ProcessExiting, RunStarted, RunEnded, TaskFound))
 
     # Records
 

@@ -18,6 +18,7 @@ Item = dict[str, str]
 
 _ALREADY_EXISTS = (400, 801)
 _NO_SUCH_TASK = (400, 101)
+_WRONG_STATUS = (400, 110)
 
 
 class Task(NamedTuple):
@@ -95,8 +96,17 @@ class Tasks:
         Raises:
             ClearMLError: the server did not take them.
         """
-        if artifacts:
+        if not artifacts:
+            return
+        try:
             self._session.call("tasks.add_or_update_artifacts", task=task.id, artifacts=artifacts, force=True)
+        except RefusedError as error:
+            if error.code != _WRONG_STATUS:
+                raise
+            execution = self._session.call("tasks.get_by_id", task=task.id)["task"].get("execution") or {}
+            keys = {artifact["key"] for artifact in artifacts}
+            others = [other for other in execution.get("artifacts") or [] if other.get("key") not in keys]
+            self.edit(task, execution={**execution, "artifacts": [*others, *artifacts]})
 
     def set_configuration(self, task: Task, items: list[Item]) -> None:
         """Add configuration objects or replace them; others stay.
@@ -113,8 +123,18 @@ class Tasks:
         Raises:
             ClearMLError: the server did not take them.
         """
-        if items:
+        if not items:
+            return
+        try:
             self._session.call("tasks.edit_hyper_params", task=task.id, hyperparams=items, force=True)
+        except RefusedError as error:
+            # A finished Task takes no single parameter, but it takes all of them in one `edit` (API 2.34).
+            if error.code != _WRONG_STATUS:
+                raise
+            sections = self._session.call("tasks.get_by_id", task=task.id)["task"].get("hyperparams") or {}
+            for item in items:
+                sections.setdefault(item["section"], {})[item["name"]] = item
+            self.edit(task, hyperparams=sections)
 
     def edit(self, task: Task, **fields: Any) -> None:
         """Replace fields of the Task.
