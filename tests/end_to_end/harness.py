@@ -60,7 +60,7 @@ class Finished(NamedTuple):
 class Started:
     """A script that is running."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.since = time.monotonic()
 
@@ -76,7 +76,13 @@ class Started:
             self.process.send_signal(signal.SIGKILL)
             stdout, stderr = self.process.communicate()
             raise AssertionError(f"still running after {seconds} s:\n{stdout}\n{stderr}") from None
-        return Finished(self.process.returncode, stdout, stderr, time.monotonic() - self.since)
+        seconds_taken = time.monotonic() - self.since
+        return Finished(self.process.returncode, _text(stdout), _text(stderr), seconds_taken)
+
+
+def _text(data: bytes) -> str:
+    """Return every byte as it was written, line ends too."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 class Place:
@@ -146,7 +152,7 @@ class Place:
             subprocess.Popen(
                 [self.python, *(command or [name]), *arguments],
                 cwd=self.folder, env=self.environment(agent=agent, **environ),
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
         )
 

@@ -1,0 +1,171 @@
+"""Death of the training process at any moment: it dies as it would have, and the Task says so, with all that MLflow holds."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, wait_for
+
+LOOP = """
+import pathlib, time
+import mlflow
+
+mlflow.start_run(run_name="loop")
+mlflow.log_param("lr", 0.1)
+for step in range(2000):
+    mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    if step == {at}:
+        pathlib.Path("ready").write_text("now")
+print("all steps done")
+pathlib.Path("done").write_text("now")
+time.sleep(60)
+"""
+
+
+def assert_stopped_and_complete(place: Place, server: ClearMLServer, reason: str = "") -> None:
+    """The Task is stopped with a reason within seconds, holds MLflow's points, and nothing is left behind."""
+    run = place.the_run()
+    assert run.info.status == "RUNNING"
+    task = ended(server, run.info.run_id, 15)
+    assert task["status"] == "stopped"
+    assert reason in task["status_reason"]
+    assert task["status_reason"]
+    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+    wait_for(lambda: link_tags(place.the_run()).get("state") == "synced", 5)
+    wait_for(lambda: not place.left_behind(), 10)
+    assert place.captures() == []
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGHUP"])
+def test_killed_in_the_middle_of_a_loop(place: Place, server: ClearMLServer, name: str) -> None:
+    number = getattr(signal, name)
+    started = place.start(LOOP.format(at=700))
+    wait_for((place.folder / "ready").exists, 30)
+    started.kill(number)
+    assert started.finish().code == -number
+    assert_stopped_and_complete(place, server)
+    assert len(scalars(server, ended(server, place.the_run().info.run_id)["id"])) >= 700
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_right_after_start_run(place: Place, server: ClearMLServer, number: int) -> None:
+    """There is a Task for every run that MLflow has."""
+    script = f"import os, mlflow\nmlflow.start_run()\nos.kill(os.getpid(), {int(number)})\n"
+    assert place.run(script).code == -number
+    run_id = place.the_run().info.run_id
+    time.sleep(3)
+    if any(properties(task).get("mlflow_run_id") == run_id for task in server.tasks) or place.captures():
+        assert_stopped_and_complete(place, server)
+    else:
+        pytest.fail("neither a Task nor a capture: nobody will ever know of this run")
+
+
+def test_killed_at_the_end_of_a_loop(place: Place, server: ClearMLServer) -> None:
+    """The last points and the last line of the console are there."""
+    started = place.start(LOOP.format(at=-1))
+    wait_for((place.folder / "done").exists, 60)
+    started.kill(signal.SIGKILL)
+    assert started.finish().code == -signal.SIGKILL
+    assert_stopped_and_complete(place, server)
+    task = ended(server, place.the_run().info.run_id)
+    assert len(scalars(server, task["id"])) == 2000
+
+
+def test_killed_while_idle_keeps_the_console(place: Place, server: ClearMLServer) -> None:
+    started = place.start(LOOP.format(at=-1).replace("2000", "20"))
+    wait_for((place.folder / "done").exists, 60)
+    time.sleep(1)
+    started.kill(signal.SIGTERM)
+    assert started.finish().code == -signal.SIGTERM
+    assert_stopped_and_complete(place, server)
+    assert "all steps done" in server.console(ended(server, place.the_run().info.run_id)["id"])
+
+
+@pytest.mark.parametrize(
+    ("death", "code"),
+    [
+        ("os._exit(5)", 5),
+        ("ctypes.string_at(0)", -signal.SIGSEGV),
+        ("os.abort()", -signal.SIGABRT),
+    ],
+)
+def test_death_from_inside(place: Place, server: ClearMLServer, death: str, code: int) -> None:
+    """`os._exit` and crashes of the interpreter run no at-exit handler; the Task is stopped all the same."""
+    script = f"""
+        import ctypes, os
+        import mlflow
+        mlflow.start_run()
+        for step in range(300):
+            mlflow.log_metric("loss", step, step=step)
+        {death}
+        """
+    assert place.run(script).code == code
+    assert_stopped_and_complete(place, server)
+
+
+def test_interrupted_outside_with(place: Place, server: ClearMLServer) -> None:
+    """Ctrl-C is a stop and no failure, and the shell sees what it would have seen."""
+    started = place.start(LOOP.format(at=100))
+    wait_for((place.folder / "ready").exists, 30)
+    started.kill(signal.SIGINT)
+    done = started.finish()
+    assert done.code == -signal.SIGINT
+    assert "KeyboardInterrupt" in done.stderr
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "stopped"
+    assert "interrupt" in task["status_reason"].lower()
+    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+
+
+def test_interrupted_inside_with(place: Place, server: ClearMLServer) -> None:
+    """MLflow calls such a run FAILED; in ClearML, too, Ctrl-C is a stop."""
+    script = """
+        import pathlib, time, mlflow
+        with mlflow.start_run():
+            mlflow.log_metric("loss", 1.0)
+            pathlib.Path("ready").write_text("now")
+            time.sleep(60)
+        """
+    started = place.start(script)
+    wait_for((place.folder / "ready").exists, 30)
+    started.kill(signal.SIGINT)
+    assert started.finish().code == -signal.SIGINT
+    task = ended(server, place.the_run().info.run_id)
+    assert task["status"] == "stopped"
+    assert "KeyboardInterrupt" in task["status_reason"]
+
+
+def test_the_scripts_own_handler_of_sigterm_decides(place: Place, server: ClearMLServer) -> None:
+    """A handler that ends the script in good order ends it in good order."""
+    script = """
+        import pathlib, signal, sys, time, mlflow
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        mlflow.start_run()
+        mlflow.log_metric("loss", 1.0)
+        pathlib.Path("ready").write_text("now")
+        time.sleep(60)
+        """
+    started = place.start(script)
+    wait_for((place.folder / "ready").exists, 30)
+    started.kill(signal.SIGTERM)
+    assert started.finish().code == 0
+    time.sleep(0.5)
+    task = ended(server, place.the_run().info.run_id)
+    assert task["status"] == "completed"
+
+
+def test_a_dying_process_group_does_not_take_the_worker_along(place: Place, server: ClearMLServer) -> None:
+    """Job control and schedulers signal the whole group; the worker is in a session of its own."""
+    script = LOOP.format(at=300).replace("import pathlib", "import os, pathlib; os.setpgrp()\nimport pathlib")
+    started = place.start(script)
+    wait_for((place.folder / "ready").exists, 30)
+    import os
+
+    os.killpg(started.process.pid, signal.SIGKILL)
+    assert started.finish().code == -signal.SIGKILL
+    assert_stopped_and_complete(place, server)

@@ -1,0 +1,141 @@
+"""How a script ends decides the Task's status, and the script ends as it would have without the agent."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, ended, link_tags, scalars
+
+
+def test_an_exception_inside_with_is_a_failure_with_its_traceback(place: Place, server: ClearMLServer) -> None:
+    """The reason is the exception's own line, the message the whole traceback, and Python's exit code is 1."""
+    script = """
+        import mlflow
+        def train():
+            raise ValueError("no such layer")
+        with mlflow.start_run():
+            mlflow.log_metric("loss", 1.0)
+            train()
+        """
+    done = place.run(script)
+    assert done.code == 1
+    assert "\nValueError: no such layer\n" in done.stderr
+    assert done.stderr.count("Traceback") == 1
+    task = ended(server, place.the_run().info.run_id)
+    assert task["status"] == "failed"
+    assert task["status_reason"] == "ValueError: no such layer"
+    assert "Traceback (most recent call last)" in task["status_message"]
+    assert "in train" in task["status_message"]
+
+
+def test_an_exception_outside_with_is_a_failure_though_mlflow_says_finished(
+    place: Place, server: ClearMLServer
+) -> None:
+    """MLflow's at-exit handler calls the run FINISHED (mlflow#3932); the Task says what happened."""
+    script = """
+        import mlflow
+        mlflow.start_run()
+        mlflow.log_metric("loss", 1.0)
+        {}["lost"]
+        """
+    done = place.run(script)
+    assert done.code == 1
+    run = place.the_run()
+    assert run.info.status == "FINISHED"
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "failed"
+    assert task["status_reason"] == "KeyError: 'lost'"
+    assert "Traceback" in task["status_message"]
+    assert link_tags(place.the_run())["state"] == "synced"
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [("sys.exit(3)", 3), ("raise SystemExit(3)", 3), ("sys.exit('no data')", 1), ("exit(7)", 7)],
+)
+def test_a_non_zero_exit_is_a_failure_with_its_code(
+    place: Place, server: ClearMLServer, statement: str, code: int
+) -> None:
+    script = f"""
+        import sys
+        import mlflow
+        mlflow.start_run()
+        mlflow.log_metric("loss", 1.0)
+        {statement}
+        """
+    done = place.run(script)
+    assert done.code == code
+    run = place.the_run()
+    # The exit code is known when the process is gone: the status may follow the process's end by a moment.
+    time.sleep(0.5)
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "failed"
+    assert str(code) in task["status_reason"]
+
+
+@pytest.mark.parametrize("statement", ["sys.exit(0)", "sys.exit()", "raise SystemExit"])
+def test_an_exit_with_zero_is_completed(place: Place, server: ClearMLServer, statement: str) -> None:
+    done = place.run(f"import sys, mlflow\nmlflow.start_run()\nmlflow.log_metric('loss', 1.0)\n{statement}\n")
+    assert done.code == 0
+    time.sleep(0.5)
+    assert ended(server, place.the_run().info.run_id)["status"] == "completed"
+
+
+def test_a_run_that_ended_well_stays_completed_when_the_script_fails_later(
+    place: Place, server: ClearMLServer
+) -> None:
+    """A caught failure fails its own run alone, and a crash after a run's end is not that run's."""
+    script = """
+        import sys
+        import mlflow
+        try:
+            with mlflow.start_run(run_name="caught"):
+                raise ValueError("caught")
+        except ValueError:
+            pass
+        with mlflow.start_run(run_name="good"):
+            mlflow.log_metric("loss", 1.0)
+        mlflow.start_run(run_name="open")
+        sys.exit(4)
+        """
+    assert place.run(script).code == 4
+    time.sleep(0.5)
+    status = {
+        name: ended(server, place.run_named(name).info.run_id)["status"] for name in ("caught", "good", "open")
+    }
+    assert status == {"caught": "failed", "good": "completed", "open": "failed"}
+
+
+def test_a_client_run_that_was_never_terminated_is_not_left_running(place: Place, server: ClearMLServer) -> None:
+    """MLflow goes on saying RUNNING; the process that made the run is gone, so the Task must not go on for ever."""
+    script = """
+        from mlflow.tracking import MlflowClient
+        client = MlflowClient()
+        run = client.create_run("0")
+        for step in range(100):
+            client.log_metric(run.info.run_id, "loss", step, step=step)
+        """
+    assert place.run(script).code == 0
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "stopped"
+    assert task["status_reason"]
+    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+
+
+def test_console_text_without_a_newline_at_the_end_is_kept(place: Place, server: ClearMLServer) -> None:
+    """And a traceback that Python prints on stderr is in the console."""
+    script = """
+        import sys, mlflow
+        mlflow.start_run()
+        sys.stdout.write("half a line")
+        raise RuntimeError("the end")
+        """
+    done = place.run(script)
+    assert done.stdout == "half a line"
+    console = server.console(ended(server, place.the_run().info.run_id)["id"])
+    assert "half a line" in console
+    assert "RuntimeError: the end" in console

@@ -1,0 +1,182 @@
+"""The worker: a process beside the training, a thread where that is asked for; training never depends on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, wait_for
+
+SCRIPT = """
+import pathlib, time
+import mlflow
+with mlflow.start_run(run_name="the run"):
+    mlflow.log_param("lr", 0.1)
+    for step in range(300):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    print("half of it")
+    pathlib.Path("ready").write_text("now")
+    {pause}
+    for step in range(300, 400):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    print("all of it")
+"""
+
+
+def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> None:
+    """`AUTOINSTRUMENT_WORKER=thread`: the same fields, points, console and status."""
+    tasks = []
+    for worker in ("process", "thread"):
+        done = place.run(SCRIPT.format(pause=""), AUTOINSTRUMENT_WORKER=worker)
+        assert done.code == 0, done.stderr
+        assert done.stdout == "half of it\nall of it\n"
+        run = place.mlflow_runs()[-1]
+        task = ended(server, run.info.run_id)
+        assert link_tags(run)["state"] == "synced"
+        assert scalars(server, task["id"]) == place.points(run.info.run_id)
+        console = [line for line in server.console(task["id"]).splitlines() if "it" in line.split()]
+        tasks.append(
+            {
+                "console": console,
+                "params": section(task, "MLflow"),
+                "entry": task["script"]["entry_point"],
+                "diff": task["script"]["diff"],
+                **{key: task[key] for key in ("status", "name", "project", "tags", "type")},
+            }
+        )
+    assert tasks[0] == tasks[1]
+    wait_for(lambda: not place.left_behind(), 10)
+
+
+def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearMLServer) -> None:
+    """The exit code is 0, the output is whole, and the run's Task comes to be complete all the same."""
+    started = place.start(SCRIPT.format(pause="time.sleep(2)"))
+    wait_for((place.folder / "ready").exists, 30)
+    for worker in wait_for(place.workers, 5):
+        worker.kill()
+    done = started.finish()
+    assert done.code == 0
+    assert done.stdout == "half of it\nall of it\n"
+    assert done.seconds < 30
+    assert len(done.said) <= 2, done.stderr
+    run = place.the_run()
+    if link_tags(run).get("state") != "synced":  # the worker is restarted once at most; else it is left to `sync`
+        assert place.captures()
+        assert link_tags(run).get("state") in ("live", "pending")
+        assert place.command("sync").code == 0
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "completed"
+    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_child_processes_that_print_and_log_do_not_hang(place: Place, server: ClearMLServer, method: str) -> None:
+    """A pool whose children log to the parent's run: all of their points are in its Task."""
+    script = f"""
+        import multiprocessing
+        import mlflow
+        from mlflow.tracking import MlflowClient
+
+        def work(job):
+            run_id, number = job
+            print("child", number, flush=True)
+            for step in range(20):
+                MlflowClient().log_metric(run_id, f"child{{number}}", step, step=step)
+            return number
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("{method}")
+            with mlflow.start_run() as run:
+                mlflow.log_metric("loss", 1.0)
+                with context.Pool(2) as pool:
+                    print(sorted(pool.map(work, [(run.info.run_id, 0), (run.info.run_id, 1)])))
+                mlflow.log_metric("loss", 2.0, step=1)
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    assert "[0, 1]" in done.stdout
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "completed"
+    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 5)
+    assert len(server.tasks) >= 1
+    wait_for(lambda: not place.left_behind(), 10)
+
+
+def test_a_fork_by_hand_changes_nothing_for_the_parent(place: Place, server: ClearMLServer) -> None:
+    """The child's end, by whatever way, is not the run's end."""
+    script = """
+        import os, sys, time
+        import mlflow
+        mlflow.start_run()
+        mlflow.log_metric("loss", 1.0)
+        for end in ("os._exit(3)", "sys.exit(4)"):
+            child = os.fork()
+            if child == 0:
+                print("in the child", flush=True)
+                mlflow.active_run()
+                import atexit
+                atexit.unregister(mlflow.tracking.fluent._safe_end_run)
+                exec(end)
+            os.waitpid(child, 0)
+        time.sleep(1)
+        mlflow.log_metric("loss", 2.0, step=1)
+        mlflow.end_run()
+        print("parent ends")
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    assert done.stdout == "in the child\nin the child\nparent ends\n"
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "completed"
+    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+    assert len(scalars(server, task["id"])) == 2
+
+
+def test_a_sub_process_that_goes_on_with_the_run_uses_its_task(place: Place, server: ClearMLServer) -> None:
+    """MLFLOW_RUN_ID hands the run over, as `mlflow run` and launchers do; there is one Task."""
+    place.write("child.py", "import mlflow\nwith mlflow.start_run():\n    mlflow.log_metric('inner', 3.0)\n")
+    script = """
+        import os, subprocess, sys, time
+        import mlflow
+        run = mlflow.start_run()
+        mlflow.log_metric("outer", 1.0)
+        time.sleep(1)
+        subprocess.run([sys.executable, "child.py"], check=True, env={**os.environ, "MLFLOW_RUN_ID": run.info.run_id})
+        mlflow.log_metric("outer", 2.0, step=1)
+        mlflow.end_run()
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 5)
+    assert ended(server, run.info.run_id)["status"] == "completed"
+
+
+def test_a_long_tmpdir_is_no_obstacle(place: Place, server: ClearMLServer) -> None:
+    """A Unix socket's path has 108 bytes; schedulers set TMPDIR to longer ones."""
+    folder = place.temporary / ("long-" * 16) / ("folder-" * 8)
+    folder.mkdir(parents=True)
+    done = place.run("import mlflow\nwith mlflow.start_run():\n    print('x')\n", TMPDIR=str(folder))
+    assert done.code == 0
+    assert ended(server, place.the_run().info.run_id)["status"] == "completed"
+
+
+def test_many_points_are_delivered_within_the_exit_time(place: Place, server: ClearMLServer) -> None:
+    """20,000 points in batches; nothing is dropped on the way."""
+    script = """
+        import mlflow, time
+        from mlflow.entities import Metric
+        from mlflow.tracking import MlflowClient
+        with mlflow.start_run() as run:
+            now = int(time.time() * 1000)
+            for start in range(0, 20000, 1000):
+                batch = [Metric(f"m{n % 10}", n, now, n // 10) for n in range(start, start + 1000)]
+                MlflowClient().log_batch(run.info.run_id, metrics=batch)
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    task = ended(server, place.the_run().info.run_id)
+    assert sum(len(points) for curves in server.scalars(task["id"]).values() for points in curves.values()) == 20000
