@@ -1,34 +1,39 @@
 """Wait for MLflow without loading anything: a finder on `sys.meta_path` that runs a hook right after a module was run.
 
-Standard library only, and of that only what `site` has loaded already: this file is run at the start of every
-interpreter whose switch is on, most of which never import MLflow.
+Every interpreter whose switch is on runs this file at its start, and most of them never import MLflow. So it imports
+nothing that the interpreter has not loaded by then: annotations are quoted, because `__future__` and `typing` are not.
 """
-
-from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any
+from _thread import get_ident
 
-Hook = Callable[[ModuleType], None]
+TYPE_CHECKING = False  # type checkers take it for typing's
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+    Hook = Callable[[ModuleType], None]
 
 _OTHER_PROGRAMS = {
-    "pip", "pip3", "easy_install", "ensurepip", "venv", "virtualenv", "build", "pyproject-build", "pyproject_hooks",
-    "hatch", "hatchling", "uv", "pipx", "poetry", "pdm", "conda", "mamba", "autoinstrument", "clearml-agent",
-    "clearml_agent", "get-pip",
+    "pip", "easy_install", "ensurepip", "venv", "virtualenv", "build", "pyproject-build", "pyproject_hooks", "hatch",
+    "hatchling", "uv", "pipx", "poetry", "pdm", "conda", "mamba", "clearml-agent", "clearml_agent", "autoinstrument",
 }  # fmt: skip
 """Programs in which the agent has nothing to look for: installers, build back ends, ClearML's agent, our own CLI."""
 
+_OPTIONS_WITH_VALUE = "cmWX"  # what `python --help` lists; of the long ones, only the one below has a value
+_LONG_OPTION_WITH_VALUE = "--check-hash-based-pycs"
+
 
 def arm() -> None:
-    """Put the finder in place; a second call, and a process that the agent stays out of, change nothing.
+    """Put the finder in place, and catch up where MLflow is imported already.
 
-    Never raises: this runs before the user's program does.
+    A second call, and a call in a program that the agent stays out of, change nothing.
     """
-    if any(type(finder).__name__ == "AfterImport" for finder in sys.meta_path) or is_other_program(sys.orig_argv):
+    # By name, because a test or a tool may have loaded this module a second time.
+    if any(type(finder).__module__ == __name__ for finder in sys.meta_path) or is_other_program(sys.orig_argv):
         return
     finder = AfterImport(
         {
@@ -38,96 +43,134 @@ def arm() -> None:
         }
     )
     sys.meta_path.insert(0, finder)
-    for name in list(finder.hooks):
+    for name in finder.hooks:
         module = sys.modules.get(name)
         if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
-            finder.imported(module)
+            finder.imported(name, module)
 
 
-def is_other_program(command: list[str]) -> bool:
-    """Tell from the interpreter's command line (`sys.orig_argv`) whether it runs a program to stay out of."""
-    arguments = iter(command[1:])
-    for argument in arguments:
-        if argument == "-m":
-            return next(arguments, "").split(".")[0] in _OTHER_PROGRAMS
-        if argument in ("-W", "-X", "--check-hash-based-pycs"):
-            next(arguments, "")
-        elif argument == "-c" or argument == "-":
-            return False
+def is_other_program(command: "list[str]") -> bool:
+    """Tell from the interpreter's command line (`sys.orig_argv`) whether it runs a program to stay out of.
+
+    Known are modules run with `-m`, and scripts where installers put them. A file `build.py` or `hatch.py` is
+    somebody's training script, and what `-c` or standard input say is anybody's.
+    """
+    option, value = _what_runs(command[1:])
+    if option == "m":
+        return value.partition(".")[0] in _OTHER_PROGRAMS
+    return option == "" and _is_other_script(value)
+
+
+def _what_runs(arguments: "list[str]") -> "tuple[str, str]":
+    """Return ("c", code), ("m", module), ("", path of a script), or ("-", "") for standard input and an empty line."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "-":
+            break
+        if argument == _LONG_OPTION_WITH_VALUE:
+            next(rest, "")
+        elif argument == "--":
+            return "", next(rest, "")
         elif not argument.startswith("-"):
-            name = os.path.basename(argument)  # noqa: PTH119  (pathlib is not loaded yet, and takes 5 ms)
-            stem = name[:-3] if name.endswith(".py") else name
-            # pip and build run back ends as `.../pyproject_hooks/_in_process/_in_process.py`; `python DIR` of pip's
-            # own isolated builds runs `.../pip/__pip-runner__.py`.
-            return stem in _OTHER_PROGRAMS or stem in ("_in_process", "__pip-runner__")
-        elif argument.startswith("-m"):
-            return argument[2:].split(".")[0] in _OTHER_PROGRAMS
-    return False
+            return "", argument
+        elif not argument.startswith("--"):
+            # Letters may be joined, as in `-Im pip`, and the value to its letter, as in `-mpip`.
+            for position, letter in enumerate(argument[1:], 2):
+                if letter in _OPTIONS_WITH_VALUE:
+                    value = argument[position:] or next(rest, "")
+                    if letter in "cm":
+                        return letter, value
+                    break
+    return "-", ""
+
+
+def _is_other_script(path: str) -> bool:
+    folder, name = os.path.split(path)
+    parent = os.path.basename(folder)  # noqa: PTH119  (pathlib is not loaded, and takes 5 ms)
+    if parent in ("bin", "Scripts"):
+        program = name[:-4] if name.endswith(".exe") else name
+        return program.rstrip("-.0123456789") in _OTHER_PROGRAMS  # pip3.12, easy_install-3.8
+    # pip runs itself again to fill a build environment, and pip and build run the back end, by these files.
+    return (parent, name) in (("pip", "__pip-runner__.py"), ("_in_process", "_in_process.py"))
 
 
 class AfterImport:
-    """A meta path finder that finds nothing itself: it lets the others find, and runs a hook after the module ran.
+    """A meta path finder that finds nothing itself: it lets the others find, and runs a hook after the module ran."""
 
-    The loader keeps its identity and type (tools look at both); for the one call its `exec_module` is shadowed by an
-    instance attribute, which is gone when the hook runs.
-    """
-
-    def __init__(self, hooks: dict[str, Hook]) -> None:
+    def __init__(self, hooks: "dict[str, Hook]") -> None:
         self.hooks = hooks
+        self._asking: set[tuple[int, str]] = set()
 
-    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: "Any" = None, target: "ModuleType | None" = None) -> "ModuleSpec | None":
         """Return the spec that the other finders give for a module that is waited for, None for any other."""
         if name not in self.hooks:
             return None
-        for finder in sys.meta_path:
-            if finder is self or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                self._shadow(spec)
-                return spec
+        asking = (get_ident(), name)
+        if asking in self._asking:  # a finder that asks the others as this one does (wrapt's) has asked us in turn
+            return None
+        self._asking.add(asking)
+        try:
+            for finder in list(sys.meta_path):
+                find_spec = None if finder is self else getattr(finder, "find_spec", None)
+                spec: ModuleSpec | None = find_spec and find_spec(name, path, target)
+                if spec is not None:
+                    if hasattr(spec.loader, "exec_module"):
+                        spec.loader = _Loader(spec, self)  # type: ignore[assignment]
+                    return spec
+        finally:
+            self._asking.discard(asking)
         return None
 
-    def _shadow(self, spec: ModuleSpec) -> None:
-        loader: Any = spec.loader
-        original = getattr(loader, "exec_module", None)
-        if original is None:
-            return
-
-        def exec_module(module: ModuleType) -> None:
-            # Some loaders serve many modules (zipimport): only the one that is waited for is ours.
-            if module.__name__ == spec.name:
-                vars(loader).pop("exec_module", None)
-            original(module)
-            if module.__name__ == spec.name:
-                self.imported(module)
-
+    def imported(self, name: str, module: "ModuleType") -> None:
+        """Run the hook of a module that has been executed, for the first time or again; nothing it raises comes out."""
         try:
-            loader.exec_module = exec_module
-        except AttributeError:  # a loader with __slots__: this module stays as it is
-            pass
+            self.hooks[name](module)
+        except Exception as error:
+            try:
+                from autoinstrument.guard import guard
 
-    def imported(self, module: ModuleType) -> None:
-        """Run the hook of a module that has just been executed, once; whatever it raises stays here."""
-        hook = self.hooks.pop(module.__name__, None)
-        if hook is None:
-            return
-        try:
-            hook(module)
-        except Exception as error:  # an error here would make the user's `import mlflow` fail
-            from autoinstrument.guard import guard
-
-            with guard(f"instrumenting {module.__name__}"):
-                raise error
+                with guard(f"instrumenting {name}"):
+                    raise error
+            except Exception:  # noqa: S110  (an installation broken so far cannot report it, and imports must go on)
+                pass
 
 
-def _argparse_imported(module: ModuleType) -> None:
+class _Loader:
+    """Stands in for a module's loader until the module is run, then puts the real one back.
+
+    Tools look at a module's loader and its type, so no trace stays on the module or its spec. The loader itself is
+    never touched: one may serve many modules, and in several threads (zipimport).
+    """
+
+    def __init__(self, spec: "ModuleSpec", finder: AfterImport) -> None:
+        self._spec = spec
+        self._real: Any = spec.loader
+        self._finder = finder
+
+    def __getattr__(self, name: str) -> "Any":
+        if name == "_real":  # not set yet: a copy is being made
+            raise AttributeError(name)
+        return getattr(self._real, name)
+
+    def exec_module(self, module: "ModuleType") -> None:
+        if self._spec.loader is self:  # not where another tool's stand-in holds this one
+            self._spec.loader = self._real
+        spec = module.__spec__
+        if spec is not None and spec.loader is self:
+            spec.loader = self._real
+        if module.__loader__ is self:
+            module.__loader__ = self._real
+        self._real.exec_module(module)
+        self._finder.imported(self._spec.name, module)
+
+
+def _argparse_imported(module: "ModuleType") -> None:
     from autoinstrument.capture.arguments import watch
 
     watch(module)
 
 
-def _mlflow_client_imported(module: ModuleType) -> None:
+def _mlflow_client_imported(module: "ModuleType") -> None:
     from autoinstrument.agent import agent
 
     if agent() is not None:
@@ -136,7 +179,7 @@ def _mlflow_client_imported(module: ModuleType) -> None:
         instrument_client(module)
 
 
-def _mlflow_fluent_imported(module: ModuleType) -> None:
+def _mlflow_fluent_imported(module: "ModuleType") -> None:
     from autoinstrument.agent import agent
 
     if agent() is not None:

@@ -90,7 +90,7 @@ class Capture:
         Raises:
             OSError: the folder cannot be written.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.folder)
         value = {
             "version": VERSION,
             "run": to_json(self.run._replace(tracking_uri=without_credentials(self.run.tracking_uri))),
@@ -162,6 +162,17 @@ class Captures:
     def __iter__(self) -> Iterator[Path]:
         if self.folder.is_dir():
             yield from sorted(path.parent for path in self.folder.glob("*/capture.json"))
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for the user alone (0700).
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for path in (*reversed(folder.parents), folder):
+        if not path.exists():
+            path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _safe(run_id: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from autoinstrument.capture.folding import Folder
@@ -35,7 +36,8 @@ MAX_POINTS = 200_000
 """Points of one run that wait for the server; what comes on top is left to `sync`, which reads it from MLflow."""
 _EVENTS = 2000
 _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
-_CONSOLE_LINES = 50_000
+_CONSOLE_LINES = 5000
+"""Console lines of one run held in memory; the capture on disk has all of them."""
 
 
 class RunMirror:
@@ -68,7 +70,9 @@ class RunMirror:
         self._points: list[Point] = []
         self._tags: dict[str, str] = {}
         self._edits: dict[str, Any] = {}
-        self._console: list[ConsoleLine] = list(capture.console(capture.console_sent))
+        self._console: list[ConsoleLine] = []
+        self._more_console = True
+        """The capture has lines on disk that are not in memory yet."""
         self._folders = {"stdout": Folder(), "stderr": Folder()}
         self._description_changed = False
         self._restart = False
@@ -150,6 +154,7 @@ class RunMirror:
             or self._points
             or self._edits
             or self._console
+            or self._more_console
             or self._description_changed
             or self._restart
             or (self.end is not None and not self.ended)
@@ -264,7 +269,7 @@ class RunMirror:
 
     def _send_events(self, task: Task) -> None:
         """Send points and console lines, together where they fit into one request."""
-        while self._points or self._console:
+        while self._points or self._has_console():
             points = self._points[:_EVENTS]
             events = [event for point in points if (event := mapping.scalar(task.id, point))]
             curves = Counter(mapping.curve(point[0]) for point in points if mapping.scalar("", point))
@@ -289,13 +294,23 @@ class RunMirror:
             del self._console[:lines]
             self.capture.console_sent += lines
 
+    def _has_console(self) -> bool:
+        """Tell whether console lines wait; fetches the next ones from disk where memory holds not all of them."""
+        if not self._console and self._more_console:
+            self._console = list(islice(self.capture.console(self.capture.console_sent), _CONSOLE_LINES))
+            self._more_console = len(self._console) == _CONSOLE_LINES
+        return bool(self._console)
+
     def _keep(self, stream: str, lines: Iterable[Any]) -> None:
         kept: list[ConsoleLine] = [(stream, line.text, line.time_ms) for line in lines]
-        if kept:
+        if not kept:
+            return
+        if not self.told_end:  # else the Task is complete and the folder gone
+            self.capture.add_console(kept)
+        if self._more_console or len(self._console) + len(kept) > _CONSOLE_LINES:
+            self._more_console = True
+        else:
             self._console.extend(kept)
-            del self._console[_CONSOLE_LINES:]
-            if not self.told_end:  # else the Task is complete and the folder gone
-                self.capture.add_console(kept)
 
     def _rename(self, name: str) -> None:
         if name == self.run.run_name:

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import death
-from autoinstrument.mirror.captures import Capture, Captures, home
+from autoinstrument.mirror.captures import Capture, Captures, home, private_folder
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -106,6 +106,7 @@ class Worker:
         self._early_console: list[ConsoleWritten] = []
         self._server = _Server()
         self._flush_at = 0.0
+        self._seen = False
         self._since = time.monotonic()
 
     # Connections
@@ -122,6 +123,7 @@ class Worker:
         connection.setblocking(True)
         process = _Process(connection)
         self._processes.append(process)
+        self._seen = True
         threading.Thread(target=self._read, args=(process,), daemon=True).start()
 
     def _read(self, process: _Process) -> None:
@@ -134,7 +136,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until nobody is connected any more, and what they left is delivered or given up."""
-        while self._processes or time.monotonic() - self._since < _IDLE_S:
+        while self._processes or (not self._seen and time.monotonic() - self._since < _IDLE_S):
             urgent = self._take()
             now = time.monotonic()
             if urgent or now >= self._flush_at:
@@ -142,8 +144,6 @@ class Worker:
                 self._deliver_all()
                 self._answer()
                 self._forget()
-                if not self._processes and self._queue.empty():
-                    return
 
     def _take(self) -> bool:
         """Take in what has arrived, waiting for it until the next flush is due; tell whether it cannot wait longer."""
@@ -412,7 +412,7 @@ class _Server:
 
 def _log_to_file(folder: Path) -> None:
     """Keep what the worker has to say; its streams lead nowhere."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     handler = logging.handlers.RotatingFileHandler(folder / "worker.log", maxBytes=2**20, backupCount=1)
     handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
     logging.getLogger("autoinstrument").addHandler(handler)

@@ -30,6 +30,7 @@ _BATCH = 500
 _GATHER_S = 0.05
 _SEND_S = 30.0
 _CONNECTIONS = 2
+_JOIN_MS, _JOIN_CHARACTERS = 20, 4000
 
 
 class Outbox:
@@ -60,7 +61,6 @@ class Outbox:
         self._hurry = False
         self._finished = threading.Event()
         self._delivered = False
-        self._connection_lost = threading.Event()
         self._broken = False
         self._lock = threading.Lock()
 
@@ -131,11 +131,11 @@ class Outbox:
             with guard("the connection to the worker"), ourselves():
                 connection = self._connect(attempt)
                 connection.settimeout(_SEND_S)
-                self._connection_lost.clear()
+                lost = threading.Event()
                 threading.Thread(
-                    target=self._listen, args=(connection,), name="autoinstrument-hear", daemon=True
+                    target=self._listen, args=(connection, lost), name="autoinstrument-hear", daemon=True
                 ).start()
-                while not self._connection_lost.is_set():
+                while not lost.is_set():
                     self._send(connection)
                     self._wake.wait()
                     if not self._hurry:
@@ -162,17 +162,17 @@ class Outbox:
                 if isinstance(record, ConsoleWritten):
                     self._console_bytes -= len(record.text)
                 if record is not None:
-                    batch.append(record)
+                    _append(batch, record)
             while self._dropped:
                 batch.append(EventsDropped(*self._dropped.popitem()))
             if batch:
                 try:
-                    connection.sendall(encode(batch))
+                    connection.sendall(_frame(batch))
                 except OSError:
                     self._items.extendleft(reversed(batch))  # for the next worker
                     raise
 
-    def _listen(self, connection: socket.socket) -> None:
+    def _listen(self, connection: socket.socket, lost: threading.Event) -> None:
         with guard("hearing the worker"), ourselves():
             heard = connection.dup()
             heard.settimeout(None)
@@ -183,7 +183,35 @@ class Outbox:
                 else:
                     with guard("linking a run"):
                         self._heard(record)
-        self._connection_lost.set()
+        lost.set()
         self._wake.set()
         if self._hurry:
             self._finished.set()
+
+
+def _append(batch: list[Record], record: Record) -> None:
+    """Add a record; text that goes on where the one before ended joins it (`print` writes each word by itself)."""
+    last = batch[-1] if batch else None
+    if (
+        isinstance(record, ConsoleWritten)
+        and isinstance(last, ConsoleWritten)
+        and record.stream == last.stream
+        and record.time_ms - last.time_ms < _JOIN_MS
+        and len(last.text) < _JOIN_CHARACTERS
+    ):
+        batch[-1] = last._replace(text=last.text + record.text)
+    else:
+        batch.append(record)
+
+
+def _frame(batch: list[Record]) -> bytes:
+    """Return the records as a frame; one that cannot be sent is left out and counted, and keeps no other back."""
+    try:
+        return encode(batch)
+    except (TypeError, ValueError):
+        good: list[Record] = []
+        for record in batch:
+            with guard(f"sending {type(record).__name__}"):
+                encode([record])
+                good.append(record)
+        return encode(good)
