@@ -125,12 +125,12 @@ class AfterImport:
         """Run the hook of a module that has been executed, for the first time or again; nothing it raises comes out."""
         try:
             self.hooks[name](module)
-        except Exception as error:
+        except Exception:
             try:
                 from autoinstrument.guard import guard
 
                 with guard(f"instrumenting {name}"):
-                    raise error
+                    raise
             except Exception:  # noqa: S110  (an installation broken so far cannot report it, and imports must go on)
                 pass
 
@@ -143,7 +143,7 @@ class _Loader:
     """
 
     def __init__(self, spec: "ModuleSpec", finder: AfterImport) -> None:
-        self._spec = spec
+        self._spec: Any = spec
         self._real: Any = spec.loader
         self._finder = finder
 
@@ -152,13 +152,13 @@ class _Loader:
             raise AttributeError(name)
         return getattr(self._real, name)
 
-    def exec_module(self, module: "ModuleType") -> None:
+    def exec_module(self, module: "Any") -> None:
         if self._spec.loader is self:  # not where another tool's stand-in holds this one
             self._spec.loader = self._real
         spec = module.__spec__
-        if spec is not None and spec.loader is self:
+        if getattr(spec, "loader", None) is self:
             spec.loader = self._real
-        if module.__loader__ is self:
+        if getattr(module, "__loader__", None) is self:
             module.__loader__ = self._real
         self._real.exec_module(module)
         self._finder.imported(self._spec.name, module)

@@ -10,22 +10,28 @@ def _run_next():
     import sys
     from importlib.machinery import PathFinder
 
-    here = os.path.dirname(os.path.abspath(__file__))
-    elsewhere = [entry for entry in sys.path if os.path.abspath(entry or os.getcwd()) != here]
-    spec = PathFinder.find_spec("sitecustomize", elsewhere)
+    def real(folder):
+        try:
+            return os.path.realpath(folder)
+        except OSError:  # the working directory is gone
+            return folder
+
+    # Other tools' files (New Relic's, a copy of this one) run the next one as well, and take this one for it. What is
+    # being run stands on the call stack.
+    running = set()
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "sitecustomize" and frame.f_globals.get("__file__"):
+            running.add(real(os.path.dirname(frame.f_globals["__file__"])))
+        frame = frame.f_back
+    spec = PathFinder.find_spec("sitecustomize", [folder for folder in sys.path if real(folder) not in running])
     if spec is None or spec.loader is None:
         return
-    # The next one is `sitecustomize` from here on, as if this file had not been there.
     from importlib.util import module_from_spec
 
     module = module_from_spec(spec)
-    ours = sys.modules["sitecustomize"]
-    sys.modules["sitecustomize"] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules["sitecustomize"] = ours
-        raise
+    sys.modules["sitecustomize"] = module  # as if this file had not been there
+    spec.loader.exec_module(module)  # an exception is for `site` to report, as it would have been
 
 
 try:

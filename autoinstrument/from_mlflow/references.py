@@ -1,12 +1,13 @@
-"""Wrapped functions that can be pickled: by reference, as the plain function would be.
+"""Wrapped functions that can be pickled and copied: by reference, as the plain function would be.
 
-A plain wrapt wrapper cannot be pickled, neither by pickle nor by cloudpickle (wrapt 1.15 to 2.5), so that handing
+A plain wrapt wrapper can be neither pickled, by pickle or cloudpickle, nor copied (wrapt 1.15 to 2.5), so that handing
 `mlflow.log_metric` or a bound client method to joblib, Ray or Spark would fail. These are pickled as a name, and a
 process without the agent gets MLflow's own function.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
 from functools import reduce
@@ -20,11 +21,20 @@ Around = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], An
 
 
 class _BoundReference(wrapt.BoundFunctionWrapper):  # type: ignore[misc]
+    """What attribute access gives: on an instance its bound method, on the class the function."""
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         owner = self._self_instance
         if owner is None:
             owner = reduce(getattr, self.__qualname__.split(".")[:-1], sys.modules[self.__module__])
         return getattr, (owner, self.__name__)
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        owner = self._self_instance  # a bound method's copy is bound to a copy, as the standard library has it
+        return self if owner is None else getattr(copy.deepcopy(owner, memo), self.__name__)
 
 
 class Reference(wrapt.FunctionWrapper):  # type: ignore[misc]
@@ -34,6 +44,12 @@ class Reference(wrapt.FunctionWrapper):  # type: ignore[misc]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__qualname__
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
 
 
 def wrap(owner: ModuleType | type, name: str, around: Around) -> bool:
