@@ -1,0 +1,142 @@
+"""A Task that exists already is taken over: the script's own `Task.init`, or the one that an agent runs."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, link_tags, properties, scalars, section
+
+TRAIN = """
+    mlflow.log_params({"lr": 0.1, "depth": 3})
+    for step in range(50):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    print("trained")
+"""
+INIT = 'task = Task.init("team/own", "own task", auto_resource_monitoring=False)'
+
+
+@pytest.fixture
+def sdk_place(own_place: Place) -> Place:
+    """A place where the SDK reports from a thread: its reporter process takes 12 s to close."""
+    file = own_place.root / "clearml.conf"
+    file.write_text("sdk { development { report_use_subprocess: false } }")
+    own_place.environ["CLEARML_CONFIG_FILE"] = str(file)
+    return own_place
+
+
+BEFORE = f"""
+from clearml import Task
+import mlflow
+{INIT}
+with mlflow.start_run(run_name="adopting"):
+{TRAIN}
+task.get_logger().report_scalar("own", "series", 7, 1)
+"""
+AFTER = f"""
+from clearml import Task
+import mlflow
+with mlflow.start_run(run_name="adopting"):
+    mlflow.log_param("early", 1)
+    mlflow.log_metric("loss", 9.0, step=99)
+    {INIT}
+{TRAIN}
+task.get_logger().report_scalar("own", "series", 7, 1)
+"""
+LONG_AFTER = AFTER.replace("    task = Task", "    import time; time.sleep(4)\n    task = Task")
+
+
+@pytest.mark.parametrize("script", [BEFORE, AFTER, LONG_AFTER], ids=["before", "after", "long after"])
+def test_the_scripts_own_task_is_used(sdk_place: Place, own_server: ClearMLServer, script: str) -> None:
+    """`Task.init` before the run, after it, or seconds after it: one Task in the end, with the data of both worlds."""
+    done = sdk_place.run(script)
+    assert done.code == 0, done.stderr
+    run = sdk_place.the_run()
+    (task,) = own_server.tasks
+    assert task["name"] == "own task"
+    assert own_server.project_name(task["project"]) == "team/own"
+    assert task["status"] == "completed"
+    assert properties(task)["mlflow_run_id"] == run.info.run_id
+    assert link_tags(run) == {
+        "task_id": task["id"],
+        "task_url": f"{own_server.web_url}/projects/{task['project']}/tasks/{task['id']}/output/log",
+        "state": "synced",
+    }
+    assert section(task, "MLflow") == run.data.params
+    held = scalars(own_server, task["id"])
+    assert held.pop(("own/series", 1))[0] == 7
+    assert held == sdk_place.points(run.info.run_id)
+    assert "mlflow" in task["tags"]
+
+
+def test_the_console_of_an_adopted_task_is_the_sdks(sdk_place: Place, own_server: ClearMLServer) -> None:
+    """No line is there twice."""
+    assert sdk_place.run(BEFORE).code == 0
+    (task,) = own_server.tasks
+    assert own_server.console(task["id"]).splitlines().count("trained") == 1
+
+
+def test_a_failure_of_an_adopted_task_is_told_by_the_sdk(sdk_place: Place, own_server: ClearMLServer) -> None:
+    done = sdk_place.run(BEFORE + "raise ValueError('late')\n")
+    assert done.code == 1
+    (task,) = own_server.tasks
+    assert task["status"] == "failed"
+
+
+def test_only_one_run_takes_the_scripts_task(sdk_place: Place, own_server: ClearMLServer) -> None:
+    """Further runs, and nested ones, have Tasks of their own."""
+    script = f"""
+from clearml import Task
+import mlflow
+{INIT}
+with mlflow.start_run(run_name="first"):
+    mlflow.log_metric("loss", 1.0)
+    with mlflow.start_run(run_name="nested", nested=True):
+        mlflow.log_metric("loss", 2.0)
+with mlflow.start_run(run_name="second"):
+    mlflow.log_metric("loss", 3.0)
+"""
+    done = sdk_place.run(script)
+    assert done.code == 0, done.stderr
+    tasks = {properties(task)["mlflow_run_id"]: task for task in own_server.tasks}
+    assert len(own_server.tasks) == 3
+    by_name = {run.info.run_name: tasks[run.info.run_id] for run in sdk_place.mlflow_runs()}
+    assert by_name["first"]["name"] == "own task"
+    assert by_name["nested"]["name"] == "nested"
+    assert by_name["nested"]["parent"] == by_name["first"]["id"]
+    assert by_name["second"]["name"] == "second"
+    assert {task["status"] for task in by_name.values()} == {"completed"}
+
+
+@pytest.mark.parametrize("ending", ["", "raise ValueError('bad')"], ids=["well", "badly"])
+def test_the_task_that_an_agent_runs_is_used(own_place: Place, own_server: ClearMLServer, ending: str) -> None:
+    """`CLEARML_TASK_ID`: the run's data goes there; status and console are the agent's and stay untouched."""
+    api = requests.Session()
+    api.auth = (own_server.credentials.access_key, own_server.credentials.secret_key)
+
+    def call(endpoint: str, **body: object) -> dict[str, dict[str, str]]:
+        answer = api.post(f"{own_server.api_url}/{endpoint}", json=body, timeout=10)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    task_id = call("tasks.create", name="a clone", type="training", script={"diff": "kept"})["data"]["id"]
+    call("tasks.started", task=task_id)
+    own_server.clear_requests()
+    script = f"import mlflow\nwith mlflow.start_run(run_name='remote'):\n{TRAIN}\n    {ending}\n"
+    done = own_place.run(script, CLEARML_TASK_ID=task_id, CLEARML_LOG_TASK_TO_BACKEND="0")
+    assert done.code == (1 if ending else 0)
+    run = own_place.the_run()
+    (task,) = own_server.tasks
+    assert task["id"] == task_id
+    assert task["status"] == "in_progress"
+    assert task["name"] == "a clone"
+    assert task["script"]["diff"] == "kept"
+    assert own_server.console(task_id) == ""
+    assert properties(task)["mlflow_run_id"] == run.info.run_id
+    assert section(task, "MLflow") == {"lr": "0.1", "depth": "3"}
+    assert scalars(own_server, task_id) == own_place.points(run.info.run_id)
+    assert link_tags(run)["task_id"] == task_id
+    assert link_tags(run)["state"] == "synced"
+    changed = {request.endpoint for request in own_server.requests}
+    assert not changed & {"tasks.completed", "tasks.failed", "tasks.stopped", "tasks.started", "tasks.create"}

@@ -1,0 +1,157 @@
+"""`autoinstrument sync` makes the Tasks of runs that were recorded without a server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, wait_for
+
+SCRIPT = """
+import argparse, sys
+import mlflow
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=0.5)
+lr = parser.parse_args().lr
+with mlflow.start_run(run_name="offline", description="a note"):
+    mlflow.log_params({"lr": lr, "depth": 3})
+    for step in range(100):
+        mlflow.log_metric("train/loss", 1 / (step + 1), step=step)
+    mlflow.log_metric("odd", float("nan"))
+    print("trained")
+    print("a warning", file=sys.stderr)
+"""
+
+
+def comparable(server: ClearMLServer, task: dict[str, Any]) -> dict[str, Any]:
+    """Return all of a Task that does not depend on when and where its run was made."""
+    lines = [line for line in server.console(task["id"]).splitlines() if "autoinstrument" not in line]
+    return {
+        "status": [task["status"], task.get("status_reason"), task.get("status_message")],
+        "console": [line for line in lines if "mlflow.store" not in line],
+        "params": section(task, "MLflow"),
+        "arguments": section(task, "Args"),
+        "script": task["script"],
+        "properties": sorted(properties(task)),
+        "curves": {at: value for at, (value, _) in scalars(server, task["id"]).items()},
+        "configuration": sorted(task["configuration"]),
+        "artifacts": [artifact["key"] for artifact in task["execution"]["artifacts"]],
+        **{key: task.get(key) for key in ("name", "project", "tags", "system_tags", "type", "comment")},
+    }
+
+
+def test_a_pending_run_gets_the_task_that_it_would_have_had(own_place: Place, own_server: ClearMLServer) -> None:
+    """The synced Task equals one that was mirrored live, field by field; the run has its links."""
+    own_place.run(SCRIPT, "--lr", "0.1")
+    live = ended(own_server, own_place.the_run().info.run_id)
+    own_server.close()
+    done = own_place.run(SCRIPT, "--lr", "0.1")
+    assert done.code == 0
+    own_server.start()
+    run_id = own_place.mlflow_runs()[-1].info.run_id
+    assert len(own_server.tasks) == 1
+    synced = own_place.command("sync")
+    assert synced.code == 0, synced.stderr
+    task = ended(own_server, run_id)
+    assert comparable(own_server, task) == comparable(own_server, live)
+    assert scalars(own_server, task["id"]) == own_place.points(run_id)
+    assert link_tags(own_place.mlflow_run(run_id)) == {
+        "task_id": task["id"],
+        "task_url": f"{own_server.web_url}/projects/{task['project']}/tasks/{task['id']}/output/log",
+        "state": "synced",
+    }
+    assert own_place.captures() == []
+
+
+def test_syncing_twice_changes_nothing(own_place: Place, own_server: ClearMLServer) -> None:
+    own_server.close()
+    own_place.run(SCRIPT)
+    own_server.start()
+    assert own_place.command("sync").code == 0
+    before = own_server.tasks, own_server.events(own_server.tasks[0]["id"]), own_place.the_run().to_dictionary()
+    own_server.clear_requests()
+    again = own_place.command("sync")
+    assert again.code == 0, again.stderr
+    after = own_server.tasks, own_server.events(own_server.tasks[0]["id"]), own_place.the_run().to_dictionary()
+    assert after == before
+    assert not [r for r in own_server.requests if not r.endpoint.endswith((".login", ".get_all", ".get_by_id"))]
+
+
+def test_sync_without_a_server_keeps_the_captures(own_place: Place, own_server: ClearMLServer) -> None:
+    """Exit code 1, one clear line, and the next sync finds everything."""
+    own_server.close()
+    own_place.run(SCRIPT)
+    failed = own_place.command("sync")
+    assert failed.code == 1
+    assert "Traceback" not in failed.stderr
+    assert own_place.captures()
+    own_server.start()
+    assert own_place.command("sync").code == 0
+    assert len(own_server.tasks) == 1
+    assert own_place.captures() == []
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "reason"),
+    [
+        ("    raise ValueError('lost')", "failed", "ValueError: lost"),
+        ("sys.exit(3)", "failed", "3"),
+        ("mlflow.start_run(run_name='dead'); mlflow.log_metric('loss', 1); import os, signal, time; time.sleep(1); os.kill(os.getpid(), 9)", "stopped", "died"),
+    ],
+    ids=["exception", "exit code", "SIGKILL"],
+)  # fmt: skip
+def test_the_end_of_a_pending_run_is_not_forgotten(
+    own_place: Place, own_server: ClearMLServer, ending: str, status: str, reason: str
+) -> None:
+    """A traceback, an exit code, a signal: what MLflow does not know is in the capture."""
+    script = SCRIPT if ending.startswith("    ") or "dead" in ending else SCRIPT.replace("with mlflow", "if mlflow")
+    own_server.close()
+    own_place.run(script + ending + "\n")
+    own_server.start()
+    assert own_place.command("sync").code == 0
+    run = own_place.mlflow_runs()[-1]
+    task = ended(own_server, run.info.run_id, 20)
+    assert task["status"] == status
+    assert reason in task["status_reason"]
+
+
+def test_a_server_that_goes_away_for_good_leaves_the_rest_to_sync(own_place: Place, own_server: ClearMLServer) -> None:
+    """Half of the run was live: sync completes that very Task."""
+    script = """
+        import pathlib, time, mlflow
+        with mlflow.start_run():
+            for step in range(100):
+                mlflow.log_metric("loss", step, step=step)
+                if step == 50:
+                    time.sleep(3)
+                    pathlib.Path("ready").write_text("now")
+                    time.sleep(2)
+                print("step", step)
+        """
+    started = own_place.start(script)
+    wait_for((own_place.folder / "ready").exists, 30)
+    own_server.close()
+    assert started.finish().code == 0
+    own_server.start()
+    assert own_place.command("sync").code == 0
+    run = own_place.the_run()
+    task = ended(own_server, run.info.run_id)
+    assert len(own_server.tasks) == 1
+    assert task["status"] == "completed"
+    assert scalars(own_server, task["id"]) == own_place.points(run.info.run_id)
+    lines = [line for line in own_server.console(task["id"]).splitlines() if line.startswith("step ")]
+    assert lines == [f"step {n}" for n in range(100)]
+    assert link_tags(run)["state"] == "synced"
+
+
+def test_sync_says_what_it_did_for_machines_too(own_place: Place, own_server: ClearMLServer) -> None:
+    """`--json` is one JSON document on stdout."""
+    own_server.close()
+    own_place.run(SCRIPT)
+    own_server.start()
+    done = own_place.command("sync", "--json")
+    assert done.code == 0, done.stderr
+    assert own_server.tasks[0]["id"] in json.dumps(json.loads(done.stdout))

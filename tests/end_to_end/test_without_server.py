@@ -1,0 +1,188 @@
+"""No ClearML server, or one that does not answer as it should: training ends as it would have, with one clear line."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.harness import Finished, Place, ended, link_tags, scalars, wait_for
+
+SCRIPT = """
+import mlflow, sys
+with mlflow.start_run(run_name="offline", description="a note"):
+    mlflow.log_params({"lr": 0.1})
+    for step in range(100):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    print("trained")
+sys.exit(%d)
+"""
+
+
+@pytest.fixture(scope="module")
+def plain(new_place: Callable[[ClearMLServer | None], Place]) -> Finished:
+    """The script without the agent."""
+    place = new_place(None)
+    place.run(SCRIPT % 0, agent=False)
+    return place.run("", command=["train.py"], agent=False)
+
+
+def assert_recorded(place: Place, done: Finished, plain: Finished, word: str) -> None:
+    """The run is pending, its capture is on disk for its owner alone, and one line says so and names the remedy."""
+    assert (done.code, done.stdout) == (plain.code, plain.stdout)
+    assert len(done.said) == 1, done.stderr
+    assert word in done.said[0].lower()
+    assert "autoinstrument sync" in done.said[0]
+    assert "Traceback" not in done.stderr
+    run = place.the_run()
+    assert link_tags(run) == {"state": "pending"}
+    (capture,) = place.captures()
+    assert run.info.run_id in capture.name
+    for folder, _, files in os.walk(place.home):
+        assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700, folder
+        for file in files:
+            assert stat.S_IMODE(os.stat(os.path.join(folder, file)).st_mode) == 0o600, file
+    wait_for(lambda: not place.left_behind(), 15)
+
+
+def test_nothing_listens(own_place: Place, own_server: ClearMLServer, plain: Finished) -> None:
+    own_server.close()
+    done = own_place.run(SCRIPT % 0)
+    assert_recorded(own_place, done, plain, "refused")
+    assert done.seconds < plain.seconds + 2.5
+
+
+def test_no_credentials(new_place: Callable[[ClearMLServer | None], Place], plain: Finished) -> None:
+    place = new_place(None)
+    done = place.run(SCRIPT % 0)
+    assert_recorded(place, done, plain, "credentials")
+    assert done.seconds < plain.seconds + 2.5
+
+
+def test_wrong_credentials(own_place: Place, plain: Finished) -> None:
+    done = own_place.run(SCRIPT % 0, CLEARML_API_SECRET_KEY="wrong")
+    assert_recorded(own_place, done, plain, "credentials")
+    assert done.seconds < plain.seconds + 3
+
+
+def test_a_server_that_hangs(own_place: Place, own_server: ClearMLServer, plain: Finished) -> None:
+    """The end waits `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds, and no longer."""
+    own_server.faults.add(Fault(action="hang"))
+    done = own_place.run(SCRIPT % 0, AUTOINSTRUMENT_EXIT_TIMEOUT="3")
+    assert done.seconds < plain.seconds + 3 + 2
+    assert (done.code, done.stdout) == (plain.code, plain.stdout)
+    assert len(done.said) == 1, done.stderr
+    assert "autoinstrument sync" in done.said[0]
+    assert link_tags(own_place.the_run()) == {"state": "pending"}
+    assert own_place.captures()
+
+
+def test_a_server_that_hung_gets_the_rest_by_sync(own_place: Place, own_server: ClearMLServer) -> None:
+    """And the worker that was waiting for it goes away by itself."""
+    own_server.faults.add(Fault(action="hang"))
+    own_place.run(SCRIPT % 0, AUTOINSTRUMENT_EXIT_TIMEOUT="1")
+    wait_for(lambda: not own_place.workers(), 40)
+    own_server.faults.clear()
+    if link_tags(own_place.the_run()).get("state") != "synced":
+        assert own_place.command("sync").code == 0
+    task = ended(own_server, own_place.the_run().info.run_id)
+    assert task["status"] == "completed"
+    assert scalars(own_server, task["id"]) == own_place.points(own_place.the_run().info.run_id)
+    assert link_tags(own_place.the_run())["state"] == "synced"
+    assert len(own_server.tasks) == 1
+
+
+def test_a_server_that_answers_500(own_place: Place, own_server: ClearMLServer, plain: Finished) -> None:
+    own_server.faults.add(Fault(status=500))
+    done = own_place.run(SCRIPT % 0)
+    assert_recorded(own_place, done, plain, "500")
+    assert done.seconds < plain.seconds + 10
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(endpoints="tasks.create", status=503, times=1),
+        Fault(endpoints="events.add_batch", status=500, times=2),
+        Fault(endpoints="events.add_batch", status=500, times=1, when="after"),
+        Fault(endpoints="*", status=429, retry_after=1, times=2),
+        Fault(endpoints="tasks.completed", action="drop", times=1),
+    ],
+    ids=["503 once", "500 twice", "500 after it took effect", "429", "dropped connection"],
+)
+def test_a_hiccup_leaves_no_trace(own_place: Place, own_server: ClearMLServer, fault: Fault) -> None:
+    """Retried: one Task, complete, and nobody is bothered."""
+    own_server.faults.add(fault)
+    done = own_place.run(SCRIPT % 0)
+    assert done.code == 0
+    assert len(done.said) == 1, done.stderr
+    run = own_place.the_run()
+    task = ended(own_server, run.info.run_id)
+    assert task["status"] == "completed"
+    assert scalars(own_server, task["id"]) == own_place.points(run.info.run_id)
+    wait_for(lambda: link_tags(own_place.the_run())["state"] == "synced", 10)
+    assert len(own_server.tasks) == 1
+
+
+def test_an_outage_in_the_middle_is_caught_up(own_place: Place, own_server: ClearMLServer) -> None:
+    """The server is away for some seconds while the script logs; at the end nothing is missing."""
+    script = """
+        import pathlib, time, mlflow
+        with mlflow.start_run():
+            for step in range(100):
+                mlflow.log_metric("loss", step, step=step)
+                if step == 30:
+                    time.sleep(3)
+                    pathlib.Path("ready").write_text("now")
+                if step > 30:
+                    time.sleep(0.1)
+                print("step", step)
+        """
+    started = own_place.start(script)
+    wait_for((own_place.folder / "ready").exists, 30)
+    own_server.close()
+    time.sleep(3)
+    own_server.start()
+    done = started.finish()
+    assert done.code == 0
+    run = own_place.the_run()
+    task = ended(own_server, run.info.run_id)
+    assert task["status"] == "completed"
+    assert scalars(own_server, task["id"]) == own_place.points(run.info.run_id)
+    lines = own_server.console(task["id"]).splitlines()
+    assert [line for line in lines if line.startswith("step ")] == [f"step {n}" for n in range(100)]
+    assert link_tags(run)["state"] == "synced"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("WORKER", "fiber"), ("EXIT_TIMEOUT", "soon"), ("PROJECT", "{nonsense}"), ("ARTIFACTS", "all"), ("MLFLOW_UI", "x")],
+)
+def test_a_bad_setting_is_said_once_and_the_agent_stays_off(
+    own_place: Place, own_server: ClearMLServer, plain: Finished, variable: str, value: str
+) -> None:
+    """One line names the variable, its value and what is allowed."""
+    done = own_place.run(SCRIPT % 0, **{f"AUTOINSTRUMENT_{variable}": value})
+    assert (done.code, done.stdout) == (plain.code, plain.stdout)
+    (said,) = done.said
+    assert f"AUTOINSTRUMENT_{variable}" in said
+    assert value in said
+    assert own_server.requests == []
+    assert link_tags(own_place.the_run()) == {}
+    assert own_place.captures() == []
+
+
+def test_the_capture_holds_no_credentials(own_place: Place, own_server: ClearMLServer) -> None:
+    """Neither of the ClearML server nor of the command line."""
+    own_server.close()
+    own_place.run(SCRIPT % 0, "--password", "sesame")
+    text = "".join(path.read_text() for path in own_place.home.rglob("*") if path.is_file())
+    assert "sesame" not in text
+    assert own_server.credentials.secret_key not in text
+    (capture,) = own_place.captures()
+    assert json.loads((capture / "capture.json").read_text())["version"]
