@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.startup.environment import ROOT, Environment, find_interpreter
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that this checkout builds."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Environment]:
+    """Makes empty virtual environments, for the Python of a version ("3.13") or the one that runs the tests ("")."""
+
+    def new(version: str = "") -> Environment:
+        interpreter = find_interpreter(version) if version else sys.executable
+        if not interpreter:
+            pytest.skip(f"no Python {version} on this machine that runs")
+        return Environment(tmp_path_factory.mktemp("environment") / "venv", interpreter)
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def full_environment(new_environment: Callable[[str], Environment], wheel: Path) -> Environment:
+    """The wheel in an environment that also has MLflow, and whatever else the tests' own environment holds."""
+    # Other folders' .pth files are not read, so an editable installation in the tests' environment stays out of it.
+    others = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    environment = new_environment("").install(wheel).add_to_path(*others)
+    found = environment.run("-Ic", "import autoinstrument; print(autoinstrument.__file__)").stdout.strip()
+    assert Path(found).is_relative_to(environment.folder)
+    return environment
