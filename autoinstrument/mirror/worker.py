@@ -21,12 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard, logger
-from autoinstrument.mirror import death
+from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.mirror.captures import Capture, Captures, home, private_folder
 from autoinstrument.mirror.completion import complete
-from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run
+from autoinstrument.mirror.ending import of_exit_code, of_run
+from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.records import (
     ConsoleWritten,
@@ -43,20 +43,16 @@ from autoinstrument.records import (
     TaskFound,
 )
 from autoinstrument.settings import Settings, read_settings
-from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnreachableError
-from autoinstrument.to_clearml.script import script_of
+from autoinstrument.to_clearml.errors import ClearMLError
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 from autoinstrument.transport import exit_code
-from autoinstrument.transport.frames import encode, read_all
+from autoinstrument.transport.frames import read_all
 
 _FLUSH_S = 2.0
-_RETRY_S, _RETRY_MOST_S = 2.0, 60.0
 _PING_S = 60.0
 _IDLE_S = 30.0
 _EARLY_CONSOLE = 10_000
-_HOPELESS = 3
-"""Failures in a row after which a worker whose training process is gone leaves the rest to `sync`."""
 _LINGER_S = 60.0
 """How long the worker tries to deliver after the training process is gone."""
 
@@ -65,46 +61,24 @@ class _Closed(NamedTuple):
     """The other side of a connection is gone."""
 
 
-class _Process:
-    """A training process, or a child of one, as the worker knows it."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.started: ProcessStarted | None = None
-        self.modules: set[str] = set()
-        self.script: dict[str, str] = {}
-        self.packages = Packages("", "")
-        self.owned: set[str] = set()
-        """Runs whose end is this process's: those that it started or resumed."""
-        self.ended_at_exit: dict[str, RunEnded] = {}
-        self.exiting: ProcessExiting | None = None
-        self.answered = False
-        self.gone_at: float | None = None
-        self.memory_kills = death.memory_kills()
-
-    def tell(self, record: Record) -> None:
-        with contextlib.suppress(OSError):
-            self.connection.sendall(encode([record]))
-
-
 class Worker:
     """The state of all connected processes and their runs."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder = folder
         self._settings = settings
-        self._queue: queue.Queue[tuple[_Process, Record | _Closed]] = queue.Queue(20_000)
-        self._processes: list[_Process] = []
+        self._queue: queue.Queue[tuple[Process, Record | _Closed]] = queue.Queue(20_000)
+        self._processes: list[Process] = []
         self._captures = Captures(settings)
         self._tasks = Tasks(Session())
         self._mirrors: dict[str, RunMirror] = {}
-        self._home: dict[str, _Process] = {}
+        self._home: dict[str, Process] = {}
         """The process that is told of a run, by run id."""
         self._open: dict[str, None] = {}
         """Runs that have not ended, in the order of their beginning."""
         self._last_run = ""
         self._early_console: list[ConsoleWritten] = []
-        self._server = _Server()
+        self._server = Backoff()
         self._flush_at = 0.0
         self._seen = False
         self._since = time.monotonic()
@@ -121,12 +95,12 @@ class Worker:
     def add(self, connection: socket.socket) -> None:
         """Take in a connection and read it on a thread of its own."""
         connection.setblocking(True)
-        process = _Process(connection)
+        process = Process(connection)
         self._processes.append(process)
         self._seen = True
         threading.Thread(target=self._read, args=(process,), daemon=True).start()
 
-    def _read(self, process: _Process) -> None:
+    def _read(self, process: Process) -> None:
         with guard("reading from the training process"):
             for record in read_all(process.connection):
                 self._queue.put((process, record))
@@ -156,7 +130,7 @@ class Worker:
                 urgent = self._handle(process, record) or urgent
         return urgent
 
-    def _handle(self, process: _Process, record: Record | _Closed) -> bool:
+    def _handle(self, process: Process, record: Record | _Closed) -> bool:
         self._since = time.monotonic()
         handler = self._HANDLERS.get(type(record))
         with guard(f"handling {type(record).__name__}"):
@@ -170,27 +144,18 @@ class Worker:
 
     # Records
 
-    def _process_started(self, process: _Process, started: ProcessStarted) -> None:
-        process.started, process.modules = started, set(started.modules)
+    def _process_started(self, process: Process, started: ProcessStarted) -> None:
+        process.start(started)
 
-    def _process_changed(self, process: _Process, changed: ProcessChanged) -> None:
+    def _process_changed(self, process: Process, changed: ProcessChanged) -> None:
         """Describe the process's open runs again if it has loaded other packages, parsed arguments, or run cells."""
-        if process.started is None:
-            return
-        before = (process.packages, process.started)
-        if changed.modules:
-            process.modules.update(changed.modules)
-            process.packages = packages_of(process.modules, process.started.sys_path)
-        process.started = process.started._replace(arguments=changed.arguments, source=changed.source)
-        if changed.source != before[1].source:
-            process.script = script_of(process.started)._asdict()
-        if (process.packages, process.started) != before:
+        if process.change(changed):
             for run_id in self._open:
                 if run_id in process.owned:
                     self._describe(process, self._mirrors[run_id].capture)
                     self._mirrors[run_id].describe_again()
 
-    def _describe(self, process: _Process, capture: Capture) -> None:
+    def _describe(self, process: Process, capture: Capture) -> None:
         capture.process = process.started
         capture.script = process.script
         capture.requirements, capture.freeze = process.packages
@@ -198,12 +163,8 @@ class Worker:
         with guard("writing the capture"):
             capture.save()
 
-    def _run_started(self, process: _Process, run: RunStarted) -> None:
-        if not process.script and process.started is not None:
-            with guard("capturing the code"):
-                process.script = script_of(process.started)._asdict()
-            with guard("capturing the packages"):
-                process.packages = packages_of(process.modules, process.started.sys_path)
+    def _run_started(self, process: Process, run: RunStarted) -> None:
+        process.capture()
         mirror = self._mirrors.get(run.run_id)
         if mirror is not None:
             mirror.reopen()
@@ -229,7 +190,7 @@ class Worker:
         mirror = self._mirrors.get(run_id)
         return mirror.task.id if mirror is not None and mirror.task is not None else ""
 
-    def _console_written(self, process: _Process, written: ConsoleWritten) -> None:
+    def _console_written(self, process: Process, written: ConsoleWritten) -> None:
         """Give text to all open runs; between two runs to the one before, before the first one to that."""
         runs = self._open or ([self._last_run] if self._last_run else [])
         for run_id in runs:
@@ -237,12 +198,12 @@ class Worker:
         if not runs and len(self._early_console) < _EARLY_CONSOLE:
             self._early_console.append(written)
 
-    def _task_found(self, process: _Process, found: TaskFound) -> None:
+    def _task_found(self, process: Process, found: TaskFound) -> None:
         mirror = self._mirrors.get(found.run_id)
         if mirror is not None:
             mirror.adopt(found.task_id)
 
-    def _run_ended(self, process: _Process, ended: RunEnded) -> None:
+    def _run_ended(self, process: Process, ended: RunEnded) -> None:
         mirror = self._mirrors.get(ended.run_id)
         if mirror is None:
             return
@@ -253,7 +214,7 @@ class Worker:
                 return  # what ended the process is about to be said
         mirror.end_as(of_run(ended, process.exiting))
 
-    def _process_exiting(self, process: _Process, exiting: ProcessExiting) -> None:
+    def _process_exiting(self, process: Process, exiting: ProcessExiting) -> None:
         process.exiting, process.answered = exiting, False
         for run_id, ended in process.ended_at_exit.items():
             self._mirrors[run_id].end_as(of_run(ended, exiting))
@@ -261,7 +222,7 @@ class Worker:
             mirror.end_console()
         self._server.try_once_more()
 
-    def _closed(self, process: _Process, _: _Closed) -> None:
+    def _closed(self, process: Process, _: _Closed) -> None:
         process.gone_at = time.monotonic()
         code = exit_code.read(self._folder) if process.exiting is not None else None
         for run_id in process.owned:
@@ -269,24 +230,13 @@ class Worker:
             mirror.end_console()
             if run_id in self._open:
                 del self._open[run_id]
-                mirror.end_as(self._end_of_orphan(process, code))
+                mirror.end_as(process.end_of_orphan(code))
                 mirror.incomplete = True  # what the process had not sent yet is read from MLflow
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
         self._server.try_once_more()
 
-    def _end_of_orphan(self, process: _Process, code: int | None) -> End:
-        """Return how a run ended that its process left open."""
-        if process.exiting is None:
-            killed = death.memory_kills() > process.memory_kills
-            return of_death(out_of_memory=killed, signal=death.signal_of(process.started.pid if process.started else 0))
-        if process.exiting.error:
-            return of_error(process.exiting.error, interrupted=process.exiting.interrupted)
-        if code:
-            return of_exit_code(code)
-        return End("stopped", "the process ended without ending the run", "")
-
-    _HANDLERS: ClassVar[dict[type, Callable[[Worker, _Process, Any], None]]] = {
+    _HANDLERS: ClassVar[dict[type, Callable[[Worker, Process, Any], None]]] = {
         _Closed: _closed,
         ConsoleWritten: _console_written,
         ProcessChanged: _process_changed,
@@ -375,39 +325,6 @@ class Worker:
             for run_id in process.owned:
                 self._mirrors.pop(run_id, None)
                 self._home.pop(run_id, None)
-
-
-class _Server:
-    """When the ClearML server may be asked again after it failed."""
-
-    def __init__(self) -> None:
-        self._wait_s = _RETRY_S
-        self._next = 0.0
-        self._refused = False
-        self._slow = False
-        self._failures = 0
-
-    def is_due(self) -> bool:
-        return not self._refused and time.monotonic() >= self._next
-
-    def has_hope(self) -> bool:
-        """False where waiting some seconds longer will hardly help."""
-        return not self._refused and self._failures < _HOPELESS
-
-    def failed(self, error: ClearMLError, took_s: float) -> None:
-        self._failures += _HOPELESS if isinstance(error, UnreachableError) else 1
-        self._refused = isinstance(error, NotAllowedError)
-        self._slow = took_s > 1
-        self._next = time.monotonic() + self._wait_s
-        self._wait_s = min(self._wait_s * 2, _RETRY_MOST_S)
-
-    def succeeded(self) -> None:
-        self._wait_s, self._failures = _RETRY_S, 0
-
-    def try_once_more(self) -> None:
-        """Shorten the wait, because the process is about to go; not for a server that hangs."""
-        if not self._slow:
-            self._next = 0.0
 
 
 def _log_to_file(folder: Path) -> None:

@@ -1,0 +1,73 @@
+"""A training process, or a child of one, as the worker knows it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+from autoinstrument.capture.packages import Packages, packages_of
+from autoinstrument.guard import guard
+from autoinstrument.mirror import death
+from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code
+from autoinstrument.records import ProcessChanged, ProcessExiting, ProcessStarted, Record, RunEnded
+from autoinstrument.to_clearml.script import script_of
+from autoinstrument.transport.frames import encode
+
+
+class Process:
+    """One connection: what the process said of itself, what was captured of it, and the runs whose end it is."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.started: ProcessStarted | None = None
+        self.script: dict[str, str] = {}
+        self.packages = Packages("", "")
+        self.owned: set[str] = set()
+        """Runs whose end is this process's: those that it started or resumed."""
+        self.ended_at_exit: dict[str, RunEnded] = {}
+        self.exiting: ProcessExiting | None = None
+        self.answered = False
+        self.gone_at: float | None = None
+        self._modules: set[str] = set()
+        self._memory_kills = death.memory_kills()
+
+    def tell(self, record: Record) -> None:
+        """Answer the process, if it still listens."""
+        with contextlib.suppress(OSError):
+            self.connection.sendall(encode([record]))
+
+    def start(self, started: ProcessStarted) -> None:
+        """Take in what the process says of itself."""
+        self.started, self._modules = started, set(started.modules)
+
+    def capture(self) -> None:
+        """Capture code and packages, once; takes up to a second."""
+        if not self.script and self.started is not None:
+            with guard("capturing the code"):
+                self.script = script_of(self.started)._asdict()
+            with guard("capturing the packages"):
+                self.packages = packages_of(self._modules, self.started.sys_path)
+
+    def change(self, changed: ProcessChanged) -> bool:
+        """Take in what has changed; tell whether packages, arguments or source are other than before."""
+        if self.started is None:
+            return False
+        before = (self.packages, self.started)
+        if changed.modules:
+            self._modules.update(changed.modules)
+            self.packages = packages_of(self._modules, self.started.sys_path)
+        self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
+        if changed.source != before[1].source:
+            self.script = script_of(self.started)._asdict()
+        return (self.packages, self.started) != before
+
+    def end_of_orphan(self, exit_code: int | None) -> End:
+        """Return how a run ended that this process, which is gone, left open."""
+        if self.exiting is None:
+            killed = death.memory_kills() > self._memory_kills
+            return of_death(out_of_memory=killed, signal=death.signal_of(self.started.pid if self.started else 0))
+        if self.exiting.error:
+            return of_error(self.exiting.error, interrupted=self.exiting.interrupted)
+        if exit_code:
+            return of_exit_code(exit_code)
+        return End("stopped", "the process ended without ending the run", "")
