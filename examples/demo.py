@@ -55,6 +55,7 @@ def main() -> int:
 
 def demonstrate(example: list[str], local: bool, keep: bool) -> int:
     """Start what is needed, run the example, show its runs, and return the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are to end then too
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="autoinstrument-demo-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -93,7 +93,7 @@ def _run(command: list[str]) -> None:
 
 
 def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    return str(path.relative_to(ROOT)) if ROOT in path.parents else str(path)  # is_relative_to is new in 3.9
 
 
 def _say(text: str) -> None:
