@@ -171,18 +171,32 @@ def _argparse_imported(module: "ModuleType") -> None:
 
 
 def _mlflow_client_imported(module: "ModuleType") -> None:
-    from autoinstrument.agent import agent
-
-    if agent() is not None:
+    if _is_wanted():
         from autoinstrument.from_mlflow.instrument import instrument_client
 
         instrument_client(module)
 
 
 def _mlflow_fluent_imported(module: "ModuleType") -> None:
-    from autoinstrument.agent import agent
-
-    if agent() is not None:
+    if _is_wanted():
         from autoinstrument.from_mlflow.instrument import instrument_fluent
 
         instrument_fluent(module)
+
+
+_wanted: "bool | None" = None
+
+
+def _is_wanted() -> bool:
+    """Tell whether MLflow's version and the settings allow for the agent; what does not is said once."""
+    global _wanted
+    if _wanted is None:
+        _wanted = False  # where what follows fails, the second module is not to fail in the same way
+        from mlflow.version import VERSION
+
+        from autoinstrument.agent import agent
+        from autoinstrument.from_mlflow.instrument import is_supported
+
+        # The version first: an agent listens to the console from the moment it is there.
+        _wanted = is_supported(VERSION) and agent() is not None
+    return _wanted
