@@ -8,9 +8,7 @@ process without the agent gets MLflow's own function.
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable
-from functools import reduce
 from types import ModuleType
 from typing import Any
 
@@ -21,20 +19,16 @@ Around = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], An
 
 
 class _BoundReference(wrapt.BoundFunctionWrapper):  # type: ignore[misc]
-    """What attribute access gives: on an instance its bound method, on the class the function."""
+    """What attribute access on an instance gives; pickled and copied as the standard library does a bound method."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        owner = self._self_instance
-        if owner is None:
-            owner = reduce(getattr, self.__qualname__.split(".")[:-1], sys.modules[self.__module__])
-        return getattr, (owner, self.__name__)
+        return getattr, (self._self_instance, self.__name__)
 
     def __copy__(self) -> Any:
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        owner = self._self_instance  # a bound method's copy is bound to a copy, as the standard library has it
-        return self if owner is None else getattr(copy.deepcopy(owner, memo), self.__name__)
+        return getattr(copy.deepcopy(self._self_instance, memo), self.__name__)
 
 
 class Reference(wrapt.FunctionWrapper):  # type: ignore[misc]
@@ -52,6 +46,22 @@ class Reference(wrapt.FunctionWrapper):  # type: ignore[misc]
         return self
 
 
+class _MethodReference(Reference):
+    """A wrapper for a function of a class.
+
+    Attribute access on the class gives the wrapper itself. wrapt's own gives a new object each time, and cloudpickle,
+    which then does not find the function under its name, would pickle MLflow's code by value.
+    """
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else super().__get__(instance, owner)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if not args:
+            return self.__wrapped__(**kwargs)  # `self` is missing, or given by name
+        return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)
+
+
 def wrap(owner: ModuleType | type, name: str, around: Around) -> bool:
     """Replace the function `name` of a module or class by a wrapper; once, and only where there is such a function.
 
@@ -62,5 +72,6 @@ def wrap(owner: ModuleType | type, name: str, around: Around) -> bool:
     if original is None or not callable(original):
         return False
     if not isinstance(original, Reference):
-        setattr(owner, name, Reference(original, around))
+        kind = _MethodReference if isinstance(owner, type) else Reference
+        setattr(owner, name, kind(original, around))
     return True
