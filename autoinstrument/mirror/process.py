@@ -30,6 +30,7 @@ class Process:
         self.gone_at: float | None = None
         self._modules: set[str] = set()
         self._memory_kills = death.memory_kills()
+        self._signal = ""
 
     def tell(self, record: Record) -> None:
         """Answer the process, if it still listens."""
@@ -61,11 +62,16 @@ class Process:
             self.script = script_of(self.started)._asdict()
         return (self.packages, self.started) != before
 
+    def note_death(self) -> None:
+        """Look at once what killed the process: its parent is about to take the answer away."""
+        if self.exiting is None and self.started is not None:
+            self._signal = death.signal_of(self.started.pid)
+
     def end_of_orphan(self, exit_code: int | None) -> End:
         """Return how a run ended that this process, which is gone, left open."""
         if self.exiting is None:
             killed = death.memory_kills() > self._memory_kills
-            return of_death(out_of_memory=killed, signal=death.signal_of(self.started.pid if self.started else 0))
+            return of_death(out_of_memory=killed, signal=self._signal)
         if self.exiting.error:
             return of_error(self.exiting.error, interrupted=self.exiting.interrupted)
         if exit_code:

@@ -104,6 +104,7 @@ class Worker:
         with guard("reading from the training process"):
             for record in read_all(process.connection):
                 self._queue.put((process, record))
+        process.note_death()
         self._queue.put((process, _Closed()))
 
     # The loop
