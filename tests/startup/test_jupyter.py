@@ -1,0 +1,71 @@
+"""The start-up hook in a Jupyter kernel, as a notebook server starts it."""
+
+from __future__ import annotations
+
+import ast
+import json
+
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+from tests.startup.environment import Environment, clean_environ
+
+
+@pytest.fixture
+def kernel(full_environment: Environment, tmp_path):
+    """Start a kernel of the environment with the switch on, and return what runs a cell: (stdout, stderr)."""
+    folder = tmp_path / "kernels" / "tests"
+    folder.mkdir(parents=True)
+    command = [str(full_environment.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (folder / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "tests", "language": "python"}))
+    kernels = KernelSpecManager(kernel_dirs=[str(folder.parent)])
+    manager = KernelManager(kernel_name="tests", kernel_spec_manager=kernels)
+    manager.start_kernel(env={**clean_environ(full_environment.home), "AUTOINSTRUMENT_ENABLED": "1"}, cwd=tmp_path)
+    client = manager.client()
+    client.start_channels()
+
+    def run(cell: str) -> tuple[str, str]:
+        printed = {"stdout": "", "stderr": ""}
+
+        def hear(message):
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                printed[content["name"]] += content["text"]
+            elif message["msg_type"] == "error":
+                printed["stderr"] += "\n".join(content["traceback"])
+
+        client.execute_interactive(cell, output_hook=hear, timeout=60)
+        return printed["stdout"], printed["stderr"]
+
+    try:
+        client.wait_for_ready(timeout=60)
+        yield run
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_armed_in_a_kernel_and_mlflow_is_wrapped(kernel):
+    stdout, stderr = kernel(
+        "import sys; print([[type(finder).__name__ for finder in sys.meta_path].count('AfterImport'),"
+        " 'wrapt' in sys.modules, 'autoinstrument.agent' in sys.modules])"
+    )
+    assert (ast.literal_eval(stdout), stderr) == ([1, False, False], "")
+    stdout, stderr = kernel("import mlflow; print(mlflow.start_run is mlflow.tracking.fluent.start_run)")
+    assert (stdout, stderr) == ("True\n", "")
+    assert kernel("print(type(mlflow.start_run).__name__)") == ("Reference\n", "")
+
+
+CELL = """
+import os, autoinstrument
+os.environ["AUTOINSTRUMENT_ENABLED"] = "1"
+autoinstrument.init()
+autoinstrument.init()
+import sys; print([type(finder).__name__ for finder in sys.meta_path].count("AfterImport"))
+"""
+
+
+def test_running_the_cell_that_arms_again_is_harmless(kernel):
+    assert kernel(CELL) == ("1\n", "")
+    assert kernel(CELL) == ("1\n", "")
