@@ -10,6 +10,7 @@ Each wrapper does MLflow's work first and outside any guard of ours: its result 
 from __future__ import annotations
 
 import atexit
+import functools
 import sys
 import time
 import traceback
@@ -30,6 +31,7 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 _MAX_TRACEBACK = 64_000
 
 
+@functools.cache
 def is_supported(version: str) -> bool:
     """Tell whether this MLflow is one that the wrappers were tested with; says so once where it is not."""
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
