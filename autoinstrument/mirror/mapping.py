@@ -17,7 +17,7 @@ from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Param, Point, ProcessStarted, RunStarted
 from autoinstrument.settings import Settings
 
-SECTION, TAG = "MLflow", "mlflow"
+SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
 NOTE, RUN_NAME = "mlflow.note.content", "mlflow.runName"
 LINK = "MLflow run"
 
@@ -29,7 +29,12 @@ _PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "N
 def new_task(settings: Settings, capture: Capture, params: Sequence[Param]) -> dict[str, Any]:
     """Return the body of `tasks.create` for a run's Task, all but its project: capture, parameters, links, note."""
     run, process = capture.run, capture.process
-    items = [*properties(run), *parameters(params), *arguments(process.arguments if process else ())]
+    items = [
+        *properties(run),
+        *parameters(params),
+        *tags(run.tags),
+        *arguments(process.arguments if process else ()),
+    ]
     body: dict[str, Any] = {
         "name": task_name(settings, run, process),
         "type": "training",
@@ -95,6 +100,15 @@ def hyperparameter(section: str, name: str, value: str, kind: str = "", descript
 def parameters(values: Iterable[Param]) -> list[dict[str, str]]:
     """Return the run's parameters as items of the section `MLflow`."""
     return [hyperparameter(SECTION, key, value, _PARAM_TYPES.get(kind, kind)) for key, value, kind in values]
+
+
+def tags(values: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the run's tags as items of the section `MLflow tags`; the note is the comment, and the links are ours."""
+    return [
+        hyperparameter(TAGS_SECTION, key, value, "str")
+        for key, value in values.items()
+        if key != NOTE and not key.startswith("clearml.")
+    ]
 
 
 def arguments(values: Iterable[Param]) -> list[dict[str, str]]:

@@ -69,6 +69,7 @@ class RunMirror:
         self._params: dict[str, Param] = {}
         self._points: list[Point] = []
         self._tags: dict[str, str] = {}
+        self._deleted_tags: set[str] = set()
         self._edits: dict[str, Any] = {}
         self._console: list[ConsoleLine] = []
         self._more_console = True
@@ -90,12 +91,14 @@ class RunMirror:
             self.incomplete = self.incomplete or len(record.points) > room
         elif isinstance(record, TagsSet):
             self._tags.update(record.tags)
+            self._deleted_tags -= record.tags.keys()
             if mapping.NOTE in record.tags:
                 self._edits["comment"] = record.tags[mapping.NOTE]
             if mapping.RUN_NAME in record.tags:
                 self._rename(record.tags[mapping.RUN_NAME])
         elif isinstance(record, TagDeleted):
             self._tags.pop(record.key, None)
+            self._deleted_tags.add(record.key)
             if record.key == mapping.NOTE:
                 self._edits["comment"] = ""
         elif isinstance(record, RunRenamed):
@@ -151,6 +154,8 @@ class RunMirror:
         return bool(
             self.task is None
             or self._params
+            or self._tags
+            or self._deleted_tags
             or self._points
             or self._edits
             or self._console
@@ -179,9 +184,13 @@ class RunMirror:
             self._restart = False
         if self._description_changed:
             self._describe(task)
-        if self._params:
-            self._tasks.set_hyperparameters(task, mapping.parameters(self._params.values()))
-            self._params.clear()
+        items = [*mapping.parameters(self._params.values()), *mapping.tags(self._tags)]
+        self._tasks.set_hyperparameters(task, items)
+        self._params.clear()
+        self._tags.clear()
+        if self._deleted_tags:
+            self._tasks.delete_hyperparameters(task, mapping.TAGS_SECTION, self._deleted_tags)
+            self._deleted_tags.clear()
         if self._edits:
             self._tasks.edit(task, **self._edits)
             self._edits.clear()
@@ -235,7 +244,7 @@ class RunMirror:
         if capture.task_id:
             task = self._tasks.find(capture.task_id, adopted=capture.adopted)
             if task is not None:
-                self._tasks.set_hyperparameters(task, mapping.properties(self.run))
+                self._tasks.set_hyperparameters(task, [*mapping.properties(self.run), *mapping.tags(self.run.tags)])
                 self._tasks.add_artifacts(task, mapping.link_artifact(self.run))
                 self._tasks.add_tag(task, mapping.TAG)
                 self.delivered.update(task.points)
@@ -250,8 +259,7 @@ class RunMirror:
         capture.task_id = task.id  # from here on a failure must not make a second one
         self._tasks.start(task)
         self._link(task)
-        for param in params:
-            self._params.pop(param[0], None)
+        self._params.clear()
         self._description_changed = False
 
     def _link(self, task: Task) -> None:

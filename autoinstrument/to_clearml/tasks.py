@@ -8,6 +8,7 @@ parameters and no artifacts, not even with force (API 2.34).
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from autoinstrument.to_clearml.errors import RefusedError
@@ -135,6 +136,22 @@ class Tasks:
             for item in items:
                 sections.setdefault(item["section"], {})[item["name"]] = item
             self.edit(task, hyperparams=sections)
+
+    def delete_hyperparameters(self, task: Task, section: str, names: Collection[str]) -> None:
+        """Delete hyperparameters of a section; those that are not there are passed over.
+
+        Raises:
+            ClearMLError: the server did not take it.
+        """
+        items = [{"section": section, "name": name} for name in names]
+        try:
+            self._session.call("tasks.delete_hyper_params", task=task.id, hyperparams=items, force=True)
+        except RefusedError as error:
+            if error.code != _WRONG_STATUS:
+                raise
+            sections = self._session.call("tasks.get_by_id", task=task.id)["task"].get("hyperparams") or {}
+            kept = {name: item for name, item in sections.get(section, {}).items() if name not in names}
+            self.edit(task, hyperparams={**sections, section: kept})
 
     def edit(self, task: Task, **fields: Any) -> None:
         """Replace fields of the Task.
