@@ -6,6 +6,7 @@ user's threads.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from autoinstrument.capture.console import Console
 from autoinstrument.capture.process import Changes
+from autoinstrument.from_mlflow.addresses import absolute
 from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
 from autoinstrument.guard import guard, logger
 from autoinstrument.records import (
@@ -23,6 +25,7 @@ from autoinstrument.records import (
     EventsDropped,
     ProcessExiting,
     Record,
+    RunAnnounced,
     RunDelivered,
     RunEnded,
     RunLinked,
@@ -33,7 +36,6 @@ from autoinstrument.records import (
 from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.to_clearml.existing import existing_task_id
 from autoinstrument.transport import exit_code, launch
-from autoinstrument.transport.frames import encode
 from autoinstrument.transport.outbox import Item, Outbox
 
 _agent: Agent | None = None
@@ -70,8 +72,9 @@ class Agent:
         self._changes = Changes()
         self._cwd = str(Path.cwd())
         self._finished = False
-        self._outbox = Outbox(self._connect, self._heard)
+        self._outbox = Outbox(self._connect, self._introduce, self._heard)
         self._worker: launch.Worker | None = None
+        self._watched = False
         self._console = Console(self._written)
         with guard("listening to the console"):
             self._console.attach()
@@ -90,16 +93,23 @@ class Agent:
         """Tell whether the run is known and has not ended."""
         return self._open.get(run_id, False)
 
-    def run_started(self, run_id: str, make: Callable[[], RunStarted | None], *, again: bool = False) -> None:
+    def run_started(
+        self, run_id: str, make: Callable[[], RunStarted | None], *, tracking_uri: str = "", again: bool = False
+    ) -> None:
         """Take in a run that was created, resumed (`again`) or first seen; each start is told once.
 
-        `make` gives the run's record; it is called on the sending thread, because it asks the tracking store.
+        `tracking_uri` is given where this process is to end the run. `make` gives the run's record; it is called on the
+        sending thread, because it asks the tracking store.
         """
         if self._open.get(run_id) or (run_id in self._open and not again):
             return
         self._open[run_id] = True
         with guard("following the console"):
             self._console.follow()
+
+        if tracking_uri and self.settings.worker == "process":
+            with guard("announcing a run"):
+                self._outbox.announce(RunAnnounced(run_id, absolute(tracking_uri), os.getpid()))
 
         def started() -> RunStarted | None:
             record = make()
@@ -156,18 +166,24 @@ class Agent:
     # The worker
 
     def _connect(self, attempt: int) -> socket.socket:
-        """Start the worker if this process has none, connect, and introduce the process; on the sending thread.
-
-        A second worker is told again of all runs that the first one has not delivered; it finds their Tasks in the
-        captures, and what was lost on the way in MLflow.
-        """
+        """Connect to the worker, started before where this process has none."""
         if attempt > 0 or self._worker is None or not self._worker.serves_this_process():
             if self._worker is not None and attempt > 0:
                 shutil.rmtree(self._worker.folder, ignore_errors=True)  # a worker that was killed leaves it behind
             self._worker = launch.start(self.settings.worker)
+            self._watched = False
+        return self._worker.connect()
+
+    def _introduce(self, attempt: int) -> list[Record]:
+        """Return what a worker is told first: of the process, and by a second worker's start all undelivered runs.
+
+        A second worker finds their Tasks in the captures, and what was lost on the way in MLflow.
+        """
+        if self._worker is not None and not self._watched:
+            self._watched = True
+            self._worker.settle()
             with guard("watching the exit code"):
                 exit_code.watch(self._worker.folder)
-        connection = self._worker.connect()
         self._changes = Changes()
         records: list[Record] = [self._changes.describe(self._cwd)]
         if attempt > 0:
@@ -175,8 +191,7 @@ class Agent:
                 records += [started._replace(resumed=True), EventsDropped(run_id, 0)]
                 if run_id in self._ended:
                     records.append(self._ended[run_id])
-        connection.sendall(encode(records))
-        return connection
+        return records
 
     def _heard(self, record: Record) -> None:
         """Act on what the worker says: write the link tags, tell the user; on the hearing thread."""

@@ -87,6 +87,14 @@ class RunStarted(NamedTuple):
     """The Task to adopt instead of making one, "" for a new one."""
 
 
+class RunAnnounced(NamedTuple):
+    """A run exists; said by the thread that made it, before anything else, so that its death cannot hide the run."""
+
+    run_id: str
+    tracking_uri: str
+    pid: int
+
+
 class ParamsLogged(NamedTuple):
     run_id: str
     params: list[Param]
@@ -175,8 +183,8 @@ class Delivered(NamedTuple):
 
 
 Record = (
-    ProcessStarted | ProcessChanged | ProcessExiting | RunStarted | ParamsLogged | MetricsLogged | TagsSet | TagDeleted
-    | RunRenamed | RunEnded | TaskFound | ConsoleWritten | EventsDropped
+    ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | ParamsLogged | MetricsLogged
+    | TagsSet | TagDeleted | RunRenamed | RunEnded | TaskFound | ConsoleWritten | EventsDropped
     | RunLinked | RunPending | RunDelivered | Delivered
 )  # fmt: skip
 

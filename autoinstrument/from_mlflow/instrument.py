@@ -96,7 +96,9 @@ def _watched(
 
 
 def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> None:
-    the_agent.run_started(run.info.run_id, runs.started(run, client.tracking_uri, resumed=False, owned=True))
+    uri = client.tracking_uri
+    make = runs.started(run, uri, resumed=False, owned=True)
+    the_agent.run_started(run.info.run_id, make, tracking_uri=uri)
 
 
 def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -192,9 +194,8 @@ def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwarg
             if the_agent is not None and not the_agent.is_open(run.info.run_id):
                 tracking_uri = sys.modules["mlflow"].get_tracking_uri()
                 resumed = run.info.start_time / 1000 < before - 1 or the_agent.knows(run.info.run_id)
-                the_agent.run_started(
-                    run.info.run_id, runs.started(run, tracking_uri, resumed=resumed, owned=True), again=True
-                )
+                make = runs.started(run, tracking_uri, resumed=resumed, owned=True)
+                the_agent.run_started(run.info.run_id, make, tracking_uri=tracking_uri, again=True)
     return run
 
 

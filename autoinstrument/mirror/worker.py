@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.mirror.captures import Capture, Captures, home, private_folder
@@ -35,6 +36,7 @@ from autoinstrument.records import (
     ProcessExiting,
     ProcessStarted,
     Record,
+    RunAnnounced,
     RunDelivered,
     RunEnded,
     RunLinked,
@@ -148,6 +150,9 @@ class Worker:
     def _process_started(self, process: Process, started: ProcessStarted) -> None:
         process.start(started)
 
+    def _run_announced(self, process: Process, announced: RunAnnounced) -> None:
+        process.announce(announced)
+
     def _process_changed(self, process: Process, changed: ProcessChanged) -> None:
         """Describe the process's open runs again if it has loaded other packages, parsed arguments, or run cells."""
         if process.change(changed):
@@ -176,6 +181,7 @@ class Worker:
             mirror = RunMirror(capture, self._settings, self._tasks)
             mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
             self._mirrors[run.run_id] = mirror
+        process.announced.pop(run.run_id, None)
         if run.owned:
             process.owned.add(run.run_id)
             process.ended_at_exit.pop(run.run_id, None)
@@ -223,9 +229,13 @@ class Worker:
             mirror.end_console()
         self._server.try_once_more()
 
-    def _closed(self, process: Process, _: _Closed) -> None:
+    def _closed(self, process: Process, closed: _Closed) -> None:
         process.gone_at = time.monotonic()
         code = exit_code.read(self._folder) if process.exiting is not None else None
+        for run_id, tracking_uri in list(process.announced.items()):
+            with guard("finding a run whose process died at once"):
+                run, _ = read_run(tracking_uri, run_id)
+                self._run_started(process, run._replace(owned=True))
         for run_id in process.owned:
             mirror = self._mirrors[run_id]
             mirror.end_console()
@@ -243,6 +253,7 @@ class Worker:
         ProcessChanged: _process_changed,
         ProcessExiting: _process_exiting,
         ProcessStarted: _process_started,
+        RunAnnounced: _run_announced,
         RunEnded: _run_ended,
         RunStarted: _run_started,
         TaskFound: _task_found,

@@ -40,14 +40,27 @@ main(fd, config["folder"])
 class Worker:
     """A started worker: where it listens, and the folder that it shares with the training process."""
 
-    def __init__(self, folder: Path, connection: socket.socket | None) -> None:
+    def __init__(
+        self, folder: Path, *, process: subprocess.Popen[bytes] | None = None, connection: socket.socket | None = None
+    ) -> None:
         self.folder = folder
+        self._process = process
         self._connection = connection
         self._thread_of = os.getpid() if connection is not None else None
 
     def serves_this_process(self) -> bool:
         """False in a forked child of a process whose worker is a thread, which the child does not have."""
         return self._thread_of in (None, os.getpid())
+
+    def settle(self) -> None:
+        """Wait the 10 ms until the started process has made itself nobody's child; not for the training thread.
+
+        Raises:
+            OSError: it did not start.
+        """
+        process, self._process = self._process, None
+        if process is not None and process.wait(30) != 0:
+            raise OSError(f"the worker did not start (exit code {process.returncode} of {sys.executable})")
 
     def connect(self) -> socket.socket:
         """Return a new connection to the worker.
@@ -79,9 +92,8 @@ def start(kind: str) -> Worker:
     """
     folder = Path(tempfile.mkdtemp(prefix="autoinstrument-", dir=_runtime_folder()))
     if kind == "process" and hasattr(socket, "AF_UNIX") and hasattr(os, "fork"):
-        _start_process(folder)
-        return Worker(folder, None)
-    return Worker(folder, _start_thread(folder))
+        return Worker(folder, process=_start_process(folder))
+    return Worker(folder, connection=_start_thread(folder))
 
 
 def _runtime_folder() -> str | None:
@@ -90,22 +102,20 @@ def _runtime_folder() -> str | None:
     return folder if len(folder) < 60 and os.access(folder, os.W_OK) else None
 
 
-def _start_process(folder: Path) -> None:
+def _start_process(folder: Path) -> subprocess.Popen[bytes]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with listener:
         listener.bind(str(folder / "socket"))
         listener.listen(64)
         config = json.dumps({"sys_path": _import_path(), "folder": str(folder)})
-        with subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _CODE, str(listener.fileno()), config],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={name: value for name, value in os.environ.items() if name not in _HIDDEN},
             pass_fds=[listener.fileno()],
-        ) as process:
-            if process.wait(30) != 0:
-                raise OSError(f"the worker did not start (exit code {process.returncode} of {sys.executable})")
+        )
 
 
 def _import_path() -> list[str]:

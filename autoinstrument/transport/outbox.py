@@ -36,15 +36,21 @@ _JOIN_MS, _JOIN_CHARACTERS = 20, 4000
 class Outbox:
     """A bounded buffer, a thread that sends it, and a thread that hears the worker's answers.
 
-    `connect` is called on the sending thread with the number of the attempt: 0, and 1 after the worker has died.
-    `heard` is called on the hearing thread with each answer.
+    `connect` is called with the number of the attempt: 0, and 1 after the worker has died; `introduce` after it, on the
+    sending thread, for what is to be said first. `heard` is called on the hearing thread with each answer.
 
     `post` costs the caller an append. Nothing runs and nothing is connected before `start`. After a fork the child has
     an empty buffer and connects for itself as soon as it posts something other than console text.
     """
 
-    def __init__(self, connect: Callable[[int], socket.socket], heard: Callable[[Record], None]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[int], socket.socket],
+        introduce: Callable[[int], list[Record]],
+        heard: Callable[[Record], None],
+    ) -> None:
         self._connect = connect
+        self._introduce = introduce
         self._heard = heard
         self._started = False
         self._pid = os.getpid()
@@ -63,6 +69,8 @@ class Outbox:
         self._delivered = False
         self._broken = False
         self._lock = threading.Lock()
+        self._connection: socket.socket | None = None
+        self._sending = threading.Lock()
 
     def _forked(self) -> None:
         self._started = False
@@ -81,6 +89,21 @@ class Outbox:
             self._started = True
             self._pid = os.getpid()
             threading.Thread(target=self._send_all, name="autoinstrument-send", daemon=True).start()
+
+    def announce(self, record: Record) -> None:
+        """Put a small record on the wire from the calling thread, so that it outlives this process from now on.
+
+        It takes the time that starting a process takes the first time (about a millisecond) and some microseconds
+        later. Where the wire is busy it is left out: the sending thread is at work then.
+        """
+        with self._lock:
+            if not self._started and self._connection is None:
+                self._connection = self._connect(0)
+        if self._connection is not None and self._sending.acquire(blocking=False):
+            try:
+                self._connection.send(encode([record]), socket.MSG_DONTWAIT)
+            finally:
+                self._sending.release()
 
     def post(self, item: Item) -> None:
         """Take one item; what does not fit is dropped and counted, never waited for."""
@@ -129,8 +152,10 @@ class Outbox:
         """Connect and send; if the worker dies, do so once more, with a new one."""
         for attempt in range(_CONNECTIONS):
             with guard("the connection to the worker"), ourselves():
-                connection = self._connect(attempt)
+                connection = self._connection if attempt == 0 and self._connection else self._connect(attempt)
+                self._connection = connection
                 connection.settimeout(_SEND_S)
+                self._write(connection, self._introduce(attempt))
                 lost = threading.Event()
                 threading.Thread(
                     target=self._listen, args=(connection, lost), name="autoinstrument-hear", daemon=True
@@ -167,10 +192,14 @@ class Outbox:
                 batch.append(EventsDropped(*self._dropped.popitem()))
             if batch:
                 try:
-                    connection.sendall(_frame(batch))
+                    self._write(connection, batch)
                 except OSError:
                     self._items.extendleft(reversed(batch))  # for the next worker
                     raise
+
+    def _write(self, connection: socket.socket, records: list[Record]) -> None:
+        with self._sending:
+            connection.sendall(_frame(records))
 
     def _listen(self, connection: socket.socket, lost: threading.Event) -> None:
         with guard("hearing the worker"), ourselves():
