@@ -11,7 +11,9 @@ import pytest
 import requests
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, wait_for
+from tests.end_to_end.harness import Place
+from tests.end_to_end.processes import wait_for
+from tests.startup.environment import Environment
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +41,12 @@ def own_server() -> Iterator[ClearMLServer]:
 
 
 @pytest.fixture(scope="session")
-def new_place(database: Path) -> Iterator[Callable[[ClearMLServer | None], Place]]:
+def new_place(database: Path, full_environment: Environment) -> Iterator[Callable[[ClearMLServer | None], Place]]:
     """Makes places; they are taken away at the session's end."""
     places: list[Place] = []
 
     def new(server: ClearMLServer | None) -> Place:
-        places.append(Place(server, database))
+        places.append(Place(server, database, full_environment.python))
         return places[-1]
 
     yield new

@@ -1,88 +1,24 @@
-"""Run training scripts as a user would: each in a process of its own, with the agent on, against the test double.
-
-`Place.activation` is the one place that says how the agent gets into the process.
-"""
+"""Run training scripts as a user would: each in a process of its own, with the wheel installed, against the double."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import psutil
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tests.clearml_server import ClearMLServer
+from tests.end_to_end.processes import Finished, Started, wait_for
 
-ROOT = Path(__file__).parents[2]
-
-Value = TypeVar("Value")
 Points = dict[tuple[str, int], tuple[float, int]]
 """A run's metrics: (key, step) → (value, timestamp in ms). ClearML holds one point a step, the last one."""
-
-
-def wait_for(condition: Callable[[], Value], seconds: float = 15.0) -> Value:
-    """Return the condition's first true value; fail with its last one when the time is over."""
-    end = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"still {value!r} after {seconds:.0f} s")
-        time.sleep(0.05)
-
-
-class Finished(NamedTuple):
-    """A script that has ended."""
-
-    code: int
-    """As `subprocess` gives it: negative for a signal."""
-    stdout: str
-    stderr: str
-    seconds: float
-
-    @property
-    def said(self) -> list[str]:
-        """The agent's own lines on stderr."""
-        return [line for line in self.stderr.splitlines() if line.startswith("autoinstrument:")]
-
-
-class Started:
-    """A script that is running."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.since = time.monotonic()
-
-    def kill(self, number: int) -> None:
-        """Send a signal to the script."""
-        self.process.send_signal(number)
-
-    def finish(self, seconds: float = 60) -> Finished:
-        """Wait for the end. Both streams are pipes: whoever inherited them and lives on would be noticed here."""
-        try:
-            stdout, stderr = self.process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGKILL)
-            stdout, stderr = self.process.communicate()
-            raise AssertionError(f"still running after {seconds} s:\n{stdout}\n{stderr}") from None
-        seconds_taken = time.monotonic() - self.since
-        return Finished(self.process.returncode, _text(stdout), _text(stderr), seconds_taken)
-
-
-def _text(data: bytes) -> str:
-    """Return every byte as it was written, line ends too."""
-    return data.decode("utf-8", "surrogateescape")
 
 
 class Place:
@@ -93,10 +29,10 @@ class Place:
         server: the ClearML server they talk to, None for no configuration at all.
         uri: MLflow's tracking URI.
         environ: variables on top, for all scripts of this place.
-        python: the interpreter.
+        python: an interpreter that has the built wheel; `AUTOINSTRUMENT_ENABLED` is what switches the agent on.
     """
 
-    def __init__(self, server: ClearMLServer | None, database: Path) -> None:
+    def __init__(self, server: ClearMLServer | None, database: Path, python: Path) -> None:
         # Not pytest's own folder: the path of a Unix socket is short.
         self.root = Path(tempfile.mkdtemp(prefix="e2e-"))
         self.folder, self.home, self.temporary = (self.root / name for name in ("work", "home", "tmp"))
@@ -107,18 +43,14 @@ class Place:
         shutil.copy(database, self.root / "mlflow.db")
         self.uri = f"sqlite:///{self.root / 'mlflow.db'}"
         self.environ: dict[str, str] = {}
-        self.python = sys.executable
-
-    def activation(self) -> dict[str, str]:
-        """Variables through which the agent gets into an interpreter that it is not installed in."""
-        return {"PYTHONPATH": os.pathsep.join([str(ROOT / "sitecustomize_template"), str(ROOT)])}
+        self.python = str(python)
 
     def environment(self, *, agent: bool = True, **more: str) -> dict[str, str]:
         """Return the whole environment of a script: nothing of the tester's own settings is in it."""
         foreign = ("AUTOINSTRUMENT_", "CLEARML_", "TRAINS_", "MLFLOW_", "PYTHON", "PYTEST", "GIT_", "XDG_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         if agent:
-            kept |= {**self.activation(), "AUTOINSTRUMENT_ENABLED": "1", "AUTOINSTRUMENT_HOME": str(self.home)}
+            kept |= {"AUTOINSTRUMENT_ENABLED": "1", "AUTOINSTRUMENT_HOME": str(self.home)}
         kept |= {
             "HOME": str(self.root / "user"),
             "TMPDIR": str(self.temporary),
@@ -142,18 +74,26 @@ class Place:
         return path
 
     def start(
-        self, script: str, *arguments: str, agent: bool = True, name: str = "train.py", command: list[str] | None = None,
+        self,
+        script: str,
+        *arguments: str,
+        agent: bool = True,
+        name: str = "train.py",
+        command: list[str] | None = None,
         **environ: str,
-    ) -> Started:  # fmt: skip
+    ) -> Started:
         """Write a script to a file and start it; `command` instead of `[name]` for what else Python can run."""
         if script:
             self.write(name, script)
         return Started(
             subprocess.Popen(
                 [self.python, *(command or [name]), *arguments],
-                cwd=self.folder, env=self.environment(agent=agent, **environ),
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )  # fmt: skip
+                cwd=self.folder,
+                env=self.environment(agent=agent, **environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
         )
 
     def run(self, script: str, *arguments: str, seconds: float = 60, **more: Any) -> Finished:
@@ -165,10 +105,15 @@ class Place:
         environ = {"AUTOINSTRUMENT_ENABLED": "", **environ}
         return self.start("", *arguments, command=["-m", "autoinstrument"], **environ).finish(seconds)
 
-    def git(self, *arguments: str, cwd: Path | None = None) -> str:
+    def git(self, *arguments: str) -> str:
         """Run git in the working directory."""
         done = subprocess.run(
-            ["git", *arguments], cwd=cwd or self.folder, env=self.environment(), check=True, capture_output=True, text=True
+            ["git", *arguments],
+            cwd=cwd or self.folder,
+            env=self.environment(),
+            check=True,
+            capture_output=True,
+            text=True,
         )
         return done.stdout.strip()
 
@@ -197,12 +142,13 @@ class Place:
         return run
 
     def points(self, run_id: str) -> Points:
-        """Return what MLflow holds of a run's metrics, as far as a curve can hold it."""
+        """Return what MLflow holds of a run's metrics, as far as a curve can: finite, and within float32."""
         held: Points = {}
         for key in self.mlflow_run(run_id).data.metrics:
             history = self.client.get_metric_history(run_id, key)
             for metric in sorted(history, key=lambda metric: metric.timestamp):
-                held[key, metric.step] = (metric.value, metric.timestamp)
+                if abs(metric.value) < 3.4e38:  # false for NaN, too
+                    held[key, metric.step] = (metric.value, metric.timestamp)
         return held
 
     # What is left behind

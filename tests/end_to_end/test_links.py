@@ -52,9 +52,7 @@ def test_a_tracking_server_gives_the_task_a_link(server: ClearMLServer, place: P
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
 
 
-def test_credentials_of_the_tracking_uri_are_nowhere(
-    server: ClearMLServer, place: Place, mlflow_server: str
-) -> None:
+def test_credentials_of_the_tracking_uri_are_nowhere(server: ClearMLServer, place: Place, mlflow_server: str) -> None:
     """Neither in the Task, nor in its console (where MLflow itself prints the URI), nor in a line of ours."""
     place.uri = mlflow_server.replace("http://", "http://me:sesame@")
     done = place.run(SCRIPT.format(experiment="with password", run="r u n"))
@@ -80,12 +78,12 @@ def test_the_address_of_the_ui_can_be_set(server: ClearMLServer, run_there: Any)
     [
         ("a team/b/c", "x", {}, "a team/b__/c__", "x__"),
         ("deep", "run one", {"AUTOINSTRUMENT_PROJECT": "ml/{experiment}/{script}"}, "ml_/deep/train", "run one"),
-        ("plain", "name", {"AUTOINSTRUMENT_TASK": "{experiment}: {run_name} ({script})"}, "plain", "plain: name (train)"),
+        ("plain", "x", {"AUTOINSTRUMENT_TASK": "{experiment}: {run_name} {script}"}, "plain", "plain: x train"),
         ("/slashes//", "Grüße 日本語", {}, "slashes", "Grüße 日本語"),
     ],
 )
 def test_project_and_task_are_named_by_the_templates(
-    place: Place, server: ClearMLServer, experiment: str, run_name: str, environ: dict[str, str], project: str, name: str
+    place: Place, server: ClearMLServer, experiment: str, run_name: str, environ: Any, project: str, name: str
 ) -> None:
     """Slashes nest projects; names that ClearML refuses are made longer, and the original is kept."""
     done = place.run(SCRIPT.format(experiment=experiment, run=run_name), **environ)

@@ -1,4 +1,4 @@
-"""Several runs in one process, one after the other, inside each other, side by side, and again: each has its own Task."""
+"""Several runs in one process, in sequence, inside each other, side by side, and again: each has its own Task."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import pytest
 from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Finished, Place, ended, link_tags, properties, scalars, section, wait_for
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section
+from tests.end_to_end.processes import Finished, wait_for
 
 SCRIPT = """
 import argparse, sys, time
@@ -93,7 +94,7 @@ def test_the_diff_holds_what_was_not_committed(outcome: Outcome) -> None:
 
 
 def test_the_packages_are_those_that_the_script_loaded_and_the_agent(outcome: Outcome) -> None:
-    """Pinned requirements of what was imported, autoinstrument itself, and the interpreter; the freeze is beside them."""
+    """Pinned requirements of what was imported, and of autoinstrument itself; the whole freeze is beside them."""
     requirements = outcome.task["script"]["requirements"]["pip"]
     names = {re.split(r"[=@ ]", line)[0].lower() for line in requirements.splitlines() if line and line[0] != "#"}
     assert {"mlflow", "sqlalchemy", "autoinstrument"} <= names
@@ -177,7 +178,9 @@ def test_stderr_has_two_more_lines_at_most(outcome: Outcome) -> None:
     assert outcome.task["id"] in outcome.done.said[0]
     theirs = [line for line in outcome.done.stderr.splitlines() if line not in outcome.done.said]
     undated = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d")
-    assert [undated.sub("", line) for line in theirs] == [undated.sub("", line) for line in outcome.plain.stderr.splitlines()]
+    assert [undated.sub("", line) for line in theirs] == [
+        undated.sub("", line) for line in outcome.plain.stderr.splitlines()
+    ]
 
 
 def test_nothing_is_left_behind(outcome: Outcome) -> None:

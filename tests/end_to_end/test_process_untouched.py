@@ -7,7 +7,8 @@ import json
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, wait_for
+from tests.end_to_end.harness import Place, ended
+from tests.end_to_end.processes import wait_for
 
 SEEN = """
 import json, os, pathlib, random, signal, subprocess, sys, threading, time, warnings
@@ -55,7 +56,7 @@ pathlib.Path(sys.argv[1]).write_text(json.dumps(seen))
 
 
 @pytest.fixture(scope="module")
-def seen(server: ClearMLServer, new_place):  # noqa: ANN001, ANN201
+def seen(server: ClearMLServer, new_place):
     place = new_place(server)
     started = place.start(SEEN, "with.json")
     done = started.finish()
@@ -65,29 +66,29 @@ def seen(server: ClearMLServer, new_place):  # noqa: ANN001, ANN201
     return {name: json.loads((place.folder / f"{name}.json").read_text()) for name in ("with", "without")}
 
 
-def test_clearml_is_never_imported(seen) -> None:  # noqa: ANN001
+def test_clearml_is_never_imported(seen) -> None:
     assert seen["with"]["clearml"] == []
 
 
-def test_no_child_process_is_seen(seen) -> None:  # noqa: ANN001
+def test_no_child_process_is_seen(seen) -> None:
     """Neither by psutil nor by `os.waitpid`: frameworks wait for any child, and end those that they find."""
     assert seen["with"]["children"] == []
     assert seen["with"]["wait"] == "no child"
 
 
-def test_random_streams_are_the_same(seen) -> None:  # noqa: ANN001
+def test_random_streams_are_the_same(seen) -> None:
     assert seen["with"]["random"] == seen["without"]["random"]
 
 
-def test_environment_signals_hooks_and_streams_stay_as_they_were(seen) -> None:  # noqa: ANN001
+def test_environment_signals_hooks_and_streams_stay_as_they_were(seen) -> None:
     """Before, during and after a run: what differs with the agent differs without it too."""
     assert seen["with"]["differs"] == seen["without"]["differs"]
     assert seen["with"]["differs after"] == seen["without"]["differs after"]
 
 
-def test_sub_processes_inherit_nothing_more(seen) -> None:  # noqa: ANN001
+def test_sub_processes_inherit_nothing_more(seen) -> None:
     """No file descriptor, and no variable but those that switch the agent on."""
-    mine = {"AUTOINSTRUMENT_ENABLED", "AUTOINSTRUMENT_HOME", "PYTHONPATH"}
+    mine = {"AUTOINSTRUMENT_ENABLED", "AUTOINSTRUMENT_HOME"}
     given, plain = (seen[name]["subprocess"] for name in ("with", "without"))
     assert given.split("]")[0] == plain.split("]")[0]
     assert {name for name in mine if name in given} == mine

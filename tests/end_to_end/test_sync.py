@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, wait_for
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section
+from tests.end_to_end.processes import wait_for
 
 SCRIPT = """
 import argparse, sys
@@ -23,6 +24,14 @@ with mlflow.start_run(run_name="offline", description="a note"):
     mlflow.log_metric("odd", float("nan"))
     print("trained")
     print("a warning", file=sys.stderr)
+"""
+
+DEATH = """
+mlflow.start_run(run_name="dead")
+mlflow.log_metric("loss", 1)
+import os, time
+time.sleep(1)
+os.kill(os.getpid(), 9)
 """
 
 
@@ -71,11 +80,11 @@ def test_syncing_twice_changes_nothing(own_place: Place, own_server: ClearMLServ
     own_place.run(SCRIPT)
     own_server.start()
     assert own_place.command("sync").code == 0
-    before = own_server.tasks, own_server.events(own_server.tasks[0]["id"]), own_place.the_run().to_dictionary()
+    before = own_server.tasks, own_server.events(own_server.tasks[0]["id"]), repr(own_place.the_run().to_dictionary())
     own_server.clear_requests()
     again = own_place.command("sync")
     assert again.code == 0, again.stderr
-    after = own_server.tasks, own_server.events(own_server.tasks[0]["id"]), own_place.the_run().to_dictionary()
+    after = own_server.tasks, own_server.events(own_server.tasks[0]["id"]), repr(own_place.the_run().to_dictionary())
     assert after == before
     assert not [r for r in own_server.requests if not r.endpoint.endswith((".login", ".get_all", ".get_by_id"))]
 
@@ -99,10 +108,10 @@ def test_sync_without_a_server_keeps_the_captures(own_place: Place, own_server: 
     [
         ("    raise ValueError('lost')", "failed", "ValueError: lost"),
         ("sys.exit(3)", "failed", "3"),
-        ("mlflow.start_run(run_name='dead'); mlflow.log_metric('loss', 1); import os, signal, time; time.sleep(1); os.kill(os.getpid(), 9)", "stopped", "died"),
+        (DEATH, "stopped", "died"),
     ],
     ids=["exception", "exit code", "SIGKILL"],
-)  # fmt: skip
+)
 def test_the_end_of_a_pending_run_is_not_forgotten(
     own_place: Place, own_server: ClearMLServer, ending: str, status: str, reason: str
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
 
@@ -64,7 +62,7 @@ def test_a_logger_that_uses_the_client_alone_is_mirrored(place: Place, server: C
 
 
 def test_fluent_batches_and_asynchronous_calls_lose_no_point(place: Place, server: ClearMLServer) -> None:
-    """`log_metrics`, `log_metric(synchronous=False)`, `log_params`, `set_tags` with a note, a later note, a new name."""
+    """`log_metrics`, `log_metric(synchronous=False)`, `log_params`, `set_tags`, a later note, a new name."""
     script = """
         import mlflow
         with mlflow.start_run(run_name="old name") as run:
@@ -114,10 +112,7 @@ def test_values_that_a_curve_cannot_hold_never_become_false_numbers(place: Place
     task = ended(server, run.info.run_id)
     assert task["status"] == "completed"
     held = scalars(server, task["id"])
-    can_be_held = {
-        at: point for at, point in place.points(run.info.run_id).items() if math.isfinite(point[0]) and abs(point[0]) < 3e38
-    }
-    assert held == can_be_held
+    assert held == place.points(run.info.run_id)
     assert {step for key, step in held if key == "one by one"} == {1, 3, 5, 7, 9}
     assert link_tags(run)["state"] == "synced"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, wait_for
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
+from tests.end_to_end.processes import wait_for
 
 SCRIPT = """
 import pathlib, time

@@ -1,0 +1,66 @@
+"""Scripts as processes, and waiting for what other processes do."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+Value = TypeVar("Value")
+
+
+def wait_for(condition: Callable[[], Value], seconds: float = 15.0) -> Value:
+    """Return the condition's first true value; fail with its last one when the time is over."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"still {value!r} after {seconds:.0f} s")
+        time.sleep(0.05)
+
+
+class Finished(NamedTuple):
+    """A script that has ended."""
+
+    code: int
+    """As `subprocess` gives it: negative for a signal."""
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def said(self) -> list[str]:
+        """The agent's own lines on stderr."""
+        return [line for line in self.stderr.splitlines() if line.startswith("autoinstrument:")]
+
+
+class Started:
+    """A script that is running."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.since = time.monotonic()
+
+    def kill(self, number: int) -> None:
+        """Send a signal to the script."""
+        self.process.send_signal(number)
+
+    def finish(self, seconds: float = 60) -> Finished:
+        """Wait for the end. Both streams are pipes: whoever inherited them and lives on would be noticed here."""
+        try:
+            stdout, stderr = self.process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGKILL)
+            stdout, stderr = self.process.communicate()
+            raise AssertionError(f"still running after {seconds} s:\n{stdout}\n{stderr}") from None
+        seconds_taken = time.monotonic() - self.since
+        return Finished(self.process.returncode, _text(stdout), _text(stderr), seconds_taken)
+
+
+def _text(data: bytes) -> str:
+    """Return every byte as it was written, line ends too."""
+    return data.decode("utf-8", "surrogateescape")
