@@ -109,7 +109,7 @@ class Place:
         """Run git in the working directory."""
         done = subprocess.run(
             ["git", *arguments],
-            cwd=cwd or self.folder,
+            cwd=self.folder,
             env=self.environment(),
             check=True,
             capture_output=True,
