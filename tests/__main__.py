@@ -119,7 +119,7 @@ def main() -> int:
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy"],
-        ["pytest", *pytest_arguments],
+        ["pytest", "-n", "auto", *pytest_arguments],  # a later -n has the last word
     ]
     failed = []
     for check in checks[3:] if options.no_lint else checks:
