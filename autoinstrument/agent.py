@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autoinstrument.capture.console import Console
-from autoinstrument.capture.process import Changes
+from autoinstrument.capture.process import Changes, remember_main
 from autoinstrument.from_mlflow.addresses import absolute
 from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
 from autoinstrument.guard import guard, logger
@@ -70,6 +70,7 @@ class Agent:
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
+        remember_main()
         self._cwd = str(Path.cwd())
         self._finished = False
         self._outbox = Outbox(self._connect, self._introduce, self._heard)

@@ -62,6 +62,15 @@ class Changes:
         return sorted(new)
 
 
+_main_file: str | None = None
+
+
+def remember_main() -> None:
+    """Keep the script's path: the interpreter (seen in 3.10 to 3.12) forgets it when the script has run."""
+    global _main_file
+    _main_file = getattr(sys.modules.get("__main__"), "__file__", None)
+
+
 def describe(cwd: str = "") -> ProcessStarted:
     """Return a report that stands alone; `Changes` is for a process that reports again."""
     return Changes().describe(cwd)
@@ -74,7 +83,7 @@ def _main() -> tuple[str, str, str, str]:
         kind = "notebook" if notebook.is_kernel(shell) else "interactive"
         return kind, notebook.path(shell), "", notebook.source(shell)
     main = sys.modules.get("__main__")
-    file = getattr(main, "__file__", None)
+    file = getattr(main, "__file__", None) or _main_file
     program = str(sys.argv[0]) if getattr(sys, "argv", None) else ""
     if not isinstance(file, str) or file in ("", "<stdin>"):
         code = _command() if program == "-c" else ""

@@ -29,9 +29,16 @@ def of_run(ended: RunEnded, exiting: ProcessExiting | None = None) -> End:
     if ended.at_exit and exiting is not None and exiting.error:
         return of_error(exiting.error, interrupted=exiting.interrupted)
     status = _STATUS.get(ended.status, "stopped")
+    if ended.error and is_interruption(ended.error):
+        return of_error(ended.error, interrupted=True)
     if ended.error and status != "completed":
         return End(status, _last_line(ended.error), ended.error)
     return End(status, "" if status == "completed" else f"MLflow: {ended.status}", "")
+
+
+def is_interruption(error: str) -> bool:
+    """Tell from a traceback whether Ctrl-C or another SIGINT is what ended a run; MLflow calls that FAILED."""
+    return _last_line(error).startswith("KeyboardInterrupt")
 
 
 def of_error(error: str, *, interrupted: bool = False) -> End:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from autoinstrument.capture.folding import Folder
+from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.guard import guard
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture, ConsoleLine
@@ -310,7 +311,7 @@ class RunMirror:
         return bool(self._console)
 
     def _keep(self, stream: str, lines: Iterable[Any]) -> None:
-        kept: list[ConsoleLine] = [(stream, line.text, line.time_ms) for line in lines]
+        kept: list[ConsoleLine] = [(stream, hide_in_text(line.text), line.time_ms) for line in lines]
         if not kept:
             return
         if not self.told_end:  # else the Task is complete and the folder gone

@@ -26,7 +26,7 @@ from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.mirror.captures import Capture, Captures, home, private_folder
 from autoinstrument.mirror.completion import complete
-from autoinstrument.mirror.ending import of_exit_code, of_run
+from autoinstrument.mirror.ending import End, is_interruption, of_exit_code, of_run
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.records import (
@@ -219,12 +219,17 @@ class Worker:
             process.ended_at_exit[ended.run_id] = ended
             if process.exiting is None:
                 return  # what ended the process is about to be said
-        mirror.end_as(of_run(ended, process.exiting))
+        self._end(mirror, of_run(ended, process.exiting), interrupted=is_interruption(ended.error))
+
+    def _end(self, mirror: RunMirror, end: End, *, interrupted: bool) -> None:
+        # An interruption may have hit between a call's writing to MLflow and our hearing of it.
+        mirror.incomplete = mirror.incomplete or interrupted
+        mirror.end_as(end)
 
     def _process_exiting(self, process: Process, exiting: ProcessExiting) -> None:
         process.exiting, process.answered = exiting, False
         for run_id, ended in process.ended_at_exit.items():
-            self._mirrors[run_id].end_as(of_run(ended, exiting))
+            self._end(self._mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
         for mirror in self._mirrors.values():
             mirror.end_console()
         self._server.try_once_more()
