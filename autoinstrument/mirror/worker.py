@@ -363,6 +363,7 @@ def serve(connection: socket.socket, folder: Path) -> None:
 
 def main(file: int, folder: str) -> None:
     """Serve a listening socket that was inherited; the process's main program."""
+    os.umask(0o077)  # what is written here is for the user alone
     listener = socket.socket(fileno=file)
     with guard("opening the log"):
         _log_to_file(home(read_settings()))
