@@ -35,6 +35,12 @@ os.kill(os.getpid(), 9)
 """
 
 
+def bring_back(place: Place, server: ClearMLServer) -> None:
+    """Start the server again when the worker has given up, so that it is `sync` that does the work."""
+    wait_for(lambda: not place.workers(), 30)
+    server.start()
+
+
 def comparable(server: ClearMLServer, task: dict[str, Any]) -> dict[str, Any]:
     """Return all of a Task that does not depend on when and where its run was made."""
     lines = [line for line in server.console(task["id"]).splitlines() if "autoinstrument" not in line]
@@ -59,7 +65,7 @@ def test_a_pending_run_gets_the_task_that_it_would_have_had(own_place: Place, ow
     own_server.close()
     done = own_place.run(SCRIPT, "--lr", "0.1")
     assert done.code == 0
-    own_server.start()
+    bring_back(own_place, own_server)
     run_id = own_place.mlflow_runs()[-1].info.run_id
     assert len(own_server.tasks) == 1
     synced = own_place.command("sync")
@@ -78,7 +84,7 @@ def test_a_pending_run_gets_the_task_that_it_would_have_had(own_place: Place, ow
 def test_syncing_twice_changes_nothing(own_place: Place, own_server: ClearMLServer) -> None:
     own_server.close()
     own_place.run(SCRIPT)
-    own_server.start()
+    bring_back(own_place, own_server)
     assert own_place.command("sync").code == 0
     before = own_server.tasks, own_server.events(own_server.tasks[0]["id"]), repr(own_place.the_run().to_dictionary())
     own_server.clear_requests()
@@ -97,7 +103,7 @@ def test_sync_without_a_server_keeps_the_captures(own_place: Place, own_server: 
     assert failed.code == 1
     assert "Traceback" not in failed.stderr
     assert own_place.captures()
-    own_server.start()
+    bring_back(own_place, own_server)
     assert own_place.command("sync").code == 0
     assert len(own_server.tasks) == 1
     assert own_place.captures() == []
@@ -119,7 +125,7 @@ def test_the_end_of_a_pending_run_is_not_forgotten(
     script = SCRIPT if ending.startswith("    ") or "dead" in ending else SCRIPT.replace("with mlflow", "if mlflow")
     own_server.close()
     own_place.run(script + ending + "\n")
-    own_server.start()
+    bring_back(own_place, own_server)
     assert own_place.command("sync").code == 0
     run = own_place.mlflow_runs()[-1]
     task = ended(own_server, run.info.run_id, 20)
@@ -144,7 +150,7 @@ def test_a_server_that_goes_away_for_good_leaves_the_rest_to_sync(own_place: Pla
     wait_for((own_place.folder / "ready").exists, 30)
     own_server.close()
     assert started.finish().code == 0
-    own_server.start()
+    bring_back(own_place, own_server)
     assert own_place.command("sync").code == 0
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)
@@ -160,7 +166,23 @@ def test_sync_says_what_it_did_for_machines_too(own_place: Place, own_server: Cl
     """`--json` is one JSON document on stdout."""
     own_server.close()
     own_place.run(SCRIPT)
-    own_server.start()
+    bring_back(own_place, own_server)
     done = own_place.command("sync", "--json")
     assert done.code == 0, done.stderr
     assert own_server.tasks[0]["id"] in json.dumps(json.loads(done.stdout))
+
+
+def test_a_server_that_is_back_at_once_gets_the_run_from_the_worker(
+    own_place: Place, own_server: ClearMLServer
+) -> None:
+    """The worker tries for a while after the script's end; whoever delivers in the end, the run has its links."""
+    own_server.close()
+    own_place.run(SCRIPT)
+    own_server.start()
+    wait_for(lambda: not own_place.workers(), 60)
+    assert own_place.command("sync").code == 0
+    task = ended(own_server, own_place.the_run().info.run_id)
+    assert len(own_server.tasks) == 1
+    assert link_tags(own_place.the_run())["state"] == "synced"
+    assert link_tags(own_place.the_run())["task_id"] == task["id"]
+    assert own_place.captures() == []
