@@ -232,6 +232,8 @@ class Agent:
                 self._finished = True
                 self._console.detach()
                 self._outbox.finish(self._exiting(self.settings.exit_timeout_s))
+                if self.settings.worker == "thread" and self._worker is not None:
+                    shutil.rmtree(self._worker.folder, ignore_errors=True)
         except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
             pass
 

@@ -94,7 +94,8 @@ class Capture:
         value = {
             "version": VERSION,
             "run": to_json(self.run._replace(tracking_uri=without_credentials(self.run.tracking_uri))),
-            "process": to_json(self.process) if self.process else None,
+            # The script section and `arguments` say what is worth keeping of argv, without its secrets.
+            "process": to_json(self.process._replace(argv=[])) if self.process else None,
             **{name: getattr(self, name) for name in _KEPT},
         }
         _write(self.folder / "capture.json", json.dumps(value).encode())

@@ -40,9 +40,19 @@ def complete(
     mirror.end, mirror.ended = end, end is None
     mirror.flush()
     mirror.incomplete = False
+    link(mirror, uri)
+    mirror.capture.remove()
+
+
+def link(mirror: RunMirror, tracking_uri: str) -> None:
+    """Write the link tags of a run whose Task is complete; for runs whose process is gone.
+
+    Raises:
+        mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
+    """
     if mirror.task is not None:
         tags = {TASK_ID: mirror.task.id, STATE: "synced"}
         if mirror.task.url:
             tags[TASK_URL] = mirror.task.url
-        set_tags(uri, mirror.run.run_id, tags)
-    mirror.capture.remove()
+        set_tags(tracking_uri, mirror.run.run_id, tags)
+        mirror.tagged = True

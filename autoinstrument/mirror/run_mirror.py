@@ -62,6 +62,8 @@ class RunMirror:
         self.end: End | None = None
         self.linked: Task | None = None
         """The Task as the training process was told of it."""
+        self.tagged = False
+        """The run has its last tags."""
         self.pending = self.told_end = False
         """What the training process was told: that delivery waits for the server, that the run is complete."""
         self.ended = False

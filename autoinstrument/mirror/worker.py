@@ -25,7 +25,7 @@ from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.mirror.captures import Capture, Captures, home, private_folder
-from autoinstrument.mirror.completion import complete
+from autoinstrument.mirror.completion import complete, link
 from autoinstrument.mirror.ending import End, is_interruption, of_exit_code, of_run
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -305,7 +305,12 @@ class Worker:
                     mirror.capture.save()
         if mirror.ended and not mirror.told_end:
             mirror.told_end = True
-            home.tell(RunDelivered(run_id))
+            if not home.answered and home.gone_at is None:
+                mirror.tagged = True
+                home.tell(RunDelivered(run_id))
+            elif not mirror.tagged:  # the process does not wait any longer
+                with guard("linking a run whose process is gone"):
+                    link(mirror, mirror.run.tracking_uri)
             mirror.capture.remove()
 
     def _complete(self, mirror: RunMirror) -> None:

