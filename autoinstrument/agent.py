@@ -203,6 +203,7 @@ class Agent:
                 tags[TASK_URL] = record.task_url
             set_tags(self._uris[record.run_id], record.run_id, tags)
         elif isinstance(record, RunPending):
+            self._said.setdefault(record.run_id, "")
             logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})
         elif isinstance(record, RunDelivered):
@@ -231,11 +232,22 @@ class Agent:
             with guard("the end of the process"):
                 self._finished = True
                 self._console.detach()
-                self._outbox.finish(self._exiting(self.settings.exit_timeout_s))
+                if not self._outbox.finish(self._exiting(self.settings.exit_timeout_s)):
+                    self._give_up()
                 if self.settings.worker == "thread" and self._worker is not None:
                     shutil.rmtree(self._worker.folder, ignore_errors=True)
         except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
             pass
+
+    def _give_up(self) -> None:
+        """Say of the runs that no answer has come for that they are left to `sync`."""
+        for run_id in list(self._started):
+            if run_id not in self._said:
+                wait_s = self.settings.exit_timeout_s
+                reason = (
+                    f"no answer from ClearML within {wait_s:g} s; recorded, `autoinstrument sync` completes it later"
+                )
+                self._heard(RunPending(run_id, reason))
 
     def _exiting(self, wait_s: float) -> ProcessExiting:
         error, interrupted = "", False

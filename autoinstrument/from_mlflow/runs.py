@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.addresses import absolute, run_page
 from autoinstrument.records import RunStarted
 
@@ -49,7 +50,8 @@ def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Calla
     def make() -> RunStarted:
         from mlflow.tracking import MlflowClient
 
-        experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment(run.info.experiment_id)
+        with store_access():
+            experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment(run.info.experiment_id)
         return describe(run, tracking_uri, experiment_name=experiment.name, resumed=resumed, owned=owned)
 
     return make
@@ -59,10 +61,11 @@ def seen(client: Any, run_id: str) -> Callable[[], RunStarted | None]:
     """Return what makes the record of a run that another process started; None of one that has ended."""
 
     def make() -> RunStarted | None:
-        run = client.get_run(run_id)
-        if run.info.status != "RUNNING":
-            return None
-        experiment = client.get_experiment(run.info.experiment_id)
+        with store_access():
+            run = client.get_run(run_id)
+            if run.info.status != "RUNNING":
+                return None
+            experiment = client.get_experiment(run.info.experiment_id)
         return describe(run, client.tracking_uri, experiment_name=experiment.name, resumed=True, owned=False)
 
     return make

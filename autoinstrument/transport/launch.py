@@ -98,8 +98,10 @@ def start(kind: str) -> Worker:
 
 def _runtime_folder() -> str | None:
     """Return the user's runtime folder, None for the system's temporary one; a socket's path has 108 bytes at most."""
-    folder = os.environ.get("XDG_RUNTIME_DIR", "")
-    return folder if len(folder) < 60 and os.access(folder, os.W_OK) else None
+    for folder in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):  # noqa: S108  (mkdtemp's)
+        if folder and len(folder) < 60 and os.access(folder, os.W_OK):
+            return folder
+    return None
 
 
 def _start_process(folder: Path) -> subprocess.Popen[bytes]:
