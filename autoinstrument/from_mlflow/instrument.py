@@ -21,6 +21,7 @@ from typing import Any
 from autoinstrument.agent import Agent, agent
 from autoinstrument.from_mlflow import runs
 from autoinstrument.from_mlflow.references import wrap
+from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.guard import guard, is_ourselves, logger
 from autoinstrument.records import MetricsLogged, ParamsLogged, RunEnded, RunRenamed, TagDeleted, TagsSet
 
@@ -78,23 +79,6 @@ def instrument_fluent(module: ModuleType) -> None:
     atexit.register(the_agent.exiting)
 
 
-def _watched(
-    observe: Callable[[Agent, Any, dict[str, Any], Any], None], *names: str
-) -> Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]:
-    """Return a wrapper that calls `observe(agent, client, arguments by name, result)` after the call succeeded."""
-
-    def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        result = wrapped(*args, **kwargs)
-        if not is_ourselves():
-            with guard(f"mirroring {wrapped.__name__}"):
-                the_agent = agent()
-                if the_agent is not None:
-                    observe(the_agent, client, {**dict(zip(names, args, strict=False)), **kwargs}, result)
-        return result
-
-    return around
-
-
 def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> None:
     uri = client.tracking_uri
     make = runs.started(run, uri, resumed=False, owned=True)
@@ -115,14 +99,14 @@ def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...],
         if the_agent is not None:
             call = {**dict(zip(("run_id", "key", "value", "timestamp", "step"), args, strict=False)), **kwargs}
             run_id = call["run_id"]
-            _know(the_agent, client, run_id)
+            know(the_agent, client, run_id)
             point = (call["key"], runs.number(call["value"]), int(call["timestamp"]), int(call.get("step") or 0))
             the_agent.post(MetricsLogged(run_id, [point]))
     return result
 
 
 def _log_param(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    _know(the_agent, client, call["run_id"])
+    know(the_agent, client, call["run_id"])
     value = call["value"]
     the_agent.post(ParamsLogged(call["run_id"], [(call["key"], str(value), type(value).__name__)]))
 
@@ -132,7 +116,7 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
     metrics, params, tags = (call.get(kind) or () for kind in ("metrics", "params", "tags"))
     if not (metrics or params or tags):
         return
-    _know(the_agent, client, run_id)
+    know(the_agent, client, run_id)
     if params:
         the_agent.post(ParamsLogged(run_id, [(param.key, str(param.value), "") for param in params]))
     if metrics:
@@ -178,12 +162,6 @@ def _ended(the_agent: Agent, run_id: str, status: str, end_time: int | None) -> 
     )
 
 
-def _know(the_agent: Agent, client: Any, run_id: str) -> None:
-    """Introduce a run that this process logs to without having started it, if it is still running."""
-    if not the_agent.knows(run_id):
-        the_agent.run_started(run_id, runs.seen(client, run_id))
-
-
 def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Mirror the resumption of a run; the creation of one has been seen by the client's `create_run`."""
     before = time.time()
@@ -213,13 +191,13 @@ def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs:
 
 
 _CLIENT: dict[str, Any] = {
-    "create_run": _watched(_created, "experiment_id", "start_time", "tags", "run_name"),
+    "create_run": watched(_created, "experiment_id", "start_time", "tags", "run_name"),
     "log_metric": _log_metric,
-    "log_param": _watched(_log_param, "run_id", "key", "value"),
-    "log_batch": _watched(_log_batch, "run_id", "metrics", "params", "tags"),
-    "set_tag": _watched(_set_tag, "run_id", "key", "value"),
-    "delete_tag": _watched(_delete_tag, "run_id", "key"),
-    "update_run": _watched(_updated, "run_id", "status", "name"),
-    "set_terminated": _watched(_terminated, "run_id", "status", "end_time"),
+    "log_param": watched(_log_param, "run_id", "key", "value"),
+    "log_batch": watched(_log_batch, "run_id", "metrics", "params", "tags"),
+    "set_tag": watched(_set_tag, "run_id", "key", "value"),
+    "delete_tag": watched(_delete_tag, "run_id", "key"),
+    "update_run": watched(_updated, "run_id", "status", "name"),
+    "set_terminated": watched(_terminated, "run_id", "status", "end_time"),
 }
 """Methods of `TrackingServiceClient`; one that a version lacks is left out."""

@@ -18,6 +18,7 @@ from autoinstrument.guard import guard
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture, ConsoleLine
 from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.part import Part
 from autoinstrument.records import (
     EventsDropped,
     MetricsLogged,
@@ -81,6 +82,7 @@ class RunMirror:
         self._description_changed = False
         self._restart = False
         self._log_ms = 0
+        self._parts: list[Part] = []
 
     # What is to be delivered
 
@@ -108,6 +110,8 @@ class RunMirror:
             self._rename(record.name)
         elif isinstance(record, EventsDropped):
             self.incomplete = True
+        for part in self._parts:
+            part.take(record)
 
     def take_history(self, record: MetricsLogged) -> None:
         """Take the whole history of one metric: nothing where the Task holds as many points, else all of it.
@@ -166,6 +170,7 @@ class RunMirror:
             or self._description_changed
             or self._restart
             or (self.end is not None and not self.ended)
+            or any(part.has_work for part in self._parts)
         )
 
     # Delivery
@@ -197,6 +202,8 @@ class RunMirror:
         if self._edits:
             self._tasks.edit(task, **self._edits)
             self._edits.clear()
+        for part in self._parts:
+            part.send(task)
         self._send_events(task)
         if self.end is not None and not self.ended:
             if not task.adopted:

@@ -1,0 +1,35 @@
+"""How a wrapped method of one of MLflow's clients tells the agent what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from autoinstrument.agent import Agent, agent
+from autoinstrument.from_mlflow import runs
+from autoinstrument.from_mlflow.references import Around
+from autoinstrument.guard import guard, is_ourselves
+
+Observe = Callable[[Agent, Any, dict[str, Any], Any], None]
+"""(agent, client, arguments by name, result) -> None."""
+
+
+def watched(observe: Observe, *names: str) -> Around:
+    """Return a wrapper that calls `observe` after the call succeeded; `names` are those of positional arguments."""
+
+    def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = wrapped(*args, **kwargs)
+        if not is_ourselves():
+            with guard(f"mirroring {wrapped.__name__}"):
+                the_agent = agent()
+                if the_agent is not None:
+                    observe(the_agent, client, {**dict(zip(names, args, strict=False)), **kwargs}, result)
+        return result
+
+    return around
+
+
+def know(the_agent: Agent, client: Any, run_id: str) -> None:
+    """Introduce a run that this process logs to without having started it, if it is still running."""
+    if not the_agent.knows(run_id):
+        the_agent.run_started(run_id, runs.seen(client, run_id))
