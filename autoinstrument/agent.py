@@ -6,6 +6,7 @@ user's threads.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -76,9 +77,13 @@ class Agent:
         self._outbox = Outbox(self._connect, self._introduce, self._heard)
         self._worker: launch.Worker | None = None
         self._watched = False
+        self._join = ""
+        """A run that another process may have begun: its worker is ours too."""
         self._console = Console(self._written)
         with guard("listening to the console"):
             self._console.attach()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
 
     # What the wrapped calls say
 
@@ -95,22 +100,32 @@ class Agent:
         return self._open.get(run_id, False)
 
     def run_started(
-        self, run_id: str, make: Callable[[], RunStarted | None], *, tracking_uri: str = "", again: bool = False
+        self,
+        run_id: str,
+        make: Callable[[], RunStarted | None],
+        *,
+        tracking_uri: str,
+        owned: bool = True,
+        again: bool = False,
     ) -> None:
         """Take in a run that was created, resumed (`again`) or first seen; each start is told once.
 
-        `tracking_uri` is given where this process is to end the run. `make` gives the run's record; it is called on the
-        sending thread, because it asks the tracking store.
+        `owned` tells whether this process is to end the run. `make` gives the run's record; it is called on the sending
+        thread, because it asks the tracking store.
         """
         if self._open.get(run_id) or (run_id in self._open and not again):
             return
         self._open[run_id] = True
         with guard("following the console"):
             self._console.follow()
-
-        if tracking_uri and self.settings.worker == "process":
+        if again or not owned:
+            self._join = self._join or run_id
+        self._outbox.direct = self._outbox.direct or not owned
+        if self.settings.worker == "process":
             with guard("announcing a run"):
-                self._outbox.announce(RunAnnounced(run_id, absolute(tracking_uri), os.getpid()))
+                self._outbox.announce(RunAnnounced(run_id, absolute(tracking_uri), os.getpid(), owned))
+                if owned and self._worker is not None:
+                    self._worker.publish(run_id)
 
         def started() -> RunStarted | None:
             record = make()
@@ -169,11 +184,22 @@ class Agent:
     def _connect(self, attempt: int) -> socket.socket:
         """Connect to the worker, started before where this process has none."""
         if attempt > 0 or self._worker is None or not self._worker.serves_this_process():
-            if self._worker is not None and attempt > 0:
+            if self._worker is not None and attempt > 0 and not self._worker.joined:
                 shutil.rmtree(self._worker.folder, ignore_errors=True)  # a worker that was killed leaves it behind
-            self._worker = launch.start(self.settings.worker)
             self._watched = False
+            if attempt == 0 and self._join and self.settings.worker == "process":
+                self._worker = launch.find(self._join)
+                if self._worker is not None:
+                    with contextlib.suppress(OSError):
+                        return self._worker.connect()
+            self._worker = launch.start(self.settings.worker)
         return self._worker.connect()
+
+    def _forked(self) -> None:
+        """Go on as a process that runs beside another one: none of the runs so far is this process's to end."""
+        self._started = {run_id: record._replace(owned=False) for run_id, record in self._started.items()}
+        if self._worker is not None and not self._worker.serves_this_process():
+            self._open.clear()  # what is logged to them introduces them to a worker of this process's own
 
     def _introduce(self, attempt: int) -> list[Record]:
         """Return what a worker is told first: of the process, and by a second worker's start all undelivered runs.

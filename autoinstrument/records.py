@@ -93,6 +93,8 @@ class RunAnnounced(NamedTuple):
     run_id: str
     tracking_uri: str
     pid: int
+    owned: bool
+    """As in `RunStarted`."""
 
 
 class ParamsLogged(NamedTuple):
@@ -118,6 +120,14 @@ class TagDeleted(NamedTuple):
 class RunRenamed(NamedTuple):
     run_id: str
     name: str
+
+
+class RunDeleted(NamedTuple):
+    run_id: str
+
+
+class RunRestored(NamedTuple):
+    run_id: str
 
 
 class RunEnded(NamedTuple):
@@ -184,8 +194,8 @@ class Delivered(NamedTuple):
 
 Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | ParamsLogged | MetricsLogged
-    | TagsSet | TagDeleted | RunRenamed | RunEnded | TaskFound | ConsoleWritten | EventsDropped
-    | RunLinked | RunPending | RunDelivered | Delivered
+    | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | RunEnded | TaskFound | ConsoleWritten
+    | EventsDropped | RunLinked | RunPending | RunDelivered | Delivered
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

@@ -23,7 +23,16 @@ from autoinstrument.from_mlflow import runs
 from autoinstrument.from_mlflow.references import wrap
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.guard import guard, is_ourselves, logger
-from autoinstrument.records import MetricsLogged, ParamsLogged, RunEnded, RunRenamed, TagDeleted, TagsSet
+from autoinstrument.records import (
+    MetricsLogged,
+    ParamsLogged,
+    RunDeleted,
+    RunEnded,
+    RunRenamed,
+    RunRestored,
+    TagDeleted,
+    TagsSet,
+)
 
 OLDEST, NEWEST_MAJOR = (2, 16), 3
 """MLflow versions that are supported; others are left alone."""
@@ -129,23 +138,35 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
 
 
 def _set_tag(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    if the_agent.knows(call["run_id"]):
-        the_agent.post(TagsSet(call["run_id"], {call["key"]: str(call["value"])}))
+    know(the_agent, client, call["run_id"], linked=True)
+    the_agent.post(TagsSet(call["run_id"], {call["key"]: str(call["value"])}))
 
 
 def _delete_tag(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    if the_agent.knows(call["run_id"]):
-        the_agent.post(TagDeleted(call["run_id"], call["key"]))
+    know(the_agent, client, call["run_id"], linked=True)
+    the_agent.post(TagDeleted(call["run_id"], call["key"]))
+
+
+def _deleted(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    know(the_agent, client, call["run_id"], linked=True)
+    the_agent.post(RunDeleted(call["run_id"]))
+
+
+def _restored(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    know(the_agent, client, call["run_id"], linked=True)
+    the_agent.post(RunRestored(call["run_id"]))
 
 
 def _terminated(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     status = call.get("status") or "FINISHED"
+    know(the_agent, client, call["run_id"], linked=True)
     _ended(the_agent, call["run_id"], str(status), call.get("end_time"))
 
 
 def _updated(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     run_id, status, name = call["run_id"], call.get("status"), call.get("name")
-    if name and the_agent.knows(run_id):
+    know(the_agent, client, run_id, linked=True)
+    if name:
         the_agent.post(RunRenamed(run_id, str(name)))
     if status in ENDED:
         _ended(the_agent, run_id, str(status), None)
@@ -197,6 +218,8 @@ _CLIENT: dict[str, Any] = {
     "log_batch": watched(_log_batch, "run_id", "metrics", "params", "tags"),
     "set_tag": watched(_set_tag, "run_id", "key", "value"),
     "delete_tag": watched(_delete_tag, "run_id", "key"),
+    "delete_run": watched(_deleted, "run_id"),
+    "restore_run": watched(_restored, "run_id"),
     "update_run": watched(_updated, "run_id", "status", "name"),
     "set_terminated": watched(_terminated, "run_id", "status", "end_time"),
 }

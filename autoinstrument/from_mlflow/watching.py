@@ -29,7 +29,11 @@ def watched(observe: Observe, *names: str) -> Around:
     return around
 
 
-def know(the_agent: Agent, client: Any, run_id: str) -> None:
-    """Introduce a run that this process logs to without having started it, if it is still running."""
+def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False) -> None:
+    """Introduce a run that this process writes to without having started it.
+
+    Runs that have ended, and with `linked` all runs, are introduced only if they have a Task.
+    """
     if not the_agent.knows(run_id):
-        the_agent.run_started(run_id, runs.seen(client, run_id))
+        make = runs.seen(client, run_id, linked=linked)
+        the_agent.run_started(run_id, make, tracking_uri=client.tracking_uri, owned=False)

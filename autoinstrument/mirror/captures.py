@@ -18,6 +18,7 @@ from pathlib import Path
 import platformdirs
 
 from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, to_json
 from autoinstrument.settings import Settings
 
@@ -44,6 +45,7 @@ class Capture:
         script: ClearML's script section. requirements, freeze: pip's format.
         task_id, task_url: the Task once there is one. console_sent: lines of the console that the Task holds.
         worker_pid: the process that is to complete the Task.
+        kept: it is kept on disk; that of a run which another process owns is that process's.
         end: how the run ended, see `mirror.ending`; empty while it is running.
     """
 
@@ -60,6 +62,7 @@ class Capture:
         self.console_sent = 0
         self.end: dict[str, str] = {}
         self.worker_pid = 0
+        self.kept = run.owned
 
     @classmethod
     def load(cls, folder: Path) -> Capture:
@@ -90,6 +93,8 @@ class Capture:
         Raises:
             OSError: the folder cannot be written.
         """
+        if not self.kept:
+            return
         private_folder(self.folder)
         value = {
             "version": VERSION,
@@ -100,12 +105,18 @@ class Capture:
         }
         _write(self.folder / "capture.json", json.dumps(value).encode())
 
+    def keep(self) -> None:
+        """Keep on disk what is known of another process's run, where that process has kept nothing here."""
+        self.kept = self.kept or not (self.folder / "capture.json").exists()
+
     def add_console(self, lines: list[ConsoleLine]) -> None:
         """Append console lines.
 
         Raises:
             OSError: the folder cannot be written.
         """
+        if not self.kept:
+            return
         file = os.open(self.folder / "console.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             if os.fstat(file).st_size < MAX_CONSOLE:
@@ -126,6 +137,8 @@ class Capture:
 
     def remove(self) -> None:
         """Take the run's folder away: its Task is complete."""
+        if not self.kept:
+            return
         for name in ("console.jsonl", "capture.json"):
             (self.folder / name).unlink(missing_ok=True)
         try:
@@ -151,10 +164,16 @@ class Captures:
     def of(self, run: RunStarted, process: ProcessStarted | None) -> Capture:
         """Return the run's capture: the one on disk where there is one, else a new one."""
         folder = self.folder / _safe(run.run_id)
+        linked = run.tags.get(TASK_ID, "") if run.resumed else ""
         try:
+            if not run.owned:
+                raise FileNotFoundError
             capture = Capture.load(folder)
         except (OSError, ValueError, KeyError):
-            return Capture(folder, run, process)
+            capture = Capture(folder, run, process)
+            capture.task_id = capture.task_id or linked
+            return capture
+        capture.task_id = capture.task_id or linked
         capture.run, capture.process, capture.end = run, process or capture.process, {}
         if run.task_id:
             capture.task_id, capture.adopted = run.task_id, True

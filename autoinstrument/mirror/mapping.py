@@ -5,6 +5,8 @@ Live mirror and `sync` use these and nothing else, so that a run ends as the sam
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 import struct
@@ -20,6 +22,7 @@ from autoinstrument.settings import Settings
 SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
 NOTE, RUN_NAME = "mlflow.note.content", "mlflow.runName"
 LINK = "MLflow run"
+LEFT_OUT = "MLflow points left out"
 
 _SHORTEST = 3
 """ClearML refuses shorter names, of each segment of a project's path too (400/800)."""
@@ -174,6 +177,22 @@ def scalar(task_id: str, point: Point) -> dict[str, Any] | None:
         "variant": series,
         "value": value,
     }
+
+
+def points_left_out(points: Iterable[Sequence[str]], more: int) -> dict[str, str]:
+    """Return the configuration object that lists points which the curves do not hold.
+
+    Args:
+        points: metric, step, time in ms, value and reason of each.
+        more: how many others there are.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("metric", "step", "timestamp_ms", "value", "reason"))
+    table.writerows(points)
+    if more:
+        text.write(f"# and {more} more\n")
+    return {"name": LEFT_OUT, "value": text.getvalue(), "type": "csv", "description": "points that no curve holds"}
 
 
 def curve(key: str) -> tuple[str, str]:

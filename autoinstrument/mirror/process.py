@@ -9,7 +9,15 @@ from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard
 from autoinstrument.mirror import death
 from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code
-from autoinstrument.records import ProcessChanged, ProcessExiting, ProcessStarted, Record, RunAnnounced, RunEnded
+from autoinstrument.records import (
+    ConsoleWritten,
+    ProcessChanged,
+    ProcessExiting,
+    ProcessStarted,
+    Record,
+    RunAnnounced,
+    RunEnded,
+)
 from autoinstrument.to_clearml.script import script_of
 from autoinstrument.transport.frames import encode
 
@@ -24,6 +32,12 @@ class Process:
         self.packages = Packages("", "")
         self.owned: set[str] = set()
         """Runs whose end is this process's: those that it started or resumed."""
+        self.runs: set[str] = set()
+        """All runs that it has spoken of."""
+        self.last_run = ""
+        """The one of `owned` that began last."""
+        self.early_console: list[ConsoleWritten] = []
+        """What it wrote before its first run."""
         self.ended_at_exit: dict[str, RunEnded] = {}
         self.exiting: ProcessExiting | None = None
         self.answered = False
@@ -31,9 +45,9 @@ class Process:
         self._modules: set[str] = set()
         self._memory_kills = death.memory_kills()
         self._signal = ""
-        self.announced: dict[str, str] = {}
-        """Tracking URIs of runs of which nothing but their existence is known, by run id."""
-        self._pid = 0
+        self.announced: dict[str, RunAnnounced] = {}
+        """Runs of which nothing but their existence is known, by run id."""
+        self.pid = 0
 
     def tell(self, record: Record) -> None:
         """Answer the process, if it still listens."""
@@ -42,11 +56,11 @@ class Process:
 
     def start(self, started: ProcessStarted) -> None:
         """Take in what the process says of itself."""
-        self.started, self._modules, self._pid = started, set(started.modules), started.pid
+        self.started, self._modules, self.pid = started, set(started.modules), started.pid
 
     def announce(self, announced: RunAnnounced) -> None:
         """Note that the process has made or resumed a run, about which it will say more if it lives."""
-        self.announced[announced.run_id], self._pid = announced.tracking_uri, announced.pid
+        self.announced[announced.run_id], self.pid = announced, announced.pid
 
     def capture(self) -> None:
         """Capture code and packages, once; takes up to a second."""
@@ -72,7 +86,7 @@ class Process:
     def note_death(self) -> None:
         """Look at once what killed the process: its parent is about to take the answer away."""
         if self.exiting is None:
-            self._signal = death.signal_of(self._pid)
+            self._signal = death.signal_of(self.pid)
 
     def end_of_orphan(self, exit_code: int | None) -> End:
         """Return how a run ended that this process, which is gone, left open."""

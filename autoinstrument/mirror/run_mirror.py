@@ -7,16 +7,17 @@ not deliver stays remembered, within bounds.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
 from autoinstrument.capture.folding import Folder
 from autoinstrument.capture.secrets import hide_in_text
+from autoinstrument.from_mlflow.links import STATE
 from autoinstrument.guard import guard
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture, ConsoleLine
+from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import End
 from autoinstrument.mirror.part import Part
 from autoinstrument.records import (
@@ -24,9 +25,11 @@ from autoinstrument.records import (
     MetricsLogged,
     Param,
     ParamsLogged,
-    Point,
     Record,
+    RunDeleted,
     RunRenamed,
+    RunRestored,
+    RunStarted,
     TagDeleted,
     TagsSet,
 )
@@ -34,8 +37,6 @@ from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import RefusedError
 from autoinstrument.to_clearml.tasks import Task, Tasks
 
-MAX_POINTS = 200_000
-"""Points of one run that wait for the server; what comes on top is left to `sync`, which reads it from MLflow."""
 _EVENTS = 2000
 _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
 _CONSOLE_LINES = 5000
@@ -47,9 +48,10 @@ class RunMirror:
 
     Attributes:
         task: the Task, None while there is none.
-        incomplete: something was left out that MLflow holds; `sync` is to complete the Task.
-        delivered: points that the Task holds, by (title, series).
+        look_first: ClearML may have a Task of this run that is not known here.
+        made: the Task was made here.
         parent_task: gives the id of the parent run's Task, "" where there is none.
+        wait_until: while another process is about to make the Task, in seconds of the monotonic clock.
     """
 
     def __init__(self, capture: Capture, settings: Settings, tasks: Tasks) -> None:
@@ -57,9 +59,11 @@ class RunMirror:
         self.run = capture.run
         self.settings = settings
         self.task: Task | None = None
-        self.incomplete = False
-        self.delivered: Counter[tuple[str, str]] = Counter()
+        self.made = False
         self.parent_task: Callable[[], str] = str
+        self.wait_until = 0.0
+        self._named = ""
+        """The run's name as the Task has it, where that is known."""
         self.end: End | None = None
         self.linked: Task | None = None
         """The Task as the training process was told of it."""
@@ -70,8 +74,10 @@ class RunMirror:
         self.ended = False
         self.last_sent = 0.0
         self._tasks = tasks
+        self._incomplete = False
+        self.look_first = capture.run.resumed or not capture.run.owned
+        self._archived: bool | None = None
         self._params: dict[str, Param] = {}
-        self._points: list[Point] = []
         self._tags: dict[str, str] = {}
         self._deleted_tags: set[str] = set()
         self._edits: dict[str, Any] = {}
@@ -82,7 +88,17 @@ class RunMirror:
         self._description_changed = False
         self._restart = False
         self._log_ms = 0
-        self._parts: list[Part] = []
+        self._curves = Curves(tasks)
+        self._parts: list[Part] = [self._curves]
+
+    @property
+    def incomplete(self) -> bool:
+        """Something was left out that MLflow holds; the Task is to be completed from there."""
+        return self._incomplete or self._curves.incomplete
+
+    @incomplete.setter
+    def incomplete(self, incomplete: bool) -> None:
+        self._incomplete = self._curves.incomplete = incomplete
 
     # What is to be delivered
 
@@ -90,10 +106,6 @@ class RunMirror:
         """Remember what a record of this run says."""
         if isinstance(record, ParamsLogged):
             self._params.update((param[0], (param[0], param[1], param[2])) for param in record.params)
-        elif isinstance(record, MetricsLogged):
-            room = MAX_POINTS - len(self._points)
-            self._points.extend((point[0], point[1], point[2], point[3]) for point in record.points[:room])
-            self.incomplete = self.incomplete or len(record.points) > room
         elif isinstance(record, TagsSet):
             self._tags.update(record.tags)
             self._deleted_tags -= record.tags.keys()
@@ -108,19 +120,16 @@ class RunMirror:
                 self._edits["comment"] = ""
         elif isinstance(record, RunRenamed):
             self._rename(record.name)
+        elif isinstance(record, (RunDeleted, RunRestored)):
+            self._archived = isinstance(record, RunDeleted)
         elif isinstance(record, EventsDropped):
             self.incomplete = True
         for part in self._parts:
             part.take(record)
 
     def take_history(self, record: MetricsLogged) -> None:
-        """Take the whole history of one metric: nothing where the Task holds as many points, else all of it.
-
-        Sending a point again overwrites it (same Task, iteration, title and series).
-        """
-        held = [point for point in record.points if mapping.scalar("", point) is not None]
-        if held and self.delivered[mapping.curve(held[0][0])] != len(held):
-            self._points.extend(held)
+        """Take the whole history of one metric, of which the Task may hold a part."""
+        self._curves.take_history(record)
 
     def write(self, stream: str, text: str, time_ms: int) -> None:
         """Take console text; it is folded into lines and kept on disk until the Task holds it."""
@@ -141,15 +150,19 @@ class RunMirror:
     def end_as(self, end: End) -> None:
         """Note how the run ended; the last word counts."""
         self.end, self.ended, self.told_end = end, False, False
+        self._curves.ending = True
         self.capture.end = end._asdict()
         with guard("writing the capture"):
             self.capture.save()
 
-    def reopen(self) -> None:
+    def reopen(self, run: RunStarted) -> None:
         """Note that the run was resumed: its Task is to run again."""
-        self._restart = self._restart or (self.task is not None and self.end is not None)
+        self._restart = self._restart or (self.task is not None and (self.end is not None or not self.run.owned))
+        self.run = self.capture.run = run
+        self.capture.kept = True
         self.end, self.ended, self.told_end = None, False, False
         self.capture.end = {}
+        self._curves.ending = False
 
     def describe_again(self) -> None:
         """Note that the capture has changed (packages, arguments, source) since the Task was made."""
@@ -163,8 +176,8 @@ class RunMirror:
             or self._params
             or self._tags
             or self._deleted_tags
-            or self._points
             or self._edits
+            or self._archived is not None
             or self._console
             or self._more_console
             or self._description_changed
@@ -185,7 +198,8 @@ class RunMirror:
         if self.task is None:
             self._make()
         task = self.task
-        assert task is not None  # noqa: S101  (for the type checker)
+        if task is None:
+            return
         if self._restart:
             if not task.adopted:
                 self._tasks.start(task)
@@ -209,6 +223,9 @@ class RunMirror:
             if not task.adopted:
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
             self.ended = True
+        if self._archived is not None:
+            self._tasks.archive(task, self._archived)
+            self._archived = None
 
     def flush_without_end(self) -> None:
         """Bring the Task up to what is known, but leave it running: more is to come.
@@ -242,35 +259,53 @@ class RunMirror:
         """
         old, self.task = self.task, None
         self.capture.task_id, self.capture.adopted = task_id, True
+        self._edits.pop("name", None)
         if old is not None and not old.adopted and old.id != task_id:
             self._tasks.delete(old)
             self.incomplete = True
-            self.delivered.clear()
+            self._curves.start_over()
 
     def _make(self) -> None:
         """Find the run's Task or make one; a Task that was made but not started is found again, not made twice."""
         capture = self.capture
-        params = list(self._params.values())
-        if capture.task_id:
-            task = self._tasks.find(capture.task_id, adopted=capture.adopted)
-            if task is not None:
-                self._tasks.set_hyperparameters(task, [*mapping.properties(self.run), *mapping.tags(self.run.tags)])
-                self._tasks.add_artifacts(task, mapping.link_artifact(self.run))
-                self._tasks.add_tag(task, mapping.TAG)
-                self.delivered.update(task.points)
-                self._link(task)
-                return
-            capture.task_id, capture.adopted, capture.console_sent = "", False, 0  # deleted in ClearML
-        body = mapping.new_task(self.settings, capture, params)
+        if not capture.task_id and self.look_first:
+            capture.task_id = self._tasks.of_run(self.run.run_id)
+        if capture.task_id and self._find(capture.task_id):
+            return
+        if time.monotonic() < self.wait_until:
+            return
+        body = mapping.new_task(self.settings, capture, list(self._params.values()))
         parent = self.parent_task()
         if parent:
             body["parent"] = parent
+        self.look_first = True  # a request that seems to fail may have made one
         task = self._tasks.create(mapping.project_name(self.settings, self.run, capture.process), body)
         capture.task_id = task.id  # from here on a failure must not make a second one
         self._tasks.start(task)
         self._link(task)
+        self.made, self._named = True, self.run.run_name
+        self._edits.pop("name", None)
+        self.incomplete = self.incomplete or self.run.resumed  # what was logged before is not on the Task
         self._params.clear()
         self._description_changed = False
+
+    def _find(self, task_id: str) -> bool:
+        """Go on with a Task that exists; False where it was deleted in ClearML."""
+        capture = self.capture
+        task = self._tasks.find(task_id, adopted=capture.adopted, start=self.run.owned)
+        if task is None:
+            capture.task_id, capture.adopted, capture.console_sent = "", False, 0
+            return False
+        capture.task_id = task_id
+        if self.run.owned:
+            self._tasks.set_hyperparameters(task, [*mapping.properties(self.run), *mapping.tags(self.run.tags)])
+            self._tasks.add_artifacts(task, mapping.link_artifact(self.run))
+            self._tasks.add_tag(task, mapping.TAG)
+            if self.run.resumed and self.run.tags.get(STATE) != "synced":
+                self.incomplete = True  # the process that had it before may not have got to its end
+        self._curves.held(task.points)
+        self._link(task)
+        return True
 
     def _link(self, task: Task) -> None:
         self.task = task
@@ -287,10 +322,9 @@ class RunMirror:
 
     def _send_events(self, task: Task) -> None:
         """Send points and console lines, together where they fit into one request."""
-        while self._points or self._has_console():
-            points = self._points[:_EVENTS]
+        while self._curves.next(1) or self._has_console():
+            points = self._curves.next(_EVENTS)
             events = [event for point in points if (event := mapping.scalar(task.id, point))]
-            curves = Counter(mapping.curve(point[0]) for point in points if mapping.scalar("", point))
             lines = 0
             while lines < len(self._console) and len(events) < _EVENTS:
                 together = list(_together(self._console, lines))
@@ -307,8 +341,7 @@ class RunMirror:
                 except RefusedError:
                     # Good events of the batch are stored all the same; a bad one is not to keep the rest waiting.
                     self.incomplete = True
-            self.delivered.update(curves)
-            del self._points[:_EVENTS]
+            self._curves.sent(points)
             del self._console[:lines]
             self.capture.console_sent += lines
 
@@ -331,10 +364,11 @@ class RunMirror:
             self._console.extend(kept)
 
     def _rename(self, name: str) -> None:
-        if name == self.run.run_name:
+        if name == self._named:
             return
+        self._named = name
         self.run = self.capture.run = self.run._replace(run_name=name)
-        if self.task is not None and not self.task.adopted:
+        if not self.capture.adopted:
             self._edits["name"] = mapping.task_name(self.settings, self.run, self.capture.process)
 
     def _worker(self) -> str:

@@ -80,9 +80,10 @@ def sync_all(settings: Settings, *, runs: Collection[str] = (), dry_run: bool = 
 
 def _sync(capture: Capture, settings: Settings, tasks: Tasks, made: dict[str, str]) -> str:
     mirror = RunMirror(capture, settings, tasks)
+    mirror.look_first = True
     mirror.parent_task = lambda: made.get(capture.run.parent_run_id, "")
     end = End(**capture.end) if capture.end else None
-    dead = of_death(out_of_memory=False) if _is_here(capture) else None
+    dead = of_death(out_of_memory=False) if _is_here(capture) and capture.run.owned else None
     try:
         complete(mirror, tracking_uri(capture), end=end, end_if_open=dead)
     except ClearMLError:

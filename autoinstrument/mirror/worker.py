@@ -55,6 +55,8 @@ _FLUSH_S = 2.0
 _PING_S = 60.0
 _IDLE_S = 30.0
 _EARLY_CONSOLE = 10_000
+_OTHERS_S = 15.0
+"""How long the process that began a run is given to make the Task."""
 _LINGER_S = 60.0
 """How long the worker tries to deliver after the training process is gone."""
 
@@ -78,8 +80,6 @@ class Worker:
         """The process that is told of a run, by run id."""
         self._open: dict[str, None] = {}
         """Runs that have not ended, in the order of their beginning."""
-        self._last_run = ""
-        self._early_console: list[ConsoleWritten] = []
         self._server = Backoff()
         self._flush_at = 0.0
         self._seen = False
@@ -140,9 +140,10 @@ class Worker:
             if handler is not None:
                 handler(self, process, record)
             else:
-                mirror = self._mirrors.get(getattr(record, "run_id", ""))
-                if mirror is not None:
-                    mirror.take(record)  # type: ignore[arg-type]
+                run_id = getattr(record, "run_id", "")
+                if run_id in self._mirrors:
+                    process.runs.add(run_id)
+                    self._mirrors[run_id].take(record)  # type: ignore[arg-type]
         return isinstance(record, (_Closed, ProcessExiting, RunStarted, RunEnded, TaskFound))
 
     # Records
@@ -171,39 +172,41 @@ class Worker:
 
     def _run_started(self, process: Process, run: RunStarted) -> None:
         process.capture()
+        process.announced.pop(run.run_id, None)
+        process.runs.add(run.run_id)
         mirror = self._mirrors.get(run.run_id)
-        if mirror is not None:
-            mirror.reopen()
-        else:
+        if mirror is None:
             capture = self._captures.of(run, process.started)
-            capture.task_id = capture.task_id or (run.tags.get("clearml.task_id", "") if run.resumed else "")
             self._describe(process, capture)
             mirror = RunMirror(capture, self._settings, self._tasks)
             mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
+            mirror.wait_until = 0.0 if run.owned else time.monotonic() + _OTHERS_S
             self._mirrors[run.run_id] = mirror
-        process.announced.pop(run.run_id, None)
+        elif run.owned:
+            mirror.reopen(run)
         if run.owned:
             process.owned.add(run.run_id)
             process.ended_at_exit.pop(run.run_id, None)
+            self._open[run.run_id] = None
+            process.last_run = run.run_id
         if run.owned or run.run_id not in self._home:
             self._home[run.run_id] = process
-        self._open[run.run_id] = None
-        self._last_run = run.run_id
-        for written in self._early_console:
+        for written in process.early_console:
             mirror.write(*written)
-        self._early_console.clear()
+        process.early_console.clear()
 
     def _task_of(self, run_id: str) -> str:
         mirror = self._mirrors.get(run_id)
         return mirror.task.id if mirror is not None and mirror.task is not None else ""
 
     def _console_written(self, process: Process, written: ConsoleWritten) -> None:
-        """Give text to all open runs; between two runs to the one before, before the first one to that."""
-        runs = self._open or ([self._last_run] if self._last_run else [])
+        """Give text to the process's open runs; between two runs to the one before, before the first one to that."""
+        runs = [run_id for run_id in self._open if run_id in process.runs]
+        runs = runs or ([process.last_run] if process.last_run in self._mirrors else [])
         for run_id in runs:
             self._mirrors[run_id].write(*written)
-        if not runs and len(self._early_console) < _EARLY_CONSOLE:
-            self._early_console.append(written)
+        if not runs and len(process.early_console) < _EARLY_CONSOLE:
+            process.early_console.append(written)
 
     def _task_found(self, process: Process, found: TaskFound) -> None:
         mirror = self._mirrors.get(found.run_id)
@@ -230,20 +233,21 @@ class Worker:
         process.exiting, process.answered = exiting, False
         for run_id, ended in process.ended_at_exit.items():
             self._end(self._mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
-        for mirror in self._mirrors.values():
-            mirror.end_console()
+        for run_id in process.owned:
+            self._mirrors[run_id].end_console()
         self._server.try_once_more()
 
     def _closed(self, process: Process, closed: _Closed) -> None:
         process.gone_at = time.monotonic()
-        code = exit_code.read(self._folder) if process.exiting is not None else None
-        for run_id, tracking_uri in list(process.announced.items()):
+        code = exit_code.read(self._folder, process.pid) if process.exiting is not None else None
+        for announced in list(process.announced.values()):
             with guard("finding a run whose process died at once"):
-                run, _ = read_run(tracking_uri, run_id)
-                self._run_started(process, run._replace(owned=True))
+                self._died_at_once(process, announced)
         for run_id in process.owned:
             mirror = self._mirrors[run_id]
             mirror.end_console()
+            if any(run_id in other.owned for other in self._processes if other.gone_at is None):
+                continue  # the run was handed over, and goes on
             if run_id in self._open:
                 del self._open[run_id]
                 mirror.end_as(process.end_of_orphan(code))
@@ -251,6 +255,14 @@ class Worker:
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
         self._server.try_once_more()
+
+    def _died_at_once(self, process: Process, announced: RunAnnounced) -> None:
+        """Take in a run of which the process had no time to say more than that it exists."""
+        if announced.owned:
+            run, _ = read_run(announced.tracking_uri, announced.run_id)
+            self._run_started(process, run._replace(owned=True))
+        elif announced.run_id in self._mirrors:
+            self._mirrors[announced.run_id].incomplete = True
 
     _HANDLERS: ClassVar[dict[type, Callable[[Worker, Process, Any], None]]] = {
         _Closed: _closed,
@@ -283,8 +295,8 @@ class Worker:
         home = self._home[run_id]
         began = time.monotonic()
         try:
+            mirror.flush_without_end()
             if mirror.incomplete and mirror.end is not None:
-                mirror.flush_without_end()
                 self._complete(mirror)
             else:
                 mirror.flush()
@@ -294,12 +306,14 @@ class Worker:
                 mirror.pending = True
                 home.tell(RunPending(run_id, f"{error}; recorded, `autoinstrument sync` completes it later"))
             with guard("writing the capture"):
+                mirror.capture.keep()
                 mirror.capture.save()
             return
         self._server.succeeded()
         if mirror.task is not None and (mirror.task != mirror.linked or mirror.pending):
             mirror.linked, mirror.pending = mirror.task, False
-            home.tell(RunLinked(run_id, mirror.task.id, mirror.task.url, mirror.task.adopted))
+            if mirror.run.owned or mirror.made:
+                home.tell(RunLinked(run_id, mirror.task.id, mirror.task.url, mirror.task.adopted))
             if not mirror.ended:
                 with guard("writing the capture"):
                     mirror.capture.save()
@@ -329,7 +343,7 @@ class Worker:
         """Tell processes that are exiting that nothing is left to wait for."""
         for process in self._processes:
             if process.exiting is not None and not process.answered:
-                waiting = any(self._mirrors[run_id].has_work for run_id in process.owned)
+                waiting = any(self._mirrors[run_id].has_work for run_id in process.runs)
                 if not waiting or not self._server.is_due():
                     process.answered = True
                     process.tell(Delivered())
@@ -337,16 +351,17 @@ class Worker:
     def _forget(self) -> None:
         """Drop processes that are gone, with their runs, when these are delivered or there is no hope."""
         for process in [process for process in self._processes if process.gone_at is not None]:
-            work = any(self._mirrors[run_id].has_work for run_id in process.owned)
+            work = any(self._mirrors[run_id].has_work for run_id in process.runs)
             lingered = time.monotonic() - (process.gone_at or 0)
             if work and self._server.has_hope() and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
                 continue
             self._processes.remove(process)
             process.connection.close()
-            for run_id in process.owned:
-                self._mirrors.pop(run_id, None)
-                self._home.pop(run_id, None)
+            for run_id in process.runs:
+                if not any(run_id in other.runs for other in self._processes):
+                    self._mirrors.pop(run_id, None)
+                    self._home.pop(run_id, None)
 
 
 def _log_to_file(folder: Path) -> None:

@@ -65,8 +65,38 @@ class Tasks:
         """
         self._session.call("tasks.started", task=task.id, force=True)
 
-    def find(self, task_id: str, *, adopted: bool) -> Task | None:
-        """Return a Task that exists, set running where it is not adopted and not running; None where it is gone.
+    def of_run(self, run_id: str) -> str:
+        """Return the id of the Task that leads back to a run, the oldest where there are several, "" for none.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        # `hyperparams.*` are list fields of a Task query (clearml-server 1.x and 2.x; the web UI filters by them). A
+        # server that does not know them answers with any Tasks.
+        found = self._session.call(
+            "tasks.get_all",
+            **{"hyperparams.properties.mlflow_run_id.value": [run_id]},
+            tags=["mlflow"],
+            only_fields=["id", "hyperparams.properties.mlflow_run_id"],
+            order_by=["created"],
+            page_size=10,
+        ).get("tasks")
+        for task in found or []:
+            properties = (task.get("hyperparams") or {}).get("properties") or {}
+            if (properties.get("mlflow_run_id") or {}).get("value") == run_id:
+                return str(task["id"])
+        return ""
+
+    def archive(self, task: Task, archived: bool) -> None:
+        """Archive a Task or take it back.
+
+        Raises:
+            ClearMLError: the server did not take it.
+        """
+        self._session.call("tasks.archive_many" if archived else "tasks.unarchive_many", ids=[task.id])
+
+    def find(self, task_id: str, *, adopted: bool, start: bool) -> Task | None:
+        """Return a Task that exists, None where it is gone; with `start` one that is not adopted is set running.
 
         Raises:
             ClearMLError: it cannot be read, or not started.
@@ -79,7 +109,7 @@ class Tasks:
             raise
         url = self._session.web_page(task_id, str(found.get("project") or "*"))
         task = Task(task_id, url, adopted, _points(found))
-        if not adopted and found.get("status") != "in_progress":
+        if start and not adopted and found.get("status") != "in_progress":
             self.start(task)
         return task
 
@@ -115,8 +145,15 @@ class Tasks:
         Raises:
             ClearMLError: the server did not take them.
         """
-        if items:
+        if not items:
+            return
+        try:
             self._session.call("tasks.edit_configuration", task=task.id, configuration=items, force=True)
+        except RefusedError as error:
+            if error.code != _WRONG_STATUS:
+                raise
+            configuration = self._session.call("tasks.get_by_id", task=task.id)["task"].get("configuration") or {}
+            self.edit(task, configuration={**configuration, **{item["name"]: item for item in items}})
 
     def set_hyperparameters(self, task: Task, items: list[Item]) -> None:
         """Add hyperparameters or change them; others stay.

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 _UNKNOWN = 0x7FFF_FFFF
-_NAME = "exit-code"
+_NAME = "exit-code-"
 _PAGE = mmap.PAGESIZE
 
 
@@ -32,7 +32,7 @@ def watch(folder: Path) -> bool:
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not all(hasattr(libc, name) for name in ("on_exit", "putw", "fmemopen")):
         return False
-    path = folder / _NAME
+    path = folder / f"{_NAME}{os.getpid()}"
     path.write_bytes(struct.pack("=i", _UNKNOWN) + bytes(_PAGE - 4))
     libc.mmap.restype = libc.fmemopen.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *([ctypes.c_int] * 3), ctypes.c_long]
@@ -62,10 +62,10 @@ def watch(folder: Path) -> bool:
     return True
 
 
-def read(folder: Path) -> int | None:
-    """Return the exit code as the shell would show it (0 to 255), None while there is none or it cannot be known."""
+def read(folder: Path, pid: int) -> int | None:
+    """Return a process's exit code as the shell would show it (0 to 255), None where it cannot be known."""
     try:
-        (code,) = struct.unpack_from("=i", (folder / _NAME).read_bytes())
+        (code,) = struct.unpack_from("=i", (folder / f"{_NAME}{pid}").read_bytes())
     except (OSError, struct.error):
         return None
     return None if code == _UNKNOWN else int(code) & 0xFF

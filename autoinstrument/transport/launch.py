@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -37,13 +38,23 @@ main(fd, config["folder"])
 """
 
 
+_PREFIX, _RUN = "autoinstrument-", "run-"
+
+
 class Worker:
     """A started worker: where it listens, and the folder that it shares with the training process."""
 
     def __init__(
-        self, folder: Path, *, process: subprocess.Popen[bytes] | None = None, connection: socket.socket | None = None
+        self,
+        folder: Path,
+        *,
+        process: subprocess.Popen[bytes] | None = None,
+        connection: socket.socket | None = None,
+        joined: bool = False,
     ) -> None:
         self.folder = folder
+        self.joined = joined
+        """Another process has started it."""
         self._process = process
         self._connection = connection
         self._thread_of = os.getpid() if connection is not None else None
@@ -51,6 +62,15 @@ class Worker:
     def serves_this_process(self) -> bool:
         """False in a forked child of a process whose worker is a thread, which the child does not have."""
         return self._thread_of in (None, os.getpid())
+
+    def publish(self, run_id: str) -> None:
+        """Let other processes of this user on this machine find the run's worker.
+
+        Raises:
+            OSError: the folder is gone.
+        """
+        if self._thread_of is None:
+            (self.folder / f"{_RUN}{run_id}").touch()
 
     def settle(self) -> None:
         """Wait the 10 ms until the started process has made itself nobody's child; not for the training thread.
@@ -90,18 +110,27 @@ def start(kind: str) -> Worker:
     Raises:
         OSError: no folder, no socket or no process could be made.
     """
-    folder = Path(tempfile.mkdtemp(prefix="autoinstrument-", dir=_runtime_folder()))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=next(iter(_runtime_folders()), None)))
     if kind == "process" and hasattr(socket, "AF_UNIX") and hasattr(os, "fork"):
         return Worker(folder, process=_start_process(folder))
     return Worker(folder, connection=_start_thread(folder))
 
 
-def _runtime_folder() -> str | None:
-    """Return the user's runtime folder, None for the system's temporary one; a socket's path has 108 bytes at most."""
-    for folder in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"):  # noqa: S108  (mkdtemp's)
-        if folder and len(folder) < 60 and os.access(folder, os.W_OK):
-            return folder
+def find(run_id: str) -> Worker | None:
+    """Return the worker that another process of this user on this machine has published for a run, None for none."""
+    if not re.fullmatch(r"[\w.-]+", run_id) or not hasattr(os, "getuid"):
+        return None
+    for runtime in _runtime_folders():
+        for mark in Path(runtime).glob(f"{_PREFIX}*/{_RUN}{run_id}"):
+            if mark.parent.stat().st_uid == os.getuid():
+                return Worker(mark.parent, joined=True)
     return None
+
+
+def _runtime_folders() -> list[str]:
+    """Return where a worker's folder may be, the best first; a socket's path has 108 bytes at most."""
+    folders = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp")  # noqa: S108  (mkdtemp's)
+    return [folder for folder in folders if folder and len(folder) < 60 and os.access(folder, os.W_OK)]
 
 
 def _start_process(folder: Path) -> subprocess.Popen[bytes]:

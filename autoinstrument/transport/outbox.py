@@ -30,6 +30,7 @@ _BATCH = 500
 _GATHER_S = 0.05
 _SEND_S = 30.0
 _CONNECTIONS = 2
+_SMALL = 4096
 _JOIN_MS, _JOIN_CHARACTERS = 20, 4000
 
 
@@ -41,7 +42,12 @@ class Outbox:
 
     `post` costs the caller an append. Nothing runs and nothing is connected before `start`. After a fork the child has
     an empty buffer and connects for itself as soon as it posts something other than console text.
+
+    Where `direct` is set, `post` puts small records on the wire itself: pools and launchers kill the processes that
+    they started without a word, and what such a one has logged is not to be lost with its buffer.
     """
+
+    direct = False
 
     def __init__(
         self,
@@ -70,10 +76,17 @@ class Outbox:
         self._broken = False
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
+        self._heard_on: socket.socket | None = None
         self._sending = threading.Lock()
+        self._at_work = threading.Lock()
+        """Held by the sending thread from taking items until they are on the wire."""
 
     def _forked(self) -> None:
-        self._started = False
+        # The parent's connection is to end when the parent does, and not when its last child does.
+        for connection in (self._connection, self._heard_on):
+            if connection is not None:
+                connection.close()
+        self._started, self.direct = False, True
         self._reset()
 
     @property
@@ -99,11 +112,32 @@ class Outbox:
         with self._lock:
             if not self._started and self._connection is None:
                 self._connection = self._connect(0)
-        if self._connection is not None and self._sending.acquire(blocking=False):
-            try:
-                self._connection.send(encode([record]), socket.MSG_DONTWAIT)
-            finally:
-                self._sending.release()
+        self._put(encode([record]))
+
+    def _put(self, frame: bytes) -> bool:
+        """Put a frame on the wire without waiting; tell whether it went. A small one goes whole or not at all."""
+        if len(frame) > _SMALL or not self._sending.acquire(blocking=False):
+            return False
+        try:
+            return self._connection is not None and self._connection.send(frame, socket.MSG_DONTWAIT) == len(frame)
+        except BlockingIOError:
+            return False
+        finally:
+            self._sending.release()
+
+    def _put_direct(self, item: Item) -> bool:
+        """Send a record from the calling thread, where nothing that was posted before is still on its way."""
+        if callable(item) or self._items or not self._at_work.acquire(blocking=False):
+            return False
+        try:
+            if self._items:
+                return False
+            with self._lock:
+                if not self._started and self._connection is None:
+                    self._connection = self._connect(0)
+            return self._put(encode([item]))
+        finally:
+            self._at_work.release()
 
     def post(self, item: Item) -> None:
         """Take one item; what does not fit is dropped and counted, never waited for."""
@@ -121,6 +155,10 @@ class Outbox:
             return
         elif self._broken:
             return
+        elif self.direct:
+            with guard("sending at once"):
+                if self._put_direct(item):
+                    return
         self._items.append(item)
         if self._started:
             if not self._awake:
@@ -175,27 +213,31 @@ class Outbox:
 
     def _send(self, connection: socket.socket) -> None:
         while self._items or self._dropped:
-            batch: list[Record] = []
-            while self._items and len(batch) < _BATCH:
-                item = self._items.popleft()
-                record: Record | None = None
-                if callable(item):
-                    with guard("describing a run"):
-                        record = item()
-                else:
-                    record = item
-                if isinstance(record, ConsoleWritten):
-                    self._console_bytes -= len(record.text)
-                if record is not None:
-                    _append(batch, record)
-            while self._dropped:
-                batch.append(EventsDropped(*self._dropped.popitem()))
-            if batch:
-                try:
-                    self._write(connection, batch)
-                except OSError:
-                    self._items.extendleft(reversed(batch))  # for the next worker
-                    raise
+            with self._at_work:
+                self._send_batch(connection)
+
+    def _send_batch(self, connection: socket.socket) -> None:
+        batch: list[Record] = []
+        while self._items and len(batch) < _BATCH:
+            item = self._items.popleft()
+            record: Record | None = None
+            if callable(item):
+                with guard("describing a run"):
+                    record = item()
+            else:
+                record = item
+            if isinstance(record, ConsoleWritten):
+                self._console_bytes -= len(record.text)
+            if record is not None:
+                _append(batch, record)
+        while self._dropped:
+            batch.append(EventsDropped(*self._dropped.popitem()))
+        if batch:
+            try:
+                self._write(connection, batch)
+            except OSError:
+                self._items.extendleft(reversed(batch))  # for the next worker
+                raise
 
     def _write(self, connection: socket.socket, records: list[Record]) -> None:
         with self._sending:
@@ -203,7 +245,7 @@ class Outbox:
 
     def _listen(self, connection: socket.socket, lost: threading.Event) -> None:
         with guard("hearing the worker"), ourselves():
-            heard = connection.dup()
+            heard = self._heard_on = connection.dup()
             heard.settimeout(None)
             for record in read_all(heard):
                 if isinstance(record, Delivered):

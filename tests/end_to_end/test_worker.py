@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
 from tests.end_to_end.processes import wait_for
@@ -68,93 +66,6 @@ def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearM
     task = ended(server, run.info.run_id)
     assert task["status"] == "completed"
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
-
-
-@pytest.mark.xfail(strict=False, reason="several processes that log to one run: not supported yet")
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_child_processes_that_print_and_log_do_not_hang(place: Place, server: ClearMLServer, method: str) -> None:
-    """A pool whose children log to the parent's run: all of their points are in its Task."""
-    script = f"""
-        import multiprocessing
-        import mlflow
-        from mlflow.tracking import MlflowClient
-
-        def work(job):
-            run_id, number = job
-            print("child", number, flush=True)
-            for step in range(20):
-                MlflowClient().log_metric(run_id, f"child{{number}}", step, step=step)
-            return number
-
-        if __name__ == "__main__":
-            context = multiprocessing.get_context("{method}")
-            with mlflow.start_run() as run:
-                mlflow.log_metric("loss", 1.0)
-                with context.Pool(2) as pool:
-                    print(sorted(pool.map(work, [(run.info.run_id, 0), (run.info.run_id, 1)])))
-                mlflow.log_metric("loss", 2.0, step=1)
-        """
-    done = place.run(script)
-    assert done.code == 0, done.stderr
-    assert "[0, 1]" in done.stdout
-    run = place.the_run()
-    task = ended(server, run.info.run_id)
-    assert task["status"] == "completed"
-    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 5)
-    assert len(server.tasks) >= 1
-    wait_for(lambda: not place.left_behind(), 10)
-
-
-def test_a_fork_by_hand_changes_nothing_for_the_parent(place: Place, server: ClearMLServer) -> None:
-    """The child's end, by whatever way, is not the run's end."""
-    script = """
-        import os, sys, time
-        import mlflow
-        mlflow.start_run()
-        mlflow.log_metric("loss", 1.0)
-        for end in ("os._exit(3)", "sys.exit(4)"):
-            child = os.fork()
-            if child == 0:
-                print("in the child", flush=True)
-                mlflow.active_run()
-                import atexit
-                atexit.unregister(mlflow.tracking.fluent._safe_end_run)
-                exec(end)
-            os.waitpid(child, 0)
-        time.sleep(1)
-        mlflow.log_metric("loss", 2.0, step=1)
-        mlflow.end_run()
-        print("parent ends")
-        """
-    done = place.run(script)
-    assert done.code == 0, done.stderr
-    assert done.stdout == "in the child\nin the child\nparent ends\n"
-    run = place.the_run()
-    task = ended(server, run.info.run_id)
-    assert task["status"] == "completed"
-    assert scalars(server, task["id"]) == place.points(run.info.run_id)
-    assert len(scalars(server, task["id"])) == 2
-
-
-def test_a_sub_process_that_goes_on_with_the_run_uses_its_task(place: Place, server: ClearMLServer) -> None:
-    """MLFLOW_RUN_ID hands the run over, as `mlflow run` and launchers do; there is one Task."""
-    place.write("child.py", "import mlflow\nwith mlflow.start_run():\n    mlflow.log_metric('inner', 3.0)\n")
-    script = """
-        import os, subprocess, sys, time
-        import mlflow
-        run = mlflow.start_run()
-        mlflow.log_metric("outer", 1.0)
-        time.sleep(1)
-        subprocess.run([sys.executable, "child.py"], check=True, env={**os.environ, "MLFLOW_RUN_ID": run.info.run_id})
-        mlflow.log_metric("outer", 2.0, step=1)
-        mlflow.end_run()
-        """
-    done = place.run(script)
-    assert done.code == 0, done.stderr
-    run = place.the_run()
-    task = ended(server, run.info.run_id)
-    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 5)
-    assert ended(server, run.info.run_id)["status"] == "completed"
 
 
 def test_a_long_tmpdir_is_no_obstacle(place: Place, server: ClearMLServer) -> None:

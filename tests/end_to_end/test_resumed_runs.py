@@ -1,0 +1,179 @@
+"""Runs that go on after their end, are changed by other processes, or were begun without the agent: the same Task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, task_of
+from tests.end_to_end.processes import wait_for
+
+FIRST = """
+import sys
+import mlflow
+with mlflow.start_run(run_name="first"):
+    mlflow.log_param("a", 1)
+    for step in range(10):
+        mlflow.log_metric("loss", step, step=step)
+    print("first part")
+    if sys.argv[1:]:
+        raise SystemExit(*sys.argv[1:])
+"""
+AGAIN = """
+import sys
+import mlflow
+with mlflow.start_run(run_id=sys.argv[1]):
+    mlflow.log_param("b", 2)
+    for step in range(5, 15):
+        mlflow.log_metric("loss", -step, step=step)
+    print("second part")
+"""
+
+
+def assert_same(place: Place, server: ClearMLServer, run_id: str) -> dict[str, Any]:
+    """The run's only Task holds what MLflow holds of it."""
+    wait_for(lambda: link_tags(place.mlflow_run(run_id)).get("state") == "synced", 15)
+    run, task = place.mlflow_run(run_id), ended(server, run_id)
+    assert section(task, "MLflow") == run.data.params
+    assert scalars(server, task["id"]) == place.points(run_id)
+    assert link_tags(run)["task_id"] == task["id"]
+    return task
+
+
+def test_a_finished_run_goes_on_in_its_task(place: Place, server: ClearMLServer) -> None:
+    """No reset, no shifted iterations; what is logged again replaces what was there."""
+    assert place.run(FIRST).code == 0
+    run_id = place.the_run().info.run_id
+    before = ended(server, run_id)
+    assert place.run(AGAIN, run_id).code == 0
+    after = assert_same(place, server, run_id)
+    assert after["id"] == before["id"]
+    assert after["status"] == "completed"
+    assert max(step for _, step in place.points(run_id)) == 14
+    console = server.console(after["id"])
+    assert console.index("first part") < console.index("second part")
+
+
+def test_a_failed_run_that_is_resumed_ends_well(place: Place, server: ClearMLServer) -> None:
+    assert place.run(FIRST, "broken").code == 1
+    run_id = place.the_run().info.run_id
+    assert ended(server, run_id)["status"] == "failed"
+    assert place.run(AGAIN, run_id).code == 0
+    wait_for(lambda: task_of(server, run_id)["status"] == "completed", 10)
+    assert_same(place, server, run_id)
+
+
+def test_a_run_that_was_begun_without_the_agent_is_linked_whole(place: Place, server: ClearMLServer) -> None:
+    assert place.run(FIRST, agent=False).code == 0
+    run_id = place.the_run().info.run_id
+    assert not link_tags(place.the_run())
+    assert place.run(AGAIN, run_id).code == 0
+    assert assert_same(place, server, run_id)["status"] == "completed"
+    assert len(place.points(run_id)) == 15
+
+
+def test_a_run_that_lost_its_tags_finds_its_task_again(place: Place, server: ClearMLServer) -> None:
+    """A run copied or cleaned by hand: the Task knows the run, so there is no second one."""
+    assert place.run(FIRST).code == 0
+    run_id = place.the_run().info.run_id
+    before = ended(server, run_id)
+    for tag in ("clearml.task_id", "clearml.task_url", "clearml.state"):
+        place.client.delete_tag(run_id, tag)
+    assert place.run(AGAIN, run_id).code == 0
+    assert assert_same(place, server, run_id)["id"] == before["id"]
+
+
+def test_another_process_changes_a_run_that_has_ended(place: Place, server: ClearMLServer) -> None:
+    """Tags, note, name, late values, deletion and restoration: clean-up scripts use the client alone."""
+    assert place.run(FIRST).code == 0
+    run_id = place.the_run().info.run_id
+    before = ended(server, run_id)
+    script = """
+        import sys
+        from mlflow import MlflowClient
+        client = MlflowClient()
+        client.set_tag(sys.argv[1], "reviewed", "yes")
+        client.set_tag(sys.argv[1], "mlflow.note.content", "looks good")
+        client.update_run(sys.argv[1], name="best")
+        client.log_metric(sys.argv[1], "late", 0.5, step=3)
+        client.log_param(sys.argv[1], "late", "too")
+        if sys.argv[2] == "delete":
+            client.delete_run(sys.argv[1])
+        """
+    done = place.run(script, run_id, "delete")
+    assert done.code == 0, done.stderr
+    assert done.stderr == ""
+
+    def archived() -> bool:
+        return "archived" in task_of(server, run_id)["system_tags"]
+
+    wait_for(archived, 10)
+    after = task_of(server, run_id)
+    assert (after["status"], after["name"], after["comment"]) == ("completed", "best", "looks good")
+    assert section(after, "MLflow tags")["reviewed"] == "yes"
+    assert section(after, "MLflow")["late"] == "too"
+    assert scalars(server, after["id"])["late", 3][0] == 0.5
+    assert after["completed"] == before["completed"]
+    assert place.run("import sys, mlflow\nmlflow.MlflowClient().restore_run(sys.argv[1])\n", run_id).code == 0
+    wait_for(lambda: not archived(), 10)
+    assert place.run(AGAIN, run_id).code == 0
+    assert assert_same(place, server, run_id)["id"] == before["id"]
+    assert not place.captures()
+
+
+def test_runs_without_a_task_are_left_alone_by_changes_from_outside(place: Place, server: ClearMLServer) -> None:
+    assert place.run(FIRST, agent=False).code == 0
+    run_id = place.the_run().info.run_id
+    count = len(server.tasks)
+    script = """
+        import sys
+        from mlflow import MlflowClient
+        MlflowClient().set_tag(sys.argv[1], "reviewed", "yes")
+        MlflowClient().log_metric(sys.argv[1], "late", 0.5)
+        """
+    done = place.run(script, run_id)
+    assert (done.code, done.stderr) == (0, "")
+    assert len(server.tasks) == count
+    assert not link_tags(place.the_run())
+
+
+def test_a_janitor_that_ends_a_dead_run_ends_its_task(place: Place, server: ClearMLServer) -> None:
+    """What MLflow says last counts."""
+    assert place.run(FIRST).code == 0
+    run_id = place.the_run().info.run_id
+    ended(server, run_id)
+    script = "import sys, mlflow\nmlflow.MlflowClient().set_terminated(sys.argv[1], 'FAILED')\n"
+    assert place.run(script, run_id).code == 0
+    wait_for(lambda: task_of(server, run_id)["status"] == "failed", 10)
+
+
+def test_two_stores_in_one_process(place: Place, server: ClearMLServer, mlflow_server: str) -> None:
+    """`set_tracking_uri` between runs and while one is open: each run's data and links go to where it lives."""
+    script = """
+        import os, sys
+        import mlflow
+        home = os.environ["MLFLOW_TRACKING_URI"]
+        mlflow.log_metric("a", 1.0)
+        first = mlflow.active_run().info.run_id
+        mlflow.end_run()
+        mlflow.set_tracking_uri(sys.argv[1])
+        with mlflow.start_run(run_name="there"):
+            mlflow.log_metric("b", 2.0)
+            here = mlflow.MlflowClient(home)
+            here.log_metric(first, "c", 3.0)
+            print(mlflow.active_run().info.run_id, flush=True)
+        """
+    done = place.run(script, mlflow_server)
+    assert done.code == 0, done.stderr
+    task = assert_same(place, server, place.the_run().info.run_id)
+    assert set(server.scalars(task["id"])) == {"a", "c"}
+    from mlflow import MlflowClient
+
+    run = MlflowClient(mlflow_server).get_run(done.stdout.split()[0])
+    there = ended(server, run.info.run_id)
+    assert link_tags(run) == {
+        "task_id": there["id"],
+        "task_url": f"{server.web_url}/projects/{there['project']}/tasks/{there['id']}/output/log",
+        "state": "synced",
+    }
+    assert set(server.scalars(there["id"])) == {"b"}
