@@ -8,7 +8,7 @@ What a curve does not hold is listed on the Task.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from autoinstrument.mirror import mapping
@@ -38,7 +38,9 @@ class Curves:
         self._tasks = tasks
         self._waiting: list[Point] = []
         self._held: Counter[tuple[str, str]] = Counter()
-        self._drawn: dict[tuple[str, int], Point] = {}
+        self._drawn: dict[tuple[tuple[str, str], int], Point] = {}
+        """By curve and step: `a` and `a/a` are one curve."""
+        self._metrics: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._last_step: dict[str, int] = {}
         self._left_out: dict[str, dict[tuple[str, ...], None]] = {}
         self._uncounted: Counter[str] = Counter()
@@ -62,12 +64,12 @@ class Curves:
         self._last_step.pop(key, None)
         self._left_out.pop(key, None)
         del self._uncounted[key]
-        for known in [known for known in self._drawn if known[0] == key]:
-            del self._drawn[known]
+        self._drawn = {place: point for place, point in self._drawn.items() if point[0] != key}
         waiting = [point for point in self._waiting if point[0] != key]
         self._waiting = []
         self._draw(sorted(points, key=lambda point: point[3]), bounded=False)
-        if self._held[mapping.curve(key)] == len(self._waiting) == len({point[3] for point in self._waiting}):
+        curve, steps = mapping.curve(key), {point[3] for point in self._waiting}
+        if self._held[curve] == len(self._waiting) == len(steps) and self._metrics[curve] == {key}:
             self._waiting = []
         self._waiting += waiting
 
@@ -114,7 +116,9 @@ class Curves:
             if mapping.scalar("", point) is None:
                 self._leave_out(point, "no finite 32-bit float" if abs(step) < 2**63 else "step over 64 bits")
                 continue
-            before = self._drawn.get((key, step))
+            place = mapping.curve(key), step
+            self._metrics[place[0]].add(key)
+            before = self._drawn.get(place)
             if before == point:
                 continue
             if before is not None:
@@ -124,7 +128,7 @@ class Curves:
                     continue
             last_step = self._last_step.get(key)
             if before is not None or len(self._drawn) < MAX_REMEMBERED:
-                self._drawn[key, step] = point
+                self._drawn[place] = point
             elif bounded and last_step is not None and step <= last_step:
                 self.incomplete = True  # whether there was one at this step before is not remembered
             self._last_step[key] = step if last_step is None else max(step, last_step)

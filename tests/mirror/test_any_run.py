@@ -1,0 +1,143 @@
+"""Any run that MLflow can hold becomes requests that ClearML takes, and is read back from the Task as it was."""
+
+from __future__ import annotations
+
+import csv
+import math
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clearml.backend_api.services.v2_23 import events, tasks
+from hypothesis import HealthCheck, example, given, settings
+
+from autoinstrument.mirror import mapping
+from autoinstrument.mirror.captures import Capture
+from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.records import MetricsLogged, ParamsLogged, Point, Record, RunStarted, TagsSet
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import scalars, section
+from tests.mirror.runs import PROCESS, runs
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+Run = tuple[RunStarted, list[Record]]
+
+
+@given(runs())
+def test_requests_fit_the_sdks_own_schema(run: Run) -> None:
+    started, records = run
+    capture = Capture(Path("/nowhere"), started, PROCESS)
+    capture.freeze = "a==1"
+    params = [param for record in records if isinstance(record, ParamsLogged) for param in record.params]
+    body = mapping.new_task(Settings(), capture, params)
+    tasks.CreateRequest(project="0" * 32, **body).validate()
+    assert len(body["name"]) >= 3
+    project = mapping.project_name(Settings(), started, PROCESS)
+    assert all(len(segment) >= 3 for segment in project.split("/"))
+    assert "secret" not in repr(body)
+    for record in records:
+        for point in record.points if isinstance(record, MetricsLogged) else ():
+            event = mapping.scalar("0" * 32, point)
+            if event is not None:
+                kept = {key: value for key, value in event.items() if key != "type"}
+                events.MetricsScalarEvent(**kept).validate()
+                struct.pack("<f", event["value"])
+                assert math.isfinite(event["value"])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ClearMLServer]:
+    with ClearMLServer() as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environ.items():
+            patch.setenv(name, value)
+        yield running
+
+
+def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> dict[str, Any]:
+    """Mirror a run's records, live as they come or at once as `sync` does, and return its Task."""
+    started, records = run
+    mirror = RunMirror(Capture(folder / started.run_id, started, PROCESS), Settings(), Tasks(Session()))
+    history: dict[str, list[Point]] = {}
+    for record in records:
+        if isinstance(record, MetricsLogged) and not live:
+            for point in record.points:
+                history.setdefault(point[0], []).append(point)
+            continue
+        mirror.take(record)
+        if live:
+            mirror.flush()
+    for key_points in history.values():
+        mirror.flush_without_end()
+        mirror.take_history(MetricsLogged(started.run_id, key_points))
+    mirror.end_as(End("completed", "", ""))
+    mirror.flush()
+    assert not mirror.incomplete
+    assert not mirror.has_work
+    assert mirror.task is not None
+    return server.task(mirror.task.id)
+
+
+def drawn(records: list[Record]) -> dict[tuple[str, int], Point]:
+    """The points that the curves are to hold: of each step the latest, as MLflow itself chooses."""
+    held: dict[tuple[str, int], Point] = {}
+    for record in records:
+        for point in record.points if isinstance(record, MetricsLogged) else ():
+            key, value, time_ms, step = point
+            title, series = mapping.curve(key)
+            name = title if title == series else f"{title}/{series}"
+            if mapping.is_storable(value):
+                before = held.get((name, step))
+                if before is None or (time_ms, value) > (before[2], before[1]):
+                    held[name, step] = point
+    return held
+
+
+ODD: Run = (
+    RunStarted("1" * 32, "a", "0", "b/c", "sqlite:////x", "", 0, "", {}, False, True, ""),
+    [
+        MetricsLogged("1" * 32, [("loss", 5.0, 1_600_000_000_001, 0), ("loss", 3.0, 1_600_000_000_001, 0)]),
+        MetricsLogged("1" * 32, [("loss", float("nan"), 1_600_000_000_002, 0)]),
+        MetricsLogged("1" * 32, [("a", 1.0, 1_600_000_000_001, 0), ("a/a", 2.0, 1_600_000_000_001, 0)]),
+        MetricsLogged("1" * 32, [("loss", 1.0, 1_600_000_000_000, 0), ("loss", 7.0, 1_600_000_000_009, -3)]),
+    ],
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(run=runs())
+@example(run=ODD)
+@pytest.mark.parametrize("live", [True, False])
+def test_the_task_says_what_the_run_says(
+    server: ClearMLServer, tmp_path_factory: pytest.TempPathFactory, live: bool, run: Run
+) -> None:
+    started, records = run
+    task = mirrored(server, tmp_path_factory.mktemp("capture"), run, live=live)
+    params = {key: value for record in records if isinstance(record, ParamsLogged) for key, value, _ in record.params}
+    assert section(task, "MLflow") == params
+    tags = dict(started.tags)
+    for record in records:
+        tags |= record.tags if isinstance(record, TagsSet) else {}
+    shown = {key: value for key, value in tags.items() if key != mapping.NOTE and not key.startswith("clearml.")}
+    assert section(task, mapping.TAGS_SECTION) == shown
+    wanted = drawn(records)
+    held = scalars(server, task["id"])
+    assert {key: time for key, (_, time) in held.items()} == {key: point[2] for key, point in wanted.items()}
+    for key, (value, _) in held.items():
+        assert value == pytest.approx(wanted[key][1], rel=1e-6, abs=1e-37)
+    text = task["configuration"].get(mapping.LEFT_OUT, {}).get("value", "")
+    listed = {
+        (key, int(step), int(time), value) for key, step, time, value, _ in list(csv.reader(text.split("\n")[1:-1]))
+    }
+    logged = [point for record in records if isinstance(record, MetricsLogged) for point in record.points]
+    missing = {
+        (key, step, time, repr(value))
+        for key, value, time, step in logged
+        if (key, value, time, step) not in wanted.values()
+    }
+    assert listed == missing
