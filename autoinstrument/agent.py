@@ -91,6 +91,10 @@ class Agent:
         """Hand a record over; costs an append."""
         self._outbox.post(item)
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether a file's content of that many bytes may be posted (`Heavy`); else the worker reads it."""
+        return self._outbox.has_room(size)
+
     def knows(self, run_id: str) -> bool:
         """Tell whether the run was started, resumed or seen in this process."""
         return run_id in self._open

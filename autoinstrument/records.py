@@ -76,6 +76,8 @@ class RunStarted(NamedTuple):
     """Resolved tracking URI, as MLflow uses it; credentials are still in it."""
     run_url: str
     """Address of the run's page in the MLflow UI, "" where there is none."""
+    artifact_uri: str
+    """Root of the run's artifacts; credentials are still in it."""
     start_time_ms: int
     parent_run_id: str
     tags: dict[str, str]
@@ -128,6 +130,20 @@ class RunDeleted(NamedTuple):
 
 class RunRestored(NamedTuple):
     run_id: str
+
+
+class ArtifactLogged(NamedTuple):
+    """One file of the run's artifacts was written, or written anew."""
+
+    run_id: str
+    path: str
+    """Below the artifact root, with slashes."""
+    size: int
+    """-1 where it is not known: the file is about to be written."""
+    time_ms: int
+    """When the file was last written, 0 where the store does not tell."""
+    content: str | None
+    """What of it is worth showing (`excerpts`), in base64; None where that is to be read from the store."""
 
 
 class RunEnded(NamedTuple):
@@ -194,8 +210,8 @@ class Delivered(NamedTuple):
 
 Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | ParamsLogged | MetricsLogged
-    | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | RunEnded | TaskFound | ConsoleWritten
-    | EventsDropped | RunLinked | RunPending | RunDelivered | Delivered
+    | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | ArtifactLogged | RunEnded | TaskFound
+    | ConsoleWritten | EventsDropped | RunLinked | RunPending | RunDelivered | Delivered
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

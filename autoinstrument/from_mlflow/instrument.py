@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from autoinstrument.agent import Agent, agent
-from autoinstrument.from_mlflow import runs
+from autoinstrument.from_mlflow import artifacts, runs
 from autoinstrument.from_mlflow.references import wrap
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.guard import guard, is_ourselves, logger
@@ -222,5 +222,6 @@ _CLIENT: dict[str, Any] = {
     "restore_run": watched(_restored, "run_id"),
     "update_run": watched(_updated, "run_id", "status", "name"),
     "set_terminated": watched(_terminated, "run_id", "status", "end_time"),
+    **artifacts.METHODS,
 }
 """Methods of `TrackingServiceClient`; one that a version lacks is left out."""

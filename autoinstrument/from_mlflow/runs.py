@@ -36,6 +36,7 @@ def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool
         experiment_name=experiment_name,
         tracking_uri=uri,
         run_url=run_page(uri, str(info.experiment_id), info.run_id, os.environ.get("AUTOINSTRUMENT_MLFLOW_UI", "")),
+        artifact_uri=absolute(getattr(info, "artifact_uri", None) or ""),
         start_time_ms=int(info.start_time or 0),
         parent_run_id=tags.get(PARENT_RUN, ""),
         tags=tags,

@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.runs import describe
-from autoinstrument.guard import ourselves
-from autoinstrument.records import MetricsLogged, ParamsLogged, Record, RunEnded, RunStarted, TagsSet
+from autoinstrument.guard import logger, ourselves
+from autoinstrument.records import (
+    ArtifactLogged,
+    MetricsLogged,
+    ParamsLogged,
+    Record,
+    RunEnded,
+    RunStarted,
+    TagsSet,
+)
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
-def read_run(tracking_uri: str, run_id: str) -> tuple[RunStarted, Iterator[Record]]:
-    """Return a run of the store, and its data: params, tags, each metric's whole history, and its end if it has ended.
+def read_run(tracking_uri: str, run_id: str, *, artifacts: bool = True) -> tuple[RunStarted, Iterator[Record]]:
+    """Return a run of the store, and its data.
+
+    That is params, tags, each metric's whole history, `artifacts` without their content, and its end if it has ended.
 
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
@@ -34,7 +45,18 @@ def read_run(tracking_uri: str, run_id: str) -> tuple[RunStarted, Iterator[Recor
             with ourselves():
                 history = client.get_metric_history(run_id, key)
             yield MetricsLogged(run_id, [(key, float(m.value), int(m.timestamp), int(m.step)) for m in history])
+        if artifacts:
+            yield from _artifacts(started)
         if run.info.status in _ENDED:
             yield RunEnded(run_id, run.info.status, int(run.info.end_time or 0), "", False)
 
     return started, data()
+
+
+def _artifacts(run: RunStarted) -> Iterator[Record]:
+    """Yield what the artifact store lists; where it cannot be read, the run has to do without."""
+    try:
+        for file in ArtifactStore(run).files():
+            yield ArtifactLogged(run.run_id, file.path, file.size, file.time_ms, None)
+    except Exception as error:  # it raises what its driver raises, an ImportError too
+        logger().warning("run %s: artifacts cannot be listed (%s: %s)", run.run_name, type(error).__name__, error)

@@ -96,9 +96,13 @@ class Capture:
         if not self.kept:
             return
         private_folder(self.folder)
+        run = self.run._replace(
+            tracking_uri=without_credentials(self.run.tracking_uri),
+            artifact_uri=without_credentials(self.run.artifact_uri),
+        )
         value = {
             "version": VERSION,
-            "run": to_json(self.run._replace(tracking_uri=without_credentials(self.run.tracking_uri))),
+            "run": to_json(run),
             # The script section and `arguments` say what is worth keeping of argv, without its secrets.
             "process": to_json(self.process._replace(argv=[])) if self.process else None,
             **{name: getattr(self, name) for name in _KEPT},

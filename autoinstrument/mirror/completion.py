@@ -8,11 +8,16 @@ from autoinstrument.mirror.ending import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.records import MetricsLogged, RunEnded
 
+_FLUSHES = 3
+"""A file that cannot be read from the store is tried again that often."""
+
 
 def complete(
     mirror: RunMirror, tracking_uri: str = "", *, end: End | None = None, end_if_open: End | None = None
 ) -> None:
     """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the capture.
+
+    Where files wait to be uploaded (`mirror.lacking`), the capture stays.
 
     Args:
         mirror: the run's, as far as it came.
@@ -25,7 +30,8 @@ def complete(
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
     uri = tracking_uri or mirror.run.tracking_uri
-    _, records = read_run(uri, mirror.run.run_id)
+    run, records = read_run(uri, mirror.run.run_id, artifacts=mirror.settings.artifacts != "off")
+    mirror.run = mirror.run._replace(tracking_uri=uri, artifact_uri=run.artifact_uri)
     for record in records:
         if isinstance(record, MetricsLogged):
             if mirror.task is None:
@@ -38,10 +44,13 @@ def complete(
             mirror.take(record)
     end = end or end_if_open
     mirror.end, mirror.ended = end, end is None
-    mirror.flush()
     mirror.incomplete = False
-    link(mirror, uri)
-    mirror.capture.remove()
+    for _ in range(_FLUSHES):
+        mirror.flush()
+        if not mirror.has_work:
+            link(mirror, uri)
+            mirror.capture.remove()
+            return
 
 
 def link(mirror: RunMirror, tracking_uri: str) -> None:

@@ -22,10 +22,11 @@ from autoinstrument.settings import Settings
 SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
 NOTE, RUN_NAME = "mlflow.note.content", "mlflow.runName"
 LINK = "MLflow run"
-LEFT_OUT = "MLflow points left out"
+LEFT_OUT, FILES_LEFT_OUT = "MLflow points left out", "MLflow artifacts left out"
 
 _SHORTEST = 3
 """ClearML refuses shorter names, of each segment of a project's path too (400/800)."""
+_MAX_LEFT_OUT = 1000
 _PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
 
 
@@ -63,6 +64,13 @@ def configuration(capture: Capture) -> list[dict[str, str]]:
     if not capture.freeze:
         return []
     return [{"name": "pip freeze", "value": capture.freeze, "type": "text", "description": "all installed packages"}]
+
+
+def files_left_out(lines: Sequence[str]) -> dict[str, str]:
+    """Return the configuration object that says what of the run's artifacts the Task lacks, a line each."""
+    more = len(lines) - _MAX_LEFT_OUT
+    text = "\n".join([*lines[:_MAX_LEFT_OUT], *([f"and {more} more"] if more > 0 else [])])
+    return {"name": FILES_LEFT_OUT, "value": text, "type": "text", "description": "of MLflow's artifacts"}
 
 
 def project_name(settings: Settings, run: RunStarted, process: ProcessStarted | None) -> str:

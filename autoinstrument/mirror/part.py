@@ -22,5 +22,6 @@ class Part(Protocol):
         """Bring the Task up to what is known.
 
         Raises:
+            FilesUnavailableError: all was sent but what has to be uploaded.
             ClearMLError: the server did not take everything; what it did not take is kept.
         """

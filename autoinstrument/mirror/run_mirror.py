@@ -16,10 +16,12 @@ from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.from_mlflow.links import STATE
 from autoinstrument.guard import guard
 from autoinstrument.mirror import mapping
+from autoinstrument.mirror.artifacts import Artifacts
 from autoinstrument.mirror.captures import Capture, ConsoleLine
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import End
 from autoinstrument.mirror.part import Part
+from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import (
     EventsDropped,
     MetricsLogged,
@@ -34,7 +36,7 @@ from autoinstrument.records import (
     TagsSet,
 )
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.errors import RefusedError
+from autoinstrument.to_clearml.errors import FilesUnavailableError, RefusedError
 from autoinstrument.to_clearml.tasks import Task, Tasks
 
 _EVENTS = 2000
@@ -50,16 +52,18 @@ class RunMirror:
         task: the Task, None while there is none.
         look_first: ClearML may have a Task of this run that is not known here.
         made: the Task was made here.
+        lacking: why files wait to be uploaded, when all else is delivered; "" where none does.
         parent_task: gives the id of the parent run's Task, "" where there is none.
         wait_until: while another process is about to make the Task, in seconds of the monotonic clock.
     """
 
-    def __init__(self, capture: Capture, settings: Settings, tasks: Tasks) -> None:
+    def __init__(self, capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads) -> None:
         self.capture = capture
         self.run = capture.run
         self.settings = settings
         self.task: Task | None = None
         self.made = False
+        self.lacking = ""
         self.parent_task: Callable[[], str] = str
         self.wait_until = 0.0
         self._named = ""
@@ -69,8 +73,8 @@ class RunMirror:
         """The Task as the training process was told of it."""
         self.tagged = False
         """The run has its last tags."""
-        self.pending = self.told_end = False
-        """What the training process was told: that delivery waits for the server, that the run is complete."""
+        self.pending = self.told_lacking = self.told_end = False
+        """What the training process was told: that delivery waits, or that of files alone, that the run is complete."""
         self.ended = False
         self.last_sent = 0.0
         self._tasks = tasks
@@ -89,7 +93,7 @@ class RunMirror:
         self._restart = False
         self._log_ms = 0
         self._curves = Curves(tasks)
-        self._parts: list[Part] = [self._curves]
+        self._parts: list[Part] = [self._curves, Artifacts(lambda: self.run, settings, tasks, uploads)]
 
     @property
     def incomplete(self) -> bool:
@@ -191,6 +195,8 @@ class RunMirror:
     def flush(self) -> None:
         """Bring the Task up to what is known, making it first where there is none.
 
+        What waits for the place for files alone does not keep the run from ending; `lacking` says so.
+
         Raises:
             ClearMLError: the server did not take everything; what it did not take is kept.
         """
@@ -216,9 +222,13 @@ class RunMirror:
         if self._edits:
             self._tasks.edit(task, **self._edits)
             self._edits.clear()
-        for part in self._parts:
-            part.send(task)
         self._send_events(task)
+        self.lacking = ""
+        for part in self._parts:
+            try:
+                part.send(task)
+            except FilesUnavailableError as error:
+                self.lacking = str(error)
         if self.end is not None and not self.ended:
             if not task.adopted:
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)

@@ -16,8 +16,10 @@ from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.ending import End, of_death
 from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError
+from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnavailableError
+from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 
@@ -44,7 +46,8 @@ def sync_all(settings: Settings, *, runs: Collection[str] = (), dry_run: bool = 
 
     `runs` are run ids, empty for all. After the server refused the credentials no further run is tried.
     """
-    tasks = Tasks(Session())
+    session = Session()
+    tasks, uploads = Tasks(session), Uploads(Files(session))
     made: dict[str, str] = {}
     captures = _loaded(Captures(settings), runs)
     known = {capture.run.run_id for _, capture in captures if isinstance(capture, Capture)}
@@ -67,7 +70,7 @@ def sync_all(settings: Settings, *, runs: Collection[str] = (), dry_run: bool = 
             yield outcome._replace(result="failed", detail=stop)
         else:
             try:
-                yield outcome._replace(result="synced", detail=_sync(capture, settings, tasks, made))
+                yield outcome._replace(result="synced", detail=_sync(capture, settings, tasks, uploads, made))
             except ClearMLError as error:
                 stop = str(error) if isinstance(error, NotAllowedError) else ""
                 yield outcome._replace(result="failed", detail=str(error))
@@ -78,8 +81,8 @@ def sync_all(settings: Settings, *, runs: Collection[str] = (), dry_run: bool = 
                 yield outcome._replace(result="failed", detail=f"MLflow: {type(error).__name__}: {_line(error)}")
 
 
-def _sync(capture: Capture, settings: Settings, tasks: Tasks, made: dict[str, str]) -> str:
-    mirror = RunMirror(capture, settings, tasks)
+def _sync(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
+    mirror = RunMirror(capture, settings, tasks, uploads)
     mirror.look_first = True
     mirror.parent_task = lambda: made.get(capture.run.parent_run_id, "")
     end = End(**capture.end) if capture.end else None
@@ -90,6 +93,9 @@ def _sync(capture: Capture, settings: Settings, tasks: Tasks, made: dict[str, st
         capture.save()  # a Task that was made meanwhile is to be found again
         raise
     made[capture.run.run_id] = capture.task_id
+    if mirror.lacking:
+        capture.save()
+        raise UnavailableError(mirror.lacking)
     return capture.task_url
 
 

@@ -29,7 +29,9 @@ from autoinstrument.mirror.completion import complete, link
 from autoinstrument.mirror.ending import End, is_interruption, of_exit_code, of_run
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import (
+    ArtifactLogged,
     ConsoleWritten,
     Delivered,
     ProcessChanged,
@@ -46,6 +48,7 @@ from autoinstrument.records import (
 )
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.to_clearml.errors import ClearMLError
+from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 from autoinstrument.transport import exit_code
@@ -57,6 +60,7 @@ _IDLE_S = 30.0
 _EARLY_CONSOLE = 10_000
 _OTHERS_S = 15.0
 """How long the process that began a run is given to make the Task."""
+_MAX_CONTENT = 64 * 2**20
 _LINGER_S = 60.0
 """How long the worker tries to deliver after the training process is gone."""
 
@@ -74,7 +78,8 @@ class Worker:
         self._queue: queue.Queue[tuple[Process, Record | _Closed]] = queue.Queue(20_000)
         self._processes: list[Process] = []
         self._captures = Captures(settings)
-        self._tasks = Tasks(Session())
+        session = Session()
+        self._tasks, self._uploads = Tasks(session), Uploads(Files(session))
         self._mirrors: dict[str, RunMirror] = {}
         self._home: dict[str, Process] = {}
         """The process that is told of a run, by run id."""
@@ -82,6 +87,8 @@ class Worker:
         """Runs that have not ended, in the order of their beginning."""
         self._server = Backoff()
         self._flush_at = 0.0
+        self._content = 0
+        """Characters of files' contents in the queue."""
         self._seen = False
         self._since = time.monotonic()
 
@@ -105,6 +112,10 @@ class Worker:
     def _read(self, process: Process) -> None:
         with guard("reading from the training process"):
             for record in read_all(process.connection):
+                if isinstance(record, ArtifactLogged):
+                    if self._content + len(record.content or "") > _MAX_CONTENT:
+                        record = record._replace(content=None)  # the store has it
+                    self._content += len(record.content or "")
                 self._queue.put((process, record))
         process.note_death()
         self._queue.put((process, _Closed()))
@@ -135,6 +146,8 @@ class Worker:
 
     def _handle(self, process: Process, record: Record | _Closed) -> bool:
         self._since = time.monotonic()
+        if isinstance(record, ArtifactLogged):
+            self._content -= len(record.content or "")
         handler = self._HANDLERS.get(type(record))
         with guard(f"handling {type(record).__name__}"):
             if handler is not None:
@@ -178,7 +191,7 @@ class Worker:
         if mirror is None:
             capture = self._captures.of(run, process.started)
             self._describe(process, capture)
-            mirror = RunMirror(capture, self._settings, self._tasks)
+            mirror = RunMirror(capture, self._settings, self._tasks, self._uploads)
             mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
             mirror.wait_until = 0.0 if run.owned else time.monotonic() + _OTHERS_S
             self._mirrors[run.run_id] = mirror
@@ -236,6 +249,7 @@ class Worker:
         for run_id in process.owned:
             self._mirrors[run_id].end_console()
         self._server.try_once_more()
+        self._uploads.server.try_once_more()
 
     def _closed(self, process: Process, closed: _Closed) -> None:
         process.gone_at = time.monotonic()
@@ -255,6 +269,7 @@ class Worker:
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
         self._server.try_once_more()
+        self._uploads.server.try_once_more()
 
     def _died_at_once(self, process: Process, announced: RunAnnounced) -> None:
         """Take in a run of which the process had no time to say more than that it exists."""
@@ -317,7 +332,10 @@ class Worker:
             if not mirror.ended:
                 with guard("writing the capture"):
                     mirror.capture.save()
-        if mirror.ended and not mirror.told_end:
+        if mirror.ended and mirror.lacking and not mirror.told_lacking:
+            mirror.told_lacking = True
+            home.tell(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
+        if mirror.ended and not mirror.told_end and not mirror.has_work:
             mirror.told_end = True
             if not home.answered and home.gone_at is None:
                 mirror.tagged = True
@@ -344,7 +362,7 @@ class Worker:
         for process in self._processes:
             if process.exiting is not None and not process.answered:
                 waiting = any(self._mirrors[run_id].has_work for run_id in process.runs)
-                if not waiting or not self._server.is_due():
+                if not waiting or not self._server.is_due() or not self._uploads.server.is_due():
                     process.answered = True
                     process.tell(Delivered())
 
@@ -353,7 +371,8 @@ class Worker:
         for process in [process for process in self._processes if process.gone_at is not None]:
             work = any(self._mirrors[run_id].has_work for run_id in process.runs)
             lingered = time.monotonic() - (process.gone_at or 0)
-            if work and self._server.has_hope() and lingered < _LINGER_S:
+            hope = self._server.has_hope() and self._uploads.server.has_hope()
+            if work and hope and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
                 continue
             self._processes.remove(process)

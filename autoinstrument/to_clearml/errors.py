@@ -15,6 +15,10 @@ class UnreachableError(UnavailableError):
     """Nothing listens at the server's address, or it has none: trying again in some seconds will hardly help."""
 
 
+class FilesUnavailableError(UnavailableError):
+    """The same of the place for files alone: the Task itself has everything else."""
+
+
 class NotAllowedError(ClearMLError):
     """It will not succeed until somebody changes the configuration: no credentials, wrong credentials."""
 

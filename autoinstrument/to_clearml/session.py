@@ -6,10 +6,12 @@ has a connect and a read limit, the SDK's retries are off, and `tenacity` retrie
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
-from typing import Any
+from typing import IO, Any
+from urllib.parse import urlsplit
 
 import tenacity
 
@@ -22,14 +24,17 @@ from autoinstrument.to_clearml.errors import (
 )
 
 CONNECT_S, READ_S = 3.0, 10.0
+_SLOWEST_DISK = 10e6
+"""Bytes a second with which a file server puts away what it has received, before it answers."""
 _TRIES = 3
 
 
 class Session:
-    """A logged-in session; `call` and `add_events` are all that is ever sent."""
+    """A logged-in session; `call`, `add_events` and `upload` are all that is ever sent."""
 
     def __init__(self) -> None:
         self._session: Any = None
+        self._uploads: Any = None
 
     def call(self, action: str, /, **body: Any) -> dict[str, Any]:
         """Call `service.action` of the API and return the answer's data.
@@ -54,6 +59,57 @@ class Session:
             return next((answer for answer in answers if answer.status_code != 200), answers[0])
 
         return int(self._retried(send, "events.add_batch").get("added", 0))
+
+    def files_server(self) -> str:
+        """Return the address that files are uploaded to; it may be a storage bucket or a folder.
+
+        Raises:
+            NotAllowedError: there is no configuration.
+        """
+        with _sdk_errors():
+            return str(type(self._connected()).get_files_server_host()).rstrip("/")
+
+    def output_uri(self, of_task: str = "") -> str:
+        """Return where artifacts are uploaded to: the Task's own place, else the configured one, else the file server.
+
+        Raises:
+            NotAllowedError: there is no configuration.
+        """
+        from clearml.config import DEV_DEFAULT_OUTPUT_URI, config
+
+        given = of_task or str(DEV_DEFAULT_OUTPUT_URI.get() or config.get("development.default_output_uri", "") or "")
+        return given.rstrip("/") if given.lower() not in ("", "true", "false", "none") else self.files_server()
+
+    def upload(self, server: str, name: str, content: bytes | IO[bytes], kind: str) -> None:
+        """Upload a file to a file server in one request.
+
+        Args:
+            server: the server's address.
+            name: the file's place there, percent-encoded.
+            content: its bytes, or a file that is open.
+            kind: its media type.
+
+        Raises:
+            UnavailableError, NotAllowedError, RefusedError: see there.
+        """
+        from clearml.backend_api.utils import get_http_session_with_retry
+        from clearml.utilities.requests_toolbelt import MultipartEncoder
+
+        if self._uploads is None:
+            self._uploads = get_http_session_with_retry(total=0, connect=0, read=0, redirect=5, status=0)
+
+        def send(session: Any) -> Any:
+            stream = io.BytesIO(content) if isinstance(content, bytes) else content
+            size = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            body = MultipartEncoder(fields={f"/{name}": (f"/{name}", stream, kind)})
+            headers = {"Content-Type": body.content_type}
+            if server.startswith(self.files_server()):  # a token is for nobody else
+                headers = session.add_auth_headers(headers)
+            limits = (CONNECT_S, READ_S + size / _SLOWEST_DISK)
+            return self._uploads.post(server, data=body, headers=headers, timeout=limits)
+
+        self._retried(send, f"upload to {urlsplit(server).netloc}")
 
     def web_page(self, task_id: str, project_id: str) -> str:
         """Return the address of the Task's page, as the SDK itself prints it; "" where no web server is known."""

@@ -28,12 +28,16 @@ class Task(NamedTuple):
     Attributes:
         adopted: the user's script or an agent made it: its status and console are theirs.
         points: how many points it held when it was found: (title, series) to the server's own count.
+        artifacts: what artifacts it held when it was found, by key.
+        output: where its owner wants artifacts to be uploaded to, "" for the configured place.
     """
 
     id: str
     url: str
     adopted: bool
     points: dict[tuple[str, str], int]
+    artifacts: dict[str, dict[str, Any]]
+    output: str
 
 
 class Tasks:
@@ -55,7 +59,7 @@ class Tasks:
         """
         project_id = self._project(project)
         task_id = str(self._session.call("tasks.create", project=project_id, **body)["id"])
-        return Task(task_id, self._session.web_page(task_id, project_id), False, {})
+        return Task(task_id, self._session.web_page(task_id, project_id), False, {}, {}, "")
 
     def start(self, task: Task) -> None:
         """Set a Task running, from whatever status.
@@ -108,7 +112,8 @@ class Tasks:
                 return None
             raise
         url = self._session.web_page(task_id, str(found.get("project") or "*"))
-        task = Task(task_id, url, adopted, _points(found))
+        output = str((found.get("output") or {}).get("destination") or "")
+        task = Task(task_id, url, adopted, _points(found), _artifacts(found), output)
         if start and not adopted and found.get("status") != "in_progress":
             self.start(task)
         return task
@@ -135,8 +140,8 @@ class Tasks:
             if error.code != _WRONG_STATUS:
                 raise
             execution = self._session.call("tasks.get_by_id", task=task.id)["task"].get("execution") or {}
-            keys = {artifact["key"] for artifact in artifacts}
-            others = [other for other in execution.get("artifacts") or [] if other.get("key") not in keys]
+            new = {_identity(artifact) for artifact in artifacts}
+            others = [other for other in execution.get("artifacts") or [] if _identity(other) not in new]
             self.edit(task, execution={**execution, "artifacts": [*others, *artifacts]})
 
     def set_configuration(self, task: Task, items: list[Item]) -> None:
@@ -262,3 +267,14 @@ def _points(task: dict[str, Any]) -> dict[tuple[str, str], int]:
         for variants in (task.get("last_metrics") or {}).values()
         for last in variants.values()
     }
+
+
+def _artifacts(task: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a Task holds as output, by key."""
+    held = (task.get("execution") or {}).get("artifacts") or []
+    return {artifact["key"]: artifact for artifact in held if _identity(artifact)[1] == "output"}
+
+
+def _identity(artifact: dict[str, Any]) -> tuple[str, str]:
+    """Return what tells a Task's artifacts apart on the server: key and mode."""
+    return str(artifact.get("key")), str(artifact.get("mode") or "output")

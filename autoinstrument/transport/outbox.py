@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from autoinstrument.guard import guard, ourselves
 from autoinstrument.records import (
+    ArtifactLogged,
     ConsoleWritten,
     Delivered,
     EventsDropped,
@@ -23,10 +24,24 @@ from autoinstrument.transport.frames import encode, read_all
 Item = Record | Callable[[], Record | None]
 """A record, or what makes one: work that the training thread must not wait for is done on the sending thread."""
 
+
+class Heavy:
+    """What makes a record that holds the content of a file."""
+
+    def __init__(self, content: bytes, make: Callable[[bytes], Record]) -> None:
+        self.content = content
+        self._make = make
+
+    def __call__(self) -> Record:
+        return self._make(self.content)
+
+
 MAX_ITEMS = 100_000
 MAX_CONSOLE_BYTES = 16 * 2**20
 EARLY_CONSOLE_BYTES = 2**20
-_BATCH = 500
+MAX_CONTENT_BYTES = 16 * 2**20
+"""Contents of artifacts that wait to be sent; what comes on top is read from MLflow's store by the worker."""
+_BATCH, _BATCH_BYTES = 500, 8 * 2**20
 _GATHER_S = 0.05
 _SEND_S = 30.0
 _CONNECTIONS = 2
@@ -66,7 +81,7 @@ class Outbox:
 
     def _reset(self) -> None:
         self._items: deque[Item] = deque()
-        self._console_bytes = 0
+        self._console_bytes = self._content_bytes = 0
         self._dropped: dict[str, int] = {}
         self._wake = threading.Event()
         self._awake = False
@@ -139,6 +154,10 @@ class Outbox:
         finally:
             self._at_work.release()
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether content of that many bytes may be posted."""
+        return self._content_bytes + size <= MAX_CONTENT_BYTES
+
     def post(self, item: Item) -> None:
         """Take one item; what does not fit is dropped and counted, never waited for."""
         if isinstance(item, ConsoleWritten):
@@ -155,6 +174,8 @@ class Outbox:
             return
         elif self._broken:
             return
+        elif isinstance(item, Heavy):
+            self._content_bytes += len(item.content)
         elif self.direct:
             with guard("sending at once"):
                 if self._put_direct(item):
@@ -218,9 +239,12 @@ class Outbox:
 
     def _send_batch(self, connection: socket.socket) -> None:
         batch: list[Record] = []
-        while self._items and len(batch) < _BATCH:
+        size = 0
+        while self._items and len(batch) < _BATCH and size < _BATCH_BYTES:
             item = self._items.popleft()
             record: Record | None = None
+            if isinstance(item, Heavy):
+                self._content_bytes -= len(item.content)
             if callable(item):
                 with guard("describing a run"):
                     record = item()
@@ -228,6 +252,8 @@ class Outbox:
                 record = item
             if isinstance(record, ConsoleWritten):
                 self._console_bytes -= len(record.text)
+            elif isinstance(record, ArtifactLogged):
+                size += len(record.content or "")
             if record is not None:
                 _append(batch, record)
         while self._dropped:

@@ -1,0 +1,98 @@
+"""A run's artifact root, to be read: by the worker, and by `sync`.
+
+A folder of this machine is read as such: importing MLflow costs the worker one to two seconds. Anything else goes
+through MLflow's own artifact repositories.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from autoinstrument.guard import ourselves
+from autoinstrument.records import RunStarted
+
+_MOST = 20_000
+_CHEAP = 16 * 2**20
+"""Bytes of a file that are fetched from elsewhere only to show it."""
+_BEING_WRITTEN = ".artifact.uploading."
+"""How MLflow 3 names a file in a local store until it is complete."""
+
+
+class StoredFile(NamedTuple):
+    """A file of the store; `time_ms` is 0 where the store does not tell when it was written."""
+
+    path: str
+    size: int
+    time_ms: int
+
+
+class ArtifactStore:
+    """The artifacts of one run. Every method raises what the file system or the store's driver raises."""
+
+    def __init__(self, run: RunStarted) -> None:
+        self._run = run
+        self._folder = local_folder(run.artifact_uri)
+
+    @property
+    def is_local(self) -> bool:
+        """True for a folder of this machine."""
+        return self._folder is not None
+
+    def is_cheap(self, size: int) -> bool:
+        """Tell whether a file of that many bytes is read for its beginning alone; other stores give it whole."""
+        return self.is_local or size <= _CHEAP
+
+    def files(self) -> Iterator[StoredFile]:
+        """Yield all files, in the order of their paths in each folder; 20,000 at most."""
+        found = self._files_here(self._folder) if self._folder else self._files_there("")
+        for number, file in enumerate(found):
+            if number == _MOST:
+                return
+            yield file
+
+    @contextlib.contextmanager
+    def local(self, path: str) -> Iterator[Path]:
+        """Give a file as one of this machine; it may be a copy that is gone afterwards."""
+        if self._folder:
+            yield self._folder / path
+            return
+        with tempfile.TemporaryDirectory(prefix="autoinstrument-") as folder:
+            copy = Path(folder) / "artifact"
+            with ourselves():
+                self._repository()._download_file(path, str(copy))
+            yield copy
+
+    def _files_here(self, root: Path) -> Iterator[StoredFile]:
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and not path.name.startswith(_BEING_WRITTEN):
+                status = path.stat()
+                yield StoredFile(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns // 1_000_000)
+
+    def _files_there(self, folder: str) -> Iterator[StoredFile]:
+        with ourselves():
+            listed = self._repository().list_artifacts(folder or None)
+        for info in sorted(listed, key=lambda info: str(info.path)):
+            if info.is_dir:
+                yield from self._files_there(info.path)
+            else:
+                yield StoredFile(info.path, -1 if info.file_size is None else int(info.file_size), 0)
+
+    def _repository(self) -> Any:
+        """Return MLflow's repository of this run (private in mlflow 2.16 to 3.17; public calls list models too)."""
+        from mlflow.tracking import MlflowClient
+
+        client: Any = MlflowClient(tracking_uri=self._run.tracking_uri)
+        return client._tracking_client._get_artifact_repo(self._run.run_id)
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder of this machine that an artifact root means, None for any other root."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return Path(uri) if uri.startswith("/") else None

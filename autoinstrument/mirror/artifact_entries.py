@@ -1,0 +1,85 @@
+"""What an artifact is in a Task's list of artifacts: pure functions of its path and its content."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from autoinstrument import excerpts
+from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.from_mlflow.artifact_store import local_folder
+from autoinstrument.mirror import mapping, pictures
+from autoinstrument.records import ArtifactLogged, RunStarted
+
+PATH = "MLflow path"
+"""What the path in MLflow is called among an artifact's metadata."""
+_LONGEST = 250
+_PROXY = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+def key(path: str, *, taken: bool = False) -> str:
+    """Return the key of an artifact: its path, unless that is too long or taken by something that is not of the run."""
+    if len(path) <= _LONGEST and not taken and path != mapping.LINK:
+        return path
+    digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{path[:80]}…{path[-150:]} ~{digest}" if len(path) > _LONGEST else f"{path} ~{digest}"
+
+
+def address(run: RunStarted, path: str) -> str:
+    """Return where an artifact is, for a browser or for ClearML's client, without credentials.
+
+    A root that MLflow's server proxies has its HTTP endpoint (`mlflow-artifacts:` of mlflow 2.16 to 3.17). The client
+    takes `file:` and object stores' URIs as they are, without any decoding (clearml 1.16 and 2.1).
+    """
+    folder = local_folder(run.artifact_uri)
+    if folder is not None:
+        return f"file://{folder / path}"
+    parts = urlsplit(without_credentials(run.artifact_uri))
+    server = urlsplit(without_credentials(run.tracking_uri))
+    if parts.scheme == "mlflow-artifacts" and server.scheme in ("http", "https"):
+        base = server.path.rstrip("/") + _PROXY + "/" + parts.path.strip("/")
+        parts = parts._replace(scheme=server.scheme, netloc=parts.netloc or server.netloc, path=base)
+    name = quote(path) if parts.scheme in ("http", "https") else path
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
+
+
+def entry(run: RunStarted, record: ArtifactLogged, key: str, uri: str, preview: str, digest: str) -> dict[str, Any]:
+    """Return an item of `tasks.add_or_update_artifacts`; `digest` is the file's SHA-256, "" where it is not known."""
+    kind = mimetypes.guess_type(record.path)[0] or "application/octet-stream"
+    return {
+        "key": key,
+        "type": "custom",
+        "mode": "output",
+        "uri": uri,
+        "content_size": max(record.size, 0),
+        "timestamp": seconds(run, record),
+        "type_data": {"preview": preview, "content_type": kind},
+        "display_data": [[PATH, record.path]],
+        **({"hash": digest} if digest else {}),
+    }
+
+
+def seconds(run: RunStarted, record: ArtifactLogged) -> int:
+    """Return an artifact's time; where the store does not tell it, that of the run's beginning."""
+    return (record.time_ms or run.start_time_ms) // 1000
+
+
+def is_ours(artifact: dict[str, Any]) -> bool:
+    """Tell whether a Task's artifact is one of MLflow's, and not one of its owner's."""
+    return any(item[:1] == [PATH] for item in artifact.get("display_data") or [])
+
+
+def preview(path: str, content: bytes) -> str:
+    """Return the beginning of a text, "" of anything else, and of what is shown as a picture or a plot."""
+    if pictures.is_page(path) or excerpts.suffix(path) in excerpts.PICTURES or b"\0" in content:
+        return ""
+    cut = content[: excerpts.PREVIEW]
+    try:
+        text = cut.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(cut) - 3:  # else a character that the end cuts in two
+            return ""
+        text = cut[: error.start].decode("utf-8")
+    return text
