@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt, mlflow, numpy, plotly.graph_objects as go
 from mlflow.tracking import MlflowClient
 with mlflow.start_run(run_name="files") as run:
     mlflow.log_text("hello\\n", "notes/hello.txt")
-    mlflow.log_text("Grüße 日本", "notes/Grüße & 日本 #1.txt")
+    mlflow.log_text("Grüße 日本", "notes/Grüße & 日本 +1.txt")
     mlflow.log_text("x" * 100_000, "notes/long.txt")
     mlflow.log_text("first", "replaced.txt")
     mlflow.log_text("second!", "replaced.txt")
@@ -145,7 +145,7 @@ def test_files_are_artifacts_and_figures_are_shown_live_and_through_sync(
         assert item["uri"] == f"file://{root / path}"
         assert item.get("hash") in (None, hashlib.sha256((root / path).read_bytes()).hexdigest())
     previews = {path: item["type_data"]["preview"] for path, item in held.items()}
-    assert previews["notes/Grüße & 日本 #1.txt"] == "Grüße 日本"
+    assert previews["notes/Grüße & 日本 +1.txt"] == "Grüße 日本"
     assert previews["notes/long.txt"] == "x" * 65536
     assert previews["replaced.txt"] == "second!"
     assert previews["all/deep/b.bin"] == previews["big.bin"] == previews["plots/line.png"] == ""
@@ -199,7 +199,7 @@ def test_behind_a_tracking_server_the_links_give_the_files(
     for path, item in held.items():
         assert len(contents[path]) == item["content_size"]
         assert item.get("hash") in (None, hashlib.sha256(contents[path]).hexdigest())
-    assert contents["notes/Grüße & 日本 #1.txt"] == "Grüße 日本".encode()
+    assert contents["notes/Grüße & 日本 +1.txt"] == "Grüße 日本".encode()
     assert samples(own_server, task)["pictures", "noise.png", 0] == contents["pictures/noise.png"]
 
     own_server.close()
