@@ -155,8 +155,8 @@ class Outbox:
             self._at_work.release()
 
     def has_room(self, size: int) -> bool:
-        """Tell whether content of that many bytes may be posted."""
-        return self._content_bytes + size <= MAX_CONTENT_BYTES
+        """Tell whether content of that many bytes may be posted; nothing may wait where records are sent at once."""
+        return not self.direct and self._content_bytes + size <= MAX_CONTENT_BYTES
 
     def post(self, item: Item) -> None:
         """Take one item; what does not fit is dropped and counted, never waited for."""

@@ -289,9 +289,9 @@ def test_what_a_server_never_takes_is_left_out_and_named(own_place: Place, own_s
     task = ended(own_server, run.info.run_id)
     assert len(task["execution"]["artifacts"]) == 2000
     assert "picture.svg" in artifacts(task)
-    left_out = task["configuration"]["MLflow left out"]["value"]
+    left_out = task["configuration"]["MLflow artifacts left out"]["value"]
     assert len([line for line in left_out.splitlines() if ".txt" in line]) == 101
-    assert "artifact picture.svg: not uploaded: " in left_out
+    assert "picture.svg: not uploaded: " in left_out
     assert "413" in left_out
     assert link_tags(run)["state"] == "synced"
 
