@@ -21,6 +21,8 @@ _TEXT_TOKEN = re.compile(
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _URL_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s/:@?#]*):[^\s/@?#]+@", re.I)
 
+_NAMED = re.compile(r"ssh|^wasbs?$|^abfss?$", re.I)
+
 
 def is_secret(name: str) -> bool:
     """Say whether a value of this name (an option, a parameter, a field) should not be shown."""
@@ -39,13 +41,16 @@ def hide_in_text(text: str) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """Return the URL without password, token or user name; the user of an ssh address is no secret and stays."""
+    """Return the URL without password, token or user name.
+
+    What stands before the @ of an ssh address is no secret and stays, and of Azure's storage it is the container.
+    """
     from urllib.parse import parse_qsl, urlencode
 
     match = re.match(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:(?P<user>[^/?#]*)@)?(?P<rest>.*)", url, re.I | re.S)
     if match is None:
         return url
-    user = (match["user"] or "").partition(":")[0] if "ssh" in match["scheme"].lower() else ""
+    user = (match["user"] or "").partition(":")[0] if _NAMED.search(match["scheme"]) else ""
     rest, question, query = match["rest"].partition("?")
     if question:
         query, hash_sign, fragment = query.partition("#")
