@@ -1,4 +1,4 @@
-"""One lock around what our threads do with MLflow's store, which no fork may cut in two.
+"""How our threads talk to MLflow's store: with a client that imports nothing, under a lock that no fork cuts in two.
 
 SQLite keeps account of its file locks in process memory: a child that is forked while one of our threads is inside a
 transaction inherits a lock that nobody releases, and its own calls fail with "database is locked" (seen with mlflow
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import AbstractContextManager
+from typing import Any
 
 _WAIT_S = 5.0
 _lock = threading.RLock()
@@ -18,6 +19,17 @@ _lock = threading.RLock()
 def store_access() -> AbstractContextManager[bool]:
     """Return the lock that a thread of ours holds while it talks to a tracking store."""
     return _lock
+
+
+def tracking_client(tracking_uri: str) -> Any:
+    """Return MLflow's client of a tracking store; making one imports nothing that the process has not loaded.
+
+    `MlflowClient` looks for Spark each time, and an import on a thread of ours while the training thread is inside one
+    of MLflow's import hooks hangs both: they take Python's import lock and MLflow's in different orders (mlflow 3.17).
+    """
+    from mlflow.tracking._tracking_service.client import TrackingServiceClient
+
+    return TrackingServiceClient(tracking_uri)
 
 
 def _before() -> None:

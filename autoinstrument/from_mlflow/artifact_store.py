@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from autoinstrument.from_mlflow.access import tracking_client
 from autoinstrument.guard import ourselves
 from autoinstrument.records import RunStarted
 
@@ -84,10 +85,7 @@ class ArtifactStore:
 
     def _repository(self) -> Any:
         """Return MLflow's repository of this run (private in mlflow 2.16 to 3.17; public calls list models too)."""
-        from mlflow.tracking import MlflowClient
-
-        client: Any = MlflowClient(tracking_uri=self._run.tracking_uri)
-        return client._tracking_client._get_artifact_repo(self._run.run_id)
+        return tracking_client(self._run.tracking_uri)._get_artifact_repo(self._run.run_id)
 
 
 def local_folder(uri: str) -> Path | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from autoinstrument.from_mlflow.access import store_access
+from autoinstrument.from_mlflow.access import store_access, tracking_client
 from autoinstrument.guard import ourselves
 
 TASK_ID, TASK_URL, STATE = "clearml.task_id", "clearml.task_url", "clearml.state"
@@ -18,8 +16,7 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
     from mlflow.entities import RunTag
-    from mlflow.tracking import MlflowClient
 
     with ourselves(), store_access():
-        client: Any = MlflowClient(tracking_uri=tracking_uri)
+        client = tracking_client(tracking_uri)
         client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])

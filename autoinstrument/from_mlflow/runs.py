@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from autoinstrument.from_mlflow.access import store_access
+from autoinstrument.from_mlflow.access import store_access, tracking_client
 from autoinstrument.from_mlflow.addresses import absolute, run_page
 from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.records import RunStarted
@@ -50,10 +50,8 @@ def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Calla
     """Return what makes the record of a run that was created or resumed; it asks the store for the experiment."""
 
     def make() -> RunStarted:
-        from mlflow.tracking import MlflowClient
-
         with store_access():
-            experiment = MlflowClient(tracking_uri=tracking_uri).get_experiment(run.info.experiment_id)
+            experiment = tracking_client(tracking_uri).get_experiment(run.info.experiment_id)
         return describe(run, tracking_uri, experiment_name=experiment.name, resumed=resumed, owned=owned)
 
     return make

@@ -180,6 +180,28 @@ def test_files_are_artifacts_and_figures_are_shown_live_and_through_sync(
     assert comparable(own_server, other) == comparable(own_server, task)
 
 
+def test_what_an_evaluation_logs_is_shown(place: Place, server: ClearMLServer) -> None:
+    """Confusion matrix and table of results; MLflow imports its evaluators while our thread asks for the experiment."""
+    script = """
+        import mlflow, pandas
+        frame = pandas.DataFrame({"label": [0, 1, 1, 0] * 5, "prediction": [0, 1, 0, 0] * 5})
+        with mlflow.start_run():
+            mlflow.models.evaluate(
+                data=frame, targets="label", predictions="prediction", model_type="classifier", evaluators="default"
+            )
+            score = lambda predictions, targets: mlflow.metrics.MetricValue(scores=[1.0] * len(predictions))
+            metric = mlflow.metrics.make_metric(eval_fn=score, greater_is_better=True, name="mine")
+            mlflow.models.evaluate(data=frame, targets="label", predictions="prediction", extra_metrics=[metric])
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    task = ended(server, place.the_run().info.run_id)
+    assert set(artifacts(task)) == set(in_mlflow(place, place.the_run().info.run_id))
+    assert ("confusion_matrix.png", "confusion_matrix.png", 0) in samples(server, task)
+    (table,) = plots(server, task)["eval_results_table.json", "eval_results_table.json", 0]["data"]
+    assert "mine/score" in table["header"]["values"]
+
+
 def test_behind_a_tracking_server_the_links_give_the_files(
     own_place: Place, own_server: ClearMLServer, mlflow_server: str
 ) -> None:
