@@ -147,7 +147,8 @@ class Artifacts:
         self._add_entry(file, address or artifact_entries.address(run, path))
         if (pictures.is_picture(path) or (pictures.is_page(path) and not plots)) and file.record.size > 0:
             self._lacking.add(path)
-            address = address or self._uploaded(task, file, "metrics")
+            if not address.startswith("http"):  # browsers open nothing else
+                address = self._uploaded(task, file, "metrics")
             if address:
                 self._events.append(pictures.sample(task.id, path, address, time_ms))
             self._lacking.discard(path)
@@ -155,13 +156,13 @@ class Artifacts:
 
     def _is_there(self, record: ArtifactLogged) -> bool:
         """Tell whether the Task had this very file when it was found; pictures are shown again all the same."""
-        found = self._found.get(artifact_entries.key(record.path))
-        if found is None or pictures.is_picture(record.path) or pictures.is_page(record.path):
+        if record.content is not None or pictures.is_picture(record.path) or pictures.is_page(record.path):
             return False
-        same = (found.get("content_size"), found.get("timestamp")) == (
-            record.size,
-            artifact_entries.seconds(self._run(), record),
-        )
+        found = self._found.get(artifact_entries.key(record.path))
+        if found is None:
+            return False
+        seconds = artifact_entries.seconds(self._run(), record)
+        same = (found.get("content_size"), found.get("timestamp")) == (record.size, seconds)
         is_link = found.get("uri") == artifact_entries.address(self._run(), record.path)
         return same and is_link == (self._mode == "link")
 
@@ -186,11 +187,12 @@ class Artifacts:
             yield _File(record, excerpts.kept(content, status.st_size), local)
 
     def _uploaded(self, task: Task, file: _File, folder: str) -> str:
-        """Upload a file and return its address; "" where it is not taken, or is too large to be read."""
+        """Upload a file and return its address; "" where it is not taken, or cannot be read."""
         path = file.record.path
         source = file.content if file.is_whole else file.local
         if source is None or (folder == "metrics" and not file.is_whole):
-            self._leave_out(path, "too large to be shown")
+            is_large = file.record.size > excerpts.MAX_SHOWN
+            self._leave_out(path, "too large to be shown" if is_large else "cannot be read from MLflow's store")
             return ""
         try:
             return self._uploads.upload(task, folder, path, source, artifact=folder == "artifacts")

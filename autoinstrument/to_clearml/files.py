@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import re
 import tempfile
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +21,8 @@ from autoinstrument.to_clearml.tasks import Task
 
 _STORE_S, _STORE_BYTES_PER_S = 60.0, 500_000
 _LONGEST_NAME = 200
-"""Bytes of one folder's or file's name; file systems have room for 255."""
+"""Characters of one folder's or file's name; file systems have room for 255 bytes."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._~ -]")
 
 
 class Files:
@@ -49,9 +51,9 @@ class Files:
             kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
             if isinstance(content, Path):
                 with content.open("rb") as stream:
-                    self._session.upload(destination, quote(name), stream, kind)
+                    self._session.upload(destination, name, stream, kind)
             else:
-                self._session.upload(destination, quote(name), content, kind)
+                self._session.upload(destination, name, content, kind)
             return f"{destination}/{quote(name)}"
         if isinstance(content, Path):
             return _store(content, f"{destination}/{name}")
@@ -62,12 +64,13 @@ class Files:
 
 
 def _name(part: str) -> str:
-    """Return a folder's or file's name as every storage takes it."""
-    encoded = part.encode("utf-8", "replace")
-    if len(encoded) <= _LONGEST_NAME:
-        return encoded.decode()
-    digest = hashlib.sha256(encoded).hexdigest()[:16]
-    return f"{digest}{encoded[-_LONGEST_NAME + 16 :].decode('utf-8', 'ignore')}"
+    """Return a folder's or file's name as every storage takes it, and as no file server decodes it to another one."""
+    name = _UNSAFE.sub("_", part)
+    if name == part and len(name) <= _LONGEST_NAME:
+        return name
+    path = PurePosixPath(name)
+    digest = hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{path.stem[:_LONGEST_NAME]}.{digest}{path.suffix[:20]}"
 
 
 def _store(file: Path, address: str) -> str:

@@ -85,7 +85,7 @@ class Session:
 
         Args:
             server: the server's address.
-            name: the file's place there, percent-encoded.
+            name: the file's place there; it has no percent sign, which some servers decode.
             content: its bytes, or a file that is open.
             kind: its media type.
 

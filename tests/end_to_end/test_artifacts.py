@@ -266,6 +266,24 @@ def test_upload_and_off(own_place: Place, own_server: ClearMLServer) -> None:
     assert own_server.calls("files.upload") == []
 
 
+def test_uploads_go_where_clearml_is_configured_to_keep_files(own_place: Place, own_server: ClearMLServer) -> None:
+    """Artifacts to `default_output_uri`, here a folder that all machines share; pictures to the file server."""
+    script = """
+        import mlflow
+        with mlflow.start_run():
+            mlflow.log_text("kept", "a folder/text.txt")
+            mlflow.log_text("<b>page</b>", "page.html")
+        """
+    shared = own_place.root / "shared"
+    done = own_place.run(script, AUTOINSTRUMENT_ARTIFACTS="upload", CLEARML_DEFAULT_OUTPUT_URI=str(shared))
+    assert done.code == 0, done.stderr
+    task = ended(own_server, own_place.the_run().info.run_id)
+    uri = artifacts(task)["a folder/text.txt"]["uri"]
+    assert Path(uri.removeprefix("file://")).read_text() == "kept"
+    assert Path(uri.removeprefix("file://")).is_relative_to(shared)
+    assert samples(own_server, task) == {("page.html", "page.html", 0): b"<b>page</b>"}
+
+
 def test_a_file_server_that_is_down_costs_only_the_pictures(own_place: Place, own_server: ClearMLServer) -> None:
     """The Task ends as its run did, with all but pictures; one line says what waits, and `sync` brings it."""
     own_server.faults.add(Fault(endpoints="files.*", status=503))
