@@ -1,10 +1,20 @@
-"""Runs as MLflow may hold them: names, parameters, tags and points of every kind."""
+"""Runs as MLflow may hold them: names, parameters, tags, points and files of every kind."""
 
 from __future__ import annotations
 
+import base64
+
 from hypothesis import strategies as st
 
-from autoinstrument.records import MetricsLogged, ParamsLogged, ProcessStarted, Record, RunStarted, TagsSet
+from autoinstrument.records import (
+    ArtifactLogged,
+    MetricsLogged,
+    ParamsLogged,
+    ProcessStarted,
+    Record,
+    RunStarted,
+    TagsSet,
+)
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
 keys = st.one_of(
@@ -23,6 +33,19 @@ numbers = st.one_of(
 )
 points = st.tuples(st.sampled_from(["loss", "val/loss", "a/b/c", "/", "x y.z$"]), numbers, times, steps)
 
+paths = st.builds(str.__add__, keys, st.sampled_from(["", ".txt", ".png", ".json", ".html", ".svg", "/MLflow run"]))
+contents = st.one_of(
+    st.binary(max_size=50),
+    words.map(str.encode),
+    st.sampled_from(
+        [
+            b'{"columns": ["a"], "data": [[NaN], [1, 2], 3]}',
+            b'{"data": [{"y": [Infinity, {"dtype": "f8", "bdata": ""}]}], "layout": {}}',
+            b"<script>Plotly.newPlot( 'x', [], {}); Plotly.newPlot(\"x\", [{}], {})</script>",
+        ]
+    ),
+)
+
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[RunStarted, list[Record]]:
@@ -35,6 +58,7 @@ def runs(draw: st.DrawFn) -> tuple[RunStarted, list[Record]]:
         experiment_name=draw(keys),
         tracking_uri=draw(st.sampled_from(["sqlite:////x/mlflow.db", "https://user:secret@example.com/mlflow"])),
         run_url=draw(st.sampled_from(["", "https://example.com/#/experiments/0/runs/1"])),
+        artifact_uri=draw(st.sampled_from(["file:///x/1", "s3://user:secret@bucket/1", "mlflow-artifacts:/1"])),
         start_time_ms=draw(times),
         parent_run_id="",
         tags=draw(st.dictionaries(keys, values, max_size=5)),
@@ -47,6 +71,9 @@ def runs(draw: st.DrawFn) -> tuple[RunStarted, list[Record]]:
     records: list[Record] = [ParamsLogged(run_id, [(key, value, draw(types)) for key, value in params.items()])]
     for batch in draw(st.lists(st.lists(points, max_size=20), max_size=3)):
         records.append(MetricsLogged(run_id, batch))
+    for path, content in draw(st.dictionaries(paths, contents, max_size=4)).items():
+        text = base64.b64encode(content).decode()
+        records.append(ArtifactLogged(run_id, path, len(content), draw(times), text))
     records.append(TagsSet(run_id, draw(st.dictionaries(keys, values, max_size=5))))
     return run, records
 

@@ -17,8 +17,10 @@ from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.mirror.ending import End
 from autoinstrument.mirror.run_mirror import RunMirror
-from autoinstrument.records import MetricsLogged, ParamsLogged, Point, Record, RunStarted, TagsSet
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, Point, Record, RunStarted, TagsSet
 from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 from tests.clearml_server import ClearMLServer
@@ -62,7 +64,9 @@ def server() -> Iterator[ClearMLServer]:
 def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> dict[str, Any]:
     """Mirror a run's records, live as they come or at once as `sync` does, and return its Task."""
     started, records = run
-    mirror = RunMirror(Capture(folder / started.run_id, started, PROCESS), Settings(), Tasks(Session()))
+    session = Session()
+    capture = Capture(folder / started.run_id, started, PROCESS)
+    mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(Files(session)))
     history: dict[str, list[Point]] = {}
     for record in records:
         if isinstance(record, MetricsLogged) and not live:
@@ -99,7 +103,7 @@ def drawn(records: list[Record]) -> dict[tuple[str, int], Point]:
 
 
 ODD: Run = (
-    RunStarted("1" * 32, "a", "0", "b/c", "sqlite:////x", "", 0, "", {}, False, True, ""),
+    RunStarted("1" * 32, "a", "0", "b/c", "sqlite:////x", "", "", 0, "", {}, False, True, ""),
     [
         MetricsLogged("1" * 32, [("loss", 5.0, 1_600_000_000_001, 0), ("loss", 3.0, 1_600_000_000_001, 0)]),
         MetricsLogged("1" * 32, [("loss", float("nan"), 1_600_000_000_002, 0)]),
@@ -130,6 +134,13 @@ def test_the_task_says_what_the_run_says(
     assert {key: time for key, (_, time) in held.items()} == {key: point[2] for key, point in wanted.items()}
     for key, (value, _) in held.items():
         assert value == pytest.approx(wanted[key][1], rel=1e-6, abs=1e-37)
+    files = {record.path: record for record in records if isinstance(record, ArtifactLogged)}
+    items = [item for item in task["execution"]["artifacts"] if item["display_data"][0][0] == "MLflow path"]
+    assert {item["display_data"][0][1]: item["content_size"] for item in items} == {
+        path: record.size for path, record in files.items()
+    }
+    assert len({item["key"] for item in items}) == len(files)
+    assert "secret" not in repr(task["execution"])
     text = task["configuration"].get(mapping.LEFT_OUT, {}).get("value", "")
     listed = {
         (key, int(step), int(time), value) for key, step, time, value, _ in list(csv.reader(text.split("\n")[1:-1]))
