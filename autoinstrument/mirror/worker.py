@@ -57,7 +57,7 @@ from autoinstrument.transport.frames import read_all
 _FLUSH_S = 2.0
 _PING_S = 60.0
 _IDLE_S = 30.0
-_EARLY_CONSOLE = 10_000
+_EARLY = _EARLY_CONSOLE = 10_000
 _OTHERS_S = 15.0
 """How long the process that began a run is given to make the Task."""
 _MAX_CONTENT = 64 * 2**20
@@ -85,6 +85,8 @@ class Worker:
         """The process that is told of a run, by run id."""
         self._open: dict[str, None] = {}
         """Runs that have not ended, in the order of their beginning."""
+        self._early: list[tuple[Process, Any]] = []
+        """What children have said of runs that their parents are still describing."""
         self._server = Backoff()
         self._flush_at = 0.0
         self._content = 0
@@ -153,10 +155,7 @@ class Worker:
             if handler is not None:
                 handler(self, process, record)
             else:
-                run_id = getattr(record, "run_id", "")
-                if run_id in self._mirrors:
-                    process.runs.add(run_id)
-                    self._mirrors[run_id].take(record)  # type: ignore[arg-type]
+                self._logged(process, record)
         return isinstance(record, (_Closed, ProcessExiting, RunStarted, RunEnded, TaskFound))
 
     # Records
@@ -207,6 +206,18 @@ class Worker:
         for written in process.early_console:
             mirror.write(*written)
         process.early_console.clear()
+        early, self._early = self._early, []
+        for other, record in early:
+            self._logged(other, record)  # what is not this run's goes on waiting
+
+    def _logged(self, process: Process, record: Any) -> None:
+        """Give a record to its run; what comes before the run's own record waits for that."""
+        mirror = self._mirrors.get(record.run_id)
+        if mirror is not None:
+            process.runs.add(record.run_id)
+            mirror.take(record)
+        elif len(self._early) < _EARLY:
+            self._early.append((process, record))
 
     def _task_of(self, run_id: str) -> str:
         mirror = self._mirrors.get(run_id)
