@@ -38,6 +38,7 @@ from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.to_clearml.existing import existing_task_id
 from autoinstrument.transport import exit_code, launch
 from autoinstrument.transport.outbox import Item, Outbox
+from autoinstrument.transport.reads import Read
 
 _agent: Agent | None = None
 _refused = False
@@ -90,6 +91,10 @@ class Agent:
     def post(self, item: Item) -> None:
         """Hand a record over; costs an append."""
         self._outbox.post(item)
+
+    def post_soon(self, run_id: str, kind: str, read: Read) -> None:
+        """Have one kind of a run's data read from the store: soon, and before the run's end; costs a dict entry."""
+        self._outbox.post_soon(run_id, kind, read)
 
     def knows(self, run_id: str) -> bool:
         """Tell whether the run was started, resumed or seen in this process."""
@@ -150,6 +155,7 @@ class Agent:
         self._open[ended.run_id] = False
         self._ended[ended.run_id] = ended
         self._look_for_task()  # now: ClearML's own at-exit handler forgets its Task
+        self._outbox.post_now(ended.run_id)
         self._outbox.post(lambda: self._changes.changed())
         self._outbox.post(ended)
         if self._finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
