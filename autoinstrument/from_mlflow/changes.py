@@ -26,10 +26,13 @@ _runs_of_model: dict[str, set[str]] = {}
 """Runs that were read in this process, by the names of the registered models and the URIs of the models they have."""
 
 
-def _changed(the_agent: Agent, client: Any, run_id: str | None, kind: str) -> None:
-    """Have one kind of a run's data read; the one place that all changes come to."""
+def _changed(the_agent: Agent, client: Any, run_id: str | None, kind: str, *, linked: bool = False) -> None:
+    """Have one kind of a run's data read; the one place that all changes come to.
+
+    With `linked`, a run that is not this process's is left alone unless it has a Task.
+    """
     if run_id:
-        know(the_agent, client, run_id)
+        know(the_agent, client, run_id, linked=linked)
         the_agent.post_soon(run_id, kind, functools.partial(_read, client.tracking_uri, run_id, kind))
 
 
@@ -79,7 +82,7 @@ def _entity_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any)
 
 
 def _version_made(the_agent: Agent, client: Any, _: dict[str, Any], version: Any) -> None:
-    _changed(the_agent, _tracking(client), version.run_id, "models")
+    _changed(the_agent, _tracking(client), version.run_id, "models", linked=True)
 
 
 def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -98,7 +101,7 @@ def _models_changed(the_agent: Agent, client: Any, name: str, ask: Callable[[], 
         with store_access():
             asked = if_supported(lambda: [ask()])
         for run_id in {*_runs_of_model.get(name, ()), *asked}:
-            _changed(the_agent, client, run_id, "models")
+            _changed(the_agent, client, run_id, "models", linked=True)
 
     the_agent.post(find)
 

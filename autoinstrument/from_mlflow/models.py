@@ -105,6 +105,8 @@ def _flavors_of(client: Any, entity: Any) -> list[str]:
 
 
 def _read_flavors(client: Any, model_id: str) -> list[str]:
+    import yaml  # loaded by MLflow
+
     with tempfile.TemporaryDirectory(prefix="autoinstrument-") as folder:
         path = Path(folder) / "MLmodel"
         try:
@@ -112,9 +114,7 @@ def _read_flavors(client: Any, model_id: str) -> list[str]:
             # as the public `download_artifacts` does (seen in mlflow 3.0 to 3.17).
             repository = client._tracking_client._get_artifact_repo(model_id, resource="logged_model")
             repository._download_file("MLmodel", str(path))
-            from mlflow.models import Model as MLmodel
-
-            return sorted(MLmodel.load(str(path)).flavors)
+            return sorted(yaml.safe_load(path.read_text(encoding="utf-8"))["flavors"])
         except Exception:  # each artifact store raises its own; a model without the file is a model all the same
             return []
 

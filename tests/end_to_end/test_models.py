@@ -34,7 +34,8 @@ mlflow.set_experiment("models")  # a tracking server's first experiment is not o
 with mlflow.start_run(run_name="models") as run:
     source = "https://me:hidden@example.com/data.csv?token=hidden"
     mlflow.log_input(mlflow.data.from_pandas(frame, source=source, name="numbers", targets="y"), context="training")
-    mlflow.log_input(mlflow.data.from_numpy(numpy.ones((2, 2)), name="ones"), context="validation", tags={"kind": "toy"})
+    ones = mlflow.data.from_numpy(numpy.ones((2, 2)), name="ones")
+    mlflow.log_input(ones, context="validation", tags={"kind": "toy"})
     fitted = LinearRegression().fit(frame[["x"]], frame["y"])
     mlflow.sklearn.log_model(fitted, "line", registered_model_name="iris", pip_requirements=["scikit-learn"])
     mlflow.pyfunc.log_model("twice", python_model=Twice(), pip_requirements=["mlflow"])
