@@ -2,8 +2,8 @@
 
 MLflow runs its hooks (`mlflow.autolog`, `mlflow.evaluate`) under a lock, and they import in turn; an import anywhere
 else waits for that lock with Python's own import lock in its hands, and then neither goes on (seen with mlflow 2.16 and
-3.17). Two threads of the user's meet in this way only if both import something. Ours would meet them often: MLflow tries
-to import `pyspark` for each client, and `dbruntime` for each request to a server.
+3.17). Two threads of the user's meet in this way only if both import something. Ours would meet them often: MLflow
+tries to import `pyspark` for each client, and `dbruntime` for each request to a server.
 """
 
 from __future__ import annotations
