@@ -24,6 +24,8 @@ _SOURCE_RUN = "mlflow.sourceRun"
 
 _runs_of_model: dict[str, set[str]] = {}
 """Runs that were read in this process, by the names of the registered models and the URIs of the models they have."""
+_holders: dict[str, set[str]] = {}
+"""Versions with an alias, or the latest of a stage, by the registered model's name: as the user's call found them."""
 
 
 def _changed(the_agent: Agent, client: Any, run_id: str | None, kind: str, *, linked: bool = False) -> None:
@@ -75,7 +77,8 @@ def _entity_made(the_agent: Agent, client: Any, _: dict[str, Any], entity: Any) 
 
 def _entity_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     model_id = call["model_id"]
-    _models_changed(the_agent, client, f"models:/{model_id}", lambda: client.get_logged_model(model_id).source_run_id)
+    ask = functools.partial(_runs_of_entity, client, model_id)
+    _models_changed(the_agent, client, f"models:/{model_id}", ask)
 
 
 # The registry
@@ -85,25 +88,38 @@ def _version_made(the_agent: Agent, client: Any, _: dict[str, Any], version: Any
     _changed(the_agent, _tracking(client), version.run_id, "models", linked=True)
 
 
+def _name_read(the_agent: Agent, client: Any, call: dict[str, Any], model: Any) -> None:
+    """Remember who has an alias or a stage: MLflow 3 asks before it gives it to another version."""
+    holders = {str(version) for version in (model.aliases or {}).values()}
+    _holders[call["name"]] = holders | {str(version.version) for version in model.latest_versions or ()}
+
+
 def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    name, version = call["name"], call["version"]
-    _models_changed(the_agent, _tracking(client), name, lambda: client.get_model_version(name, version).run_id)
+    """Note the runs of the version, and of those that may have lost to it what it got."""
+    name = call["name"]
+    versions = _holders.pop(name, set()) | ({str(call["version"])} if "version" in call else set())
+    asks = [functools.partial(_runs_of_version, client, name, version) for version in sorted(versions)]
+    _models_changed(the_agent, _tracking(client), name, *asks)
 
 
-def _name_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    _models_changed(the_agent, _tracking(client), call["name"], str)
-
-
-def _models_changed(the_agent: Agent, client: Any, name: str, ask: Callable[[], str | None]) -> None:
-    """Note the runs known to have models of this name, and the one that the store knows; off the calling thread."""
+def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[], list[Any]]) -> None:
+    """Note the runs known to have models of this name, and those that the store knows; off the calling thread."""
 
     def find() -> None:
         with store_access():
-            asked = if_supported(lambda: [ask()])
+            asked = [run_id for ask in asks for run_id in if_supported(ask)]
         for run_id in {*_runs_of_model.get(name, ()), *asked}:
             _changed(the_agent, client, run_id, "models", linked=True)
 
     the_agent.post(find)
+
+
+def _runs_of_entity(client: Any, model_id: str) -> list[Any]:
+    return [client.get_logged_model(model_id).source_run_id]
+
+
+def _runs_of_version(client: Any, name: str, version: str) -> list[Any]:
+    return [client.get_model_version(name, version).run_id]
 
 
 def _tracking(registry: Any) -> Any:
@@ -131,6 +147,7 @@ _TRACING: dict[str, Any] = {"start_trace": watched(_trace_started), "start_trace
 """Methods of `TracingClient`, which exists since mlflow 2.21."""
 
 _REGISTRY: dict[str, Any] = {
+    "get_registered_model": watched(_name_read, "name"),
     "create_model_version": watched(_version_made),
     "copy_model_version": watched(_version_made),
     "update_model_version": watched(_version_changed, "name", "version", "description"),
@@ -138,10 +155,10 @@ _REGISTRY: dict[str, Any] = {
     "set_model_version_tag": watched(_version_changed, "name", "version", "key", "value"),
     "delete_model_version_tag": watched(_version_changed, "name", "version", "key"),
     "set_registered_model_alias": watched(_version_changed, "name", "alias", "version"),
-    "delete_registered_model_alias": watched(_name_changed, "name", "alias"),
-    "delete_model_version": watched(_name_changed, "name", "version"),
-    "rename_registered_model": watched(_name_changed, "name", "new_name"),
-    "delete_registered_model": watched(_name_changed, "name"),
+    "delete_registered_model_alias": watched(_version_changed, "name", "alias"),
+    "delete_model_version": watched(_version_changed, "name", "version"),
+    "rename_registered_model": watched(_version_changed, "name", "new_name"),
+    "delete_registered_model": watched(_version_changed, "name"),
 }
 """Methods of `ModelRegistryClient`."""
 

@@ -138,6 +138,24 @@ def test_traces_are_counted(outcome: Outcome) -> None:
     assert outcome.task["execution"]["artifacts"] == []
 
 
+def test_another_process_changes_the_registry_later(outcome: Outcome, server: ClearMLServer) -> None:
+    """The run has ended long ago, and is not this process's; its Task's status stays what it is."""
+    script = """
+        import mlflow
+        mlflow.MlflowClient().{call}
+        """
+    for call, aliases in (
+        ('set_registered_model_alias("iris", "late", "1")', "champion, late"),
+        ('delete_registered_model_alias("iris", "late")', "champion"),
+    ):
+        done = outcome.place.run(script.format(call=call), name="promote.py")
+        assert (done.code, done.said) == (0, []), done.stderr
+        wait_for(lambda: not outcome.place.workers(), 20)
+        task = server.task(outcome.task["id"])
+        assert models(server, task)["line"]["metadata"]["mlflow_aliases"] == aliases
+        assert task["status"] == "completed"
+
+
 def comparable(server: ClearMLServer, run: Run, task: dict[str, Any]) -> list[Any]:
     """Return what the Task holds of models, data sets and traces, without what is another one in each run."""
     found = models(server, task)
@@ -177,16 +195,16 @@ def test_a_second_worker_finds_the_models_of_the_first(own_place: Place, own_ser
         "    mlflow.pyfunc",
         """
     import pathlib, time
-    pathlib.Path("ready").write_text("now")
-    time.sleep(4)
+    while not pathlib.Path("go on").exists():
+        time.sleep(0.1)
     mlflow.pyfunc""",
     )
     own_server.faults.add(Fault(endpoints="models.create", status=500, times=1, when="after"))
     started = own_place.start(script)
-    wait_for((own_place.folder / "ready").exists, 30)
-    wait_for(lambda: own_server.tasks and own_server.tasks[0]["models"]["output"], 15)
+    wait_for(lambda: own_server.tasks and own_server.tasks[0]["models"]["output"], 40)
     for worker in own_place.workers():
         worker.kill()
+    own_place.write("go on", "")
     assert started.finish().code == 0
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id, 20)
