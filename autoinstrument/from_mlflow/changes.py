@@ -144,7 +144,7 @@ TRACKING: dict[str, Any] = {
 """Methods of `TrackingServiceClient`; one that a version lacks is left out, here and below."""
 
 _TRACING: dict[str, Any] = {"start_trace": watched(_trace_started), "start_trace_v3": watched(_trace_started)}
-"""Methods of `TracingClient`, which exists since mlflow 2.21."""
+"""Methods of `TracingClient`, which exists since mlflow 3.0."""
 
 _REGISTRY: dict[str, Any] = {
     "get_registered_model": watched(_name_read, "name"),
