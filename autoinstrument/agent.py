@@ -38,6 +38,7 @@ from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.to_clearml.existing import existing_task_id
 from autoinstrument.transport import exit_code, launch
 from autoinstrument.transport.outbox import Item, Outbox
+from autoinstrument.transport.reads import Read
 
 _agent: Agent | None = None
 _refused = False
@@ -94,6 +95,10 @@ class Agent:
     def has_room(self, size: int) -> bool:
         """Tell whether a file's content of that many bytes may be posted (`Heavy`); else the worker reads it."""
         return self._outbox.has_room(size)
+
+    def post_soon(self, run_id: str, kind: str, read: Read) -> None:
+        """Have one kind of a run's data read from the store: soon, and before the run's end; costs a dict entry."""
+        self._outbox.post_soon(run_id, kind, read)
 
     def knows(self, run_id: str) -> bool:
         """Tell whether the run was started, resumed or seen in this process."""
@@ -154,6 +159,7 @@ class Agent:
         self._open[ended.run_id] = False
         self._ended[ended.run_id] = ended
         self._look_for_task()  # now: ClearML's own at-exit handler forgets its Task
+        self._outbox.post_now(ended.run_id)
         self._outbox.post(lambda: self._changes.changed())
         self._outbox.post(ended)
         if self._finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler

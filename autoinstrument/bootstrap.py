@@ -39,6 +39,9 @@ def arm() -> None:
         {
             "argparse": _argparse_imported,
             "mlflow.tracking._tracking_service.client": _mlflow_client_imported,
+            "mlflow.tracking._model_registry.client": _mlflow_registry_imported,
+            "mlflow.tracing.client": _mlflow_tracing_imported,
+            "mlflow.utils.import_hooks": _mlflow_import_hooks_imported,
             "mlflow.tracking.fluent": _mlflow_fluent_imported,
         }
     )
@@ -182,6 +185,27 @@ def _mlflow_fluent_imported(module: "ModuleType") -> None:
         from autoinstrument.from_mlflow.instrument import instrument_fluent
 
         instrument_fluent(module)
+
+
+def _mlflow_registry_imported(module: "ModuleType") -> None:
+    if _is_wanted():
+        from autoinstrument.from_mlflow.changes import instrument_registry
+
+        instrument_registry(module)
+
+
+def _mlflow_tracing_imported(module: "ModuleType") -> None:
+    if _is_wanted():
+        from autoinstrument.from_mlflow.changes import instrument_tracing
+
+        instrument_tracing(module)
+
+
+def _mlflow_import_hooks_imported(module: "ModuleType") -> None:
+    if _is_wanted():
+        from autoinstrument.from_mlflow.import_hooks import instrument_import_hooks
+
+        instrument_import_hooks(module)
 
 
 _wanted: "bool | None" = None

@@ -8,7 +8,7 @@ Times are milliseconds since the epoch (`_ms`), as in MLflow and in ClearML's ev
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 Point = tuple[str, float, int, int]
 """A metric point: key, value, timestamp in ms, step."""
@@ -119,6 +119,66 @@ class TagDeleted(NamedTuple):
     key: str
 
 
+class Dataset(TypedDict):
+    """A data set that a run has used; source, schema and profile are MLflow's own JSON texts."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str
+    profile: str
+    tags: dict[str, str]
+    """Among them the context, `mlflow.data.context`."""
+
+
+class Version(TypedDict):
+    """A version of a registered model."""
+
+    name: str
+    version: str
+    stage: str
+    aliases: list[str]
+    tags: dict[str, str]
+    description: str
+
+
+class Model(TypedDict):
+    """A model that a run has logged, or of which it is said to be the source."""
+
+    uri: str
+    """MLflow's own, as in `models:/m-…` and `runs:/…`: the same at each reading."""
+    name: str
+    location: str
+    """URI of its files for clients other than MLflow's."""
+    flavors: list[str]
+    tags: dict[str, str]
+    versions: list[Version]
+
+
+class ModelsLogged(NamedTuple):
+    """All models of the run and their versions, as they are now."""
+
+    run_id: str
+    models: list[Model]
+
+
+class InputsLogged(NamedTuple):
+    """All data sets of the run, as they are now."""
+
+    run_id: str
+    datasets: list[Dataset]
+
+
+class TracesLogged(NamedTuple):
+    """How many traces are linked to the run now."""
+
+    run_id: str
+    traces: int
+    more: bool
+    """True where there are more than were counted."""
+
+
 class RunRenamed(NamedTuple):
     run_id: str
     name: str
@@ -210,8 +270,9 @@ class Delivered(NamedTuple):
 
 Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | ParamsLogged | MetricsLogged
-    | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | ArtifactLogged | RunEnded | TaskFound
-    | ConsoleWritten | EventsDropped | RunLinked | RunPending | RunDelivered | Delivered
+    | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged | InputsLogged
+    | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
+    | RunLinked | RunPending | RunDelivered | Delivered
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

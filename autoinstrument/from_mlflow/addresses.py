@@ -43,6 +43,21 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -
     return ""
 
 
+def openable(artifact_uri: str, tracking_uri: str) -> str:
+    """Return the address under which clients other than MLflow's find an artifact, without credentials.
+
+    `mlflow-artifacts:` is MLflow's word for "through the tracking server"; a plain path becomes a file URI.
+    """
+    parts = urlsplit(artifact_uri)
+    if parts.scheme == "mlflow-artifacts":
+        server = urlsplit(tracking_uri)
+        base = f"{server.scheme}://{parts.netloc}" if parts.netloc else tracking_uri.rstrip("/")
+        return without_credentials(f"{base}/api/2.0/mlflow-artifacts/artifacts/{quote(parts.path.lstrip('/'))}")
+    if artifact_uri and not parts.scheme:
+        return Path(artifact_uri).absolute().as_uri()
+    return without_credentials(artifact_uri)
+
+
 def _databricks_host(tracking_uri: str) -> str:
     """Return the workspace's address as Databricks' own tools find it: the variable, or the profile in the file."""
     profile = urlsplit(tracking_uri).netloc.split(":")[0] if "://" in tracking_uri else ""

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from autoinstrument.agent import Agent, agent
-from autoinstrument.from_mlflow import artifacts, runs
+from autoinstrument.from_mlflow import artifacts, changes, runs
 from autoinstrument.from_mlflow.references import wrap
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.guard import guard, is_ourselves, logger
@@ -59,7 +59,7 @@ def instrument_client(module: ModuleType) -> None:
     if not is_supported(VERSION):
         return
     client = module.TrackingServiceClient
-    for name, around in _CLIENT.items():
+    for name, around in {**_CLIENT, **changes.TRACKING}.items():
         wrap(client, name, around)
 
 

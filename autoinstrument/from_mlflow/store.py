@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
+from autoinstrument.from_mlflow.inputs import read_inputs, read_traces
+from autoinstrument.from_mlflow.models import read_models
 from autoinstrument.from_mlflow.runs import describe
 from autoinstrument.guard import logger, ourselves
 from autoinstrument.records import (
@@ -19,6 +22,28 @@ from autoinstrument.records import (
 )
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")
+
+STATES: dict[str, Callable[[Any, Any], Record]] = {
+    "models": read_models,
+    "inputs": lambda client, run: read_inputs(run),
+    "traces": read_traces,
+}
+"""What is read from the store as a whole, by the live feed after each change."""
+
+
+def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
+    """Return one of a run's `STATES`.
+
+    Raises:
+        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
+    """
+    from mlflow.tracking import MlflowClient
+
+    with ourselves():
+        client: Any = MlflowClient(tracking_uri=tracking_uri)
+        with store_access():
+            run = client.get_run(run_id)
+        return STATES[kind](client, run)
 
 
 def read_run(tracking_uri: str, run_id: str, *, artifacts: bool = True) -> tuple[RunStarted, Iterator[Record]]:
@@ -47,6 +72,10 @@ def read_run(tracking_uri: str, run_id: str, *, artifacts: bool = True) -> tuple
             yield MetricsLogged(run_id, [(key, float(m.value), int(m.timestamp), int(m.step)) for m in history])
         if artifacts:
             yield from _artifacts(started)
+        for read in STATES.values():
+            with ourselves():
+                state = read(client, run)
+            yield state
         if run.info.status in _ENDED:
             yield RunEnded(run_id, run.info.status, int(run.info.end_time or 0), "", False)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 import struct
@@ -16,7 +17,7 @@ from typing import Any
 
 from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.mirror.captures import Capture
-from autoinstrument.records import Param, Point, ProcessStarted, RunStarted
+from autoinstrument.records import Dataset, Param, Point, ProcessStarted, RunStarted, TracesLogged
 from autoinstrument.settings import Settings
 
 SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
@@ -27,6 +28,8 @@ LEFT_OUT, FILES_LEFT_OUT = "MLflow points left out", "MLflow artifacts left out"
 _SHORTEST = 3
 """ClearML refuses shorter names, of each segment of a project's path too (400/800)."""
 _MAX_LEFT_OUT = 1000
+_LONGEST = 100_000
+"""Characters of a data set's schema or profile that a Task is given: it is one document of 16 MB with all it holds."""
 _PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
 
 
@@ -152,18 +155,62 @@ def link_artifact(run: RunStarted) -> list[dict[str, Any]]:
     """Return the artifact that is a link to the run's page; the web UI makes no other field of a Task clickable."""
     if not run.run_url:
         return []
-    return [
+    return [_link(LINK, run.run_url, run, [["MLflow run", run.run_id], ["MLflow experiment", run.experiment_name]])]
+
+
+def _link(key: str, url: str, run: RunStarted, shown: list[list[str]]) -> dict[str, Any]:
+    return {
+        "key": key,
+        "type": "custom",
+        "mode": "output",
+        "uri": url,
+        "content_size": 0,
+        "timestamp": run.start_time_ms // 1000,
+        "type_data": {"preview": url, "content_type": "text/html"},
+        "display_data": shown,
+    }
+
+
+def datasets(values: Iterable[Dataset]) -> list[dict[str, str]]:
+    """Return the run's data sets as one configuration object: a JSON list, in which MLflow's JSON texts are objects."""
+    described = [
         {
-            "key": LINK,
-            "type": "custom",
-            "mode": "output",
-            "uri": run.run_url,
-            "content_size": 0,
-            "timestamp": run.start_time_ms // 1000,
-            "type_data": {"preview": run.run_url, "content_type": "text/html"},
-            "display_data": [["MLflow run", run.run_id], ["MLflow experiment", run.experiment_name]],
+            "name": dataset["name"],
+            "digest": dataset["digest"],
+            "source_type": dataset["source_type"],
+            **{field: _read(dataset[field]) for field in ("source", "schema", "profile") if dataset[field]},
+            "tags": dataset["tags"],
         }
+        for dataset in values
     ]
+    text = json.dumps(described, indent=2, ensure_ascii=False)
+    return [{"name": "MLflow datasets", "value": text, "type": "json", "description": "data sets of the MLflow run"}]
+
+
+def _read(text: str) -> Any:
+    """Return what a JSON text says, without credentials in addresses; what is too long for a Task, as its length."""
+    if len(text) > _LONGEST:
+        return f"{len(text)} characters, left out"
+    try:
+        return json.loads(text, object_pairs_hook=lambda pairs: {key: _clean(value) for key, value in pairs})
+    except ValueError:
+        return _clean(text)
+
+
+def _clean(value: Any) -> Any:
+    return without_credentials(value) if isinstance(value, str) else value
+
+
+def traces(logged: TracesLogged) -> list[dict[str, str]]:
+    """Return the number of the run's traces as a user property."""
+    return [hyperparameter("properties", "mlflow_traces", f"{logged.traces}{'+' if logged.more else ''}", "str")]
+
+
+def traces_artifact(run: RunStarted, logged: TracesLogged) -> list[dict[str, Any]]:
+    """Return the artifact that is a link to the run's traces, where it has a page."""
+    if not run.run_url:
+        return []
+    return [_link("MLflow traces", f"{run.run_url}/traces", run, [["traces", traces(logged)[0]["value"]]])]
 
 
 def scalar(task_id: str, point: Point) -> dict[str, Any] | None:

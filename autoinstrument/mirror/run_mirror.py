@@ -6,6 +6,7 @@ not deliver stays remembered, within bounds.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -20,11 +21,15 @@ from autoinstrument.mirror.artifacts import Artifacts
 from autoinstrument.mirror.captures import Capture, ConsoleLine
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.latest import Latest
+from autoinstrument.mirror.models import write_models
 from autoinstrument.mirror.part import Part
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import (
     EventsDropped,
+    InputsLogged,
     MetricsLogged,
+    ModelsLogged,
     Param,
     ParamsLogged,
     Record,
@@ -34,6 +39,7 @@ from autoinstrument.records import (
     RunStarted,
     TagDeleted,
     TagsSet,
+    TracesLogged,
 )
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import FilesUnavailableError, RefusedError
@@ -93,7 +99,13 @@ class RunMirror:
         self._restart = False
         self._log_ms = 0
         self._curves = Curves(tasks)
-        self._parts: list[Part] = [self._curves, Artifacts(lambda: self.run, settings, tasks, uploads)]
+        self._parts: list[Part] = [
+            self._curves,
+            Artifacts(lambda: self.run, settings, tasks, uploads),
+            Latest(ModelsLogged, functools.partial(write_models, tasks.models)),
+            Latest(InputsLogged, self._write_inputs),
+            Latest(TracesLogged, self._write_traces),
+        ]
 
     @property
     def incomplete(self) -> bool:
@@ -354,6 +366,13 @@ class RunMirror:
             self._curves.sent(points)
             del self._console[:lines]
             self.capture.console_sent += lines
+
+    def _write_inputs(self, task: Task, logged: InputsLogged) -> None:
+        self._tasks.set_configuration(task, mapping.datasets(logged.datasets))
+
+    def _write_traces(self, task: Task, logged: TracesLogged) -> None:
+        self._tasks.set_hyperparameters(task, mapping.traces(logged))
+        self._tasks.add_artifacts(task, mapping.traces_artifact(self.run, logged))
 
     def _has_console(self) -> bool:
         """Tell whether console lines wait; fetches the next ones from disk where memory holds not all of them."""

@@ -45,6 +45,15 @@ class Session:
         service, _, name = action.partition(".")
         return self._retried(lambda session: session.send_request(service, name, version=_VERSION, json=body), action)
 
+    def call_once(self, action: str, /, **body: Any) -> dict[str, Any]:
+        """Call as `call` does, without trying again: for what must not be done twice.
+
+        Raises:
+            UnavailableError, NotAllowedError, RefusedError: see there; it may have been done all the same.
+        """
+        service, _, name = action.partition(".")
+        return self._once(lambda session: session.send_request(service, name, version=_VERSION, json=body), action)
+
     def add_events(self, events: list[dict[str, Any]]) -> int:
         """Send events in one batch and return how many of them the server took.
 

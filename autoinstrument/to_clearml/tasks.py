@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from autoinstrument.to_clearml.errors import RefusedError
+from autoinstrument.to_clearml.models import Models
 from autoinstrument.to_clearml.session import Session
 
 Item = dict[str, str]
@@ -41,10 +42,15 @@ class Task(NamedTuple):
 
 
 class Tasks:
-    """The Tasks of one server."""
+    """The Tasks of one server.
+
+    Attributes:
+        models: their models.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.models = Models(session)
         self._projects: dict[str, str] = {}
 
     def create(self, project: str, body: dict[str, Any]) -> Task:

@@ -20,6 +20,7 @@ from autoinstrument.records import (
     Record,
 )
 from autoinstrument.transport.frames import encode, read_all
+from autoinstrument.transport.reads import Read, Reads
 
 Item = Record | Callable[[], Record | None]
 """A record, or what makes one: work that the training thread must not wait for is done on the sending thread."""
@@ -81,6 +82,7 @@ class Outbox:
 
     def _reset(self) -> None:
         self._items: deque[Item] = deque()
+        self._reads = Reads()
         self._console_bytes = self._content_bytes = 0
         self._dropped: dict[str, int] = {}
         self._wake = threading.Event()
@@ -189,6 +191,23 @@ class Outbox:
             with guard("starting the sender"):
                 self.start()
 
+    def post_soon(self, run_id: str, kind: str, read: Read) -> None:
+        """Take what reads one kind of a run's data from the store; it is called soon, once for many changes."""
+        if self._broken:
+            return
+        self._reads.note(run_id, kind, read)
+        if not self._started:
+            with guard("starting the sender"):
+                self.start()
+        elif not self._awake:
+            self._awake = True
+            self._wake.set()
+
+    def post_now(self, run_id: str = "") -> None:
+        """Post what `post_soon` holds of a run, or of all runs: what is posted next is to come behind it."""
+        for read in self._reads.take(run_id=run_id, now=True):
+            self.post(read)
+
     def finish(self, exiting: ProcessExiting) -> bool:
         """Send what is left and wait for the worker's `Delivered`, `exiting.wait_s` seconds at most.
 
@@ -201,6 +220,7 @@ class Outbox:
             return False
         self._finished.clear()
         self._delivered = False
+        self.post_now()
         self.post(exiting)
         self._hurry = True
         self._wake.set()
@@ -221,7 +241,7 @@ class Outbox:
                 ).start()
                 while not lost.is_set():
                     self._send(connection)
-                    self._wake.wait()
+                    self._wake.wait(self._reads.wait_s())
                     if not self._hurry:
                         time.sleep(_GATHER_S)
                     self._awake = False
@@ -233,6 +253,7 @@ class Outbox:
         self._finished.set()
 
     def _send(self, connection: socket.socket) -> None:
+        self._items.extend(self._reads.take())
         while self._items or self._dropped:
             with self._at_work:
                 self._send_batch(connection)

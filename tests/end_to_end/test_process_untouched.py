@@ -192,3 +192,27 @@ def test_an_mlflow_error_reaches_the_script_as_it_is(place: Place, server: Clear
 def test_nothing_is_left_some_seconds_after_the_end(place: Place) -> None:
     assert place.run("import mlflow\nmlflow.start_run()\n").code == 0
     wait_for(lambda: not place.left_behind(), 10)
+
+
+def test_an_import_hook_of_mlflow_is_not_stopped(place: Place, server: ClearMLServer) -> None:
+    """MLflow imports in its hooks with a lock held that each import needs (`mlflow.evaluate`, `mlflow.autolog`)."""
+    script = """
+        import importlib, time
+        import mlflow
+        from mlflow.utils.import_hooks import register_post_import_hook
+
+        def hook(module):
+            for name in ("wave", "colorsys", "sndhdr", "filecmp", "sched", "tabnanny", "mailbox", "cmd"):
+                time.sleep(0.2)
+                try:
+                    importlib.import_module(name)
+                except ImportError:
+                    pass
+
+        with mlflow.start_run() as run:
+            mlflow.log_input(mlflow.data.from_numpy(__import__("numpy").ones(3)))
+            register_post_import_hook(hook, "json")
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    assert ended(server, place.the_run().info.run_id)["status"] == "completed"

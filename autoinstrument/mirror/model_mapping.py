@@ -1,0 +1,128 @@
+"""What a model of MLflow looks like in ClearML: pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from autoinstrument.capture.secrets import hide_in_text
+from autoinstrument.mirror.mapping import acceptable
+from autoinstrument.records import Model
+
+_OURS = "mlflow_"
+_URI, _TAGS = f"{_OURS}model_uri", f"{_OURS}tags"
+
+_FRAMEWORKS = {
+    "sklearn": "ScikitLearn",
+    "pytorch": "PyTorch",
+    "tensorflow": "TensorFlow",
+    "keras": "Keras",
+    "xgboost": "XGBoost",
+    "lightgbm": "LightGBM",
+    "catboost": "CatBoost",
+    "onnx": "ONNX",
+    "paddle": "PaddlePaddle",
+    "mxnet": "MXNet",
+    "gluon": "MXNet",
+}
+"""The names of ClearML's SDK (`clearml.model.Framework`), which its web pages know; others go under MLflow's own."""
+_NO_FRAMEWORK = "Custom"
+"""The SDK's word for a model of no framework that it knows."""
+
+
+class Wanted(NamedTuple):
+    """What is to be true of a ClearML model.
+
+    Attributes:
+        metadata: its items by name, all beginning with `mlflow_`; items of other names are somebody else's.
+    """
+
+    name: str
+    uri: str
+    framework: str
+    tags: list[str]
+    metadata: dict[str, str]
+
+
+def wanted(model: Model, run_id: str) -> Wanted:
+    """Return what a model is to look like."""
+    given = dict(model["tags"])
+    for version in model["versions"]:
+        given.update(version["tags"])
+    return Wanted(
+        name=acceptable(model["name"]),
+        uri=model["location"],
+        framework=framework(model["flavors"]),
+        tags=tags(given),
+        metadata=_metadata(model, run_id, given),
+    )
+
+
+def framework(flavors: Collection[str]) -> str:
+    """Return ClearML's name of the framework for a model with these flavours; each but its own is a wrapping of it."""
+    own = sorted(set(flavors) - {"python_function"}, key=lambda flavor: (flavor not in _FRAMEWORKS, flavor))
+    return _FRAMEWORKS.get(own[0], own[0]) if own else _NO_FRAMEWORK
+
+
+def tags(values: Mapping[str, str]) -> list[str]:
+    """Return MLflow's tags, which have values, as ClearML's, which have none."""
+    return sorted(hide_in_text(f"{key}={value}" if value else key) for key, value in values.items())
+
+
+def is_same(held: Mapping[str, Any], wanted: Wanted) -> bool:
+    """Tell whether a model that the server has is the one that is wanted."""
+    uri = _items(held).get(_URI)
+    return uri == wanted.metadata[_URI] if uri else held.get("uri") == wanted.uri
+
+
+def edits(held: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """Return the fields of a model that are other than wanted; tags that people gave it in ClearML stay."""
+    before = tags(json.loads(_items(held).get(_TAGS, "{}")))
+    own = [tag for tag in held.get("tags") or [] if tag not in before]
+    fields = {**wanted._asdict(), "tags": sorted({*own, *wanted.tags})}
+    del fields["metadata"]
+    return {name: value for name, value in fields.items() if held.get(name) != value}
+
+
+def new_metadata(held: Mapping[str, Any], wanted: Wanted) -> list[dict[str, str]]:
+    """Return all metadata of a model, nothing where it has what is wanted; items that are not ours stay."""
+    items: dict[str, dict[str, str]] = held.get("metadata") or {}
+    if {key: value for key, value in _items(held).items() if key.startswith(_OURS)} == wanted.metadata:
+        return []
+    others = [item for key, item in items.items() if not key.startswith(_OURS)]
+    return [*others, *({"key": key, "type": "str", "value": value} for key, value in wanted.metadata.items())]
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return the name, or the name with a number where it is taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name} ({number})"
+    return free
+
+
+def _metadata(model: Model, run_id: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return a model's metadata: where it is in MLflow, and its versions; from the second on they are numbered."""
+    items = {
+        _URI: model["uri"],
+        f"{_OURS}run_id": run_id,
+        f"{_OURS}flavors": ", ".join(model["flavors"]),
+        _TAGS: json.dumps(given, sort_keys=True) if given else "",
+    }
+    for number, version in enumerate(model["versions"], 1):
+        suffix = f"_{number}" if number > 1 else ""
+        items |= {
+            f"{_OURS}registered_model{suffix}": version["name"],
+            f"{_OURS}version{suffix}": version["version"],
+            f"{_OURS}stage{suffix}": version["stage"],
+            f"{_OURS}aliases{suffix}": ", ".join(version["aliases"]),
+            f"{_OURS}description{suffix}": version["description"],
+        }
+    return {key: hide_in_text(value) for key, value in items.items() if value}
+
+
+def _items(held: Mapping[str, Any]) -> dict[str, str]:
+    """Return a model's metadata as the server gives it, values by name."""
+    return {key: str(item.get("value", "")) for key, item in (held.get("metadata") or {}).items()}

@@ -1,0 +1,233 @@
+"""Models, data sets and traces of a run reach its Task, live and by `sync` alike."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import requests
+from mlflow.entities import Run
+
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.harness import Place, ended, properties
+from tests.end_to_end.processes import Finished, wait_for
+
+SCRIPT = """
+import mlflow, numpy, pandas, warnings
+from sklearn.linear_model import LinearRegression
+warnings.simplefilter("ignore")
+
+class Twice(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input
+
+@mlflow.trace
+def answer(question):
+    return question
+
+frame = pandas.DataFrame({"x": [0.0, 1.0], "y": [0.0, 2.0]})
+client = mlflow.MlflowClient()
+mlflow.set_experiment("models")  # a tracking server's first experiment is not one that it serves artifacts of
+with mlflow.start_run(run_name="models") as run:
+    source = "https://me:hidden@example.com/data.csv?token=hidden"
+    mlflow.log_input(mlflow.data.from_pandas(frame, source=source, name="numbers", targets="y"), context="training")
+    ones = mlflow.data.from_numpy(numpy.ones((2, 2)), name="ones")
+    mlflow.log_input(ones, context="validation", tags={"kind": "toy"})
+    fitted = LinearRegression().fit(frame[["x"]], frame["y"])
+    mlflow.sklearn.log_model(fitted, "line", registered_model_name="iris", pip_requirements=["scikit-learn"])
+    mlflow.pyfunc.log_model("twice", python_model=Twice(), pip_requirements=["mlflow"])
+    client.set_model_version_tag("iris", "1", "validated", "yes")
+    client.transition_model_version_stage("iris", "1", "Staging")
+    for number in range(3):
+        answer(number)
+client.set_registered_model_alias("iris", "champion", "1")
+mlflow.register_model(f"runs:/{run.info.run_id}/twice", "copier")
+"""
+
+
+class Outcome(NamedTuple):
+    place: Place
+    done: Finished
+    run: Run
+    task: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def outcome(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Place]) -> Outcome:
+    place = new_place(server)
+    done = place.run(SCRIPT)
+    run = place.the_run()
+    ended(server, run.info.run_id)
+    wait_for(lambda: not place.workers(), 20)
+    return Outcome(place, done, run, ended(server, run.info.run_id))
+
+
+def models(server: ClearMLServer, task: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the Task's output models by the name of the link, each with its metadata as plain values."""
+    by_id = {model["id"]: model for model in server.models}
+    found = {}
+    for link in task["models"]["output"]:
+        model = by_id[link["model"]]
+        metadata = {key: item["value"] for key, item in model["metadata"].items()}
+        kept = {key: model.get(key) for key in ("name", "uri", "framework", "tags", "ready", "task", "project")}
+        found[link["name"]] = {**kept, "metadata": metadata}
+    return found
+
+
+def datasets(task: dict[str, Any]) -> list[dict[str, Any]]:
+    held: list[dict[str, Any]] = json.loads(task["configuration"]["MLflow datasets"]["value"])
+    return held
+
+
+def test_nothing_of_it_is_seen_in_the_script(outcome: Outcome) -> None:
+    assert outcome.done.code == 0, outcome.done.stderr
+    assert len(outcome.done.said) == 1, outcome.done.stderr
+
+
+def test_each_logged_model_is_one_output_model(outcome: Outcome, server: ClearMLServer) -> None:
+    """With its name, its framework in ClearML's words, and an address that ClearML's clients can open."""
+    found = models(server, outcome.task)
+    assert sorted(found) == ["line", "twice"]
+    assert [found[name]["name"] for name in sorted(found)] == ["line", "twice"]
+    assert [found[name]["framework"] for name in sorted(found)] == ["ScikitLearn", "Custom"]
+    for model in found.values():
+        assert model["uri"].startswith("file:///")
+        assert (model["task"], model["project"]) == (outcome.task["id"], outcome.task["project"])
+        assert model["metadata"]["mlflow_run_id"] == outcome.run.info.run_id
+        assert model["metadata"]["mlflow_model_uri"].startswith(("models:/m-", "runs:/"))
+    assert len([model for model in server.models if model.get("task") == outcome.task["id"]]) == 2
+
+
+def test_the_registry_is_told_by_metadata(outcome: Outcome, server: ClearMLServer) -> None:
+    """Also what was said of a version after the run's end."""
+    line, twice = (models(server, outcome.task)[name] for name in ("line", "twice"))
+    assert line["tags"] == ["validated=yes"]
+    registered = {key: value for key, value in line["metadata"].items() if "uri" not in key and "run" not in key}
+    assert registered == {
+        "mlflow_flavors": "python_function, sklearn",
+        "mlflow_tags": '{"validated": "yes"}',
+        "mlflow_registered_model": "iris",
+        "mlflow_version": "1",
+        "mlflow_stage": "Staging",
+        "mlflow_aliases": "champion",
+    }
+    assert twice["metadata"]["mlflow_registered_model"] == "copier"
+    assert "mlflow_stage" not in twice["metadata"]
+
+
+def test_data_sets_are_one_configuration_object(outcome: Outcome) -> None:
+    """Name, digest, source, schema, profile and context of each; credentials of a source stay out of it."""
+    numbers, ones = datasets(outcome.task)
+    logged = {dataset.dataset.name: dataset.dataset for dataset in outcome.run.inputs.dataset_inputs}
+    assert [numbers["name"], ones["name"]] == ["numbers", "ones"]
+    assert [numbers["digest"], ones["digest"]] == [logged["numbers"].digest, logged["ones"].digest]
+    assert numbers["source_type"] == "http"
+    assert numbers["source"]["url"] == "https://example.com/data.csv"
+    assert numbers["schema"] == json.loads(logged["numbers"].schema)
+    assert numbers["profile"] == {"num_rows": 2, "num_elements": 4}
+    assert numbers["tags"] == {"mlflow.data.context": "training"}
+    assert ones["tags"] == {"kind": "toy", "mlflow.data.context": "validation"}
+
+
+def test_traces_are_counted(outcome: Outcome) -> None:
+    """Without a page there is no link to them."""
+    assert properties(outcome.task)["mlflow_traces"] == "3"
+    assert outcome.task["execution"]["artifacts"] == []
+
+
+def test_another_process_changes_the_registry_later(outcome: Outcome, server: ClearMLServer) -> None:
+    """The run has ended long ago, and is not this process's; its Task's status stays what it is."""
+    script = """
+        import mlflow
+        mlflow.MlflowClient().{call}
+        """
+    for call, aliases in (
+        ('set_registered_model_alias("iris", "late", "1")', "champion, late"),
+        ('delete_registered_model_alias("iris", "late")', "champion"),
+    ):
+        done = outcome.place.run(script.format(call=call), name="promote.py")
+        assert (done.code, done.said) == (0, []), done.stderr
+        wait_for(lambda: not outcome.place.workers(), 20)
+        task = server.task(outcome.task["id"])
+        assert models(server, task)["line"]["metadata"]["mlflow_aliases"] == aliases
+        assert task["status"] == "completed"
+
+
+def comparable(server: ClearMLServer, run: Run, task: dict[str, Any]) -> list[Any]:
+    """Return what the Task holds of models, data sets and traces, without what is another one in each run."""
+    found = models(server, task)
+    for model in found.values():
+        for key in ("task", "project", "uri"):
+            del model[key]
+        del model["metadata"]["mlflow_run_id"], model["metadata"]["mlflow_model_uri"]
+    held = [{**dataset, "source": dataset["source_type"]} for dataset in datasets(task)]
+    return [found, held, properties(task)["mlflow_traces"]]
+
+
+def test_sync_makes_the_same_and_once(
+    outcome: Outcome, server: ClearMLServer, own_place: Place, own_server: ClearMLServer
+) -> None:
+    """A run that was recorded without a server ends as one that was mirrored live; a second sync changes nothing."""
+    own_server.close()
+    assert own_place.run(SCRIPT).code == 0
+    wait_for(lambda: not own_place.workers(), 30)
+    own_server.start()
+    (capture,) = own_place.captures()
+    shutil.copytree(capture, own_place.root / "kept")
+    for _ in range(2):
+        synced = own_place.command("sync")
+        assert synced.code == 0, synced.stderr
+        run = own_place.the_run()
+        task = ended(own_server, run.info.run_id)
+        assert comparable(own_server, run, task) == comparable(server, outcome.run, outcome.task)
+        assert len(own_server.models) == 2
+        kept = json.loads((own_place.root / "kept" / "capture.json").read_text())
+        shutil.copytree(own_place.root / "kept", capture)
+        (capture / "capture.json").write_text(json.dumps({**kept, "task_id": task["id"]}))
+
+
+def test_a_second_worker_finds_the_models_of_the_first(own_place: Place, own_server: ClearMLServer) -> None:
+    """And so does a request whose answer was lost: one model in MLflow is one in ClearML."""
+    script = SCRIPT.replace(
+        "    mlflow.pyfunc",
+        """
+    import pathlib, time
+    while not pathlib.Path("go on").exists():
+        time.sleep(0.1)
+    mlflow.pyfunc""",
+    )
+    own_server.faults.add(Fault(endpoints="models.create", status=500, times=1, when="after"))
+    started = own_place.start(script)
+    wait_for(lambda: own_server.tasks and own_server.tasks[0]["models"]["output"], 40)
+    for worker in own_place.workers():
+        worker.kill()
+    own_place.write("go on", "")
+    assert started.finish().code == 0
+    run = own_place.the_run()
+    task = ended(own_server, run.info.run_id, 20)
+    wait_for(lambda: not own_place.workers(), 20)
+    assert sorted(models(own_server, own_server.task(task["id"]))) == ["line", "twice"]
+    assert len(own_server.models) == 2
+
+
+def test_a_run_of_a_tracking_server_has_addresses_that_can_be_opened(
+    place: Place, server: ClearMLServer, mlflow_server: str
+) -> None:
+    """Artifacts that go through the tracking server are fetched from it; the run's traces have a page."""
+    place.uri = mlflow_server
+    done = place.run(SCRIPT)
+    assert len(done.said) == 1, done.stderr
+    (run,) = [run for run in place.mlflow_runs() if run.info.run_name == "models"]
+    task = ended(server, run.info.run_id)
+    wait_for(lambda: not place.workers(), 20)
+    task = ended(server, run.info.run_id)
+    line = models(server, task)["line"]
+    assert line["framework"] == "ScikitLearn"
+    assert line["uri"].startswith(f"{mlflow_server}/api/2.0/mlflow-artifacts/artifacts/")
+    assert "sklearn" in requests.get(f"{line['uri']}/MLmodel", timeout=10).text
+    (link,) = [artifact for artifact in task["execution"]["artifacts"] if artifact["key"] == "MLflow traces"]
+    assert link["uri"] == f"{properties(task)['mlflow_run_url']}/traces"
+    assert properties(task)["mlflow_traces"] == "3"
