@@ -219,9 +219,10 @@ def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs:
 
 def _log_params(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Keep the types of the parameters for the `log_batch` inside, to which MLflow hands them as strings."""
-    params = kwargs.get("params", args[0] if args else None)
-    if isinstance(params, dict):
-        _logging.types = {key: type(value).__name__ for key, value in params.items()}
+    with guard("the types of parameters"):
+        params = kwargs.get("params", args[0] if args else None)
+        if isinstance(params, dict):
+            _logging.types = {key: type(value).__name__ for key, value in params.items()}
     try:
         return wrapped(*args, **kwargs)
     finally:

@@ -16,6 +16,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from autoinstrument.bootstrap import is_wanted
+from autoinstrument.guard import guard
 
 
 def instrument_models(module: ModuleType) -> None:
@@ -48,11 +49,11 @@ def _is_mlflows(path: Any) -> bool:
 
     Where autologging runs a whole training, a file that the script puts there itself counts as MLflow's too.
     """
-    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path).startswith(tempfile.gettempdir() + os.sep):
-        return False
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("mlflow."):
-            return is_wanted()
-        frame = frame.f_back
+    with guard("telling MLflow's files from the script's"):
+        if isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(tempfile.gettempdir() + os.sep):
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None:
+                if frame.f_globals.get("__name__", "").startswith("mlflow."):
+                    return is_wanted()
+                frame = frame.f_back
     return False
