@@ -43,6 +43,10 @@ def arm() -> None:
             "mlflow.tracing.client": _mlflow_tracing_imported,
             "mlflow.utils.import_hooks": _mlflow_import_hooks_imported,
             "mlflow.tracking.fluent": _mlflow_fluent_imported,
+            "transformers.integrations.integration_utils": _transformers_imported,
+            "accelerate.tracking": _accelerate_imported,
+            "clearml.binding.frameworks": _clearml_models_imported,
+            "clearml.binding.matplotlib_bind": _clearml_figures_imported,
         }
     )
     sys.meta_path.insert(0, finder)
@@ -174,14 +178,14 @@ def _argparse_imported(module: "ModuleType") -> None:
 
 
 def _mlflow_client_imported(module: "ModuleType") -> None:
-    if _is_wanted():
+    if is_wanted():
         from autoinstrument.from_mlflow.instrument import instrument_client
 
         instrument_client(module)
 
 
 def _mlflow_fluent_imported(module: "ModuleType") -> None:
-    if _is_wanted():
+    if is_wanted():
         from autoinstrument.from_mlflow.instrument import instrument_fluent
 
         instrument_fluent(module)
@@ -208,11 +212,38 @@ def _mlflow_import_hooks_imported(module: "ModuleType") -> None:
         instrument_import_hooks(module)
 
 
+def _transformers_imported(module: "ModuleType") -> None:
+    from autoinstrument.frameworks.hugging_face import instrument_transformers
+
+    instrument_transformers(module)
+
+
+def _accelerate_imported(module: "ModuleType") -> None:
+    from autoinstrument.frameworks.hugging_face import instrument_accelerate
+
+    instrument_accelerate(module)
+
+
+def _clearml_models_imported(module: "ModuleType") -> None:
+    from autoinstrument.to_clearml.bindings import instrument_models
+
+    instrument_models(module)
+
+
+def _clearml_figures_imported(module: "ModuleType") -> None:
+    from autoinstrument.to_clearml.bindings import instrument_figures
+
+    instrument_figures(module)
+
+
 _wanted: "bool | None" = None
 
 
-def _is_wanted() -> bool:
-    """Tell whether MLflow's version and the settings allow for the agent; what does not is said once."""
+def is_wanted() -> bool:
+    """Tell whether MLflow's version and the settings allow for the agent; what does not is said once.
+
+    For where MLflow is being imported, or has been: its import would ask here in turn.
+    """
     global _wanted
     if _wanted is None:
         _wanted = False  # where what follows fails, the second module is not to fail in the same way

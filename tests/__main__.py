@@ -109,7 +109,7 @@ def main() -> int:
     parser.add_argument("--python", default="", metavar="PATH", help="run on another Python, in .venv-X.Y")
     parser.add_argument("--venv", type=Path, metavar="FOLDER", help="make the environment there and not in .venv")
     options, pytest_arguments = parser.parse_known_args()
-    groups = ("test",) if options.no_lint else ("test", "lint")
+    groups = ("test", "frameworks") if options.no_lint else ("test", "frameworks", "lint")
     try:
         python = environment(groups, options.python, options.venv and options.venv.absolute())
     except SetupError as problem:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import functools
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -40,6 +41,8 @@ OLDEST, NEWEST_MAJOR = (2, 16), 3
 ENDED = ("FINISHED", "FAILED", "KILLED")
 _MAX_TRACEBACK = 64_000
 
+_logging = threading.local()
+
 
 @functools.cache
 def is_supported(version: str) -> bool:
@@ -64,14 +67,14 @@ def instrument_client(module: ModuleType) -> None:
 
 
 def instrument_fluent(module: ModuleType) -> None:
-    """Wrap `start_run` and `end_run` of `mlflow.tracking.fluent`, and stand around MLflow's own at-exit handler."""
+    """Wrap functions of `mlflow.tracking.fluent`, and stand around MLflow's own at-exit handler."""
     from mlflow.version import VERSION
 
     the_agent = agent()
     if the_agent is None or not is_supported(VERSION):
         return
     package = sys.modules.get("mlflow")
-    for name, around in (("start_run", _start_run), ("end_run", _end_run)):
+    for name, around in _FLUENT.items():
         original = vars(module).get(name)
         wrap(module, name, around)
         if package is not None and original is not None and vars(package).get(name) is original:
@@ -127,7 +130,10 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
         return
     know(the_agent, client, run_id)
     if params:
-        the_agent.post(ParamsLogged(run_id, [(param.key, str(param.value), "") for param in params]))
+        types = getattr(_logging, "types", {})
+        the_agent.post(
+            ParamsLogged(run_id, [(param.key, str(param.value), types.get(param.key, "")) for param in params])
+        )
     if metrics:
         points = [
             (metric.key, runs.number(metric.value), int(metric.timestamp), int(metric.step or 0)) for metric in metrics
@@ -210,6 +216,21 @@ def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs:
             _ended(the_agent, run.info.run_id, str(status), None)
     return result
 
+
+def _log_params(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Keep the types of the parameters for the `log_batch` inside, to which MLflow hands them as strings."""
+    with guard("the types of parameters"):
+        params = kwargs.get("params", args[0] if args else None)
+        if isinstance(params, dict):
+            _logging.types = {key: type(value).__name__ for key, value in params.items()}
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        _logging.types = {}
+
+
+_FLUENT: dict[str, Any] = {"start_run": _start_run, "end_run": _end_run, "log_params": _log_params}
+"""Functions of `mlflow.tracking.fluent`."""
 
 _CLIENT: dict[str, Any] = {
     "create_run": watched(_created, "experiment_id", "start_time", "tags", "run_name"),

@@ -88,6 +88,7 @@ class RunMirror:
         self.look_first = capture.run.resumed or not capture.run.owned
         self._archived: bool | None = None
         self._params: dict[str, Param] = {}
+        self._types: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._deleted_tags: set[str] = set()
         self._edits: dict[str, Any] = {}
@@ -121,7 +122,9 @@ class RunMirror:
     def take(self, record: Record) -> None:
         """Remember what a record of this run says."""
         if isinstance(record, ParamsLogged):
-            self._params.update((param[0], (param[0], param[1], param[2])) for param in record.params)
+            for key, value, kind in record.params:
+                self._types[key] = kind or self._types.get(key, "")  # read from MLflow, it has no type
+                self._params[key] = (key, value, self._types[key])
         elif isinstance(record, TagsSet):
             self._tags.update(record.tags)
             self._deleted_tags -= record.tags.keys()
@@ -242,7 +245,10 @@ class RunMirror:
             except FilesUnavailableError as error:
                 self.lacking = str(error)
         if self.end is not None and not self.ended:
-            if not task.adopted:
+            if task.adopted:
+                # While `Task.init` is at work it replaces all hyperparameters, ours too (clearml 2.1.12).
+                self._tasks.set_hyperparameters(task, mapping.properties(self.run))
+            else:
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
             self.ended = True
         if self._archived is not None:
@@ -274,7 +280,8 @@ class RunMirror:
     def adopt(self, task_id: str) -> None:
         """Go on with a Task that the script made itself, and give up the one that was made for it.
 
-        What went to the other Task is sent again from MLflow: the run counts as incomplete until then.
+        What went to the other Task, or was lost while `Task.init` was at work on this one, is sent again from MLflow:
+        the run counts as incomplete until then.
 
         Raises:
             ClearMLError: the server did not answer.
@@ -282,9 +289,9 @@ class RunMirror:
         old, self.task = self.task, None
         self.capture.task_id, self.capture.adopted = task_id, True
         self._edits.pop("name", None)
+        self.incomplete = True
         if old is not None and not old.adopted and old.id != task_id:
             self._tasks.delete(old)
-            self.incomplete = True
             self._curves.start_over()
 
     def _make(self) -> None:

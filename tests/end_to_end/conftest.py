@@ -66,6 +66,15 @@ def own_place(own_server: ClearMLServer, new_place: Callable[[ClearMLServer | No
     return new_place(own_server)
 
 
+@pytest.fixture
+def sdk_place(own_place: Place) -> Place:
+    """A place where the SDK reports from a thread: its reporter process takes 12 s to close."""
+    file = own_place.root / "clearml.conf"
+    file.write_text("sdk { development { report_use_subprocess: false } }")
+    own_place.environ["CLEARML_CONFIG_FILE"] = str(file)
+    return own_place
+
+
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[str]:
     """The address of a real MLflow server."""

@@ -17,15 +17,6 @@ TRAIN = """
 INIT = 'task = Task.init("team/own", "own task", auto_resource_monitoring=False)'
 
 
-@pytest.fixture
-def sdk_place(own_place: Place) -> Place:
-    """A place where the SDK reports from a thread: its reporter process takes 12 s to close."""
-    file = own_place.root / "clearml.conf"
-    file.write_text("sdk { development { report_use_subprocess: false } }")
-    own_place.environ["CLEARML_CONFIG_FILE"] = str(file)
-    return own_place
-
-
 BEFORE = f"""
 from clearml import Task
 import mlflow

@@ -113,7 +113,10 @@ def test_argparse_values_are_in_args_by_name(outcome: Outcome) -> None:
 
 
 def test_params_are_in_the_section_mlflow(outcome: Outcome) -> None:
+    """With the types of their values, of which MLflow keeps the text alone."""
     assert section(outcome.task, "MLflow") == {"lr": "0.25", "depth": "7", "model": "resnet", "flag": "True"}
+    types = {key: item["type"] for key, item in outcome.task["hyperparams"]["MLflow"].items()}
+    assert types == {"lr": "float", "depth": "int", "model": "str", "flag": "bool"}
 
 
 def test_every_metric_point_is_there(outcome: Outcome, server: ClearMLServer) -> None:

@@ -141,6 +141,34 @@ def test_autologging_is_mirrored(place: Place, server: ClearMLServer) -> None:
     assert "scikit-learn==" in task["script"]["requirements"]["pip"]
 
 
+def test_system_metrics_are_mirrored(place: Place, server: ClearMLServer) -> None:
+    """MLflow's monitor logs from a thread of its own, and once more when the run ends; at exit, too."""
+    script = """
+        import time
+        import mlflow
+        mlflow.set_system_metrics_sampling_interval(0.2)
+        mlflow.set_system_metrics_samples_before_logging(1)
+        with mlflow.start_run(log_system_metrics=True):
+            time.sleep(1)
+        mlflow.enable_system_metrics_logging()
+        mlflow.start_run()
+        time.sleep(1)
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    assert done.seconds < 30
+    runs = place.mlflow_runs()
+    assert len(runs) == 2
+    for run in runs:
+        task = ended(server, run.info.run_id)
+        assert task["status"] == "completed"
+        assert scalars(server, task["id"]) == place.points(run.info.run_id)
+        curves = server.scalars(task["id"])
+        assert set(curves) == {"system"}
+        assert len(curves["system"]["cpu_utilization_percentage"]) >= 2
+        assert link_tags(run)["state"] == "synced"
+
+
 def test_points_without_a_step_end_as_mlflows_last_value(place: Place, server: ClearMLServer) -> None:
     """A curve holds one point a step: of many points at step 0 the last one stays."""
     script = """

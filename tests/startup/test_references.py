@@ -16,6 +16,7 @@ THINGS = {
     "mlflow.start_run": "mlflow.start_run",
     "mlflow.end_run": "mlflow.end_run",
     "mlflow.log_metric": "mlflow.log_metric",
+    "mlflow.log_params": "mlflow.log_params",
     "fluent.start_run": "mlflow.tracking.fluent.start_run",
     "function of the class": "TrackingServiceClient.log_metric",
     "bound method": "TrackingServiceClient('http://127.0.0.1:1').log_metric",
@@ -107,6 +108,7 @@ def test_a_process_without_the_agent_gets_mlflows_own(loaded, full_environment, 
     kinds = {
         "mlflow.start_run": ["start_run", "builtins", "function"],
         "mlflow.end_run": ["end_run", "builtins", "function"],
+        "mlflow.log_params": ["log_params", "builtins", "function"],
         "fluent.start_run": ["start_run", "builtins", "function"],
         "function of the class": ["TrackingServiceClient.log_metric", "builtins", "function"],
         "bound method": ["TrackingServiceClient.log_metric", "builtins", "method"],
@@ -131,9 +133,9 @@ def test_a_process_with_the_agent_gets_the_wrapped_ones(loaded, pickled):
 def test_a_pickle_is_what_it_would_be_without_the_agent(full_environment, pickled):
     """Functions: byte for byte; a store's cache of results by their pickles stays valid."""
     without = full_environment.result("-c", IMPORTS + DUMP, stdin=json.dumps([THINGS, BY_VALUE]))
-    same = {"mlflow.start_run", "mlflow.end_run", "mlflow.log_metric", "fluent.start_run", "class", "partial"} | {
-        "function of the class"
-    }
+    same = {"mlflow.start_run", "mlflow.end_run", "mlflow.log_metric", "mlflow.log_params", "fluent.start_run"} | {
+        "class", "partial", "function of the class"
+    }  # fmt: skip
     assert {name for name in same if pickled[name] != without[name]} == set()
 
 

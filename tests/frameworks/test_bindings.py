@@ -1,0 +1,39 @@
+"""Where a script called `Task.init`, ClearML's bindings log what the script saves, and nothing of MLflow's."""
+
+from __future__ import annotations
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place
+from tests.frameworks.mirrored import LIMIT_S
+
+SCRIPT = """
+import matplotlib
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt, mlflow, numpy, os, tempfile, torch, xgboost
+from clearml import Task
+Task.init("team/own", "own task", auto_resource_monitoring=False)
+
+x = numpy.random.rand(50, 3)
+booster = xgboost.train({"max_depth": 1}, xgboost.DMatrix(x, x[:, 0]), 2)
+figure = plt.figure("own figure")
+plt.plot([1, 2, 3])
+
+with mlflow.start_run():
+    mlflow.xgboost.log_model(booster, name="model", pip_requirements=["xgboost"], model_format="json")
+    mlflow.pytorch.log_state_dict({"layer": torch.zeros(1)}, "state")
+    mlflow.log_figure(figure, "figure.png")
+    booster.save_model(os.path.join(tempfile.gettempdir(), "booster.json"))
+    torch.save({"layer": torch.zeros(1)}, "state.pt")
+    figure.savefig("figure.png")
+"""
+
+
+def test_what_mlflow_writes_is_not_logged_by_the_bindings(sdk_place: Place, own_server: ClearMLServer) -> None:
+    """Models and figures of the script are ClearML's as they would be without the agent; MLflow's copies are not."""
+    done = sdk_place.run(SCRIPT, seconds=LIMIT_S)
+    assert done.code == 0, done.stderr
+    (task,) = own_server.tasks
+    assert sorted(model["uri"].rpartition("/")[2] for model in own_server.models) == ["booster.json", "state.pt"]
+    assert len([event for event in own_server.events(task["id"]) if event["type"] == "plot"]) == 1
+    artifacts = {file.path for file in sdk_place.client.list_artifacts(sdk_place.the_run().info.run_id)}
+    assert artifacts == {"figure.png", "state"}
