@@ -192,21 +192,21 @@ def _mlflow_fluent_imported(module: "ModuleType") -> None:
 
 
 def _mlflow_registry_imported(module: "ModuleType") -> None:
-    if _is_wanted():
+    if is_wanted():
         from autoinstrument.from_mlflow.changes import instrument_registry
 
         instrument_registry(module)
 
 
 def _mlflow_tracing_imported(module: "ModuleType") -> None:
-    if _is_wanted():
+    if is_wanted():
         from autoinstrument.from_mlflow.changes import instrument_tracing
 
         instrument_tracing(module)
 
 
 def _mlflow_import_hooks_imported(module: "ModuleType") -> None:
-    if _is_wanted():
+    if is_wanted():
         from autoinstrument.from_mlflow.import_hooks import instrument_import_hooks
 
         instrument_import_hooks(module)
