@@ -176,6 +176,11 @@ def show(run: Any, uri: str) -> list[str]:
     for section, items in sorted(sections.items()):
         row(section, ", ".join(f"{key}={item['value']}" for key, item in sorted(items.items())))
     row("metrics", *sorted(metrics))
+    artifacts = (task.get("execution") or {}).get("artifacts") or []
+    row("artifacts", *(f"{item['key']}, {item['content_size']} bytes, {item['uri']}" for item in artifacts))
+    models = (task.get("models") or {}).get("output") or []
+    row("models", *(_model(entry["model"]) for entry in models))
+    row("more", ", ".join(sorted(task.get("configuration") or {})) or "no configuration objects")
     row("console", f"{len(lines)} lines; last: {lines[-1]}" if lines else "empty")
     row("properties", *(f"{key} = {item['value']}" for key, item in sorted(properties.items())))
     print(f"\nMLflow run {run.info.run_id}")
@@ -194,6 +199,12 @@ def show(run: Any, uri: str) -> list[str]:
     if run_url != f"{uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}":
         missing.append("the link to the run is another run's")
     return missing
+
+
+def _model(model_id: str) -> str:
+    """Say what the server holds of a model."""
+    model = ask("models.get_by_id", model=model_id)["model"]
+    return f"{model['name']} ({model.get('framework') or 'no framework'}), {model.get('uri')}"
 
 
 def ask(action: str, **body: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, task_of
 from tests.end_to_end.processes import wait_for
@@ -145,6 +147,25 @@ def test_a_janitor_that_ends_a_dead_run_ends_its_task(place: Place, server: Clea
     script = "import sys, mlflow\nmlflow.MlflowClient().set_terminated(sys.argv[1], 'FAILED')\n"
     assert place.run(script, run_id).code == 0
     wait_for(lambda: task_of(server, run_id)["status"] == "failed", 10)
+
+
+def test_a_store_of_files(place: Place, server: ClearMLServer) -> None:
+    """`file:` stores are in maintenance with MLflow 3, and still in use."""
+    place.uri = f"file:{place.root / 'mlruns'}"
+    place.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        done = place.run(FIRST)
+        assert done.code == 0, done.stderr
+        run_id = place.the_run().info.run_id
+        assert_same(place, server, run_id)
+        assert place.run(AGAIN, run_id).code == 0
+        assert assert_same(place, server, run_id)["status"] == "completed"
+        assert place.run(FIRST, name="again.py", CLEARML_API_HOST="http://127.0.0.1:9").code == 0
+        (pending,) = [run for run in place.mlflow_runs() if link_tags(run)["state"] == "pending"]
+        done = place.command("sync")
+        assert done.code == 0, done.stderr + done.stdout
+        assert_same(place, server, pending.info.run_id)
 
 
 def test_two_stores_in_one_process(place: Place, server: ClearMLServer, mlflow_server: str) -> None:
