@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from autoinstrument.from_mlflow.store import read_run
-from autoinstrument.guard import guard, logger
+from autoinstrument.guard import guard, logger, ourselves
 from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.mirror.captures import Capture, Captures, home, private_folder
 from autoinstrument.mirror.completion import complete, link
@@ -404,7 +404,7 @@ def _log_to_file(folder: Path) -> None:
 
 def serve(connection: socket.socket, folder: Path) -> None:
     """Serve one connection on this thread (`AUTOINSTRUMENT_WORKER=thread`)."""
-    with guard("the worker"):
+    with guard("the worker"), ourselves():
         worker = Worker(folder, read_settings())
         worker.add(connection)
         worker.run()
