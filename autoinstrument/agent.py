@@ -63,6 +63,8 @@ class Agent:
         self.settings = settings
         self.is_exiting = False
         self._open: dict[str, bool] = {}
+        self._left_alone: set[str] = set()
+        """Runs that have no Task and are to have none."""
         self._uris: dict[str, str] = {}
         self._started: dict[str, RunStarted] = {}
         self._ended: dict[str, RunEnded] = {}
@@ -90,6 +92,8 @@ class Agent:
 
     def post(self, item: Item) -> None:
         """Hand a record over; costs an append."""
+        if self._left_alone and getattr(item, "run_id", "") in self._left_alone:
+            return
         self._outbox.post(item)
 
     def has_room(self, size: int) -> bool:
@@ -125,6 +129,7 @@ class Agent:
         if self._open.get(run_id) or (run_id in self._open and not again):
             return
         self._open[run_id] = True
+        self._left_alone.discard(run_id)
         with guard("following the console"):
             self._console.follow()
         if again or not owned:
@@ -140,6 +145,7 @@ class Agent:
             record = make()
             if record is None:
                 self._open[run_id] = False
+                self._left_alone.add(run_id)
                 return None
             self._uris[run_id] = record.tracking_uri
             self._started[run_id] = record
