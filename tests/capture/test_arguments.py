@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import inspect
 import json
-import pickle
 import subprocess
 import sys
 
 import pytest
 
 from autoinstrument.capture.arguments import command_line, watch
+from tests.capture.conftest import ROOT
 
 WATCH = """
 import argparse, json, sys
@@ -199,9 +198,15 @@ class TestUnchanged:
         assert parsed() == [("lr", "1", "str")]
 
     def test_pickle_goes_by_name_as_before(self):
-        for thing in (argparse.ArgumentParser, argparse.ArgumentParser.parse_known_args):
-            assert pickle.loads(pickle.dumps(thing)) is thing
-        assert copy.copy(argparse.ArgumentParser(prog="prog")).prog == "prog"
+        """In a process of its own: importing clearml, as other tests do, puts functions into argparse for good."""
+        code = (
+            "import sys; sys.path.insert(0, sys.argv.pop()); import argparse, copy, pickle\n"
+            "from autoinstrument.capture.arguments import watch; watch(argparse)\n"
+            "for thing in (argparse.ArgumentParser, argparse.ArgumentParser.parse_known_args):\n"
+            "    assert pickle.loads(pickle.dumps(thing)) is thing\n"
+            "assert copy.copy(argparse.ArgumentParser(prog='prog')).prog == 'prog'\n"
+        )
+        subprocess.run([sys.executable, "-I", "-c", code, str(ROOT)], check=True)
 
 
 def test_watching_loads_nothing():
@@ -211,8 +216,6 @@ def test_watching_loads_nothing():
         "from autoinstrument.capture.arguments import watch; watch(argparse)\n"
         "print(*(set(sys.modules) - before))"
     )
-    from tests.capture.conftest import ROOT
-
     done = subprocess.run([sys.executable, "-I", "-c", code, str(ROOT)], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) <= {
         "autoinstrument",
