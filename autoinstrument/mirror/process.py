@@ -35,7 +35,7 @@ class Process:
         self.runs: set[str] = set()
         """All runs that it has spoken of."""
         self.last_run = ""
-        """The one of `owned` that began last."""
+        """The one that ended last."""
         self.early_console: list[ConsoleWritten] = []
         """What it wrote before its first run."""
         self.ended_at_exit: dict[str, RunEnded] = {}

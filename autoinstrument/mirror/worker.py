@@ -200,7 +200,6 @@ class Worker:
             process.owned.add(run.run_id)
             process.ended_at_exit.pop(run.run_id, None)
             self._open[run.run_id] = None
-            process.last_run = run.run_id
         if run.owned or run.run_id not in self._home:
             self._home[run.run_id] = process
         for written in process.early_console:
@@ -242,6 +241,7 @@ class Worker:
         if mirror is None:
             return
         self._open.pop(ended.run_id, None)
+        process.last_run = ended.run_id
         if ended.at_exit:
             process.ended_at_exit[ended.run_id] = ended
             if process.exiting is None:
