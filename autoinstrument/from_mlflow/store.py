@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
 
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
@@ -22,6 +23,107 @@ from autoinstrument.records import (
 )
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")
+_PAGE = 1000
+
+
+class StoredRun(NamedTuple):
+    """A run as a search finds it: all but histories, files and models.
+
+    Attributes:
+        status: MLflow's word.
+        deleted: it is in MLflow's trash.
+        metrics: the latest value of each.
+    """
+
+    run: RunStarted
+    status: str
+    deleted: bool
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+    @property
+    def has_ended(self) -> bool:
+        """False while a process may be at work on it."""
+        return self.status in _ENDED
+
+
+def find_runs(
+    tracking_uri: str = "", *, experiments: Collection[str] = (), since_ms: int = 0, deleted: bool = False
+) -> Iterator[StoredRun]:
+    """Yield the runs of a tracking store, experiment by experiment, the oldest first, a page of them in memory.
+
+    Args:
+        tracking_uri: the store; MLflow's own choice if "".
+        experiments: names of experiments, empty for all.
+        since_ms: runs that began earlier are left out.
+        deleted: deleted runs and experiments as well.
+
+    Raises:
+        LookupError: there is no experiment of such a name.
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    import mlflow
+    from mlflow.entities import ViewType
+    from mlflow.tracking import MlflowClient
+
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    found = set()
+    with ourselves():
+        client: Any = MlflowClient(tracking_uri=uri)
+        for experiment in _pages(functools.partial(client.search_experiments, view_type=view)):
+            if experiments and experiment.name not in experiments:
+                continue
+            found.add(experiment.name)
+            search = functools.partial(
+                client.search_runs,
+                [experiment.experiment_id],
+                filter_string=f"attributes.start_time >= {since_ms}" if since_ms else "",
+                run_view_type=view,
+                order_by=["attributes.start_time ASC"],
+            )
+            for run in _pages(search):
+                yield _stored(run, uri, experiment.name)
+    missing = sorted(set(experiments) - found)
+    if missing:
+        raise LookupError(f"no experiment is called {missing[0]!r}")
+
+
+def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
+    """Return one run of a tracking store.
+
+    Raises:
+        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
+    """
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    with ourselves():
+        client: Any = MlflowClient(tracking_uri=uri)
+        run = client.get_run(run_id)
+        return _stored(run, uri, client.get_experiment(run.info.experiment_id).name)
+
+
+def _pages(search: Callable[..., Any]) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _stored(run: Any, uri: str, experiment_name: str) -> StoredRun:
+    return StoredRun(
+        describe(run, uri, experiment_name=experiment_name, resumed=True, owned=True),
+        run.info.status,
+        run.info.lifecycle_stage == "deleted",
+        dict(run.data.params),
+        dict(run.data.metrics),
+    )
+
 
 STATES: dict[str, Callable[[Any, Any], Record]] = {
     "models": read_models,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from autoinstrument import excerpts
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.guard import logger
 from autoinstrument.mirror import artifact_entries, mapping, pictures
+from autoinstrument.mirror.refusals import send_each
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ArtifactLogged, Record, RunStarted
 from autoinstrument.settings import Settings
@@ -233,7 +235,8 @@ class Artifacts:
             except RefusedError as error:
                 # Good events of the batch are stored all the same; a bad one is not to keep the rest waiting.
                 logger().warning("plots and pictures were refused: %s", error)
-        self._tasks.add_artifacts(task, list(self._entries.values()))
+        add = functools.partial(self._tasks.add_artifacts, task)
+        send_each(add, list(self._entries.values()), lambda entry: f"the artifact {entry['key']!r}")
         for record in self._ready:
             self._drop(record.path)
             self._done[record.path] = record._replace(content=None)

@@ -13,7 +13,12 @@ _FLUSHES = 3
 
 
 def complete(
-    mirror: RunMirror, tracking_uri: str = "", *, end: End | None = None, end_if_open: End | None = None
+    mirror: RunMirror,
+    tracking_uri: str = "",
+    *,
+    end: End | None = None,
+    end_if_open: End | None = None,
+    deleted: bool = False,
 ) -> None:
     """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the capture.
 
@@ -24,6 +29,7 @@ def complete(
         tracking_uri: where the run is; the capture's own if "" (there, credentials are left out on disk).
         end: what is known of the run's end; else MLflow's own status counts.
         end_if_open: its end where MLflow knows of none either: a run whose process is dead.
+        deleted: the run is in MLflow's trash, where it takes no tags.
 
     Raises:
         mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
@@ -48,7 +54,8 @@ def complete(
     for _ in range(_FLUSHES):
         mirror.flush()
         if not mirror.has_work:
-            link(mirror, uri)
+            if not deleted:
+                link(mirror, uri)
             mirror.capture.remove()
             return
 

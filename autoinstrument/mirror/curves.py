@@ -7,11 +7,13 @@ What a curve does not hold is listed on the Task.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from autoinstrument.mirror import mapping
+from autoinstrument.mirror.refusals import send_each
 from autoinstrument.records import MetricsLogged, Point, Record
 from autoinstrument.to_clearml.tasks import Task, Tasks
 
@@ -104,7 +106,8 @@ class Curves:
         """
         if self._is_due():
             lines = [line for lines in self._left_out.values() for line in lines]
-            self._tasks.set_configuration(task, [mapping.points_left_out(lines, self._uncounted.total())])
+            listed = mapping.points_left_out(lines, self._uncounted.total())
+            send_each(functools.partial(self._tasks.set_configuration, task), [listed], _name)
             self._changed, self._list_at = False, time.monotonic() + _LIST_S
 
     def _is_due(self) -> bool:
@@ -144,6 +147,10 @@ class Curves:
         else:
             self._uncounted[key] += 1
         self._changed = True
+
+
+def _name(item: dict[str, str]) -> str:
+    return f"the configuration {item['name']!r}"
 
 
 def _points(record: MetricsLogged) -> list[Point]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from autoinstrument.mirror.refusals import send_each
 from autoinstrument.records import InputsLogged, ModelsLogged, Record, TracesLogged
 from autoinstrument.to_clearml.tasks import Task
 
@@ -38,5 +39,6 @@ class Latest(Generic[State]):
             ClearMLError: the server did not take everything; it is sent again as a whole.
         """
         if self._known is not None and (self._known, task.id) != (self._sent, self._sent_to):
-            self._write(task, self._known)
+            known = self._known
+            send_each(lambda _: self._write(task, known), [known], lambda known: type(known).__name__)
             self._sent, self._sent_to = self._known, task.id

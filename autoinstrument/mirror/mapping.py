@@ -57,6 +57,12 @@ def new_task(settings: Settings, capture: Capture, params: Sequence[Param]) -> d
     return body
 
 
+def bare(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of the body of `tasks.create` what a Task cannot do without, and what leads back to its run."""
+    needed = {name: body[name] for name in ("name", "type", "tags", "system_tags", "parent") if name in body}
+    return {**needed, "hyperparams": {"properties": body["hyperparams"]["properties"]}}
+
+
 def script(capture: Capture) -> dict[str, Any]:
     """Return the script section, with the requirements that an agent is to install."""
     return {**capture.script, "requirements": {"pip": capture.requirements}}

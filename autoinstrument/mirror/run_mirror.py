@@ -15,7 +15,7 @@ from typing import Any
 from autoinstrument.capture.folding import Folder
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.from_mlflow.links import STATE
-from autoinstrument.guard import guard
+from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.artifacts import Artifacts
 from autoinstrument.mirror.captures import Capture, ConsoleLine
@@ -24,6 +24,7 @@ from autoinstrument.mirror.ending import End
 from autoinstrument.mirror.latest import Latest
 from autoinstrument.mirror.models import write_models
 from autoinstrument.mirror.part import Part
+from autoinstrument.mirror.refusals import send_each
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import (
     EventsDropped,
@@ -58,9 +59,12 @@ class RunMirror:
         task: the Task, None while there is none.
         look_first: ClearML may have a Task of this run that is not known here.
         made: the Task was made here.
+        settled: the run has ended long since: its Task is not set running, and somebody else may be making it too.
         lacking: why files wait to be uploaded, when all else is delivered; "" where none does.
         parent_task: gives the id of the parent run's Task, "" where there is none.
-        wait_until: while another process is about to make the Task, in seconds of the monotonic clock.
+        last_sent: when something was sent last, in seconds of the monotonic clock; as are the next two.
+        retry_at: when what the server refuses may be tried again.
+        wait_until: while another process is about to make the Task.
     """
 
     def __init__(self, capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads) -> None:
@@ -68,21 +72,21 @@ class RunMirror:
         self.run = capture.run
         self.settings = settings
         self.task: Task | None = None
-        self.made = False
+        self.made = self.settled = False
         self.lacking = ""
         self.parent_task: Callable[[], str] = str
         self.wait_until = 0.0
         self._named = ""
         """The run's name as the Task has it, where that is known."""
         self.end: End | None = None
-        self.linked: Task | None = None
-        """The Task as the training process was told of it."""
+        self.linked = ""
+        """The id of the Task that the training process was told of."""
         self.tagged = False
         """The run has its last tags."""
         self.pending = self.told_lacking = self.told_end = False
         """What the training process was told: that delivery waits, or that of files alone, that the run is complete."""
         self.ended = False
-        self.last_sent = 0.0
+        self.last_sent = self.retry_at = 0.0
         self._tasks = tasks
         self._incomplete = False
         self.look_first = capture.run.resumed or not capture.run.owned
@@ -205,6 +209,11 @@ class RunMirror:
             or any(part.has_work for part in self._parts)
         )
 
+    @property
+    def is_due(self) -> bool:
+        """True while something waits to be delivered that may be sent now."""
+        return self.has_work and time.monotonic() >= self.retry_at
+
     # Delivery
 
     def flush(self) -> None:
@@ -224,19 +233,19 @@ class RunMirror:
         if self._restart:
             if not task.adopted:
                 self._tasks.start(task)
+                task = self.task = task._replace(status="in_progress")
             self._restart = False
         if self._description_changed:
             self._describe(task)
         items = [*mapping.parameters(self._params.values()), *mapping.tags(self._tags)]
-        self._tasks.set_hyperparameters(task, items)
+        send_each(functools.partial(self._tasks.set_hyperparameters, task), items, _item)
         self._params.clear()
         self._tags.clear()
-        if self._deleted_tags:
-            self._tasks.delete_hyperparameters(task, mapping.TAGS_SECTION, self._deleted_tags)
-            self._deleted_tags.clear()
-        if self._edits:
-            self._tasks.edit(task, **self._edits)
-            self._edits.clear()
+        delete = functools.partial(self._tasks.delete_hyperparameters, task, mapping.TAGS_SECTION)
+        send_each(delete, sorted(self._deleted_tags), str)
+        self._deleted_tags.clear()
+        send_each(lambda edits: self._tasks.edit(task, **dict(edits)), list(self._edits.items()), lambda edit: edit[0])
+        self._edits.clear()
         self._send_events(task)
         self.lacking = ""
         for part in self._parts:
@@ -248,8 +257,9 @@ class RunMirror:
             if task.adopted:
                 # While `Task.init` is at work it replaces all hyperparameters, ours too (clearml 2.1.12).
                 self._tasks.set_hyperparameters(task, mapping.properties(self.run))
-            else:
+            elif task.status != self.end.status:
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
+                self.task = task._replace(status=self.end.status)
             self.ended = True
         if self._archived is not None:
             self._tasks.archive(task, self._archived)
@@ -308,20 +318,39 @@ class RunMirror:
         if parent:
             body["parent"] = parent
         self.look_first = True  # a request that seems to fail may have made one
-        task = self._tasks.create(mapping.project_name(self.settings, self.run, capture.process), body)
+        project = mapping.project_name(self.settings, self.run, capture.process)
+        try:
+            task = self._tasks.create(project, body)
+            self._params.clear()
+            self._description_changed = False
+        except RefusedError as error:
+            logger().warning("run %s: its Task is refused, and made piece by piece: %s", self.run.run_id, error)
+            task = self._tasks.create(project, mapping.bare(body))
+            self._describe_whole()
         capture.task_id = task.id  # from here on a failure must not make a second one
+        if self.settled:
+            first = self._tasks.of_run(self.run.run_id)
+            if first and first != task.id:  # somebody else's, who was quicker
+                self._tasks.delete(task)
+                self._find(first)
+                return
         self._tasks.start(task)
         self._link(task)
         self.made, self._named = True, self.run.run_name
         self._edits.pop("name", None)
         self.incomplete = self.incomplete or self.run.resumed  # what was logged before is not on the Task
-        self._params.clear()
-        self._description_changed = False
+
+    def _describe_whole(self) -> None:
+        """Note that all that a Task is made with is yet to be sent."""
+        self._description_changed = True
+        self._tags = {**self.run.tags, **self._tags}
+        if self.run.tags.get(mapping.NOTE):
+            self._edits.setdefault("comment", self.run.tags[mapping.NOTE])
 
     def _find(self, task_id: str) -> bool:
         """Go on with a Task that exists; False where it was deleted in ClearML."""
         capture = self.capture
-        task = self._tasks.find(task_id, adopted=capture.adopted, start=self.run.owned)
+        task = self._tasks.find(task_id, adopted=capture.adopted, start=self.run.owned and not self.settled)
         if task is None:
             capture.task_id, capture.adopted, capture.console_sent = "", False, 0
             return False
@@ -343,10 +372,14 @@ class RunMirror:
     def _describe(self, task: Task) -> None:
         """Write script, packages, arguments and freeze again."""
         if not task.adopted:
-            self._tasks.edit(task, script=mapping.script(self.capture))
-            process = self.capture.process
-            self._tasks.set_hyperparameters(task, mapping.arguments(process.arguments if process else ()))
-            self._tasks.set_configuration(task, mapping.configuration(self.capture))
+            script, process = mapping.script(self.capture), self.capture.process
+            send_each(lambda parts: self._tasks.edit(task, script=parts[0]), [script], lambda _: "the script")
+            arguments = mapping.arguments(process.arguments if process else ())
+            send_each(functools.partial(self._tasks.set_hyperparameters, task), arguments, _item)
+            configure = functools.partial(self._tasks.set_configuration, task)
+            send_each(configure, mapping.configuration(self.capture), lambda item: item["name"])
+            link = functools.partial(self._tasks.add_artifacts, task)
+            send_each(link, mapping.link_artifact(self.run), lambda item: item["key"])
         self._description_changed = False
 
     def _send_events(self, task: Task) -> None:
@@ -410,6 +443,10 @@ class RunMirror:
     def _worker(self) -> str:
         process = self.capture.process
         return f"{process.host}:{process.pid}" if process else "autoinstrument"
+
+
+def _item(item: dict[str, str]) -> str:
+    return f"{item['name'][:100]!r} of section {item['section']}"
 
 
 def _together(lines: list[ConsoleLine], start: int) -> Iterable[ConsoleLine]:

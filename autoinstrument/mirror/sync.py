@@ -7,11 +7,12 @@ import socket
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
 from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.from_mlflow.store import find_run, find_runs
+from autoinstrument.mirror.backfill import Backfill, Outcome
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.ending import End, of_death
@@ -25,20 +26,6 @@ from autoinstrument.to_clearml.tasks import Tasks
 
 _CLOCK_S = 2.0
 _PATIENCE_S = 15.0
-
-
-class Outcome(NamedTuple):
-    """What became of one run.
-
-    Attributes:
-        result: "synced", "failed", "running" (left alone) or "pending" (dry run).
-        detail: the Task's address, or the reason.
-    """
-
-    run_id: str
-    run_name: str
-    result: str
-    detail: str
 
 
 def sync_all(settings: Settings, *, runs: Collection[str] = (), dry_run: bool = False) -> Iterator[Outcome]:
@@ -79,6 +66,35 @@ def sync_all(settings: Settings, *, runs: Collection[str] = (), dry_run: bool = 
                 yield outcome._replace(result="failed", detail=stop)
             except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next run
                 yield outcome._replace(result="failed", detail=f"MLflow: {type(error).__name__}: {_line(error)}")
+
+
+def sync_stored(
+    settings: Settings,
+    *,
+    runs: Collection[str] = (),
+    experiments: Collection[str] = (),
+    everything: bool = False,
+    since_ms: int = 0,
+    deleted: bool = False,
+    dry_run: bool = False,
+) -> Iterator[Outcome]:
+    """Complete runs of the tracking store, recorded or not: some by id, and those of experiments; see `find_runs`.
+
+    Raises:
+        LookupError: there is no experiment of such a name.
+    """
+    session = Session()
+    backfill = Backfill(settings, Tasks(session), Uploads(Files(session)))
+    for run_id in runs:
+        try:
+            stored = find_run(run_id)
+        except Exception as error:  # MLflow's store raises what its driver raises
+            yield Outcome(run_id, "", "failed", f"MLflow: {_line(error)}")
+        else:
+            yield from backfill.sync([stored], dry_run=dry_run)
+    if experiments or everything:
+        found = find_runs(experiments=experiments, since_ms=since_ms, deleted=deleted)
+        yield from backfill.sync(found, dry_run=dry_run)
 
 
 def _sync(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:

@@ -47,7 +47,7 @@ from autoinstrument.records import (
     TaskFound,
 )
 from autoinstrument.settings import Settings, read_settings
-from autoinstrument.to_clearml.errors import ClearMLError
+from autoinstrument.to_clearml.errors import ClearMLError, RefusedError
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
@@ -61,6 +61,7 @@ _EARLY = _EARLY_CONSOLE = 10_000
 _OTHERS_S = 15.0
 """How long the process that began a run is given to make the Task."""
 _MAX_CONTENT = 64 * 2**20
+_REFUSED_S = 60.0
 _LINGER_S = 60.0
 """How long the worker tries to deliver after the training process is gone."""
 
@@ -311,7 +312,7 @@ class Worker:
                 return
             mirror.tick()
             with guard("mirroring a run"):
-                if mirror.has_work:
+                if mirror.is_due:
                     self._deliver(run_id, mirror)
                 elif run_id in self._open and now - mirror.last_sent > _PING_S:
                     with contextlib.suppress(ClearMLError):
@@ -327,7 +328,10 @@ class Worker:
             else:
                 mirror.flush()
         except ClearMLError as error:
-            self._server.failed(error, time.monotonic() - began)
+            if isinstance(error, RefusedError):  # this run alone is refused
+                mirror.retry_at = time.monotonic() + _REFUSED_S
+            else:
+                self._server.failed(error, time.monotonic() - began)
             if not mirror.pending:
                 mirror.pending = True
                 home.tell(RunPending(run_id, f"{error}; recorded, `autoinstrument sync` completes it later"))
@@ -336,8 +340,8 @@ class Worker:
                 mirror.capture.save()
             return
         self._server.succeeded()
-        if mirror.task is not None and (mirror.task != mirror.linked or mirror.pending):
-            mirror.linked, mirror.pending = mirror.task, False
+        if mirror.task is not None and (mirror.task.id != mirror.linked or mirror.pending):
+            mirror.linked, mirror.pending = mirror.task.id, False
             if mirror.run.owned or mirror.made:
                 home.tell(RunLinked(run_id, mirror.task.id, mirror.task.url, mirror.task.adopted))
             if not mirror.ended:
@@ -372,7 +376,7 @@ class Worker:
         """Tell processes that are exiting that nothing is left to wait for."""
         for process in self._processes:
             if process.exiting is not None and not process.answered:
-                waiting = any(self._mirrors[run_id].has_work for run_id in process.runs)
+                waiting = any(self._mirrors[run_id].is_due for run_id in process.runs)
                 if not waiting or not self._server.is_due() or not self._uploads.server.is_due():
                     process.answered = True
                     process.tell(Delivered())
@@ -380,7 +384,7 @@ class Worker:
     def _forget(self) -> None:
         """Drop processes that are gone, with their runs, when these are delivered or there is no hope."""
         for process in [process for process in self._processes if process.gone_at is not None]:
-            work = any(self._mirrors[run_id].has_work for run_id in process.runs)
+            work = any(self._mirrors[run_id].is_due for run_id in process.runs)
             lingered = time.monotonic() - (process.gone_at or 0)
             hope = self._server.has_hope() and self._uploads.server.has_hope()
             if work and hope and lingered < _LINGER_S:

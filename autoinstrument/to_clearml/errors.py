@@ -33,3 +33,8 @@ class RefusedError(ClearMLError):
     def __init__(self, message: str, code: tuple[int, int] = (0, 0)) -> None:
         super().__init__(message)
         self.code = code
+
+    @property
+    def is_gone(self) -> bool:
+        """True where the Task itself is what is missing."""
+        return self.code == (400, 101)

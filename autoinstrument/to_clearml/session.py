@@ -235,7 +235,7 @@ def _login_problem(error: Exception) -> ClearMLError:
         kind = UnreachableError if _is_refused(cause) else UnavailableError
         return kind(f"no answer from {_host()}: {_reason(cause)}")
     if "error 5" in text or "error 429" in text:
-        return UnavailableError(text[:300])
+        return _HiccupError(text[:300])
     return NotAllowedError(f"cannot log in to ClearML: {text[:300]}")
 
 

@@ -19,7 +19,6 @@ Item = dict[str, str]
 """A hyperparameter or configuration item: section (hyperparameters only), name, value, type."""
 
 _ALREADY_EXISTS = (400, 801)
-_NO_SUCH_TASK = (400, 101)
 _WRONG_STATUS = (400, 110)
 
 
@@ -30,6 +29,7 @@ class Task(NamedTuple):
         adopted: the user's script or an agent made it: its status and console are theirs.
         points: how many points it held when it was found: (title, series) to the server's own count.
         artifacts: what artifacts it held when it was found, by key.
+        status: what it was when it was found; "in_progress" if it was made here.
         output: where its owner wants artifacts to be uploaded to, "" for the configured place.
     """
 
@@ -38,6 +38,7 @@ class Task(NamedTuple):
     adopted: bool
     points: dict[tuple[str, str], int]
     artifacts: dict[str, dict[str, Any]]
+    status: str
     output: str
 
 
@@ -65,7 +66,7 @@ class Tasks:
         """
         project_id = self._project(project)
         task_id = str(self._session.call("tasks.create", project=project_id, **body)["id"])
-        return Task(task_id, self._session.web_page(task_id, project_id), False, {}, {}, "")
+        return Task(task_id, self._session.web_page(task_id, project_id), False, {}, {}, "in_progress", "")
 
     def start(self, task: Task) -> None:
         """Set a Task running, from whatever status.
@@ -97,6 +98,20 @@ class Tasks:
                 return str(task["id"])
         return ""
 
+    def get(self, task_id: str) -> dict[str, Any]:
+        """Return a Task as the server holds it, an empty dictionary where there is none.
+
+        Raises:
+            ClearMLError: it cannot be read.
+        """
+        try:
+            task: dict[str, Any] = self._session.call("tasks.get_by_id", task=task_id)["task"]
+        except RefusedError as error:
+            if error.is_gone:
+                return {}
+            raise
+        return task
+
     def archive(self, task: Task, archived: bool) -> None:
         """Archive a Task or take it back.
 
@@ -111,17 +126,16 @@ class Tasks:
         Raises:
             ClearMLError: it cannot be read, or not started.
         """
-        try:
-            found = self._session.call("tasks.get_by_id", task=task_id)["task"]
-        except RefusedError as error:
-            if error.code == _NO_SUCH_TASK:
-                return None
-            raise
+        found = self.get(task_id)
+        if not found:
+            return None
         url = self._session.web_page(task_id, str(found.get("project") or "*"))
         output = str((found.get("output") or {}).get("destination") or "")
-        task = Task(task_id, url, adopted, _points(found), _artifacts(found), output)
-        if start and not adopted and found.get("status") != "in_progress":
+        status = str(found.get("status") or "")
+        task = Task(task_id, url, adopted, _points(found), _artifacts(found), status, output)
+        if start and not adopted and status != "in_progress":
             self.start(task)
+            task = task._replace(status="in_progress")
         return task
 
     def add_tag(self, task: Task, tag: str) -> None:

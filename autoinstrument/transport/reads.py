@@ -13,8 +13,8 @@ from autoinstrument.records import EventsDropped, Record
 Read = Callable[[], Record | None]
 
 _SOON_S = 0.5
-_SHARE = 20
-"""A read that took a second is not repeated for twenty: at most 5 % of the time is spent reading."""
+_SHARE, _LONGEST_S = 20, 20.0
+"""A read that took a second is not repeated for twenty: 5 % of the time is spent reading, unless one takes longer."""
 
 
 class _Due(NamedTuple):
@@ -33,7 +33,7 @@ class Reads:
         """Note that this kind of a run's data has changed; `read` is called once for all changes until then."""
         key = (run_id, kind)
         if key not in self._due:
-            wait_s = max(_SOON_S, _SHARE * self._took_s.get(key, 0.0))
+            wait_s = min(max(_SOON_S, _SHARE * self._took_s.get(key, 0.0)), _LONGEST_S)
             self._due[key] = _Due(time.monotonic() + wait_s, functools.partial(self._timed, key, read))
 
     def take(self, *, run_id: str = "", now: bool = False) -> list[Read]:

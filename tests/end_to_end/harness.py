@@ -217,6 +217,11 @@ def scalars(server: ClearMLServer, task_id: str) -> Points:
     }
 
 
+def events_taken(task: dict[str, Any]) -> int:
+    """Return how many points the server has taken, the same one again counted again."""
+    return sum(int(last["count"]) for variants in task["last_metrics"].values() for last in variants.values())
+
+
 def link_tags(run: Run) -> dict[str, str]:
     """Return the run's link tags, by the part of their name behind `clearml.`."""
     return {key.removeprefix("clearml."): value for key, value in run.data.tags.items() if key.startswith("clearml.")}

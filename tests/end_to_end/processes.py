@@ -9,17 +9,19 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 Value = TypeVar("Value")
+PATIENCE = 2
+"""Times in seconds below are those of a machine with a core for each process; others are given this much more."""
 
 
 def wait_for(condition: Callable[[], Value], seconds: float = 15.0) -> Value:
     """Return the condition's first true value; fail with its last one when the time is over."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"still {value!r} after {seconds:.0f} s")
+            raise AssertionError(f"still {value!r} after {seconds * PATIENCE:.0f} s")
         time.sleep(0.05)
 
 
@@ -52,11 +54,11 @@ class Started:
     def finish(self, seconds: float = 60) -> Finished:
         """Wait for the end. Both streams are pipes: whoever inherited them and lives on would be noticed here."""
         try:
-            stdout, stderr = self.process.communicate(timeout=seconds)
+            stdout, stderr = self.process.communicate(timeout=seconds * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             stdout, stderr = self.process.communicate()
-            raise AssertionError(f"still running after {seconds} s:\n{stdout}\n{stderr}") from None
+            raise AssertionError(f"still running after {seconds * PATIENCE} s:\n{stdout}\n{stderr}") from None
         seconds_taken = time.monotonic() - self.since
         return Finished(self.process.returncode, _text(stdout), _text(stderr), seconds_taken)
 

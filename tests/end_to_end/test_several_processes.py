@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, task_of
+from tests.end_to_end.harness import Place, ended, events_taken, link_tags, scalars, section, task_of
 from tests.end_to_end.processes import wait_for
 
 
@@ -39,6 +39,7 @@ def test_child_processes_that_print_and_log_do_not_hang(place: Place, server: Cl
     task = ended(server, run.info.run_id)
     assert task["status"] == "completed"
     wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 5)
+    assert events_taken(task_of(server, run.info.run_id)) == len(place.points(run.info.run_id)) == 42
     assert link_tags(run)["state"] == "synced"
     wait_for(lambda: not place.left_behind(), 10)
 
@@ -119,7 +120,7 @@ def test_workers_of_joblib_log_to_the_run(place: Place, server: ClearMLServer) -
     run = place.the_run()
     task = ended(server, run.info.run_id)
     wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 10)
-    assert len(place.points(run.info.run_id)) == 81
+    assert events_taken(task_of(server, run.info.run_id)) == len(place.points(run.info.run_id)) == 81
     assert section(task_of(server, run.info.run_id), "MLflow") == run.data.params
     assert len(done.said) <= 2, done.stderr
     wait_for(lambda: not place.left_behind(), 15)

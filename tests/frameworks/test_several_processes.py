@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, scalars, section, task_of
+from tests.end_to_end.harness import Place, ended, events_taken, scalars, section, task_of
 from tests.end_to_end.processes import wait_for
 
 RANK = """
@@ -57,6 +57,7 @@ def assert_whole(place: Place, server: ClearMLServer, points: int) -> None:
     assert len(place.points(run.info.run_id)) == points
     wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 10)
     task = task_of(server, run.info.run_id)
+    assert events_taken(task) == points
     assert section(task, "MLflow") == run.data.params
     assert {key for key in section(task, "MLflow tags") if key.startswith("rank")} == {
         key for key in run.data.tags if key.startswith("rank")

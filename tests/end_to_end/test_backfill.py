@@ -1,0 +1,155 @@
+"""`autoinstrument sync --all`: Tasks of runs from before the agent was installed, and of what was changed since."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.harness import Place, link_tags, scalars, section, task_of
+from tests.end_to_end.processes import wait_for
+
+OLD = """
+import mlflow
+mlflow.set_experiment("old/study")
+with mlflow.start_run(run_name="parent", description="from before"):
+    mlflow.log_param("a", 1)
+    for number in range(2):
+        with mlflow.start_run(run_name=f"child {number}", nested=True):
+            for step in range(30):
+                mlflow.log_metric("loss", 1 / (step + 1), step=step)
+            mlflow.log_text("text", "notes.txt")
+try:
+    with mlflow.start_run(run_name="broken"):
+        raise ValueError("no luck")
+except ValueError:
+    pass
+mlflow.set_experiment("other")
+with mlflow.start_run(run_name="elsewhere"):
+    mlflow.log_metric("loss", 1.0)
+mlflow.MlflowClient().create_run("0", run_name="still running")
+"""
+
+
+@pytest.fixture
+def old(own_place: Place) -> Place:
+    """A store whose runs were made without the agent."""
+    done = own_place.run(OLD, agent=False)
+    assert done.code == 0, done.stderr
+    return own_place
+
+
+def outcomes(place: Place, *arguments: str) -> dict[str, str]:
+    """Run `sync --json` and return what became of each run, by name."""
+    done = place.command("sync", "--json", *arguments)
+    assert done.code == 0, done.stderr + done.stdout
+    return {outcome["run_name"]: outcome["result"] for outcome in json.loads(done.stdout)}
+
+
+def assert_same(place: Place, server: ClearMLServer, name: str) -> dict[str, Any]:
+    run = place.run_named(name)
+    task = task_of(server, run.info.run_id)
+    assert section(task, "MLflow") == run.data.params
+    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+    assert link_tags(run)["task_id"] == task["id"]
+    assert link_tags(run)["state"] == "synced"
+    assert task["status"] == {"FINISHED": "completed", "FAILED": "failed"}[run.info.status]
+    return task
+
+
+def test_runs_from_before_the_agent_get_their_tasks_once(old: Place, own_server: ClearMLServer) -> None:
+    names = ["parent", "child 0", "child 1", "broken"]
+    assert outcomes(old, "--experiment", "old/study", "--dry-run") == dict.fromkeys(names, "pending")
+    assert own_server.tasks == []
+    assert outcomes(old, "--experiment", "old/study") == dict.fromkeys(names, "synced")
+    done = old.command("sync", "--all")
+    assert done.code == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "1 running, 1 synced, 4 unchanged"
+    tasks = {name: assert_same(old, own_server, name) for name in [*names, "elsewhere"]}
+    assert len(own_server.tasks) == 5
+    assert tasks["parent"]["comment"] == "from before"
+    assert {tasks[name]["parent"] for name in ("child 0", "child 1")} == {tasks["parent"]["id"]}
+    assert [artifact["key"] for artifact in tasks["child 0"]["execution"]["artifacts"]] == ["notes.txt"]
+    assert own_server.project_name(tasks["child 0"]["project"]) == "old/study"
+    assert tasks["parent"]["script"]["entry_point"].endswith("train.py")
+    own_server.clear_requests()
+    assert set(outcomes(old, "--all").values()) == {"unchanged", "running"}
+    changing = ("tasks.create", "tasks.edit", "tasks.started", "tasks.completed", "tasks.failed", "events.add_batch")
+    assert not [endpoint for endpoint in changing if own_server.calls(endpoint)]
+    assert {task["id"]: task for task in own_server.tasks} == {task["id"]: task for task in tasks.values()}
+
+
+def test_what_was_changed_since_is_brought_over(old: Place, own_server: ClearMLServer) -> None:
+    assert old.command("sync", "--experiment", "old/study").code == 0
+    run_id = old.run_named("child 0").info.run_id
+    old.client.set_tag(run_id, "reviewed", "yes")
+    old.client.update_run(run_id, name="best child")
+    old.client.log_metric(run_id, "late", 0.5)
+    broken = old.run_named("broken").info.run_id
+    old.client.delete_run(broken)
+    changed = outcomes(old, "--experiment", "old/study")
+    assert changed == {"parent": "unchanged", "best child": "synced", "child 1": "unchanged"}
+    task = assert_same(old, own_server, "best child")
+    assert task["name"] == "best child"
+    assert section(task, "MLflow tags")["reviewed"] == "yes"
+    assert outcomes(old, "--experiment", "old/study", "--deleted")["broken"] == "synced"
+    assert "archived" in task_of(own_server, broken)["system_tags"]
+    old.client.restore_run(broken)
+    assert outcomes(old, "--experiment", "old/study")["broken"] == "synced"
+    assert "archived" not in task_of(own_server, broken)["system_tags"]
+
+
+def test_one_run_by_its_id_brings_its_parent_along(old: Place, own_server: ClearMLServer) -> None:
+    run_id = old.run_named("child 1").info.run_id
+    assert outcomes(old, "--run", run_id) == {"child 1": "synced"}
+    assert assert_same(old, own_server, "child 1")["parent"] == assert_same(old, own_server, "parent")["id"]
+    assert len(own_server.tasks) == 2
+
+
+def test_killed_half_way_it_goes_on(old: Place, own_server: ClearMLServer) -> None:
+    own_server.faults.add(Fault("tasks.completed", latency=30, times=1))
+    started = old.start("", "sync", "--all", command=["-m", "autoinstrument"], AUTOINSTRUMENT_ENABLED="")
+    wait_for(lambda: own_server.calls("events.add_batch") or own_server.calls("tasks.started"), 60)
+    started.kill(9)
+    started.finish()
+    own_server.faults.clear()
+    assert old.command("sync", "--all").code == 0
+    for name in ("parent", "child 0", "child 1", "broken", "elsewhere"):
+        assert_same(old, own_server, name)
+    assert len(own_server.tasks) == 5
+
+
+def test_two_people_at_once_make_no_second_task(old: Place, own_server: ClearMLServer) -> None:
+    started = [
+        old.start("", "sync", "--all", command=["-m", "autoinstrument"], AUTOINSTRUMENT_ENABLED="") for _ in range(2)
+    ]
+    assert [one.finish(90).code for one in started] == [0, 0]
+    assert len(own_server.tasks) == 5
+    for name in ("parent", "child 0", "child 1", "broken", "elsewhere"):
+        assert_same(old, own_server, name)
+
+
+def test_a_live_run_is_unchanged_for_sync(own_place: Place, own_server: ClearMLServer) -> None:
+    """What was mirrored live needs nothing; a crash that MLflow calls FINISHED stays failed."""
+    assert own_place.run("import mlflow\nmlflow.start_run(run_name='live')\nmlflow.log_metric('a', 1)\n1/0\n").code == 1
+    wait_for(lambda: link_tags(own_place.the_run()).get("state") == "synced", 15)
+    assert own_place.the_run().info.status == "FINISHED"
+    assert outcomes(own_place, "--all") == {"live": "unchanged"}
+    (task,) = own_server.tasks
+    own_place.client.set_tag(own_place.the_run().info.run_id, "x", "y")
+    assert outcomes(own_place, "--all") == {"live": "synced"}
+    (after,) = own_server.tasks
+    assert (task["status"], task["status_reason"]) == (after["status"], after["status_reason"])
+    assert after["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--experiment", "no such"], ["--since", "2020-01-01"], ["--all", "--run", "x"], ["--since", "soon"]]
+)
+def test_what_cannot_be_meant_is_said_in_a_line(own_place: Place, arguments: list[str]) -> None:
+    done = own_place.command("sync", *arguments)
+    assert done.code == 2
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert "Traceback" not in done.stderr
