@@ -130,7 +130,7 @@ class Session:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_HiccupError),
             stop=tenacity.stop_after_attempt(_TRIES),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+            wait=tenacity.wait_exponential(multiplier=0.4, max=2),  # a random one draws from the script's own `random`
             reraise=True,
         )
         return retrying(self._once, send, action)
