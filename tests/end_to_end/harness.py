@@ -44,6 +44,7 @@ class Place:
         self.uri = f"sqlite:///{self.root / 'mlflow.db'}"
         self.environ: dict[str, str] = {}
         self.python = str(python)
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def environment(self, *, agent: bool = True, **more: str) -> dict[str, str]:
         """Return the whole environment of a script: nothing of the tester's own settings is in it."""
@@ -85,16 +86,16 @@ class Place:
         """Write a script to a file and start it; `command` instead of `[name]` for what else Python can run."""
         if script:
             self.write(name, script)
-        return Started(
-            subprocess.Popen(
-                [self.python, *(command or [name]), *arguments],
-                cwd=self.folder,
-                env=self.environment(agent=agent, **environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
+        process = subprocess.Popen(
+            [self.python, *(command or [name]), *arguments],
+            cwd=self.folder,
+            env=self.environment(agent=agent, **environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
+        self._started.append(process)
+        return Started(process)
 
     def run(self, script: str, *arguments: str, seconds: float = 60, **more: Any) -> Finished:
         """Run a script to its end."""
@@ -173,6 +174,8 @@ class Place:
 
     def clean_up(self) -> None:
         """End what a failed test has left running, and remove the folder."""
+        for script in self._started:
+            script.kill()  # nothing where it has ended
         for process in self.workers():
             process.kill()
         shutil.rmtree(self.root, ignore_errors=True)
