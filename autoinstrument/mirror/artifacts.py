@@ -228,11 +228,7 @@ class Artifacts:
     def _send_batch(self, task: Task) -> None:
         """Send what is prepared; events first, so that an artifact that is there has its plots there too."""
         if self._events:
-            try:
-                self._tasks.add_events(self._events)
-            except RefusedError as error:
-                # Good events of the batch are stored all the same; a bad one is not to keep the rest waiting.
-                logger().warning("plots and pictures were refused: %s", error)
+            self._tasks.add_events(task, self._events)
         self._tasks.add_artifacts(task, list(self._entries.values()))
         for record in self._ready:
             self._drop(record.path)

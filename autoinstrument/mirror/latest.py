@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from autoinstrument.guard import logger
 from autoinstrument.records import InputsLogged, ModelsLogged, Record, TracesLogged
+from autoinstrument.to_clearml.errors import RefusedError
 from autoinstrument.to_clearml.tasks import Task
 
 State = TypeVar("State", ModelsLogged, InputsLogged, TracesLogged)
@@ -38,5 +40,8 @@ class Latest(Generic[State]):
             ClearMLError: the server did not take everything; it is sent again as a whole.
         """
         if self._known is not None and (self._known, task.id) != (self._sent, self._sent_to):
-            self._write(task, self._known)
+            try:
+                self._write(task, self._known)
+            except RefusedError as error:  # for good: it is not to keep the run's other data waiting
+                logger().warning("%s of Task %s: %s", self._kind.__name__, task.id, error)
             self._sent, self._sent_to = self._known, task.id

@@ -15,9 +15,10 @@ from typing import Any
 from autoinstrument.capture.folding import Folder
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.from_mlflow.links import STATE
-from autoinstrument.guard import guard
+from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.artifacts import Artifacts
+from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.mirror.captures import Capture, ConsoleLine
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import End
@@ -42,7 +43,7 @@ from autoinstrument.records import (
     TracesLogged,
 )
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.errors import FilesUnavailableError, RefusedError
+from autoinstrument.to_clearml.errors import FilesUnavailableError
 from autoinstrument.to_clearml.tasks import Task, Tasks
 
 _EVENTS = 2000
@@ -75,6 +76,8 @@ class RunMirror:
         self._named = ""
         """The run's name as the Task has it, where that is known."""
         self.end: End | None = None
+        self.server = Backoff()
+        """When the server, having refused something of this run as a whole, may be asked about it again."""
         self.linked: Task | None = None
         """The Task as the training process was told of it."""
         self.tagged = False
@@ -99,6 +102,7 @@ class RunMirror:
         self._description_changed = False
         self._restart = False
         self._log_ms = 0
+        self._refused: dict[str, str] = {}
         self._curves = Curves(tasks)
         self._parts: list[Part] = [
             self._curves,
@@ -183,6 +187,11 @@ class RunMirror:
         self.capture.end = {}
         self._curves.ending = False
 
+    @property
+    def is_running(self) -> bool:
+        """True while the Task is one of ours, and was set running here."""
+        return self.task is not None and not self.task.adopted and not self._restart and self.end is None
+
     def describe_again(self) -> None:
         """Note that the capture has changed (packages, arguments, source) since the Task was made."""
         self._description_changed = True
@@ -244,6 +253,7 @@ class RunMirror:
                 part.send(task)
             except FilesUnavailableError as error:
                 self.lacking = str(error)
+        self._note_refused(task)
         if self.end is not None and not self.ended:
             if task.adopted:
                 # While `Task.init` is at work it replaces all hyperparameters, ours too (clearml 2.1.12).
@@ -254,6 +264,24 @@ class RunMirror:
         if self._archived is not None:
             self._tasks.archive(task, self._archived)
             self._archived = None
+
+    def _note_refused(self, task: Task) -> None:
+        """List on the Task, and in the log, what the server has refused of it."""
+        new = self._tasks.refused.pop(task.id, {})
+        for what, why in new.items():
+            logger().warning("run %s: ClearML refused %s: %s", self.run.run_id, what, why)
+        self._refused.update(new)
+        if new:
+            self._tasks.set_configuration(task, [mapping.refused(self._refused)])
+
+    def lost(self) -> None:
+        """Note that the Task is gone: somebody deleted it, and a new one is to be made from MLflow's store."""
+        self.task = None
+        self.look_first = False
+        self.capture.task_id, self.capture.console_sent = "", 0
+        self._console.clear()
+        self._more_console = self.incomplete = True
+        self._curves.start_over()
 
     def flush_without_end(self) -> None:
         """Bring the Task up to what is known, but leave it running: more is to come.
@@ -365,11 +393,7 @@ class RunMirror:
                     events.append(mapping.log(task.id, self._worker(), stream, text, self._log_ms))
                 lines += len(together)
             if events:
-                try:
-                    self._tasks.add_events(events)
-                except RefusedError:
-                    # Good events of the batch are stored all the same; a bad one is not to keep the rest waiting.
-                    self.incomplete = True
+                self._tasks.add_events(task, events)
             self._curves.sent(points)
             del self._console[:lines]
             self.capture.console_sent += lines
@@ -393,7 +417,12 @@ class RunMirror:
         if not kept:
             return
         if not self.told_end:  # else the Task is complete and the folder gone
-            self.capture.add_console(kept)
+            try:
+                self.capture.add_console(kept)
+            except OSError as error:  # a full disk: what memory holds is all there is
+                self._console.extend(kept[: max(0, _CONSOLE_LINES - len(self._console))])
+                logger().warning("run %s: the console cannot be kept on disk: %s", self.run.run_id, error)
+                return
         if self._more_console or len(self._console) + len(kept) > _CONSOLE_LINES:
             self._more_console = True
         else:

@@ -8,10 +8,13 @@ parameters and no artifacts, not even with force (API 2.34).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from autoinstrument.to_clearml.errors import RefusedError
+from autoinstrument.to_clearml.isolation import send_each
 from autoinstrument.to_clearml.models import Models
 from autoinstrument.to_clearml.session import Session
 
@@ -19,8 +22,14 @@ Item = dict[str, str]
 """A hyperparameter or configuration item: section (hyperparameters only), name, value, type."""
 
 _ALREADY_EXISTS = (400, 801)
-_NO_SUCH_TASK = (400, 101)
+NO_SUCH_TASK = (400, 101)
 _WRONG_STATUS = (400, 110)
+_PARTLY_STORED = (500, 100)
+"""The server has stored the good events of the batch (API 2.34)."""
+
+
+_NEEDED = ("name", "type")
+"""Fields without which there is no Task."""
 
 
 class Task(NamedTuple):
@@ -46,15 +55,17 @@ class Tasks:
 
     Attributes:
         models: their models.
+        refused: what the server refused for good, by Task id: what it was to why. It was left out.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self.models = Models(session)
+        self.refused: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._projects: dict[str, str] = {}
 
     def create(self, project: str, body: dict[str, Any]) -> Task:
-        """Create a Task; it is not started.
+        """Create a Task; it is not started. Where the server refuses a field's value, the Task is made without it.
 
         Args:
             project: its project's name; made where there is none.
@@ -64,8 +75,21 @@ class Tasks:
             ClearMLError: there is no Task.
         """
         project_id = self._project(project)
-        task_id = str(self._session.call("tasks.create", project=project_id, **body)["id"])
-        return Task(task_id, self._session.web_page(task_id, project_id), False, {}, {}, "")
+        try:
+            made = self._session.call("tasks.create", project=project_id, **body)
+        except RefusedError:
+            made = self._session.call(
+                "tasks.create", project=project_id, **{name: body.pop(name) for name in _NEEDED if name in body}
+            )
+        else:
+            body = {}
+        task_id = str(made["id"])
+        task = Task(task_id, self._session.web_page(task_id, project_id), False, {}, {}, "")
+        sections = body.pop("hyperparams", {})
+        self.set_hyperparameters(task, [item for items in sections.values() for item in items.values()])
+        self.set_configuration(task, list(body.pop("configuration", {}).values()))
+        self.edit(task, **body)
+        return task
 
     def start(self, task: Task) -> None:
         """Set a Task running, from whatever status.
@@ -114,7 +138,7 @@ class Tasks:
         try:
             found = self._session.call("tasks.get_by_id", task=task_id)["task"]
         except RefusedError as error:
-            if error.code == _NO_SUCH_TASK:
+            if error.code == NO_SUCH_TASK:
                 return None
             raise
         url = self._session.web_page(task_id, str(found.get("project") or "*"))
@@ -130,52 +154,61 @@ class Tasks:
         Raises:
             ClearMLError: the server did not take it.
         """
-        self._session.call("tasks.update_tags", ids=[task.id], add_tags=[tag])
+        try:
+            self._session.call("tasks.update_tags", ids=[task.id], add_tags=[tag])
+        except RefusedError as error:
+            self.refused[task.id][f"tag {tag}"] = str(error)
 
     def add_artifacts(self, task: Task, artifacts: list[dict[str, Any]]) -> None:
         """Add artifacts or replace those of the same key.
 
         Raises:
-            ClearMLError: the server did not take them.
+            ClearMLError: the server did not answer.
         """
-        if not artifacts:
-            return
+        for artifact, error in send_each(artifacts, partial(self._add_artifacts, task), pass_on=(NO_SUCH_TASK,)):
+            self.refused[task.id][f"artifact {artifact['key']}"] = str(error)
+
+    def _add_artifacts(self, task: Task, artifacts: Sequence[dict[str, Any]]) -> None:
         try:
-            self._session.call("tasks.add_or_update_artifacts", task=task.id, artifacts=artifacts, force=True)
+            self._session.call("tasks.add_or_update_artifacts", task=task.id, artifacts=list(artifacts), force=True)
         except RefusedError as error:
             if error.code != _WRONG_STATUS:
                 raise
             execution = self._session.call("tasks.get_by_id", task=task.id)["task"].get("execution") or {}
             new = {_identity(artifact) for artifact in artifacts}
             others = [other for other in execution.get("artifacts") or [] if _identity(other) not in new]
-            self.edit(task, execution={**execution, "artifacts": [*others, *artifacts]})
+            self._edit(task, {"execution": {**execution, "artifacts": [*others, *artifacts]}})
 
     def set_configuration(self, task: Task, items: list[Item]) -> None:
         """Add configuration objects or replace them; others stay.
 
         Raises:
-            ClearMLError: the server did not take them.
+            ClearMLError: the server did not answer.
         """
-        if not items:
-            return
+        for item, error in send_each(items, partial(self._set_configuration, task), pass_on=(NO_SUCH_TASK,)):
+            self.refused[task.id][f"configuration {item['name']}"] = str(error)
+
+    def _set_configuration(self, task: Task, items: Sequence[Item]) -> None:
         try:
-            self._session.call("tasks.edit_configuration", task=task.id, configuration=items, force=True)
+            self._session.call("tasks.edit_configuration", task=task.id, configuration=list(items), force=True)
         except RefusedError as error:
             if error.code != _WRONG_STATUS:
                 raise
             configuration = self._session.call("tasks.get_by_id", task=task.id)["task"].get("configuration") or {}
-            self.edit(task, configuration={**configuration, **{item["name"]: item for item in items}})
+            self._edit(task, {"configuration": {**configuration, **{item["name"]: item for item in items}}})
 
     def set_hyperparameters(self, task: Task, items: list[Item]) -> None:
         """Add hyperparameters or change them; others stay.
 
         Raises:
-            ClearMLError: the server did not take them.
+            ClearMLError: the server did not answer.
         """
-        if not items:
-            return
+        for item, error in send_each(items, partial(self._set_hyperparameters, task), pass_on=(NO_SUCH_TASK,)):
+            self.refused[task.id][f"hyperparameter {item['section']}/{item['name']}"] = str(error)
+
+    def _set_hyperparameters(self, task: Task, items: Sequence[Item]) -> None:
         try:
-            self._session.call("tasks.edit_hyper_params", task=task.id, hyperparams=items, force=True)
+            self._session.call("tasks.edit_hyper_params", task=task.id, hyperparams=list(items), force=True)
         except RefusedError as error:
             # A finished Task takes no single parameter, but it takes all of them in one `edit` (API 2.34).
             if error.code != _WRONG_STATUS:
@@ -183,7 +216,7 @@ class Tasks:
             sections = self._session.call("tasks.get_by_id", task=task.id)["task"].get("hyperparams") or {}
             for item in items:
                 sections.setdefault(item["section"], {})[item["name"]] = item
-            self.edit(task, hyperparams=sections)
+            self._edit(task, {"hyperparams": sections})
 
     def delete_hyperparameters(self, task: Task, section: str, names: Collection[str]) -> None:
         """Delete hyperparameters of a section; those that are not there are passed over.
@@ -191,6 +224,14 @@ class Tasks:
         Raises:
             ClearMLError: the server did not take it.
         """
+
+        def delete(names: Sequence[str]) -> None:
+            self._delete_hyperparameters(task, section, names)
+
+        for name, error in send_each(list(names), delete, pass_on=(NO_SUCH_TASK,)):
+            self.refused[task.id][f"deletion of {section}/{name}"] = str(error)
+
+    def _delete_hyperparameters(self, task: Task, section: str, names: Sequence[str]) -> None:
         items = [{"section": section, "name": name} for name in names]
         try:
             self._session.call("tasks.delete_hyper_params", task=task.id, hyperparams=items, force=True)
@@ -199,23 +240,43 @@ class Tasks:
                 raise
             sections = self._session.call("tasks.get_by_id", task=task.id)["task"].get("hyperparams") or {}
             kept = {name: item for name, item in sections.get(section, {}).items() if name not in names}
-            self.edit(task, hyperparams={**sections, section: kept})
+            self._edit(task, {"hyperparams": {**sections, section: kept}})
 
     def edit(self, task: Task, **fields: Any) -> None:
         """Replace fields of the Task.
 
         Raises:
-            ClearMLError: the server did not take them.
+            ClearMLError: the server did not answer.
         """
+
+        def edit(some: Sequence[tuple[str, Any]]) -> None:
+            self._edit(task, dict(some))
+
+        for (name, _), error in send_each(list(fields.items()), edit, pass_on=(NO_SUCH_TASK,)):
+            self.refused[task.id][name] = str(error)
+
+    def _edit(self, task: Task, fields: dict[str, Any]) -> None:
         self._session.call("tasks.edit", task=task.id, force=True, **fields)
 
-    def add_events(self, events: list[dict[str, Any]]) -> None:
-        """Send scalars or console lines.
+    def add_events(self, task: Task, events: list[dict[str, Any]]) -> None:
+        """Send scalars, plots, or console lines.
 
         Raises:
-            ClearMLError: not all of them were taken.
+            ClearMLError: the server did not answer.
         """
-        self._session.add_events(events)
+        try:
+            self._session.add_events(events)
+            return
+        except RefusedError as refusal:
+            is_partly_stored = refusal.code == _PARTLY_STORED
+        # Scalars and plots that are sent again replace themselves; console lines would be there twice.
+        again = [event for event in events if not (is_partly_stored and event["type"] == "log")]
+        for event, error in send_each(again, self._add_events):
+            what = f"{event.get('metric', '')}/{event.get('variant', '')} at {event.get('iter', '')}"
+            self.refused[task.id]["console lines" if event["type"] == "log" else what[:200]] = str(error)
+
+    def _add_events(self, events: Sequence[dict[str, Any]]) -> None:
+        self._session.add_events(list(events))
 
     def finish(self, task: Task, status: str, reason: str, message: str) -> None:
         """Set the last status, whatever the present one is.
@@ -224,6 +285,25 @@ class Tasks:
             ClearMLError: the server did not take it.
         """
         self._session.call(f"tasks.{status}", task=task.id, status_reason=reason, status_message=message, force=True)
+
+    def stopped(self, task_ids: Collection[str]) -> dict[str, str]:
+        """Return those Tasks that somebody has stopped, by id, with the server's words for it.
+
+        `tasks.stop` sets a Task `stopped`, or leaves it running with the message "stopping" where a worker reports it
+        (API 2.34). A Task that the server has stopped because it was silent for two hours is not among them.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        fields = ["id", "status", "status_reason", "status_message"]
+        found = self._session.call("tasks.get_all", id=list(task_ids), only_fields=fields).get("tasks")
+        stopped = {}
+        for task in found or []:
+            words = " ".join(filter(None, (task.get("status_message"), task.get("status_reason"))))
+            is_stopped = task.get("status") == "stopped" or task.get("status_message") == "stopping"
+            if is_stopped and "non-responsive" not in words.lower():
+                stopped[str(task["id"])] = words
+        return stopped
 
     def ping(self, task: Task) -> None:
         """Tell the server that the Task is alive.
