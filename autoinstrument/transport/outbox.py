@@ -48,7 +48,6 @@ MAX_CONTENT_BYTES = 16 * 2**20
 _BATCH, _BATCH_BYTES = 500, 2**20
 """Records in one frame. `json.dumps` keeps all other threads waiting: half a second for 500,000 points."""
 _GATHER_S = 0.05
-_SEND_S = 30.0
 _CONNECTIONS = 2
 _SMALL = 4096
 _DROPPABLE = (MetricsLogged, ParamsLogged, TagsSet)
@@ -250,7 +249,7 @@ class Outbox:
             with guard("the connection to the worker"), ourselves():
                 connection = self._connection if attempt == 0 and self._connection else self._connect(attempt)
                 self._connection = connection
-                connection.settimeout(_SEND_S)
+                connection.settimeout(None)  # a worker that hangs keeps this thread waiting, and nobody else
                 self._write(connection, self._introduce(attempt))
                 lost = threading.Event()
                 threading.Thread(

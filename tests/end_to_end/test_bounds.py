@@ -111,8 +111,8 @@ def test_console_is_on_disk_while_a_request_hangs(own_place: Place, own_server: 
     assert link_tags(run)["state"] == "synced"
 
 
-def test_a_worker_that_was_stopped_for_long_ends_no_living_run(own_place: Place, own_server: ClearMLServer) -> None:
-    """Training goes on with a second worker; the first one, awake again, leaves the run alone."""
+def test_a_worker_that_was_stopped_for_a_while_delivers_all(own_place: Place, own_server: ClearMLServer) -> None:
+    """Training goes on meanwhile; the worker, awake again, ends no living run and loses nothing."""
     script = """
         import pathlib, time, mlflow
         with mlflow.start_run():
@@ -131,9 +131,9 @@ def test_a_worker_that_was_stopped_for_long_ends_no_living_run(own_place: Place,
     wait_for(lambda: own_server.calls("events.add_batch"), 20)
     (first,) = own_place.workers()
     first.send_signal(signal.SIGSTOP)
-    wait_for(lambda: len(own_place.workers()) == 2, 60)
+    time.sleep(5)
     first.send_signal(signal.SIGCONT)
-    time.sleep(4)
+    time.sleep(3)
     assert [task["status"] for task in own_server.tasks] == ["in_progress"]
     (own_place.folder / "go").touch()
     assert started.finish().code == 0
