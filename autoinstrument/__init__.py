@@ -8,10 +8,19 @@ __version__ = "0.1.0"
 
 def init():
     # type: () -> None
-    """Arm the agent if `AUTOINSTRUMENT_ENABLED` says so; what the start-up files call. Calling it again is harmless."""
+    """Arm the agent if `AUTOINSTRUMENT_ENABLED` says so, or, where that is not set, the Task that a ClearML agent runs.
+
+    What the start-up files call. Calling it again is harmless.
+    """
     import os  # loaded by `site` already
 
-    if os.environ.get("AUTOINSTRUMENT_ENABLED", "").strip().lower() in ("1", "true", "yes", "on"):
+    switch = os.environ.get("AUTOINSTRUMENT_ENABLED", "").strip().lower()
+    on = switch in ("1", "true", "yes", "on")
+    if (on or not switch) and (os.environ.get("CLEARML_TASK_ID") or os.environ.get("TRAINS_TASK_ID")):
+        from autoinstrument.under_agent import begin
+
+        on = begin() or on
+    if on:
         from autoinstrument.bootstrap import arm
 
         arm()

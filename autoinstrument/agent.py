@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from autoinstrument import under_agent
 from autoinstrument.capture.console import Console
 from autoinstrument.capture.process import Changes, remember_main
 from autoinstrument.from_mlflow.addresses import absolute
@@ -243,6 +244,8 @@ class Agent:
             tags = {TASK_ID: record.task_id, STATE: "live"}
             if record.task_url:
                 tags[TASK_URL] = record.task_url
+            if record.adopted:
+                tags |= under_agent.lineage(record.task_id)
             set_tags(self._uris[record.run_id], record.run_id, tags)
         elif isinstance(record, RunPending):
             self._said.setdefault(record.run_id, "")

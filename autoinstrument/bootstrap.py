@@ -62,13 +62,13 @@ def is_other_program(command: "list[str]") -> bool:
     Known are modules run with `-m`, and scripts where installers put them. A file `build.py` or `hatch.py` is
     somebody's training script, and what `-c` or standard input say is anybody's.
     """
-    option, value = _what_runs(command[1:])
+    option, value = what_runs(command[1:])
     if option == "m":
         return value.partition(".")[0] in _OTHER_PROGRAMS
     return option == "" and _is_other_script(value)
 
 
-def _what_runs(arguments: "list[str]") -> "tuple[str, str]":
+def what_runs(arguments: "list[str]") -> "tuple[str, str]":
     """Return ("c", code), ("m", module), ("", path of a script), or ("-", "") for standard input and an empty line."""
     rest = iter(arguments)
     for argument in rest:

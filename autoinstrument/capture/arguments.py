@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from autoinstrument.records import Param
 
+HYDRA = "Hydra/"
+"""What the names of Hydra's overrides begin with."""
 _LONGEST = 64 * 1024
 _watched: list[type[Any]] = []
 _nesting = _local()
@@ -38,6 +40,9 @@ def watch(argparse: Any) -> None:
     def parse_known_args(self: Any, args: Any = None, namespace: Any = None) -> Any:
         # Sub-commands are parsed by parsers of their own inside the outermost call, which has all values in the end.
         depth = getattr(_nesting, "depth", 0)
+        command_line = depth == 0 and _is_command_line(args)
+        if command_line:
+            args = _edited(self, args)
         _nesting.depth = depth + 1
         try:
             result = original(self, args, namespace)
@@ -46,7 +51,7 @@ def watch(argparse: Any) -> None:
         if depth == 0:
             try:
                 # The second pass of parse_intermixed_args is given the rest of the arguments and the first's namespace.
-                if _is_command_line(args) or (_last and namespace is _last[0]):
+                if command_line or (_last and namespace is _last[0]):
                     _remember(result[0])
             except Exception:  # noqa: S110 - whatever the user's values do when shown, their parsing has succeeded
                 pass
@@ -63,9 +68,23 @@ def parsed() -> list[Param]:
     clone would otherwise be given the text "None"). Secrets are shown as "********". Empty where nothing was given.
     """
     if _parsed:
-        return list(_parsed.values())
+        return [*_hydra(), *(param for name, param in _parsed.items() if not (name == "overrides" and _is_hydra()))]
     line = command_line(getattr(sys, "argv", [])[1:])
     return [("argv", line, "")] if line else []
+
+
+def _is_hydra() -> bool:
+    return "hydra" in sys.modules and "config_name" in _parsed
+
+
+def _hydra() -> list[Param]:
+    """Return Hydra's overrides (its parser's only positional argument) one by one, named as in `Hydra/optimizer.lr`."""
+    if not _is_hydra() or "overrides" not in _parsed:
+        return []
+    import ast
+
+    pairs = [override.partition("=") for override in ast.literal_eval(_parsed["overrides"][1])]
+    return [(f"{HYDRA}{name}", value, "") for name, _, value in pairs]
 
 
 def command_line(argv: list[str]) -> str:
@@ -91,6 +110,19 @@ def command_line(argv: list[str]) -> str:
 
 def _is_command_line(args: Any) -> bool:
     return args is None or list(args) == getattr(sys, "argv", [])[1:]
+
+
+def _edited(parser: Any, args: Any) -> Any:
+    """Return the arguments that the Task says where a ClearML agent runs it, else those given."""
+    under_agent = sys.modules.get("autoinstrument.under_agent")
+    if under_agent is None:
+        return args
+    from autoinstrument.guard import guard
+
+    with guard("taking the arguments of the Task"):
+        edited = under_agent.edited(parser)
+        return args if edited is None else edited
+    return args
 
 
 def _remember(namespace: Any) -> None:

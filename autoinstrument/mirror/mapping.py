@@ -15,10 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from autoinstrument.capture.arguments import HYDRA
 from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Dataset, Param, Point, ProcessStarted, RunStarted, TracesLogged
 from autoinstrument.settings import Settings
+from autoinstrument.under_agent.settings import OBJECT, written
 
 SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
 NOTE, RUN_NAME = "mlflow.note.content", "mlflow.runName"
@@ -49,7 +51,7 @@ def new_task(settings: Settings, capture: Capture, params: Sequence[Param]) -> d
         "system_tags": ["development"],  # as the SDK marks what was not started by an agent; a clone loses it
         "script": script(capture),
         "hyperparams": sections(items),
-        "configuration": {item["name"]: item for item in configuration(capture)},
+        "configuration": {item["name"]: item for item in [*configuration(capture), travelling(settings, run)]},
         "execution": {"artifacts": link_artifact(run)},
     }
     if run.tags.get(NOTE):
@@ -69,10 +71,16 @@ def script(capture: Capture) -> dict[str, Any]:
 
 
 def configuration(capture: Capture) -> list[dict[str, str]]:
-    """Return the configuration objects: all installed packages."""
+    """Return the configuration object that lists all installed packages."""
     if not capture.freeze:
         return []
     return [{"name": "pip freeze", "value": capture.freeze, "type": "text", "description": "all installed packages"}]
+
+
+def travelling(settings: Settings, run: RunStarted) -> dict[str, str]:
+    """Return the configuration object with the settings that an agent's run of a clone takes."""
+    text = written(settings, without_credentials(run.tracking_uri), run.experiment_name)
+    return {"name": OBJECT, "value": text, "type": "text", "description": "settings that a clone's run takes"}
 
 
 def files_left_out(lines: Sequence[str]) -> dict[str, str]:
@@ -132,8 +140,13 @@ def tags(values: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def arguments(values: Iterable[Param]) -> list[dict[str, str]]:
-    """Return the command line as items of the section `Args`."""
-    return [hyperparameter("Args", key, value, kind) for key, value, kind in values]
+    """Return the command line as items of the section `Args`, and Hydra's overrides as those of `Hydra`."""
+    return [
+        hyperparameter(HYDRA[:-1], key.removeprefix(HYDRA), value, kind)
+        if key.startswith(HYDRA)
+        else hyperparameter("Args", key, value, kind)
+        for key, value, kind in values
+    ]
 
 
 def properties(run: RunStarted) -> list[dict[str, str]]:

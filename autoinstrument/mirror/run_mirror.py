@@ -355,6 +355,9 @@ class RunMirror:
             capture.task_id, capture.adopted, capture.console_sent = "", False, 0
             return False
         capture.task_id = task_id
+        if capture.adopted and self.run.owned and not self.run.resumed:
+            # What a clone has there is its origin's.
+            self._tasks.delete_sections(task, (mapping.SECTION, mapping.TAGS_SECTION))
         if self.run.owned:
             self._tasks.set_hyperparameters(task, [*mapping.properties(self.run), *mapping.tags(self.run.tags)])
             self._tasks.add_artifacts(task, mapping.link_artifact(self.run))

@@ -215,6 +215,15 @@ class Tasks:
             kept = {name: item for name, item in sections.get(section, {}).items() if name not in names}
             self.edit(task, hyperparams={**sections, section: kept})
 
+    def delete_sections(self, task: Task, sections: Collection[str]) -> None:
+        """Delete sections of hyperparameters of a Task that has not ended; those that are not there are passed over.
+
+        Raises:
+            ClearMLError: the server did not take it.
+        """
+        items = [{"section": section} for section in sections]
+        self._session.call("tasks.delete_hyper_params", task=task.id, hyperparams=items, force=True)
+
     def edit(self, task: Task, **fields: Any) -> None:
         """Replace fields of the Task.
 

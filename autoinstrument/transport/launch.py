@@ -16,7 +16,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-_HIDDEN = (
+HIDDEN = (
     # The worker must not be instrumented itself, nor believe that it is the process which an agent or a `Task.init`
     # of the user's started (the SDK reads these when it is imported).
     "AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_TASK_ID", "CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID",
@@ -144,7 +144,7 @@ def _start_process(folder: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if name not in _HIDDEN},
+            env={name: value for name, value in os.environ.items() if name not in HIDDEN},
             pass_fds=[listener.fileno()],
         )
 

@@ -1,0 +1,74 @@
+"""Read the Task that a ClearML agent runs: a short-lived process's main program, which prints what it finds as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from autoinstrument.to_clearml.errors import ClearMLError
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.under_agent.settings import OBJECT, read
+
+SECTIONS = ("Args", "Hydra")
+"""Hyperparameter sections of which a changed value takes effect."""
+_LONGEST = 5000
+
+
+def main(task_id: str) -> None:
+    """Print the Task's settings, parameters and origin; only whether it is this project's where it is not."""
+    try:
+        print(json.dumps(described(Session(), task_id)))  # noqa: T201  (read by the process that asked)
+    except ClearMLError as error:
+        raise SystemExit(str(error)) from None
+
+
+def described(session: Session, task_id: str) -> dict[str, Any]:
+    """Return what the training process needs to know of its Task.
+
+    Raises:
+        ClearMLError: the Task cannot be read.
+    """
+    task = session.call("tasks.get_by_id", task=task_id)["task"]
+    settings = (task.get("configuration") or {}).get(OBJECT)
+    if settings is None:
+        return {"task": task_id, "ours": False}
+    sections = _values(task)
+    return {
+        "task": task_id,
+        "ours": True,
+        "settings": read(settings.get("value") or ""),
+        "sections": {name: sections[name] for name in SECTIONS if name in sections},
+        "entry_point": (task.get("script") or {}).get("entry_point") or "",
+        "lineage": _lineage(session, task, sections),
+    }
+
+
+def _lineage(session: Session, task: dict[str, Any], sections: dict[str, dict[str, str]]) -> dict[str, str]:
+    tags = {"clearml.cloned_from_run": sections.get("properties", {}).get("mlflow_run_id", "")}
+    if task.get("parent"):
+        tags["clearml.cloned_from"] = str(task["parent"])
+        try:
+            origin = _values(session.call("tasks.get_by_id", task=task["parent"])["task"])
+        except ClearMLError:  # deleted since
+            origin = {}
+        if origin:
+            tags["clearml.changed"] = "\n".join(_changes(origin, sections))[:_LONGEST] or "nothing"
+    return {name: value for name, value in tags.items() if value}
+
+
+def _changes(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> list[str]:
+    changes = []
+    for section in SECTIONS:
+        old, new = before.get(section, {}), after.get(section, {})
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                changes.append(f"{section}/{name}: {old.get(name, '(none)')} -> {new.get(name, '(none)')}")
+    return changes
+
+
+def _values(task: dict[str, Any]) -> dict[str, dict[str, str]]:
+    sections = task.get("hyperparams") or {}
+    return {
+        section: {name: str(item.get("value") or "") for name, item in items.items()}
+        for section, items in sections.items()
+    }

@@ -1,0 +1,44 @@
+"""The settings that travel with a Task: plain `NAME=value` lines in a configuration object, to be read and edited."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from autoinstrument.settings import Settings
+
+OBJECT = "autoinstrument"
+"""Name of the configuration object, by which a Task of this project is known, and its clones."""
+
+_TRAVELLING = {
+    "AUTOINSTRUMENT_PROJECT": "project",
+    "AUTOINSTRUMENT_TASK": "task",
+    "AUTOINSTRUMENT_ARTIFACTS": "artifacts",
+    "AUTOINSTRUMENT_WORKER": "worker",
+    "AUTOINSTRUMENT_EXIT_TIMEOUT": "exit_timeout_s",
+    "AUTOINSTRUMENT_MLFLOW_UI": "mlflow_ui",
+}
+"""All but the folder of captures, which is the machine's."""
+
+
+def written(settings: Settings, tracking_uri: str, experiment: str) -> str:
+    """Return the object's text; the URI has no credentials in it."""
+    defaults = Settings()
+    values = {"MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_EXPERIMENT_NAME": experiment}
+    for name, field in _TRAVELLING.items():
+        if getattr(settings, field) != getattr(defaults, field):
+            values[name] = str(getattr(settings, field))
+    return "".join(f"{name}={value}\n" for name, value in values.items() if value)
+
+
+def read(text: str) -> dict[str, str]:
+    """Return the settings by name; lines that are none of these, and comments, are passed over."""
+    allowed = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", *_TRAVELLING}
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs if name.strip() in allowed and value.strip()}
+
+
+def is_elsewhere(tracking_uri: str) -> bool:
+    """Tell whether a tracking URI is a file or folder that this machine does not have."""
+    match = re.match(r"(?:sqlite:///|file:(?://[^/]*)?)?(/[^?]*)", tracking_uri)
+    return match is not None and not Path(match[1]).exists()
