@@ -1,7 +1,7 @@
 """A ClearML agent runs this process: take settings and edited arguments from the Task, if it is one of this project's.
 
-The process itself asks ClearML nothing and does not import it: a short-lived process does (`to_clearml/clone.py`), once,
-and children inherit its answer in the variable `AUTOINSTRUMENT_CLONE`.
+The process itself asks ClearML nothing and does not import it: a short-lived process does (`to_clearml/clone.py`),
+once, and children inherit its answer in the variable `AUTOINSTRUMENT_CLONE`.
 """
 
 from __future__ import annotations

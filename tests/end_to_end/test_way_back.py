@@ -91,7 +91,9 @@ class Remote:
         """Clone a Task, change parameters (`Args__lr="0.9"`), and queue it."""
         clone = str(self.call("tasks.clone", task=task["id"], new_task_name=f"Clone of {task['name']}")["id"])
         if changed:
-            items = [dict(zip(("section", "name"), key.split("__"), strict=True), value=v) for key, v in changed.items()]
+            items = [
+                dict(zip(("section", "name"), key.split("__"), strict=True), value=v) for key, v in changed.items()
+            ]
             self.call("tasks.edit_hyper_params", task=clone, hyperparams=items)
         self.call("tasks.enqueue", task=clone)
         return clone
