@@ -17,6 +17,7 @@ import requests
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, link_tags, properties, scalars, section, task_of
+from tests.end_to_end.processes import wait_for
 
 AGENT = "clearml-agent==3.0.3"
 
@@ -258,3 +259,70 @@ def test_the_machine_may_say_no(remote: Remote, own_server: ClearMLServer) -> No
     run = new_run(place, origin)
     assert link_tags(run) == {}
     assert own_server.task(clone)["status"] == "completed"
+
+
+def test_a_command_that_is_queued_without_running_it_here(remote: Remote, own_server: ClearMLServer) -> None:
+    """`autoinstrument remote`: nothing runs here, and the agent's run is linked to the Task."""
+    place = remote.place
+    commit(place, {"train.py": ARGPARSE, "requirements.txt": "mlflow\n"})
+    line = ("remote", "--queue", "new", "--", "python", "train.py", "--lr", "0.3", "train", "d.csv")
+    done = place.command(*line, MLFLOW_EXPERIMENT_NAME="queued")
+    assert done.code == 0, done.stderr
+    assert place.mlflow_runs() == []
+    (task,) = own_server.tasks
+    assert task["id"] in done.stdout
+    assert task["status"] == "queued"
+    assert task["script"]["requirements"]["pip"].startswith("mlflow\nautoinstrument==")
+    said = remote.execute(task["id"])
+    run = new_run(place)
+    assert (run.data.params["lr"], run.data.params["data"]) == ("0.3", "d.csv"), said
+    assert place.client.get_experiment(run.info.experiment_id).name == "queued"
+    assert link_tags(run)["task_id"] == task["id"]
+    assert own_server.task(task["id"])["status"] == "completed"
+
+
+OPTIMISER = """
+import sys
+from clearml.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
+
+optimizer = HyperParameterOptimizer(
+    base_task_id=sys.argv[1],
+    hyper_parameters=[DiscreteParameterRange("Args/lr", values=[0.3, 0.6])],
+    objective_metric_title="loss",
+    objective_metric_series="loss",
+    objective_metric_sign="min",
+    optimizer_class=GridSearch,
+    execution_queue="default",
+    max_number_of_concurrent_tasks=1,
+    total_max_jobs=2,
+    pool_period_min=0.02,
+    save_top_k_tasks_only=-1,
+)
+optimizer.set_report_period(0.05)
+optimizer.start()
+optimizer.wait(timeout=2.5)
+top = optimizer.get_top_experiments(top_k=1)
+optimizer.stop()
+print("BEST", top[0].id)
+"""
+
+
+def test_an_optimiser_of_clearmls(remote: Remote, own_server: ClearMLServer) -> None:
+    """HyperParameterOptimizer clones, queues and reads the objective; each job is a linked MLflow run."""
+    place = remote.place
+    commit(place, {"train.py": ARGPARSE})
+    assert place.run("", "--lr", "0.1", "train", "d.csv", command=["train.py"]).code == 0
+    origin = new_run(place)
+    source = task_of(own_server, origin.info.run_id)
+    optimiser = place.start(OPTIMISER, source["id"], name="optimise.py", agent=False)
+    jobs: list[str] = []
+    while len(jobs) < 2:
+        queued = wait_for(lambda: [task["id"] for task in own_server.tasks if task["status"] == "queued"], 60)
+        remote.execute(queued[0])
+        jobs.append(queued[0])
+    done = optimiser.finish(90)
+    best = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("BEST")]
+    runs = {link_tags(run)["task_id"]: run for run in place.mlflow_runs() if "mlflow.parentRunId" not in run.data.tags}
+    assert {runs[job].data.params["lr"] for job in jobs} == {"0.3", "0.6"}
+    assert {link_tags(runs[job])["cloned_from"] for job in jobs} == {source["id"]}
+    assert [runs[job].data.params["lr"] for job in best] == ["0.6"], done.stdout + done.stderr

@@ -1,0 +1,99 @@
+"""`autoinstrument remote`: make a Task from a command line without running it here, and queue it for an agent."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from autoinstrument.capture.arguments import command_line
+from autoinstrument.capture.packages import packages_of
+from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.mirror import mapping
+from autoinstrument.records import ProcessStarted
+from autoinstrument.settings import SettingsError, read_settings
+from autoinstrument.to_clearml.errors import ClearMLError
+from autoinstrument.to_clearml.script import script_of
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.under_agent.settings import OBJECT, written
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--queue", required=True, help="Name of the queue; made where there is none.")
+@click.option("--project", default="", help="ClearML project; by default the experiment's name, else the script's.")
+@click.option("--name", default="", help="Name of the Task; by default the script's.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> None:
+    """Queue COMMAND, as in `-- python train.py --lr 0.1` or `-- python -m package.train`, for a ClearML agent.
+
+    Code and arguments are those of this folder; packages are those of its `requirements.txt`, else all that is
+    installed here. The command is not run here.
+    """
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
+    process = _described(command)
+    program = process.main_module or Path(process.main_path).stem
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
+    text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
+    session = Session()
+    try:
+        task = Tasks(session).create(
+            project or mapping.acceptable(experiment or program),
+            {
+                "name": mapping.acceptable(name or program),
+                "type": "training",
+                "tags": [mapping.TAG],
+                "script": {**script_of(process)._asdict(), "requirements": {"pip": _requirements(process)}},
+                "hyperparams": mapping.sections(mapping.arguments(process.arguments)),
+                "configuration": {OBJECT: {"name": OBJECT, "value": text, "type": "text"}},
+            },
+        )
+        session.call("tasks.enqueue", task=task.id, queue_name=queue)
+    except ClearMLError as error:
+        click.echo(f"nothing was queued: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"{task.id} is in queue {queue}: {task.url}")
+
+
+def _described(command: tuple[str, ...]) -> ProcessStarted:
+    """Return the process that the command would be."""
+    words = list(command)
+    if Path(words[0]).name.startswith("python"):
+        del words[0]
+    if not words or (words[0].startswith("-") and words[0] != "-m") or words == ["-m"]:
+        raise click.UsageError("expected a script or `-m module`, as in: -- python train.py --lr 0.1")
+    module = words[1] if words[0] == "-m" else ""
+    arguments = words[2:] if module else words[1:]
+    path = _module_file(module) if module else Path(words[0]).absolute()
+    if path is None or not path.is_file():
+        raise click.UsageError(f"there is no {module or words[0]} here")
+    line = command_line(arguments)
+    return ProcessStarted(
+        pid=0, started_ms=int(time.time() * 1000), host="", user="", python="{}.{}.{}".format(*sys.version_info[:3]),
+        executable=sys.executable, cwd=str(Path.cwd()), argv=[], main_kind="module" if module else "script",
+        main_path=str(path), main_module=module, source="", sys_path=[str(Path.cwd()), *sys.path], modules=[],
+        arguments=[("argv", line, "")] if line else [],
+    )  # fmt: skip
+
+
+def _module_file(module: str) -> Path | None:
+    """Return the file that `-m` would run, found without importing anything."""
+    base = Path.cwd().joinpath(*module.split("."))
+    files = (base.with_name(f"{base.name}.py"), base / "__main__.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+def _requirements(process: ProcessStarted) -> str:
+    """Return what an agent is to install; without ours, it would run the command and mirror nothing."""
+    found = packages_of([], process.sys_path)
+    given = Path("requirements.txt")
+    if not given.is_file():
+        return found.freeze
+    ours = [line for line in found.requirements.splitlines() if line.startswith("autoinstrument")]
+    return "\n".join([given.read_text(encoding="utf-8").rstrip("\n"), *ours, ""])
