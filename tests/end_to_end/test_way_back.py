@@ -158,7 +158,7 @@ def test_a_clone_with_one_changed_argument(remote: Remote, own_server: ClearMLSe
     place = remote.place
     commit(place, {"train.py": ARGPARSE})
     place.write("train.py", ARGPARSE + "print('not committed')\n")
-    arguments = ("--lr", "0.2", "--layers", "16", "4", "--fast", "train", "-data.csv".strip("-"), "--steps", "3")
+    arguments = ("--lr", "0.2", "--layers", "16", "4", "--fast", "train", "data.csv", "--steps", "3")
     done = place.run("", *arguments, command=["train.py"], MLFLOW_EXPERIMENT_NAME="team/way-back")
     assert done.code == 0, done.stderr
     origin = new_run(place)
