@@ -216,13 +216,14 @@ class Tasks:
             self.edit(task, hyperparams={**sections, section: kept})
 
     def delete_sections(self, task: Task, sections: Collection[str]) -> None:
-        """Delete sections of hyperparameters of a Task that has not ended; those that are not there are passed over.
+        """Delete sections of hyperparameters; those that are not there are passed over.
 
         Raises:
             ClearMLError: the server did not take it.
         """
-        items = [{"section": section} for section in sections]
-        self._session.call("tasks.delete_hyper_params", task=task.id, hyperparams=items, force=True)
+        held = self._session.call("tasks.get_by_id", task=task.id)["task"].get("hyperparams") or {}
+        if held.keys() & set(sections):
+            self.edit(task, hyperparams={name: items for name, items in held.items() if name not in sections})
 
     def edit(self, task: Task, **fields: Any) -> None:
         """Replace fields of the Task.

@@ -310,10 +310,12 @@ print("BEST", top[0].id)
 def test_an_optimiser_of_clearmls(remote: Remote, own_server: ClearMLServer) -> None:
     """HyperParameterOptimizer clones, queues and reads the objective; each job is a linked MLflow run."""
     place = remote.place
-    commit(place, {"train.py": ARGPARSE})
+    # Tasks of child runs are the base Task's children, as the jobs are, and without the metric they sort first.
+    commit(place, {"train.py": ARGPARSE.replace('with mlflow.start_run(run_name="child", nested=True):', "if False:")})
     assert place.run("", "--lr", "0.1", "train", "d.csv", command=["train.py"]).code == 0
     origin = new_run(place)
     source = task_of(own_server, origin.info.run_id)
+    remote.call("queues.create", name="default")
     optimiser = place.start(OPTIMISER, source["id"], name="optimise.py", agent=False)
     jobs: list[str] = []
     while len(jobs) < 2:
