@@ -9,6 +9,7 @@ import click
 from autoinstrument import __version__
 from autoinstrument.cli.remote import remote
 from autoinstrument.cli.sync import sync
+from autoinstrument.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,3 +24,4 @@ def main() -> None:
 
 main.add_command(remote)
 main.add_command(sync)
+main.add_command(verify)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from datetime import datetime
 
 import click
@@ -25,6 +27,10 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
     "--since", type=click.DateTime(_FORMATS), help="Of these, only runs that began then or later (local time)."
 )
 @click.option("--deleted", is_flag=True, help="Of these, deleted runs too; their Tasks are archived.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Of the store's, runs at a time."
+)
+@click.option("--dask", default="", metavar="ADDRESS", help="Spread them over this Dask cluster (extra `dask`).")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def sync(
@@ -33,6 +39,8 @@ def sync(
     everything: bool,
     since: datetime | None,
     deleted: bool,
+    jobs: int,
+    dask: str,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -51,8 +59,29 @@ def sync(
         raise click.UsageError("--all is all there is: give it without --experiment and --run")
     if (since or deleted) and not (everything or experiments):
         raise click.UsageError("--since and --deleted choose among the runs of --all or --experiment")
-    outcomes = _outcomes(settings, runs, experiments, everything, since, deleted, dry_run)
-    sys.exit(_tell(outcomes, as_json=as_json, of_store=bool(everything or experiments)))
+    with _cluster(dask) as (executor, slots):
+        outcomes = _outcomes(
+            settings, runs, experiments, everything, since, deleted, dry_run, jobs=slots or jobs, executor=executor
+        )
+        code = _tell(outcomes, as_json=as_json, of_store=bool(everything or experiments))
+    sys.exit(code)
+
+
+@contextlib.contextmanager
+def _cluster(address: str) -> Iterator[tuple[Executor | None, int]]:
+    """Give the executor of a Dask cluster and how many threads it has; (None, 0) without an address.
+
+    The workers reach MLflow and ClearML by their own configuration, as this process does by its own.
+    """
+    if not address:
+        yield None, 0
+        return
+    try:
+        import distributed
+    except ImportError:
+        raise click.UsageError("--dask needs the extra: pip install autoinstrument[dask]") from None
+    with distributed.Client(address) as client:
+        yield client.get_executor(), sum(client.nthreads().values()) or 1
 
 
 def _outcomes(
@@ -63,6 +92,9 @@ def _outcomes(
     since: datetime | None,
     deleted: bool,
     dry_run: bool,
+    *,
+    jobs: int,
+    executor: Executor | None,
 ) -> Iterator[Outcome]:
     seen = set()
     if runs or not experiments:  # --all begins with what only this machine knows
@@ -80,6 +112,8 @@ def _outcomes(
                 since_ms=since_ms,
                 deleted=deleted,
                 dry_run=dry_run,
+                jobs=jobs,
+                executor=executor,
             ):
                 if outcome.run_id not in seen:
                     yield outcome

@@ -16,6 +16,7 @@ from autoinstrument.records import (
     ArtifactLogged,
     MetricsLogged,
     ParamsLogged,
+    Point,
     Record,
     RunEnded,
     RunStarted,
@@ -24,6 +25,7 @@ from autoinstrument.records import (
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _PAGE = 1000
+_POINTS = 25_000
 
 
 class StoredRun(NamedTuple):
@@ -169,9 +171,7 @@ def read_run(tracking_uri: str, run_id: str, *, artifacts: bool = True) -> tuple
             yield ParamsLogged(run_id, [(key, value, "") for key, value in run.data.params.items()])
         yield TagsSet(run_id, dict(run.data.tags))
         for key in run.data.metrics:
-            with ourselves():
-                history = client.get_metric_history(run_id, key)
-            yield MetricsLogged(run_id, [(key, float(m.value), int(m.timestamp), int(m.step)) for m in history])
+            yield MetricsLogged(run_id, list(_history(client, run_id, key)))
         if artifacts:
             yield from _artifacts(started)
         for read in STATES.values():
@@ -182,6 +182,22 @@ def read_run(tracking_uri: str, run_id: str, *, artifacts: bool = True) -> tuple
             yield RunEnded(run_id, run.info.status, int(run.info.end_time or 0), "", False)
 
     return started, data()
+
+
+def _history(client: Any, run_id: str, key: str) -> Iterator[Point]:
+    """Yield a metric's history page by page: MLflow's entities take much more memory than our points.
+
+    The client's own call gathers all pages; the store under it (private in mlflow 2.16 to 3.17) gives one at a time.
+    """
+    store, token = client._tracking_client.store, None
+    while True:
+        with ourselves():
+            page = store.get_metric_history(run_id, key, max_results=_POINTS, page_token=token)
+        for metric in page:
+            yield key, float(metric.value), int(metric.timestamp), int(metric.step)
+        token = page.token
+        if not token:
+            return
 
 
 def _artifacts(run: RunStarted) -> Iterator[Record]:

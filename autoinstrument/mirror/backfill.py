@@ -6,7 +6,9 @@ dates a Task by its own clock: a Task's own times are those of the sync, its poi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +21,15 @@ from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.ending import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.records import RunDeleted, RunEnded, RunRestored
+from autoinstrument.records import RunDeleted, RunEnded, RunRestored, TagDeleted
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnavailableError
+from autoinstrument.to_clearml.files import Files
+from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 
 _ENDED = ("completed", "failed", "stopped", "closed", "published")
+_local = threading.local()
 
 
 class Outcome(NamedTuple):
@@ -39,6 +44,34 @@ class Outcome(NamedTuple):
     run_name: str
     result: str
     detail: str
+
+
+def spread(
+    executor: Executor, jobs: int, runs: Iterable[StoredRun], settings: Settings, *, dry_run: bool
+) -> Iterator[Outcome]:
+    """Sync runs with any executor, here or on other machines; yield what became of each, as they are done.
+
+    No more than twice as many runs are handed out as there are `jobs`, however many there are in the store. A parent
+    and its child may both make the parent's Task at the same time; one of the two gives way, as among two people.
+    """
+    waiting: set[Future[Outcome]] = set()
+    for run in runs:
+        if len(waiting) >= 2 * jobs:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+        waiting.add(executor.submit(sync_one, run, settings, dry_run))
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in done)
+
+
+def sync_one(run: StoredRun, settings: Settings, dry_run: bool) -> Outcome:
+    """Complete the Task of one run, in a session of this thread's own: the SDK's is not made for several."""
+    if not hasattr(_local, "server"):
+        session = Session()
+        _local.server = Tasks(session), Uploads(Files(session))
+    (outcome,) = Backfill(settings, *_local.server).sync([run], dry_run=dry_run)
+    return outcome
 
 
 class Backfill:
@@ -92,6 +125,8 @@ class Backfill:
         mirror.settled = True
         mirror.parent_task = self._parent_of(stored)
         mirror.take(RunDeleted(run.run_id) if stored.deleted else RunRestored(run.run_id))
+        for name in ((task.get("hyperparams") or {}).get(mapping.TAGS_SECTION) or {}).keys() - run.tags.keys():
+            mirror.take(TagDeleted(run.run_id, name))
         complete(mirror, run.tracking_uri, end=end(stored.status, task), deleted=stored.deleted)
         if mirror.lacking or mirror.task is None:
             raise UnavailableError(mirror.lacking or "there is no Task")

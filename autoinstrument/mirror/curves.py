@@ -93,6 +93,10 @@ class Curves:
         """Return the points that are next to be sent, `count` at most."""
         return self._waiting[:count]
 
+    def drawn(self) -> dict[tuple[tuple[str, str], int], Point]:
+        """Return which of the points that wait the curves are to hold, by curve and step."""
+        return {(mapping.curve(point[0]), point[3]): point for point in self._waiting}
+
     def sent(self, points: list[Point]) -> None:
         """Note that the Task has the first of those that wait."""
         self._held.update(mapping.curve(point[0]) for point in points)

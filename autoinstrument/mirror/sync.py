@@ -6,13 +6,15 @@ import os
 import socket
 import time
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 
 from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.from_mlflow.store import find_run, find_runs
-from autoinstrument.mirror.backfill import Backfill, Outcome
+from autoinstrument.mirror.backfill import Backfill, Outcome, spread
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.ending import End, of_death
@@ -77,8 +79,13 @@ def sync_stored(
     since_ms: int = 0,
     deleted: bool = False,
     dry_run: bool = False,
+    jobs: int = 1,
+    executor: Executor | None = None,
 ) -> Iterator[Outcome]:
     """Complete runs of the tracking store, recorded or not: some by id, and those of experiments; see `find_runs`.
+
+    Deleted runs that have a Task count without `deleted`, too: it is archived. `jobs` runs are synced at a time, by
+    `executor` or by threads.
 
     Raises:
         LookupError: there is no experiment of such a name.
@@ -93,8 +100,13 @@ def sync_stored(
         else:
             yield from backfill.sync([stored], dry_run=dry_run)
     if experiments or everything:
-        found = find_runs(experiments=experiments, since_ms=since_ms, deleted=deleted)
-        yield from backfill.sync(found, dry_run=dry_run)
+        found = find_runs(experiments=experiments, since_ms=since_ms, deleted=True)
+        wanted = (stored for stored in found if deleted or not stored.deleted or TASK_ID in stored.run.tags)
+        if executor is None and jobs == 1:
+            yield from backfill.sync(wanted, dry_run=dry_run)
+        else:
+            with executor or ThreadPoolExecutor(jobs) as workers:
+                yield from spread(workers, jobs, wanted, settings, dry_run=dry_run)
 
 
 def _sync(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:

@@ -8,7 +8,7 @@ parameters and no artifacts, not even with force (API 2.34).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from autoinstrument.to_clearml.errors import RefusedError
@@ -18,6 +18,7 @@ from autoinstrument.to_clearml.session import Session
 Item = dict[str, str]
 """A hyperparameter or configuration item: section (hyperparameters only), name, value, type."""
 
+_PAGE = 10_000
 _ALREADY_EXISTS = (400, 801)
 _WRONG_STATUS = (400, 110)
 
@@ -137,6 +138,24 @@ class Tasks:
             self.start(task)
             task = task._replace(status="in_progress")
         return task
+
+    def curve_points(self, task_id: str, title: str) -> Iterator[tuple[str, int, float]]:
+        """Yield the points of all curves of a title: series, iteration, value as the server keeps it (32 bits).
+
+        Raises:
+            ClearMLError: they cannot be read.
+        """
+        more: dict[str, Any] = {}
+        while True:
+            answer = self._session.call(
+                "events.scalar_metrics_iter_raw", task=task_id, metric={"metric": title}, batch_size=_PAGE, **more
+            )
+            for series, points in (answer.get("variants") or {}).items():
+                for iteration, value in zip(points["iter"], points["y"], strict=True):
+                    yield series, int(iteration), float(value)
+            if not answer.get("returned") or not answer.get("scroll_id"):
+                return
+            more = {"scroll_id": answer["scroll_id"]}
 
     def add_tag(self, task: Task, tag: str) -> None:
         """Add a tag; nothing where the Task has it.

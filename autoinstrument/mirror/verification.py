@@ -1,0 +1,191 @@
+"""Compare a run with its Task: what `verify` says, in words for a person."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from autoinstrument.from_mlflow.artifact_store import ArtifactStore
+from autoinstrument.from_mlflow.links import TASK_ID
+from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.mirror import artifact_entries, mapping, model_mapping
+from autoinstrument.mirror.curves import Curves
+from autoinstrument.mirror.ending import of_run
+from autoinstrument.records import (
+    ArtifactLogged,
+    MetricsLogged,
+    ModelsLogged,
+    ParamsLogged,
+    RunDeleted,
+    RunEnded,
+    RunStarted,
+)
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.tasks import Tasks
+
+_MOST = 10
+"""Names that one line lists."""
+
+
+class Difference(NamedTuple):
+    """One thing that is other in the Task than in the run.
+
+    Attributes:
+        what: "task", "link", "parameter", "tag", "metric", "artifact", "model", "name", "note" or "status".
+        detail: one line.
+    """
+
+    what: str
+    detail: str
+
+
+def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks) -> Iterator[Difference]:
+    """Yield what differs between a run of the store and its Task.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store does not answer, or has no such run.
+        ClearMLError: the server does not answer.
+    """
+    run, records = read_run(tracking_uri, run_id, artifacts=settings.artifacts != "off")
+    task_id = tasks.of_run(run_id)
+    linked = run.tags.get(TASK_ID, "")
+    task = tasks.get(task_id or linked)
+    if not task:
+        yield Difference("task", f"the Task {linked} is gone" if linked else "there is no Task")
+        return
+    held = {
+        section: {name: str(item.get("value")) for name, item in items.items()}
+        for section, items in (task.get("hyperparams") or {}).items()
+    }
+    deleted = False
+    curves = Curves(tasks)
+    yield from _of_sections("tag", _values(mapping.tags(run.tags)), held.get(mapping.TAGS_SECTION, {}), exact=True)
+    yield from _of_head(run, task, settings)
+    for record in records:
+        if isinstance(record, ParamsLogged):
+            yield from _of_sections(
+                "parameter", _values(mapping.parameters(record.params)), held.get(mapping.SECTION, {}), exact=False
+            )
+        elif isinstance(record, MetricsLogged):
+            curves.take_history(record)
+        elif isinstance(record, ArtifactLogged):
+            yield from _of_artifact(run, record, task, settings)
+        elif isinstance(record, ModelsLogged):
+            yield from _of_models(record, task, tasks)
+        elif isinstance(record, RunEnded):
+            yield from _of_end(record, task)
+        elif isinstance(record, RunDeleted):
+            deleted = True
+    yield from _of_curves(curves, str(task["id"]), tasks)
+    if not deleted and linked != task["id"]:
+        yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task['id']}")
+    if deleted and "archived" not in (task.get("system_tags") or []):
+        yield Difference("status", "the run is deleted, the Task is not archived")
+
+
+def _of_head(run: RunStarted, task: Mapping[str, Any], settings: Settings) -> Iterator[Difference]:
+    if "{script}" not in settings.task:  # of a run that was mirrored live, only its capture knew the script
+        wanted = mapping.task_name(settings, run, None)
+        if task.get("name") != wanted:
+            yield Difference("name", f"{task.get('name')!r} instead of {wanted!r}")
+    note = run.tags.get(mapping.NOTE, "")
+    if note and task.get("comment") != note:
+        yield Difference("note", "the comment is other than the run's note")
+    properties = _values(mapping.properties(run))
+    held = (task.get("hyperparams") or {}).get("properties") or {}
+    if (held.get("mlflow_run_id") or {}).get("value") != properties["mlflow_run_id"]:
+        yield Difference("link", "the Task has no property mlflow_run_id of this run")
+
+
+def _of_sections(what: str, wanted: Mapping[str, str], held: Mapping[str, str], *, exact: bool) -> Iterator[Difference]:
+    yield from _listed(what, "missing", [name for name in wanted if name not in held])
+    yield from _listed(what, "other", [name for name in wanted if name in held and held[name] != wanted[name]])
+    if exact:
+        yield from _listed(what, "no longer in MLflow", [name for name in held if name not in wanted])
+
+
+def _of_curves(curves: Curves, task_id: str, tasks: Tasks) -> Iterator[Difference]:
+    """Yield metrics whose curves are other than what MLflow's points make; values are compared as 32-bit floats."""
+    wanted: dict[str, dict[tuple[str, int], float]] = {}
+    for ((title, series), step), (_, value, _, _) in curves.drawn().items():
+        wanted.setdefault(title, {})[series, _iteration(step)] = value
+    for title, points in wanted.items():
+        held = {(series, _iteration(step)): value for series, step, value in tasks.curve_points(task_id, title)}
+        missing = [place for place in points if place not in held]
+        other = [place for place in points if place in held and _single(points[place]) != _single(held[place])]
+        if missing:
+            yield Difference("metric", f"{title}: {len(missing)} of {len(points)} points are missing")
+        if other:
+            yield Difference("metric", f"{title}: {len(other)} points have other values")
+
+
+def _of_artifact(
+    run: RunStarted, record: ArtifactLogged, task: Mapping[str, Any], settings: Settings
+) -> Iterator[Difference]:
+    by_path: dict[str, Mapping[str, Any]] = {
+        item[1]: entry
+        for entry in (task.get("execution") or {}).get("artifacts") or []
+        for item in entry.get("display_data") or []
+        if item[:1] == [artifact_entries.PATH]
+    }
+    held = by_path.get(record.path)
+    left_out = ((task.get("configuration") or {}).get(mapping.FILES_LEFT_OUT) or {}).get("value", "")
+    if held is None:
+        if f"{record.path}: " not in left_out:
+            yield Difference("artifact", f"{record.path}: missing")
+    elif record.size >= 0 and held.get("content_size") != record.size:
+        yield Difference("artifact", f"{record.path}: {held.get('content_size')} bytes instead of {record.size}")
+    elif settings.artifacts == "link" and held.get("uri") != artifact_entries.address(run, record.path):
+        yield Difference("artifact", f"{record.path}: links to {held.get('uri')}")
+    elif held.get("hash") and ArtifactStore(run).is_cheap(record.size) and held["hash"] != _digest(run, record.path):
+        yield Difference("artifact", f"{record.path}: other content")
+
+
+def _of_models(logged: ModelsLogged, task: Mapping[str, Any], tasks: Tasks) -> Iterator[Difference]:
+    if not logged.models:
+        return
+    held = tasks.models.of_task(str(task["id"]))
+    linked = [entry["model"] for entry in (task.get("models") or {}).get("output") or []]
+    for model in logged.models:
+        wanted = model_mapping.wanted(model, logged.run_id)
+        found = next((one for one in held if model_mapping.is_same(one, wanted)), None)
+        if found is None or found["id"] not in linked:
+            yield Difference("model", f"{wanted.name}: missing")
+        elif model_mapping.edits(found, wanted) or model_mapping.new_metadata(found, wanted):
+            yield Difference("model", f"{wanted.name}: other name, address, tags, versions or aliases")
+
+
+def _of_end(ended: RunEnded, task: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield a status that MLflow's does not explain; how a process died, the Task knows better."""
+    wanted, status = of_run(ended).status, str(task.get("status"))
+    if status in ("created", "queued", "in_progress") or (status == "completed" and wanted != "completed"):
+        yield Difference("status", f"{status} instead of {wanted}")
+
+
+def _digest(run: RunStarted, path: str) -> str:
+    digest = hashlib.sha256()
+    with ArtifactStore(run).local(path) as local, local.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _values(items: list[dict[str, str]]) -> dict[str, str]:
+    return {item["name"]: item["value"] for item in items}
+
+
+def _listed(what: str, how: str, names: list[str]) -> Iterator[Difference]:
+    if names:
+        more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+        yield Difference(what, f"{how}: {', '.join(names[:_MOST])}{more}")
+
+
+def _single(value: float) -> bytes:
+    return struct.pack("<f", value)
+
+
+def _iteration(step: int) -> int:
+    """Return a step as the server gives it back: its index counts iterations as doubles."""
+    return int(float(step))

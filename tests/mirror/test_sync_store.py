@@ -1,0 +1,243 @@
+"""`sync` of a tracking server makes and repairs the Tasks of runs that the agent has never seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
+
+from autoinstrument.cli import main
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.conftest import database as database
+from tests.end_to_end.harness import link_tags, properties, scalars, section, task_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ClearMLServer]:
+    with ClearMLServer() as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environ.items():
+            patch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def client(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """A tracking store of the test's own, which is also the one that commands find."""
+    shutil.copy(database, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "home"))
+    return MlflowClient(tracking_uri=uri)
+
+
+def autoinstrument(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def a_run(client: MlflowClient, name: str, *, parent: str = "", status: str = "FINISHED", points: int = 20) -> str:
+    """Log a run as it would have been logged without the agent; "" as status leaves it running."""
+    tags = {"mlflow.source.name": "/work/train.py", "mlflow.source.git.commit": "a" * 40, "team": "vision"}
+    if parent:
+        tags["mlflow.parentRunId"] = parent
+    experiment = client.get_experiment_by_name("old")
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment("old")
+    run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
+    client.log_batch(run_id, [Metric("train/loss", 1 / (n + 1), 1_600_000_000_000 + n, n) for n in range(points)])
+    client.log_param(run_id, "lr", "0.1")
+    client.log_text(run_id, "all is well", "report.txt")
+    if status:
+        client.set_terminated(run_id, status)
+    return str(run_id)
+
+
+def of_runs(server: ClearMLServer, *run_ids: str) -> list[dict[str, Any]]:
+    return [task for task in server.tasks if properties(task).get("mlflow_run_id") in run_ids]
+
+
+def state(server: ClearMLServer, client: MlflowClient, run_id: str) -> list[Any]:
+    task = task_of(server, run_id)
+    return [task, server.events(task["id"]), client.get_run(run_id).to_dictionary()]
+
+
+def test_runs_from_before_the_agent_get_their_tasks(server: ClearMLServer, client: MlflowClient) -> None:
+    parent = a_run(client, "parent", status="FAILED")
+    child = a_run(client, "child", parent=parent)
+    done = autoinstrument("sync", "--all")
+    assert done.exit_code == 0, done.output
+    task = task_of(server, child)
+    assert task["parent"] == task_of(server, parent)["id"]
+    assert (task["status"], task_of(server, parent)["status"]) == ("completed", "failed")
+    assert section(task, "MLflow") == {"lr": "0.1"}
+    assert len(scalars(server, task["id"])) == 20
+    assert "report.txt" in [artifact["key"] for artifact in task["execution"]["artifacts"]]
+    assert task["script"]["version_num"] == "a" * 40
+    assert link_tags(client.get_run(child))["state"] == "synced"
+
+
+def test_a_second_sync_writes_nothing(server: ClearMLServer, client: MlflowClient) -> None:
+    run_id = a_run(client, "twice")
+    assert autoinstrument("sync", "--experiment", "old").exit_code == 0
+    before = (
+        task_of(server, run_id),
+        server.events(task_of(server, run_id)["id"]),
+        client.get_run(run_id).to_dictionary(),
+    )
+    server.clear_requests()
+    assert autoinstrument("sync", "--experiment", "old").exit_code == 0
+    after = (
+        task_of(server, run_id),
+        server.events(task_of(server, run_id)["id"]),
+        client.get_run(run_id).to_dictionary(),
+    )
+    assert after == before
+    asked = {request.endpoint for request in server.requests}
+    assert all(name.endswith((".login", ".get_all", ".get_by_id")) for name in asked), asked
+
+
+def test_changes_made_afterwards_reach_the_task(server: ClearMLServer, client: MlflowClient) -> None:
+    changed, deleted = a_run(client, "before"), a_run(client, "unwanted")
+    assert autoinstrument("sync", "--all").exit_code == 0
+    client.update_run(changed, name="after")
+    client.set_tag(changed, "stage", "production")
+    client.delete_tag(changed, "team")
+    client.log_metric(changed, "late", 1.5, step=3)
+    client.delete_run(deleted)
+    assert autoinstrument("sync", "--all").exit_code == 0
+    task = task_of(server, changed)
+    assert task["name"] == "after"
+    tags = section(task, "MLflow tags")
+    assert tags["stage"] == "production"
+    assert "team" not in tags
+    assert scalars(server, task["id"])["late", 3][0] == 1.5
+    assert "archived" in task_of(server, deleted)["system_tags"]
+
+
+def test_runs_that_may_be_at_work_are_left_alone(server: ClearMLServer, client: MlflowClient) -> None:
+    run_id = a_run(client, "busy", status="")
+    done = autoinstrument("sync", "--all")
+    assert done.exit_code == 0
+    assert "busy: running" in done.output
+    assert of_runs(server, run_id) == []
+
+
+def test_deleted_runs_get_tasks_on_request_only(server: ClearMLServer, client: MlflowClient) -> None:
+    run_id = a_run(client, "trash")
+    client.delete_run(run_id)
+    assert autoinstrument("sync", "--all").exit_code == 0
+    assert of_runs(server, run_id) == []
+    assert autoinstrument("sync", "--all", "--deleted").exit_code == 0
+    assert "archived" in task_of(server, run_id)["system_tags"]
+
+
+def test_of_two_that_make_the_same_task_one_gives_way(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else makes the Task between our question and our request: theirs, which is older, is kept."""
+    run_id = a_run(client, "raced")
+    create, others = Tasks.create, []
+
+    def raced(tasks: Tasks, project: str, body: dict[str, Any]) -> Any:
+        if not others:
+            others.append(create(tasks, project, body).id)
+        return create(tasks, project, body)
+
+    monkeypatch.setattr(Tasks, "create", raced)
+    assert autoinstrument("sync", "--run", run_id).exit_code == 0
+    task = task_of(server, run_id)
+    assert [task["id"]] == others
+    assert (task["status"], len(scalars(server, task["id"]))) == ("completed", 20)
+
+
+def test_many_jobs_do_the_work_of_one(server: ClearMLServer, client: MlflowClient) -> None:
+    parent = a_run(client, "root", points=2)
+    ids = [parent, *(a_run(client, f"leaf {n}", parent=parent, points=2) for n in range(6))]
+    done = autoinstrument("sync", "--all", "--jobs", "4")
+    assert done.exit_code == 0, done.output
+    assert len(of_runs(server, *ids)) == len(ids)
+    assert {task.get("parent") for task in of_runs(server, *ids[1:])} == {task_of(server, parent)["id"]}
+
+
+def test_a_selection_that_makes_no_sense_is_wrong_usage(client: MlflowClient) -> None:
+    assert autoinstrument("sync", "--experiment", "no such").exit_code == 2
+    assert autoinstrument("sync", "--since", "yesterday").exit_code == 2
+    assert autoinstrument("sync", "--run", "0" * 32).exit_code == 1
+
+
+def test_verify_finds_what_differs_and_names_what_repairs_it(server: ClearMLServer, client: MlflowClient) -> None:
+    run_id = a_run(client, "compared")
+    client.log_metric(run_id, "odd", float("nan"))
+    client.log_metric(run_id, "odd", 0.1)
+    missing = autoinstrument("verify", run_id)
+    assert missing.exit_code == 1
+    assert "there is no Task" in missing.output
+    assert autoinstrument("sync", "--run", run_id).exit_code == 0
+    clean = autoinstrument("verify")
+    assert clean.exit_code == 0, clean.output
+    client.log_metric(run_id, "train/loss", 9.0, step=100)
+    client.set_tag(run_id, "new", "1")
+    client.log_text(run_id, "all is lost", "report.txt")
+    client.log_text(run_id, "more", "more.txt")
+    found = autoinstrument("verify", "--json", run_id)
+    assert found.exit_code == 1
+    (report,) = json.loads(found.output)["different"]
+    assert {difference["what"] for difference in report["differences"]} == {"metric", "tag", "artifact"}
+    repaired = autoinstrument(*report["repair"].split()[1:])
+    assert repaired.exit_code == 0
+    clean = autoinstrument("verify", run_id)
+    assert clean.exit_code == 0, clean.output
+
+
+def test_verify_of_a_run_that_there_is_not_says_so(client: MlflowClient, server: ClearMLServer) -> None:
+    done = autoinstrument("verify", "0" * 32)
+    assert done.exit_code == 1
+    assert "MLflow" in done.output
+    assert autoinstrument("verify", "--no-such-option").exit_code == 2
+
+
+def test_a_sync_that_is_killed_half_way_is_gone_on_with(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At whatever request it ends, the next sync comes to the state that one alone would have come to."""
+    run_id = a_run(client, "interrupted", points=5000)
+    call, left = Session.call, [0]
+
+    def killed(session: Session, action: str, /, **body: Any) -> dict[str, Any]:
+        answer = call(session, action, **body)
+        left[0] -= not action.endswith((".get_all", ".get_by_id"))
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return answer
+
+    for left[0] in range(1, 6):
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "call", killed)
+            autoinstrument("sync", "--run", run_id)
+    done = autoinstrument("sync", "--run", run_id)
+    assert done.exit_code == 0, done.output
+    assert len(of_runs(server, run_id)) == 1
+    clean = autoinstrument("verify", run_id)
+    assert clean.exit_code == 0, clean.output
+
+
+def test_the_work_may_be_spread_over_a_cluster(server: ClearMLServer, client: MlflowClient) -> None:
+    """Two Dask workers, each a process of its own, do what one machine does."""
+    distributed = pytest.importorskip("distributed")
+    ids = [a_run(client, f"far {n}", points=3) for n in range(4)]
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        done = autoinstrument("sync", "--all", "--dask", cluster.scheduler_address)
+    assert done.exit_code == 0, done.output
+    assert len(of_runs(server, *ids)) == len(ids)
+    assert autoinstrument("verify").exit_code == 0
