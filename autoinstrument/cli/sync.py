@@ -39,6 +39,7 @@ def sync(
     everything: bool,
     since: datetime | None,
     deleted: bool,
+    full: bool,
     jobs: int,
     dask: str,
     dry_run: bool,
@@ -61,7 +62,16 @@ def sync(
         raise click.UsageError("--since and --deleted choose among the runs of --all or --experiment")
     with _cluster(dask) as (executor, slots):
         outcomes = _outcomes(
-            settings, runs, experiments, everything, since, deleted, dry_run, jobs=slots or jobs, executor=executor
+            settings,
+            runs,
+            experiments,
+            everything,
+            since,
+            deleted,
+            dry_run,
+            full=full,
+            jobs=slots or jobs,
+            executor=executor,
         )
         code = _tell(outcomes, as_json=as_json, of_store=bool(everything or experiments))
     sys.exit(code)
@@ -93,6 +103,7 @@ def _outcomes(
     deleted: bool,
     dry_run: bool,
     *,
+    full: bool,
     jobs: int,
     executor: Executor | None,
 ) -> Iterator[Outcome]:
@@ -111,6 +122,7 @@ def _outcomes(
                 everything=everything,
                 since_ms=since_ms,
                 deleted=deleted,
+                full=full,
                 dry_run=dry_run,
                 jobs=jobs,
                 executor=executor,

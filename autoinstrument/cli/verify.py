@@ -36,7 +36,7 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
     reports: list[dict[str, object]] = []
     same = 0
     for run_id, name, found in _compared(runs, settings, tasks):
-        repair = f"autoinstrument sync --run {run_id}"
+        repair = f"autoinstrument sync --full --run {run_id}"
         same += not found
         if not found:
             continue

@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 
 
 def spread(
-    executor: Executor, jobs: int, runs: Iterable[StoredRun], settings: Settings, *, dry_run: bool
+    executor: Executor, jobs: int, runs: Iterable[StoredRun], settings: Settings, *, full: bool, dry_run: bool
 ) -> Iterator[Outcome]:
     """Sync runs with any executor, here or on other machines; yield what became of each, as they are done.
 
@@ -59,25 +59,29 @@ def spread(
         if len(waiting) >= 2 * jobs:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
-        waiting.add(executor.submit(sync_one, run, settings, dry_run))
+        waiting.add(executor.submit(sync_one, run, settings, full, dry_run))
     while waiting:
         done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         yield from (future.result() for future in done)
 
 
-def sync_one(run: StoredRun, settings: Settings, dry_run: bool) -> Outcome:
+def sync_one(run: StoredRun, settings: Settings, full: bool, dry_run: bool) -> Outcome:
     """Complete the Task of one run, in a session of this thread's own: the SDK's is not made for several."""
     if not hasattr(_local, "server"):
         session = Session()
         _local.server = Tasks(session), Uploads(Files(session))
-    (outcome,) = Backfill(settings, *_local.server).sync([run], dry_run=dry_run)
+    (outcome,) = Backfill(settings, *_local.server, full=full).sync([run], dry_run=dry_run)
     return outcome
 
 
 class Backfill:
-    """Brings runs of the store to ClearML, parents before their children."""
+    """Brings runs of the store to ClearML, parents before their children.
 
-    def __init__(self, settings: Settings, tasks: Tasks, uploads: Uploads) -> None:
+    With `full`, histories, files and models are compared also where a Task says at first sight what the run says.
+    """
+
+    def __init__(self, settings: Settings, tasks: Tasks, uploads: Uploads, *, full: bool = False) -> None:
+        self._full = full
         self._settings = settings
         self._tasks = tasks
         self._uploads = uploads
@@ -109,7 +113,7 @@ class Backfill:
         task_id = run.tags.get(TASK_ID, "") or self._tasks.of_run(run.run_id)
         task = self._tasks.get(task_id) if task_id else {}
         is_linked = run.tags.get(STATE) == "synced" or stored.deleted
-        if task and is_linked and is_up_to_date(task, stored, self._settings):
+        if task and is_linked and not self._full and is_up_to_date(task, stored, self._settings):
             return outcome._replace(result="unchanged", detail=run.tags.get("clearml.task_url", ""))
         if dry_run:
             return outcome._replace(result="pending", detail=run.tags.get("clearml.task_url", "no Task yet"))

@@ -78,6 +78,7 @@ def sync_stored(
     everything: bool = False,
     since_ms: int = 0,
     deleted: bool = False,
+    full: bool = False,
     dry_run: bool = False,
     jobs: int = 1,
     executor: Executor | None = None,
@@ -91,7 +92,7 @@ def sync_stored(
         LookupError: there is no experiment of such a name.
     """
     session = Session()
-    backfill = Backfill(settings, Tasks(session), Uploads(Files(session)))
+    backfill = Backfill(settings, Tasks(session), Uploads(Files(session)), full=full)
     for run_id in runs:
         try:
             stored = find_run(run_id)
@@ -106,7 +107,7 @@ def sync_stored(
             yield from backfill.sync(wanted, dry_run=dry_run)
         else:
             with executor or ThreadPoolExecutor(jobs) as workers:
-                yield from spread(workers, jobs, wanted, settings, dry_run=dry_run)
+                yield from spread(workers, jobs, wanted, settings, full=full, dry_run=dry_run)
 
 
 def _sync(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:

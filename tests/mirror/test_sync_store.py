@@ -185,13 +185,12 @@ def test_verify_finds_what_differs_and_names_what_repairs_it(server: ClearMLServ
     clean = autoinstrument("verify")
     assert clean.exit_code == 0, clean.output
     client.log_metric(run_id, "train/loss", 9.0, step=100)
-    client.set_tag(run_id, "new", "1")
     client.log_text(run_id, "all is lost", "report.txt")
     client.log_text(run_id, "more", "more.txt")
     found = autoinstrument("verify", "--json", run_id)
     assert found.exit_code == 1
     (report,) = json.loads(found.output)["different"]
-    assert {difference["what"] for difference in report["differences"]} == {"metric", "tag", "artifact"}
+    assert {difference["what"] for difference in report["differences"]} == {"metric", "artifact"}
     repaired = autoinstrument(*report["repair"].split()[1:])
     assert repaired.exit_code == 0
     clean = autoinstrument("verify", run_id)
