@@ -30,6 +30,7 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Of the store's, runs at a time."
 )
+@click.option("--full", is_flag=True, help="Compare histories, files and models also where all else is the same.")
 @click.option("--dask", default="", metavar="ADDRESS", help="Spread them over this Dask cluster (extra `dask`).")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
