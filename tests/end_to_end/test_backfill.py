@@ -90,11 +90,11 @@ def test_what_was_changed_since_is_brought_over(old: Place, own_server: ClearMLS
     broken = old.run_named("broken").info.run_id
     old.client.delete_run(broken)
     changed = outcomes(old, "--experiment", "old/study")
-    assert changed == {"parent": "unchanged", "best child": "synced", "child 1": "unchanged"}
+    assert changed == {"parent": "unchanged", "best child": "synced", "child 1": "unchanged", "broken": "synced"}
     task = assert_same(old, own_server, "best child")
     assert task["name"] == "best child"
     assert section(task, "MLflow tags")["reviewed"] == "yes"
-    assert outcomes(old, "--experiment", "old/study", "--deleted")["broken"] == "synced"
+    assert outcomes(old, "--experiment", "old/study", "--deleted")["broken"] == "unchanged"
     assert "archived" in task_of(own_server, broken)["system_tags"]
     old.client.restore_run(broken)
     assert outcomes(old, "--experiment", "old/study")["broken"] == "synced"
