@@ -30,6 +30,7 @@ class Settings(NamedTuple):
     worker: str = "process"
     exit_timeout_s: float = 10.0
     mlflow_ui: str = ""
+    abort: str = "on"
     home: str = ""
     """Folder of captures and state, "" for the platform's user state folder."""
 
@@ -57,6 +58,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         worker=_choice("WORKER", value("WORKER", defaults.worker), ("process", "thread")),
         exit_timeout_s=_seconds("EXIT_TIMEOUT", value("EXIT_TIMEOUT", str(defaults.exit_timeout_s))),
         mlflow_ui=_address("MLFLOW_UI", value("MLFLOW_UI", defaults.mlflow_ui)),
+        abort=_choice("ABORT", value("ABORT", defaults.abort), ("on", "off")),
         home=value("HOME", defaults.home),
     )
 

@@ -20,3 +20,15 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
     with ourselves(), store_access():
         client = tracking_client(tracking_uri)
         client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def set_killed(tracking_uri: str, run_id: str) -> None:
+    """Set a run that is still open to KILLED: its process was ended from outside, and is gone.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    with ourselves(), store_access():
+        client = tracking_client(tracking_uri)
+        if client.get_run(run_id).info.status == "RUNNING":
+            client.set_terminated(run_id, "KILLED")

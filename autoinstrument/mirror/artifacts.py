@@ -14,7 +14,7 @@ from autoinstrument import excerpts
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.guard import logger
 from autoinstrument.mirror import artifact_entries, mapping, pictures
-from autoinstrument.mirror.refusals import send_each
+from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ArtifactLogged, Record, RunStarted
 from autoinstrument.settings import Settings
@@ -50,11 +50,19 @@ class Artifacts:
     `run` gives the run as it is known at the moment.
     """
 
-    def __init__(self, run: Callable[[], RunStarted], settings: Settings, tasks: Tasks, uploads: Uploads) -> None:
+    def __init__(
+        self,
+        run: Callable[[], RunStarted],
+        settings: Settings,
+        tasks: Tasks,
+        uploads: Uploads,
+        refusals: Refusals,
+    ) -> None:
         self._run = run
         self._mode = settings.artifacts
         self._tasks = tasks
         self._uploads = uploads
+        self._refusals = refusals
         self._waiting: dict[str, ArtifactLogged] = {}
         self._content = 0
         self._tries: dict[str, int] = {}
@@ -229,14 +237,9 @@ class Artifacts:
 
     def _send_batch(self, task: Task) -> None:
         """Send what is prepared; events first, so that an artifact that is there has its plots there too."""
-        if self._events:
-            try:
-                self._tasks.add_events(self._events)
-            except RefusedError as error:
-                # Good events of the batch are stored all the same; a bad one is not to keep the rest waiting.
-                logger().warning("plots and pictures were refused: %s", error)
+        self._refusals.send_events(self._tasks.add_events, self._events)
         add = functools.partial(self._tasks.add_artifacts, task)
-        send_each(add, list(self._entries.values()), lambda entry: f"the artifact {entry['key']!r}")
+        self._refusals.send_each(add, list(self._entries.values()), lambda entry: f"the artifact {entry['key']!r}")
         for record in self._ready:
             self._drop(record.path)
             self._done[record.path] = record._replace(content=None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
 
-from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnreachableError
+from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnavailableError, UnreachableError
 
 _RETRY_S, _RETRY_MOST_S = 2.0, 60.0
 _HOPELESS = 3
@@ -15,6 +16,7 @@ class Backoff:
     """The state of the one server: how often it failed in a row, and how long to leave it alone."""
 
     def __init__(self) -> None:
+        self._random = random.Random()  # noqa: S311  (of its own: a worker that is a thread shares the training's)
         self._wait_s = _RETRY_S
         self._next = 0.0
         self._refused = False
@@ -31,14 +33,16 @@ class Backoff:
     def failed(self, error: ClearMLError, took_s: float) -> None:
         self._failures += _HOPELESS if isinstance(error, UnreachableError) else 1
         self._refused = isinstance(error, NotAllowedError)
-        self._slow = took_s > 1
-        self._next = time.monotonic() + self._wait_s
+        asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
+        self._slow = took_s > 1 or asked_s > 0
+        # Jitter: a hundred workers that lost their server together are not to come back together.
+        self._next = time.monotonic() + max(asked_s, self._wait_s * self._random.uniform(0.75, 1.25))
         self._wait_s = min(self._wait_s * 2, _RETRY_MOST_S)
 
     def succeeded(self) -> None:
         self._wait_s, self._failures = _RETRY_S, 0
 
     def try_once_more(self) -> None:
-        """Shorten the wait, because the process is about to go; not for a server that hangs."""
+        """Shorten the wait, because the process is about to go; not for a server that hangs or asked for a pause."""
         if not self._slow:
             self._next = 0.0

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from autoinstrument.mirror import mapping
-from autoinstrument.mirror.refusals import send_each
+from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import MetricsLogged, Point, Record
 from autoinstrument.to_clearml.tasks import Task, Tasks
 
@@ -34,10 +34,11 @@ class Curves:
         ending: the list of what is left out is not to wait for its turn.
     """
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, refusals: Refusals) -> None:
         self.incomplete = False
         self.ending = False
         self._tasks = tasks
+        self._refusals = refusals
         self._waiting: list[Point] = []
         self._held: Counter[tuple[str, str]] = Counter()
         self._drawn: dict[tuple[tuple[str, str], int], Point] = {}
@@ -111,7 +112,7 @@ class Curves:
         if self._is_due():
             lines = [line for lines in self._left_out.values() for line in lines]
             listed = mapping.points_left_out(lines, self._uncounted.total())
-            send_each(functools.partial(self._tasks.set_configuration, task), [listed], _name)
+            self._refusals.send_each(functools.partial(self._tasks.set_configuration, task), [listed], _name)
             self._changed, self._list_at = False, time.monotonic() + _LIST_S
 
     def _is_due(self) -> bool:

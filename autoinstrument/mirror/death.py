@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from pathlib import Path
+
+import psutil
+
+_CLOCK_S = 2.0
+_GONE = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 def memory_kills() -> int:
@@ -32,6 +38,25 @@ def signal_of(pid: int) -> str:
         return signal.Signals(status & 0x7F).name if status & 0x7F else ""
     except (OSError, ValueError, IndexError):
         return ""
+
+
+def outlives(pid: int, started_ms: int, wait_s: float = 1.0) -> bool:
+    """Tell whether a process is still at work that has closed its connection; a dying one closes it a moment before."""
+    end = time.monotonic() + wait_s
+    while is_alive(pid, started_ms):
+        if time.monotonic() > end:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def is_alive(pid: int, started_ms: int) -> bool:
+    """Tell whether a process of this machine runs; the time of its start tells it from a later one of the same id."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() not in _GONE and abs(process.create_time() - started_ms / 1000) < _CLOCK_S
+    except (psutil.Error, ValueError):
+        return False
 
 
 def _match(path: Path, pattern: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from autoinstrument.mirror.refusals import send_each
+from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import InputsLogged, ModelsLogged, Record, TracesLogged
 from autoinstrument.to_clearml.tasks import Task
 
@@ -15,9 +15,10 @@ State = TypeVar("State", ModelsLogged, InputsLogged, TracesLogged)
 class Latest(Generic[State]):
     """The `Part` of one kind of record; what is empty, and always was, is not worth a request."""
 
-    def __init__(self, kind: type[State], write: Callable[[Task, State], None]) -> None:
+    def __init__(self, kind: type[State], write: Callable[[Task, State], None], refusals: Refusals) -> None:
         self._kind: type[State] = kind
         self._write: Callable[[Task, State], None] = write
+        self._refusals = refusals
         self._known: State | None = None
         self._sent: State | None = None
         self._sent_to = ""
@@ -40,5 +41,5 @@ class Latest(Generic[State]):
         """
         if self._known is not None and (self._known, task.id) != (self._sent, self._sent_to):
             known = self._known
-            send_each(lambda _: self._write(task, known), [known], lambda known: type(known).__name__)
+            self._refusals.send_each(lambda _: self._write(task, known), [known], lambda known: type(known).__name__)
             self._sent, self._sent_to = self._known, task.id

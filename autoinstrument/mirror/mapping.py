@@ -26,6 +26,7 @@ SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
 NOTE, RUN_NAME = "mlflow.note.content", "mlflow.runName"
 LINK = "MLflow run"
 LEFT_OUT, FILES_LEFT_OUT = "MLflow points left out", "MLflow artifacts left out"
+REFUSED = "refused by ClearML"
 
 _SHORTEST = 3
 """ClearML refuses shorter names, of each segment of a project's path too (400/800)."""
@@ -88,6 +89,15 @@ def files_left_out(lines: Sequence[str]) -> dict[str, str]:
     more = len(lines) - _MAX_LEFT_OUT
     text = "\n".join([*lines[:_MAX_LEFT_OUT], *([f"and {more} more"] if more > 0 else [])])
     return {"name": FILES_LEFT_OUT, "value": text, "type": "text", "description": "of MLflow's artifacts"}
+
+
+def refused(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Return the configuration object that says what ClearML has refused of the run, a line each."""
+    lines = [f"{what}: {why}" for what, why in reasons.items()]
+    text = "\n".join(
+        [*lines[:_MAX_LEFT_OUT], *([f"and {len(lines) - _MAX_LEFT_OUT} more"] if lines[_MAX_LEFT_OUT:] else [])]
+    )
+    return {"name": REFUSED, "value": text, "type": "text", "description": "by the ClearML server"}
 
 
 def project_name(settings: Settings, run: RunStarted, process: ProcessStarted | None) -> str:

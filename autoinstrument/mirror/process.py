@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 
 from autoinstrument.capture.packages import Packages, packages_of
@@ -48,6 +50,10 @@ class Process:
         self.announced: dict[str, RunAnnounced] = {}
         """Runs of which nothing but their existence is known, by run id."""
         self.pid = 0
+        self.outlives = False
+        """It has closed its connection, and lives: it has another worker, or none."""
+        self.aborted = ""
+        """Why it was ended from ClearML's side, "" where it was not."""
 
     def tell(self, record: Record) -> None:
         """Answer the process, if it still listens."""
@@ -87,9 +93,25 @@ class Process:
         """Look at once what killed the process: its parent is about to take the answer away."""
         if self.exiting is None:
             self._signal = death.signal_of(self.pid)
+            if self.started is not None and self.pid != os.getpid():
+                self.outlives = death.outlives(self.pid, self.started.started_ms)
+
+    def abort(self, reason: str) -> bool:
+        """End the process as `kill` would, once; the script's own handler of SIGTERM decides as always.
+
+        Returns:
+            False where the process is not known to be there any more.
+        """
+        if self.aborted or self.started is None or not death.is_alive(self.pid, self.started.started_ms):
+            return False
+        self.aborted = reason
+        os.kill(self.pid, signal.SIGTERM)
+        return True
 
     def end_of_orphan(self, exit_code: int | None) -> End:
         """Return how a run ended that this process, which is gone, left open."""
+        if self.aborted:
+            return End("stopped", self.aborted, "")
         if self.exiting is None:
             killed = death.memory_kills() > self._memory_kills
             return of_death(out_of_memory=killed, signal=self._signal)

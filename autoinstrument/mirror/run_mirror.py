@@ -6,6 +6,7 @@ not deliver stays remembered, within bounds.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable
@@ -18,13 +19,14 @@ from autoinstrument.from_mlflow.links import STATE
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.artifacts import Artifacts
+from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.mirror.captures import Capture, ConsoleLine
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import End
 from autoinstrument.mirror.latest import Latest
 from autoinstrument.mirror.models import write_models
 from autoinstrument.mirror.part import Part
-from autoinstrument.mirror.refusals import send_each
+from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import (
     EventsDropped,
@@ -63,7 +65,7 @@ class RunMirror:
         lacking: why files wait to be uploaded, when all else is delivered; "" where none does.
         parent_task: gives the id of the parent run's Task, "" where there is none.
         last_sent: when something was sent last, in seconds of the monotonic clock; as are the next two.
-        retry_at: when what the server refuses may be tried again.
+        server: when what the server refuses of this run as a whole may be tried again.
         wait_until: while another process is about to make the Task.
     """
 
@@ -86,7 +88,8 @@ class RunMirror:
         self.pending = self.told_lacking = self.told_end = False
         """What the training process was told: that delivery waits, or that of files alone, that the run is complete."""
         self.ended = False
-        self.last_sent = self.retry_at = 0.0
+        self.server = Backoff()
+        self.last_sent = 0.0
         self._tasks = tasks
         self._incomplete = False
         self.look_first = capture.run.resumed or not capture.run.owned
@@ -103,13 +106,14 @@ class RunMirror:
         self._description_changed = False
         self._restart = False
         self._log_ms = 0
-        self._curves = Curves(tasks)
+        self._refusals = Refusals(capture.run.run_id)
+        self._curves = Curves(tasks, self._refusals)
         self._parts: list[Part] = [
             self._curves,
-            Artifacts(lambda: self.run, settings, tasks, uploads),
-            Latest(ModelsLogged, functools.partial(write_models, tasks.models)),
-            Latest(InputsLogged, self._write_inputs),
-            Latest(TracesLogged, self._write_traces),
+            Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals),
+            Latest(ModelsLogged, functools.partial(write_models, tasks.models), self._refusals),
+            Latest(InputsLogged, self._write_inputs, self._refusals),
+            Latest(TracesLogged, self._write_traces, self._refusals),
         ]
 
     @property
@@ -187,6 +191,11 @@ class RunMirror:
         self.capture.end = {}
         self._curves.ending = False
 
+    @property
+    def is_running(self) -> bool:
+        """True while the Task is one of ours, and was set running here."""
+        return self.task is not None and not self.task.adopted and not self._restart and self.end is None
+
     def describe_again(self) -> None:
         """Note that the capture has changed (packages, arguments, source) since the Task was made."""
         self._description_changed = True
@@ -212,7 +221,7 @@ class RunMirror:
     @property
     def is_due(self) -> bool:
         """True while something waits to be delivered that may be sent now."""
-        return self.has_work and time.monotonic() >= self.retry_at
+        return self.has_work and self.server.is_due()
 
     # Delivery
 
@@ -238,13 +247,15 @@ class RunMirror:
         if self._description_changed:
             self._describe(task)
         items = [*mapping.parameters(self._params.values()), *mapping.tags(self._tags)]
-        send_each(functools.partial(self._tasks.set_hyperparameters, task), items, _item)
+        self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, _item)
         self._params.clear()
         self._tags.clear()
         delete = functools.partial(self._tasks.delete_hyperparameters, task, mapping.TAGS_SECTION)
-        send_each(delete, sorted(self._deleted_tags), str)
+        self._refusals.send_each(delete, sorted(self._deleted_tags), str)
         self._deleted_tags.clear()
-        send_each(lambda edits: self._tasks.edit(task, **dict(edits)), list(self._edits.items()), lambda edit: edit[0])
+        self._refusals.send_each(
+            lambda edits: self._tasks.edit(task, **dict(edits)), list(self._edits.items()), lambda edit: edit[0]
+        )
         self._edits.clear()
         self._send_events(task)
         self.lacking = ""
@@ -253,6 +264,7 @@ class RunMirror:
                 part.send(task)
             except FilesUnavailableError as error:
                 self.lacking = str(error)
+        self._note_refused(task)
         if self.end is not None and not self.ended:
             if task.adopted:
                 # While `Task.init` is at work it replaces all hyperparameters, ours too (clearml 2.1.12).
@@ -264,6 +276,23 @@ class RunMirror:
         if self._archived is not None:
             self._tasks.archive(task, self._archived)
             self._archived = None
+
+    def _note_refused(self, task: Task) -> None:
+        """List on the Task what the server has refused of it."""
+        if self._refusals.noted:
+            return
+        self._refusals.noted = True
+        with contextlib.suppress(RefusedError):  # it has been logged
+            self._tasks.set_configuration(task, [mapping.refused(self._refusals.reasons)])
+
+    def lost(self) -> None:
+        """Note that the Task is gone: somebody deleted it, and a new one is to be made from MLflow's store."""
+        self.task = None
+        self.look_first = False
+        self.capture.task_id, self.capture.console_sent = "", 0
+        self._console.clear()
+        self._more_console = self.incomplete = True
+        self._curves.start_over()
 
     def flush_without_end(self) -> None:
         """Bring the Task up to what is known, but leave it running: more is to come.
@@ -359,7 +388,8 @@ class RunMirror:
             # What a clone has there is its origin's.
             self._tasks.delete_sections(task, (mapping.SECTION, mapping.TAGS_SECTION))
         if self.run.owned:
-            self._tasks.set_hyperparameters(task, [*mapping.properties(self.run), *mapping.tags(self.run.tags)])
+            items = [*mapping.properties(self.run), *mapping.tags(self.run.tags)]
+            self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, _item)
             self._tasks.add_artifacts(task, mapping.link_artifact(self.run))
             self._tasks.add_tag(task, mapping.TAG)
             if self.run.resumed and self.run.tags.get(STATE) != "synced":
@@ -376,13 +406,15 @@ class RunMirror:
         """Write script, packages, arguments and freeze again."""
         if not task.adopted:
             script, process = mapping.script(self.capture), self.capture.process
-            send_each(lambda parts: self._tasks.edit(task, script=parts[0]), [script], lambda _: "the script")
+            self._refusals.send_each(
+                lambda parts: self._tasks.edit(task, script=parts[0]), [script], lambda _: "the script"
+            )
             arguments = mapping.arguments(process.arguments if process else ())
-            send_each(functools.partial(self._tasks.set_hyperparameters, task), arguments, _item)
+            self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), arguments, _item)
             configure = functools.partial(self._tasks.set_configuration, task)
-            send_each(configure, mapping.configuration(self.capture), lambda item: item["name"])
+            self._refusals.send_each(configure, mapping.configuration(self.capture), lambda item: item["name"])
             link = functools.partial(self._tasks.add_artifacts, task)
-            send_each(link, mapping.link_artifact(self.run), lambda item: item["key"])
+            self._refusals.send_each(link, mapping.link_artifact(self.run), lambda item: item["key"])
         self._description_changed = False
 
     def _send_events(self, task: Task) -> None:
@@ -401,11 +433,7 @@ class RunMirror:
                     events.append(mapping.log(task.id, self._worker(), stream, text, self._log_ms))
                 lines += len(together)
             if events:
-                try:
-                    self._tasks.add_events(events)
-                except RefusedError:
-                    # Good events of the batch are stored all the same; a bad one is not to keep the rest waiting.
-                    self.incomplete = True
+                self._refusals.send_events(self._tasks.add_events, events)
             self._curves.sent(points)
             del self._console[:lines]
             self.capture.console_sent += lines
@@ -429,7 +457,12 @@ class RunMirror:
         if not kept:
             return
         if not self.told_end:  # else the Task is complete and the folder gone
-            self.capture.add_console(kept)
+            try:
+                self.capture.add_console(kept)
+            except OSError as error:  # a full disk: what memory holds is all there is
+                self._console.extend(kept[: max(0, _CONSOLE_LINES - len(self._console))])
+                logger().warning("run %s: the console cannot be kept on disk: %s", self.run.run_id, error)
+                return
         if self._more_console or len(self._console) + len(kept) > _CONSOLE_LINES:
             self._more_console = True
         else:

@@ -13,6 +13,7 @@ from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.mirror import artifact_entries, mapping, model_mapping
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import of_run
+from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import (
     ArtifactLogged,
     MetricsLogged,
@@ -60,7 +61,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
         for section, items in (task.get("hyperparams") or {}).items()
     }
     deleted = False
-    curves = Curves(tasks)
+    curves = Curves(tasks, Refusals(run_id))
     yield from _of_sections("tag", _values(mapping.tags(run.tags)), held.get(mapping.TAGS_SECTION, {}), exact=True)
     yield from _of_head(run, task, settings)
     for record in records:

@@ -17,10 +17,12 @@ import shutil
 import socket
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from autoinstrument.from_mlflow.links import set_killed
 from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.guard import guard, logger, ourselves
 from autoinstrument.mirror.backoff import Backoff
@@ -53,21 +55,29 @@ from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 from autoinstrument.transport import exit_code
 from autoinstrument.transport.frames import read_all
+from autoinstrument.transport.weight import weight
 
 _FLUSH_S = 2.0
-_PING_S = 60.0
+_PING_S = 600.0
+"""A Task of which nothing was sent for so long is said to be alive; the server stops it after 7,200 s."""
+_WATCH_S = 55.0
 _IDLE_S = 30.0
 _EARLY = _EARLY_CONSOLE = 10_000
 _OTHERS_S = 15.0
 """How long the process that began a run is given to make the Task."""
-_MAX_CONTENT = 64 * 2**20
-_REFUSED_S = 60.0
+_MAX_WEIGHT, _MAX_CONTENT = 96 * 2**20, 64 * 2**20
+"""Bytes of records that were received and not yet handled; of them, of files' contents."""
+_FULL_S = 0.05
 _LINGER_S = 60.0
 """How long the worker tries to deliver after the training process is gone."""
 
 
 class _Closed(NamedTuple):
     """The other side of a connection is gone."""
+
+
+_STRUCTURE = (_Closed, ProcessChanged, ProcessExiting, ProcessStarted, RunAnnounced, RunEnded, RunStarted, TaskFound)
+_MOST_BEHIND = 20_000
 
 
 class Worker:
@@ -79,7 +89,7 @@ class Worker:
         self._queue: queue.Queue[tuple[Process, Record | _Closed]] = queue.Queue(20_000)
         self._processes: list[Process] = []
         self._captures = Captures(settings)
-        session = Session()
+        session = Session(self._keep_console)
         self._tasks, self._uploads = Tasks(session), Uploads(Files(session))
         self._mirrors: dict[str, RunMirror] = {}
         self._home: dict[str, Process] = {}
@@ -90,8 +100,11 @@ class Worker:
         """What children have said of runs that their parents are still describing."""
         self._server = Backoff()
         self._flush_at = 0.0
-        self._content = 0
-        """Characters of files' contents in the queue."""
+        self._watch_at = time.monotonic() + _WATCH_S
+        self._weight: Counter[str] = Counter()
+        """Bytes "in" and "out" of the queue, and the characters of files' contents in it (`content_in`, `_out`)."""
+        self._behind: deque[tuple[Process, Record | _Closed]] = deque()
+        """Records that console text has overtaken while a request was under way."""
         self._seen = False
         self._since = time.monotonic()
 
@@ -115,10 +128,13 @@ class Worker:
     def _read(self, process: Process) -> None:
         with guard("reading from the training process"):
             for record in read_all(process.connection):
+                while self._weight["in"] - self._weight["out"] > _MAX_WEIGHT:
+                    time.sleep(_FULL_S)
                 if isinstance(record, ArtifactLogged):
-                    if self._content + len(record.content or "") > _MAX_CONTENT:
+                    if self._weight["content_in"] - self._weight["content_out"] > _MAX_CONTENT:
                         record = record._replace(content=None)  # the store has it
-                    self._content += len(record.content or "")
+                    self._weight["content_in"] += len(record.content or "")
+                self._weight["in"] += weight(record)
                 self._queue.put((process, record))
         process.note_death()
         self._queue.put((process, _Closed()))
@@ -139,18 +155,40 @@ class Worker:
     def _take(self) -> bool:
         """Take in what has arrived, waiting for it until the next flush is due; tell whether it cannot wait longer."""
         urgent = False
+        while self._behind:
+            urgent = self._handle(*self._behind.popleft()) or urgent
         with contextlib.suppress(queue.Empty):
             process, record = self._queue.get(timeout=max(0.01, self._flush_at - time.monotonic()))
-            urgent = self._handle(process, record)
+            urgent = self._handle(process, record) or urgent
             for _ in range(5000):
                 process, record = self._queue.get_nowait()
                 urgent = self._handle(process, record) or urgent
         return urgent
 
+    def _keep_console(self) -> None:
+        """Put console text on disk while a request is under way, which may be for a minute where the server hangs.
+
+        Text overtakes only what does not say whose it is: with the first record of a run's beginning or end, or a
+        process's, it waits like everything else.
+        """
+        if self._behind and isinstance(self._behind[-1][1], _STRUCTURE):
+            return
+        with contextlib.suppress(queue.Empty):
+            while len(self._behind) < _MOST_BEHIND:
+                process, record = self._queue.get_nowait()
+                if isinstance(record, ConsoleWritten):
+                    self._handle(process, record)
+                    continue
+                self._behind.append((process, record))
+                if isinstance(record, _STRUCTURE):
+                    return
+
     def _handle(self, process: Process, record: Record | _Closed) -> bool:
         self._since = time.monotonic()
+        if not isinstance(record, _Closed):
+            self._weight["out"] += weight(record)
         if isinstance(record, ArtifactLogged):
-            self._content -= len(record.content or "")
+            self._weight["content_out"] += len(record.content or "")
         handler = self._HANDLERS.get(type(record))
         with guard(f"handling {type(record).__name__}"):
             if handler is not None:
@@ -265,6 +303,10 @@ class Worker:
 
     def _closed(self, process: Process, closed: _Closed) -> None:
         process.gone_at = time.monotonic()
+        if process.outlives:
+            for run_id in process.owned:
+                self._open.pop(run_id, None)
+            return
         code = exit_code.read(self._folder, process.pid) if process.exiting is not None else None
         for announced in list(process.announced.values()):
             with guard("finding a run whose process died at once"):
@@ -276,6 +318,8 @@ class Worker:
                 continue  # the run was handed over, and goes on
             if run_id in self._open:
                 del self._open[run_id]
+                if process.aborted:
+                    self._killed(mirror)
                 mirror.end_as(process.end_of_orphan(code))
                 mirror.incomplete = True  # what the process had not sent yet is read from MLflow
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
@@ -305,12 +349,36 @@ class Worker:
 
     # ClearML
 
+    def _watch(self) -> None:
+        """End the processes whose Tasks somebody has stopped in ClearML, which is asked once a minute for all."""
+        now = time.monotonic()
+        if self._settings.abort == "off" or now < self._watch_at or not self._server.is_due():
+            return
+        self._watch_at = now + _WATCH_S
+        running = {
+            mirror.task.id: run_id
+            for run_id, mirror in self._mirrors.items()
+            if run_id in self._open and mirror.is_running and mirror.task is not None
+        }
+        with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
+            stopped = self._tasks.stopped(running) if running else {}
+            for task_id, words in stopped.items():
+                process = self._home[running[task_id]]
+                if running[task_id] in process.owned and process.abort(f"aborted in ClearML: {words}"):
+                    logger().warning("run %s: aborted in ClearML; SIGTERM to %s", running[task_id], process.pid)
+
+    def _killed(self, mirror: RunMirror) -> None:
+        """Set the run of an aborted process to KILLED, as far as the process has not ended it."""
+        with guard("ending an aborted run"):
+            set_killed(mirror.run.tracking_uri, mirror.run.run_id)
+
     def _deliver_all(self) -> None:
         now = time.monotonic()
+        self._watch()
         for run_id, mirror in list(self._mirrors.items()):
-            if not self._server.is_due():
-                return
             mirror.tick()
+            if not self._server.is_due():
+                continue
             with guard("mirroring a run"):
                 if mirror.is_due:
                     self._deliver(run_id, mirror)
@@ -328,8 +396,10 @@ class Worker:
             else:
                 mirror.flush()
         except ClearMLError as error:
-            if isinstance(error, RefusedError):  # this run alone is refused
-                mirror.retry_at = time.monotonic() + _REFUSED_S
+            if isinstance(error, RefusedError):  # the server is well; this run is not to keep the others waiting
+                if error.is_gone and mirror.task is not None and not mirror.task.adopted:
+                    mirror.lost()
+                mirror.server.failed(error, 0.0)
             else:
                 self._server.failed(error, time.monotonic() - began)
             if not mirror.pending:
@@ -340,6 +410,7 @@ class Worker:
                 mirror.capture.save()
             return
         self._server.succeeded()
+        mirror.server.succeeded()
         if mirror.task is not None and (mirror.task.id != mirror.linked or mirror.pending):
             mirror.linked, mirror.pending = mirror.task.id, False
             if mirror.run.owned or mirror.made:

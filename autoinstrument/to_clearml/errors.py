@@ -8,7 +8,15 @@ class ClearMLError(Exception):
 
 
 class UnavailableError(ClearMLError):
-    """It may succeed later: no connection, time-out, 429, 5xx."""
+    """It may succeed later: no connection, time-out, 429, 5xx.
+
+    Attributes:
+        retry_after_s: how long the server asked to be left alone, 0 where it did not.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnreachableError(UnavailableError):
@@ -33,6 +41,11 @@ class RefusedError(ClearMLError):
     def __init__(self, message: str, code: tuple[int, int] = (0, 0)) -> None:
         super().__init__(message)
         self.code = code
+
+    @property
+    def is_partly_stored(self) -> bool:
+        """True where the server has stored the good events of the batch (API 2.34)."""
+        return self.code == (500, 100)
 
     @property
     def is_gone(self) -> bool:

@@ -9,7 +9,12 @@ from __future__ import annotations
 import io
 import logging
 import os
+import queue
+import random
 import sys
+import threading
+import time
+from collections.abc import Callable
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -27,12 +32,24 @@ CONNECT_S, READ_S = 3.0, 10.0
 _SLOWEST_DISK = 10e6
 """Bytes a second with which a file server puts away what it has received, before it answers."""
 _TRIES = 3
+_DEADLINE_S = 30.0
+"""For one request in all: the limits above are for one packet, and a server may send a byte every nine seconds."""
+_PATIENCE_S = 2.0
+"""A pause that the server asks for is kept within a call if it is shorter; else the caller is to keep it."""
+_MOST_RETRY_AFTER_S = 600.0
+_BEAT_S = 0.25
 
 
 class Session:
-    """A logged-in session; `call`, `add_events` and `upload` are all that is ever sent."""
+    """A logged-in session; `call`, `add_events` and `upload` are all that is ever sent.
 
-    def __init__(self) -> None:
+    Attributes:
+        meanwhile: called some times a second, on the caller's thread, while a request is under way.
+    """
+
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.meanwhile = meanwhile
+        self._random = random.Random()  # noqa: S311  (of its own: a worker that is a thread shares the training's)
         self._session: Any = None
         self._uploads: Any = None
 
@@ -118,7 +135,8 @@ class Session:
             limits = (CONNECT_S, READ_S + size / _SLOWEST_DISK)
             return self._uploads.post(server, data=body, headers=headers, timeout=limits)
 
-        self._retried(send, f"upload to {urlsplit(server).netloc}")
+        size = len(content) if isinstance(content, bytes) else content.seek(0, io.SEEK_END)
+        self._retried(send, f"upload to {urlsplit(server).netloc}", _DEADLINE_S + 10 * size / _SLOWEST_DISK)
 
     def web_page(self, task_id: str, project_id: str) -> str:
         """Return the address of the Task's page, as the SDK itself prints it; "" where no web server is known."""
@@ -126,21 +144,66 @@ class Session:
 
         return str(Task.get_task_output_log_web_page(task_id=task_id, project_id=project_id))
 
-    def _retried(self, send: Any, action: str) -> dict[str, Any]:
+    def _retried(self, send: Any, action: str, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_HiccupError),
+            retry=tenacity.retry_if_exception(
+                lambda error: isinstance(error, _HiccupError) and error.retry_after_s <= _PATIENCE_S
+            ),
             stop=tenacity.stop_after_attempt(_TRIES),
-            wait=tenacity.wait_exponential(multiplier=0.4, max=2),  # a random one draws from the script's own `random`
+            wait=self._pause_s,
+            sleep=self._sleep,
             reraise=True,
         )
-        return retrying(self._once, send, action)
+        return retrying(self._once, send, action, deadline_s)
 
-    def _once(self, send: Any, action: str) -> dict[str, Any]:
+    def _pause_s(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
+        return max(asked_s, self._random.uniform(0.1, 0.2 * 2**state.attempt_number))
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.meanwhile()
+            time.sleep(min(left, _BEAT_S))
+
+    def _within_deadline(self, send: Any, action: str, deadline_s: float) -> Any:
+        """Return what `send` returns for a session that is logged in; it works on a thread of its own.
+
+        Raises:
+            UnavailableError: it took too long; the thread is left to itself, and so is the session.
+            Exception: what `send` raised.
+        """
+        answers: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                answers.put((send(self._connected()), None))
+            except Exception as error:  # raised below, where the caller is
+                answers.put((None, error))
+
+        threading.Thread(target=work, name="autoinstrument-request", daemon=True).start()
+        end = time.monotonic() + deadline_s
+        while True:
+            try:
+                answer, error = answers.get(timeout=_BEAT_S)
+            except queue.Empty:
+                self.meanwhile()
+                if time.monotonic() > end:
+                    self._session = self._uploads = None
+                    raise UnavailableError(f"{action}: no answer within {deadline_s:.0f} s") from None
+                continue
+            if error is not None:
+                raise error
+            return answer
+
+    def _once(self, send: Any, action: str, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
         import requests
 
-        session = self._connected()
         try:
-            answer = send(session)
+            answer = self._within_deadline(send, action, deadline_s)
+        except ClearMLError:
+            raise
         except requests.exceptions.ConnectionError as error:
             # Refused at once: nothing listens, and trying again in half a second finds nothing either.
             raise (UnreachableError if _is_refused(error) else _HiccupError)(f"{action}: {_reason(error)}") from error
@@ -216,9 +279,17 @@ def _data(answer: Any, action: str) -> dict[str, Any]:
         raise NotAllowedError(text)
     subcode = int(meta.get("result_subcode") or 0)
     # 500/100 and 500/101 are the server's words for a document that it cannot store (seen with API 2.34).
-    if status == 429 or (status >= 500 and not (status == 500 and subcode in (100, 101))):
-        raise _HiccupError(text)
+    if status in (408, 425, 429) or (status >= 500 and not (status == 500 and subcode in (100, 101))):
+        raise _HiccupError(text, _retry_after_s(answer))
     raise RefusedError(text, (status, subcode))
+
+
+def _retry_after_s(answer: Any) -> float:
+    """Return the pause that a server asks for (RFC 9110, 10.2.3); a date counts as a minute."""
+    asked = answer.headers.get("Retry-After", "").strip()
+    if not asked:
+        return 0.0
+    return min(float(asked), _MOST_RETRY_AFTER_S) if asked.isdigit() else 60.0
 
 
 def _login_problem(error: Exception) -> ClearMLError:

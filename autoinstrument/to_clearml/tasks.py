@@ -268,6 +268,25 @@ class Tasks:
         """
         self._session.call(f"tasks.{status}", task=task.id, status_reason=reason, status_message=message, force=True)
 
+    def stopped(self, task_ids: Collection[str]) -> dict[str, str]:
+        """Return those Tasks that somebody has stopped, by id, with the server's words for it.
+
+        `tasks.stop` sets a Task `stopped`, or leaves it running with the message "stopping" where a worker reports it
+        (API 2.34). A Task that the server has stopped because it was silent for two hours is not among them.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        fields = ["id", "status", "status_reason", "status_message"]
+        found = self._session.call("tasks.get_all", id=list(task_ids), only_fields=fields).get("tasks")
+        stopped = {}
+        for task in found or []:
+            words = " ".join(filter(None, (task.get("status_message"), task.get("status_reason"))))
+            is_stopped = task.get("status") == "stopped" or task.get("status_message") == "stopping"
+            if is_stopped and "non-responsive" not in words.lower():
+                stopped[str(task["id"])] = words
+        return stopped
+
     def ping(self, task: Task) -> None:
         """Tell the server that the Task is alive.
 

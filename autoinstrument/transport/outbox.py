@@ -11,16 +11,18 @@ from collections.abc import Callable
 
 from autoinstrument.guard import guard, ourselves
 from autoinstrument.records import (
-    ArtifactLogged,
     ConsoleWritten,
     Delivered,
     EventsDropped,
     MetricsLogged,
+    ParamsLogged,
     ProcessExiting,
     Record,
+    TagsSet,
 )
 from autoinstrument.transport.frames import encode, read_all
 from autoinstrument.transport.reads import Read, Reads
+from autoinstrument.transport.weight import weight
 
 Item = Record | Callable[[], Record | None]
 """A record, or what makes one: work that the training thread must not wait for is done on the sending thread."""
@@ -37,16 +39,19 @@ class Heavy:
         return self._make(self.content)
 
 
-MAX_ITEMS = 100_000
+MAX_ITEMS, MAX_BYTES = 100_000, 32 * 2**20
+"""Records that wait to be sent, and what they weigh; what comes on top is counted, and read from MLflow's store."""
 MAX_CONSOLE_BYTES = 16 * 2**20
 EARLY_CONSOLE_BYTES = 2**20
 MAX_CONTENT_BYTES = 16 * 2**20
 """Contents of artifacts that wait to be sent; what comes on top is read from MLflow's store by the worker."""
-_BATCH, _BATCH_BYTES = 500, 8 * 2**20
+_BATCH, _BATCH_BYTES = 500, 2**20
+"""Records in one frame. `json.dumps` keeps all other threads waiting: half a second for 500,000 points."""
 _GATHER_S = 0.05
-_SEND_S = 30.0
 _CONNECTIONS = 2
 _SMALL = 4096
+_DROPPABLE = (MetricsLogged, ParamsLogged, TagsSet)
+"""What MLflow's store has, and what a run may log any number of."""
 _JOIN_MS, _JOIN_CHARACTERS = 20, 4000
 
 
@@ -85,6 +90,8 @@ class Outbox:
         self._reads = Reads()
         self._console_bytes = self._content_bytes = 0
         self._dropped: dict[str, int] = {}
+        self._weight_in = self._weight_out = 0
+        """What was posted by the users' threads, and what the sending thread took: one writer thread or nearly so."""
         self._wake = threading.Event()
         self._awake = False
         self._hurry = False
@@ -171,10 +178,11 @@ class Outbox:
             while not self._started and self._console_bytes > EARLY_CONSOLE_BYTES and self._items:
                 oldest = self._items.popleft()  # no run has begun, and maybe none ever will
                 self._console_bytes -= len(oldest.text) if isinstance(oldest, ConsoleWritten) else 0
-        elif len(self._items) >= MAX_ITEMS and isinstance(item, MetricsLogged):
-            self._dropped[item.run_id] = self._dropped.get(item.run_id, 0) + len(item.points)
-            return
         elif self._broken:
+            return
+        elif isinstance(item, _DROPPABLE) and self._is_full():
+            points = len(item.points) if isinstance(item, MetricsLogged) else 1
+            self._dropped[item.run_id] = self._dropped.get(item.run_id, 0) + points
             return
         elif isinstance(item, Heavy):
             self._content_bytes += len(item.content)
@@ -182,6 +190,8 @@ class Outbox:
             with guard("sending at once"):
                 if self._put_direct(item):
                     return
+        if isinstance(item, _DROPPABLE):
+            self._weight_in += weight(item)
         self._items.append(item)
         if self._started:
             if not self._awake:
@@ -190,6 +200,12 @@ class Outbox:
         elif not isinstance(item, ConsoleWritten):
             with guard("starting the sender"):
                 self.start()
+
+    def _is_full(self) -> bool:
+        """Tell whether there is no room; what several threads have miscounted is forgotten whenever all was sent."""
+        if not self._items:
+            self._weight_in = self._weight_out
+        return len(self._items) >= MAX_ITEMS or self._weight_in - self._weight_out >= MAX_BYTES
 
     def post_soon(self, run_id: str, kind: str, read: Read) -> None:
         """Take what reads one kind of a run's data from the store; it is called soon, once for many changes."""
@@ -233,7 +249,7 @@ class Outbox:
             with guard("the connection to the worker"), ourselves():
                 connection = self._connection if attempt == 0 and self._connection else self._connect(attempt)
                 self._connection = connection
-                connection.settimeout(_SEND_S)
+                connection.settimeout(None)  # a worker that hangs keeps this thread waiting, and nobody else
                 self._write(connection, self._introduce(attempt))
                 lost = threading.Event()
                 threading.Thread(
@@ -271,11 +287,12 @@ class Outbox:
                     record = item()
             else:
                 record = item
+            if isinstance(item, _DROPPABLE):
+                self._weight_out += weight(item)
             if isinstance(record, ConsoleWritten):
                 self._console_bytes -= len(record.text)
-            elif isinstance(record, ArtifactLogged):
-                size += len(record.content or "")
             if record is not None:
+                size += weight(record)
                 _append(batch, record)
         while self._dropped:
             batch.append(EventsDropped(*self._dropped.popitem()))

@@ -19,6 +19,7 @@ class Fault:
         status: Answer with this HTTP status: 500 in an API envelope, any other as the HTML of a gateway.
         retry_after: Seconds in a Retry-After header beside `status`.
         action: `hang` until the fault is cleared or the server closes; `drop` the connection without an answer.
+        containing: Only requests whose body has this text in it.
         when: Whether `status` and `action` come before the request is handled (it never takes effect) or after (it
             did, but the client cannot know).
     """
@@ -30,6 +31,11 @@ class Fault:
     retry_after: float | None = None
     action: Literal["hang", "drop"] | None = None
     when: Literal["before", "after"] = "before"
+    containing: str = ""
+
+
+def _hits(fault: Fault, name: str, body: str) -> bool:
+    return fnmatchcase(name, fault.endpoints) and fault.containing in body
 
 
 @dataclass
@@ -71,10 +77,10 @@ class Faults:
             self._active.clear()
             self._hanging.clear()
 
-    def take(self, name: str) -> list[ActiveFault]:
+    def take(self, name: str, body: str = "") -> list[ActiveFault]:
         """The faults that hit this request; each is counted as used."""
         with self._lock:
-            taken = [active for active in self._active if fnmatchcase(name, active.fault.endpoints)]
+            taken = [active for active in self._active if _hits(active.fault, name, body)]
             for active in taken:
                 if active.left is not None:
                     active.left -= 1

@@ -71,7 +71,9 @@ class Gate:
         body: Any = None
         status = subcode = 0
         try:
-            faults = self.faults.take(name)
+            faults = self.faults.take(
+                name, request.get_data(as_text=True) if name.count(".") and not name.startswith("files.") else ""
+            )
             for active in faults:
                 closing.wait(active.fault.latency)
             response = self._disturb(faults, "before", name, closing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
@@ -54,3 +55,81 @@ def test_what_is_always_refused_is_all_that_is_missing(own_place: Place, own_ser
     assert task["status"] == "completed"
     assert scalars(own_server, task["id"]) == own_place.points(run.info.run_id)
     assert "ClearML refuses 'p7' of section MLflow" in (own_place.home / "worker.log").read_text()
+
+
+POISON = """
+import pathlib, time, mlflow
+poison = "poi" + "son"  # the script itself goes to the Task, and is not to be refused
+with mlflow.start_run(run_name="refused in part"):
+    mlflow.log_params({f"p{n}": n for n in range(20)} | {"bad": poison})
+    print("begun", flush=True)
+    time.sleep(3)
+    mlflow.log_params({f"q{n}": n for n in range(20)} | {"worse": poison})
+    for step in range(50):
+        mlflow.log_metric("loss", step, step=step)
+    mlflow.log_metric(poison, 1.0)
+    mlflow.set_tags({"stage": "test", "mood": poison})
+    mlflow.set_tag("mlflow.note.content", poison)
+    mlflow.log_text("hello", "hello.txt")
+    mlflow.log_text("hello", poison + ".txt")
+    print("ended")
+"""
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_one_bad_item_keeps_no_other_back(own_place: Place, own_server: ClearMLServer, status: int) -> None:
+    """A parameter, tag, note, point or artifact that is refused is missing, and nothing else."""
+    for endpoint in ("events.*", "tasks.create", "tasks.edit", "tasks.edit_hyper_params", REFUSED[-1]):
+        own_server.faults.add(Fault(endpoint, containing="poison", status=status))
+    done = own_place.run(POISON)
+    assert done.code == 0
+    run = own_place.the_run()
+    task = ended(own_server, run.info.run_id)
+    assert task["status"] == "completed"
+    expected = {key: value for key, value in run.data.params.items() if value != "poison"}
+    assert section(task, "MLflow") == expected
+    assert section(task, "MLflow tags")["stage"] == "test"
+    assert "mood" not in section(task, "MLflow tags")
+    points = own_place.points(run.info.run_id)
+    assert scalars(own_server, task["id"]) == {place: point for place, point in points.items() if place[0] != "poison"}
+    lines = own_server.console(task["id"]).splitlines()
+    assert [line for line in lines if line in ("begun", "ended")] == ["begun", "ended"]
+    artifacts = [artifact["key"] for artifact in task["execution"]["artifacts"]]
+    assert "hello.txt" in artifacts
+    assert "poison.txt" not in artifacts
+    wait_for(lambda: link_tags(own_place.the_run())["state"] == "synced", 10)
+    assert own_place.captures() == []
+    refused = task["configuration"]["refused by ClearML"]["value"]
+    for what in ("poison/poison", "'bad'", "'worse'", "'mood'", "'poison.txt'"):
+        assert what in refused
+
+
+def test_a_task_that_is_deleted_is_made_again(own_place: Place, own_server: ClearMLServer) -> None:
+    """The run goes on, and so does its Task: a new one, complete from MLflow's store."""
+    script = """
+        import pathlib, time, mlflow
+        with mlflow.start_run():
+            mlflow.log_params({"lr": 0.1})
+            for step in range(20):
+                mlflow.log_metric("loss", step, step=step)
+                print("step", step, flush=True)
+                time.sleep(0.3)
+        """
+    started = own_place.start(script)
+    first = wait_for(
+        lambda: own_server.tasks and own_server.calls("events.add_batch") and own_server.tasks[0]["id"], 30
+    )
+    requests.post(
+        f"{own_server.api_url}/tasks.delete",
+        json={"task": first, "force": True},
+        auth=(own_server.credentials.access_key, own_server.credentials.secret_key),
+        timeout=5,
+    ).raise_for_status()
+    assert started.finish().code == 0
+    run = own_place.the_run()
+    task = ended(own_server, run.info.run_id)
+    assert task["id"] != first
+    assert scalars(own_server, task["id"]) == own_place.points(run.info.run_id)
+    assert section(task, "MLflow") == {"lr": "0.1"}
+    lines = own_server.console(task["id"]).splitlines()
+    assert [line for line in lines if line.startswith("step ")] == [f"step {n}" for n in range(20)]

@@ -36,6 +36,11 @@ def exit_seconds(place: Place) -> float:
     return time.time() - float((place.folder / "ended").read_text())
 
 
+def at_most(plain: Finished, seconds: float) -> float:
+    """Return a limit: what the agent may add, for a machine that runs the script without it in two seconds."""
+    return seconds * max(1.0, plain.seconds / 2)
+
+
 def assert_recorded(place: Place, done: Finished, plain: Finished, word: str) -> None:
     """The run is pending, its capture is on disk for its owner alone, and one line says so and names the remedy."""
     assert (done.code, done.stdout) == (plain.code, plain.stdout)
@@ -55,20 +60,20 @@ def assert_recorded(place: Place, done: Finished, plain: Finished, word: str) ->
 def test_nothing_listens(own_place: Place, own_server: ClearMLServer, plain: Finished) -> None:
     own_server.close()
     done = own_place.run(SCRIPT)
-    assert exit_seconds(own_place) < 2.5
+    assert exit_seconds(own_place) < at_most(plain, 2.5)
     assert_recorded(own_place, done, plain, "refused")
 
 
 def test_no_credentials(new_place: Callable[[ClearMLServer | None], Place], plain: Finished) -> None:
     place = new_place(None)
     done = place.run(SCRIPT)
-    assert exit_seconds(place) < 2.5
+    assert exit_seconds(place) < at_most(plain, 2.5)
     assert_recorded(place, done, plain, "credentials")
 
 
 def test_wrong_credentials(own_place: Place, plain: Finished) -> None:
     done = own_place.run(SCRIPT, CLEARML_API_SECRET_KEY="wrong")
-    assert exit_seconds(own_place) < 3
+    assert exit_seconds(own_place) < at_most(plain, 3)
     assert_recorded(own_place, done, plain, "credentials")
 
 
@@ -76,7 +81,7 @@ def test_a_server_that_hangs(own_place: Place, own_server: ClearMLServer, plain:
     """The end waits `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds, and no longer."""
     own_server.faults.add(Fault(action="hang"))
     done = own_place.run(SCRIPT, AUTOINSTRUMENT_EXIT_TIMEOUT="3")
-    assert exit_seconds(own_place) < 3 + 2
+    assert exit_seconds(own_place) < at_most(plain, 3 + 2)
     assert (done.code, done.stdout) == (plain.code, plain.stdout)
     assert len(done.said) == 1, done.stderr
     assert "autoinstrument sync" in done.said[0]
@@ -102,7 +107,7 @@ def test_a_server_that_hung_gets_the_rest_by_sync(own_place: Place, own_server: 
 def test_a_server_that_answers_500(own_place: Place, own_server: ClearMLServer, plain: Finished) -> None:
     own_server.faults.add(Fault(status=500))
     done = own_place.run(SCRIPT)
-    assert exit_seconds(own_place) < 10
+    assert exit_seconds(own_place) < at_most(plain, 10)
     assert_recorded(own_place, done, plain, "500")
 
 

@@ -1,0 +1,64 @@
+"""A Task that somebody stops in ClearML's web UI stops the training, as SIGTERM would."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import requests
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, ended
+from tests.end_to_end.processes import wait_for
+
+SCRIPT = """
+import pathlib, time, mlflow
+with mlflow.start_run():
+    mlflow.log_metric("loss", 1.0)
+    pathlib.Path("ready").write_text("now")
+    time.sleep({seconds})
+"""
+
+
+def stop(server: ClearMLServer, task_id: str) -> None:
+    """Do what the button in the web UI does."""
+    requests.post(
+        f"{server.api_url}/tasks.stop",
+        json={"task": task_id, "status_reason": "by a person"},
+        auth=(server.credentials.access_key, server.credentials.secret_key),
+        timeout=5,
+    ).raise_for_status()
+
+
+def test_a_stopped_task_stops_the_training(own_place: Place, own_server: ClearMLServer) -> None:
+    """Within a minute; the run is KILLED, and the Task stays stopped. Meanwhile a Task is asked about once a minute."""
+    started = own_place.start(SCRIPT.format(seconds=110))
+    wait_for((own_place.folder / "ready").exists, 30)
+    run = own_place.the_run()
+    wait_for(lambda: own_server.calls("events.add_batch"), 20)
+    time.sleep(1)
+    own_server.clear_requests()
+    (task,) = own_server.tasks
+    began = time.monotonic()
+    stop(own_server, task["id"])
+    done = started.finish(80)
+    print(f"SIGTERM after {time.monotonic() - began:.0f} s")
+    assert time.monotonic() - began < 62
+    assert done.code == -signal.SIGTERM
+    assert len(own_server.calls("tasks.get_all")) == 1
+    wait_for(lambda: own_place.the_run().info.status == "KILLED", 20)
+    task = ended(own_server, run.info.run_id)
+    assert task["status"] == "stopped"
+    wait_for(lambda: "aborted in ClearML" in own_server.task(task["id"])["status_reason"], 10)
+    wait_for(lambda: own_place.captures() == [], 10)
+
+
+def test_it_can_be_switched_off(own_place: Place, own_server: ClearMLServer) -> None:
+    """`AUTOINSTRUMENT_ABORT=off`: the training goes on to its end, and so does the Task."""
+    started = own_place.start(SCRIPT.format(seconds=62), AUTOINSTRUMENT_ABORT="off")
+    wait_for((own_place.folder / "ready").exists, 30)
+    wait_for(lambda: own_server.calls("events.add_batch"), 20)
+    (task,) = own_server.tasks
+    stop(own_server, task["id"])
+    assert started.finish(80).code == 0
+    assert ended(own_server, own_place.the_run().info.run_id)["status"] == "completed"

@@ -1,0 +1,160 @@
+"""Nothing that the server or the worker does makes training wait, or its memory grow."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.harness import Place, ended, link_tags, scalars
+from tests.end_to_end.processes import wait_for
+
+POINTS = """
+import resource, sys, time
+import mlflow.tracking
+from mlflow.entities import Metric
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore.log_batch = lambda *args, **more: None  # a million points take sqlite minutes
+client, slowest = mlflow.tracking.MlflowClient(), 0.0
+import pathlib
+with mlflow.start_run() as run:
+    client.log_batch(run.info.run_id, metrics=[Metric("m", 0.0, 0, 0)])
+    pathlib.Path("ready").write_text("now")
+    while not pathlib.Path("go").exists():
+        time.sleep(0.05)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for start in range(0, 1_000_000, 1000):
+        batch = [Metric("m", float(n), 1_700_000_000_000 + n, n) for n in range(start, start + 1000)]
+        began = time.perf_counter()
+        client.log_batch(run.info.run_id, metrics=batch)
+        slowest = max(slowest, time.perf_counter() - began)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    pathlib.Path("figures").write_text(f"{grown:.0f} {slowest:.4f}")
+    while pathlib.Path("go").exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("trouble", ["dead server", "hanging server", "stopped worker"])
+def test_a_million_points_stay_within_the_bounds(own_place: Place, own_server: ClearMLServer, trouble: str) -> None:
+    """The training process grows by 100 MB at most and the worker stays under 400 MB; no call takes half a second."""
+    if trouble == "hanging server":
+        own_server.faults.add(Fault(action="hang"))
+    elif trouble == "dead server":
+        own_server.close()
+    started = own_place.start(POINTS, AUTOINSTRUMENT_EXIT_TIMEOUT="1")
+    wait_for((own_place.folder / "ready").exists, 30)
+    (worker,) = wait_for(own_place.workers, 10)
+    time.sleep(1.5)
+    if trouble == "stopped worker":
+        worker.send_signal(signal.SIGSTOP)
+    (own_place.folder / "go").touch()
+    most = 0
+    while not (own_place.folder / "figures").exists():
+        most = max(most, worker.memory_info().rss)
+        time.sleep(0.05)
+        assert time.monotonic() - started.since < 100
+    time.sleep(2)
+    most = max(most, worker.memory_info().rss)
+    grown_mb, slowest_s = map(float, (own_place.folder / "figures").read_text().split())
+    print(
+        f"{trouble}: training +{grown_mb:.0f} MB, worker {most / 2**20:.0f} MB, slowest call {slowest_s * 1000:.0f} ms"
+    )
+    if trouble == "stopped worker":
+        worker.send_signal(signal.SIGCONT)
+    (own_place.folder / "go").unlink()
+    assert started.finish().code == 0
+    assert grown_mb < 100
+    assert most < 400 * 2**20
+    assert slowest_s < 0.5
+
+
+def console_on_disk(place: Place) -> str:
+    files = [path / "console.jsonl" for path in place.captures()]
+    return "".join(json.loads(line)[1] + "\n" for file in files if file.exists() for line in file.open())
+
+
+def test_console_is_on_disk_while_a_request_hangs(own_place: Place, own_server: ClearMLServer) -> None:
+    """All is killed while the server hangs: what was printed a second before is there, and `sync` delivers."""
+    script = """
+        import pathlib, time, mlflow
+        with mlflow.start_run():
+            mlflow.log_metric("loss", 1.0)
+            pathlib.Path("ready").write_text("now")
+            for n in range(1000):
+                print("line", n, flush=True)
+                pathlib.Path("printed").write_text(str(n))
+                time.sleep(0.1)
+        """
+    started = own_place.start(script)
+    wait_for((own_place.folder / "ready").exists, 30)
+    wait_for(lambda: own_server.calls("events.add_batch"), 20)
+    own_server.faults.add(Fault(action="hang"))
+    time.sleep(6)
+    (worker,) = own_place.workers()
+    before = int((own_place.folder / "printed").read_text())
+    time.sleep(1)
+    worker.kill()
+    started.kill(signal.SIGKILL)
+    started.finish()
+    assert f"line {before}\n" in console_on_disk(own_place)
+    own_server.faults.clear()
+    assert own_place.command("sync").code == 0
+    run = own_place.the_run()
+    task = ended(own_server, run.info.run_id)
+    assert task["status"] == "stopped"
+    assert f"line {before}\n" in own_server.console(task["id"])
+    assert link_tags(run)["state"] == "synced"
+
+
+def test_a_worker_that_was_stopped_for_a_while_delivers_all(own_place: Place, own_server: ClearMLServer) -> None:
+    """Training goes on meanwhile; the worker, awake again, ends no living run and loses nothing."""
+    script = """
+        import pathlib, time, mlflow
+        with mlflow.start_run():
+            for step in range(20):
+                mlflow.log_metric("loss", step, step=step)
+            pathlib.Path("ready").write_text("now")
+            while not pathlib.Path("go").exists():
+                mlflow.log_metric("loss", step, step=step)
+                print("x" * 3000, flush=True)
+                time.sleep(0.01)
+            time.sleep(4)
+            mlflow.log_metric("loss", 7.0, step=100)
+        """
+    started = own_place.start(script)
+    wait_for((own_place.folder / "ready").exists, 30)
+    wait_for(lambda: own_server.calls("events.add_batch"), 20)
+    (first,) = own_place.workers()
+    first.send_signal(signal.SIGSTOP)
+    time.sleep(5)
+    first.send_signal(signal.SIGCONT)
+    time.sleep(3)
+    assert [task["status"] for task in own_server.tasks] == ["in_progress"]
+    (own_place.folder / "go").touch()
+    assert started.finish().code == 0
+    run = own_place.the_run()
+    if link_tags(run)["state"] != "synced":
+        assert own_place.command("sync").code == 0
+    task = ended(own_server, run.info.run_id)
+    assert task["status"] == "completed"
+    assert scalars(own_server, task["id"]) == own_place.points(run.info.run_id)
+
+
+def test_a_byte_now_and_then_does_not_hold_a_request_open(tmp_path: Path) -> None:
+    """A limit for one packet is none for a request: a server that drips has a deadline, too."""
+    from autoinstrument.to_clearml.errors import UnavailableError
+    from autoinstrument.to_clearml.session import Session
+
+    beats = []
+    session = Session(lambda: beats.append(time.monotonic()))
+    session._connected = lambda: None  # type: ignore[method-assign]
+    began = time.monotonic()
+    with pytest.raises(UnavailableError, match="no answer within 1 s"):
+        session._within_deadline(lambda _: time.sleep(5), "tasks.ping", 1.0)
+    assert time.monotonic() - began < 2
+    assert len(beats) >= 3
