@@ -11,6 +11,7 @@ from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard
 from autoinstrument.mirror import death
 from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code
+from autoinstrument.mirror.verdict import Agent, Verdict, agent_of
 from autoinstrument.records import (
     ConsoleWritten,
     ProcessChanged,
@@ -54,6 +55,10 @@ class Process:
         """It has closed its connection, and lives: it has another worker, or none."""
         self.aborted = ""
         """Why it was ended from ClearML's side, "" where it was not."""
+        self.agent: Agent | None = None
+        """The ClearML agent that runs it."""
+        self.verdict: Verdict | None = None
+        """What is yet to be asked about its Task, when it is gone."""
 
     def tell(self, record: Record) -> None:
         """Answer the process, if it still listens."""
@@ -63,6 +68,7 @@ class Process:
     def start(self, started: ProcessStarted) -> None:
         """Take in what the process says of itself."""
         self.started, self._modules, self.pid = started, set(started.modules), started.pid
+        self.agent = agent_of(started.pid)
 
     def announce(self, announced: RunAnnounced) -> None:
         """Note that the process has made or resumed a run, about which it will say more if it lives."""

@@ -32,6 +32,7 @@ from autoinstrument.mirror.ending import End, is_interruption, of_exit_code, of_
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mirror.verdict import Verdict
 from autoinstrument.records import (
     ArtifactLogged,
     ConsoleWritten,
@@ -311,6 +312,7 @@ class Worker:
         for announced in list(process.announced.values()):
             with guard("finding a run whose process died at once"):
                 self._died_at_once(process, announced)
+        left_open = []
         for run_id in process.owned:
             mirror = self._mirrors[run_id]
             mirror.end_console()
@@ -322,10 +324,21 @@ class Worker:
                     self._killed(mirror)
                 mirror.end_as(process.end_of_orphan(code))
                 mirror.incomplete = True  # what the process had not sent yet is read from MLflow
+                left_open.append(mirror)
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
+        self._ask_for_verdict(process, left_open)
         self._server.try_once_more()
         self._uploads.server.try_once_more()
+
+    def _ask_for_verdict(self, process: Process, left_open: list[RunMirror]) -> None:
+        """Have ClearML asked how the process's Task ended, where that is not the worker's to say, and not said yet."""
+        adopted = [mirror for mirror in map(self._mirrors.__getitem__, process.owned) if mirror.capture.adopted]
+        agent_is_gone = process.agent is not None and not process.agent.is_alive()
+        if adopted and (left_open or agent_is_gone):
+            mirror = adopted[-1]
+            end = mirror.end or End("stopped", "", "")
+            process.verdict = Verdict(mirror.capture.task_id, left_open, end, process.agent, self._tasks)
 
     def _died_at_once(self, process: Process, announced: RunAnnounced) -> None:
         """Take in a run of which the process had no time to say more than that it exists."""
@@ -455,8 +468,9 @@ class Worker:
     def _forget(self) -> None:
         """Drop processes that are gone, with their runs, when these are delivered or there is no hope."""
         for process in [process for process in self._processes if process.gone_at is not None]:
-            work = any(self._mirrors[run_id].is_due for run_id in process.runs)
             lingered = time.monotonic() - (process.gone_at or 0)
+            waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
+            work = waits or any(self._mirrors[run_id].is_due for run_id in process.runs)
             hope = self._server.has_hope() and self._uploads.server.has_hope()
             if work and hope and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
@@ -467,6 +481,14 @@ class Worker:
                 if not any(run_id in other.runs for other in self._processes):
                     self._mirrors.pop(run_id, None)
                     self._home.pop(run_id, None)
+
+    def _is_given(self, process: Process, *, last: bool) -> bool:
+        """Tell whether ClearML has said how the process's Task ended."""
+        with contextlib.suppress(ClearMLError):
+            if process.verdict is None or process.verdict.is_given(last=last):
+                process.verdict = None
+                return True
+        return False
 
 
 def _log_to_file(folder: Path) -> None:

@@ -13,6 +13,7 @@ import requests
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place
 from tests.end_to_end.processes import wait_for
+from tests.end_to_end.remote import Remote, install_agent, remote_of
 from tests.startup.environment import Environment
 
 
@@ -104,3 +105,16 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> I
             yield url
         finally:
             os.killpg(process.pid, 15)
+
+
+@pytest.fixture(scope="session")
+def clearml_agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent's command, in an environment of its own."""
+    return install_agent(tmp_path_factory.mktemp("agent") / "venv")
+
+
+@pytest.fixture(scope="module")
+def remote(new_place: Callable[[ClearMLServer | None], Place], clearml_agent: Path) -> Iterator[Remote]:
+    """A repository, and an agent that runs what is queued; one for all tests of a module."""
+    with ClearMLServer() as running, remote_of(new_place(running), running, clearml_agent) as remote:
+        yield remote

@@ -1,0 +1,112 @@
+"""How a process's runs end when it is gone, and its Task is a ClearML agent's or the script's own (`Task.init`).
+
+The Task's owner sets its status. Where somebody aborted, reset or deleted the Task, an agent kills all processes below
+itself (SIGKILL, clearml-agent 3.0.3), and nobody is left to end the runs in MLflow but the worker, which is not below
+the agent. Where the agent itself was killed, nobody else is left to end the Task.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import psutil
+
+from autoinstrument.from_mlflow.links import set_killed
+from autoinstrument.guard import guard, logger
+from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.to_clearml.tasks import Tasks
+
+_AGENTS = ("clearml-agent", "clearml_agent")
+_PAUSE_S = 1.0
+_NEVER = float("inf")
+_TAKEN_AWAY = ("created", "queued", "")
+"""Statuses of a Task that was reset, maybe queued again, or deleted: what the process has left is not for it."""
+
+
+class Agent(NamedTuple):
+    """The agent that runs a process."""
+
+    processes: Sequence[psutil.Process]
+    """Its daemon and, where that is a process of its own, its `execute`."""
+    program: psutil.Process
+    """The Task's program: the process, or one that has started it."""
+
+    def is_alive(self) -> bool:
+        """Tell whether the agent will end the Task."""
+        return any(map(_is_alive, self.processes))
+
+
+def agent_of(pid: int) -> Agent | None:
+    """Return the agent above a process; None where there is none, or where it is outside of the process's container."""
+    try:
+        process = psutil.Process(pid)
+        above = process.parents()
+        agents = [number for number, parent in enumerate(above) if _is_agent(parent)]
+    except psutil.Error:
+        return None
+    if not agents:
+        return None
+    return Agent([above[number] for number in agents], above[agents[0] - 1] if agents[0] else process)
+
+
+class Verdict:
+    """What ClearML says of the Task of a process that is gone; its runs that are open in MLflow end likewise.
+
+    The rest of the Task's own run is not delivered before: a Task that was reset is to stay empty.
+    """
+
+    def __init__(self, task_id: str, runs: Sequence[RunMirror], end: End, agent: Agent | None, tasks: Tasks) -> None:
+        self._task_id, self._runs, self._end, self._agent, self._tasks = task_id, runs, end, agent, tasks
+        self._ask_at = 0.0
+        self._held = [mirror for mirror in runs if mirror.capture.task_id == task_id]
+        for mirror in self._held:
+            mirror.retry_at = _NEVER
+
+    def is_given(self, *, last: bool) -> bool:
+        """Tell whether no more has to be asked; with `last` the Task's end is not waited for.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        if time.monotonic() < self._ask_at and not last:
+            return False
+        self._ask_at = time.monotonic() + _PAUSE_S
+        task = self._tasks.find(self._task_id, adopted=True, start=False)
+        status = task.status if task is not None else ""
+        if task is not None and status == "in_progress" and self._agent is not None:
+            if self._agent.is_alive() or _is_alive(self._agent.program):
+                if not last:
+                    return False
+            else:
+                logger().warning("Task %s: its agent was killed", self._task_id)
+                self._tasks.finish(task, *self._end)
+                status = self._end.status
+        if status in ("stopped", "failed", *_TAKEN_AWAY):
+            for mirror in self._runs:
+                with guard("ending a run whose process was killed"):
+                    set_killed(mirror.run.tracking_uri, mirror.run.run_id)
+        if status in _TAKEN_AWAY:
+            for mirror in self._held:
+                mirror.capture.remove()
+        else:
+            self.release()
+        return True
+
+    def release(self) -> None:
+        """Let the rest of the Task's own run be delivered."""
+        for mirror in self._held:
+            mirror.retry_at = 0.0
+
+
+def _is_agent(process: psutil.Process) -> bool:
+    return any(name in word for word in process.cmdline()[:4] for name in _AGENTS)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

@@ -1,0 +1,179 @@
+"""The machine with a ClearML agent, and what a person does in ClearML's pages.
+
+The agent is the real `clearml-agent` from PyPI, in an environment of its own: it takes a Task from its queue, clones the
+repository, applies the diff, starts the entry point, sends the console, watches for aborts, and sets the status. What
+it skips, to save minutes: making an environment from the Task's requirements. It is told to use the one that has the
+built wheel; `test_way_back_environments.py` has it make one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+from mlflow.entities import Run
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, link_tags, task_of
+from tests.end_to_end.processes import wait_for
+
+AGENT = "clearml-agent==3.0.3"
+
+
+def install_agent(folder: Path) -> Path:
+    """Install the agent into a new environment; returns its command."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "-q", "--python", str(folder / "bin" / "python")]
+    subprocess.run([*pip, "install", AGENT], check=True)
+    return folder / "bin" / "clearml-agent"
+
+
+class Remote:
+    """A place that is a Git repository with a remote on disk, and an agent that serves the queue `default`."""
+
+    def __init__(self, place: Place, server: ClearMLServer, command: Path) -> None:
+        self.place, self.server, self.command = place, server, command
+        self.home = place.root / "agent"
+        self.home.mkdir()
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self._api = requests.Session()
+        self._api.auth = (server.credentials.access_key, server.credentials.secret_key)
+        self.call("queues.create", name="default")
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(place.root / "remote.git")], check=True)
+        place.git("init", "-q", "-b", "main")
+        place.git("remote", "add", "origin", str(place.root / "remote.git"))
+
+    # A person at work
+
+    def call(self, endpoint: str, **body: object) -> dict[str, Any]:
+        """Ask ClearML's API as its pages do."""
+        answer = self._api.post(f"{self.server.api_url}/{endpoint}", json=body, timeout=10)
+        assert answer.ok, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    def commit(self, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            self.place.write(name, text)
+        self.place.git("add", "-A")
+        self.place.git("commit", "-q", "-m", "Work")
+        self.place.git("push", "-q", "-u", "origin", "HEAD")
+
+    def train(self, *arguments: str, command: list[str], experiment: str) -> tuple[Run, dict[str, Any]]:
+        """Train here, with the agent on; returns the run, the only top-level one of its experiment, and its Task."""
+        done = self.place.run("", *arguments, command=command, MLFLOW_EXPERIMENT_NAME=experiment)
+        assert done.code == 0, done.stderr
+        (run,) = self.runs(experiment)
+        return run, task_of(self.server, run.info.run_id)
+
+    def clone(self, task: dict[str, Any], **changed: str) -> str:
+        """Clone a Task, change parameters (`Args__lr="0.9"`), and queue it."""
+        clone = str(self.call("tasks.clone", task=task["id"], new_task_name=f"Clone of {task['name']}")["id"])
+        if changed:
+            items = [
+                dict(zip(("section", "name"), key.split("__"), strict=True), value=v) for key, v in changed.items()
+            ]
+            self.call("tasks.edit_hyper_params", task=clone, hyperparams=items)
+        self.call("tasks.enqueue", task=clone)
+        return clone
+
+    # What the agent makes of it
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return the agent's variables: ClearML's credentials, and where to find Python; nothing of MLflow's."""
+        environment = self.place.environment(agent=False)
+        del environment["MLFLOW_TRACKING_URI"]
+        return environment | {
+            "HOME": str(self.home),
+            "CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1",
+            "CLEARML_AGENT_SKIP_PIP_VENV_INSTALL": self.place.python,
+            "CLEARML_AGENT_QUEUE_POLL_FREQ_SEC": "0.5",
+            "CLEARML_WORKER_ID": "test:0",
+            **more,
+        }
+
+    def start_daemon(self) -> None:
+        """Start the agent's daemon, where it does not run yet."""
+        if self.daemon is not None:
+            return
+        self.daemon = subprocess.Popen(
+            [self.command, "daemon", "--queue", "default", "--foreground"],
+            env=self.environment(),
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=(self.home / "daemon.log").open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+
+    def kill(self) -> None:
+        """Kill the agent, and with it what it runs."""
+        if self.daemon is not None:
+            with contextlib.suppress(psutil.Error):
+                for process in psutil.Process(self.daemon.pid).children(recursive=True):
+                    process.kill()
+            self.daemon.kill()
+            self.daemon.wait()
+            self.daemon = None
+
+    def execute(self, task_id: str, seconds: int = 200, **environ: str) -> str:
+        """Have a queued Task run by an agent without a daemon; returns what it printed."""
+        done = subprocess.run(
+            [self.command, "execute", "--id", task_id],
+            env=self.environment(**environ),
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        return done.stdout
+
+    def ended(self, task_id: str) -> dict[str, Any]:
+        """Wait until a Task that was queued has run; returns it."""
+        self.start_daemon()
+        return wait_for(lambda: self._ended(task_id), 60)
+
+    def _ended(self, task_id: str) -> dict[str, Any]:
+        task = self.server.task(task_id)
+        return task if task["status"] in ("completed", "failed", "stopped") else {}
+
+    def running(self, task_id: str) -> Run:
+        """Wait until the agent has begun the run of a Task that was queued; returns the run."""
+        self.start_daemon()
+        return wait_for(lambda: self._linked(task_id), 60)[0]
+
+    def run(self, task_id: str) -> Run:
+        """Return the one run that says it is this Task's; else what the agent said."""
+        found = self._linked(task_id)
+        assert found, self.server.console(task_id)
+        return found[0]
+
+    def _linked(self, task_id: str) -> list[Run]:
+        return [run for run in self.place.mlflow_runs() if link_tags(run).get("task_id") == task_id]
+
+    def runs(self, experiment: str) -> list[Run]:
+        """Return the top-level runs of an experiment."""
+        found = self.place.client.get_experiment_by_name(experiment)
+        runs = self.place.mlflow_runs()
+        return [
+            run
+            for run in runs
+            if found and run.info.experiment_id == found.experiment_id and "mlflow.parentRunId" not in run.data.tags
+        ]
+
+
+@contextlib.contextmanager
+def remote_of(place: Place, server: ClearMLServer, command: Path) -> Iterator[Remote]:
+    remote = Remote(place, server, command)
+    try:
+        yield remote
+    finally:
+        remote.kill()

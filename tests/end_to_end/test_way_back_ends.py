@@ -1,0 +1,96 @@
+"""What an agent runs is ended from outside, or fails: ClearML and MLflow both end with what is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mlflow.entities import Run
+
+from tests.end_to_end.harness import link_tags, scalars
+from tests.end_to_end.processes import wait_for
+from tests.end_to_end.remote import Remote
+
+SCRIPT = """
+import sys, time
+import mlflow
+
+with mlflow.start_run():
+    mlflow.log_metric("outer", 1.0, step=0)
+    with mlflow.start_run(run_name="child", nested=True):
+        mlflow.log_metric("loss", 0.5, step=0)
+        if sys.argv[1] == "wait":
+            time.sleep(300)
+    assert sys.argv[1] != "bad"
+if sys.argv[1] == "slow":
+    time.sleep(4)
+"""
+
+
+@pytest.fixture(scope="module")
+def origin(remote: Remote) -> tuple[Run, dict[str, Any]]:
+    remote.commit({"train.py": SCRIPT})
+    return remote.train("good", command=["train.py"], experiment="ends")
+
+
+def start(remote: Remote, source: dict[str, Any], argument: str) -> tuple[str, Run]:
+    """Have a clone run until it has logged something; returns its id and its run."""
+    clone = remote.clone(source, Args__argv=argument)
+    run = remote.running(clone)
+    child = wait_for(lambda: [task for task in remote.server.tasks if task.get("parent") == clone])[0]
+    wait_for(lambda: scalars(remote.server, child["id"]))
+    return clone, run
+
+
+def statuses(remote: Remote, run: Run) -> list[str]:
+    """Return the statuses of a run and its child in MLflow."""
+    ids = run.info.run_id
+    return [
+        one.info.status
+        for one in remote.place.mlflow_runs()
+        if ids in (one.info.run_id, one.data.tags.get("mlflow.parentRunId"))
+    ]
+
+
+def test_a_script_that_fails(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
+    clone = remote.clone(origin[1], Args__argv="bad")
+    assert remote.ended(clone)["status"] == "failed"
+    assert remote.run(clone).info.status == "FAILED"
+
+
+def test_an_abort_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
+    """The agent kills all processes below itself; the worker, which is none of them, ends the runs in MLflow."""
+    clone, run = start(remote, origin[1], "wait")
+    remote.call("tasks.stop", task=clone)
+    assert remote.ended(clone)["status"] == "stopped"
+    wait_for(lambda: statuses(remote, run) == ["KILLED", "KILLED"])
+    child = next(task for task in remote.server.tasks if task.get("parent") == clone)
+    wait_for(lambda: remote.server.task(child["id"])["status"] == "stopped")
+    wait_for(lambda: link_tags(remote.run(clone))["state"] == "synced")
+    wait_for(lambda: not remote.place.workers())
+
+
+def test_a_reset_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
+    """The Task stays as new: what the killed process had logged is not written to it again."""
+    clone, run = start(remote, origin[1], "wait")
+    remote.call("tasks.reset", task=clone, force=True)
+    wait_for(lambda: statuses(remote, run) == ["KILLED", "KILLED"], 30)
+    wait_for(lambda: not remote.place.workers())
+    assert remote.server.task(clone)["status"] == "created"
+    assert scalars(remote.server, clone) == {}
+
+
+@pytest.mark.parametrize("argument", ["wait", "slow"])
+def test_an_agent_that_is_killed(remote: Remote, origin: tuple[Run, dict[str, Any]], argument: str) -> None:
+    """With its Task's process, or alone: then that goes on to its end. No agent is left to say how it ended."""
+    clone, run = start(remote, origin[1], argument)
+    if argument == "wait":
+        remote.kill()
+        expected = ("stopped", ["KILLED", "KILLED"])
+    else:
+        assert remote.daemon is not None
+        remote.daemon.kill()
+        remote.daemon.wait()
+        remote.daemon = None
+        expected = ("completed", ["FINISHED", "FINISHED"])
+    wait_for(lambda: (remote.server.task(clone)["status"], statuses(remote, run)) == expected, 30)
