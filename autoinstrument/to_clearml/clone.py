@@ -7,6 +7,7 @@ from typing import Any
 
 from autoinstrument.to_clearml.errors import ClearMLError
 from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
 from autoinstrument.under_agent.settings import OBJECT, read
 
 SECTIONS = ("Args", "Hydra")
@@ -44,16 +45,33 @@ def described(session: Session, task_id: str) -> dict[str, Any]:
 
 
 def _lineage(session: Session, task: dict[str, Any], sections: dict[str, dict[str, str]]) -> dict[str, str]:
-    tags = {"clearml.cloned_from_run": sections.get("properties", {}).get("mlflow_run_id", "")}
-    if task.get("parent"):
-        tags["clearml.cloned_from"] = str(task["parent"])
-        try:
-            origin = _values(session.call("tasks.get_by_id", task=task["parent"])["task"])
-        except ClearMLError:  # deleted since
-            origin = {}
-        if origin:
-            tags["clearml.changed"] = "\n".join(_changes(origin, sections))[:_LONGEST] or "nothing"
+    run_id = _run_id(sections)
+    tags = {"clearml.cloned_from_run": run_id}
+    try:
+        origin = _origin(Tasks(session), task, run_id)
+    except ClearMLError:  # the run matters more
+        origin = {}
+    if origin:
+        tags["clearml.cloned_from"] = str(origin["id"])
+        tags["clearml.changed"] = "\n".join(_changes(_values(origin), sections))[:_LONGEST] or "nothing"
     return {name: value for name, value in tags.items() if value}
+
+
+def _origin(tasks: Tasks, task: dict[str, Any], run_id: str) -> dict[str, Any]:
+    """Return the Task that was cloned, empty where it is gone.
+
+    That is the parent of a clone that a person makes, but not of one that an optimiser or a pipeline makes: there the
+    parent is their own Task. A clone has its origin's properties, which name the origin's run.
+    """
+    parent = tasks.get(str(task["parent"])) if task.get("parent") else {}
+    if OBJECT in (parent.get("configuration") or {}) and _run_id(_values(parent)) == run_id:
+        return parent
+    found = tasks.of_run(run_id) if run_id else ""
+    return tasks.get(found) if found and found != task["id"] else {}
+
+
+def _run_id(sections: dict[str, dict[str, str]]) -> str:
+    return sections.get("properties", {}).get("mlflow_run_id", "")
 
 
 def _changes(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> list[str]:

@@ -70,8 +70,10 @@ def _ask(task_id: str) -> dict[str, Any]:
     from autoinstrument.guard import logger
     from autoinstrument.transport.launch import HIDDEN
 
-    # Without the folder of the script, or the working directory: a `logging.py` that stands there is not for us.
-    code = "import sys; sys.path[:] = [path for path in sys.path if path]\n"
+    # Without the script's folder, where the agent starts it and which it has put on PYTHONPATH: a `logging.py` that
+    # stands there is not for us.
+    code = "import os, sys; here = os.path.realpath('.')\n"
+    code += "sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != here]\n"
     code += "from autoinstrument.to_clearml.clone import main; main(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, task_id],
@@ -110,14 +112,24 @@ def _take_command_line(values: dict[str, str]) -> None:
     """Give a program whose arguments were not read by argparse the line that the Task has, edited or not."""
     import shlex
 
-    if list(values) == ["argv"] and hasattr(sys, "argv") and len(sys.argv) > 1:
+    given = getattr(sys, "argv", [])[1:]
+    # The entry point has the arguments as they were. A helper that the program starts has others, and keeps them.
+    if list(values) == ["argv"] and given and _is_entry_point() and _entry_words()[-len(given) :] == given:
         sys.argv[1:] = shlex.split(values["argv"])
 
 
 def _is_entry_point() -> bool:
     """Tell whether this process runs the Task's own program, and not a launcher or a helper of it."""
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    name = spec.name.removesuffix(".__main__") if spec is not None else os.path.basename(sys.argv[0])  # noqa: PTH119
-    words = [os.path.basename(word) for word in str(_clone.get("entry_point", "")).split()]  # noqa: PTH119
-    return name in words and not name.startswith(_LAUNCHERS)
+    from autoinstrument.bootstrap import what_runs
+
+    option, program = what_runs(sys.orig_argv[1:])
+    if option not in ("", "m") or program.startswith(_LAUNCHERS):
+        return False
+    names = [os.path.basename(word) for word in _entry_words()]  # noqa: PTH119
+    return os.path.basename(program) in names  # noqa: PTH119
+
+
+def _entry_words() -> list[str]:
+    import shlex
+
+    return shlex.split(str(_clone.get("entry_point", "")))

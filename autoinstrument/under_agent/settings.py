@@ -19,6 +19,7 @@ _TRAVELLING = {
     "AUTOINSTRUMENT_MLFLOW_UI": "mlflow_ui",
 }
 """All but the folder of captures, which is the machine's."""
+_LONGEST = 4000
 
 
 def written(settings: Settings, tracking_uri: str, experiment: str) -> str:
@@ -34,8 +35,13 @@ def written(settings: Settings, tracking_uri: str, experiment: str) -> str:
 def read(text: str) -> dict[str, str]:
     """Return the settings by name; lines that are none of these, and comments, are passed over."""
     allowed = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", *_TRAVELLING}
-    pairs = (line.partition("=") for line in text.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs if name.strip() in allowed and value.strip()}
+    pairs = ((name.strip(), value.strip()) for name, _, value in (line.partition("=") for line in text.splitlines()))
+    return {name: value for name, value in pairs if name in allowed and _is_fit(value)}
+
+
+def _is_fit(value: str) -> bool:
+    """Tell whether an environment can hold the value, beside all else that it has."""
+    return 0 < len(value) < _LONGEST and value.isprintable()
 
 
 def is_elsewhere(tracking_uri: str) -> bool:

@@ -155,8 +155,13 @@ def test_a_command_that_is_queued_without_running_it_here(remote: Remote) -> Non
 
 OPTIMISER = """
 import sys
+from clearml import Task
 from clearml.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
 
+Task.init(
+    project_name="optimiser", task_name="search", task_type=Task.TaskTypes.optimizer, reuse_last_task_id=False,
+    auto_connect_frameworks=False, auto_resource_monitoring=False,
+)
 optimizer = HyperParameterOptimizer(
     base_task_id=sys.argv[1],
     hyper_parameters=[DiscreteParameterRange("Args/lr", values=[0.3, 0.6])],
@@ -170,6 +175,7 @@ optimizer = HyperParameterOptimizer(
     pool_period_min=0.02,
     save_top_k_tasks_only=-1,
 )
+optimizer.set_report_period(0.02)  # minutes; `stop` waits for it
 optimizer.start()
 optimizer.wait(timeout=3)
 (best,) = optimizer.get_top_experiments_details(top_k=1)
@@ -184,7 +190,11 @@ def test_an_optimiser_of_clearmls(remote: Remote) -> None:
     remote.commit({"optimised.py": script})
     origin, source = remote.train("train", "d.csv", command=["optimised.py"], experiment="optimised")
     remote.start_daemon()
-    done = remote.place.run(OPTIMISER, source["id"], name="optimise.py", agent=False, seconds=200)
+    settings = remote.home / "sdk.conf"  # the reporter's own process takes 12 s to close
+    settings.write_text("sdk { development { report_use_subprocess: false } }")
+    done = remote.place.run(
+        OPTIMISER, source["id"], name="optimise.py", agent=False, seconds=120, CLEARML_CONFIG_FILE=str(settings)
+    )
     runs = [run for run in remote.runs("optimised") if run.info.run_id != origin.info.run_id]
     assert sorted(run.data.params["lr"] for run in runs) == ["0.3", "0.6"], done.stderr
     assert {link_tags(run)["cloned_from"] for run in runs} == {source["id"]}
