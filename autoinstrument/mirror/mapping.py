@@ -33,6 +33,8 @@ _SHORTEST = 3
 _MAX_LEFT_OUT = 1000
 _LONGEST = 100_000
 """Characters of a data set's schema or profile that a Task is given: it is one document of 16 MB with all it holds."""
+_RECORD = "logged by the run; an edit in a clone has no effect"
+"""What ClearML's pages show beside a parameter of the section `MLflow`: those of `Args` look the same, and have one."""
 _PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
 
 
@@ -137,7 +139,7 @@ def hyperparameter(section: str, name: str, value: str, kind: str = "", descript
 
 def parameters(values: Iterable[Param]) -> list[dict[str, str]]:
     """Return the run's parameters as items of the section `MLflow`."""
-    return [hyperparameter(SECTION, key, value, _PARAM_TYPES.get(kind, kind)) for key, value, kind in values]
+    return [hyperparameter(SECTION, key, value, _PARAM_TYPES.get(kind, kind), _RECORD) for key, value, kind in values]
 
 
 def tags(values: Mapping[str, str]) -> list[dict[str, str]]:

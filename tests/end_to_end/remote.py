@@ -1,9 +1,9 @@
 """The machine with a ClearML agent, and what a person does in ClearML's pages.
 
-The agent is the real `clearml-agent` from PyPI, in an environment of its own: it takes a Task from its queue, clones the
-repository, applies the diff, starts the entry point, sends the console, watches for aborts, and sets the status. What
-it skips, to save minutes: making an environment from the Task's requirements. It is told to use the one that has the
-built wheel; `test_way_back_environments.py` has it make one.
+The agent is the real `clearml-agent` from PyPI, in an environment of its own: it takes a Task from its queue, clones
+the repository, applies the diff, starts the entry point, sends the console, watches for aborts, and sets the status.
+What it skips, to save minutes: making an environment from the Task's requirements. It is told to use the one that has
+the built wheel; `test_way_back_environments.py` has it make one.
 """
 
 from __future__ import annotations

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
-from tests.end_to_end.harness import link_tags, properties, scalars, section
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+from tests.end_to_end.harness import ended, link_tags, properties, scalars, section
 from tests.end_to_end.remote import Remote
 
 ARGPARSE = """
@@ -43,11 +48,28 @@ main()
 """
 
 PLAIN = """
-import sys
 import mlflow
 
 with mlflow.start_run():
-    mlflow.log_param("words", " ".join(sys.argv[1:]))
+    mlflow.log_param("plain", 1)
+"""
+
+CLICK = """
+import subprocess, sys
+import click
+import mlflow
+
+@click.command()
+@click.option("--lr", type=float, default=0.1)
+@click.option("--fast/--slow")
+@click.argument("data", nargs=-1)
+def main(**values):
+    helper = [sys.executable, "-c", "import sys; print('helper', sys.argv[1:])", "--its=own"]
+    print(subprocess.run(helper, capture_output=True, text=True).stdout)
+    with mlflow.start_run():
+        mlflow.log_params(values)
+
+main()
 """
 
 
@@ -116,20 +138,48 @@ def test_hydra(remote: Remote) -> None:
     assert remote.run(clone).data.params == {"lr": "0.6", "depth": "5"}
 
 
-def test_a_command_line_that_no_parser_reads(remote: Remote) -> None:
-    """`Args/argv` is the line, and can be edited."""
-    remote.commit({"plain.py": PLAIN})
-    _, source = remote.train("lr=0.1", "a b", command=["plain.py"], experiment="plain")
-    clone = remote.clone(source, Args__argv="lr=0.3 'c d'")
+def test_a_command_line_that_no_parser_of_ours_reads(remote: Remote) -> None:
+    """`Args/argv` is the line, and can be edited; what the script starts itself keeps its own."""
+    remote.commit({"clicked.py": CLICK})
+    _, source = remote.train("--lr", "0.2", "a b", command=["clicked.py"], experiment="click")
+    assert section(source, "Args") == {"argv": "--lr 0.2 'a b'"}
+    clone = remote.clone(source, Args__argv="--lr 0.3 --fast 'c d' e")
     remote.ended(clone)
-    assert remote.run(clone).data.params == {"words": "lr=0.3 c d"}
+    assert remote.run(clone).data.params == {"lr": "0.3", "fast": "True", "data": "('c d', 'e')"}
+    assert "helper ['--its=own']" in remote.server.console(clone)
+
+
+def test_a_notebook(remote: Remote, tmp_path: Path) -> None:
+    """Its cells are the script that the agent runs."""
+    place = remote.place
+    command = [place.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "tests"}))
+    manager = KernelManager(kernel_name="tests", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(tmp_path)]))
+    remote.commit({"README": "a notebook's repository"})
+    manager.start_kernel(env=place.environment(MLFLOW_EXPERIMENT_NAME="notebook"), cwd=place.folder)
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        for cell in ("import mlflow", "with mlflow.start_run():\n    mlflow.log_param('cell', 2)"):
+            client.execute_interactive(cell, timeout=60, output_hook=lambda message: None)
+        (origin,) = remote.runs("notebook")
+        source = ended(remote.server, origin.info.run_id)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    clone = remote.clone(source)
+    remote.ended(clone)
+    assert remote.run(clone).data.params == {"cell": "2"}
+    assert link_tags(remote.run(clone))["changed"] == "nothing"
 
 
 def test_the_machine_may_say_no(remote: Remote) -> None:
     """`AUTOINSTRUMENT_ENABLED=0` on the agent's machine wins; so does its tracking URI."""
     place, experiment = remote.place, "no"
     remote.commit({"no.py": PLAIN})
-    origin, source = remote.train("x", command=["no.py"], experiment=experiment)
+    origin, source = remote.train(command=["no.py"], experiment=experiment)
     clone = str(remote.call("tasks.clone", task=source["id"])["id"])
     variables = {"MLFLOW_TRACKING_URI": place.uri, "MLFLOW_EXPERIMENT_NAME": experiment}
     remote.execute(clone, AUTOINSTRUMENT_ENABLED="0", **variables)
@@ -198,6 +248,7 @@ def test_an_optimiser_of_clearmls(remote: Remote) -> None:
     runs = [run for run in remote.runs("optimised") if run.info.run_id != origin.info.run_id]
     assert sorted(run.data.params["lr"] for run in runs) == ["0.3", "0.6"], done.stderr
     assert {link_tags(run)["cloned_from"] for run in runs} == {source["id"]}
+    assert {link_tags(run)["changed"] for run in runs} == {"Args/lr: 0.1 -> 0.3", "Args/lr: 0.1 -> 0.6"}
     (best,) = [run for run in runs if run.data.params["lr"] == "0.6"]
     (line,) = [line.split() for line in done.stdout.splitlines() if line.startswith("BEST")]
     assert line == ["BEST", link_tags(best)["task_id"], str(best.data.metrics["val/loss"])], done.stderr
