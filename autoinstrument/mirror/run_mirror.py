@@ -47,6 +47,7 @@ from autoinstrument.records import (
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import FilesUnavailableError, RefusedError
 from autoinstrument.to_clearml.tasks import Task, Tasks
+from autoinstrument.under_agent import is_taken
 
 _EVENTS = 2000
 _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
@@ -377,10 +378,11 @@ class RunMirror:
             self._edits.setdefault("comment", self.run.tags[mapping.NOTE])
 
     def _find(self, task_id: str) -> bool:
-        """Go on with a Task that exists; False where it was deleted in ClearML."""
+        """Go on with a Task that exists; False where it was deleted in ClearML, or is another run's."""
         capture = self.capture
         task = self._tasks.find(task_id, adopted=capture.adopted, start=self.run.owned and not self.settled)
-        if task is None:
+        # Each process below an agent would take over the agent's Task; it is that of the first one's run.
+        if task is None or (capture.adopted and task.run_id != self.run.run_id and is_taken(task_id, task.run_id)):
             capture.task_id, capture.adopted, capture.console_sent = "", False, 0
             return False
         capture.task_id = task_id

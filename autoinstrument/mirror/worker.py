@@ -57,6 +57,7 @@ from autoinstrument.to_clearml.tasks import Tasks
 from autoinstrument.transport import exit_code
 from autoinstrument.transport.frames import read_all
 from autoinstrument.transport.weight import weight
+from autoinstrument.under_agent import task_of_agent
 
 _FLUSH_S = 2.0
 _PING_S = 600.0
@@ -335,10 +336,11 @@ class Worker:
         """Have ClearML asked how the process's Task ended, where that is not the worker's to say, and not said yet."""
         adopted = [mirror for mirror in map(self._mirrors.__getitem__, process.owned) if mirror.capture.adopted]
         agent_is_gone = process.agent is not None and not process.agent.is_alive()
-        if adopted and (left_open or agent_is_gone):
-            mirror = adopted[-1]
-            end = mirror.end or End("stopped", "", "")
-            process.verdict = Verdict(mirror.capture.task_id, left_open, end, process.agent, self._tasks)
+        task_id = adopted[-1].capture.task_id if adopted else task_of_agent() if process.agent else ""
+        if task_id and (left_open or agent_is_gone):
+            end = (adopted or left_open)[-1].end if adopted or left_open else None
+            end = end or End("stopped", "the agent that ran the Task was killed", "")
+            process.verdict = Verdict(task_id, left_open, end, process.agent, self._tasks)
 
     def _died_at_once(self, process: Process, announced: RunAnnounced) -> None:
         """Take in a run of which the process had no time to say more than that it exists."""

@@ -32,6 +32,7 @@ class Task(NamedTuple):
         artifacts: what artifacts it held when it was found, by key.
         status: what it was when it was found; "in_progress" if it was made here.
         output: where its owner wants artifacts to be uploaded to, "" for the configured place.
+        run_id: the run that it led back to when it was found.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Task(NamedTuple):
     artifacts: dict[str, dict[str, Any]]
     status: str
     output: str
+    run_id: str = ""
 
 
 class Tasks:
@@ -94,8 +96,7 @@ class Tasks:
             page_size=10,
         ).get("tasks")
         for task in found or []:
-            properties = (task.get("hyperparams") or {}).get("properties") or {}
-            if (properties.get("mlflow_run_id") or {}).get("value") == run_id:
+            if _run_id(task) == run_id:
                 return str(task["id"])
         return ""
 
@@ -133,7 +134,7 @@ class Tasks:
         url = self._session.web_page(task_id, str(found.get("project") or "*"))
         output = str((found.get("output") or {}).get("destination") or "")
         status = str(found.get("status") or "")
-        task = Task(task_id, url, adopted, _points(found), _artifacts(found), status, output)
+        task = Task(task_id, url, adopted, _points(found), _artifacts(found), status, output, _run_id(found))
         if start and not adopted and status != "in_progress":
             self.start(task)
             task = task._replace(status="in_progress")
@@ -335,6 +336,11 @@ def _points(task: dict[str, Any]) -> dict[tuple[str, str], int]:
         for variants in (task.get("last_metrics") or {}).values()
         for last in variants.values()
     }
+
+
+def _run_id(task: dict[str, Any]) -> str:
+    properties = (task.get("hyperparams") or {}).get("properties") or {}
+    return str((properties.get("mlflow_run_id") or {}).get("value") or "")
 
 
 def _artifacts(task: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -33,7 +33,7 @@ def begin() -> bool:
         return False
     with guard("asking for the Task that the agent runs"):
         task_id = os.environ.get("CLEARML_TASK_ID") or os.environ["TRAINS_TASK_ID"]
-        inherited = json.loads(os.environ.get(_ANSWER) or "{}")
+        inherited = _inherited()
         if inherited.get("task") == task_id:
             _clone = inherited
         elif what_runs(sys.orig_argv[1:])[0] in ("", "m"):  # what an agent starts is a script or a module
@@ -62,6 +62,26 @@ def lineage(task_id: str) -> dict[str, str]:
     """Return the tags that say where the run of this Task comes from, empty where it comes from none."""
     tags: dict[str, str] = _clone.get("lineage") or {}
     return tags if _clone.get("task") == task_id else {}
+
+
+def task_of_agent() -> str:
+    """Return the id of the Task that the agent runs, also in a process that was started below it, "" for none."""
+    return str(_inherited().get("task", ""))
+
+
+def is_taken(task_id: str, run_id: str) -> bool:
+    """Tell whether a Task is the agent's, and the run that it names is one that the agent's program has begun.
+
+    Before, it names its origin's, or none.
+    """
+    answer = _inherited()
+    origin = (answer.get("lineage") or {}).get("clearml.cloned_from_run", "")
+    return answer.get("task") == task_id and run_id not in ("", origin)
+
+
+def _inherited() -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(os.environ.get(_ANSWER) or "{}")
+    return answer
 
 
 def _ask(task_id: str) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def test_overrides_of_hydra_are_written_as_typed() -> None:
 
 
 def test_settings_that_are_not_ours_do_not_travel() -> None:
-    """What comes back from the server is data: an edited Task sets no other variable, and none that breaks a process."""
+    """What comes back from the server is data: a Task sets no other variable, and none that breaks a process."""
     text = (
         "# a comment\nMLFLOW_TRACKING_URI = http://m:5000\nAUTOINSTRUMENT_TASK={run_name} = x\nLD_PRELOAD=/tmp/x.so\n"
         "AUTOINSTRUMENT_HOME=/tmp\nMLFLOW_TRACKING_TOKEN=t\nAUTOINSTRUMENT_PROJECT=\nno line\n"

@@ -9,7 +9,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-from tests.end_to_end.harness import ended, link_tags, properties, scalars, section
+from tests.end_to_end.harness import ended, link_tags, properties, scalars, section, task_of
 from tests.end_to_end.remote import Remote
 
 ARGPARSE = """
@@ -201,6 +201,19 @@ def test_a_command_that_is_queued_without_running_it_here(remote: Remote) -> Non
     run = remote.run(task_id)
     assert (run.data.params["lr"], run.data.params["data"]) == ("0.3", "d.csv")
     assert [run.info.run_id] == [run.info.run_id for run in remote.runs("queued")]
+
+
+def test_a_program_that_starts_others(remote: Remote) -> None:
+    """The first run takes over the agent's Task, and runs of other processes have Tasks of their own."""
+    driver = "import subprocess, sys\nfor _ in range(2): subprocess.run([sys.executable, 'part.py'], check=True)\n"
+    remote.commit({"driver.py": driver, "part.py": PLAIN})
+    done = remote.place.command("remote", "--queue", "default", "--", "driver.py", MLFLOW_EXPERIMENT_NAME="parts")
+    task_id = done.stdout.split()[0]
+    assert remote.ended(task_id)["status"] == "completed"
+    first, second = remote.runs("parts")
+    assert link_tags(first)["task_id"] == task_id
+    assert properties(remote.server.task(task_id))["mlflow_run_id"] == first.info.run_id
+    assert task_of(remote.server, second.info.run_id)["status"] == "completed"
 
 
 OPTIMISER = """
