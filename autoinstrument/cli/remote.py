@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from autoinstrument.capture.arguments import command_line
 from autoinstrument.capture.packages import packages_of
-from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.capture.secrets import MASK, without_credentials
 from autoinstrument.mirror import mapping
 from autoinstrument.records import ProcessStarted
 from autoinstrument.settings import SettingsError, read_settings
@@ -64,7 +65,7 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
 def _described(command: tuple[str, ...]) -> ProcessStarted:
     """Return the process that the command would be."""
     words = list(command)
-    if Path(words[0]).name.startswith("python"):
+    if re.fullmatch(r"python[\d.]*(\.exe)?", Path(words[0]).name):
         del words[0]
     if not words or (words[0].startswith("-") and words[0] != "-m") or words == ["-m"]:
         raise click.UsageError("expected a script or `-m module`, as in: -- python train.py --lr 0.1")
@@ -74,6 +75,8 @@ def _described(command: tuple[str, ...]) -> ProcessStarted:
     if path is None or not path.is_file():
         raise click.UsageError(f"there is no {module or words[0]} here")
     line = command_line(arguments)
+    if MASK in line:
+        raise click.UsageError("secrets do not travel: leave them out, and set them on the agent's machine")
     return ProcessStarted(
         pid=0, started_ms=int(time.time() * 1000), host="", user="", python="{}.{}.{}".format(*sys.version_info[:3]),
         executable=sys.executable, cwd=str(Path.cwd()), argv=[], main_kind="module" if module else "script",
