@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import NamedTuple
 
 import psutil
@@ -20,6 +21,7 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.to_clearml.tasks import Tasks
 
 _AGENTS = ("clearml-agent", "clearml_agent")
+"""The command, and the module behind `python -m`; they stand among the first words of the agent's command line."""
 _PAUSE_S = 1.0
 _NEVER = float("inf")
 _TAKEN_AWAY = ("created", "queued", "")
@@ -102,7 +104,10 @@ class Verdict:
 
 
 def _is_agent(process: psutil.Process) -> bool:
-    return any(name in word for word in process.cmdline()[:4] for name in _AGENTS)
+    try:
+        return any(PurePath(word).name in _AGENTS for word in process.cmdline()[:5])
+    except psutil.Error:  # somebody else's
+        return False
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -31,9 +31,10 @@ def described(session: Session, task_id: str) -> dict[str, Any]:
     """
     task = session.call("tasks.get_by_id", task=task_id)["task"]
     settings = (task.get("configuration") or {}).get(OBJECT)
-    if settings is None:
-        return {"task": task_id, "ours": False}
     sections = _values(task)
+    if settings is None:
+        run_id = _run_id(sections)
+        return {"task": task_id, "ours": False, "lineage": {"clearml.cloned_from_run": run_id} if run_id else {}}
     return {
         "task": task_id,
         "ours": True,
