@@ -65,6 +65,7 @@ class RunMirror:
         settled: the run has ended long since: its Task is not set running, and somebody else may be making it too.
         lacking: why files wait to be uploaded, when all else is delivered; "" where none does.
         parent_task: gives the id of the parent run's Task, "" where there is none.
+        held: nothing is sent until the verdict on its Task is given.
         last_sent: when something was sent last, in seconds of the monotonic clock; as are the next two.
         server: when what the server refuses of this run as a whole may be tried again.
         wait_until: while another process is about to make the Task.
@@ -90,6 +91,7 @@ class RunMirror:
         """What the training process was told: that delivery waits, or that of files alone, that the run is complete."""
         self.ended = False
         self.server = Backoff()
+        self.held = False
         self.last_sent = 0.0
         self._tasks = tasks
         self._incomplete = False
@@ -222,7 +224,7 @@ class RunMirror:
     @property
     def is_due(self) -> bool:
         """True while something waits to be delivered that may be sent now."""
-        return self.has_work and self.server.is_due()
+        return self.has_work and not self.held and self.server.is_due()
 
     # Delivery
 

@@ -23,7 +23,6 @@ from autoinstrument.to_clearml.tasks import Tasks
 _AGENTS = ("clearml-agent", "clearml_agent")
 """The command, and the module behind `python -m`; they stand among the first words of the agent's command line."""
 _PAUSE_S = 1.0
-_NEVER = float("inf")
 _TAKEN_AWAY = ("created", "queued", "")
 """Statuses of a Task that was reset, maybe queued again, or deleted: what the process has left is not for it."""
 
@@ -65,7 +64,7 @@ class Verdict:
         self._ask_at = 0.0
         self._held = [mirror for mirror in runs if mirror.capture.task_id == task_id]
         for mirror in self._held:
-            mirror.retry_at = _NEVER
+            mirror.held = True
 
     def is_given(self, *, last: bool) -> bool:
         """Tell whether no more has to be asked; with `last` the Task's end is not waited for.
@@ -100,7 +99,7 @@ class Verdict:
     def release(self) -> None:
         """Let the rest of the Task's own run be delivered."""
         for mirror in self._held:
-            mirror.retry_at = 0.0
+            mirror.held = False
 
 
 def _is_agent(process: psutil.Process) -> bool:

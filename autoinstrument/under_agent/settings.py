@@ -17,6 +17,7 @@ _TRAVELLING = {
     "AUTOINSTRUMENT_WORKER": "worker",
     "AUTOINSTRUMENT_EXIT_TIMEOUT": "exit_timeout_s",
     "AUTOINSTRUMENT_MLFLOW_UI": "mlflow_ui",
+    "AUTOINSTRUMENT_ABORT": "abort",
 }
 """All but the folder of captures, which is the machine's."""
 _LONGEST = 4000
