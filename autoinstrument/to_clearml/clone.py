@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
 from typing import Any
 
+from autoinstrument.capture.arguments import command_line
+from autoinstrument.capture.secrets import hide, hide_in_text, is_secret
 from autoinstrument.to_clearml.errors import ClearMLError
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
@@ -54,7 +58,7 @@ def _lineage(session: Session, task: dict[str, Any], sections: dict[str, dict[st
         origin = {}
     if origin:
         tags["clearml.cloned_from"] = str(origin["id"])
-        tags["clearml.changed"] = "\n".join(_changes(_values(origin), sections))[:_LONGEST] or "nothing"
+        tags["clearml.changed"] = "\n".join(changes(_values(origin), sections))[:_LONGEST] or "nothing"
     return {name: value for name, value in tags.items() if value}
 
 
@@ -75,14 +79,27 @@ def _run_id(sections: dict[str, dict[str, str]]) -> str:
     return sections.get("properties", {}).get("mlflow_run_id", "")
 
 
-def _changes(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> list[str]:
-    changes = []
+def changes(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> list[str]:
+    """Return what was changed between two Tasks' parameters (values by section and name), secrets hidden."""
+    found = []
     for section in SECTIONS:
         old, new = before.get(section, {}), after.get(section, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
-                changes.append(f"{section}/{name}: {old.get(name, '(none)')} -> {new.get(name, '(none)')}")
-    return changes
+                found.append(f"{section}/{name}: {_shown(name, old)} -> {_shown(name, new)}")
+    return found
+
+
+def _shown(name: str, values: dict[str, str]) -> str:
+    """Return a value as a tag may show it: somebody may have typed a secret into the clone."""
+    if name not in values:
+        return "(none)"
+    if is_secret(name):
+        return hide(values[name])
+    if name == "argv":
+        with contextlib.suppress(ValueError):
+            return command_line(shlex.split(values[name]))
+    return hide_in_text(values[name])
 
 
 def _values(task: dict[str, Any]) -> dict[str, dict[str, str]]:

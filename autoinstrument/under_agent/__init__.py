@@ -132,10 +132,15 @@ def _take_command_line(values: dict[str, str]) -> None:
     """Give a program whose arguments were not read by argparse the line that the Task has, edited or not."""
     import shlex
 
+    from autoinstrument.guard import logger
+
     given = getattr(sys, "argv", [])[1:]
     # The entry point has the arguments as they were. A helper that the program starts has others, and keeps them.
     if list(values) == ["argv"] and given and _is_entry_point() and _entry_words()[-len(given) :] == given:
-        sys.argv[1:] = shlex.split(values["argv"])
+        try:
+            sys.argv[1:] = shlex.split(values["argv"])
+        except ValueError as error:
+            logger().warning("Args/argv is not understood (%s); the arguments stay as they were", error)
 
 
 def _is_entry_point() -> bool:

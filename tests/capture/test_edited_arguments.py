@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autoinstrument.to_clearml.clone import changes
 from autoinstrument.under_agent.command_line import arguments_for, overrides
 from autoinstrument.under_agent.settings import read
 
@@ -104,3 +105,18 @@ def test_settings_that_are_not_ours_do_not_travel() -> None:
         f"MLFLOW_EXPERIMENT_NAME={'x' * 200_000}\nAUTOINSTRUMENT_WORKER=thr\x00ead\n"
     )
     assert read(text) == {"MLFLOW_TRACKING_URI": "http://m:5000", "AUTOINSTRUMENT_TASK": "{run_name} = x"}
+
+
+def test_what_was_changed_is_told_without_secrets() -> None:
+    """Somebody may have typed one into the clone, and MLflow's tags are read by many."""
+    before = {"Args": {"lr": "0.1", "password": "********", "same": "1"}, "MLflow": {"lr": "0.1"}}
+    after = {
+        "Args": {"lr": "0.2", "password": "hunter2", "same": "1", "argv": "--lr 2 --api-key=hunter2"},
+        "Hydra": {"db.url": "pg://user:hunter2@host/x"},
+    }
+    assert changes(before, after) == [
+        "Args/argv: (none) -> --lr 2 '--api-key=********'",
+        "Args/lr: 0.1 -> 0.2",
+        "Args/password: ******** -> ********",
+        "Hydra/db.url: (none) -> pg://user:********@host/x",
+    ]
