@@ -8,6 +8,7 @@ Times are milliseconds since the epoch (`_ms`), as in MLflow and in ClearML's ev
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple, TypedDict
 
 Point = tuple[str, float, int, int]
@@ -298,3 +299,15 @@ def from_json(value: Any) -> Record:
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a record: {str(value)[:100]}") from error
     return record
+
+
+def parse(text: bytes | str) -> Any:
+    """Return the value of a JSON text that anybody may have written.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON that is nested too deeply") from None

@@ -7,6 +7,7 @@ import os
 import click
 
 from autoinstrument import __version__
+from autoinstrument.cli.install import install, uninstall
 from autoinstrument.cli.remote import remote
 from autoinstrument.cli.sync import sync
 from autoinstrument.cli.verify import verify
@@ -22,6 +23,8 @@ def main() -> None:
     os.environ.pop("AUTOINSTRUMENT_ENABLED", None)  # what a command does with MLflow is not a training to be mirrored
 
 
+main.add_command(install)
 main.add_command(remote)
 main.add_command(sync)
+main.add_command(uninstall)
 main.add_command(verify)

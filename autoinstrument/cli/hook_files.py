@@ -1,0 +1,100 @@
+"""The start-up files: what they are called, what is in them, and where Python looks for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from autoinstrument.records import parse
+
+MANIFEST = "autoinstrument-hook.json"
+"""Lists what `install` has put into a folder, so that `uninstall` takes exactly that away."""
+SITECUSTOMIZE = "sitecustomize.py"
+
+_PTH = """\
+# autoinstrument: links MLflow runs to ClearML Tasks if AUTOINSTRUMENT_ENABLED is 1/true/yes/on, does nothing otherwise.
+import sys; exec("try:\\n  import autoinstrument; autoinstrument.init()\\nexcept Exception: pass")
+"""
+_START = "autoinstrument:init\n"
+
+START_UP: dict[str, bytes] = {"autoinstrument-init.pth": _PTH.encode(), "autoinstrument-init.start": _START.encode()}
+"""What stands in site-packages. Of a wheel's files each has one place only, and theirs is not in this package."""
+
+_ASK = "import json, sysconfig; print(json.dumps(sysconfig.get_path('purelib')))"
+_ASK_S = 20.0
+_MAX_MANIFEST = 65_536
+
+
+class HookError(Exception):
+    """A folder cannot be used as asked; the text is one line with the remedy."""
+
+
+def sitecustomize() -> bytes:
+    """Return the `sitecustomize.py` that arms the agent and runs the next one on the path."""
+    import autoinstrument
+
+    return (Path(autoinstrument.__file__).parent / "startup" / "sitecustomize" / SITECUSTOMIZE).read_bytes()
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of a file's content, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def site_packages_of(interpreter: str) -> Path:
+    """Return the site-packages folder of an interpreter; the agent stays out of the one that is asked.
+
+    Raises:
+        HookError: it does not run.
+    """
+    try:
+        done = subprocess.run(
+            [interpreter, "-I", "-c", _ASK], env={**os.environ, "AUTOINSTRUMENT_ENABLED": "0"},
+            capture_output=True, text=True, timeout=_ASK_S, check=True,
+        )  # fmt: skip
+        return Path(json.loads(done.stdout))
+    except (OSError, ValueError, subprocess.SubprocessError):
+        raise HookError(f"{interpreter} does not run as a Python interpreter") from None
+
+
+def folder_of(target: str) -> tuple[Path, bool]:
+    """Return the folder that files go to, and whether Python reads `.pth` files there.
+
+    `target` is an interpreter, a virtual environment, its site-packages, or any other folder, which is one for
+    PYTHONPATH; "" is the environment that this runs in.
+
+    Raises:
+        HookError: there is no such file or folder.
+    """
+    if not target:
+        return site_packages_of(sys.executable), True
+    path = Path(target).expanduser().absolute()
+    if path.is_file():
+        return site_packages_of(str(path)), True
+    for interpreter in (path / "bin" / "python", path / "Scripts" / "python.exe"):
+        if interpreter.is_file():
+            return site_packages_of(str(interpreter)), True
+    if not path.is_dir():
+        raise HookError(f"{path} does not exist; name an interpreter, a virtual environment, or a folder")
+    return path, path.name in ("site-packages", "dist-packages")
+
+
+def owned(folder: Path) -> dict[str, str]:
+    """Return what the folder's manifest lists: SHA-256 by name; names that are none of ours do not count.
+
+    Raises:
+        HookError: the manifest cannot be read.
+    """
+    file = folder / MANIFEST
+    try:
+        with file.open("rb") as stream:
+            listed = parse(stream.read(_MAX_MANIFEST))["files"]
+        return {str(name): str(listed[name]) for name in (*START_UP, SITECUSTOMIZE) if name in listed}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise HookError(f"{file} cannot be read; remove it and the files beside it by hand") from None
