@@ -9,6 +9,7 @@ import click
 from autoinstrument import __version__
 from autoinstrument.cli.install import install, uninstall
 from autoinstrument.cli.remote import remote
+from autoinstrument.cli.run import run
 from autoinstrument.cli.sync import sync
 from autoinstrument.cli.verify import verify
 
@@ -25,6 +26,7 @@ def main() -> None:
 
 main.add_command(install)
 main.add_command(remote)
+main.add_command(run)
 main.add_command(sync)
 main.add_command(uninstall)
 main.add_command(verify)
