@@ -16,6 +16,13 @@ def init():
 
     switch = os.environ.get("AUTOINSTRUMENT_ENABLED", "").strip().lower()
     on = switch in ("1", "true", "yes", "on")
+    if os.environ.get("AUTOINSTRUMENT_EXPLAIN"):
+        import sys
+
+        from autoinstrument.steps import note
+
+        note("started", sys.executable)
+        note("on" if on else "off", switch)
     if (on or not switch) and (os.environ.get("CLEARML_TASK_ID") or os.environ.get("TRAINS_TASK_ID")):
         from autoinstrument.under_agent import begin
 

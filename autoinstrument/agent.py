@@ -36,6 +36,7 @@ from autoinstrument.records import (
     TaskFound,
 )
 from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.steps import note
 from autoinstrument.to_clearml.existing import existing_task_id
 from autoinstrument.transport import exit_code, launch
 from autoinstrument.transport.outbox import Item, Outbox
@@ -53,6 +54,7 @@ def agent() -> Agent | None:
             _agent = Agent(read_settings())
         except SettingsError as error:
             _refused = True
+            note("bad setting", error)
             logger().warning("%s; the agent stays off", error)
     return _agent
 
@@ -129,6 +131,7 @@ class Agent:
         """
         if self._open.get(run_id) or (run_id in self._open and not again):
             return
+        note("run", run_id)
         self._open[run_id] = True
         self._left_alone.discard(run_id)
         with guard("following the console"):
@@ -240,6 +243,7 @@ class Agent:
     def _heard(self, record: Record) -> None:
         """Act on what the worker says: write the link tags, tell the user; on the hearing thread."""
         if isinstance(record, RunLinked):
+            note("linked", f"{record.run_id} {record.task_url or record.task_id}")
             self._say_linked(record)
             tags = {TASK_ID: record.task_id, STATE: "live"}
             if record.task_url:
@@ -248,6 +252,7 @@ class Agent:
                 tags |= under_agent.lineage(record.task_id)
             set_tags(self._uris[record.run_id], record.run_id, tags)
         elif isinstance(record, RunPending):
+            note("pending", f"{record.run_id} {record.reason}")
             self._said.setdefault(record.run_id, "")
             logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})

@@ -33,8 +33,12 @@ def arm() -> None:
     A second call, and a call in a program that the agent stays out of, change nothing.
     """
     # By name, because a test or a tool may have loaded this module a second time.
-    if any(type(finder).__module__ == __name__ for finder in sys.meta_path) or is_other_program(sys.orig_argv):
+    if any(type(finder).__module__ == __name__ for finder in sys.meta_path):
         return
+    if is_other_program(sys.orig_argv):
+        _note("other program", " ".join(what_runs(sys.orig_argv[1:])))
+        return
+    _note("armed", "after MLflow's import" if "mlflow" in sys.modules else "before MLflow's import")
     finder = AfterImport(
         {
             "argparse": _argparse_imported,
@@ -101,6 +105,13 @@ def _is_other_script(path: str) -> bool:
     return (parent, name) in (("pip", "__pip-runner__.py"), ("_in_process", "_in_process.py"))
 
 
+def _note(step: str, detail: str = "") -> None:
+    if os.environ.get("AUTOINSTRUMENT_EXPLAIN"):
+        from autoinstrument.steps import note
+
+        note(step, detail)
+
+
 class AfterImport:
     """A meta path finder that finds nothing itself: it lets the others find, and runs a hook after the module ran."""
 
@@ -130,6 +141,7 @@ class AfterImport:
 
     def imported(self, name: str, module: "ModuleType") -> None:
         """Run the hook of a module that has been executed, for the first time or again; nothing it raises comes out."""
+        _note("imported", name)
         try:
             self.hooks[name](module)
         except Exception:
@@ -253,5 +265,8 @@ def is_wanted() -> bool:
         from autoinstrument.from_mlflow.instrument import is_supported
 
         # The version first: an agent listens to the console from the moment it is there.
-        _wanted = is_supported(VERSION) and agent() is not None
+        supported = is_supported(VERSION)
+        if not supported:
+            _note("unsupported", VERSION)
+        _wanted = supported and agent() is not None
     return _wanted

@@ -12,6 +12,8 @@ import threading
 from collections import Counter
 from types import TracebackType
 
+from autoinstrument.steps import note
+
 errors: Counter[str] = Counter()
 """How often something went wrong, by place."""
 
@@ -63,6 +65,7 @@ class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
         if not isinstance(error, Exception):
             return False
         errors[self.place] += 1
+        note("error", f"{self.place}: {type(error).__name__}: {error}")
         if errors[self.place] == 1:
             try:
                 logger().warning("%s failed, training goes on (%s: %s)", self.place, type(error).__name__, error)

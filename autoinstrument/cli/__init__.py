@@ -7,6 +7,7 @@ import os
 import click
 
 from autoinstrument import __version__
+from autoinstrument.cli.explain import explain
 from autoinstrument.cli.install import install, uninstall
 from autoinstrument.cli.remote import remote
 from autoinstrument.cli.run import run
@@ -16,14 +17,17 @@ from autoinstrument.cli.verify import verify
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="autoinstrument")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Give every MLflow run a linked ClearML Task.
 
     Exit codes: 0 done, 1 a difference or a problem was found, 2 wrong usage.
     """
-    os.environ.pop("AUTOINSTRUMENT_ENABLED", None)  # what a command does with MLflow is not a training to be mirrored
+    # What a command does with MLflow is not a training to be mirrored; `doctor` and `explain` ask what the switch was.
+    context.obj = os.environ.pop("AUTOINSTRUMENT_ENABLED", None)
 
 
+main.add_command(explain)
 main.add_command(install)
 main.add_command(remote)
 main.add_command(run)

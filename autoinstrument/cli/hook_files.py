@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from autoinstrument.records import parse
+from autoinstrument.startup_files import hook_folder
 
 MANIFEST = "autoinstrument-hook.json"
 """Lists what `install` has put into a folder, so that `uninstall` takes exactly that away."""
@@ -35,9 +36,7 @@ class HookError(Exception):
 
 def sitecustomize() -> bytes:
     """Return the `sitecustomize.py` that arms the agent and runs the next one on the path."""
-    import autoinstrument
-
-    return (Path(autoinstrument.__file__).parent / "startup" / "sitecustomize" / SITECUSTOMIZE).read_bytes()
+    return (hook_folder() / SITECUSTOMIZE).read_bytes()
 
 
 def digest(content: bytes) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 import wrapt
 
+from autoinstrument.steps import note
+
 Around = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 """wrapt's wrapper function: (wrapped, instance, args, kwargs) -> result."""
 
@@ -70,8 +72,10 @@ def wrap(owner: ModuleType | type, name: str, around: Around) -> bool:
     """
     original = vars(owner).get(name)
     if original is None or not callable(original):
+        note("not wrapped", f"{owner.__name__}.{name}")
         return False
     if not isinstance(original, Reference):
         kind = _MethodReference if isinstance(owner, type) else Reference
         setattr(owner, name, kind(original, around))
+    note("wrapped", f"{owner.__name__}.{name}")
     return True

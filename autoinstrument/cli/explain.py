@@ -1,0 +1,131 @@
+"""`autoinstrument explain`: why was, or wasn't, a run linked."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+
+from autoinstrument.cli.checks import Check, masked, show
+from autoinstrument.cli.run import found
+from autoinstrument.cli.tracing import Steps, Traced, probe, run_traced
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--json", "as_json", is_flag=True, help="Print the steps as JSON; COMMAND's stdout goes to stderr.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def explain(switch: str | None, as_json: bool, command: tuple[str, ...]) -> None:
+    """Run COMMAND, as in `-- python train.py`, and say step by step what became of its runs.
+
+    The command runs as it would without this, the switch as it is set. Without a command: as far as can be told of
+    this environment by importing MLflow. Exit code 1 where a step failed.
+    """
+    try:
+        if command:
+            environ = dict(os.environ) if switch is None else {**os.environ, "AUTOINSTRUMENT_ENABLED": switch}
+            words = [found(command[0]), *command[1:]]
+            traced = run_traced(words, environ, stdout=sys.stderr.fileno() if as_json else None)
+        else:
+            traced = probe(switch)
+    except subprocess.TimeoutExpired as error:
+        raise click.ClickException(f"importing MLflow did not end within {error.timeout:g} s") from None
+    except OSError as error:
+        raise click.UsageError(f"{command[0] if command else sys.executable}: {error.strerror or error}") from None
+    checks = [masked(check) for check in explained(traced, of_command=bool(command))]
+    good = all(check.ok is not False for check in checks)
+    if as_json:
+        told = {"ok": good, "exit_code": traced.code, "steps": [check._asdict() for check in checks]}
+        click.echo(json.dumps(told, indent=2))
+    else:
+        show(checks)
+    sys.exit(0 if good else 1)
+
+
+def explained(traced: Traced, *, of_command: bool) -> Iterator[Check]:
+    """Yield the steps up to the first that failed, and what became of each run."""
+    steps = traced.steps
+    good = True
+    for check in _steps(traced, of_command=of_command):
+        good = check.ok is not False
+        yield check
+        if not good:
+            break
+    if good and of_command:
+        yield from _runs(steps)
+    for error in dict.fromkeys(steps.get("error", [])):
+        yield Check("error of the agent's own", False, error, "Training is not affected; please report it.")
+    if of_command and traced.code:
+        yield Check("exit code of the command", None, str(traced.code))
+
+
+def _steps(traced: Traced, *, of_command: bool) -> Iterator[Check]:
+    steps = traced.steps
+    yield Check(
+        "start-up file", "started" in steps, _first(steps, "started") or "none has run",
+        "Install the package into the environment that the command runs in (`autoinstrument install --target PATH`), "
+        "and start Python without -S.",
+    )  # fmt: skip
+    value = _first(steps, "on") or _first(steps, "off")
+    yield Check(
+        "switch", "on" in steps, f"AUTOINSTRUMENT_ENABLED={value}" if value else "not set",
+        "Set AUTOINSTRUMENT_ENABLED=1.",
+    )  # fmt: skip
+    yield Check(
+        "finder armed", "armed" in steps, _first(steps, "armed") or f"not in {_first(steps, 'other program')}",
+        "Start the training itself with Python: the agent stays out of installers and the like.",
+    )  # fmt: skip
+    imported = {name for name in steps.get("imported", []) if name.startswith("mlflow.")}
+    detail = f"{len(imported)} modules seen"
+    remedy = "The command does not import MLflow with this environment's Python."
+    if not imported and not of_command:
+        detail, remedy = "".join(traced.stderr.strip().splitlines()[-1:]), "Install MLflow into this environment."
+    yield Check("MLflow imported", bool(imported), detail, remedy)
+    yield _left_alone(steps)
+    yield _wrapped(steps)
+
+
+def _first(steps: Steps, step: str) -> str:
+    return next(iter(steps.get(step, [])), "")
+
+
+def _left_alone(steps: Steps) -> Check:
+    if "unsupported" in steps:
+        return Check(
+            "version and settings", False, f"MLflow {steps['unsupported'][0]} is not supported",
+            "Install MLflow 2.16 to 3.x.",
+        )  # fmt: skip
+    if "bad setting" in steps:
+        return Check("version and settings", False, steps["bad setting"][0], "Correct the variable, or unset it.")
+    return Check("version and settings", True)
+
+
+def _wrapped(steps: Steps) -> Check:
+    wrapped, missing = set(steps.get("wrapped", [])), set(steps.get("not wrapped", []))
+    detail = f"{len(wrapped)} functions" + (f"; not in this version: {', '.join(sorted(missing))}" if missing else "")
+    return Check("wrappers placed", bool(wrapped), detail, "Look at the errors below, and report them.")
+
+
+def _runs(steps: Steps) -> Iterator[Check]:
+    yield Check(
+        "run begun", "run" in steps, f"{len(set(steps.get('run', [])))} in all",
+        "The command began no MLflow run: call mlflow.start_run, or switch autologging on.",
+    )  # fmt: skip
+    linked, pending = (dict(_parted(steps.get(step, []))) for step in ("linked", "pending"))
+    for run_id in dict.fromkeys(steps.get("run", [])):
+        if run_id in linked:
+            yield Check(f"Task of run {run_id}", True, linked[run_id])
+            continue
+        reason = pending.get(run_id, "no answer from the worker while the command ran")
+        remedy = "`autoinstrument doctor` looks at the connection; `autoinstrument sync` makes the Task later."
+        yield Check(f"Task of run {run_id}", False, reason, remedy)
+
+
+def _parted(details: list[str]) -> Iterator[tuple[str, str]]:
+    for detail in details:
+        run_id, _, rest = detail.partition(" ")
+        yield run_id, rest
