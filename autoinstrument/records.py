@@ -8,8 +8,7 @@ Times are milliseconds since the epoch (`_ms`), as in MLflow and in ClearML's ev
 
 from __future__ import annotations
 
-import json
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, get_args, get_origin, get_type_hints
 
 Point = tuple[str, float, int, int]
 """A metric point: key, value, timestamp in ms, step."""
@@ -301,12 +300,33 @@ def from_json(value: Any) -> Record:
     return record
 
 
+def has_right_types(record: Record) -> bool:
+    """Tell whether the fields of a record that was read from a file are what they are said to be."""
+    kinds = get_type_hints(type(record))
+    return all(_is_a(value, kinds[name]) for name, value in record._asdict().items())
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is list:
+        return isinstance(value, list) and all(_is_a(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_is_a(item, arguments[1]) for item in value.values())
+    if origin is tuple:  # JSON makes it a list
+        return isinstance(value, (list, tuple)) and len(value) == len(arguments) and all(map(_is_a, value, arguments))
+    if kind is int:
+        return type(value) is int and abs(value) < 2**63
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
 def parse(text: bytes | str) -> Any:
     """Return the value of a JSON text that anybody may have written.
 
     Raises:
         ValueError: it is no JSON, or nested too deeply.
     """
+    import json  # this module is loaded in the training process before anything is to be said
+
     try:
         return json.loads(text)
     except RecursionError:

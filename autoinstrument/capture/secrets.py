@@ -20,6 +20,11 @@ _TEXT_TOKEN = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _URL_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s/:@?#]*):[^\s/@?#]+@", re.I)
+# A token may stand where the user does: https://ghp_…@github.com. User names are shorter, or have no digit.
+_URL_TOKEN = re.compile(r"(?P<start>\bhttps?://)(?=[^\s/@?#]*\d)[^\s/:@?#]{16,}@", re.I)
+_URL_QUERY = re.compile(r"(?P<start>[?&](?P<name>[^\s?&=#/]{1,100})=)[^\s&#'\"]+")
+_BEARER = re.compile(r"(?P<start>\bbearer )[\w.~+/=-]{8,}", re.I)
+_PAIR = re.compile(r"(?P<name>[\w.-]{1,100})=[^\s,;'\"]+")
 
 _NAMED = re.compile(r"ssh|^wasbs?$|^abfss?$", re.I)
 
@@ -35,9 +40,37 @@ def hide(value: str) -> str:
     return MASK if value else ""
 
 
+def hint(value: str) -> str:
+    """Return what lets its owner know a long value again and is of no use to anybody else."""
+    return f"{value[:4]}…" if len(value) >= 16 else hide(value)
+
+
 def hide_in_text(text: str) -> str:
-    """Return the text with the passwords of any URLs in it hidden."""
-    return _URL_PASSWORD.sub(rf"\g<start>:{MASK}@", text) if "://" in text else text
+    """Return the text with the passwords and tokens of any URLs in it hidden, and what a `Bearer` header has."""
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\g<start>:{MASK}@", text)
+        text = _URL_TOKEN.sub(rf"\g<start>{MASK}@", text)
+        text = _URL_QUERY.sub(_hide_in_query, text)
+    return _BEARER.sub(rf"\g<start>{MASK}", text) if "earer " in text else text
+
+
+def hide_in_arguments(text: str) -> str:
+    """Return a command line's text with secrets hidden, as `hide_in_text` does and those of `name=value` in it."""
+    return _PAIR.sub(_hide_in_pair, hide_in_text(text)) if "=" in text else hide_in_text(text)
+
+
+def hide_named(name: str, value: str) -> str:
+    """Return a value as it may be shown under a name that somebody gave it."""
+    return hide(value) if is_secret(name) else hide_in_arguments(value)
+
+
+def _hide_in_query(match: re.Match[str]) -> str:
+    secret = is_secret(match["name"]) or "signature" in match["name"].lower()
+    return f"{match['start']}{MASK}" if secret else match[0]
+
+
+def _hide_in_pair(match: re.Match[str]) -> str:
+    return f"{match['name']}={MASK}" if is_secret(match["name"]) else match[0]
 
 
 def without_credentials(url: str) -> str:

@@ -7,10 +7,12 @@ import os
 import click
 
 from autoinstrument import __version__
+from autoinstrument.cli.doctor import doctor
 from autoinstrument.cli.explain import explain
 from autoinstrument.cli.install import install, uninstall
 from autoinstrument.cli.remote import remote
 from autoinstrument.cli.run import run
+from autoinstrument.cli.status import status
 from autoinstrument.cli.sync import sync
 from autoinstrument.cli.verify import verify
 
@@ -27,10 +29,12 @@ def main(context: click.Context) -> None:
     context.obj = os.environ.pop("AUTOINSTRUMENT_ENABLED", None)
 
 
+main.add_command(doctor)
 main.add_command(explain)
 main.add_command(install)
 main.add_command(remote)
 main.add_command(run)
+main.add_command(status)
 main.add_command(sync)
 main.add_command(uninstall)
 main.add_command(verify)

@@ -31,9 +31,24 @@ def is_terminal(stream: TextIO | None = None) -> bool:
     return not Console(file=stream).is_dumb_terminal
 
 
+class Link(str):
+    """A cell with an address: on a terminal it can be clicked, elsewhere it is the address.
+
+    Attributes:
+        text: what is shown on a terminal.
+    """
+
+    text: str
+
+    def __new__(cls, address: str, text: str) -> Link:
+        link = super().__new__(cls, address)
+        link.text = text
+        return link
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
     """Print rows under their columns' names; numbers stand on the right. Nothing is cut off, and nothing is markup."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[cell if isinstance(cell, Link) else str(cell) for cell in row] for row in rows]
     numeric = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
     if is_terminal():
         _draw(columns, cells, numeric, title)
@@ -58,7 +73,7 @@ def _draw(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], t
     for name, right in zip(columns, numeric, strict=True):
         drawn.add_column(Text(name), justify="right" if right else "left", overflow="fold")
     for row in cells:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(*(Text(cell.text, f"link {cell}") if isinstance(cell, Link) else Text(cell) for cell in row))
     Console(file=sys.stdout).print(drawn)
 
 

@@ -91,6 +91,33 @@ def find_runs(
         raise LookupError(f"no experiment is called {missing[0]!r}")
 
 
+def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
+    """Return the runs of a tracking store that began last, the newest first; `experiments` as for `find_runs`.
+
+    Raises:
+        LookupError: there is no experiment of such a name.
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    with ourselves():
+        client: Any = MlflowClient(tracking_uri=uri)
+        names = {
+            experiment.experiment_id: experiment.name
+            for experiment in _pages(client.search_experiments)
+            if not experiments or experiment.name in experiments
+        }
+        missing = sorted(set(experiments) - set(names.values()))
+        if missing:
+            raise LookupError(f"no experiment is called {missing[0]!r}")
+        if not names:
+            return []
+        found = client.search_runs(list(names), order_by=["attributes.start_time DESC"], max_results=limit)
+        return [_stored(run, uri, names[run.info.experiment_id]) for run in found]
+
+
 def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
     """Return one run of a tracking store.
 

@@ -12,17 +12,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 
-from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.capture.secrets import hide_named, without_credentials
 from autoinstrument.from_mlflow.links import TASK_ID
-from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, to_json
+from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, has_right_types, parse, to_json
 from autoinstrument.settings import Settings
 
 VERSION = 1
+_MAX_CAPTURE, _MAX_LINE = 256 * 2**20, 64 * 2**20
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_END = ("status", "reason", "message")
 MAX_CONSOLE = 256 * 2**20
 """Bytes of console kept of one run; what comes after is left out."""
 
@@ -45,6 +49,7 @@ class Capture:
         script: ClearML's script section. requirements, freeze: pip's format.
         task_id, task_url: the Task once there is one. console_sent: lines of the console that the Task holds.
         worker_pid: the process that is to complete the Task.
+        reason: why it is not complete, "" where nothing has gone wrong.
         kept: it is kept on disk; that of a run which another process owns is that process's.
         end: how the run ended, see `mirror.ending`; empty while it is running.
     """
@@ -63,6 +68,7 @@ class Capture:
         self.end: dict[str, str] = {}
         self.worker_pid = 0
         self.kept = run.owned
+        self.reason = ""
 
     @classmethod
     def load(cls, folder: Path) -> Capture:
@@ -72,19 +78,29 @@ class Capture:
             ValueError: it is damaged, or of another version.
             OSError: it cannot be read.
         """
-        value = json.loads((folder / "capture.json").read_bytes())
+        with (folder / "capture.json").open("rb") as file:
+            text = file.read(_MAX_CAPTURE + 1)
+        if len(text) > _MAX_CAPTURE:
+            raise ValueError(f"{folder / 'capture.json'} is over {_MAX_CAPTURE} bytes")
+        value = parse(text)
         if not isinstance(value, dict) or value.get("version") != VERSION:
             raise ValueError(f"{folder / 'capture.json'} is not a capture of version {VERSION}")
-        run = from_json(value["run"])
-        process = from_json(value["process"]) if value["process"] else None
+        run = from_json(value.get("run"))
+        process = from_json(value["process"]) if value.get("process") else None
         if not isinstance(run, RunStarted) or not isinstance(process, ProcessStarted | None):
             raise ValueError(f"{folder / 'capture.json'} is damaged")  # noqa: TRY004  (data, not a caller's mistake)
+        if not has_right_types(run) or (process is not None and not has_right_types(process)):
+            raise ValueError(f"{folder / 'capture.json'} is damaged")
         capture = cls(folder, run, process)
         for name in _KEPT:
-            kept = value.get(name)
+            kept = value.get(name, "" if name == "reason" else None)
             if type(kept) is not type(getattr(capture, name)):
                 raise ValueError(f"{folder / 'capture.json'} is damaged: {name}")
             setattr(capture, name, kept)
+        texts = [*capture.script.values(), *capture.end.values()]
+        whole = not capture.end or capture.end.keys() == set(_END)
+        if not (whole and all(isinstance(text, str) for text in texts) and 0 <= capture.worker_pid < 2**31):
+            raise ValueError(f"{folder / 'capture.json'} is damaged")
         return capture
 
     def save(self) -> None:
@@ -95,10 +111,11 @@ class Capture:
         """
         if not self.kept:
             return
-        private_folder(self.folder)
+        private_folder(self.folder, home=self.folder.parents[1])
         run = self.run._replace(
             tracking_uri=without_credentials(self.run.tracking_uri),
             artifact_uri=without_credentials(self.run.artifact_uri),
+            tags={name: hide_named(name, value) for name, value in self.run.tags.items()},
         )
         value = {
             "version": VERSION,
@@ -121,7 +138,7 @@ class Capture:
         """
         if not self.kept:
             return
-        file = os.open(self.folder / "console.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        file = os.open(self.folder / "console.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK, 0o600)
         try:
             if os.fstat(file).st_size < MAX_CONSOLE:
                 os.write(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -131,12 +148,12 @@ class Capture:
     def console(self, start: int = 0) -> Iterator[ConsoleLine]:
         """Yield console lines from number `start` on; a line that was cut off by a crash ends it."""
         try:
-            with (self.folder / "console.jsonl").open(encoding="utf-8") as file:
-                for number, text in enumerate(file):
+            with (self.folder / "console.jsonl").open("rb") as file:
+                for number, text in enumerate(iter(lambda: file.readline(_MAX_LINE), b"")):
                     if number >= start:
-                        stream, line, time_ms = json.loads(text)
+                        stream, line, time_ms = parse(text)
                         yield str(stream), str(line), int(time_ms)
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, OverflowError):
             return
 
     def remove(self) -> None:
@@ -156,7 +173,10 @@ class Capture:
             self.process = self.process._replace(arguments=arguments)
 
 
-_KEPT = ("script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "worker_pid")
+_KEPT = (
+    "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "worker_pid",
+    "reason",
+)  # fmt: skip
 
 
 class Captures:
@@ -184,19 +204,38 @@ class Captures:
         return capture
 
     def __iter__(self) -> Iterator[Path]:
-        if self.folder.is_dir():
+        if self.folder.is_dir() and not distrusted(self.folder):
             yield from sorted(path.parent for path in self.folder.glob("*/capture.json"))
 
 
-def private_folder(folder: Path) -> None:
+def private_folder(folder: Path, *, home: Path) -> None:
     """Make a folder, and those above it that are missing, for the user alone (0700).
 
+    Args:
+        folder: `home` itself or one below it.
+        home: the first folder that must be the user's.
+
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made, or one of them is somebody else's or a link.
     """
     for path in (*reversed(folder.parents), folder):
+        ours = path == home or home in path.parents
         if not path.exists():
             path.mkdir(mode=0o700, exist_ok=True)
+        if ours and distrusted(path):
+            raise PermissionError(f"{path} {distrusted(path)}; nothing is kept there (AUTOINSTRUMENT_HOME)")
+        if ours and path != home and path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+
+
+def distrusted(folder: Path) -> str:
+    """Return why a folder of state is not used, "" where it may be."""
+    found = folder.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        return "is a link"
+    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+        return "belongs to somebody else"
+    return ""
 
 
 def _safe(run_id: str) -> str:
@@ -207,7 +246,7 @@ def _safe(run_id: str) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     part = path.with_suffix(".part")
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK, 0o600)
     try:
         os.write(file, data)
     finally:

@@ -118,11 +118,13 @@ def _sync(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, 
     dead = of_death(out_of_memory=False) if _is_here(capture) and capture.run.owned else None
     try:
         complete(mirror, tracking_uri(capture), end=end, end_if_open=dead)
-    except ClearMLError:
+    except ClearMLError as error:
+        capture.reason = str(error)[:500]
         capture.save()  # a Task that was made meanwhile is to be found again
         raise
     made[capture.run.run_id] = capture.task_id
     if mirror.lacking:
+        capture.reason = mirror.lacking
         capture.save()
         raise UnavailableError(mirror.lacking)
     return capture.task_url

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.from_mlflow.links import set_killed
 from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.guard import guard, logger, ourselves
@@ -420,6 +421,7 @@ class Worker:
             if not mirror.pending:
                 mirror.pending = True
                 home.tell(RunPending(run_id, f"{error}; recorded, `autoinstrument sync` completes it later"))
+            mirror.capture.reason = str(error)[:500]
             with guard("writing the capture"):
                 mirror.capture.keep()
                 mirror.capture.save()
@@ -493,11 +495,16 @@ class Worker:
         return False
 
 
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_in_text(super().format(record))
+
+
 def _log_to_file(folder: Path) -> None:
     """Keep what the worker has to say; its streams lead nowhere."""
-    private_folder(folder)
+    private_folder(folder, home=folder)
     handler = logging.handlers.RotatingFileHandler(folder / "worker.log", maxBytes=2**20, backupCount=1)
-    handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
     logging.getLogger("autoinstrument").addHandler(handler)
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import tenacity
 
+from autoinstrument.capture.secrets import hint
 from autoinstrument.to_clearml.errors import (
     ClearMLError,
     NotAllowedError,
@@ -84,7 +85,38 @@ class Session:
             answers = session.send_request_batch("events", "add_batch", version=_VERSION, json=events)
             return next((answer for answer in answers if answer.status_code != 200), answers[0])
 
-        return int(self._retried(send, "events.add_batch").get("added", 0))
+        added = self._retried(send, "events.add_batch").get("added")
+        return added if isinstance(added, int) else 0
+
+    def ping(self) -> str:
+        """Log in where that is not done yet, send one small request, and return the answer's `Date`, "" for none.
+
+        Raises:
+            UnavailableError, NotAllowedError, RefusedError: see there.
+        """
+        answers: list[Any] = []
+
+        def send(session: Any) -> Any:
+            answers.append(session.send_request("debug", "ping", version=_VERSION, json={}))
+            return answers[-1]
+
+        self._once(send, "debug.ping")
+        return str(answers[-1].headers.get("Date", ""))
+
+    def addresses(self) -> dict[str, str]:
+        """Log in where that is not done yet, and return the servers' addresses and what names the user's key.
+
+        Raises:
+            UnavailableError, NotAllowedError: see there.
+        """
+        with _sdk_errors():
+            session = self._connected()
+            return {
+                "api": str(session.get_api_server_host()),
+                "web": str(session.get_app_server_host()),
+                "files": str(session.get_files_server_host()),
+                "key": hint(str(session.access_key or "")),
+            }
 
     def files_server(self) -> str:
         """Return the address that files are uploaded to; it may be a storage bucket or a folder.
@@ -267,17 +299,20 @@ def _log_in() -> Any:
 def _data(answer: Any, action: str) -> dict[str, Any]:
     try:
         body = answer.json()
-        meta = body.get("meta", {})
-    except (ValueError, AttributeError):
-        body, meta = {}, {}
+    except (ValueError, RecursionError):
+        body = None
+    meta, data = (body.get(part) if isinstance(body, dict) else None for part in ("meta", "data"))
+    meta = meta if isinstance(meta, dict) else {}
     status = answer.status_code
     if status == 200:
-        data = body.get("data")
+        if not isinstance(body, (dict, list)):  # file servers answer with a list
+            raise UnavailableError(f"{action}: what answers is no ClearML server")
         return data if isinstance(data, dict) else {}
     text = f"{action}: {status} {meta.get('result_msg') or answer.reason}"[:500]
     if status in (401, 403):
         raise NotAllowedError(text)
-    subcode = int(meta.get("result_subcode") or 0)
+    subcode = meta.get("result_subcode")
+    subcode = subcode if isinstance(subcode, int) else 0
     # 500/100 and 500/101 are the server's words for a document that it cannot store (seen with API 2.34).
     if status in (408, 425, 429) or (status >= 500 and not (status == 500 and subcode in (100, 101))):
         raise _HiccupError(text, _retry_after_s(answer))

@@ -1,0 +1,57 @@
+"""`autoinstrument doctor`: look at all that linking needs, and name the remedy for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+
+from autoinstrument.cli import environment_checks, service_checks
+from autoinstrument.cli.checks import Check, masked, show
+from autoinstrument.cli.tracing import probe
+from autoinstrument.settings import Settings, SettingsError, read_settings
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_obj
+def doctor(switch: str | None, as_json: bool) -> None:
+    """Look at this environment and at both servers: is all there that linking needs?
+
+    Each finding is one line; what is wrong has its remedy below. Secrets are not shown, and nothing is changed. It
+    takes some seconds, a minute at most where servers do not answer. Exit code 1 where something is wrong.
+    """
+    found = (masked(check) for check in _checks(switch))
+    if as_json:
+        checks = list(found)
+        good = all(check.ok is not False for check in checks)
+        click.echo(json.dumps({"ok": good, "checks": [check._asdict() for check in checks]}, indent=2))
+    else:
+        good = show(found)
+    sys.exit(0 if good else 1)
+
+
+def _checks(switch: str | None) -> Iterator[Check]:
+    yield environment_checks.interpreter()
+    yield from environment_checks.start_up_files()
+    yield environment_checks.switch(switch)
+    yield from environment_checks.settings(os.environ)
+    yield from environment_checks.versions()
+    try:
+        traced = probe("1")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Check("wrappers", False, f"MLflow cannot be imported: {error}", "Try `python -c 'import mlflow'`.")
+    else:
+        yield environment_checks.wrappers(traced)
+        if traced.code == 0:
+            yield service_checks.tracking_server((traced.stdout.strip().splitlines() or [""])[-1])
+    yield from service_checks.clearml()
+    try:
+        settings = read_settings()
+    except SettingsError:  # said above
+        settings = Settings(home=os.environ.get("AUTOINSTRUMENT_HOME", ""))
+    yield from service_checks.recorded(settings)

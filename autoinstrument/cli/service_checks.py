@@ -1,0 +1,147 @@
+"""What `doctor` looks at outside: MLflow's server, ClearML's server, and what waits on this machine. Nothing hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from autoinstrument.capture.secrets import hide_in_text, without_credentials
+from autoinstrument.cli.checks import Check
+from autoinstrument.mirror.captures import Capture, Captures, home
+from autoinstrument.mirror.sync import is_alive
+from autoinstrument.settings import Settings
+from autoinstrument.transport.launch import HIDDEN
+
+_CONNECT_S, _READ_S = 3.0, 5.0
+_CLEARML_S = 30.0
+_MAX_SKEW_S, _SLOW_S = 60.0, 2.0
+_LOG_TAIL = 2**20
+# Without the working directory: a `logging.py` that stands there is not for us.
+_PROBE = "import sys; sys.path[:] = [path for path in sys.path if path]\n" \
+    "from autoinstrument.to_clearml.probe import main; main()"  # fmt: skip
+
+
+def tracking_server(uri: str) -> Check:
+    """Look whether MLflow's tracking store is there."""
+    shown = without_credentials(uri)
+    remedy = "Check MLFLOW_TRACKING_URI, and that the server runs."
+    parts = urlsplit(uri)
+    if parts.scheme in ("http", "https"):
+        problem = _problem_of_server(uri)
+        return Check("MLflow tracking server", not problem, f"{shown} {problem or 'answers'}", remedy)
+    local = re.match(r"(?:sqlite:///|file:(?://[^/]*)?)?(?P<path>/[^?]*)", uri)
+    if local:
+        path = Path(local["path"])
+        there = path.exists() or os.access(path.parent, os.W_OK)
+        return Check(
+            "MLflow tracking store", there, f"{shown} {'is there' if path.exists() else 'is not there yet'}", remedy
+        )
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.hostname and port:
+        try:
+            socket.create_connection((parts.hostname, port), timeout=_CONNECT_S).close()
+        except OSError as error:
+            return Check("MLflow tracking store", False, f"{shown}: {error.strerror or error}", remedy)
+        return Check("MLflow tracking store", True, f"{shown} takes connections")
+    return Check("MLflow tracking store", None, f"{shown or 'unknown'}, not looked at")
+
+
+def _problem_of_server(uri: str) -> str:
+    import requests
+
+    try:
+        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=(_CONNECT_S, _READ_S), stream=True)
+        answer.close()
+    except requests.exceptions.SSLError:
+        return "has a certificate that is not trusted here"
+    except requests.exceptions.Timeout:
+        return "does not answer in time"
+    except (requests.exceptions.RequestException, ValueError):
+        return "cannot be reached"
+    if answer.status_code in (401, 403):
+        return f"does not accept the credentials ({answer.status_code})"
+    return f"answers with {answer.status_code}" if answer.status_code >= 500 else ""
+
+
+def clearml() -> Iterator[Check]:
+    """Look at ClearML's configuration, credentials, answer time and clock."""
+    found = _probed()
+    places = [f"{name} (environment)" for name in found.get("variables", [])]
+    places += [f"file {found['file']}"] if found.get("file") else []
+    remedy = "Run `clearml-init`, or set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY."
+    yield Check("ClearML configuration", bool(places), ", ".join(places) or "none found", remedy)
+    error = hide_in_text(str(found.get("error", "")))
+    if error:
+        yield Check(
+            "ClearML server", False, error, "Runs are recorded meanwhile; `autoinstrument sync` completes them."
+        )
+        return
+    key = f" with the key {found['key']}" if found.get("key") else ""
+    yield Check("ClearML server", True, f"{without_credentials(str(found['api']))} accepts the credentials{key}")
+    side = "behind" if float(found.get("ahead_s", 0.0)) < 0 else "ahead"
+    trip_s, ahead_s = float(found["round_trip_s"]), float(found.get("ahead_s", 0.0))
+    yield Check(
+        "ClearML round trip", trip_s < _SLOW_S, f"{trip_s * 1000:.0f} ms",
+        "Training is not slowed down, but its end may wait: see AUTOINSTRUMENT_EXIT_TIMEOUT.",
+    )  # fmt: skip
+    yield Check(
+        "clock", abs(ahead_s) < _MAX_SKEW_S, f"ClearML's is {abs(ahead_s):.0f} s {side}",
+        "Set this machine's clock (NTP): times of curves and console are taken from it.",
+    )  # fmt: skip
+
+
+def _probed() -> dict[str, Any]:
+    environ = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", timeout=_CLEARML_S, check=False,
+        )  # fmt: skip
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {_CLEARML_S:.0f} s"}
+    except (OSError, ValueError, IndexError):
+        return {"error": (done.stderr.strip().splitlines() or ["clearml cannot be imported"])[-1][:300]}
+
+
+def recorded(settings: Settings) -> Iterator[Check]:
+    """Look at what waits on this machine, and at what the workers had to say."""
+    folder, pending, running, damaged = home(settings), 0, 0, 0
+    for path in Captures(settings):
+        try:
+            alive = is_alive(Capture.load(path))
+        except (OSError, ValueError, KeyError):
+            damaged += 1
+        else:
+            running, pending = running + alive, pending + (not alive)
+    yield Check(
+        "recorded runs", not pending, f"{pending} pending, {running} in training, in {folder}",
+        "`autoinstrument sync` completes them, `autoinstrument status` lists them.",
+    )  # fmt: skip
+    if damaged:
+        yield Check("recorded runs", False, f"{damaged} cannot be read", "`autoinstrument sync` names them.")
+    yield _log(folder / "worker.log")
+
+
+def _log(file: Path) -> Check:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - _LOG_TAIL))
+            lines = stream.read(_LOG_TAIL).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return Check("worker.log", True, "no errors")
+    errors = [line for line in lines if re.search(r"\] (WARNING|ERROR|CRITICAL) ", line)]
+    detail = f"{len(errors)} errors, the last: {hide_in_text(errors[-1])[:300]}" if errors else "no errors"
+    return Check("worker.log", None if errors else True, f"{detail} ({file})" if errors else detail)

@@ -1,0 +1,143 @@
+"""`autoinstrument status`: the runs, their Tasks, and what is pending."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from autoinstrument.capture.secrets import hide_in_text, without_credentials
+from autoinstrument.cli.output import Link, table
+from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL
+from autoinstrument.from_mlflow.store import latest_runs
+from autoinstrument.mirror.captures import Capture, Captures
+from autoinstrument.mirror.sync import is_alive
+from autoinstrument.settings import Settings, SettingsError, read_settings
+
+
+class Row(NamedTuple):
+    """A run as it is listed."""
+
+    run_id: str
+    run_name: str
+    experiment: str
+    started_ms: int
+    status: str
+    """MLflow's word, "" where its server does not say."""
+    state: str
+    """`live`, `synced`, `pending`, or "" for a run that has no Task and is to have none."""
+    task_id: str
+    task_url: str
+    run_url: str
+    pending: str
+    """What is pending and why, "" for nothing."""
+
+
+@click.command()
+@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Of this experiment; may be repeated.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many runs at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
+def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """List the runs of the tracking server, the newest first, and those that wait on this machine.
+
+    Exit code 1 where the tracking server does not answer: then only what is recorded here is listed.
+    """
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
+    # MLflow's own seven tries take minutes where nothing answers.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    waiting, problem = _recorded(settings), ""
+    try:
+        rows = _stored(experiments, limit, waiting)
+    except LookupError as error:
+        raise click.UsageError(str(error.args[0])) from None
+    except Exception as error:  # MLflow's store raises what its driver raises
+        rows, problem = [], f"{type(error).__name__}: {hide_in_text(' '.join(str(error).split()))}"[:300]
+    listed = {row.run_id for row in rows}
+    here = [row for row in waiting.values() if row.run_id not in listed]
+    rows += [row for row in here if not experiments or row.experiment in experiments]
+    rows.sort(key=lambda row: row.started_ms, reverse=True)
+    if as_json:
+        click.echo(json.dumps([row._asdict() for row in rows], indent=2))
+    elif rows:
+        _show(rows)
+    elif not problem:
+        click.echo("there are no runs yet")
+    if problem:
+        click.echo(f"the tracking server does not say more, see `autoinstrument doctor` ({problem})", err=True)
+    sys.exit(1 if problem else 0)
+
+
+def _stored(experiments: tuple[str, ...], limit: int, waiting: dict[str, Row]) -> list[Row]:
+    rows = []
+    for stored in latest_runs(experiments=experiments, limit=limit):
+        run, tags = stored.run, stored.run.tags
+        state = tags.get(STATE, "")
+        recorded = waiting.get(run.run_id)
+        pending = recorded.pending if recorded else ""
+        if state == "pending" and not recorded:
+            pending = "recorded on another machine, or by another user: run `autoinstrument sync` there"
+        row = Row(
+            run.run_id, run.run_name, run.experiment_name, run.start_time_ms, stored.status, state,
+            tags.get(TASK_ID, ""), tags.get(TASK_URL, ""), without_credentials(run.run_url), pending,
+        )  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def _recorded(settings: Settings) -> dict[str, Row]:
+    """Return the runs that are recorded on this machine, by id."""
+    rows = {}
+    for folder in Captures(settings):
+        try:
+            capture = Capture.load(folder)
+        except (OSError, ValueError, KeyError) as error:
+            rows[folder.name] = _damaged(folder, error)
+            continue
+        run, alive = capture.run, is_alive(capture)
+        if alive:
+            pending = ""  # it is being mirrored
+        else:
+            what = "its Task is not complete" if capture.task_id else "it has no Task yet"
+            pending = (
+                f"{what}{capture.reason and ': '}{hide_in_text(capture.reason)}; `autoinstrument sync` completes it"
+            )
+        rows[run.run_id] = Row(
+            run.run_id, run.run_name, run.experiment_name, run.start_time_ms, "", "live" if alive else "pending",
+            capture.task_id, capture.task_url, without_credentials(run.run_url), pending,
+        )  # fmt: skip
+    return rows
+
+
+def _damaged(folder: Path, error: Exception) -> Row:
+    reason = f"its capture cannot be read ({' '.join(str(error).split())[:200]})"
+    return Row(folder.name, "", "", 0, "", "pending", "", "", "", reason)
+
+
+def _show(rows: list[Row]) -> None:
+    table(
+        ("run", "experiment", "began", "status", "state", "Task", "MLflow", "pending"),
+        [
+            (
+                row.run_name or row.run_id, row.experiment, _time(row.started_ms), row.status, row.state,
+                Link(row.task_url, row.task_id[:8]) if row.task_url else row.task_id,
+                Link(row.run_url, row.run_id[:8]) if row.run_url else row.run_id, row.pending,
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def _time(time_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(time_ms / 1000).strftime("%Y-%m-%d %H:%M:%S") if time_ms else ""
+    except (OverflowError, OSError, ValueError):
+        return ""

@@ -1,0 +1,47 @@
+"""Look at the connection to ClearML: a short-lived process's main program, which prints what it finds as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from autoinstrument.to_clearml.errors import ClearMLError
+from autoinstrument.to_clearml.session import Session
+
+_VARIABLES = ("CLEARML_API_HOST", "CLEARML_API_ACCESS_KEY", "CLEARML_API_SECRET_KEY", "CLEARML_AUTH_TOKEN")
+
+
+def main() -> None:
+    """Print where the configuration is, what it says without its secrets, and whether the server takes it."""
+    print(json.dumps(described()))  # noqa: T201  (read by the process that asked)
+
+
+def described() -> dict[str, Any]:
+    """Return the findings; `error` is one line, "" where all is well."""
+    found: dict[str, Any] = {
+        "file": configuration_file(),
+        "variables": [name for name in _VARIABLES if os.environ.get(name)],
+        "error": "",
+    }
+    session = Session()
+    try:
+        found |= session.addresses()
+        began = time.time()
+        date = session.ping()
+        found["round_trip_s"] = time.time() - began
+        if date:
+            found["ahead_s"] = parsedate_to_datetime(date).timestamp() - time.time()
+    except (ClearMLError, ValueError) as error:
+        found["error"] = str(error)
+    return found
+
+
+def configuration_file() -> str:
+    """Return the path of ClearML's configuration file, "" where there is none."""
+    given = os.environ.get("CLEARML_CONFIG_FILE") or os.environ.get("TRAINS_CONFIG_FILE") or "~/clearml.conf"
+    path = Path(given).expanduser()
+    return str(path) if path.is_file() else ""
