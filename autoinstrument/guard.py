@@ -25,7 +25,9 @@ class _StderrHandler(logging.Handler):
         stream = sys.stderr
         if stream is not None:
             try:
-                stream.write(f"autoinstrument: {record.getMessage()}\n")
+                from autoinstrument.capture.secrets import hide_in_text  # a driver's errors quote its addresses
+
+                stream.write(f"autoinstrument: {hide_in_text(record.getMessage())}\n")
                 stream.flush()
             except Exception:  # noqa: S110  (a closed or broken stderr is the user's affair, and no reason to raise)
                 pass

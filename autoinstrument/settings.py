@@ -8,6 +8,8 @@ import string
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from autoinstrument.capture.secrets import hide_in_text
+
 PROJECT_FIELDS = ("experiment", "user", "script")
 TASK_FIELDS = ("run_name", "run_id", "experiment", "script")
 
@@ -18,7 +20,7 @@ class SettingsError(ValueError):
     """A variable has a value that is not allowed; the message names variable, value and what is allowed."""
 
     def __init__(self, variable: str, value: str, allowed: str) -> None:
-        super().__init__(f"{variable}={value!r} is not allowed: {allowed}")
+        super().__init__(f"{variable}={hide_in_text(value)!r} is not allowed: {allowed}")
 
 
 class Settings(NamedTuple):

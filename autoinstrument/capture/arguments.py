@@ -91,7 +91,7 @@ def command_line(argv: list[str]) -> str:
     """Return the arguments as a shell would take them, with the values of secret options hidden."""
     import shlex
 
-    from autoinstrument.capture.secrets import hide, hide_in_text, is_secret
+    from autoinstrument.capture.secrets import hide, hide_in_arguments, is_secret
 
     shown: list[str] = []
     secret_next = False
@@ -103,7 +103,7 @@ def command_line(argv: list[str]) -> str:
         elif option and equals and is_secret(name):
             shown.append(f"{name}={hide(value)}")
         else:
-            shown.append(hide_in_text(argument))
+            shown.append(hide_in_arguments(argument))
         secret_next = name.startswith("-") and not equals and is_secret(name)
     return shlex.join(shown)
 
@@ -126,7 +126,7 @@ def _edited(parser: Any, args: Any) -> Any:
 
 
 def _remember(namespace: Any) -> None:
-    from autoinstrument.capture.secrets import hide, hide_in_text, is_secret
+    from autoinstrument.capture.secrets import hide, hide_in_arguments, is_secret
 
     _last[:] = [namespace]
     for name, value in vars(namespace).items():
@@ -138,4 +138,4 @@ def _remember(namespace: Any) -> None:
             except Exception:  # noqa: S112 - the user's own __str__
                 continue
             secret = is_secret(name) and not isinstance(value, bool)
-            _parsed[name] = (name, hide(text) if secret else hide_in_text(text), type(value).__name__)
+            _parsed[name] = (name, hide(text) if secret else hide_in_arguments(text), type(value).__name__)

@@ -32,7 +32,7 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -
     """
     experiment, run = quote(experiment_id, safe=""), quote(run_id, safe="")
     if ui:
-        return f"{ui.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
+        return f"{without_credentials(ui).rstrip('/')}/#/experiments/{experiment}/runs/{run}"
     scheme = urlsplit(tracking_uri).scheme
     if scheme in ("http", "https"):
         base = without_credentials(tracking_uri).rstrip("/")

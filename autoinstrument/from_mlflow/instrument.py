@@ -207,7 +207,8 @@ def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwarg
 def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Mirror the end of the active run where the client's `set_terminated` was not what ended it."""
     with guard("mirroring end_run"):
-        run = sys.modules["mlflow"].active_run()
+        mlflow = sys.modules.get("mlflow")  # gone where its import failed; its at-exit handler runs all the same
+        run = mlflow.active_run() if mlflow is not None else None
     result = wrapped(*args, **kwargs)
     with guard("mirroring end_run"):
         the_agent = agent()

@@ -175,12 +175,13 @@ def is_up_to_date(task: dict[str, Any], stored: StoredRun, settings: Settings) -
         for last in variants.values()
     }
     tags = {item["name"]: item["value"] for item in mapping.tags(stored.run.tags)}
+    params = {item["name"]: item["value"] for item in mapping.parameters((*pair, "") for pair in stored.params.items())}
     return (
         task.get("status") == end(stored.status, task).status  # type: ignore[union-attr]
         and ("archived" in (task.get("system_tags") or [])) == stored.deleted
         and task.get("name") == mapping.task_name(settings, stored.run, None).strip()
-        and (task.get("comment") or "") == stored.run.tags.get(mapping.NOTE, "").strip()
-        and _values(sections.get(mapping.SECTION)) == stored.params
+        and (task.get("comment") or "") == mapping.comment(stored.run.tags).strip()
+        and _values(sections.get(mapping.SECTION)) == params
         and _values(sections.get(mapping.TAGS_SECTION)) == tags
         and all(mapping.curve(key) in latest for key, value in stored.metrics.items() if mapping.is_storable(value))
     )

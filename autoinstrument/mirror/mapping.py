@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any
 
 from autoinstrument.capture.arguments import HYDRA
-from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.capture.secrets import hide_in_text, hide_named, without_credentials
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Dataset, Param, Point, ProcessStarted, RunStarted, TracesLogged
 from autoinstrument.settings import Settings
@@ -58,8 +58,13 @@ def new_task(settings: Settings, capture: Capture, params: Sequence[Param]) -> d
         "execution": {"artifacts": link_artifact(run)},
     }
     if run.tags.get(NOTE):
-        body["comment"] = run.tags[NOTE]
+        body["comment"] = comment(run.tags)
     return body
+
+
+def comment(run_tags: Mapping[str, str]) -> str:
+    """Return the comment that says the run's note, "" for none."""
+    return hide_in_text(run_tags.get(NOTE, ""))
 
 
 def bare(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,13 +144,16 @@ def hyperparameter(section: str, name: str, value: str, kind: str = "", descript
 
 def parameters(values: Iterable[Param]) -> list[dict[str, str]]:
     """Return the run's parameters as items of the section `MLflow`."""
-    return [hyperparameter(SECTION, key, value, _PARAM_TYPES.get(kind, kind), _RECORD) for key, value, kind in values]
+    return [
+        hyperparameter(SECTION, key, hide_named(key, value), _PARAM_TYPES.get(kind, kind), _RECORD)
+        for key, value, kind in values
+    ]
 
 
 def tags(values: Mapping[str, str]) -> list[dict[str, str]]:
     """Return the run's tags as items of the section `MLflow tags`; the note is the comment, and the links are ours."""
     return [
-        hyperparameter(TAGS_SECTION, key, value, "str")
+        hyperparameter(TAGS_SECTION, key, hide_named(key, value), "str")
         for key, value in values.items()
         if key != NOTE and not key.startswith("clearml.")
     ]

@@ -140,7 +140,7 @@ class RunMirror:
             self._tags.update(record.tags)
             self._deleted_tags -= record.tags.keys()
             if mapping.NOTE in record.tags:
-                self._edits["comment"] = record.tags[mapping.NOTE]
+                self._edits["comment"] = mapping.comment(record.tags)
             if mapping.RUN_NAME in record.tags:
                 self._rename(record.tags[mapping.RUN_NAME])
         elif isinstance(record, TagDeleted):
@@ -179,6 +179,7 @@ class RunMirror:
 
     def end_as(self, end: End) -> None:
         """Note how the run ended; the last word counts."""
+        end = end._replace(reason=hide_in_text(end.reason), message=hide_in_text(end.message))
         self.end, self.ended, self.told_end = end, False, False
         self._curves.ending = True
         self.capture.end = end._asdict()
@@ -377,7 +378,7 @@ class RunMirror:
         self._description_changed = True
         self._tags = {**self.run.tags, **self._tags}
         if self.run.tags.get(mapping.NOTE):
-            self._edits.setdefault("comment", self.run.tags[mapping.NOTE])
+            self._edits.setdefault("comment", mapping.comment(self.run.tags))
 
     def _find(self, task_id: str) -> bool:
         """Go on with a Task that exists; False where it was deleted in ClearML, or is another run's."""

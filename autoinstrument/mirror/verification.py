@@ -91,7 +91,7 @@ def _of_head(run: RunStarted, task: Mapping[str, Any], settings: Settings) -> It
         wanted = mapping.task_name(settings, run, None)
         if task.get("name") != wanted:
             yield Difference("name", f"{task.get('name')!r} instead of {wanted!r}")
-    note = run.tags.get(mapping.NOTE, "")
+    note = mapping.comment(run.tags)
     if note and task.get("comment") != note:
         yield Difference("note", "the comment is other than the run's note")
     properties = _values(mapping.properties(run))

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+_Class = TypeVar("_Class", bound=type)
+
 
 class ClearMLError(Exception):
     """A call to the ClearML server did not succeed; the text is one line for a person."""
@@ -51,3 +58,40 @@ class RefusedError(ClearMLError):
     def is_gone(self) -> bool:
         """True where the Task itself is what is missing."""
         return self.code == (400, 101)
+
+
+_NOT_UNDERSTOOD = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+
+
+def understood(owner: _Class) -> _Class:
+    """Class decorator: an answer of another form than the methods expect is an error of the server's like others.
+
+    What comes from a server is data. Without this a proxy's or another version's answer would be taken for an error of
+    our own, and the run would never be said to be pending.
+    """
+    for name, method in list(vars(owner).items()):
+        if inspect.isfunction(method) and not name.startswith("_"):
+            setattr(owner, name, _checked(method))
+    return owner
+
+
+def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
+    def problem(error: Exception) -> UnavailableError:
+        text = f"{method.__qualname__}: the server's answer is not understood ({type(error).__name__}: {error})"
+        return UnavailableError(text[:300])
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except _NOT_UNDERSTOOD as error:
+            raise problem(error) from error
+
+    @functools.wraps(method)
+    def iterate(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        try:
+            yield from method(*args, **kwargs)
+        except _NOT_UNDERSTOOD as error:
+            raise problem(error) from error
+
+    return iterate if inspect.isgeneratorfunction(method) else call

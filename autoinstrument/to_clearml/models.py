@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoinstrument.to_clearml.errors import RefusedError
+from autoinstrument.to_clearml.errors import RefusedError, understood
 from autoinstrument.to_clearml.session import Session
 
 _WRONG_STATUS = (400, 110)
 _FIELDS = ["id", "name", "uri", "framework", "tags", "metadata"]
 
 
+@understood
 class Models:
     """The models of one server's Tasks."""
 

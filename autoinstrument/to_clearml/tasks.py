@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from autoinstrument.to_clearml.errors import RefusedError
+from autoinstrument.to_clearml.errors import RefusedError, understood
 from autoinstrument.to_clearml.models import Models
 from autoinstrument.to_clearml.session import Session
 
@@ -45,6 +45,7 @@ class Task(NamedTuple):
     run_id: str = ""
 
 
+@understood
 class Tasks:
     """The Tasks of one server.
 

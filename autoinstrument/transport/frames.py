@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-from autoinstrument.records import Record, from_json, to_json
+from autoinstrument.records import Record, from_json, parse, to_json
 
 _LENGTH = struct.Struct("!I")
 MAX_FRAME = 64 * 2**20
@@ -49,7 +49,7 @@ class Reader:
             end = _LENGTH.size + length
             if len(self._bytes) < end:
                 return
-            values = json.loads(bytes(self._bytes[_LENGTH.size : end]))
+            values = parse(bytes(self._bytes[_LENGTH.size : end]))
             del self._bytes[:end]
             if not isinstance(values, list):
                 raise ValueError("a frame that is no list of records")  # noqa: TRY004  (data, not a caller's mistake)

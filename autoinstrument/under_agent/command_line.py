@@ -18,7 +18,11 @@ _TRUE = ("true", "1", "yes", "on")
 
 def overrides(section: Mapping[str, str]) -> list[str]:
     """Return Hydra's overrides of the section `Hydra`, each as it would be typed; `~name` may go without a value."""
-    return [name if name.startswith("~") and not value else f"{name}={value}" for name, value in section.items()]
+    return [
+        name if name.startswith("~") and not value else f"{name}={value}"
+        for name, value in section.items()
+        if value != MASK
+    ]
 
 
 def arguments_for(parser: argparse.ArgumentParser, values: Mapping[str, str]) -> list[str]:

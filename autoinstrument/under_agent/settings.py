@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.settings import Settings
 
 OBJECT = "autoinstrument"
@@ -29,7 +30,7 @@ def written(settings: Settings, tracking_uri: str, experiment: str) -> str:
     values = {"MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_EXPERIMENT_NAME": experiment}
     for name, field in _TRAVELLING.items():
         if getattr(settings, field) != getattr(defaults, field):
-            values[name] = str(getattr(settings, field))
+            values[name] = without_credentials(str(getattr(settings, field)))
     return "".join(f"{name}={value}\n" for name, value in values.items() if value)
 
 

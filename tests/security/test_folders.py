@@ -1,0 +1,78 @@
+"""Captures go into a folder that is the user's own, 0700, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.mirror.captures import Capture, Captures, private_folder
+from autoinstrument.settings import Settings
+from tests.security.test_readers import PROCESS, RUN
+
+
+def capture_in(home: Path) -> Capture:
+    return Capture(home / "captures" / "r", RUN, PROCESS)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_folders_0700_and_files_0600_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        capture = capture_in(tmp_path / "home")
+        capture.save()
+        capture.add_console([("stdout", "text", 1)])
+    finally:
+        os.umask(before)
+    for path in [tmp_path / "home", *(tmp_path / "home").rglob("*")]:
+        assert mode(path) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "captures" / "r").mkdir(parents=True)
+    (tmp_path / "captures").chmod(0o755)
+    capture_in(tmp_path).save()
+    assert mode(tmp_path / "captures") == 0o700
+
+
+@pytest.mark.parametrize("level", ["home", "captures", "run"])
+def test_a_link_is_refused(tmp_path: Path, level: str) -> None:
+    elsewhere, home = tmp_path / "elsewhere", tmp_path / "home"
+    elsewhere.mkdir()
+    link = {"home": home, "captures": home / "captures", "run": home / "captures" / "r"}[level]
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(OSError, match="is a link"):
+        capture_in(home).save()
+    assert list(elsewhere.rglob("*.json")) == []
+
+
+def test_a_file_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("valuable")
+    capture = capture_in(tmp_path / "home")
+    capture.save()
+    for name in ("capture.part", "console.jsonl"):
+        (capture.folder / name).symlink_to(victim)
+    with pytest.raises(OSError, match=r"symbolic links|link"):
+        capture.save()
+    with pytest.raises(OSError, match=r"symbolic links|link"):
+        capture.add_console([("stdout", "text", 1)])
+    assert victim.read_text() == "valuable"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")
+def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
+    """Neither written nor read."""
+    capture_in(tmp_path).save()
+    os.chown(tmp_path / "captures", 12345, 12345)
+    with pytest.raises(OSError, match="somebody else"):
+        capture_in(tmp_path).save()
+    assert list(Captures(Settings(home=str(tmp_path)))) == []
+    with pytest.raises(OSError, match="somebody else"):
+        private_folder(tmp_path / "captures", home=tmp_path)

@@ -1,0 +1,142 @@
+"""Whatever a state file, a socket, a Task's settings or a server's answer says: data is read, or refused in one way."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autoinstrument.mirror.captures import Capture, Captures
+from autoinstrument.mirror.sync import is_alive
+from autoinstrument.records import ProcessStarted, RunStarted, has_right_types, to_json
+from autoinstrument.settings import Settings
+from autoinstrument.transport.frames import Reader, encode
+from autoinstrument.under_agent.settings import read
+from tests.startup.environment import ROOT
+
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+DEEP = "[" * 100_000
+
+RUN = RunStarted("r", "name", "0", "e", "http://h", "", "", 1, "", {"a": "b"}, False, True, "")
+PROCESS = ProcessStarted(1, 2, "h", "u", "3", "py", "/", [], "script", "/a.py", "", "", ["/"], ["os"], [("a", "b", "")])
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def capture_text(tmp_path: Path) -> dict[str, Any]:
+    capture = Capture(tmp_path / "captures" / "r", RUN, PROCESS)
+    capture.save()
+    text: dict[str, Any] = json.loads((capture.folder / "capture.json").read_text())
+    return text
+
+
+def loaded(folder: Path) -> None:
+    """Load a capture and use it, as `sync` and `status` do."""
+    try:
+        capture = Capture.load(folder)
+    except (ValueError, OSError):
+        return
+    is_alive(capture)
+    list(capture.console())
+    assert has_right_types(capture.run)
+
+
+def test_the_records_of_a_capture_have_the_right_types(tmp_path: Path) -> None:
+    capture_text(tmp_path)
+    assert Capture.load(tmp_path / "captures" / "r").run == RUN
+
+
+@MANY
+@given(data=st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_in_place_of_a_capture(tmp_path: Path, data: bytes) -> None:
+    folder = tmp_path / "captures" / "r"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "capture.json").write_bytes(data)
+    (folder / "console.jsonl").write_bytes(data + b"\n" + data)
+    loaded(folder)
+    list(Captures(Settings(home=str(tmp_path))))
+    list(Capture(folder, RUN, PROCESS).console())
+
+
+@MANY
+@given(data=st.data(), wrong=values)
+def test_a_capture_with_one_wrong_value(tmp_path: Path, data: st.DataObject, wrong: Any) -> None:
+    text = capture_text(tmp_path)
+    key = data.draw(st.sampled_from(sorted(text)))
+    if key in ("run", "process"):
+        text[key][data.draw(st.integers(0, len(text[key]) - 1))] = wrong
+    else:
+        text[key] = wrong
+    (tmp_path / "captures" / "r" / "capture.json").write_text(json.dumps(text))
+    loaded(tmp_path / "captures" / "r")
+
+
+def test_nesting_that_no_parser_survives(tmp_path: Path) -> None:
+    folder = tmp_path / "captures" / "r"
+    folder.mkdir(parents=True)
+    (folder / "capture.json").write_text(DEEP)
+    with pytest.raises(ValueError, match="nested"):
+        Capture.load(folder)
+    (folder / "console.jsonl").write_text(DEEP)
+    assert list(Capture(folder, RUN, PROCESS).console()) == []
+    with pytest.raises(ValueError, match="nested"):
+        list(Reader().feed(len(DEEP).to_bytes(4, "big") + DEEP.encode()))
+
+
+@MANY
+@given(chunks=st.lists(st.binary(max_size=60) | st.just(encode([RUN])), max_size=6), value=values)
+def test_any_bytes_on_the_socket(chunks: list[bytes], value: Any) -> None:
+    body = json.dumps(value).encode()
+    reader = Reader()
+    try:
+        for chunk in [*chunks, len(body).to_bytes(4, "big") + body]:
+            for record in reader.feed(chunk):
+                to_json(record)
+    except ValueError:
+        pass
+
+
+@MANY
+@given(text=st.text(max_size=300), value=st.text(max_size=50))
+def test_any_settings_of_a_task(text: str, value: str) -> None:
+    """What is taken can be set as a variable of the environment."""
+    for taken in (read(text), read(f"AUTOINSTRUMENT_PROJECT={value}\nPATH=/tmp\nAUTOINSTRUMENT_HOME=/tmp")):
+        assert not {"PATH", "AUTOINSTRUMENT_HOME", "AUTOINSTRUMENT_ENABLED"} & taken.keys()
+        for name, setting in taken.items():
+            assert "\0" not in name + setting
+            assert 0 < len(setting) <= 4096
+    assert read("AUTOINSTRUMENT_TASK=" + "x" * 100_000) == {}
+
+
+def test_any_answer_of_a_server() -> None:
+    """In a process of its own: importing clearml changes the one that does."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("CLEARML_", "TRAINS_"))}
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("any_answer.py")],
+        cwd=ROOT, env={**environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=250, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert done.stdout.endswith("done\n")
+
+
+def test_a_connection_that_is_cut(tmp_path: Path) -> None:
+    """Half a frame is no record, and no error."""
+    from autoinstrument.transport.frames import read_all
+
+    ours, theirs = socket.socketpair()
+    theirs.sendall(encode([RUN])[:-1])
+    theirs.close()
+    assert list(read_all(ours)) == []
+    ours.close()
