@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from autoinstrument.capture.secrets import hide_in_text, is_secret, without_credentials
+from autoinstrument.capture.secrets import (
+    MASK,
+    hide_in_arguments,
+    hide_in_text,
+    hide_named,
+    hint,
+    is_secret,
+    without_credentials,
+)
+from autoinstrument.under_agent.command_line import overrides
 
 
 @pytest.mark.parametrize(
@@ -37,6 +46,12 @@ def test_no_secret(name):
         ("see http://a:b@c and http://d:e@f", "see http://a:********@c and http://d:********@f"),
         ("http://host:8080/a@b", "http://host:8080/a@b"),
         ("a:b@c", "a:b@c"),
+        ("https://ghp_0123456789abcdef@github.com/a", "https://********@github.com/a"),
+        ("https://somebody@github.com/a", "https://somebody@github.com/a"),
+        ("s3+https://h/a?X-Amz-Signature=abc&v=1", "s3+https://h/a?X-Amz-Signature=********&v=1"),
+        ("http://h/?api_key=k1&max_tokens=5", "http://h/?api_key=********&max_tokens=5"),
+        ("Authorization: Bearer abcdefgh12345", "Authorization: Bearer ********"),
+        ("token=5", "token=5"),
     ],
 )
 def test_passwords_of_urls_are_hidden(text, shown):
@@ -57,3 +72,30 @@ def test_passwords_of_urls_are_hidden(text, shown):
 )
 def test_credentials_of_urls_are_stripped(url, shown):
     assert without_credentials(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("['db.password=x', 'lr=0.1']", "['db.password=********', 'lr=0.1']"),
+        ("pad_token=<pad> hf_token=x", "pad_token=<pad> hf_token=********"),
+        ("pg://u:p@h/db", "pg://u:********@h/db"),
+    ],
+)
+def test_pairs_of_a_command_line_are_hidden(text, shown):
+    assert hide_in_arguments(text) == shown
+
+
+def test_a_value_is_hidden_by_its_name():
+    assert hide_named("api_key", "x") == MASK
+    assert hide_named("api_key", "") == ""
+    assert hide_named("url", "pg://u:p@h") == "pg://u:********@h"
+
+
+def test_a_hint_gives_nothing_away():
+    assert hint("ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "ABCD…"
+    assert hint("short") == MASK
+
+
+def test_hydra_keeps_its_own_value_where_a_clone_has_the_mask():
+    assert overrides({"db.password": MASK, "lr": "0.1"}) == ["lr=0.1"]
