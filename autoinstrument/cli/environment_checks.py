@@ -40,7 +40,10 @@ def start_up_files() -> Iterator[Check]:
             if not path.is_file():
                 continue
             found = found or name == runs
-            same = path.read_bytes() == content
+            try:
+                same = path.read_bytes() == content
+            except OSError:
+                same = False
             detail = "as shipped" if same else "is not what was shipped"
             detail += ", runs" if name == runs else ", not used by this Python"
             yield Check(

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from autoinstrument.records import parse
-from autoinstrument.startup_files import hook_folder
+from autoinstrument.startup_files import hook_folder, site_folders
 
 MANIFEST = "autoinstrument-hook.json"
 """Lists what `install` has put into a folder, so that `uninstall` takes exactly that away."""
@@ -70,7 +70,8 @@ def folder_of(target: str) -> tuple[Path, bool]:
         HookError: there is no such file or folder.
     """
     if not target:
-        return site_packages_of(sys.executable), True
+        own = Path(__file__).parents[2]  # the user's site-packages, maybe
+        return (own if own in site_folders() else site_packages_of(sys.executable)), True
     path = Path(target).expanduser().absolute()
     if path.is_file():
         return site_packages_of(str(path)), True

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
 from autoinstrument.cli.checks import Check
-from autoinstrument.mirror.captures import Capture, Captures, home
+from autoinstrument.mirror.captures import Capture, Captures, distrusted, home
 from autoinstrument.mirror.sync import is_alive
 from autoinstrument.settings import Settings
 from autoinstrument.transport.launch import HIDDEN
@@ -119,6 +119,11 @@ def _probed() -> dict[str, Any]:
 def recorded(settings: Settings) -> Iterator[Check]:
     """Look at what waits on this machine, and at what the workers had to say."""
     folder, pending, running, damaged = home(settings), 0, 0, 0
+    for path in (folder, folder / "captures"):
+        if (path.exists() or path.is_symlink()) and distrusted(path):
+            remedy = "Set AUTOINSTRUMENT_HOME to a folder of this user's own: nothing is kept here."
+            yield Check("folder of captures", False, f"{path} {distrusted(path)}", remedy)
+            return
     for path in Captures(settings):
         try:
             alive = is_alive(Capture.load(path))

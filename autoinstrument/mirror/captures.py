@@ -204,8 +204,9 @@ class Captures:
         return capture
 
     def __iter__(self) -> Iterator[Path]:
-        if self.folder.is_dir() and not distrusted(self.folder):
-            yield from sorted(path.parent for path in self.folder.glob("*/capture.json"))
+        if self.folder.is_dir() and not (distrusted(self.folder.parent) or distrusted(self.folder)):
+            found = sorted(path.parent for path in self.folder.glob("*/capture.json"))
+            yield from (folder for folder in found if not distrusted(folder))
 
 
 def private_folder(folder: Path, *, home: Path) -> None:

@@ -52,6 +52,13 @@ def test_no_configuration_and_a_store_that_is_away(new_place: Callable[[ClearMLS
     assert found["recorded runs"]["detail"].startswith("1 pending")
 
 
+def test_a_folder_of_captures_that_is_a_link(place: Place) -> None:
+    place.home.symlink_to(place.folder)
+    code, found = findings(place, AUTOINSTRUMENT_HOME=str(place.home))
+    assert code == 1
+    assert wrong(found) == {"folder of captures"}
+
+
 def test_wrong_credentials_and_settings(place: Place) -> None:
     code, found = findings(
         place, CLEARML_API_SECRET_KEY="not-the-secret", AUTOINSTRUMENT_WORKER="fiber", AUTOINSTRUMENT_PROJEKT="x"
