@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -21,11 +22,13 @@ from autoinstrument.capture.console import Console
 from autoinstrument.capture.process import Changes, remember_main
 from autoinstrument.from_mlflow.addresses import absolute
 from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
-from autoinstrument.guard import guard, logger
+from autoinstrument.guard import guard, logger, ourselves
+from autoinstrument.mirror.captures import Captures
 from autoinstrument.records import (
     ConsoleWritten,
     EventsDropped,
     ProcessExiting,
+    ProcessStarted,
     Record,
     RunAnnounced,
     RunDelivered,
@@ -33,6 +36,7 @@ from autoinstrument.records import (
     RunLinked,
     RunPending,
     RunStarted,
+    RunTagged,
     TaskFound,
 )
 from autoinstrument.settings import Settings, SettingsError, read_settings
@@ -41,6 +45,9 @@ from autoinstrument.to_clearml.existing import existing_task_id
 from autoinstrument.transport import exit_code, launch
 from autoinstrument.transport.outbox import Item, Outbox
 from autoinstrument.transport.reads import Read
+
+_SHARE = 0.85
+"""Of the time that the end may take: for the worker; the rest is for saying that it did not get through."""
 
 _agent: Agent | None = None
 _refused = False
@@ -77,6 +84,8 @@ class Agent:
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
+        self._captures = Captures(settings)
+        self._described: ProcessStarted | None = None
         remember_main()
         self._cwd = str(Path.cwd())
         self._finished = False
@@ -156,9 +165,13 @@ class Agent:
             self._ended.pop(run_id, None)
             self._names[run_id] = (record.run_name, record.run_url)
             tags = {key: value for key, value in record.tags.items() if key not in LINK_TAGS}
-            return record._replace(
+            record = record._replace(
                 tags=tags if not record.resumed else record.tags, task_id=self._task_to_adopt(run_id, record)
             )
+            if record.owned and not record.resumed:
+                with contextlib.suppress(OSError):  # the worker, which takes a second to start, may never get to it
+                    self._captures.record(record, self._described)
+            return record
 
         self._outbox.post(started)
 
@@ -232,7 +245,8 @@ class Agent:
             with guard("watching the exit code"):
                 exit_code.watch(self._worker.folder)
         self._changes = Changes()
-        records: list[Record] = [self._changes.describe(self._cwd)]
+        self._described = self._changes.describe(self._cwd)
+        records: list[Record] = [self._described]
         if attempt > 0:
             for run_id, started in list(self._started.items()):
                 records += [started._replace(resumed=True), EventsDropped(run_id, 0)]
@@ -259,6 +273,7 @@ class Agent:
         elif isinstance(record, RunDelivered):
             self._started.pop(record.run_id, None)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "synced"})
+            self._outbox.reply(RunTagged(record.run_id))
 
     def _say_linked(self, record: RunLinked) -> None:
         if self._said.get(record.run_id) == record.task_id:
@@ -282,8 +297,12 @@ class Agent:
             with guard("the end of the process"):
                 self._finished = True
                 self._console.detach()
-                if not self._outbox.finish(self._exiting(self.settings.exit_timeout_s)):
-                    self._give_up()
+                end = time.monotonic() + self.settings.exit_timeout_s
+                if not self._outbox.finish(self._exiting(self.settings.exit_timeout_s * _SHARE)):
+                    # Of a thread's own: MLflow's client may try for minutes where its server is down.
+                    giving_up = threading.Thread(target=self._give_up, name="autoinstrument-give-up", daemon=True)
+                    giving_up.start()
+                    giving_up.join(max(0.0, end - time.monotonic()))
                 if self.settings.worker == "thread" and self._worker is not None:
                     shutil.rmtree(self._worker.folder, ignore_errors=True)
         except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
@@ -291,13 +310,12 @@ class Agent:
 
     def _give_up(self) -> None:
         """Say of the runs that no answer has come for that they are left to `sync`."""
-        for run_id in list(self._started):
-            if run_id not in self._said:
-                wait_s = self.settings.exit_timeout_s
-                reason = (
-                    f"no answer from ClearML within {wait_s:g} s; recorded, `autoinstrument sync` completes it later"
-                )
-                self._heard(RunPending(run_id, reason))
+        wait_s = self.settings.exit_timeout_s
+        reason = f"no answer from ClearML within {wait_s:g} s; recorded, `autoinstrument sync` completes it later"
+        with guard("the end of the process"), ourselves():
+            for run_id in list(self._started):
+                if run_id not in self._said:
+                    self._heard(RunPending(run_id, reason))
 
     def _exiting(self, wait_s: float) -> ProcessExiting:
         error, interrupted = "", False

@@ -264,6 +264,12 @@ class RunDelivered(NamedTuple):
     run_id: str
 
 
+class RunTagged(NamedTuple):
+    """Answer to `RunDelivered`: the run has its last tags. A process that is on its way out may not get to it."""
+
+    run_id: str
+
+
 class Delivered(NamedTuple):
     """Answer to `ProcessExiting`: nothing is left to send."""
 
@@ -272,7 +278,7 @@ Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | ParamsLogged | MetricsLogged
     | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged | InputsLogged
     | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
-    | RunLinked | RunPending | RunDelivered | Delivered
+    | RunTagged | RunLinked | RunPending | RunDelivered | Delivered
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

@@ -10,6 +10,14 @@ import pytest
 from tests.startup.environment import ROOT, Environment, find_interpreter
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-faults",
+        action="store_true",
+        help="the whole table of faults, and 50 kills of each kind, instead of some of them (an hour)",
+    )
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that this checkout builds."""

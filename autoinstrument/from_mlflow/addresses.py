@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.from_mlflow.artifact_store import local_folder
+
+_PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 def absolute(uri: str) -> str:
@@ -43,19 +46,28 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -
     return ""
 
 
-def openable(artifact_uri: str, tracking_uri: str) -> str:
-    """Return the address under which clients other than MLflow's find an artifact, without credentials.
+def openable(artifact_uri: str, tracking_uri: str, path: str = "") -> str:
+    """Return where an artifact is, for a browser or for ClearML's client, without credentials.
 
-    `mlflow-artifacts:` is MLflow's word for "through the tracking server"; a plain path becomes a file URI.
+    A root that MLflow's server proxies has its HTTP endpoint (`mlflow-artifacts:` of mlflow 2.16 to 3.17). The client
+    takes `file:` and object stores' URIs as they are, without any decoding (clearml 1.16 and 2.1).
+
+    Args:
+        artifact_uri: the artifact's own URI, or that of the root below which it is.
+        tracking_uri: the tracking server's, which may be the proxy.
+        path: its path below the root, "" where `artifact_uri` says all.
     """
-    parts = urlsplit(artifact_uri)
-    if parts.scheme == "mlflow-artifacts":
-        server = urlsplit(tracking_uri)
-        base = f"{server.scheme}://{parts.netloc}" if parts.netloc else tracking_uri.rstrip("/")
-        return without_credentials(f"{base}/api/2.0/mlflow-artifacts/artifacts/{quote(parts.path.lstrip('/'))}")
-    if artifact_uri and not parts.scheme:
-        return Path(artifact_uri).absolute().as_uri()
-    return without_credentials(artifact_uri)
+    below = f"/{path}" if path else ""
+    folder = local_folder(artifact_uri)
+    if folder is not None:
+        return f"file://{folder}{below}"
+    parts = urlsplit(without_credentials(artifact_uri))
+    server = urlsplit(without_credentials(tracking_uri))
+    if parts.scheme == "mlflow-artifacts" and server.scheme in ("http", "https"):
+        base = server.path.rstrip("/") + _PROXY + "/" + quote(parts.path.strip("/"))
+        parts = parts._replace(scheme=server.scheme, netloc=parts.netloc or server.netloc, path=base)
+    name = quote(below) if parts.scheme in ("http", "https") else below
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}{name}"))
 
 
 def _databricks_host(tracking_uri: str) -> str:

@@ -57,7 +57,7 @@ def _of_history(run: Any, tracking_uri: str) -> Iterator[Model]:
     """Yield the models of MLflow 2; a later one at the same path has taken the place of the first."""
     for entry in json.loads(run.data.tags.get(_HISTORY) or "[]"):
         path = entry["artifact_path"]
-        location = openable(f"{run.info.artifact_uri}/{path}", tracking_uri)
+        location = openable(run.info.artifact_uri, tracking_uri, path)
         yield _model(f"runs:/{run.info.run_id}/{path}", path, location, sorted(entry.get("flavors") or {}))
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from autoinstrument import excerpts
-from autoinstrument.capture.secrets import without_credentials
-from autoinstrument.from_mlflow.artifact_store import local_folder
+from autoinstrument.from_mlflow.addresses import openable
 from autoinstrument.mirror import mapping, pictures
 from autoinstrument.records import ArtifactLogged, RunStarted
 
 PATH = "MLflow path"
 """What the path in MLflow is called among an artifact's metadata."""
 _LONGEST = 250
-_PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 def key(path: str, *, taken: bool = False) -> str:
@@ -28,21 +25,8 @@ def key(path: str, *, taken: bool = False) -> str:
 
 
 def address(run: RunStarted, path: str) -> str:
-    """Return where an artifact is, for a browser or for ClearML's client, without credentials.
-
-    A root that MLflow's server proxies has its HTTP endpoint (`mlflow-artifacts:` of mlflow 2.16 to 3.17). The client
-    takes `file:` and object stores' URIs as they are, without any decoding (clearml 1.16 and 2.1).
-    """
-    folder = local_folder(run.artifact_uri)
-    if folder is not None:
-        return f"file://{folder / path}"
-    parts = urlsplit(without_credentials(run.artifact_uri))
-    server = urlsplit(without_credentials(run.tracking_uri))
-    if parts.scheme == "mlflow-artifacts" and server.scheme in ("http", "https"):
-        base = server.path.rstrip("/") + _PROXY + "/" + parts.path.strip("/")
-        parts = parts._replace(scheme=server.scheme, netloc=parts.netloc or server.netloc, path=base)
-    name = quote(path) if parts.scheme in ("http", "https") else path
-    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
+    """Return where an artifact of a run is, for a browser or for ClearML's client."""
+    return openable(run.artifact_uri, run.tracking_uri, path)
 
 
 def entry(run: RunStarted, record: ArtifactLogged, key: str, uri: str, preview: str, digest: str) -> dict[str, Any]:

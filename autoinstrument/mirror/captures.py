@@ -130,20 +130,27 @@ class Capture:
         """Keep on disk what is known of another process's run, where that process has kept nothing here."""
         self.kept = self.kept or not (self.folder / "capture.json").exists()
 
-    def add_console(self, lines: list[ConsoleLine]) -> None:
-        """Append console lines.
+    def add_console(self, lines: list[ConsoleLine]) -> bool:
+        """Append console lines, all of them or none; tell whether they are kept.
 
         Raises:
             OSError: the folder cannot be written.
         """
         if not self.kept:
-            return
+            return False
         file = os.open(self.folder / "console.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK, 0o600)
         try:
-            if os.fstat(file).st_size < MAX_CONSOLE:
-                os.write(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+            size = os.fstat(file).st_size
+            if size >= MAX_CONSOLE:
+                return False
+            try:
+                _write_all(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+            except OSError:
+                os.ftruncate(file, size)  # half a line would hide all that come after it
+                raise
         finally:
             os.close(file)
+        return True
 
     def console(self, start: int = 0) -> Iterator[ConsoleLine]:
         """Yield console lines from number `start` on; a line that was cut off by a crash ends it."""
@@ -203,6 +210,16 @@ class Captures:
             capture.task_id, capture.adopted = run.task_id, True
         return capture
 
+    def record(self, run: RunStarted, process: ProcessStarted | None) -> None:
+        """Note on disk that a run has begun, by a process that may die before its worker knows of it.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        capture = Capture(self.folder / _safe(run.run_id), run, process and process._replace(modules=[]))
+        if not (capture.folder / "capture.json").exists():
+            capture.save()
+
     def __iter__(self) -> Iterator[Path]:
         if self.folder.is_dir() and not (distrusted(self.folder.parent) or distrusted(self.folder)):
             found = sorted(path.parent for path in self.folder.glob("*/capture.json"))
@@ -249,7 +266,13 @@ def _write(path: Path, data: bytes) -> None:
     part = path.with_suffix(".part")
     file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK, 0o600)
     try:
-        os.write(file, data)
+        _write_all(file, data)
     finally:
         os.close(file)
     part.replace(path)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    """Write all bytes; a disk that is nearly full takes some of them without complaint."""
+    while data:
+        data = data[os.write(file, data) :]

@@ -16,6 +16,7 @@ from autoinstrument.mirror import mapping
 from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import MetricsLogged, Point, Record
 from autoinstrument.to_clearml.tasks import Task, Tasks
+from autoinstrument.transport.weight import POINT
 
 MAX_POINTS = 200_000
 """Points of one run that wait for the server; what comes on top is left to `sync`, which reads it from MLflow."""
@@ -89,6 +90,11 @@ class Curves:
     def has_work(self) -> bool:
         """True while points wait, or the list is to be written."""
         return bool(self._waiting) or self._is_due()
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes the points take that wait."""
+        return POINT * len(self._waiting)
 
     def next(self, count: int) -> list[Point]:
         """Return the points that are next to be sent, `count` at most."""

@@ -98,6 +98,11 @@ def files_left_out(lines: Sequence[str]) -> dict[str, str]:
     return {"name": FILES_LEFT_OUT, "value": text, "type": "text", "description": "of MLflow's artifacts"}
 
 
+def item_name(item: Mapping[str, str]) -> str:
+    """Return what a hyperparameter is called where it is refused."""
+    return f"{item['name'][:100]!r} of section {item['section']}"
+
+
 def refused(reasons: Mapping[str, str]) -> dict[str, str]:
     """Return the configuration object that says what ClearML has refused of the run, a line each."""
     lines = [f"{what}: {why}" for what, why in reasons.items()]

@@ -9,20 +9,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable
-from itertools import islice
-from typing import Any
+from collections.abc import Callable
 
-from autoinstrument.capture.folding import Folder
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.from_mlflow.links import STATE
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.artifacts import Artifacts
 from autoinstrument.mirror.backoff import Backoff
-from autoinstrument.mirror.captures import Capture, ConsoleLine
+from autoinstrument.mirror.captures import Capture
+from autoinstrument.mirror.console import RunConsole
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.fields import Fields
 from autoinstrument.mirror.latest import Latest
 from autoinstrument.mirror.models import write_models
 from autoinstrument.mirror.part import Part
@@ -33,14 +32,11 @@ from autoinstrument.records import (
     InputsLogged,
     MetricsLogged,
     ModelsLogged,
-    Param,
-    ParamsLogged,
     Record,
     RunDeleted,
     RunRenamed,
     RunRestored,
     RunStarted,
-    TagDeleted,
     TagsSet,
     TracesLogged,
 )
@@ -50,9 +46,6 @@ from autoinstrument.to_clearml.tasks import Task, Tasks
 from autoinstrument.under_agent import is_taken
 
 _EVENTS = 2000
-_LOG_LINES, _LOG_CHARACTERS = 200, 32_000
-_CONSOLE_LINES = 5000
-"""Console lines of one run held in memory; the capture on disk has all of them."""
 
 
 class RunMirror:
@@ -86,9 +79,9 @@ class RunMirror:
         self.linked = ""
         """The id of the Task that the training process was told of."""
         self.tagged = False
-        """The run has its last tags."""
-        self.pending = self.told_lacking = self.told_end = False
-        """What the training process was told: that delivery waits, or that of files alone, that the run is complete."""
+        """The run has its last tags: written here, or by the training process, which says so."""
+        self.pending = self.told_lacking = False
+        """What the training process was told: that delivery waits, or that of files alone."""
         self.ended = False
         self.server = Backoff()
         self.held = False
@@ -97,21 +90,14 @@ class RunMirror:
         self._incomplete = False
         self.look_first = capture.run.resumed or not capture.run.owned
         self._archived: bool | None = None
-        self._params: dict[str, Param] = {}
-        self._types: dict[str, str] = {}
-        self._tags: dict[str, str] = {}
-        self._deleted_tags: set[str] = set()
-        self._edits: dict[str, Any] = {}
-        self._console: list[ConsoleLine] = []
-        self._more_console = True
-        """The capture has lines on disk that are not in memory yet."""
-        self._folders = {"stdout": Folder(), "stderr": Folder()}
         self._description_changed = False
         self._restart = False
-        self._log_ms = 0
+        self._dropped = 0
+        self.console = RunConsole(capture)
         self._refusals = Refusals(capture.run.run_id)
-        self._curves = Curves(tasks, self._refusals)
+        self._fields, self._curves = Fields(tasks, self._refusals), Curves(tasks, self._refusals)
         self._parts: list[Part] = [
+            self._fields,
             self._curves,
             Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals),
             Latest(ModelsLogged, functools.partial(write_models, tasks.models), self._refusals),
@@ -128,31 +114,35 @@ class RunMirror:
     def incomplete(self, incomplete: bool) -> None:
         self._incomplete = self._curves.incomplete = incomplete
 
+    @property
+    def told_end(self) -> bool:
+        """The training process was told that the run is complete; the capture is gone then."""
+        return self.console.ended
+
+    @told_end.setter
+    def told_end(self, told: bool) -> None:
+        self.console.ended = told
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes wait to be delivered."""
+        return self._fields.weight + self._curves.weight
+
     # What is to be delivered
 
     def take(self, record: Record) -> None:
         """Remember what a record of this run says."""
-        if isinstance(record, ParamsLogged):
-            for key, value, kind in record.params:
-                self._types[key] = kind or self._types.get(key, "")  # read from MLflow, it has no type
-                self._params[key] = (key, value, self._types[key])
-        elif isinstance(record, TagsSet):
-            self._tags.update(record.tags)
-            self._deleted_tags -= record.tags.keys()
-            if mapping.NOTE in record.tags:
-                self._edits["comment"] = mapping.comment(record.tags)
+        if isinstance(record, TagsSet):
             if mapping.RUN_NAME in record.tags:
                 self._rename(record.tags[mapping.RUN_NAME])
-        elif isinstance(record, TagDeleted):
-            self._tags.pop(record.key, None)
-            self._deleted_tags.add(record.key)
-            if record.key == mapping.NOTE:
-                self._edits["comment"] = ""
         elif isinstance(record, RunRenamed):
             self._rename(record.name)
         elif isinstance(record, (RunDeleted, RunRestored)):
             self._archived = isinstance(record, RunDeleted)
         elif isinstance(record, EventsDropped):
+            if record.events and not self._dropped:
+                logger().warning("run %s: more than fits into memory, the rest is read from MLflow", self.run.run_id)
+            self._dropped += record.events
             self.incomplete = True
         for part in self._parts:
             part.take(record)
@@ -161,26 +151,12 @@ class RunMirror:
         """Take the whole history of one metric, of which the Task may hold a part."""
         self._curves.take_history(record)
 
-    def write(self, stream: str, text: str, time_ms: int) -> None:
-        """Take console text; it is folded into lines and kept on disk until the Task holds it."""
-        self._keep(stream, self._folders[stream].feed(text, time_ms))
-
-    def end_console(self) -> None:
-        """Take the last line, which no newline ends."""
-        now_ms = int(time.time() * 1000)
-        for stream, folder in self._folders.items():
-            self._keep(stream, folder.flush(now_ms))
-
-    def tick(self) -> None:
-        """Show progress bars that have not ended their line for a while."""
-        now_ms = int(time.time() * 1000)
-        for stream, folder in self._folders.items():
-            self._keep(stream, folder.due(now_ms))
-
     def end_as(self, end: End) -> None:
         """Note how the run ended; the last word counts."""
         end = end._replace(reason=hide_in_text(end.reason), message=hide_in_text(end.message))
         self.end, self.ended, self.told_end = end, False, False
+        if self._dropped:
+            logger().warning("run %s: %d points, parameters or tags did not fit", self.run.run_id, self._dropped)
         self._curves.ending = True
         self.capture.end = end._asdict()
         with guard("writing the capture"):
@@ -191,7 +167,7 @@ class RunMirror:
         self._restart = self._restart or (self.task is not None and (self.end is not None or not self.run.owned))
         self.run = self.capture.run = run
         self.capture.kept = True
-        self.end, self.ended, self.told_end = None, False, False
+        self.end, self.ended, self.told_end, self.tagged = None, False, False, False
         self.capture.end = {}
         self._curves.ending = False
 
@@ -209,13 +185,8 @@ class RunMirror:
         """True while something waits to be delivered."""
         return bool(
             self.task is None
-            or self._params
-            or self._tags
-            or self._deleted_tags
-            or self._edits
             or self._archived is not None
-            or self._console
-            or self._more_console
+            or self.console.has_work
             or self._description_changed
             or self._restart
             or (self.end is not None and not self.ended)
@@ -250,17 +221,7 @@ class RunMirror:
             self._restart = False
         if self._description_changed:
             self._describe(task)
-        items = [*mapping.parameters(self._params.values()), *mapping.tags(self._tags)]
-        self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, _item)
-        self._params.clear()
-        self._tags.clear()
-        delete = functools.partial(self._tasks.delete_hyperparameters, task, mapping.TAGS_SECTION)
-        self._refusals.send_each(delete, sorted(self._deleted_tags), str)
-        self._deleted_tags.clear()
-        self._refusals.send_each(
-            lambda edits: self._tasks.edit(task, **dict(edits)), list(self._edits.items()), lambda edit: edit[0]
-        )
-        self._edits.clear()
+        self._fields.send(task)  # so that a Task that is looked at has its parameters first
         self._send_events(task)
         self.lacking = ""
         for part in self._parts:
@@ -293,9 +254,9 @@ class RunMirror:
         """Note that the Task is gone: somebody deleted it, and a new one is to be made from MLflow's store."""
         self.task = None
         self.look_first = False
-        self.capture.task_id, self.capture.console_sent = "", 0
-        self._console.clear()
-        self._more_console = self.incomplete = True
+        self.capture.task_id = ""
+        self.incomplete = True
+        self.console.start_over()
         self._curves.start_over()
 
     def flush_without_end(self) -> None:
@@ -331,7 +292,7 @@ class RunMirror:
         """
         old, self.task = self.task, None
         self.capture.task_id, self.capture.adopted = task_id, True
-        self._edits.pop("name", None)
+        self._fields.name("")
         self.incomplete = True
         if old is not None and not old.adopted and old.id != task_id:
             self._tasks.delete(old)
@@ -346,7 +307,7 @@ class RunMirror:
             return
         if time.monotonic() < self.wait_until:
             return
-        body = mapping.new_task(self.settings, capture, list(self._params.values()))
+        body = mapping.new_task(self.settings, capture, self._fields.params)
         parent = self.parent_task()
         if parent:
             body["parent"] = parent
@@ -354,7 +315,7 @@ class RunMirror:
         project = mapping.project_name(self.settings, self.run, capture.process)
         try:
             task = self._tasks.create(project, body)
-            self._params.clear()
+            self._fields.made()
             self._description_changed = False
         except RefusedError as error:
             logger().warning("run %s: its Task is refused, and made piece by piece: %s", self.run.run_id, error)
@@ -370,15 +331,13 @@ class RunMirror:
         self._tasks.start(task)
         self._link(task)
         self.made, self._named = True, self.run.run_name
-        self._edits.pop("name", None)
+        self._fields.name("")
         self.incomplete = self.incomplete or self.run.resumed  # what was logged before is not on the Task
 
     def _describe_whole(self) -> None:
         """Note that all that a Task is made with is yet to be sent."""
         self._description_changed = True
-        self._tags = {**self.run.tags, **self._tags}
-        if self.run.tags.get(mapping.NOTE):
-            self._edits.setdefault("comment", mapping.comment(self.run.tags))
+        self._fields.all_of(self.run)
 
     def _find(self, task_id: str) -> bool:
         """Go on with a Task that exists; False where it was deleted in ClearML, or is another run's."""
@@ -386,7 +345,8 @@ class RunMirror:
         task = self._tasks.find(task_id, adopted=capture.adopted, start=self.run.owned and not self.settled)
         # Each process below an agent would take over the agent's Task; it is that of the first one's run.
         if task is None or (capture.adopted and task.run_id != self.run.run_id and is_taken(task_id, task.run_id)):
-            capture.task_id, capture.adopted, capture.console_sent = "", False, 0
+            capture.task_id, capture.adopted = "", False
+            self.console.start_over()
             return False
         capture.task_id = task_id
         if capture.adopted and self.run.owned and not self.run.resumed:
@@ -394,7 +354,7 @@ class RunMirror:
             self._tasks.delete_sections(task, (mapping.SECTION, mapping.TAGS_SECTION))
         if self.run.owned:
             items = [*mapping.properties(self.run), *mapping.tags(self.run.tags)]
-            self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, _item)
+            self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
             self._tasks.add_artifacts(task, mapping.link_artifact(self.run))
             self._tasks.add_tag(task, mapping.TAG)
             if self.run.resumed and self.run.tags.get(STATE) != "synced":
@@ -415,7 +375,9 @@ class RunMirror:
                 lambda parts: self._tasks.edit(task, script=parts[0]), [script], lambda _: "the script"
             )
             arguments = mapping.arguments(process.arguments if process else ())
-            self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), arguments, _item)
+            self._refusals.send_each(
+                functools.partial(self._tasks.set_hyperparameters, task), arguments, mapping.item_name
+            )
             configure = functools.partial(self._tasks.set_configuration, task)
             self._refusals.send_each(configure, mapping.configuration(self.capture), lambda item: item["name"])
             link = functools.partial(self._tasks.add_artifacts, task)
@@ -424,24 +386,15 @@ class RunMirror:
 
     def _send_events(self, task: Task) -> None:
         """Send points and console lines, together where they fit into one request."""
-        while self._curves.next(1) or self._has_console():
+        while self._curves.next(1) or self.console.has_work:
             points = self._curves.next(_EVENTS)
             events = [event for point in points if (event := mapping.scalar(task.id, point))]
-            lines = 0
-            while lines < len(self._console) and len(events) < _EVENTS:
-                together = list(_together(self._console, lines))
-                stream, _, time_ms = together[0]
-                if not task.adopted:  # there, ClearML's own SDK or agent sends the console
-                    text = "".join(f"{text}\n" for _, text, _ in together)
-                    # Lines of one millisecond would be shown in any order.
-                    self._log_ms = max(time_ms, self._log_ms + 1)
-                    events.append(mapping.log(task.id, self._worker(), stream, text, self._log_ms))
-                lines += len(together)
-            if events:
-                self._refusals.send_events(self._tasks.add_events, events)
+            text, lines = self.console.next(task.id, _EVENTS - len(events))
+            if not task.adopted:  # there, ClearML's own SDK or agent sends the console
+                events += text
+            self._refusals.send_events(self._tasks.add_events, events)
             self._curves.sent(points)
-            del self._console[:lines]
-            self.capture.console_sent += lines
+            self.console.sent(lines)
 
     def _write_inputs(self, task: Task, logged: InputsLogged) -> None:
         self._tasks.set_configuration(task, mapping.datasets(logged.datasets))
@@ -450,52 +403,10 @@ class RunMirror:
         self._tasks.set_hyperparameters(task, mapping.traces(logged))
         self._tasks.add_artifacts(task, mapping.traces_artifact(self.run, logged))
 
-    def _has_console(self) -> bool:
-        """Tell whether console lines wait; fetches the next ones from disk where memory holds not all of them."""
-        if not self._console and self._more_console:
-            self._console = list(islice(self.capture.console(self.capture.console_sent), _CONSOLE_LINES))
-            self._more_console = len(self._console) == _CONSOLE_LINES
-        return bool(self._console)
-
-    def _keep(self, stream: str, lines: Iterable[Any]) -> None:
-        kept: list[ConsoleLine] = [(stream, hide_in_text(line.text), line.time_ms) for line in lines]
-        if not kept:
-            return
-        if not self.told_end:  # else the Task is complete and the folder gone
-            try:
-                self.capture.add_console(kept)
-            except OSError as error:  # a full disk: what memory holds is all there is
-                self._console.extend(kept[: max(0, _CONSOLE_LINES - len(self._console))])
-                logger().warning("run %s: the console cannot be kept on disk: %s", self.run.run_id, error)
-                return
-        if self._more_console or len(self._console) + len(kept) > _CONSOLE_LINES:
-            self._more_console = True
-        else:
-            self._console.extend(kept)
-
     def _rename(self, name: str) -> None:
         if name == self._named:
             return
         self._named = name
         self.run = self.capture.run = self.run._replace(run_name=name)
         if not self.capture.adopted:
-            self._edits["name"] = mapping.task_name(self.settings, self.run, self.capture.process)
-
-    def _worker(self) -> str:
-        process = self.capture.process
-        return f"{process.host}:{process.pid}" if process else "autoinstrument"
-
-
-def _item(item: dict[str, str]) -> str:
-    return f"{item['name'][:100]!r} of section {item['section']}"
-
-
-def _together(lines: list[ConsoleLine], start: int) -> Iterable[ConsoleLine]:
-    """Yield the lines from `start` on that go into one event: of one stream, and not too many."""
-    characters = 0
-    for number in range(start, min(start + _LOG_LINES, len(lines))):
-        line = lines[number]
-        characters += len(line[1])
-        if line[0] != lines[start][0] or (characters > _LOG_CHARACTERS and number > start):
-            return
-        yield line
+            self._fields.name(mapping.task_name(self.settings, self.run, self.capture.process))

@@ -1,8 +1,7 @@
 """The worker: takes records from the training process and its children, and keeps their runs' Tasks up to date.
 
-One thread a connection reads; one thread does everything else: capture, disk, ClearML. The queue between them is
-bounded, and when it is full the socket fills up, and then the training process's own buffer, which drops the newest.
-The process ends when nobody is connected and nothing is left to do.
+One thread a connection reads (`mirror.inbox`); one thread does everything else: capture, disk, ClearML
+(`mirror.delivery`). The process ends when nobody is connected and nothing is left to do.
 """
 
 from __future__ import annotations
@@ -12,75 +11,60 @@ import functools
 import logging
 import logging.handlers
 import os
-import queue
 import shutil
 import socket
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from autoinstrument.capture.secrets import hide_in_text
-from autoinstrument.from_mlflow.links import set_killed
 from autoinstrument.from_mlflow.store import read_run
-from autoinstrument.guard import guard, logger, ourselves
-from autoinstrument.mirror.backoff import Backoff
+from autoinstrument.guard import guard, ourselves
 from autoinstrument.mirror.captures import Capture, Captures, home, private_folder
-from autoinstrument.mirror.completion import complete, link
+from autoinstrument.mirror.completion import link
+from autoinstrument.mirror.delivery import Delivery
 from autoinstrument.mirror.ending import End, is_interruption, of_exit_code, of_run
+from autoinstrument.mirror.inbox import Closed, Inbox
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mirror.verdict import Verdict
+from autoinstrument.mirror.watch import Watch, end_killed
 from autoinstrument.records import (
-    ArtifactLogged,
     ConsoleWritten,
     Delivered,
+    EventsDropped,
     ProcessChanged,
     ProcessExiting,
     ProcessStarted,
     Record,
     RunAnnounced,
-    RunDelivered,
     RunEnded,
-    RunLinked,
-    RunPending,
     RunStarted,
+    RunTagged,
     TaskFound,
 )
 from autoinstrument.settings import Settings, read_settings
-from autoinstrument.to_clearml.errors import ClearMLError, RefusedError
+from autoinstrument.to_clearml.errors import ClearMLError
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 from autoinstrument.transport import exit_code
-from autoinstrument.transport.frames import read_all
-from autoinstrument.transport.weight import weight
+from autoinstrument.transport.weight import DROPPABLE, items, weight
 from autoinstrument.under_agent import task_of_agent
 
 _FLUSH_S = 2.0
-_PING_S = 600.0
-"""A Task of which nothing was sent for so long is said to be alive; the server stops it after 7,200 s."""
-_WATCH_S = 55.0
 _IDLE_S = 30.0
 _EARLY = _EARLY_CONSOLE = 10_000
 _OTHERS_S = 15.0
 """How long the process that began a run is given to make the Task."""
-_MAX_WEIGHT, _MAX_CONTENT = 96 * 2**20, 64 * 2**20
-"""Bytes of records that were received and not yet handled; of them, of files' contents."""
-_FULL_S = 0.05
+_MAX_WAITING, _MAX_EARLY = 64 * 2**20, 8 * 2**20
+"""Bytes of all runs that wait for the server, and of what was said of runs that are not known yet."""
+_TAKE = 5000
 _LINGER_S = 60.0
 """How long the worker tries to deliver after the training process is gone."""
-
-
-class _Closed(NamedTuple):
-    """The other side of a connection is gone."""
-
-
-_STRUCTURE = (_Closed, ProcessChanged, ProcessExiting, ProcessStarted, RunAnnounced, RunEnded, RunStarted, TaskFound)
-_MOST_BEHIND = 20_000
 
 
 class Worker:
@@ -89,11 +73,12 @@ class Worker:
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder = folder
         self._settings = settings
-        self._queue: queue.Queue[tuple[Process, Record | _Closed]] = queue.Queue(20_000)
+        self._inbox = Inbox()
         self._processes: list[Process] = []
         self._captures = Captures(settings)
         session = Session(self._keep_console)
         self._tasks, self._uploads = Tasks(session), Uploads(Files(session))
+        self._delivery, self._watch = Delivery(self._uploads), Watch(self._tasks)
         self._mirrors: dict[str, RunMirror] = {}
         self._home: dict[str, Process] = {}
         """The process that is told of a run, by run id."""
@@ -101,13 +86,11 @@ class Worker:
         """Runs that have not ended, in the order of their beginning."""
         self._early: list[tuple[Process, Any]] = []
         """What children have said of runs that their parents are still describing."""
-        self._server = Backoff()
         self._flush_at = 0.0
-        self._watch_at = time.monotonic() + _WATCH_S
-        self._weight: Counter[str] = Counter()
-        """Bytes "in" and "out" of the queue, and the characters of files' contents in it (`content_in`, `_out`)."""
-        self._behind: deque[tuple[Process, Record | _Closed]] = deque()
-        """Records that console text has overtaken while a request was under way."""
+        self._waiting = self._early_weight = 0
+        """Bytes that wait for the server, and those of `_early` and of text before a first run."""
+        self._quiet: set[str] = set()
+        """Runs that have ended while a request was under way: console text is theirs no more."""
         self._seen = False
         self._since = time.monotonic()
 
@@ -126,21 +109,7 @@ class Worker:
         process = Process(connection)
         self._processes.append(process)
         self._seen = True
-        threading.Thread(target=self._read, args=(process,), daemon=True).start()
-
-    def _read(self, process: Process) -> None:
-        with guard("reading from the training process"):
-            for record in read_all(process.connection):
-                while self._weight["in"] - self._weight["out"] > _MAX_WEIGHT:
-                    time.sleep(_FULL_S)
-                if isinstance(record, ArtifactLogged):
-                    if self._weight["content_in"] - self._weight["content_out"] > _MAX_CONTENT:
-                        record = record._replace(content=None)  # the store has it
-                    self._weight["content_in"] += len(record.content or "")
-                self._weight["in"] += weight(record)
-                self._queue.put((process, record))
-        process.note_death()
-        self._queue.put((process, _Closed()))
+        threading.Thread(target=self._inbox.read, args=(process,), daemon=True).start()
 
     # The loop
 
@@ -158,47 +127,41 @@ class Worker:
     def _take(self) -> bool:
         """Take in what has arrived, waiting for it until the next flush is due; tell whether it cannot wait longer."""
         urgent = False
-        while self._behind:
-            urgent = self._handle(*self._behind.popleft()) or urgent
-        with contextlib.suppress(queue.Empty):
-            process, record = self._queue.get(timeout=max(0.01, self._flush_at - time.monotonic()))
+        for process, record in self._inbox.take(max(0.01, self._flush_at - time.monotonic()), _TAKE):
             urgent = self._handle(process, record) or urgent
-            for _ in range(5000):
-                process, record = self._queue.get_nowait()
-                urgent = self._handle(process, record) or urgent
+        for dropped in self._inbox.dropped():
+            if dropped.run_id in self._mirrors:
+                self._mirrors[dropped.run_id].take(dropped)
         return urgent
 
-    def _keep_console(self) -> None:
-        """Put console text on disk while a request is under way, which may be for a minute where the server hangs.
-
-        Text overtakes only what does not say whose it is: with the first record of a run's beginning or end, or a
-        process's, it waits like everything else.
-        """
-        if self._behind and isinstance(self._behind[-1][1], _STRUCTURE):
-            return
-        with contextlib.suppress(queue.Empty):
-            while len(self._behind) < _MOST_BEHIND:
-                process, record = self._queue.get_nowait()
-                if isinstance(record, ConsoleWritten):
-                    self._handle(process, record)
-                    continue
-                self._behind.append((process, record))
-                if isinstance(record, _STRUCTURE):
-                    return
-
-    def _handle(self, process: Process, record: Record | _Closed) -> bool:
+    def _handle(self, process: Process, record: Record | Closed) -> bool:
         self._since = time.monotonic()
-        if not isinstance(record, _Closed):
-            self._weight["out"] += weight(record)
-        if isinstance(record, ArtifactLogged):
-            self._weight["content_out"] += len(record.content or "")
         handler = self._HANDLERS.get(type(record))
         with guard(f"handling {type(record).__name__}"):
             if handler is not None:
                 handler(self, process, record)
             else:
                 self._logged(process, record)
-        return isinstance(record, (_Closed, ProcessExiting, RunStarted, RunEnded, TaskFound))
+        return isinstance(record, (Closed, ProcessExiting, RunStarted, RunEnded, TaskFound))
+
+    def _keep_console(self) -> None:
+        """Put console text on disk while a request is under way, which may be for half a minute where the server hangs.
+
+        Text overtakes everything else, and so does what says whose it is: a process, a new run. A run's end is handled
+        when its turn comes, but text that comes after it is the run's no more.
+        """
+
+        def handled(process: Process, record: Record | Closed) -> bool:
+            if isinstance(record, RunEnded):
+                self._quiet.add(record.run_id)
+            elif isinstance(record, RunStarted) and record.run_id in self._mirrors:
+                self._quiet.discard(record.run_id)
+            elif isinstance(record, (ConsoleWritten, ProcessStarted, RunAnnounced, RunStarted)):
+                self._handle(process, record)
+                return True
+            return False
+
+        self._inbox.overtake(handled)
 
     # Records
 
@@ -245,9 +208,9 @@ class Worker:
         if run.owned or run.run_id not in self._home:
             self._home[run.run_id] = process
         for written in process.early_console:
-            mirror.write(*written)
+            mirror.console.write(*written)
         process.early_console.clear()
-        early, self._early = self._early, []
+        early, self._early, self._early_weight = self._early, [], 0
         for other, record in early:
             self._logged(other, record)  # what is not this run's goes on waiting
 
@@ -256,9 +219,14 @@ class Worker:
         mirror = self._mirrors.get(record.run_id)
         if mirror is not None:
             process.runs.add(record.run_id)
+            if isinstance(record, DROPPABLE):
+                if self._waiting >= _MAX_WAITING:
+                    record = EventsDropped(record.run_id, items(record))
+                self._waiting += weight(record)
             mirror.take(record)
-        elif len(self._early) < _EARLY:
+        elif len(self._early) < _EARLY and self._early_weight < _MAX_EARLY:
             self._early.append((process, record))
+            self._early_weight += weight(record)
 
     def _task_of(self, run_id: str) -> str:
         mirror = self._mirrors.get(run_id)
@@ -266,12 +234,13 @@ class Worker:
 
     def _console_written(self, process: Process, written: ConsoleWritten) -> None:
         """Give text to the process's open runs; between two runs to the one before, before the first one to that."""
-        runs = [run_id for run_id in self._open if run_id in process.runs]
+        runs = [run_id for run_id in self._open if run_id in process.runs and run_id not in self._quiet]
         runs = runs or ([process.last_run] if process.last_run in self._mirrors else [])
         for run_id in runs:
-            self._mirrors[run_id].write(*written)
-        if not runs and len(process.early_console) < _EARLY_CONSOLE:
+            self._mirrors[run_id].console.write(*written)
+        if not runs and len(process.early_console) < _EARLY_CONSOLE and self._early_weight < _MAX_EARLY:
             process.early_console.append(written)
+            self._early_weight += weight(written)
 
     def _task_found(self, process: Process, found: TaskFound) -> None:
         mirror = self._mirrors.get(found.run_id)
@@ -283,6 +252,7 @@ class Worker:
         if mirror is None:
             return
         self._open.pop(ended.run_id, None)
+        self._quiet.discard(ended.run_id)
         process.last_run = ended.run_id
         if ended.at_exit:
             process.ended_at_exit[ended.run_id] = ended
@@ -300,16 +270,25 @@ class Worker:
         for run_id, ended in process.ended_at_exit.items():
             self._end(self._mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
         for run_id in process.owned:
-            self._mirrors[run_id].end_console()
-        self._server.try_once_more()
-        self._uploads.server.try_once_more()
+            self._mirrors[run_id].console.end()
+        self._delivery.try_once_more()
 
-    def _closed(self, process: Process, closed: _Closed) -> None:
+    def _run_tagged(self, process: Process, tagged: RunTagged) -> None:
+        mirror = self._mirrors.get(tagged.run_id)
+        if mirror is not None:
+            mirror.tagged = True
+
+    def _closed(self, process: Process, closed: Closed) -> None:
         process.gone_at = time.monotonic()
         if process.outlives:
             for run_id in process.owned:
                 self._open.pop(run_id, None)
             return
+        for run_id in process.runs:
+            mirror = self._mirrors[run_id]
+            if self._home[run_id] is process and mirror.told_end and not mirror.tagged:
+                with guard("linking a run whose process is gone"):  # it was told, but no longer there to write the tags
+                    link(mirror, mirror.run.tracking_uri)
         code = exit_code.read(self._folder, process.pid) if process.exiting is not None else None
         for announced in list(process.announced.values()):
             with guard("finding a run whose process died at once"):
@@ -317,21 +296,20 @@ class Worker:
         left_open = []
         for run_id in process.owned:
             mirror = self._mirrors[run_id]
-            mirror.end_console()
+            mirror.console.end()
             if any(run_id in other.owned for other in self._processes if other.gone_at is None):
                 continue  # the run was handed over, and goes on
             if run_id in self._open:
                 del self._open[run_id]
                 if process.aborted:
-                    self._killed(mirror)
+                    end_killed(mirror)
                 mirror.end_as(process.end_of_orphan(code))
                 mirror.incomplete = True  # what the process had not sent yet is read from MLflow
                 left_open.append(mirror)
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
         self._ask_for_verdict(process, left_open)
-        self._server.try_once_more()
-        self._uploads.server.try_once_more()
+        self._delivery.try_once_more()
 
     def _ask_for_verdict(self, process: Process, left_open: list[RunMirror]) -> None:
         """Have ClearML asked how the process's Task ended, where that is not the worker's to say, and not said yet."""
@@ -352,7 +330,7 @@ class Worker:
             self._mirrors[announced.run_id].incomplete = True
 
     _HANDLERS: ClassVar[dict[type, Callable[[Worker, Process, Any], None]]] = {
-        _Closed: _closed,
+        Closed: _closed,
         ConsoleWritten: _console_written,
         ProcessChanged: _process_changed,
         ProcessExiting: _process_exiting,
@@ -360,112 +338,26 @@ class Worker:
         RunAnnounced: _run_announced,
         RunEnded: _run_ended,
         RunStarted: _run_started,
+        RunTagged: _run_tagged,
         TaskFound: _task_found,
     }
 
     # ClearML
 
-    def _watch(self) -> None:
-        """End the processes whose Tasks somebody has stopped in ClearML, which is asked once a minute for all."""
-        now = time.monotonic()
-        if self._settings.abort == "off" or now < self._watch_at or not self._server.is_due():
-            return
-        self._watch_at = now + _WATCH_S
-        running = {
-            mirror.task.id: run_id
-            for run_id, mirror in self._mirrors.items()
-            if run_id in self._open and mirror.is_running and mirror.task is not None
-        }
-        with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
-            stopped = self._tasks.stopped(running) if running else {}
-            for task_id, words in stopped.items():
-                process = self._home[running[task_id]]
-                if running[task_id] in process.owned and process.abort(f"aborted in ClearML: {words}"):
-                    logger().warning("run %s: aborted in ClearML; SIGTERM to %s", running[task_id], process.pid)
-
-    def _killed(self, mirror: RunMirror) -> None:
-        """Set the run of an aborted process to KILLED, as far as the process has not ended it."""
-        with guard("ending an aborted run"):
-            set_killed(mirror.run.tracking_uri, mirror.run.run_id)
-
     def _deliver_all(self) -> None:
-        now = time.monotonic()
-        self._watch()
+        if self._settings.abort == "on" and self._watch.is_due and self._delivery.is_due():
+            mirrors = [self._mirrors[run_id] for run_id in self._open]
+            self._watch.look([(mirror, self._home[mirror.run.run_id]) for mirror in mirrors if mirror.is_running])
         for run_id, mirror in list(self._mirrors.items()):
-            mirror.tick()
-            if not self._server.is_due():
-                continue
-            with guard("mirroring a run"):
-                if mirror.is_due:
-                    self._deliver(run_id, mirror)
-                elif run_id in self._open and now - mirror.last_sent > _PING_S:
-                    with contextlib.suppress(ClearMLError):
-                        mirror.alive()
-
-    def _deliver(self, run_id: str, mirror: RunMirror) -> None:
-        home = self._home[run_id]
-        began = time.monotonic()
-        try:
-            mirror.flush_without_end()
-            if mirror.incomplete and mirror.end is not None:
-                self._complete(mirror)
-            else:
-                mirror.flush()
-        except ClearMLError as error:
-            if isinstance(error, RefusedError):  # the server is well; this run is not to keep the others waiting
-                if error.is_gone and mirror.task is not None and not mirror.task.adopted:
-                    mirror.lost()
-                mirror.server.failed(error, 0.0)
-            else:
-                self._server.failed(error, time.monotonic() - began)
-            if not mirror.pending:
-                mirror.pending = True
-                home.tell(RunPending(run_id, f"{error}; recorded, `autoinstrument sync` completes it later"))
-            mirror.capture.reason = str(error)[:500]
-            with guard("writing the capture"):
-                mirror.capture.keep()
-                mirror.capture.save()
-            return
-        self._server.succeeded()
-        mirror.server.succeeded()
-        if mirror.task is not None and (mirror.task.id != mirror.linked or mirror.pending):
-            mirror.linked, mirror.pending = mirror.task.id, False
-            if mirror.run.owned or mirror.made:
-                home.tell(RunLinked(run_id, mirror.task.id, mirror.task.url, mirror.task.adopted))
-            if not mirror.ended:
-                with guard("writing the capture"):
-                    mirror.capture.save()
-        if mirror.ended and mirror.lacking and not mirror.told_lacking:
-            mirror.told_lacking = True
-            home.tell(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
-        if mirror.ended and not mirror.told_end and not mirror.has_work:
-            mirror.told_end = True
-            if not home.answered and home.gone_at is None:
-                mirror.tagged = True
-                home.tell(RunDelivered(run_id))
-            elif not mirror.tagged:  # the process does not wait any longer
-                with guard("linking a run whose process is gone"):
-                    link(mirror, mirror.run.tracking_uri)
-            mirror.capture.remove()
-
-    def _complete(self, mirror: RunMirror) -> None:
-        """Fetch from MLflow what a run lacks, and end it; end it all the same where MLflow does not answer."""
-        try:
-            complete(mirror, end=mirror.end)
-        except ClearMLError:
-            raise
-        except Exception as error:  # MLflow's store raises what its driver raises
-            logger().warning("run %s: cannot be completed from MLflow (%s)", mirror.run.run_id, error)
-            mirror.flush()
-            mirror.told_end = True  # it is not complete: the capture stays, for `sync`
-            mirror.incomplete = False
+            self._delivery.deliver(mirror, self._home[run_id], is_open=run_id in self._open)
+        self._waiting = sum(mirror.weight for mirror in self._mirrors.values())
 
     def _answer(self) -> None:
         """Tell processes that are exiting that nothing is left to wait for."""
         for process in self._processes:
             if process.exiting is not None and not process.answered:
                 waiting = any(self._mirrors[run_id].is_due for run_id in process.runs)
-                if not waiting or not self._server.is_due() or not self._uploads.server.is_due():
+                if not waiting or self._delivery.is_stuck():
                     process.answered = True
                     process.tell(Delivered())
 
@@ -475,8 +367,7 @@ class Worker:
             lingered = time.monotonic() - (process.gone_at or 0)
             waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
             work = waits or any(self._mirrors[run_id].is_due for run_id in process.runs)
-            hope = self._server.has_hope() and self._uploads.server.has_hope()
-            if work and hope and lingered < _LINGER_S:
+            if work and self._delivery.has_hope() and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
                 continue
             self._processes.remove(process)

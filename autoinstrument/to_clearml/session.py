@@ -50,6 +50,7 @@ class Session:
 
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.meanwhile = meanwhile
+        self._beat_at = 0.0
         self._random = random.Random()  # noqa: S311  (of its own: a worker that is a thread shares the training's)
         self._session: Any = None
         self._uploads: Any = None
@@ -196,8 +197,12 @@ class Session:
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            self.meanwhile()
+            self._beat()
             time.sleep(min(left, _BEAT_S))
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+        self.meanwhile()
 
     def _within_deadline(self, send: Any, action: str, deadline_s: float) -> Any:
         """Return what `send` returns for a session that is logged in; it works on a thread of its own.
@@ -214,13 +219,15 @@ class Session:
             except Exception as error:  # raised below, where the caller is
                 answers.put((None, error))
 
+        if time.monotonic() - self._beat_at > _BEAT_S:  # requests may be short and many
+            self._beat()
         threading.Thread(target=work, name="autoinstrument-request", daemon=True).start()
         end = time.monotonic() + deadline_s
         while True:
             try:
                 answer, error = answers.get(timeout=_BEAT_S)
             except queue.Empty:
-                self.meanwhile()
+                self._beat()
                 if time.monotonic() > end:
                     self._session = self._uploads = None
                     raise UnavailableError(f"{action}: no answer within {deadline_s:.0f} s") from None

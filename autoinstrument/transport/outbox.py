@@ -14,15 +14,12 @@ from autoinstrument.records import (
     ConsoleWritten,
     Delivered,
     EventsDropped,
-    MetricsLogged,
-    ParamsLogged,
     ProcessExiting,
     Record,
-    TagsSet,
 )
 from autoinstrument.transport.frames import encode, read_all
 from autoinstrument.transport.reads import Read, Reads
-from autoinstrument.transport.weight import weight
+from autoinstrument.transport.weight import DROPPABLE, items, weight
 
 Item = Record | Callable[[], Record | None]
 """A record, or what makes one: work that the training thread must not wait for is done on the sending thread."""
@@ -50,8 +47,6 @@ _BATCH, _BATCH_BYTES = 500, 2**20
 _GATHER_S = 0.05
 _CONNECTIONS = 2
 _SMALL = 4096
-_DROPPABLE = (MetricsLogged, ParamsLogged, TagsSet)
-"""What MLflow's store has, and what a run may log any number of."""
 _JOIN_MS, _JOIN_CHARACTERS = 20, 4000
 
 
@@ -138,6 +133,11 @@ class Outbox:
                 self._connection = self._connect(0)
         self._put(encode([record]))
 
+    def reply(self, record: Record) -> None:
+        """Send a small record from the hearing thread: at once, since what was just heard may end the process."""
+        if not self._put(encode([record])):
+            self.post(record)
+
     def _put(self, frame: bytes) -> bool:
         """Put a frame on the wire without waiting; tell whether it went. A small one goes whole or not at all."""
         if len(frame) > _SMALL or not self._sending.acquire(blocking=False):
@@ -180,9 +180,8 @@ class Outbox:
                 self._console_bytes -= len(oldest.text) if isinstance(oldest, ConsoleWritten) else 0
         elif self._broken:
             return
-        elif isinstance(item, _DROPPABLE) and self._is_full():
-            points = len(item.points) if isinstance(item, MetricsLogged) else 1
-            self._dropped[item.run_id] = self._dropped.get(item.run_id, 0) + points
+        elif isinstance(item, DROPPABLE) and self._is_full():
+            self._dropped[item.run_id] = self._dropped.get(item.run_id, 0) + items(item)
             return
         elif isinstance(item, Heavy):
             self._content_bytes += len(item.content)
@@ -190,7 +189,7 @@ class Outbox:
             with guard("sending at once"):
                 if self._put_direct(item):
                     return
-        if isinstance(item, _DROPPABLE):
+        if isinstance(item, DROPPABLE):
             self._weight_in += weight(item)
         self._items.append(item)
         if self._started:
@@ -287,7 +286,7 @@ class Outbox:
                     record = item()
             else:
                 record = item
-            if isinstance(item, _DROPPABLE):
+            if isinstance(item, DROPPABLE):
                 self._weight_out += weight(item)
             if isinstance(record, ConsoleWritten):
                 self._console_bytes -= len(record.text)

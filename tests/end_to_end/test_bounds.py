@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 
@@ -14,13 +15,12 @@ from tests.end_to_end.harness import Place, ended, link_tags, scalars
 from tests.end_to_end.processes import wait_for
 
 POINTS = """
-import resource, sys, time
+import pathlib, resource, sys, time
 import mlflow.tracking
 from mlflow.entities import Metric
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 SqlAlchemyStore.log_batch = lambda *args, **more: None  # a million points take sqlite minutes
-client, slowest = mlflow.tracking.MlflowClient(), 0.0
-import pathlib
+client, slowest_s, slowest_cpu_s = mlflow.tracking.MlflowClient(), 0.0, 0.0
 with mlflow.start_run() as run:
     client.log_batch(run.info.run_id, metrics=[Metric("m", 0.0, 0, 0)])
     pathlib.Path("ready").write_text("now")
@@ -29,19 +29,48 @@ with mlflow.start_run() as run:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for start in range(0, 1_000_000, 1000):
         batch = [Metric("m", float(n), 1_700_000_000_000 + n, n) for n in range(start, start + 1000)]
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         client.log_batch(run.info.run_id, metrics=batch)
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest_s = max(slowest_s, time.perf_counter() - began)
+        slowest_cpu_s = max(slowest_cpu_s, time.process_time() - cpu)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    pathlib.Path("figures").write_text(f"{grown:.0f} {slowest:.4f}")
+    pathlib.Path("figures").write_text(f"{grown} {slowest_s} {slowest_cpu_s}")
     while pathlib.Path("go").exists():
         time.sleep(0.05)
 """
 
 
+class Figures(NamedTuple):
+    """What a million points cost the training process; `cpu_s` is of all its threads, during one call."""
+
+    grown_mb: float
+    slowest_s: float
+    slowest_cpu_s: float
+
+
+def figures(place: Place) -> Figures:
+    wait_for((place.folder / "figures").exists, 120)
+    time.sleep(0.1)
+    return Figures(*map(float, (place.folder / "figures").read_text().split()))
+
+
+@pytest.fixture(scope="module")
+def plain(new_place: Callable[[ClearMLServer | None], Place]) -> Figures:
+    """The same without the agent. Its slowest call is the interpreter's garbage collection of all that MLflow loads."""
+    place = new_place(None)
+    (place.folder / "go").touch()
+    started = place.start(POINTS, agent=False)
+    found = figures(place)
+    (place.folder / "go").unlink()
+    assert started.finish().code == 0
+    return found
+
+
 @pytest.mark.parametrize("trouble", ["dead server", "hanging server", "stopped worker"])
-def test_a_million_points_stay_within_the_bounds(own_place: Place, own_server: ClearMLServer, trouble: str) -> None:
-    """The training process grows by 100 MB at most and the worker stays under 400 MB; no call takes half a second."""
+def test_a_million_points_stay_within_the_bounds(
+    own_place: Place, own_server: ClearMLServer, plain: Figures, trouble: str
+) -> None:
+    """The bounds of docs/reliability.md hold, and no wrapped call works or waits for the agent's other threads."""
     if trouble == "hanging server":
         own_server.faults.add(Fault(action="hang"))
     elif trouble == "dead server":
@@ -49,28 +78,29 @@ def test_a_million_points_stay_within_the_bounds(own_place: Place, own_server: C
     started = own_place.start(POINTS, AUTOINSTRUMENT_EXIT_TIMEOUT="1")
     wait_for((own_place.folder / "ready").exists, 30)
     (worker,) = wait_for(own_place.workers, 10)
-    time.sleep(1.5)
+    wait_for(lambda: own_place.captures(), 20)
+    time.sleep(3)
+    idle = most = worker.memory_info().rss
     if trouble == "stopped worker":
         worker.send_signal(signal.SIGSTOP)
     (own_place.folder / "go").touch()
-    most = 0
     while not (own_place.folder / "figures").exists():
         most = max(most, worker.memory_info().rss)
         time.sleep(0.05)
-        assert time.monotonic() - started.since < 100
-    time.sleep(2)
-    most = max(most, worker.memory_info().rss)
-    grown_mb, slowest_s = map(float, (own_place.folder / "figures").read_text().split())
-    print(
-        f"{trouble}: training +{grown_mb:.0f} MB, worker {most / 2**20:.0f} MB, slowest call {slowest_s * 1000:.0f} ms"
-    )
+        assert time.monotonic() - started.since < 200
+    found = figures(own_place)
+    for _ in range(20):
+        time.sleep(0.1)
+        most = max(most, worker.memory_info().rss)
+    print(f"{trouble}: {found}, without the agent {plain}; worker {idle >> 20} MB, at most {most >> 20} MB")
     if trouble == "stopped worker":
         worker.send_signal(signal.SIGCONT)
     (own_place.folder / "go").unlink()
     assert started.finish().code == 0
-    assert grown_mb < 100
-    assert most < 400 * 2**20
-    assert slowest_s < 0.5
+    assert found.grown_mb < plain.grown_mb + 64
+    assert most - idle < 160 * 2**20
+    assert found.slowest_cpu_s < 2 * plain.slowest_cpu_s + 0.1
+    assert found.slowest_s < 4 * plain.slowest_s + 1
 
 
 def console_on_disk(place: Place) -> str:
@@ -79,12 +109,21 @@ def console_on_disk(place: Place) -> str:
 
 
 def test_console_is_on_disk_while_a_request_hangs(own_place: Place, own_server: ClearMLServer) -> None:
-    """All is killed while the server hangs: what was printed a second before is there, and `sync` delivers."""
+    """All is killed while the server hangs: what was printed a second before is there, and `sync` delivers.
+
+    Also what was printed in a run that began, and after one that ended, while the request was under way.
+    """
     script = """
         import pathlib, time, mlflow
-        with mlflow.start_run():
+        with mlflow.start_run(run_name="outer"):
             mlflow.log_metric("loss", 1.0)
             pathlib.Path("ready").write_text("now")
+            while not pathlib.Path("go").exists():
+                time.sleep(0.05)
+            mlflow.log_metric("loss", 2.0)
+            time.sleep(3)
+            with mlflow.start_run(nested=True):
+                print("inside", flush=True)
             for n in range(1000):
                 print("line", n, flush=True)
                 pathlib.Path("printed").write_text(str(n))
@@ -94,7 +133,9 @@ def test_console_is_on_disk_while_a_request_hangs(own_place: Place, own_server: 
     wait_for((own_place.folder / "ready").exists, 30)
     wait_for(lambda: own_server.calls("events.add_batch"), 20)
     own_server.faults.add(Fault(action="hang"))
-    time.sleep(6)
+    (own_place.folder / "go").touch()
+    wait_for((own_place.folder / "printed").exists, 30)
+    time.sleep(1)
     (worker,) = own_place.workers()
     before = int((own_place.folder / "printed").read_text())
     time.sleep(1)
@@ -104,9 +145,10 @@ def test_console_is_on_disk_while_a_request_hangs(own_place: Place, own_server: 
     assert f"line {before}\n" in console_on_disk(own_place)
     own_server.faults.clear()
     assert own_place.command("sync").code == 0
-    run = own_place.the_run()
+    run = own_place.run_named("outer")
     task = ended(own_server, run.info.run_id)
     assert task["status"] == "stopped"
+    assert "inside\n" in own_server.console(task["id"])
     assert f"line {before}\n" in own_server.console(task["id"])
     assert link_tags(run)["state"] == "synced"
 
@@ -145,7 +187,7 @@ def test_a_worker_that_was_stopped_for_a_while_delivers_all(own_place: Place, ow
     assert scalars(own_server, task["id"]) == own_place.points(run.info.run_id)
 
 
-def test_a_byte_now_and_then_does_not_hold_a_request_open(tmp_path: Path) -> None:
+def test_a_byte_now_and_then_does_not_hold_a_request_open() -> None:
     """A limit for one packet is none for a request: a server that drips has a deadline, too."""
     from autoinstrument.to_clearml.errors import UnavailableError
     from autoinstrument.to_clearml.session import Session

@@ -1,0 +1,146 @@
+"""A run's console on its way to the Task: folded into lines, kept on disk, sent together with the run's points."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from autoinstrument.capture.folding import Folder
+from autoinstrument.capture.secrets import hide_in_text
+from autoinstrument.guard import logger
+from autoinstrument.mirror import mapping
+from autoinstrument.mirror.captures import Capture, ConsoleLine
+
+_MAX_LINES, _MAX_CHARACTERS = 5000, 4 * 2**20
+"""Console of one run held in memory; the capture on disk has all of it."""
+_LOG_LINES, _LOG_CHARACTERS = 200, 32_000
+
+
+class _Held(NamedTuple):
+    """A line in memory, and whether the capture has it too."""
+
+    line: ConsoleLine
+    kept: bool
+
+
+class RunConsole:
+    """What of a run's console its Task still lacks.
+
+    Attributes:
+        ended: the Task is complete and the capture gone: what is written from then on is in memory only.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.ended = False
+        self._capture = capture
+        self._lines: list[_Held] = []
+        self._characters = 0
+        self._more = True
+        """The capture has lines on disk that are not in memory yet."""
+        self._folders = {"stdout": Folder(), "stderr": Folder()}
+        self._log_ms = 0
+        self._lost = 0
+
+    def write(self, stream: str, text: str, time_ms: int) -> None:
+        """Take text; it is folded into lines and kept on disk until the Task holds it."""
+        self._keep(stream, self._folders[stream].feed(text, time_ms))
+
+    def tick(self) -> None:
+        """Show progress bars that have not ended their line for a while."""
+        now_ms = int(time.time() * 1000)
+        for stream, folder in self._folders.items():
+            self._keep(stream, folder.due(now_ms))
+
+    def end(self) -> None:
+        """Take the last line, which no newline ends."""
+        now_ms = int(time.time() * 1000)
+        for stream, folder in self._folders.items():
+            self._keep(stream, folder.flush(now_ms))
+
+    @property
+    def has_work(self) -> bool:
+        """True while lines wait, or may wait on disk."""
+        return bool(self._lines or self._more)
+
+    def next(self, task_id: str, count: int) -> tuple[list[dict[str, Any]], int]:
+        """Return the events that are next to be sent, `count` at most, and how many lines they hold."""
+        self._fetch()
+        events: list[dict[str, Any]] = []
+        lines = 0
+        while lines < len(self._lines) and len(events) < count:
+            together = list(self._together(lines))
+            stream, _, time_ms = together[0]
+            # Lines of one millisecond would be shown in any order.
+            self._log_ms = max(time_ms, self._log_ms + 1)
+            text = "".join(f"{text}\n" for _, text, _ in together)
+            events.append(mapping.log(task_id, self._worker(), stream, text, self._log_ms))
+            lines += len(together)
+        return events, lines
+
+    def sent(self, lines: int) -> None:
+        """Note that the Task has the first of the lines that wait."""
+        self._capture.console_sent += sum(held.kept for held in self._lines[:lines])
+        self._characters -= sum(len(held.line[1]) for held in self._lines[:lines])
+        del self._lines[:lines]
+
+    def start_over(self) -> None:
+        """Note that the Task is another one, and holds nothing."""
+        self._capture.console_sent = self._characters = 0
+        self._lines.clear()
+        self._more = True
+
+    def _fetch(self) -> None:
+        """Take the next lines from disk where memory does not hold all of them."""
+        if self._lines or not self._more:
+            return
+        self._more = False
+        for line in self._capture.console(self._capture.console_sent):
+            if not self._has_room(line[1]):
+                self._more = True
+                return
+            self._hold(line, kept=True)
+
+    def _keep(self, stream: str, lines: Iterable[Any]) -> None:
+        new: list[ConsoleLine] = [(stream, hide_in_text(line.text), line.time_ms) for line in lines]
+        if not new:
+            return
+        kept = False
+        if not self.ended:
+            try:
+                kept = self._capture.add_console(new)
+            except OSError as error:  # a full disk, or none to write to: what memory holds is all there is
+                if not self._lost:
+                    logger().warning("run %s: the console cannot be kept on disk (%s)", self._capture.run.run_id, error)
+        if not kept:
+            self._fetch()  # where the disk has no more than that, memory goes on from there
+        for line in new:
+            if not self._more and self._has_room(line[1]):
+                self._hold(line, kept=kept)
+            elif kept:
+                self._more = True
+            else:
+                self._lost += 1
+
+    def _has_room(self, text: str) -> bool:
+        fits = len(self._lines) < _MAX_LINES and self._characters + len(text) <= _MAX_CHARACTERS
+        return fits or not self._lines
+
+    def _hold(self, line: ConsoleLine, *, kept: bool) -> None:
+        self._lines.append(_Held(line, kept))
+        self._characters += len(line[1])
+
+    def _together(self, start: int) -> Iterator[ConsoleLine]:
+        """Yield the lines from `start` on that go into one event: of one stream, and not too many."""
+        characters = 0
+        stream = self._lines[start].line[0]
+        for number in range(start, min(start + _LOG_LINES, len(self._lines))):
+            line = self._lines[number].line
+            characters += len(line[1])
+            if line[0] != stream or (characters > _LOG_CHARACTERS and number > start):
+                return
+            yield line
+
+    def _worker(self) -> str:
+        process = self._capture.process
+        return f"{process.host}:{process.pid}" if process else "autoinstrument"

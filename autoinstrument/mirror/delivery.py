@@ -1,0 +1,119 @@
+"""Bring the Tasks of the worker's runs up to date: when, in what order, and what the processes are told of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from autoinstrument.guard import guard, logger
+from autoinstrument.mirror.backoff import Backoff
+from autoinstrument.mirror.completion import complete, link
+from autoinstrument.mirror.process import Process
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import RunDelivered, RunLinked, RunPending
+from autoinstrument.to_clearml.errors import ClearMLError, RefusedError
+
+_PING_S = 1800.0
+"""A Task of which nothing was sent for so long is said to be alive; the server stops it after 7,200 s."""
+
+
+class Delivery:
+    """The way to the one ClearML server, and how it fares."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self._server = Backoff()
+        self._files = uploads.server
+
+    def is_due(self) -> bool:
+        """Tell whether the server may be asked for something now."""
+        return self._server.is_due()
+
+    def is_stuck(self) -> bool:
+        """Tell whether there is something to wait for before either server may be asked again."""
+        return not self._server.is_due() or not self._files.is_due()
+
+    def has_hope(self) -> bool:
+        """Tell whether waiting a little longer may help."""
+        return self._server.has_hope() and self._files.has_hope()
+
+    def try_once_more(self) -> None:
+        """Shorten the waits, because a process is about to go."""
+        self._server.try_once_more()
+        self._files.try_once_more()
+
+    def deliver(self, mirror: RunMirror, home: Process, *, is_open: bool) -> None:
+        """Send what waits of a run, or else a sign of life where nothing was sent for long."""
+        mirror.console.tick()
+        if not self._server.is_due():
+            return
+        with guard("mirroring a run"):
+            if mirror.is_due:
+                self._send(mirror, home)
+            elif is_open and time.monotonic() - mirror.last_sent > _PING_S:
+                with contextlib.suppress(ClearMLError):
+                    mirror.alive()
+
+    def _send(self, mirror: RunMirror, home: Process) -> None:
+        began = time.monotonic()
+        try:
+            mirror.flush_without_end()
+            if mirror.incomplete and mirror.end is not None:
+                self._complete(mirror)
+            else:
+                mirror.flush()
+        except ClearMLError as error:
+            self._failed(mirror, home, error, time.monotonic() - began)
+        else:
+            self._succeeded(mirror, home)
+
+    def _failed(self, mirror: RunMirror, home: Process, error: ClearMLError, took_s: float) -> None:
+        if isinstance(error, RefusedError):  # the server is well; this run is not to keep the others waiting
+            if error.is_gone and mirror.task is not None and not mirror.task.adopted:
+                mirror.lost()
+            mirror.server.failed(error, 0.0)
+        else:
+            self._server.failed(error, took_s)
+        if not mirror.pending:
+            mirror.pending = True
+            reason = f"{error}; recorded, `autoinstrument sync` completes it later"
+            home.tell(RunPending(mirror.run.run_id, reason))
+        mirror.capture.reason = str(error)[:500]
+        with guard("writing the capture"):
+            mirror.capture.keep()
+            mirror.capture.save()
+
+    def _succeeded(self, mirror: RunMirror, home: Process) -> None:
+        self._server.succeeded()
+        mirror.server.succeeded()
+        run_id = mirror.run.run_id
+        if mirror.task is not None and (mirror.task.id != mirror.linked or mirror.pending):
+            mirror.linked, mirror.pending = mirror.task.id, False
+            if mirror.run.owned or mirror.made:
+                home.tell(RunLinked(run_id, mirror.task.id, mirror.task.url, mirror.task.adopted))
+            if not mirror.ended:
+                with guard("writing the capture"):
+                    mirror.capture.save()
+        if mirror.ended and mirror.lacking and not mirror.told_lacking:
+            mirror.told_lacking = True
+            home.tell(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
+        if mirror.ended and not mirror.told_end and not mirror.has_work:
+            mirror.told_end = True
+            if not home.answered and home.gone_at is None:
+                home.tell(RunDelivered(run_id))
+            elif not mirror.tagged:  # the process does not wait any longer
+                with guard("linking a run whose process is gone"):
+                    link(mirror, mirror.run.tracking_uri)
+            mirror.capture.remove()
+
+    def _complete(self, mirror: RunMirror) -> None:
+        """Fetch from MLflow what a run lacks, and end it; end it all the same where MLflow does not answer."""
+        try:
+            complete(mirror, end=mirror.end)
+        except ClearMLError:
+            raise
+        except Exception as error:  # MLflow's store raises what its driver raises
+            logger().warning("run %s: cannot be completed from MLflow (%s)", mirror.run.run_id, error)
+            mirror.flush()
+            mirror.told_end = True  # it is not complete: the capture stays, for `sync`
+            mirror.incomplete = False

@@ -1,0 +1,93 @@
+"""A run's parameters, tags, name and note on their way to the Task."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from autoinstrument.mirror import mapping
+from autoinstrument.mirror.refusals import Refusals
+from autoinstrument.records import Param, ParamsLogged, Record, RunStarted, TagDeleted, TagsSet
+from autoinstrument.to_clearml.tasks import Task, Tasks
+from autoinstrument.transport.weight import weight
+
+
+class Fields:
+    """The `Part` of what a Task has one value of each.
+
+    Attributes:
+        weight: about how many bytes wait.
+    """
+
+    def __init__(self, tasks: Tasks, refusals: Refusals) -> None:
+        self.weight = 0
+        self._tasks = tasks
+        self._refusals = refusals
+        self._params: dict[str, Param] = {}
+        self._types: dict[str, str] = {}
+        self._tags: dict[str, str] = {}
+        self._deleted_tags: set[str] = set()
+        self._edits: dict[str, Any] = {}
+
+    def take(self, record: Record) -> None:
+        """Remember parameters and tags; the note is the tag that MLflow keeps it in."""
+        if isinstance(record, ParamsLogged):
+            self.weight += weight(record)
+            for key, value, kind in record.params:
+                self._types[key] = kind or self._types.get(key, "")  # read from MLflow, it has no type
+                self._params[key] = (key, value, self._types[key])
+        elif isinstance(record, TagsSet):
+            self.weight += weight(record)
+            self._tags.update(record.tags)
+            self._deleted_tags -= record.tags.keys()
+            if mapping.NOTE in record.tags:
+                self._edits["comment"] = mapping.comment(record.tags)
+        elif isinstance(record, TagDeleted):
+            self._tags.pop(record.key, None)
+            self._deleted_tags.add(record.key)
+            if record.key == mapping.NOTE:
+                self._edits["comment"] = ""
+
+    def name(self, name: str) -> None:
+        """Name the Task; nothing for "": it has its name."""
+        self._edits.pop("name", None)
+        if name:
+            self._edits["name"] = name
+
+    @property
+    def params(self) -> list[Param]:
+        """The parameters that wait; a Task can be made with them."""
+        return list(self._params.values())
+
+    def made(self) -> None:
+        """Note that a Task was made with the parameters that waited."""
+        self._params.clear()
+
+    def all_of(self, run: RunStarted) -> None:
+        """Note that a Task was made without what the run began with."""
+        self._tags = {**run.tags, **self._tags}
+        if run.tags.get(mapping.NOTE):
+            self._edits.setdefault("comment", mapping.comment(run.tags))
+
+    @property
+    def has_work(self) -> bool:
+        """True while something waits to be delivered."""
+        return bool(self._params or self._tags or self._deleted_tags or self._edits)
+
+    def send(self, task: Task) -> None:
+        """Bring the Task up to what is known.
+
+        Raises:
+            ClearMLError: the server did not take everything; what it did not take is kept.
+        """
+        items = [*mapping.parameters(self._params.values()), *mapping.tags(self._tags)]
+        self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
+        self._params.clear()
+        self._tags.clear()
+        self.weight = 0
+        delete = functools.partial(self._tasks.delete_hyperparameters, task, mapping.TAGS_SECTION)
+        self._refusals.send_each(delete, sorted(self._deleted_tags), str)
+        self._deleted_tags.clear()
+        edits = list(self._edits.items())
+        self._refusals.send_each(lambda some: self._tasks.edit(task, **dict(some)), edits, lambda edit: edit[0])
+        self._edits.clear()

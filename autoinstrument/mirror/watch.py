@@ -1,0 +1,52 @@
+"""Stop training whose Task somebody has stopped in ClearML, as SIGTERM would."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from autoinstrument.from_mlflow.links import set_killed
+from autoinstrument.guard import guard, logger
+from autoinstrument.mirror.process import Process
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.to_clearml.errors import ClearMLError
+from autoinstrument.to_clearml.tasks import Tasks
+
+_EVERY_S = 58.0
+
+
+class Watch:
+    """Asks about all running Tasks at once, in one small request a minute."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._at = time.monotonic() + _EVERY_S
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._at
+
+    def look(self, running: list[tuple[RunMirror, Process]]) -> None:
+        """Send SIGTERM to the processes whose Tasks were stopped.
+
+        Args:
+            running: runs whose Tasks are ours and run, each with the process whose end is the run's.
+        """
+        self._at = time.monotonic() + _EVERY_S
+        by_task = {mirror.task.id: (mirror, process) for mirror, process in running if mirror.task is not None}
+        if not by_task:
+            return
+        with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
+            for task_id, words in self._tasks.stopped(by_task).items():
+                mirror, process = by_task[task_id]
+                if process.pid == os.getpid():
+                    end_killed(mirror)  # a worker that is a thread dies with the process
+                if process.abort(f"aborted in ClearML: {words}"):
+                    logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)
+
+
+def end_killed(mirror: RunMirror) -> None:
+    """Set an aborted run to KILLED, as far as its process has not ended it."""
+    with guard("ending an aborted run"):
+        set_killed(mirror.run.tracking_uri, mirror.run.run_id)
