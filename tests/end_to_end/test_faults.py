@@ -309,6 +309,11 @@ def test_training_does_not_notice_and_nothing_is_lost(
         pytest.skip(f"no file system can be mounted here, which leaves out: {'; '.join(skipped)}")
 
 
+def own_lines(done: Finished) -> list[str]:
+    """Return what the script printed itself: MLflow prints addresses of runs, which differ."""
+    return [line for line in done.stdout.splitlines() if line in OUTPUT.split()]
+
+
 @pytest.mark.timeout(3000)
 def test_mlflow_is_down(own_place: Place, own_server: ClearMLServer, mlflow_server: str, all_faults: bool) -> None:
     """The script fares as it does without the agent, whether MLflow comes back in time for its patience or not."""
@@ -333,7 +338,7 @@ def test_mlflow_is_down(own_place: Place, own_server: ClearMLServer, mlflow_serv
                 )
                 proxy.start()
             print(f"{case}: {done[True].seconds:.1f} s ({done[False].seconds:.1f} without)")
-            if (done[True].code, done[True].stdout) != (done[False].code, done[False].stdout):
+            if (done[True].code, own_lines(done[True])) != (done[False].code, own_lines(done[False])):
                 wrong.append(f"{case}: {done[True]} instead of {done[False]}")
             if done[True].seconds > FACTOR * done[False].seconds + EXIT_S + MORE_S:
                 wrong.append(f"{case}: {done[True].seconds:.1f} s, without the agent {done[False].seconds:.1f} s")
@@ -367,6 +372,8 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
         name = f"{victim} {number}"
         started = place.start(TRAINING, name)
         wait_for((place.folder / "ready").exists, 40)
+        if victim == "both":  # what is not recorded yet, some milliseconds after it began, leaves no trace
+            wait_for(lambda known=number: len(place.captures()) > known, 10)
         time.sleep(moment_s)
         if victim != "training":
             for worker in wait_for(place.workers, 10):

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"
 Run = tuple[RunStarted, list[Record]]
 
 
+@settings(deadline=None)
 @given(runs())
 def test_requests_fit_the_sdks_own_schema(run: Run) -> None:
     started, records = run
