@@ -1,0 +1,94 @@
+"""How commands print: tables on stdout, and a progress bar on stderr where somebody is looking at it.
+
+On a terminal `rich` draws, which honours NO_COLOR; into a pipe or a file go plain lines, and no progress at all.
+`rich` is imported here alone, and only for a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
+
+import click
+
+Advance = Callable[[str], None]
+"""Moves a progress bar on by one; the text stands beside it, "" for the one before."""
+
+
+def is_terminal(stream: TextIO | None = None) -> bool:
+    """Tell whether a stream, stdout if None, is a terminal that can move its cursor."""
+    if stream is None:
+        stream = sys.stdout
+    try:
+        if not stream.isatty():
+            return False
+    except (AttributeError, ValueError):  # none at all, as under pythonw, or closed
+        return False
+    from rich.console import Console
+
+    return not Console(file=stream).is_dumb_terminal
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+    """Print rows under their columns' names; numbers stand on the right. Nothing is cut off, and nothing is markup."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    numeric = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
+    if is_terminal():
+        _draw(columns, cells, numeric, title)
+        return
+    if title:
+        click.echo(title)
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for row in (columns, *cells):
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        click.echo("  ".join(padded).rstrip())
+
+
+def _draw(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=Text(title) if title else None, title_justify="left")
+    for name, right in zip(columns, numeric, strict=True):
+        drawn.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    Console(file=sys.stdout).print(drawn)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Advance]:
+    """Show how far something has come, on stderr and only on a terminal; give what moves it on by one.
+
+    Lines that are printed meanwhile appear above the bar.
+
+    Args:
+        what: what is being done, as in "syncing".
+        total: how many steps there are; None where that is not known.
+    """
+    if not is_terminal(sys.stderr):
+        yield lambda text: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[now]}", markup=False),
+        console=Console(file=sys.stderr), transient=True, redirect_stdout=is_terminal(),
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(what, total=total, now="")
+
+        def advance(text: str) -> None:
+            if text:
+                bar.update(task, now=text)
+            bar.advance(task)
+
+        yield advance

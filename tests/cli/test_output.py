@@ -1,0 +1,58 @@
+"""Commands draw on a terminal, and write plain lines anywhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from autoinstrument.cli.output import progress, table
+
+SCRIPT = """
+from autoinstrument.cli.output import progress, table
+with progress("syncing", 2) as advance:
+    for name in ("[red]one", "two"):
+        print("done", name)
+        advance(name)
+table(["run", "points"], [["[b]x[/b]", 3], ["y" * 200, 10]], title="all")
+"""
+
+
+def on_terminal(**environ: str) -> str:
+    """Return what the script writes to a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environ}
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+    os.close(theirs)
+    written = b""
+    try:
+        while block := os.read(ours, 65536):
+            written += block
+    except OSError:  # the other side is closed
+        pass
+    os.close(ours)
+    assert process.wait(60) == 0, written.decode()
+    return written.decode()
+
+
+def test_a_pipe_gets_plain_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress("syncing", 1) as advance:
+        advance("x")
+    table(["run", "points"], [["[b]x[/b]", 3], ["y", 10]], title="all")
+    out, err = capfd.readouterr()
+    assert out.splitlines() == ["all", "run       points", "[b]x[/b]       3", "y             10"]
+    assert err == ""
+
+
+@pytest.mark.parametrize("environ", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["colour", "NO_COLOR", "dumb"])
+def test_a_terminal_gets_a_bar_and_a_table(environ: dict[str, str]) -> None:
+    """What users have called their runs is no markup; a dumb terminal is no terminal."""
+    written = on_terminal(**environ)
+    assert "done [red]one" in written
+    assert "[b]x[/b]" in written
+    assert written.count("y") >= 200  # folded, not cut
+    assert ("syncing" in written) == (environ.get("TERM") != "dumb")
+    assert ("\x1b[3" in written or "\x1b[1;3" in written) == (not environ)
