@@ -44,7 +44,8 @@ class Capture:
         run, process: as the training process described them; credentials are not kept.
         script: ClearML's script section. requirements, freeze: pip's format.
         task_id, task_url: the Task once there is one. console_sent: lines of the console that the Task holds.
-        worker_pid: the process that is to complete the Task.
+        worker_pid: the process that is to complete the Task; 0 once it has given up.
+        machine: where that and the training process are, see `mirror.liveness`.
         kept: it is kept on disk; that of a run which another process owns is that process's.
         end: how the run ended, see `mirror.ending`; empty while it is running.
     """
@@ -62,6 +63,7 @@ class Capture:
         self.console_sent = 0
         self.end: dict[str, str] = {}
         self.worker_pid = 0
+        self.machine = ""
         self.kept = run.owned
 
     @classmethod
@@ -156,7 +158,9 @@ class Capture:
             self.process = self.process._replace(arguments=arguments)
 
 
-_KEPT = ("script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "worker_pid")
+_KEPT = (
+    "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "worker_pid", "machine",
+)  # fmt: skip
 
 
 class Captures:

@@ -16,6 +16,7 @@ from typing import Any
 from autoinstrument.capture.folding import Folder
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.from_mlflow.links import STATE
+from autoinstrument.from_mlflow.store import History
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.artifacts import Artifacts
@@ -31,7 +32,6 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import (
     EventsDropped,
     InputsLogged,
-    MetricsLogged,
     ModelsLogged,
     Param,
     ParamsLogged,
@@ -111,9 +111,10 @@ class RunMirror:
         self._log_ms = 0
         self._refusals = Refusals(capture.run.run_id)
         self._curves = Curves(tasks, self._refusals)
+        self._artifacts = Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals)
         self._parts: list[Part] = [
             self._curves,
-            Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals),
+            self._artifacts,
             Latest(ModelsLogged, functools.partial(write_models, tasks.models), self._refusals),
             Latest(InputsLogged, self._write_inputs, self._refusals),
             Latest(TracesLogged, self._write_traces, self._refusals),
@@ -157,9 +158,25 @@ class RunMirror:
         for part in self._parts:
             part.take(record)
 
-    def take_history(self, record: MetricsLogged) -> None:
-        """Take the whole history of one metric, of which the Task may hold a part."""
-        self._curves.take_history(record)
+    def compare_exactly(self) -> None:
+        """Compare also what a Task seems to hold: points by their values, files by their hashes."""
+        self._curves.exact = self._artifacts.exact = True
+
+    def take_history(self, history: History) -> None:
+        """Take the whole history of one metric, of which the Task may hold a part; all but the last points are sent.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store does not answer.
+            ClearMLError: the server did not take everything; what it did not take is kept.
+        """
+        if self.task is None:
+            self.flush_without_end()  # how much of the history the Task holds is known only now
+        if self.task is None or self._curves.holds(history, self.task):
+            return
+        for page in history.pages():
+            self._curves.take_page(page)
+            if len(self._curves.next(_EVENTS)) == _EVENTS:
+                self.flush_without_end()
 
     def write(self, stream: str, text: str, time_ms: int) -> None:
         """Take console text; it is folded into lines and kept on disk until the Task holds it."""
@@ -355,6 +372,9 @@ class RunMirror:
             task = self._tasks.create(project, body)
             self._params.clear()
             self._description_changed = False
+            self._tags = {key: tag for key, tag in self._tags.items() if self.run.tags.get(key) != tag}
+            if self._edits.get("comment") == body.get("comment", ""):
+                del self._edits["comment"]
         except RefusedError as error:
             logger().warning("run %s: its Task is refused, and made piece by piece: %s", self.run.run_id, error)
             task = self._tasks.create(project, mapping.bare(body))

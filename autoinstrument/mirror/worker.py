@@ -29,6 +29,7 @@ from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.mirror.captures import Capture, Captures, home, private_folder
 from autoinstrument.mirror.completion import complete, link
 from autoinstrument.mirror.ending import End, is_interruption, of_exit_code, of_run
+from autoinstrument.mirror.liveness import BEAT_S, beat, machine
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
@@ -101,7 +102,7 @@ class Worker:
         self._early: list[tuple[Process, Any]] = []
         """What children have said of runs that their parents are still describing."""
         self._server = Backoff()
-        self._flush_at = 0.0
+        self._flush_at = self._beat_at = 0.0
         self._watch_at = time.monotonic() + _WATCH_S
         self._weight: Counter[str] = Counter()
         """Bytes "in" and "out" of the queue, and the characters of files' contents in it (`content_in`, `_out`)."""
@@ -153,6 +154,16 @@ class Worker:
                 self._deliver_all()
                 self._answer()
                 self._forget()
+            if now >= self._beat_at:
+                self._beat_at = now + BEAT_S
+                self._beat()
+
+    def _beat(self) -> None:
+        """Show those who look at the captures from another machine that runs are being worked on."""
+        for mirror in self._mirrors.values():
+            # The folder is gone where the Task is complete.
+            with guard("leaving a heartbeat"), contextlib.suppress(FileNotFoundError):
+                beat(mirror.capture)
 
     def _take(self) -> bool:
         """Take in what has arrived, waiting for it until the next flush is due; tell whether it cannot wait longer."""
@@ -219,7 +230,7 @@ class Worker:
         capture.process = process.started
         capture.script = process.script
         capture.requirements, capture.freeze = process.packages
-        capture.worker_pid = os.getpid()
+        capture.worker_pid, capture.machine = os.getpid(), machine()
         with guard("writing the capture"):
             capture.save()
 
@@ -481,7 +492,7 @@ class Worker:
             process.connection.close()
             for run_id in process.runs:
                 if not any(run_id in other.runs for other in self._processes):
-                    self._mirrors.pop(run_id, None)
+                    self._give_up(self._mirrors.pop(run_id, None))
                     self._home.pop(run_id, None)
 
     def _is_given(self, process: Process, *, last: bool) -> bool:
@@ -491,6 +502,13 @@ class Worker:
                 process.verdict = None
                 return True
         return False
+
+    def _give_up(self, mirror: RunMirror | None) -> None:
+        """Say in the capture, where it is still there, that the rest is for `sync`."""
+        if mirror is not None and (mirror.capture.folder / "capture.json").exists():
+            mirror.capture.worker_pid = 0
+            with guard("writing the capture"):
+                mirror.capture.save()
 
 
 def _log_to_file(folder: Path) -> None:
