@@ -159,7 +159,8 @@ class Capture:
 
 
 _KEPT = (
-    "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "worker_pid", "machine",
+    "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "worker_pid",
+    "machine",
 )  # fmt: skip
 
 
