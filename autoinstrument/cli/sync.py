@@ -80,7 +80,10 @@ def sync(
     if follow and dry_run:
         raise click.UsageError("--follow does something, --dry-run does not: give one of them")
     since_ms = int(since.timestamp() * 1000) if since else 0
-    selection = Selection(runs, experiments, everything, since_ms, 0, deleted, full, dry_run)
+    selection = Selection(
+        runs=runs, experiments=experiments, everything=everything, since_ms=since_ms,
+        deleted=deleted, full=full, dry_run=dry_run,
+    )  # fmt: skip
     with _cluster(dask) as (executor, slots):
         try:
             if follow:

@@ -7,10 +7,10 @@ dates a Task by its own clock: a Task's own times are those of the sync, its poi
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from autoinstrument.mirror.selection import Outcome, Selection
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunDeleted, RunEnded, RunRestored, TagDeleted
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnavailableError
+from autoinstrument.to_clearml.errors import ClearMLError, FilesUnavailableError, NotAllowedError, UnavailableError
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
@@ -75,7 +75,7 @@ def sync_runs(
                     outcome = future.result()
                     failures = 0
                 except ClearMLError as error:
-                    failures += isinstance(error, UnavailableError)
+                    failures += isinstance(error, UnavailableError) and not isinstance(error, FilesUnavailableError)
                     if isinstance(error, NotAllowedError) or failures >= _HOPELESS:
                         stop = str(error)
                     outcome = Outcome(run.run_id, run.run_name, "failed", str(error))
@@ -108,12 +108,13 @@ def sync_runs(
 def _with_tasks(runs: Iterable[StoredRun], tasks: Tasks) -> Iterator[tuple[StoredRun, dict[str, Any] | ClearMLError]]:
     """Yield each run with what is compared of its Task, nothing where it has none, or why that is not known."""
     source = iter(runs)
-    while batch := list(islice(source, _LOOK)):
+    while batch := list(itertools.islice(source, _LOOK)):
         try:
             of_runs = tasks.of_runs([stored.run.run_id for stored in batch], _COMPARED)
-        except ClearMLError as error:
-            yield from ((stored, error) for stored in batch)
-            continue
+        except ClearMLError as error:  # after several tries: it is not asked again
+            for stored in itertools.chain(batch, source):
+                yield stored, error
+            return
         for stored in batch:
             linked = stored.run.tags.get(TASK_ID, "")
             found = {str(task["id"]): task for task in of_runs.get(stored.run.run_id, [])}
@@ -207,8 +208,10 @@ class Backfill:
         for name in ((task.get("hyperparams") or {}).get(mapping.TAGS_SECTION) or {}).keys() - run.tags.keys():
             mirror.take(TagDeleted(run.run_id, name))
         complete(mirror, run.tracking_uri, end=end(stored.status, task), deleted=stored.deleted)
-        if mirror.lacking or mirror.task is None:
-            raise UnavailableError(mirror.lacking or "there is no Task")
+        if mirror.lacking:
+            raise FilesUnavailableError(mirror.lacking)
+        if mirror.task is None:
+            raise UnavailableError("there is no Task")
         return mirror.task.url
 
     def _task_of(self, parent_id: str, child: StoredRun) -> str:

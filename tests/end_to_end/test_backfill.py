@@ -132,8 +132,8 @@ def test_one_run_by_its_id_brings_its_parent_along(old: Place, own_server: Clear
 
 
 def test_killed_at_any_moment_it_goes_on(old: Place, own_server: ClearMLServer) -> None:
-    """SIGKILL after some request, again and again; TEST_ROUNDS says how often, 3 times by default."""
-    rounds, moments = int(os.environ.get("TEST_ROUNDS", "3")), random.Random(5)  # the same each time
+    """SIGKILL after some request, again and again; AUTOINSTRUMENT_KILLS says how often, 3 times by default."""
+    rounds, moments = int(os.environ.get("AUTOINSTRUMENT_KILLS", "3")), random.Random(5)  # the same each time
     for _ in range(rounds):
         seen, started = len(own_server.requests) + moments.randint(1, 12), start_sync(old)
         while started.process.poll() is None and len(own_server.requests) < seen:
