@@ -38,8 +38,8 @@ class History(NamedTuple):
     """All points of one metric, in pages that can be read again; never held whole.
 
     Attributes:
-        pages: reads them, by time, then step, then value. (So SQL stores give them, mlflow 2.16 to 3.17; file stores
-            give them as they were logged.)
+        pages: reads them, each page by time, then step, then value. SQL stores give the pages in this order too; file
+            stores give them as they were logged (mlflow 3.17).
     """
 
     run_id: str
@@ -232,7 +232,8 @@ def _history(client: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     while True:
         with ourselves():
             page = store.get_metric_history(run_id, key, max_results=_POINTS, page_token=token)
-        yield [(key, float(metric.value), int(metric.timestamp), int(metric.step)) for metric in page]
+        points = [(key, float(metric.value), int(metric.timestamp), int(metric.step)) for metric in page]
+        yield sorted(points, key=lambda point: (point[2], point[3], point[1]))
         token = page.token
         if not token:
             return
