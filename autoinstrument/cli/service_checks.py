@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
 from autoinstrument.cli.checks import Check
 from autoinstrument.mirror.captures import Capture, Captures, distrusted, home
-from autoinstrument.mirror.sync import is_alive
+from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.settings import Settings
 from autoinstrument.transport.launch import HIDDEN
 
@@ -126,7 +126,7 @@ def recorded(settings: Settings) -> Iterator[Check]:
             return
     for path in Captures(settings):
         try:
-            alive = is_alive(Capture.load(path))
+            alive = bool(why_alive(Capture.load(path)))
         except (OSError, ValueError, KeyError):
             damaged += 1
         else:

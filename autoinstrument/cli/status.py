@@ -16,7 +16,7 @@ from autoinstrument.cli.output import Link, table
 from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL
 from autoinstrument.from_mlflow.store import latest_runs
 from autoinstrument.mirror.captures import Capture, Captures
-from autoinstrument.mirror.sync import is_alive
+from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.settings import Settings, SettingsError, read_settings
 
 
@@ -102,7 +102,7 @@ def _recorded(settings: Settings) -> dict[str, Row]:
         except (OSError, ValueError, KeyError) as error:
             rows[folder.name] = _damaged(folder, error)
             continue
-        run, alive = capture.run, is_alive(capture)
+        run, alive = capture.run, bool(why_alive(capture))
         if alive:
             pending = ""  # it is being mirrored
         else:

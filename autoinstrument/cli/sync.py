@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from datetime import datetime
+from types import FrameType
 
 import click
 
-from autoinstrument.mirror.backfill import Outcome
-from autoinstrument.mirror.sync import sync_all, sync_stored
+from autoinstrument.cli.output import progress, table
+from autoinstrument.from_mlflow.store import NotFoundError
+from autoinstrument.mirror.selection import Outcome, Selection
+from autoinstrument.mirror.sync import sync as sync_runs
 from autoinstrument.settings import Settings, SettingsError, read_settings
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+_EVERY_S = 10.0
+_WHOLE_S = 3600.0
+"""While following, how often all runs are looked at; in between, only those that have ended lately."""
+_LATELY_S = 900.0
+"""How long ago a run may have ended by the clock of its own machine to count as new."""
+_SLOWEST = 12
+"""While nothing answers, rounds become rarer, down to one in so many."""
 
 
 @click.command()
@@ -26,14 +38,15 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 @click.option(
     "--since", type=click.DateTime(_FORMATS), help="Of these, only runs that began then or later (local time)."
 )
-@click.option("--deleted", is_flag=True, help="Of these, deleted runs too; their Tasks are archived.")
+@click.option("--deleted", is_flag=True, help="Of these, also deleted runs without a Task; theirs will be archived.")
+@click.option("--full", is_flag=True, help="Compare points, files and models also where all else is the same.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Of the store's, runs at a time."
+    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Runs of the store to sync at a time."
 )
-@click.option("--full", is_flag=True, help="Compare histories, files and models also where all else is the same.")
 @click.option("--dask", default="", metavar="ADDRESS", help="Spread them over this Dask cluster (extra `dask`).")
+@click.option("--follow", is_flag=True, help=f"Go on until Ctrl-C: look every {_EVERY_S:.0f} s for what has come.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; with --follow, a line for each run.")
 def sync(
     runs: tuple[str, ...],
     experiments: tuple[str, ...],
@@ -43,6 +56,7 @@ def sync(
     full: bool,
     jobs: int,
     dask: str,
+    follow: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -51,7 +65,9 @@ def sync(
     Without a selection: the runs that were recorded on this machine (AUTOINSTRUMENT_HOME). With one: any runs of the
     tracking server (MLFLOW_TRACKING_URI), also those from before the agent was installed, and what was changed since.
 
-    A run that is still being trained is left alone. Running it twice changes nothing.
+    A run that is still being trained is left alone. Running it twice changes nothing, and what was cut off goes on.
+
+    Exit codes: 0 all is delivered, 1 something is not (the reason is printed), 2 wrong usage.
     """
     try:
         settings = read_settings()
@@ -61,20 +77,21 @@ def sync(
         raise click.UsageError("--all is all there is: give it without --experiment and --run")
     if (since or deleted) and not (everything or experiments):
         raise click.UsageError("--since and --deleted choose among the runs of --all or --experiment")
+    if follow and dry_run:
+        raise click.UsageError("--follow does something, --dry-run does not: give one of them")
+    since_ms = int(since.timestamp() * 1000) if since else 0
+    selection = Selection(
+        runs=runs, experiments=experiments, everything=everything, since_ms=since_ms,
+        deleted=deleted, full=full, dry_run=dry_run,
+    )  # fmt: skip
     with _cluster(dask) as (executor, slots):
-        outcomes = _outcomes(
-            settings,
-            runs,
-            experiments,
-            everything,
-            since,
-            deleted,
-            dry_run,
-            full=full,
-            jobs=slots or jobs,
-            executor=executor,
-        )
-        code = _tell(outcomes, as_json=as_json, of_store=bool(everything or experiments))
+        try:
+            if follow:
+                code = _follow(selection, settings, slots or jobs, executor, as_json=as_json)
+            else:
+                code = _once(selection, settings, slots or jobs, executor, as_json=as_json)
+        except NotFoundError as error:
+            raise click.UsageError(str(error)) from None
     sys.exit(code)
 
 
@@ -91,63 +108,91 @@ def _cluster(address: str) -> Iterator[tuple[Executor | None, int]]:
         import distributed
     except ImportError:
         raise click.UsageError("--dask needs the extra: pip install autoinstrument[dask]") from None
-    with distributed.Client(address) as client:
+    try:
+        client = distributed.Client(address)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"--dask: no cluster answers at {address} ({type(error).__name__})") from None
+    with client:
         yield client.get_executor(), sum(client.nthreads().values()) or 1
 
 
-def _outcomes(
-    settings: Settings,
-    runs: tuple[str, ...],
-    experiments: tuple[str, ...],
-    everything: bool,
-    since: datetime | None,
-    deleted: bool,
-    dry_run: bool,
-    *,
-    full: bool,
-    jobs: int,
-    executor: Executor | None,
-) -> Iterator[Outcome]:
-    seen = set()
-    if runs or not experiments:  # --all begins with what only this machine knows
-        for outcome in sync_all(settings, runs=runs, dry_run=dry_run):
-            seen.add(outcome.run_id)
-            yield outcome
-    if runs or experiments or everything:
-        since_ms = int(since.timestamp() * 1000) if since else 0
-        try:
-            for outcome in sync_stored(
-                settings,
-                runs=[run_id for run_id in runs if run_id not in seen],
-                experiments=experiments,
-                everything=everything,
-                since_ms=since_ms,
-                deleted=deleted,
-                full=full,
-                dry_run=dry_run,
-                jobs=jobs,
-                executor=executor,
-            ):
-                if outcome.run_id not in seen:
-                    yield outcome
-        except LookupError as error:
-            raise click.UsageError(str(error.args[0])) from None
-
-
-def _tell(outcomes: Iterator[Outcome], *, as_json: bool, of_store: bool) -> int:
-    """Print what became of the runs as it comes, and return the exit code."""
+def _once(selection: Selection, settings: Settings, jobs: int, executor: Executor | None, *, as_json: bool) -> int:
+    """Sync once, say what became of each run as it is done, sum up, and return the exit code."""
     told: list[Outcome] = []
-    counts: Counter[str] = Counter()
-    for outcome in outcomes:
-        counts[outcome.result] += 1
-        if as_json:
-            told.append(outcome)
-        elif outcome.result != "unchanged":
-            click.echo(f"{outcome.run_name or outcome.run_id}: {outcome.result} {outcome.detail}".rstrip())
+    counts: Counter[tuple[str, str]] = Counter()
+    with progress("syncing") as advance:
+        for outcome in sync_runs(selection, settings, jobs=jobs, executor=executor):
+            counts[_kind(outcome)] += 1
+            if as_json:
+                told.append(outcome)
+            elif outcome.result != "unchanged":
+                _say(outcome)
+            advance(outcome.run_name)
     if as_json:
         click.echo(json.dumps([outcome._asdict() for outcome in told], indent=2))
-    elif of_store:
-        click.echo(", ".join(f"{count} {result}" for result, count in sorted(counts.items())) or "no runs")
-    elif not counts:
-        click.echo("nothing to do: no run is pending")
-    return 1 if counts["failed"] else 0
+    else:
+        _sum_up(counts, "no runs" if selection.is_of_store else "nothing to do: no run is pending")
+    return 1 if any(result == "failed" for result, _ in counts) else 0
+
+
+def _follow(selection: Selection, settings: Settings, jobs: int, executor: Executor | None, *, as_json: bool) -> int:
+    """Sync again and again until SIGINT or SIGTERM; say of each run what is new, and sum up at the end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    last: dict[str, Outcome] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    whole_at, pause = 0.0, 1
+    if not as_json:
+        click.echo("following; Ctrl-C ends it", err=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            is_whole = time.monotonic() >= whole_at
+            round_of = selection
+            if is_whole:
+                whole_at = time.monotonic() + _WHOLE_S
+            else:
+                round_of = selection._replace(ended_since_ms=int((time.time() - _LATELY_S) * 1000), full=False)
+            has_failed = False
+            for outcome in sync_runs(round_of, settings, jobs=jobs, executor=executor):
+                has_failed = has_failed or outcome.result == "failed"
+                if outcome.result in ("unchanged", "running"):
+                    last.pop(outcome.run_id, None)
+                elif last.get(outcome.run_id) != outcome:
+                    click.echo(json.dumps(outcome._asdict())) if as_json else _say(outcome)
+                    if outcome.result == "failed":
+                        last[outcome.run_id] = outcome
+                    else:
+                        last.pop(outcome.run_id, None)
+                        counts[_kind(outcome)] += 1
+            if has_failed and is_whole:
+                whole_at = 0.0
+            pause = min(2 * pause, _SLOWEST) if has_failed else 1
+            time.sleep(_EVERY_S * pause)
+    counts.update(_kind(outcome) for outcome in last.values())
+    if not as_json:
+        _sum_up(counts, "nothing was to be done")
+    return 1 if last else 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _kind(outcome: Outcome) -> tuple[str, str]:
+    """Return what outcomes are counted by: the result, and the reason of what failed."""
+    return outcome.result, outcome.detail if outcome.result == "failed" else ""
+
+
+def _say(outcome: Outcome) -> None:
+    name = outcome.run_name or outcome.run_id
+    click.echo(f"{name}: {outcome.result} {outcome.detail}".rstrip() if name else f"{outcome.result}: {outcome.detail}")
+    sys.stdout.flush()
+
+
+def _sum_up(counts: Counter[tuple[str, str]], nothing: str) -> None:
+    if not counts:
+        click.echo(nothing)
+        return
+    rows = [(result, count, reason) for (result, reason), count in sorted(counts.items())]
+    has_reasons = any(reason for _, _, reason in rows)
+    table(["result", "runs", "reason"] if has_reasons else ["result", "runs"], [row[: 2 + has_reasons] for row in rows])

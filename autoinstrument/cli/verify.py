@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import click
 
+from autoinstrument.cli.output import progress
 from autoinstrument.from_mlflow.links import TASK_ID
-from autoinstrument.from_mlflow.store import find_run, find_runs
+from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, find_runs
 from autoinstrument.mirror.verification import Difference, differences
 from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.to_clearml.errors import ClearMLError
@@ -17,11 +19,26 @@ from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 
 
+class _Report(NamedTuple):
+    """What verify says of one run; of all at once, with no id, where a server does not answer."""
+
+    run_id: str
+    run_name: str
+    differences: list[Difference]
+    problem: str
+
+    @property
+    def repair(self) -> str:
+        return f"autoinstrument sync --full --run {self.run_id}" if self.differences else ""
+
+
 @click.command(
     help=f"""Compare MLflow runs with their Tasks, and say what differs and what repairs it.
 
 RUN are run ids; without any, all runs of the tracking server that have the tag {TASK_ID} and have ended.
-Exit codes: 0 no difference, 1 differences, 2 wrong usage.
+Compared are params, tags, every point of every metric, artifacts and their hashes, models, status, name, note, links.
+
+Exit codes: 0 no difference, 1 differences, or a run or a server that is not there, 2 wrong usage.
 """
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
@@ -32,50 +49,92 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
         settings = read_settings()
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
-    tasks = Tasks(Session())
-    reports: list[dict[str, object]] = []
+    different: list[_Report] = []
+    problems: list[_Report] = []
     same = 0
-    for run_id, name, found in _compared(runs, settings, tasks):
-        repair = f"autoinstrument sync --full --run {run_id}"
-        same += not found
-        if not found:
-            continue
-        told = [difference._asdict() for difference in found]
-        reports.append({"run_id": run_id, "run_name": name, "differences": told, "repair": repair})
-        if not as_json:
-            click.echo(f"{name or run_id}: differs")
-            for difference in found:
-                click.echo(f"  {difference.what}: {difference.detail}")
-            click.echo(f"  repair: {repair}")
+    with progress("comparing", len(runs) or None) as advance:
+        for report in _compared(runs, settings):
+            if report.problem:
+                problems.append(report)
+            elif report.differences:
+                different.append(report)
+            else:
+                same += 1
+            if not as_json:
+                _say(report)
+            advance(report.run_name)
     if as_json:
-        click.echo(json.dumps({"same": same, "different": reports}, indent=2))
-    else:
-        click.echo(f"{same} the same, {len(reports)} different")
-    sys.exit(1 if reports else 0)
+        click.echo(
+            json.dumps({"same": same, "different": _as_json(different), "problems": _as_problems(problems)}, indent=2)
+        )
+    elif same or different:
+        click.echo(f"{same} the same, {len(different)} different")
+    elif not problems:
+        click.echo("nothing to compare: no run has a Task and has ended")
+    sys.exit(1 if different or problems else 0)
 
 
-def _compared(runs: tuple[str, ...], settings: Settings, tasks: Tasks) -> Iterator[tuple[str, str, list[Difference]]]:
-    """Yield id and name of each run that is meant, and what differs."""
-    for run_id in runs:
-        name, found = "", list[Difference]()
+def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
+    """Yield what differs of each run that is meant; ends where ClearML, or MLflow's search, does not answer."""
+    tasks = Tasks(Session())
+    for run_id, found in _meant(runs):
+        if not isinstance(found, StoredRun):
+            yield _Report(run_id, "", [], _problem(found))
+            continue
+        run = found.run
         try:
-            run = find_run(run_id).run
-            name = run.run_name
-            found = list(differences(run_id, run.tracking_uri, settings, tasks))
+            yield _Report(run_id, run.run_name, list(differences(run_id, run.tracking_uri, settings, tasks)), "")
+        except ClearMLError as error:
+            yield _Report(run_id, run.run_name, [], str(error))
+            return
         except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next run
-            found = [_problem(error)]
-        yield run_id, name, found
-    if runs:
-        return
-    for stored in find_runs():
-        if stored.has_ended and TASK_ID in stored.run.tags:
-            try:
-                found = list(differences(stored.run.run_id, stored.run.tracking_uri, settings, tasks))
-            except Exception as error:  # as above
-                found = [_problem(error)]
-            yield stored.run.run_id, stored.run.run_name, found
+            yield _Report(run_id, run.run_name, [], _problem(error))
 
 
-def _problem(error: Exception) -> Difference:
-    side = "ClearML" if isinstance(error, ClearMLError) else "MLflow"
-    return Difference(side, f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+def _meant(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]]:
+    """Yield ids and runs, or why there is none; an empty id where the store cannot be searched."""
+    for run_id in dict.fromkeys(runs):
+        try:
+            yield run_id, find_run(run_id)
+        except Exception as error:  # as above
+            yield run_id, error
+    if not runs:
+        try:
+            for stored in find_runs():
+                if stored.has_ended and TASK_ID in stored.run.tags:
+                    yield stored.run.run_id, stored
+        except Exception as error:  # as above
+            yield "", error
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, NotFoundError):
+        return str(error)
+    return f"MLflow: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _say(report: _Report) -> None:
+    name = report.run_name or report.run_id
+    if report.problem:
+        click.echo(f"{name}: {report.problem}" if name else report.problem, err=True)
+    elif report.differences:
+        click.echo(f"{name}: differs")
+        for difference in report.differences:
+            click.echo(f"  {difference.what}: {difference.detail}")
+        click.echo(f"  repair: {report.repair}")
+
+
+def _as_json(different: list[_Report]) -> list[dict[str, object]]:
+    return [
+        {
+            "run_id": report.run_id,
+            "run_name": report.run_name,
+            "differences": [difference._asdict() for difference in report.differences],
+            "repair": report.repair,
+        }
+        for report in different
+    ]
+
+
+def _as_problems(problems: list[_Report]) -> list[dict[str, object]]:
+    return [{"run_id": report.run_id, "run_name": report.run_name, "problem": report.problem} for report in problems]

@@ -7,6 +7,7 @@ through MLflow's own artifact repositories.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,16 @@ class ArtifactStore:
     def is_cheap(self, size: int) -> bool:
         """Tell whether a file of that many bytes is read for its beginning alone; other stores give it whole."""
         return self.is_local or size <= _CHEAP
+
+    def has_digest(self, path: str, size: int, digest: str) -> bool:
+        """Tell whether a file has this SHA-256; True where none is given, or the file is too large to be fetched."""
+        if not digest or not self.is_cheap(size):
+            return True
+        found = hashlib.sha256()
+        with self.local(path) as local, local.open("rb") as stream:
+            while block := stream.read(2**20):
+                found.update(block)
+        return found.hexdigest() == digest
 
     def files(self) -> Iterator[StoredFile]:
         """Yield all files, in the order of their paths in each folder; 20,000 at most."""

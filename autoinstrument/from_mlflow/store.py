@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
+from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.inputs import read_inputs, read_traces
@@ -14,7 +15,6 @@ from autoinstrument.from_mlflow.runs import describe
 from autoinstrument.guard import logger, ourselves
 from autoinstrument.records import (
     ArtifactLogged,
-    MetricsLogged,
     ParamsLogged,
     Point,
     Record,
@@ -23,9 +23,28 @@ from autoinstrument.records import (
     TagsSet,
 )
 
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _PAGE = 1000
-_POINTS = 25_000
+_POINTS = 20_000
+"""Points that are read at a time: MLflow's own objects of a page take some 50 MB, whatever is made of them."""
+
+
+class NotFoundError(LookupError):
+    """The store has no such run or experiment; the text is one line for a person."""
+
+
+class History(NamedTuple):
+    """All points of one metric, in pages that can be read again; never held whole.
+
+    Attributes:
+        pages: reads them, each page by time, then step, then value. SQL stores give the pages in this order too; file
+            stores give them as they were logged (mlflow 3.17).
+    """
+
+    run_id: str
+    key: str
+    pages: Callable[[], Iterator[list[Point]]]
 
 
 class StoredRun(NamedTuple):
@@ -49,8 +68,21 @@ class StoredRun(NamedTuple):
         return self.status in _ENDED
 
 
+@functools.lru_cache(maxsize=8)
+def _client(tracking_uri: str) -> Any:
+    """Return MLflow's client of a store; making one takes 2 ms and, with a registry on SQL, another connection."""
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=tracking_uri)
+
+
 def find_runs(
-    tracking_uri: str = "", *, experiments: Collection[str] = (), since_ms: int = 0, deleted: bool = False
+    tracking_uri: str = "",
+    *,
+    experiments: Collection[str] = (),
+    since_ms: int = 0,
+    ended_since_ms: int = 0,
+    deleted: bool = False,
 ) -> Iterator[StoredRun]:
     """Yield the runs of a tracking store, experiment by experiment, the oldest first, a page of them in memory.
 
@@ -58,21 +90,23 @@ def find_runs(
         tracking_uri: the store; MLflow's own choice if "".
         experiments: names of experiments, empty for all.
         since_ms: runs that began earlier are left out.
+        ended_since_ms: runs that have not ended, or ended earlier, are left out.
         deleted: deleted runs and experiments as well.
 
     Raises:
-        LookupError: there is no experiment of such a name.
+        NotFoundError: there is no experiment of such a name.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     import mlflow
     from mlflow.entities import ViewType
-    from mlflow.tracking import MlflowClient
 
     uri = tracking_uri or mlflow.get_tracking_uri()
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
     found = set()
+    bounds = {"start_time": since_ms, "end_time": ended_since_ms}
+    wanted = " AND ".join(f"attributes.{name} >= {bound}" for name, bound in bounds.items() if bound)
     with ourselves():
-        client: Any = MlflowClient(tracking_uri=uri)
+        client = _client(uri)
         for experiment in _pages(functools.partial(client.search_experiments, view_type=view)):
             if experiments and experiment.name not in experiments:
                 continue
@@ -80,7 +114,7 @@ def find_runs(
             search = functools.partial(
                 client.search_runs,
                 [experiment.experiment_id],
-                filter_string=f"attributes.start_time >= {since_ms}" if since_ms else "",
+                filter_string=wanted,
                 run_view_type=view,
                 order_by=["attributes.start_time ASC"],
             )
@@ -88,7 +122,7 @@ def find_runs(
                 yield _stored(run, uri, experiment.name)
     missing = sorted(set(experiments) - found)
     if missing:
-        raise LookupError(f"no experiment is called {missing[0]!r}")
+        raise NotFoundError(f"no experiment is called {missing[0]!r}")
 
 
 def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
@@ -122,15 +156,21 @@ def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
     """Return one run of a tracking store.
 
     Raises:
-        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
+        NotFoundError: there is no such run.
+        mlflow.exceptions.MlflowException: the store does not answer.
     """
     import mlflow
-    from mlflow.tracking import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     uri = tracking_uri or mlflow.get_tracking_uri()
     with ourselves():
-        client: Any = MlflowClient(tracking_uri=uri)
-        run = client.get_run(run_id)
+        client = _client(uri)
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in _NOT_THERE:
+                raise
+            raise NotFoundError(f"there is no run {run_id!r} at {without_credentials(uri)}") from error
         return _stored(run, uri, client.get_experiment(run.info.experiment_id).name)
 
 
@@ -168,37 +208,36 @@ def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
-    from mlflow.tracking import MlflowClient
-
     with ourselves():
-        client: Any = MlflowClient(tracking_uri=tracking_uri)
+        client = _client(tracking_uri)
         with store_access():
             run = client.get_run(run_id)
         return STATES[kind](client, run)
 
 
-def read_run(tracking_uri: str, run_id: str, *, artifacts: bool = True) -> tuple[RunStarted, Iterator[Record]]:
+def read_run(
+    tracking_uri: str, run_id: str, *, experiment_name: str = "", artifacts: bool = True
+) -> tuple[RunStarted, Iterator[Record | History]]:
     """Return a run of the store, and its data.
 
-    That is params, tags, each metric's whole history, `artifacts` without their content, and its end if it has ended.
+    That is params, tags, each metric's history, `artifacts` without their content, and its end if it has ended.
+    The store is asked for the experiment's name where it is not given.
 
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
-    from mlflow.tracking import MlflowClient
-
     with ourselves():
-        client: Any = MlflowClient(tracking_uri=tracking_uri)
+        client = _client(tracking_uri)
         run = client.get_run(run_id)
-        experiment = client.get_experiment(run.info.experiment_id)
-    started = describe(run, tracking_uri, experiment_name=experiment.name, resumed=True, owned=False)
+        experiment_name = experiment_name or client.get_experiment(run.info.experiment_id).name
+    started = describe(run, tracking_uri, experiment_name=experiment_name, resumed=True, owned=False)
 
-    def data() -> Iterator[Record]:
+    def data() -> Iterator[Record | History]:
         if run.data.params:
             yield ParamsLogged(run_id, [(key, value, "") for key, value in run.data.params.items()])
         yield TagsSet(run_id, dict(run.data.tags))
         for key in run.data.metrics:
-            yield MetricsLogged(run_id, list(_history(client, run_id, key)))
+            yield History(run_id, key, functools.partial(_history, client, run_id, key))
         if artifacts:
             yield from _artifacts(started)
         for read in STATES.values():
@@ -211,17 +250,17 @@ def read_run(tracking_uri: str, run_id: str, *, artifacts: bool = True) -> tuple
     return started, data()
 
 
-def _history(client: Any, run_id: str, key: str) -> Iterator[Point]:
-    """Yield a metric's history page by page: MLflow's entities take much more memory than our points.
+def _history(client: Any, run_id: str, key: str) -> Iterator[list[Point]]:
+    """Yield a metric's history page by page: the client's own call gathers all of them.
 
-    The client's own call gathers all pages; the store under it (private in mlflow 2.16 to 3.17) gives one at a time.
+    The store under it is private (mlflow 2.16 to 3.17). A store that knows no pages gives all points at once.
     """
     store, token = client._tracking_client.store, None
     while True:
         with ourselves():
             page = store.get_metric_history(run_id, key, max_results=_POINTS, page_token=token)
-        for metric in page:
-            yield key, float(metric.value), int(metric.timestamp), int(metric.step)
+        points = [(key, float(metric.value), int(metric.timestamp), int(metric.step)) for metric in page]
+        yield sorted(points, key=lambda point: (point[2], point[3], point[1]))
         token = page.token
         if not token:
             return

@@ -48,6 +48,9 @@ class Artifacts:
     """What of a run's artifacts its Task still lacks; see `mirror.part`.
 
     `run` gives the run as it is known at the moment.
+
+    Attributes:
+        exact: a file that the Task seems to have is compared by its hash, too.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Artifacts:
         uploads: Uploads,
         refusals: Refusals,
     ) -> None:
+        self.exact = False
         self._run = run
         self._mode = settings.artifacts
         self._tasks = tasks
@@ -174,7 +178,11 @@ class Artifacts:
         seconds = artifact_entries.seconds(self._run(), record)
         same = (found.get("content_size"), found.get("timestamp")) == (record.size, seconds)
         is_link = found.get("uri") == artifact_entries.address(self._run(), record.path)
-        return same and is_link == (self._mode == "link")
+        if not same or is_link != (self._mode == "link"):
+            return False
+        return not self.exact or ArtifactStore(self._run()).has_digest(
+            record.path, record.size, found.get("hash") or ""
+        )
 
     @contextlib.contextmanager
     def _read(self, record: ArtifactLogged) -> Iterator[_File]:

@@ -6,120 +6,192 @@ dates a Task by its own clock: a Task's own times are those of the sync, its poi
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoinstrument.capture.secrets import without_credentials
-from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID
-from autoinstrument.from_mlflow.store import StoredRun, find_run
+from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL
+from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.ending import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.selection import Outcome, Selection
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunDeleted, RunEnded, RunRestored, TagDeleted
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnavailableError
+from autoinstrument.to_clearml.errors import ClearMLError, FilesUnavailableError, NotAllowedError, UnavailableError
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 
 _ENDED = ("completed", "failed", "stopped", "closed", "published")
+_LOOK = 25
+"""Runs whose Tasks are asked for at a time; the answer has what `is_up_to_date` compares, 8 kB or so each."""
+_COMPARED = [
+    "status",
+    "status_reason",
+    "status_message",
+    "system_tags",
+    "name",
+    "comment",
+    "hyperparams",
+    "last_metrics",
+]
+_HOPELESS = 3
+"""Runs in a row for which the server did not answer, before the rest is left to the next time."""
 _local = threading.local()
 
 
-class Outcome(NamedTuple):
-    """What became of one run.
-
-    Attributes:
-        result: "synced", "unchanged", "failed", "running" (left alone) or "pending" (dry run).
-        detail: the Task's address, or the reason.
-    """
-
-    run_id: str
-    run_name: str
-    result: str
-    detail: str
-
-
-def spread(
-    executor: Executor, jobs: int, runs: Iterable[StoredRun], settings: Settings, *, full: bool, dry_run: bool
+def sync_runs(
+    runs: Iterable[StoredRun], selection: Selection, settings: Settings, jobs: int = 1, executor: Executor | None = None
 ) -> Iterator[Outcome]:
-    """Sync runs with any executor, here or on other machines; yield what became of each, as they are done.
+    """Complete the Tasks of runs, `jobs` at a time, with any executor; yield what became of each, as they are done.
 
     No more than twice as many runs are handed out as there are `jobs`, however many there are in the store. A parent
     and its child may both make the parent's Task at the same time; one of the two gives way, as among two people.
+    After the server has refused the credentials, or has not answered for some runs, no further one is tried.
     """
-    waiting: set[Future[Outcome]] = set()
-    for run in runs:
-        if len(waiting) >= 2 * jobs:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-        waiting.add(executor.submit(sync_one, run, settings, full, dry_run))
-    while waiting:
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        yield from (future.result() for future in done)
+    server = Tasks(Session())
+    workers = executor or (ThreadPoolExecutor(jobs) if jobs > 1 else _Here())
+    most = 2 * jobs if jobs > 1 else 1
+    waiting: dict[Future[Outcome], StoredRun] = {}
+    stop, failures = "", 0
+
+    def done(count: int) -> Iterator[Outcome]:
+        """Yield the outcome of what is done; wait until fewer than `count` are being worked on."""
+        nonlocal stop, failures
+        while waiting:
+            ready, others = wait(waiting, 0 if len(waiting) < count else None, return_when=FIRST_COMPLETED)
+            for future in ready:
+                run = waiting.pop(future).run
+                try:
+                    outcome = future.result()
+                    failures = 0
+                except ClearMLError as error:
+                    failures += isinstance(error, UnavailableError) and not isinstance(error, FilesUnavailableError)
+                    if isinstance(error, NotAllowedError) or failures >= _HOPELESS:
+                        stop = str(error)
+                    outcome = Outcome(run.run_id, run.run_name, "failed", str(error))
+                yield outcome
+            if len(others) < count:
+                return
+
+    try:
+        for stored, held in _with_tasks(runs, server):
+            outcome = Outcome(stored.run.run_id, stored.run.run_name, "failed", stop)
+            task = {} if isinstance(held, ClearMLError) else held
+            if stop:
+                yield outcome
+            elif isinstance(held, ClearMLError):
+                stop = str(held)  # it was tried several times
+                yield outcome._replace(detail=stop)
+            elif settled := _without_work(stored, task, selection, settings):
+                yield settled
+            else:
+                waiting[workers.submit(sync_one, stored, task, settings, selection.full)] = stored
+                yield from done(most)
+        yield from done(1)
+    finally:
+        for future in waiting:
+            future.cancel()
+        if executor is None:
+            workers.shutdown()
 
 
-def sync_one(run: StoredRun, settings: Settings, full: bool, dry_run: bool) -> Outcome:
-    """Complete the Task of one run, in a session of this thread's own: the SDK's is not made for several."""
-    if not hasattr(_local, "server"):
+def _with_tasks(runs: Iterable[StoredRun], tasks: Tasks) -> Iterator[tuple[StoredRun, dict[str, Any] | ClearMLError]]:
+    """Yield each run with what is compared of its Task, nothing where it has none, or why that is not known."""
+    source = iter(runs)
+    while batch := list(itertools.islice(source, _LOOK)):
+        try:
+            of_runs = tasks.of_runs([stored.run.run_id for stored in batch], _COMPARED)
+        except ClearMLError as error:  # after several tries: it is not asked again
+            for stored in itertools.chain(batch, source):
+                yield stored, error
+            return
+        for stored in batch:
+            linked = stored.run.tags.get(TASK_ID, "")
+            found = {str(task["id"]): task for task in of_runs.get(stored.run.run_id, [])}
+            try:
+                first = next(iter(found.values()), {})
+                yield stored, found.get(linked) or (tasks.get(linked) if linked else {}) or first
+            except ClearMLError as error:
+                yield stored, error
+
+
+def _without_work(stored: StoredRun, task: dict[str, Any], selection: Selection, settings: Settings) -> Outcome | None:
+    """Return what becomes of a run for which nothing is to be done, None of any other."""
+    run = stored.run
+    outcome = Outcome(run.run_id, run.run_name, "running", "it has not ended in MLflow; left alone")
+    if not stored.has_ended:
+        return outcome
+    is_linked = run.tags.get(STATE) == "synced" or stored.deleted
+    if task and is_linked and not selection.full and is_up_to_date(task, stored, settings):
+        return outcome._replace(result="unchanged", detail=run.tags.get(TASK_URL, ""))
+    if selection.dry_run:
+        return outcome._replace(result="pending", detail=run.tags.get(TASK_URL, "no Task yet"))
+    return None
+
+
+def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: bool) -> Outcome:
+    """Complete the Task of one run, in a session of this thread's own: the SDK's is not made for several.
+
+    Raises:
+        ClearMLError: the server did not take everything; calling again goes on from there.
+    """
+    known = getattr(_local, "backfill", None)
+    if known is None or known[0] != (settings, full):
         session = Session()
-        _local.server = Tasks(session), Uploads(Files(session))
-    (outcome,) = Backfill(settings, *_local.server, full=full).sync([run], dry_run=dry_run)
-    return outcome
+        known = _local.backfill = (settings, full), Backfill(settings, Tasks(session), Uploads(Files(session)), full)
+    outcome = Outcome(stored.run.run_id, stored.run.run_name, "synced", "")
+    try:
+        return outcome._replace(detail=known[1].complete(stored, task))
+    except ClearMLError:
+        raise
+    except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next
+        text = " ".join(str(error).split())[:300]
+        return outcome._replace(result="failed", detail=f"MLflow: {type(error).__name__}: {text}")
+
+
+class _Here(Executor):
+    """Does at once, on this thread, what it is given."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 class Backfill:
-    """Brings runs of the store to ClearML, parents before their children.
+    """Brings single runs of the store to ClearML, parents before their children.
 
-    With `full`, histories, files and models are compared also where a Task says at first sight what the run says.
+    With `full`, points and files are compared also where a Task seems to hold them.
     """
 
-    def __init__(self, settings: Settings, tasks: Tasks, uploads: Uploads, *, full: bool = False) -> None:
+    def __init__(self, settings: Settings, tasks: Tasks, uploads: Uploads, full: bool) -> None:
         self._full = full
         self._settings = settings
         self._tasks = tasks
         self._uploads = uploads
-        self._made: dict[str, str] = {}
-        """Task ids by run id; of runs that are children's parents."""
+        self._parents: dict[str, str] = {}
+        """Task ids of runs that have children, by run id."""
 
-    def sync(self, runs: Iterable[StoredRun], *, dry_run: bool = False) -> Iterator[Outcome]:
-        """Complete the Tasks of runs, one after the other; yield what became of each.
+    def complete(self, stored: StoredRun, task: dict[str, Any]) -> str:
+        """Bring a run's Task, which may be empty for none, up to the run; return its address.
 
-        After the server has refused the credentials no further run is tried.
+        Raises:
+            mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
+            ClearMLError: the server did not take everything; calling again goes on from there.
         """
-        stop = ""
-        for stored in runs:
-            outcome = Outcome(stored.run.run_id, stored.run.run_name, "failed", stop)
-            if not stop:
-                try:
-                    outcome = self._sync(stored, outcome, dry_run=dry_run)
-                except ClearMLError as error:
-                    stop = str(error) if isinstance(error, NotAllowedError) else ""
-                    outcome = outcome._replace(detail=str(error))
-                except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next
-                    outcome = outcome._replace(detail=f"MLflow: {type(error).__name__}: {' '.join(str(error).split())}")
-            yield outcome
-
-    def _sync(self, stored: StoredRun, outcome: Outcome, *, dry_run: bool) -> Outcome:
-        run = stored.run
-        if not stored.has_ended:
-            return outcome._replace(result="running", detail="it has not ended in MLflow; left alone")
-        task_id = run.tags.get(TASK_ID, "") or self._tasks.of_run(run.run_id)
-        task = self._tasks.get(task_id) if task_id else {}
-        is_linked = run.tags.get(STATE) == "synced" or stored.deleted
-        if task and is_linked and not self._full and is_up_to_date(task, stored, self._settings):
-            return outcome._replace(result="unchanged", detail=run.tags.get("clearml.task_url", ""))
-        if dry_run:
-            return outcome._replace(result="pending", detail=run.tags.get("clearml.task_url", "no Task yet"))
-        return outcome._replace(result="synced", detail=self._complete(stored, task))
-
-    def _complete(self, stored: StoredRun, task: dict[str, Any]) -> str:
         run = stored.run._replace(tags={key: tag for key, tag in stored.run.tags.items() if key not in LINK_TAGS})
         capture = Capture(Path(), run, None)
         capture.kept = False
@@ -127,30 +199,35 @@ class Backfill:
         capture.script = script(run.tags)
         mirror = RunMirror(capture, self._settings, self._tasks, self._uploads)
         mirror.settled = True
-        mirror.parent_task = self._parent_of(stored)
-        mirror.take(RunDeleted(run.run_id) if stored.deleted else RunRestored(run.run_id))
+        mirror.look_first = False  # it was looked for already
+        if self._full:
+            mirror.compare_exactly()
+        mirror.parent_task = lambda: self._task_of(stored.run.parent_run_id, stored)
+        if stored.deleted != ("archived" in (task.get("system_tags") or [])):
+            mirror.take(RunDeleted(run.run_id) if stored.deleted else RunRestored(run.run_id))
         for name in ((task.get("hyperparams") or {}).get(mapping.TAGS_SECTION) or {}).keys() - run.tags.keys():
             mirror.take(TagDeleted(run.run_id, name))
         complete(mirror, run.tracking_uri, end=end(stored.status, task), deleted=stored.deleted)
-        if mirror.lacking or mirror.task is None:
-            raise UnavailableError(mirror.lacking or "there is no Task")
-        self._made[run.run_id] = mirror.task.id
+        if mirror.lacking:
+            raise FilesUnavailableError(mirror.lacking)
+        if mirror.task is None:
+            raise UnavailableError("there is no Task")
         return mirror.task.url
 
-    def _parent_of(self, stored: StoredRun) -> Callable[[], str]:
-        """Return what gives the parent's Task; one that is missing is made first, unless the parent is running."""
-        parent_id, uri = stored.run.parent_run_id, stored.run.tracking_uri
-
-        def task() -> str:
-            if not parent_id or parent_id == stored.run.run_id:
-                return ""
-            found = self._made.get(parent_id) or self._tasks.of_run(parent_id)
-            if not found:
-                for _ in self.sync([find_run(parent_id, uri)]):
-                    found = self._made.get(parent_id, "")
-            return found
-
-        return task
+    def _task_of(self, parent_id: str, child: StoredRun) -> str:
+        """Return the parent's Task; one that is missing is made first, unless the parent is running, or gone."""
+        if not parent_id or parent_id == child.run.run_id:
+            return ""
+        found = self._parents.get(parent_id) or self._tasks.of_run(parent_id)
+        if not found:
+            with contextlib.suppress(NotFoundError):
+                parent = find_run(parent_id, child.run.tracking_uri)
+                if parent.has_ended:
+                    self.complete(parent, {})
+                    found = self._tasks.of_run(parent_id)
+        if found:
+            self._parents[parent_id] = found
+        return found
 
 
 def end(status: str, task: dict[str, Any]) -> End | None:

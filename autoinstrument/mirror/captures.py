@@ -18,6 +18,7 @@ from pathlib import Path
 
 import platformdirs
 
+from autoinstrument.capture.machine import machine
 from autoinstrument.capture.secrets import hide_named, without_credentials
 from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, has_right_types, parse, to_json
@@ -48,7 +49,8 @@ class Capture:
         run, process: as the training process described them; credentials are not kept.
         script: ClearML's script section. requirements, freeze: pip's format.
         task_id, task_url: the Task once there is one. console_sent: lines of the console that the Task holds.
-        worker_pid: the process that is to complete the Task.
+        worker_pid: the process that is to complete the Task; 0 once it has given up.
+        machine: where that and the training process are, see `mirror.liveness`.
         reason: why it is not complete, "" where nothing has gone wrong.
         kept: it is kept on disk; that of a run which another process owns is that process's.
         end: how the run ended, see `mirror.ending`; empty while it is running.
@@ -67,6 +69,7 @@ class Capture:
         self.console_sent = 0
         self.end: dict[str, str] = {}
         self.worker_pid = 0
+        self.machine = ""
         self.kept = run.owned
         self.reason = ""
 
@@ -93,7 +96,7 @@ class Capture:
             raise ValueError(f"{folder / 'capture.json'} is damaged")
         capture = cls(folder, run, process)
         for name in _KEPT:
-            kept = value.get(name, "" if name == "reason" else None)
+            kept = value.get(name, "" if name in ("machine", "reason") else None)
             if type(kept) is not type(getattr(capture, name)):
                 raise ValueError(f"{folder / 'capture.json'} is damaged: {name}")
             setattr(capture, name, kept)
@@ -182,7 +185,7 @@ class Capture:
 
 _KEPT = (
     "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "worker_pid",
-    "reason",
+    "machine", "reason",
 )  # fmt: skip
 
 
@@ -217,6 +220,7 @@ class Captures:
             OSError: the folder cannot be written.
         """
         capture = Capture(self.folder / _safe(run.run_id), run, process and process._replace(modules=[]))
+        capture.machine = machine()
         if not (capture.folder / "capture.json").exists():
             capture.save()
 

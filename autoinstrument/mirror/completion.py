@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL, set_tags
-from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.from_mlflow.store import History, read_run
 from autoinstrument.mirror.ending import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
-from autoinstrument.records import MetricsLogged, RunEnded
+from autoinstrument.records import RunEnded
 
 _FLUSHES = 3
 """A file that cannot be read from the store is tried again that often."""
@@ -36,14 +36,16 @@ def complete(
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
     uri = tracking_uri or mirror.run.tracking_uri
-    run, records = read_run(uri, mirror.run.run_id, artifacts=mirror.settings.artifacts != "off")
+    run, records = read_run(
+        uri,
+        mirror.run.run_id,
+        experiment_name=mirror.run.experiment_name,
+        artifacts=mirror.settings.artifacts != "off",
+    )
     mirror.run = mirror.run._replace(tracking_uri=uri, artifact_uri=run.artifact_uri)
     for record in records:
-        if isinstance(record, MetricsLogged):
-            if mirror.task is None:
-                mirror.flush_without_end()  # how much of the history the Task holds is known only now
+        if isinstance(record, History):
             mirror.take_history(record)
-            mirror.flush_without_end()
         elif isinstance(record, RunEnded):
             end = end or of_run(record)
         else:

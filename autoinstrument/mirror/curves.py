@@ -8,11 +8,14 @@ What a curve does not hold is listed on the Task.
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from autoinstrument.from_mlflow.store import History
 from autoinstrument.mirror import mapping
+from autoinstrument.mirror.held_points import Comparison, HeldPoints
 from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import MetricsLogged, Point, Record
 from autoinstrument.to_clearml.tasks import Task, Tasks
@@ -21,7 +24,11 @@ from autoinstrument.transport.weight import POINT
 MAX_POINTS = 200_000
 """Points of one run that wait for the server; what comes on top is left to `sync`, which reads it from MLflow."""
 MAX_REMEMBERED = 100_000
-"""Points of one run that are remembered, to tell which of several at one step is drawn."""
+"""Points of one run that are remembered, to tell which of several at one step is drawn.
+
+Of a history that is longer, the latest are: points come by time, so that one which takes the place of a forgotten one
+is the later one all the same. Only the list of what is left out may lack such a point.
+"""
 MAX_LISTED = 1000
 """Points that are listed as left out; the others are counted."""
 _LIST_S = 30.0
@@ -33,17 +40,22 @@ class Curves:
     Attributes:
         incomplete: points were left to MLflow's store, which has them all.
         ending: the list of what is left out is not to wait for its turn.
+        exact: histories are compared point by point also where the Task holds as many points.
     """
 
     def __init__(self, tasks: Tasks, refusals: Refusals) -> None:
         self.incomplete = False
         self.ending = False
+        self.exact = False
         self._tasks = tasks
         self._refusals = refusals
         self._waiting: list[Point] = []
         self._held: Counter[tuple[str, str]] = Counter()
-        self._drawn: dict[tuple[tuple[str, str], int], Point] = {}
+        self._drawn: defaultdict[tuple[str, str], dict[int, Point]] = defaultdict(dict)
         """By curve and step: `a` and `a/a` are one curve."""
+        self._remembered = 0
+        self._on_task: Comparison | None = None
+        """What the Task's curve lacks of the metric whose history is being taken, where that was compared."""
         self._metrics: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._last_step: dict[str, int] = {}
         self._left_out: dict[str, dict[tuple[str, ...], None]] = {}
@@ -56,26 +68,87 @@ class Curves:
         if isinstance(record, MetricsLogged):
             self._draw(_points(record))
 
-    def take_history(self, record: MetricsLogged) -> None:
-        """Take the whole history of one metric; nothing is sent where the Task holds as many points.
+    def holds(self, history: History, task: Task) -> bool:
+        """Make ready for a metric's whole history; tell whether the Task holds it, so that nothing is to be sent.
+
+        The server's count of points tells, where each step has one point; else, and if `exact` is set, the curve is
+        read, so that only what is missing or other there will be sent.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store does not answer.
+            ClearMLError: the curve cannot be read.
+        """
+        curve = mapping.curve(history.key)
+        self._begin(history.key)
+        self._on_task = None
+        if not self._held[curve]:
+            return False
+        if not self.exact and self._counts_match(history, self._held[curve]):
+            return True
+        if self._metrics[curve] == {history.key}:  # else what another metric sends at a step may be on its way
+            compared = Comparison(HeldPoints(self._tasks.curve_points(task.id, *curve)))
+            self.compare(history, compared)
+            if not compared.missing and not compared.other:
+                return True
+            self._on_task = compared
+        self._begin(history.key)
+        return False
+
+    def take_page(self, points: list[Point]) -> None:
+        """Take the next points of the history of one metric, but for those that the Task holds; see `holds`.
 
         Sending a point again overwrites it (same Task, iteration, title and series).
         """
-        points = _points(record)
-        if not points:
-            return
-        key = points[0][0]
+        drawn = self._drawn_of(points)
+        compared = self._on_task
+        self._waiting += drawn if compared is None else (point for point in drawn if compared.differs(point[3]))
+
+    def compare(self, history: History, compared: Comparison) -> None:
+        """Compare what a metric's history makes of its curve with what the Task holds.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store does not answer.
+        """
+        self._begin(history.key)
+        for page in history.pages():
+            for _, value, _, step in self._drawn_of(page):
+                compared.take(step, value)
+
+    def _drawn_of(self, points: list[Point]) -> list[Point]:
+        """Return which of the next points of a metric's history its curve is to hold, as far as it was read."""
+        waiting, self._waiting = self._waiting, []
+        self._draw(points, bounded=False)
+        drawn = {point[3]: point for point in self._waiting}
+        self._waiting = waiting
+        return list(drawn.values())
+
+    def _begin(self, key: str) -> None:
+        """Forget what is known of a metric's points, before its history; of other curves', too, if they are many."""
+        curve = mapping.curve(key)
         self._last_step.pop(key, None)
         self._left_out.pop(key, None)
-        del self._uncounted[key]
-        self._drawn = {place: point for place, point in self._drawn.items() if point[0] != key}
-        waiting = [point for point in self._waiting if point[0] != key]
-        self._waiting = []
-        self._draw(sorted(points, key=lambda point: point[3]), bounded=False)
-        curve, steps = mapping.curve(key), {point[3] for point in self._waiting}
-        if self._held[curve] == len(self._waiting) == len(steps) and self._metrics[curve] == {key}:
-            self._waiting = []
-        self._waiting += waiting
+        self._uncounted.pop(key, None)
+        self._waiting = [point for point in self._waiting if point[0] != key]
+        if self._remembered > MAX_REMEMBERED // 2:
+            self._drawn = defaultdict(dict, {curve: self._drawn[curve]})
+        self._drawn[curve] = {step: point for step, point in self._drawn[curve].items() if point[0] != key}
+        self._remembered = sum(map(len, self._drawn.values()))
+        self._metrics[curve].add(key)
+
+    def _counts_match(self, history: History, held: int) -> bool:
+        """Tell whether a history is of as many points as the Task counts, one a step; notes what no curve can hold."""
+        if self._metrics[mapping.curve(history.key)] != {history.key}:
+            return False
+        count, last_step = 0, -math.inf
+        for page in history.pages():
+            for point in page:
+                if not self._is_drawable(point):
+                    continue
+                count += 1
+                if point[3] <= last_step or count > held:
+                    return False
+                last_step = point[3]
+        return count == held
 
     def held(self, points: dict[tuple[str, str], int]) -> None:
         """Note how many points the Task holds, by (title, series)."""
@@ -100,10 +173,6 @@ class Curves:
         """Return the points that are next to be sent, `count` at most."""
         return self._waiting[:count]
 
-    def drawn(self) -> dict[tuple[tuple[str, str], int], Point]:
-        """Return which of the points that wait the curves are to hold, by curve and step."""
-        return {(mapping.curve(point[0]), point[3]): point for point in self._waiting}
-
     def sent(self, points: list[Point]) -> None:
         """Note that the Task has the first of those that wait."""
         self._held.update(mapping.curve(point[0]) for point in points)
@@ -127,12 +196,11 @@ class Curves:
     def _draw(self, points: Iterable[Point], *, bounded: bool = True) -> None:
         for point in points:
             key, value, time_ms, step = point
-            if mapping.scalar("", point) is None:
-                self._leave_out(point, "no finite 32-bit float" if abs(step) < 2**63 else "step over 64 bits")
+            if not self._is_drawable(point):
                 continue
-            place = mapping.curve(key), step
-            self._metrics[place[0]].add(key)
-            before = self._drawn.get(place)
+            curve = mapping.curve(key)
+            self._metrics[curve].add(key)
+            before = self._drawn[curve].get(step)
             if before == point:
                 continue
             if before is not None:
@@ -141,8 +209,11 @@ class Curves:
                 if not is_later:
                     continue
             last_step = self._last_step.get(key)
-            if before is not None or len(self._drawn) < MAX_REMEMBERED:
-                self._drawn[place] = point
+            if before is not None:
+                self._drawn[curve][step] = point
+            elif self._remembered < MAX_REMEMBERED or (not bounded and self._forget_half(curve)):
+                self._drawn[curve][step] = point
+                self._remembered += 1
             elif bounded and last_step is not None and step <= last_step:
                 self.incomplete = True  # whether there was one at this step before is not remembered
             self._last_step[key] = step if last_step is None else max(step, last_step)
@@ -150,6 +221,20 @@ class Curves:
                 self.incomplete = True
             else:
                 self._waiting.append(point)
+
+    def _is_drawable(self, point: Point) -> bool:
+        """Tell whether a curve can hold a point; one that it cannot is listed."""
+        if mapping.is_storable(point[1]) and -(2**63) <= point[3] < 2**63:
+            return True
+        self._leave_out(point, "no finite 32-bit float" if abs(point[3]) < 2**63 else "step over 64 bits")
+        return False
+
+    def _forget_half(self, curve: tuple[str, str]) -> bool:
+        """Make room: forget other curves, and the half of this one that was drawn first."""
+        kept = list(self._drawn[curve].items())[-MAX_REMEMBERED // 2 :]
+        self._drawn = defaultdict(dict, {curve: dict(kept)})
+        self._remembered = len(kept)
+        return True
 
     def _leave_out(self, point: Point, reason: str) -> None:
         key, value, time_ms, step = point

@@ -59,9 +59,12 @@ class Fields:
         """The parameters that wait; a Task can be made with them."""
         return list(self._params.values())
 
-    def made(self) -> None:
-        """Note that a Task was made with the parameters that waited."""
+    def made_with(self, run: RunStarted) -> None:
+        """Note that a Task was made with the parameters that waited, and with the run's tags and note."""
         self._params.clear()
+        self._tags = {key: value for key, value in self._tags.items() if run.tags.get(key) != value}
+        if self._edits.get("comment") == mapping.comment(run.tags):
+            del self._edits["comment"]
 
     def all_of(self, run: RunStarted) -> None:
         """Note that a Task was made without what the run began with."""

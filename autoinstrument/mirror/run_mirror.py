@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.from_mlflow.links import STATE
+from autoinstrument.from_mlflow.store import History
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.artifacts import Artifacts
@@ -30,7 +31,6 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import (
     EventsDropped,
     InputsLogged,
-    MetricsLogged,
     ModelsLogged,
     Record,
     RunDeleted,
@@ -96,10 +96,11 @@ class RunMirror:
         self.console = RunConsole(capture)
         self._refusals = Refusals(capture.run.run_id)
         self._fields, self._curves = Fields(tasks, self._refusals), Curves(tasks, self._refusals)
+        self._artifacts = Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals)
         self._parts: list[Part] = [
             self._fields,
             self._curves,
-            Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals),
+            self._artifacts,
             Latest(ModelsLogged, functools.partial(write_models, tasks.models), self._refusals),
             Latest(InputsLogged, self._write_inputs, self._refusals),
             Latest(TracesLogged, self._write_traces, self._refusals),
@@ -147,9 +148,25 @@ class RunMirror:
         for part in self._parts:
             part.take(record)
 
-    def take_history(self, record: MetricsLogged) -> None:
-        """Take the whole history of one metric, of which the Task may hold a part."""
-        self._curves.take_history(record)
+    def compare_exactly(self) -> None:
+        """Compare also what a Task seems to hold: points by their values, files by their hashes."""
+        self._curves.exact = self._artifacts.exact = True
+
+    def take_history(self, history: History) -> None:
+        """Take the whole history of one metric, of which the Task may hold a part; all but the last points are sent.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store does not answer.
+            ClearMLError: the server did not take everything; what it did not take is kept.
+        """
+        if self.task is None:
+            self.flush_without_end()  # how much of the history the Task holds is known only now
+        if self.task is None or self._curves.holds(history, self.task):
+            return
+        for page in history.pages():
+            self._curves.take_page(page)
+            if len(self._curves.next(_EVENTS)) == _EVENTS:
+                self.flush_without_end()
 
     def end_as(self, end: End) -> None:
         """Note how the run ended; the last word counts."""
@@ -315,7 +332,7 @@ class RunMirror:
         project = mapping.project_name(self.settings, self.run, capture.process)
         try:
             task = self._tasks.create(project, body)
-            self._fields.made()
+            self._fields.made_with(self.run)
             self._description_changed = False
         except RefusedError as error:
             logger().warning("run %s: its Task is refused, and made piece by piece: %s", self.run.run_id, error)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.links import TASK_ID
-from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.from_mlflow.store import History, read_run
 from autoinstrument.mirror import artifact_entries, mapping, model_mapping
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import of_run
+from autoinstrument.mirror.held_points import Comparison, HeldPoints
 from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import (
     ArtifactLogged,
-    MetricsLogged,
     ModelsLogged,
     ParamsLogged,
     RunDeleted,
@@ -61,7 +59,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
         for section, items in (task.get("hyperparams") or {}).items()
     }
     deleted = False
-    curves = Curves(tasks, Refusals(run_id))
+    curves, by_curve = Curves(tasks, Refusals(run_id)), dict[tuple[str, str], Comparison]()
     yield from _of_sections("tag", _values(mapping.tags(run.tags)), held.get(mapping.TAGS_SECTION, {}), exact=True)
     yield from _of_head(run, task, settings)
     for record in records:
@@ -69,8 +67,11 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
             yield from _of_sections(
                 "parameter", _values(mapping.parameters(record.params)), held.get(mapping.SECTION, {}), exact=False
             )
-        elif isinstance(record, MetricsLogged):
-            curves.take_history(record)
+        elif isinstance(record, History):
+            curve = mapping.curve(record.key)
+            if curve not in by_curve:  # `a` and `a/a` are one
+                by_curve[curve] = Comparison(HeldPoints(tasks.curve_points(str(task["id"]), *curve)))
+            curves.compare(record, by_curve[curve])
         elif isinstance(record, ArtifactLogged):
             yield from _of_artifact(run, record, task, settings)
         elif isinstance(record, ModelsLogged):
@@ -79,7 +80,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
             yield from _of_end(record, task)
         elif isinstance(record, RunDeleted):
             deleted = True
-    yield from _of_curves(curves, str(task["id"]), tasks)
+    yield from _of_curves(by_curve)
     if not deleted and linked != task["id"]:
         yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task['id']}")
     if deleted and "archived" not in (task.get("system_tags") or []):
@@ -107,19 +108,15 @@ def _of_sections(what: str, wanted: Mapping[str, str], held: Mapping[str, str], 
         yield from _listed(what, "no longer in MLflow", [name for name in held if name not in wanted])
 
 
-def _of_curves(curves: Curves, task_id: str, tasks: Tasks) -> Iterator[Difference]:
+def _of_curves(by_curve: Mapping[tuple[str, str], Comparison]) -> Iterator[Difference]:
     """Yield metrics whose curves are other than what MLflow's points make; values are compared as 32-bit floats."""
-    wanted: dict[str, dict[tuple[str, int], float]] = {}
-    for ((title, series), step), (_, value, _, _) in curves.drawn().items():
-        wanted.setdefault(title, {})[series, _iteration(step)] = value
-    for title, points in wanted.items():
-        held = {(series, _iteration(step)): value for series, step, value in tasks.curve_points(task_id, title)}
-        missing = [place for place in points if place not in held]
-        other = [place for place in points if place in held and _single(points[place]) != _single(held[place])]
-        if missing:
-            yield Difference("metric", f"{title}: {len(missing)} of {len(points)} points are missing")
-        if other:
-            yield Difference("metric", f"{title}: {len(other)} points have other values")
+    for (title, series), compared in by_curve.items():
+        name = title if title == series else f"{title}/{series}"
+        if compared.missing:
+            first = f"the first at step {compared.first_missing}"
+            yield Difference("metric", f"{name}: {compared.missing} points are missing, {first}")
+        if compared.other:
+            yield Difference("metric", f"{name}: {compared.other} points have other values")
 
 
 def _of_artifact(
@@ -140,7 +137,7 @@ def _of_artifact(
         yield Difference("artifact", f"{record.path}: {held.get('content_size')} bytes instead of {record.size}")
     elif settings.artifacts == "link" and held.get("uri") != artifact_entries.address(run, record.path):
         yield Difference("artifact", f"{record.path}: links to {held.get('uri')}")
-    elif held.get("hash") and ArtifactStore(run).is_cheap(record.size) and held["hash"] != _digest(run, record.path):
+    elif not ArtifactStore(run).has_digest(record.path, record.size, held.get("hash") or ""):
         yield Difference("artifact", f"{record.path}: other content")
 
 
@@ -165,14 +162,6 @@ def _of_end(ended: RunEnded, task: Mapping[str, Any]) -> Iterator[Difference]:
         yield Difference("status", f"{status} instead of {wanted}")
 
 
-def _digest(run: RunStarted, path: str) -> str:
-    digest = hashlib.sha256()
-    with ArtifactStore(run).local(path) as local, local.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _values(items: list[dict[str, str]]) -> dict[str, str]:
     return {item["name"]: item["value"] for item in items}
 
@@ -181,12 +170,3 @@ def _listed(what: str, how: str, names: list[str]) -> Iterator[Difference]:
     if names:
         more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
         yield Difference(what, f"{how}: {', '.join(names[:_MOST])}{more}")
-
-
-def _single(value: float) -> bytes:
-    return struct.pack("<f", value)
-
-
-def _iteration(step: int) -> int:
-    """Return a step as the server gives it back: its index counts iterations as doubles."""
-    return int(float(step))

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from autoinstrument.capture.machine import machine
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.guard import guard, ourselves
@@ -27,6 +28,7 @@ from autoinstrument.mirror.completion import link
 from autoinstrument.mirror.delivery import Delivery
 from autoinstrument.mirror.ending import End, is_interruption, of_exit_code, of_run
 from autoinstrument.mirror.inbox import Closed, Inbox
+from autoinstrument.mirror.liveness import BEAT_S, beat
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
@@ -86,7 +88,7 @@ class Worker:
         """Runs that have not ended, in the order of their beginning."""
         self._early: list[tuple[Process, Any]] = []
         """What children have said of runs that their parents are still describing."""
-        self._flush_at = 0.0
+        self._flush_at = self._beat_at = 0.0
         self._waiting = self._early_weight = 0
         """Bytes that wait for the server, and those of `_early` and of text before a first run."""
         self._quiet: set[str] = set()
@@ -123,6 +125,16 @@ class Worker:
                 self._deliver_all()
                 self._answer()
                 self._forget()
+            if now >= self._beat_at:
+                self._beat_at = now + BEAT_S
+                self._beat()
+
+    def _beat(self) -> None:
+        """Show those who look at the captures from another machine that runs are being worked on."""
+        for mirror in self._mirrors.values():
+            # The folder is gone where the Task is complete.
+            with guard("leaving a heartbeat"), contextlib.suppress(FileNotFoundError):
+                beat(mirror.capture)
 
     def _take(self) -> bool:
         """Take in what has arrived, waiting for it until the next flush is due; tell whether it cannot wait longer."""
@@ -183,7 +195,7 @@ class Worker:
         capture.process = process.started
         capture.script = process.script
         capture.requirements, capture.freeze = process.packages
-        capture.worker_pid = os.getpid()
+        capture.worker_pid, capture.machine = os.getpid(), machine()
         with guard("writing the capture"):
             capture.save()
 
@@ -374,7 +386,7 @@ class Worker:
             process.connection.close()
             for run_id in process.runs:
                 if not any(run_id in other.runs for other in self._processes):
-                    self._mirrors.pop(run_id, None)
+                    self._give_up(self._mirrors.pop(run_id, None))
                     self._home.pop(run_id, None)
 
     def _is_given(self, process: Process, *, last: bool) -> bool:
@@ -384,6 +396,13 @@ class Worker:
                 process.verdict = None
                 return True
         return False
+
+    def _give_up(self, mirror: RunMirror | None) -> None:
+        """Say in the capture, where it is still there, that the rest is for `sync`."""
+        if mirror is not None and (mirror.capture.folder / "capture.json").exists():
+            mirror.capture.worker_pid = 0
+            with guard("writing the capture"):
+                mirror.capture.save()
 
 
 class _Formatter(logging.Formatter):

@@ -8,7 +8,7 @@ parameters and no artifacts, not even with force (API 2.34).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from autoinstrument.to_clearml.errors import RefusedError, understood
@@ -86,20 +86,31 @@ class Tasks:
         Raises:
             ClearMLError: the server did not answer.
         """
+        found = self.of_runs([run_id]).get(run_id)
+        return str(found[0]["id"]) if found else ""
+
+    def of_runs(self, run_ids: Sequence[str], fields: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
+        """Return `fields` of the Tasks that lead back to each of some runs, the oldest first; a run may have none.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
         # `hyperparams.*` are list fields of a Task query (clearml-server 1.x and 2.x; the web UI filters by them). A
         # server that does not know them answers with any Tasks.
-        found = self._session.call(
+        answer = self._session.call(
             "tasks.get_all",
-            **{"hyperparams.properties.mlflow_run_id.value": [run_id]},
+            **{"hyperparams.properties.mlflow_run_id.value": list(run_ids)},
             tags=["mlflow"],
-            only_fields=["id", "hyperparams.properties.mlflow_run_id"],
+            only_fields=["id", *fields, *([] if "hyperparams" in fields else ["hyperparams.properties.mlflow_run_id"])],
             order_by=["created"],
-            page_size=10,
-        ).get("tasks")
-        for task in found or []:
-            if _run_id(task) == run_id:
-                return str(task["id"])
-        return ""
+            page_size=10 * len(run_ids),
+        )
+        found: dict[str, list[dict[str, Any]]] = {}
+        for task in answer.get("tasks") or []:
+            run_id = _run_id(task)
+            if run_id in run_ids:
+                found.setdefault(run_id, []).append(task)
+        return found
 
     def get(self, task_id: str) -> dict[str, Any]:
         """Return a Task as the server holds it, an empty dictionary where there is none.
@@ -141,8 +152,8 @@ class Tasks:
             task = task._replace(status="in_progress")
         return task
 
-    def curve_points(self, task_id: str, title: str) -> Iterator[tuple[str, int, float]]:
-        """Yield the points of all curves of a title: series, iteration, value as the server keeps it (32 bits).
+    def curve_points(self, task_id: str, title: str, series: str) -> Iterator[tuple[int, float]]:
+        """Yield the points of a curve by iteration, with their values as the server keeps them (32 bits).
 
         Raises:
             ClearMLError: they cannot be read.
@@ -150,11 +161,15 @@ class Tasks:
         more: dict[str, Any] = {}
         while True:
             answer = self._session.call(
-                "events.scalar_metrics_iter_raw", task=task_id, metric={"metric": title}, batch_size=_PAGE, **more
+                "events.scalar_metrics_iter_raw",
+                task=task_id,
+                metric={"metric": title, "variants": [series]},
+                batch_size=_PAGE,
+                **more,
             )
-            for series, points in (answer.get("variants") or {}).items():
-                for iteration, value in zip(points["iter"], points["y"], strict=True):
-                    yield series, int(iteration), float(value)
+            points = (answer.get("variants") or {}).get(series)
+            if points:
+                yield from zip(map(int, points["iter"]), map(float, points["y"]), strict=True)
             if not answer.get("returned") or not answer.get("scroll_id"):
                 return
             more = {"scroll_id": answer["scroll_id"]}

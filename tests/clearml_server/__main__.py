@@ -7,6 +7,7 @@ import shlex
 import signal
 import threading
 
+from .faults import Fault
 from .server import ClearMLServer
 
 
@@ -16,6 +17,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8008, help="API (default 8008; 0 takes free ports)")
     parser.add_argument("--web-port", type=int, help="pages (default 8080, or free where the API port is not 8008)")
     parser.add_argument("--files-port", type=int, help="files (default 8081, or free where the API port is not 8008)")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer (default 0)")
     options = parser.parse_args()
     usual = options.port == 8008
     web_port = options.web_port if options.web_port is not None else 8080 * usual
@@ -24,6 +26,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     with ClearMLServer(options.port, web_port, files_port) as server:
+        if options.latency:
+            server.faults.add(Fault(latency=options.latency))
         for name, value in server.environ.items():
             print(f"export {name}={shlex.quote(value)}", flush=True)
         ended.wait()

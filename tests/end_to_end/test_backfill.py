@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import time
 from typing import Any
 
 import pytest
 
-from tests.clearml_server import ClearMLServer, Fault
+from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, link_tags, scalars, section, task_of
-from tests.end_to_end.processes import wait_for
+from tests.end_to_end.processes import Started, wait_for
 
 OLD = """
 import mlflow
@@ -59,6 +63,24 @@ def assert_same(place: Place, server: ClearMLServer, name: str) -> dict[str, Any
     return task
 
 
+ALL = ["parent", "child 0", "child 1", "broken", "elsewhere"]
+
+
+def assert_all_once(place: Place, server: ClearMLServer) -> None:
+    """Each run has one complete Task, and that nothing twice."""
+    tasks = {name: assert_same(place, server, name) for name in ALL}
+    assert len(server.tasks) == len(ALL)
+    assert {tasks[name]["parent"] for name in ("child 0", "child 1")} == {tasks["parent"]["id"]}
+    for task in tasks.values():
+        keys = [artifact["key"] for artifact in task["execution"]["artifacts"]]
+        assert len(keys) == len(set(keys))
+
+
+def start_sync(place: Place, *arguments: str) -> Started:
+    command = ["-m", "autoinstrument", "sync", "--all"]
+    return place.start("", *arguments, command=command, AUTOINSTRUMENT_ENABLED="")
+
+
 def test_runs_from_before_the_agent_get_their_tasks_once(old: Place, own_server: ClearMLServer) -> None:
     names = ["parent", "child 0", "child 1", "broken"]
     assert outcomes(old, "--experiment", "old/study", "--dry-run") == dict.fromkeys(names, "pending")
@@ -66,7 +88,8 @@ def test_runs_from_before_the_agent_get_their_tasks_once(old: Place, own_server:
     assert outcomes(old, "--experiment", "old/study") == dict.fromkeys(names, "synced")
     done = old.command("sync", "--all")
     assert done.code == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "1 running, 1 synced, 4 unchanged"
+    summary = [line.split() for line in done.stdout.splitlines()[-4:]]
+    assert summary == [["result", "runs"], ["running", "1"], ["synced", "1"], ["unchanged", "4"]]
     tasks = {name: assert_same(old, own_server, name) for name in [*names, "elsewhere"]}
     assert len(own_server.tasks) == 5
     assert tasks["parent"]["comment"] == "from before"
@@ -108,27 +131,40 @@ def test_one_run_by_its_id_brings_its_parent_along(old: Place, own_server: Clear
     assert len(own_server.tasks) == 2
 
 
-def test_killed_half_way_it_goes_on(old: Place, own_server: ClearMLServer) -> None:
-    own_server.faults.add(Fault("tasks.completed", latency=30, times=1))
-    started = old.start("", "sync", "--all", command=["-m", "autoinstrument"], AUTOINSTRUMENT_ENABLED="")
-    wait_for(lambda: own_server.calls("events.add_batch") or own_server.calls("tasks.started"), 60)
-    started.kill(9)
-    started.finish()
-    own_server.faults.clear()
+def test_killed_at_any_moment_it_goes_on(old: Place, own_server: ClearMLServer) -> None:
+    """SIGKILL after some request, again and again; AUTOINSTRUMENT_KILLS says how often, 3 times by default."""
+    rounds, moments = int(os.environ.get("AUTOINSTRUMENT_KILLS", "3")), random.Random(5)  # the same each time
+    for _ in range(rounds):
+        seen, started = len(own_server.requests) + moments.randint(1, 12), start_sync(old)
+        while started.process.poll() is None and len(own_server.requests) < seen:
+            time.sleep(0.002)
+        started.kill(9)
+        started.finish()
     assert old.command("sync", "--all").code == 0
-    for name in ("parent", "child 0", "child 1", "broken", "elsewhere"):
-        assert_same(old, own_server, name)
-    assert len(own_server.tasks) == 5
+    assert_all_once(old, own_server)
 
 
 def test_two_people_at_once_make_no_second_task(old: Place, own_server: ClearMLServer) -> None:
-    started = [
-        old.start("", "sync", "--all", command=["-m", "autoinstrument"], AUTOINSTRUMENT_ENABLED="") for _ in range(2)
-    ]
+    started = [start_sync(old), start_sync(old)]
     assert [one.finish(90).code for one in started] == [0, 0]
-    assert len(own_server.tasks) == 5
-    for name in ("parent", "child 0", "child 1", "broken", "elsewhere"):
-        assert_same(old, own_server, name)
+    assert_all_once(old, own_server)
+
+
+def test_following_it_completes_what_ends(own_place: Place, own_server: ClearMLServer) -> None:
+    """Runs that come while it follows get their Tasks; it ends when it is told to, with what it did and code 0."""
+    following = start_sync(own_place, "--follow")
+    wait_for(lambda: own_server.calls("tasks.get_all") or following.process.poll() is None, 60)
+    assert own_place.run(OLD, agent=False).code == 0
+    wait_for(lambda: len([task for task in own_server.tasks if task["status"] in ("completed", "failed")]) == 5, 90)
+    wait_for(lambda: link_tags(own_place.run_named("elsewhere")).get("state") == "synced", 30)
+    following.kill(signal.SIGINT)
+    done = following.finish(30)
+    assert done.code == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stdout.splitlines()
+    assert sorted(line.split(":")[0] for line in lines if ": synced" in line) == sorted(ALL)
+    assert lines[-1].split() == ["synced", "5"]
+    assert_all_once(own_place, own_server)
 
 
 def test_a_live_run_is_unchanged_for_sync(own_place: Place, own_server: ClearMLServer) -> None:

@@ -186,3 +186,31 @@ def test_a_server_that_is_back_at_once_gets_the_run_from_the_worker(
     assert link_tags(own_place.the_run())["state"] == "synced"
     assert link_tags(own_place.the_run())["task_id"] == task["id"]
     assert own_place.captures() == []
+
+
+def test_where_everything_died_sync_closes_the_task(own_place: Place, own_server: ClearMLServer) -> None:
+    """Power or the container is gone, script and worker with it: while they live the run is left alone, then not."""
+    script = """
+        import time, mlflow
+        mlflow.start_run(run_name="dead")
+        for step in range(100):
+            mlflow.log_metric("loss", step, step=step)
+        print("trained")
+        time.sleep(600)
+        """
+    started = own_place.start(script)
+    wait_for(lambda: own_server.tasks and own_server.scalars(own_server.tasks[0]["id"]), 60)
+    alive = own_place.command("sync")
+    assert "dead: running its process is still at work; left alone" in alive.stdout
+    assert own_server.tasks[0]["status"] == "in_progress"
+    for worker in own_place.workers():
+        worker.kill()
+    started.kill(9)
+    started.finish()
+    assert own_place.command("sync").code == 0
+    (task,) = own_server.tasks
+    assert (task["status"], "died" in task["status_reason"]) == ("stopped", True)
+    assert scalars(own_server, task["id"]) == own_place.points(own_place.the_run().info.run_id)
+    assert "trained" in own_server.console(task["id"])
+    assert link_tags(own_place.the_run())["state"] == "synced"
+    assert own_place.captures() == []

@@ -1,11 +1,35 @@
-"""`verify` finds no difference after a live run of everything, and `sync` of it changes nothing."""
+"""`verify` finds no difference after a live run, names each that is planted, and names what repairs it."""
 
 from __future__ import annotations
 
-from tests.clearml_server import ClearMLServer
+import json
+import shlex
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from autoinstrument.to_clearml.session import Session
+from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end import test_artifacts, test_models, test_sync
 from tests.end_to_end.harness import Place
 from tests.end_to_end.processes import wait_for
+
+RUN = """
+import mlflow, mlflow.pyfunc
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input
+with mlflow.start_run(run_name="planted", description="a note"):
+    mlflow.log_params({"lr": 0.1, "depth": 3})
+    mlflow.set_tag("team", "vision")
+    for step in range(50):
+        mlflow.log_metric("train/loss", 1 / (step + 1), step=step)
+        mlflow.log_metric("acc", step / 50, step=step)
+    mlflow.log_text("all is well", "notes/report.txt")
+    mlflow.pyfunc.log_model(python_model=Model(), name="model")
+"""
 
 
 def test_a_live_run_of_everything_is_clean(own_place: Place, own_server: ClearMLServer) -> None:
@@ -21,3 +45,125 @@ def test_a_live_run_of_everything_is_clean(own_place: Place, own_server: ClearML
     assert after == before
     again = own_place.command("verify")
     assert again.code == 0, again.stdout
+
+
+class Planted(NamedTuple):
+    """What a Task and its run are changed through: the API of each."""
+
+    call: Callable[..., dict[str, Any]]
+    add_events: Callable[[list[dict[str, Any]]], int]
+    client: MlflowClient
+    run_id: str
+    task: dict[str, Any]
+
+    def edit(self, **fields: Any) -> None:
+        self.call("tasks.edit", task=self.task["id"], force=True, **fields)
+
+    def parameters(self, section: str, name: str, value: str | None) -> None:
+        """Change a hyperparameter, or take it away."""
+        sections = json.loads(json.dumps(self.task["hyperparams"]))
+        if value is None:
+            del sections[section][name]
+        else:
+            sections[section][name] = {"section": section, "name": name, "value": value}
+        self.edit(hyperparams=sections)
+
+    @property
+    def model_id(self) -> str:
+        return str(self.task["models"]["output"][0]["model"])
+
+    def artifact(self, **fields: Any) -> None:
+        execution = json.loads(json.dumps(self.task["execution"]))
+        (report,) = [entry for entry in execution["artifacts"] if entry["key"] == "notes/report.txt"]
+        if fields:
+            report.update(fields)
+        else:
+            execution["artifacts"].remove(report)
+        self.edit(execution=execution)
+
+
+def _point(planted: Planted) -> None:
+    point = {"type": "training_stats_scalar", "iter": 7, "timestamp": 1_600_000_000_000, "value": 99.0}
+    planted.add_events([{**point, "task": planted.task["id"], "metric": "train", "variant": "loss"}])
+
+
+Plant = tuple[str, str, Callable[[Planted], Any]]
+"""What verify is to call it, words of what it says, and what plants it."""
+
+PLANTED: dict[str, list[Plant]] = {
+    "missing": [
+        ("parameter", "missing: lr", lambda it: it.parameters("MLflow", "lr", None)),
+        ("tag", "missing: team", lambda it: it.parameters("MLflow tags", "team", None)),
+        ("metric", "acc: 1 points are missing, the first at step 50",
+         lambda it: it.client.log_metric(it.run_id, "acc", 1.0, step=50)),
+        ("artifact", "notes/report.txt: missing", lambda it: it.artifact()),
+        ("model", "model: missing", lambda it: it.edit(models={"input": [], "output": []})),
+        ("note", "comment", lambda it: it.edit(comment="")),
+        ("link", "clearml.task_id", lambda it: it.client.delete_tag(it.run_id, "clearml.task_id")),
+    ],
+    "other": [
+        ("parameter", "other: depth", lambda it: it.parameters("MLflow", "depth", "4")),
+        ("tag", "other: team", lambda it: it.parameters("MLflow tags", "team", "nlp")),
+        ("metric", "train/loss: 1 points have other values", _point),
+        ("artifact", "notes/report.txt: other content", lambda it: it.artifact(hash="0" * 64)),
+        ("model", "model: other", lambda it: it.call("models.edit", model=it.model_id, name="other")),
+        ("name", "'other'", lambda it: it.edit(name="other")),
+        ("note", "comment", lambda it: it.edit(comment="other")),
+        ("status", "in_progress instead of completed",
+         lambda it: it.call("tasks.started", task=it.task["id"], force=True)),
+    ],
+    "odd": [
+        ("tag", "no longer in MLflow: x", lambda it: it.parameters("MLflow tags", "x", "y")),
+        ("artifact", "links to", lambda it: it.artifact(uri="file:///elsewhere")),
+        ("link", "property", lambda it: it.parameters("properties", "mlflow_run_id", None)),
+    ],
+    "gone": [("task", "gone", lambda it: it.call("tasks.delete", task=it.task["id"], force=True))],
+}  # fmt: skip
+
+
+def test_each_planted_difference_is_named_and_repaired(
+    own_place: Place, own_server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is planted in the Task through the server's own API is named, each by itself, and repaired as it is said."""
+    for name, value in own_server.environ.items():
+        monkeypatch.setenv(name, value)
+    assert own_place.run(RUN, seconds=120).code == 0
+    wait_for(lambda: not own_place.workers(), 60)
+    run_id, session = own_place.the_run().info.run_id, Session()
+    for case, plants in PLANTED.items():
+        for _, _, plant in plants:
+            (task,) = own_server.tasks
+            plant(Planted(session.call, session.add_events, own_place.client, run_id, task))
+        found = own_place.command("verify", "--json", run_id)
+        (report,) = json.loads(found.stdout)["different"]
+        assert found.code == 1
+        assert len(report["differences"]) == len(plants), (case, report)
+        for what, words, _ in plants:
+            named = [difference["what"] for difference in report["differences"] if words in difference["detail"]]
+            assert what in named, (case, words, report)
+        repaired = own_place.command(*shlex.split(report["repair"])[1:])
+        assert repaired.code == 0, (case, repaired.stdout)
+        clean = own_place.command("verify", run_id)
+        assert clean.code == 0, (case, clean.stdout)
+    assert len(own_server.tasks) == 1
+
+
+def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: ClearMLServer) -> None:
+    """An unknown run, no MLflow server, no ClearML server: exit code 1, a line, no traceback."""
+    assert own_place.run("import mlflow\nwith mlflow.start_run(run_name='one'): pass\n").code == 0
+    wait_for(lambda: not own_place.workers(), 60)
+    run_id = own_place.the_run().info.run_id
+    unknown = own_place.command("verify", "0" * 32, run_id)
+    assert unknown.code == 1
+    assert "1 the same" in unknown.stdout
+    (line,) = [line for line in unknown.stderr.splitlines() if "INFO" not in line]
+    assert line.startswith(f"{'0' * 32}: there is no run")
+    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+    own_server.faults.add(Fault(status=503))
+    for arguments, environ, words in (
+        (("verify",), nowhere, "MLflow"), (("sync", "--all"), nowhere, "MLflow"),
+        (("verify", run_id), {}, "no answer"), (("sync", "--all", "--full"), {}, "no answer"),
+    ):  # fmt: skip
+        done = own_place.command(*arguments, **environ)
+        assert (done.code, "Traceback" in done.stderr) == (1, False), (arguments, done.stderr)
+        assert words in done.stderr + done.stdout

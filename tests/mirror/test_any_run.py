@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import math
 import struct
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from clearml.backend_api.services.v2_23 import events, tasks
 from hypothesis import HealthCheck, example, given, settings
 
+from autoinstrument.from_mlflow.store import History
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.mirror.ending import End
@@ -77,9 +79,9 @@ def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> di
         mirror.take(record)
         if live:
             mirror.flush()
-    for key_points in history.values():
-        mirror.flush_without_end()
-        mirror.take_history(MetricsLogged(started.run_id, key_points))
+    for key, points in history.items():
+        pages = [points[at : at + 3] for at in range(0, len(points), 3)]
+        mirror.take_history(History(started.run_id, key, functools.partial(iter, pages)))
     mirror.end_as(End("completed", "", ""))
     mirror.flush()
     assert not mirror.incomplete

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,14 @@ from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.cli import main
+from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.mirror.captures import Capture
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import link_tags, properties, scalars, section, task_of
+from tests.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -200,7 +204,7 @@ def test_verify_finds_what_differs_and_names_what_repairs_it(server: ClearMLServ
 def test_verify_of_a_run_that_there_is_not_says_so(client: MlflowClient, server: ClearMLServer) -> None:
     done = autoinstrument("verify", "0" * 32)
     assert done.exit_code == 1
-    assert "MLflow" in done.output
+    assert "there is no run" in done.output
     assert autoinstrument("verify", "--no-such-option").exit_code == 2
 
 
@@ -240,3 +244,46 @@ def test_the_work_may_be_spread_over_a_cluster(server: ClearMLServer, client: Ml
     assert done.exit_code == 0, done.output
     assert len(of_runs(server, *ids)) == len(ids)
     assert autoinstrument("verify").exit_code == 0
+
+
+def test_a_run_of_another_machine_is_ended_when_that_is_silent(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path
+) -> None:
+    """AUTOINSTRUMENT_HOME is shared: what beats there is left alone, however dead its process looks from here."""
+    run_id = a_run(client, "far away", status="")
+    run, _ = read_run(client.tracking_uri, run_id)
+    capture = Capture(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
+    capture.kept, capture.machine, capture.worker_pid = True, "elsewhere", 1
+    capture.save()
+    done = autoinstrument("sync")
+    assert "far away: running it was at work on host" in done.output
+    assert of_runs(server, run_id) == []
+    os.utime(capture.folder / "capture.json", (0, 0))
+    done = autoinstrument("sync")
+    assert done.exit_code == 0, done.output
+    task = task_of(server, run_id)
+    assert (task["status"], len(scalars(server, task["id"]))) == ("stopped", 20)
+    assert not capture.folder.exists()
+
+
+def test_a_long_history_is_sent_once_and_compared_in_pages(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over many pages: steps that come again, what was added since, what is other on the Task; only that is sent."""
+    monkeypatch.setattr("autoinstrument.from_mlflow.store._POINTS", 100)
+    monkeypatch.setattr("autoinstrument.mirror.curves.MAX_REMEMBERED", 60)
+    run_id = a_run(client, "long", points=950)
+    client.log_batch(run_id, [Metric("train/loss", 2.0, 1_600_000_001_000 + n, n) for n in range(500)])
+    assert autoinstrument("sync", "--run", run_id).exit_code == 0
+    task = task_of(server, run_id)
+    curve = {step: value for (_, step), (value, _) in scalars(server, task["id"]).items()}
+    assert curve == {n: 2.0 if n < 500 else pytest.approx(1 / (n + 1)) for n in range(950)}
+    client.log_metric(run_id, "train/loss", 3.0, 1_600_000_002_000, 2000)
+    server.clear_requests()
+    assert autoinstrument("sync", "--full", "--run", run_id).exit_code == 0
+    sent = [event for request in server.requests if request.endpoint == "events.add_batch" for event in request.body]
+    assert [event["iter"] for event in sent] == [2000]
+    server.clear_requests()
+    assert autoinstrument("sync", "--full", "--run", run_id).exit_code == 0
+    assert not server.calls("events.add_batch")
+    assert autoinstrument("verify", run_id).exit_code == 0

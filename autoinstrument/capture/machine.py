@@ -1,0 +1,18 @@
+"""Tell whether two processes can see each other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+
+def machine() -> str:
+    """Return what two processes have in common if each can see the other: host, boot, and namespace of process ids."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115  (it is no path)
+    return " ".join(parts)

@@ -1,0 +1,48 @@
+"""`sync` ends no run that is being worked on, on this machine or on another one that shares AUTOINSTRUMENT_HOME."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autoinstrument.capture.machine import machine
+from autoinstrument.mirror.captures import Capture
+from autoinstrument.mirror.liveness import SILENT_S, beat, why_alive
+from autoinstrument.records import RunStarted
+from tests.mirror.runs import PROCESS
+
+RUN = RunStarted("1" * 32, "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
+HERE = PROCESS._replace(pid=os.getpid(), started_ms=int(psutil.Process().create_time() * 1000))
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Capture:
+    """The capture of a run whose process is this one."""
+    capture = Capture(tmp_path / RUN.run_id, RUN, HERE)
+    capture.machine = machine()
+    capture.save()
+    return capture
+
+
+def test_here_the_process_table_tells(capture: Capture) -> None:
+    assert "still at work" in why_alive(capture)
+    capture.process = HERE._replace(started_ms=HERE.started_ms - 60_000)  # another process has got the number since
+    assert why_alive(capture) == ""
+    capture.process, capture.end = HERE, {"status": "completed", "reason": "", "message": ""}
+    assert why_alive(capture) == ""
+
+
+def test_elsewhere_the_heartbeat_tells(capture: Capture) -> None:
+    """Another host, another boot, another container: the process ids there say nothing here."""
+    capture.machine, capture.worker_pid = f"{machine()} other", os.getpid()
+    assert "it was at work on host" in why_alive(capture)
+    old = (capture.folder / "capture.json").stat().st_mtime - SILENT_S - 60
+    os.utime(capture.folder / "capture.json", (old, old))
+    assert why_alive(capture) == ""
+    beat(capture)
+    assert "it was at work" in why_alive(capture)
+    capture.end, capture.worker_pid = {"status": "completed", "reason": "", "message": ""}, 0  # its worker has given up
+    assert why_alive(capture) == ""
