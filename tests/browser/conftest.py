@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome
+
+from tests.browser.chromium import start
+from tests.end_to_end.conftest import database, mlflow_server, new_place, place, server
+
+__all__ = ["database", "mlflow_server", "new_place", "place", "server"]  # fixtures
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chrome]:
+    """Debian's Chromium without a screen."""
+    if not shutil.which("chromium") or not shutil.which("chromedriver"):
+        pytest.skip("no chromium and chromedriver on this machine (Debian's packages chromium and chromium-driver)")
+    driver = start(tmp_path / "profile")
+    yield driver
+    driver.quit()
