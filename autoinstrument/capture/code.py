@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,8 +66,12 @@ def python_name(file: Path) -> str:
 
 
 def read(file: Path) -> str:
-    """Return the file's text, or the script that says why it cannot be had."""
+    """Return the file's text (of a zip archive its `__main__.py`), or the script that says why it cannot be had."""
     try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                return archive.read("__main__.py").decode("utf-8", "replace")
         return file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        return instead(f"{file.name} could not be read: {error.strerror}.")
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or error
+        return instead(f"{file.name} could not be read: {reason}.")
