@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from selenium.webdriver import Chrome
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+import pytest
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, properties
+
+pytest.importorskip("selenium", reason="selenium is not installed (dependency group `browser`)")
+
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 SCRIPT = """
 import mlflow

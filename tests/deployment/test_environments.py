@@ -5,6 +5,7 @@ Each test trains once and asks the same: the run has its Task with code, console
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars
@@ -157,3 +160,45 @@ def test_an_installation_for_the_user_alone(
         assert (done.code, done.said, link_tags(place.the_run())) == (0, [], {})
     else:
         is_mirrored(place, server, done)
+
+
+def test_a_crontabs_environment(place: Place, server: ClearMLServer) -> None:
+    """Five variables, `sh`, and the configuration in the home folder."""
+    place.write("train.py", SCRIPT)
+    environ = place.environment()
+    (place.root / "user" / "clearml.conf").write_text(
+        f"api {{ api_server: {environ['CLEARML_API_HOST']}, web_server: {environ['CLEARML_WEB_HOST']}\n"
+        f"files_server: {environ['CLEARML_FILES_HOST']}, credentials {{\n"
+        f'access_key: "{environ["CLEARML_API_ACCESS_KEY"]}", secret_key: "{environ["CLEARML_API_SECRET_KEY"]}" }} }}\n'
+    )
+    cron = {"HOME": environ["HOME"], "LOGNAME": "trainer", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", "LANG": "C"}
+    mine = {key: environ[key] for key in ("AUTOINSTRUMENT_ENABLED", "MLFLOW_TRACKING_URI", "TMPDIR")}
+    line = f"cd {place.folder} && {place.python} train.py"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], env=cron | mine, capture_output=True, text=True, check=False, timeout=200
+    )
+    is_mirrored(place, server, Finished(done.returncode, done.stdout, done.stderr, 0))
+
+
+def test_a_kernel_that_is_switched_on_by_its_specification(place: Place, server: ClearMLServer) -> None:
+    """`env` of kernel.json; the server's own environment knows nothing of the agent."""
+    folder = place.root / "kernels" / "training"
+    folder.mkdir(parents=True)
+    command = [place.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    switched = {key: value for key, value in place.environment().items() if key.startswith("AUTOINSTRUMENT_")}
+    specification = {"argv": command, "display_name": "training", "language": "python", "env": switched}
+    (folder / "kernel.json").write_text(json.dumps(specification))
+    specifications = KernelSpecManager(kernel_dirs=[str(folder.parent)])
+    kernel = KernelManager(kernel_name="training", kernel_spec_manager=specifications)
+    kernel.start_kernel(env=place.environment(agent=False), cwd=str(place.folder))
+    client = kernel.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=120)
+        client.execute_interactive(SCRIPT, timeout=120, output_hook=lambda message: None)
+        task = ended(server, place.the_run().info.run_id)
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel()
+    assert "mlflow.start_run" in task["script"]["diff"]
+    assert link_tags(place.the_run())["task_id"] == task["id"]
