@@ -1,8 +1,8 @@
 """The shell commands of a page: blocks fenced as `console`, a command behind each `$ `, what it prints below it.
 
 - `> ` continues a command. `…` in the output stands for anything in the line, a line of `…` alone for any lines.
-  stdout comes before stderr. A command without output below it may print what it likes. A command fails with its exit code, unless the next
-  one is `echo $?`.
+  stdout comes before stderr. A command without output below it may print what it likes. A command has to end with
+  exit code 0, unless the next one is `echo $?`.
 - `<!-- not run: reason -->` before a block says why it cannot be run here.
 - `<!-- run first: command -->` before a block is a set-up that readers need not see.
 """

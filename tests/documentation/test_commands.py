@@ -40,8 +40,9 @@ def test_the_commands_do_what_the_page_says(page: Path, place: Place) -> None:
     lines = []
     for number, command in enumerate(todo):
         # The command stands in the shell itself, so that `export` and `cd` last; `$?` is that of the one before.
-        lines.append(f"(exit ${{code:-0}})\n{{ {command.text}\n}} > {outputs}/{number}.out 2> {outputs}/{number}.err\ncode=$?\n")
-        lines.append(f"echo $code > {outputs}/{number}.code\n")
+        file = outputs / str(number)
+        lines.append(f"(exit ${{code:-0}})\n{{ {command.text}\n}} > {file}.out 2> {file}.err\ncode=$?\n")
+        lines.append(f"echo $code > {file}.code\n")
     folders = [str(Path(place.python).parent), str(Path(sys.executable).parent), os.environ["PATH"]]
     environ = place.environment(agent=False, PATH=os.pathsep.join(folders), COLUMNS="120")
     environ |= {"AUTOINSTRUMENT_HOME": str(place.home), "MLFLOW_DISABLE_TELEMETRY": "true"}
