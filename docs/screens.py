@@ -1,6 +1,6 @@
 """`python docs/screens.py`: make the pictures of MLflow's page and of the command line, from real ones.
 
-Needs Chromium, and the dependency groups `test` and `docs`. It trains an example in a temporary folder, against an
+Needs Chromium, and the dependency groups `test` and `browser`. It trains an example in a temporary folder, against an
 MLflow server and the ClearML server made for tests.
 """
 
