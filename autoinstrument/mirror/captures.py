@@ -41,7 +41,8 @@ def home(settings: Settings) -> Path:
         return Path(settings.home).expanduser()
     folder = platformdirs.user_state_path("autoinstrument", appauthor=False)
     # "~" stays as it is where there is neither HOME nor an entry in the password file.
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    # Not `exists()`, which raises below a folder that may not be looked into, as HOME=/root of an image's other user.
+    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
     if not hasattr(os, "getuid") or (folder.is_absolute() and os.access(there, os.W_OK)):
         return folder
     substitute = Path(tempfile.gettempdir()) / f"autoinstrument-state-{os.getuid()}"
