@@ -6,14 +6,14 @@ A test compares the page with what this script would write.
 from __future__ import annotations
 
 import ast
-import sys
+import runpy
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("settings.md")
 ROOT = PAGE.parent.parent
-sys.path.insert(0, str(ROOT))
-
-from autoinstrument.settings import Settings, SettingsError, read_settings  # noqa: E402  (the checkout's own)
+_SOURCE = ROOT / "autoinstrument" / "settings.py"
+_code = runpy.run_path(str(_SOURCE))  # this checkout's, whichever is installed
+Settings, SettingsError, read_settings = (_code[name] for name in ("Settings", "SettingsError", "read_settings"))
 
 _BEGINNING = """\
 # Settings
@@ -53,7 +53,7 @@ def page() -> str:
 
 def _meanings() -> dict[str, str]:
     """Return what the code says below each field of `Settings`, by the field's name."""
-    tree = ast.parse((ROOT / "autoinstrument" / "settings.py").read_text("utf-8"))
+    tree = ast.parse(_SOURCE.read_text("utf-8"))
     (settings,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
     meanings = dict.fromkeys(Settings._fields, "")
     for before, after in zip(settings.body, settings.body[1:], strict=False):

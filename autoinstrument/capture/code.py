@@ -16,7 +16,6 @@ from autoinstrument.capture.notebook import as_script
 from autoinstrument.capture.patch import instead
 from autoinstrument.records import ProcessStarted
 
-
 _MAX_SIZE = 2**20
 """Bytes read of what an archive holds, more than a Task keeps: a small file may unpack to a large one."""
 
