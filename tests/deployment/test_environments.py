@@ -115,6 +115,30 @@ def test_a_folder_of_somebody_elses_is_not_taken_for_the_own(place: Place, serve
     assert list(foreign.iterdir()) == []
 
 
+def test_a_home_folder_that_may_not_be_looked_into(place: Place) -> None:
+    """`USER nobody` of an image keeps HOME=/root. Privileges are dropped late here: nobody can start this Python."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    code = f"""
+        import os
+        from autoinstrument.mirror.captures import home
+        from autoinstrument.settings import Settings
+        os.setgroups([])
+        os.setgid({NOBODY})
+        os.setuid({NOBODY})
+        print(home(Settings()))
+        """
+    os.chown(place.temporary, NOBODY, NOBODY)
+    place.root.chmod(0o711)
+    os.chown(place.root / "user", NOBODY, NOBODY)
+    done = place.run(code, HOME=str(place.root / "user" / "me"), agent=False)
+    assert done.stdout == f"{place.root}/user/me/.local/state/autoinstrument\n", done.stderr
+    os.chown(place.root / "user", 0, 0)
+    (place.root / "user").chmod(0o700)
+    done = place.run(code, HOME=str(place.root / "user" / "me"), agent=False)
+    assert done.stdout == f"{place.temporary}/autoinstrument-state-{NOBODY}\n", done.stderr
+
+
 def test_the_hook_on_pythonpath_of_an_environment_without_it(
     place: Place, server: ClearMLServer, hook: Path, foreign_environment: Environment
 ) -> None:
