@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import database, new_place, place, server
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.conftest import database, new_place, server
+from tests.end_to_end.harness import Place
 from tests.startup.environment import ROOT, Environment
 
-__all__ = ["database", "new_place", "place", "server"]  # fixtures
+__all__ = ["database", "new_place", "server"]  # fixtures
+
+
+@pytest.fixture
+def place(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Place]) -> Place:
+    """A place whose scripts wait for the delivery as long as a busy machine takes."""
+    place = new_place(server)
+    place.environ["AUTOINSTRUMENT_EXIT_TIMEOUT"] = "120"
+    return place
 
 
 @pytest.fixture(scope="session")

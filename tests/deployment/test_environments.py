@@ -196,7 +196,8 @@ def test_a_crontabs_environment(place: Place, server: ClearMLServer) -> None:
         f'access_key: "{environ["CLEARML_API_ACCESS_KEY"]}", secret_key: "{environ["CLEARML_API_SECRET_KEY"]}" }} }}\n'
     )
     cron = {"HOME": environ["HOME"], "LOGNAME": "trainer", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", "LANG": "C"}
-    mine = {key: environ[key] for key in ("AUTOINSTRUMENT_ENABLED", "MLFLOW_TRACKING_URI", "TMPDIR")}
+    ours = ("AUTOINSTRUMENT_ENABLED", "AUTOINSTRUMENT_EXIT_TIMEOUT", "MLFLOW_TRACKING_URI", "TMPDIR")
+    mine = {key: environ[key] for key in ours}
     line = f"cd {place.folder} && {place.python} train.py"
     done = subprocess.run(
         ["/bin/sh", "-c", line], env=cron | mine, capture_output=True, text=True, check=False, timeout=200

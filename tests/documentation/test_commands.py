@@ -45,7 +45,8 @@ def test_the_commands_do_what_the_page_says(page: Path, place: Place) -> None:
         lines.append(f"echo $code > {file}.code\n")
     folders = [str(Path(place.python).parent), str(Path(sys.executable).parent), os.environ["PATH"]]
     environ = place.environment(agent=False, PATH=os.pathsep.join(folders), COLUMNS="120")
-    environ |= {"AUTOINSTRUMENT_HOME": str(place.home), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environ |= {"AUTOINSTRUMENT_HOME": str(place.home), "AUTOINSTRUMENT_EXIT_TIMEOUT": "120"}
+    environ |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
     subprocess.run(["bash", "-c", "".join(lines)], cwd=place.folder, env=environ, check=False, stdin=subprocess.DEVNULL)
     problems = []
     for number, (command, following) in enumerate(zip(todo, [*todo[1:], Command(0, "", None)], strict=True)):
