@@ -24,17 +24,27 @@ class SettingsError(ValueError):
 
 
 class Settings(NamedTuple):
-    """The agent's settings; the table in the README describes each."""
+    """The agent's settings, a variable each; docs/settings.md is made of what is said here."""
 
     project: str = "{experiment}"
+    """Project of the Tasks; slashes nest."""
     task: str = "{run_name}"
+    """Name of the Task."""
     artifacts: str = "link"
+    """`link`: artifacts stay where MLflow keeps them; `upload`: they are copied to ClearML's file storage; `off`: none,
+    and no pictures."""
     worker: str = "process"
+    """Where the work for ClearML is done: in a process beside the training, or in a thread of it where none may be
+    started."""
     exit_timeout_s: float = 10.0
+    """Seconds that the end of the process may wait for what is still unsent; the rest is for `autoinstrument sync`."""
     mlflow_ui: str = ""
+    """Address of the MLflow UI for the links, where it is not the tracking URI; by default derived from that."""
     abort: str = "on"
+    """`on`: a Task that is stopped in ClearML stops its training, as SIGTERM would, within a minute."""
     home: str = ""
-    """Folder of captures and state, "" for the platform's user state folder."""
+    """Folder of captures and state, by default the user's state folder (`~/.local/state/autoinstrument` on Linux), or
+    `autoinstrument-state-UID` in the temporary folder where there is none that can be written."""
 
 
 def enabled(environ: Mapping[str, str] = os.environ) -> bool:

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def environment(groups: tuple[str, ...], python: str = "", folder: Path | None =
 def environ() -> dict[str, str]:
     """Return this process's variables without those that would lead an interpreter away from its environment."""
     strays = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "AUTOINSTRUMENT_ENABLED")
-    return {name: value for name, value in os.environ.items() if name not in strays}
+    kept = {name: value for name, value in os.environ.items() if name not in strays}
+    return {**kept, "NO_MKDOCS_2_WARNING": "1"}  # a page of advertisement on stderr
 
 
 def _wanted(groups: tuple[str, ...]) -> list[str]:
@@ -103,32 +105,35 @@ def _say(text: str) -> None:
 def main() -> int:
     """Run the checks and return 0 if all of them passed; a check that fails does not keep the others from running."""
     parser = argparse.ArgumentParser(
-        prog="python3 -m tests", description="Run ruff, mypy and pytest. Other arguments are pytest's."
+        prog="python3 -m tests", description="Run ruff, mypy, mkdocs and pytest. Other arguments are pytest's."
     )
     parser.add_argument("--no-lint", action="store_true", help="run pytest alone")
     parser.add_argument("--python", default="", metavar="PATH", help="run on another Python, in .venv-X.Y")
     parser.add_argument("--venv", type=Path, metavar="FOLDER", help="make the environment there and not in .venv")
     options, pytest_arguments = parser.parse_known_args()
-    groups = ("test", "frameworks") if options.no_lint else ("test", "frameworks", "lint")
+    groups = ("test", "frameworks", "browser", *(() if options.no_lint else ("lint", "docs")))
     try:
         python = environment(groups, options.python, options.venv and options.venv.absolute())
     except SetupError as problem:
         print(problem, file=sys.stderr)
         return 1
+    site = tempfile.mkdtemp(prefix="autoinstrument-site-")
     checks = [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy"],
+        ["mkdocs", "build", "--strict", "--site-dir", site],
         ["pytest", "-n", "auto", *pytest_arguments],  # a later -n has the last word
     ]
     failed = []
-    for check in checks[3:] if options.no_lint else checks:
+    for check in [check for check in checks if check[0] == "pytest"] if options.no_lint else checks:
         _say(" ".join(check))
         began = time.monotonic()
         code = subprocess.run([python, "-m", *check], cwd=ROOT, env=environ(), check=False).returncode
         print(f"   {time.monotonic() - began:.0f} s, exit code {code}", flush=True)
         if code != 0:
             failed.append(check[0])
+    shutil.rmtree(site, ignore_errors=True)
     _say(f"failed: {', '.join(failed)}" if failed else "all passed")
     return 1 if failed else 0
 

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 from autoinstrument.capture.notebook import as_script
 from autoinstrument.capture.patch import instead
 from autoinstrument.records import ProcessStarted
+
+_MAX_SIZE = 2**20
+"""Bytes read of what an archive holds, more than a Task keeps: a small file may unpack to a large one."""
 
 
 class Code(NamedTuple):
@@ -65,8 +70,13 @@ def python_name(file: Path) -> str:
 
 
 def read(file: Path) -> str:
-    """Return the file's text, or the script that says why it cannot be had."""
+    """Return the file's text (of a zip archive its `__main__.py`), or the script that says why it cannot be had."""
     try:
+        if file.suffix != ".py" and zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive, archive.open("__main__.py") as main:
+                return main.read(_MAX_SIZE).decode("utf-8", "replace")
         return file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         return instead(f"{file.name} could not be read: {error.strerror}.")
+    except (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # damaged, encrypted, of another method
+        return instead(f"{file.name} could not be read: {error}.")

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,10 +37,29 @@ ConsoleLine = tuple[str, str, int]
 
 
 def home(settings: Settings) -> Path:
-    """Return the folder of captures and state; it need not exist."""
+    """Return the folder of captures and state; it need not exist.
+
+    A container's user often has no home folder, or none that can be written: then it is one in the temporary folder.
+    """
     if settings.home:
         return Path(settings.home).expanduser()
-    return platformdirs.user_state_path("autoinstrument", appauthor=False)
+    folder = platformdirs.user_state_path("autoinstrument", appauthor=False)
+    # "~" stays as it is where there is neither HOME nor an entry in the password file.
+    # Not `exists()`, which raises below a folder that may not be looked into, as HOME=/root of an image's other user.
+    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    if not hasattr(os, "getuid") or (folder.is_absolute() and os.access(there, os.W_OK)):
+        return folder
+    substitute = Path(tempfile.gettempdir()) / f"autoinstrument-state-{os.getuid()}"
+    return substitute if _may_be_used(substitute) else folder
+
+
+def _may_be_used(folder: Path) -> bool:
+    """Tell whether a folder, where others may write beside it, is this user's own or still to be made."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 class Capture:

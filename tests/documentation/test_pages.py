@@ -1,0 +1,44 @@
+"""What is generated is what the code says, and the convention for commands does what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.documentation.pages import commands, matches, unmarked
+from tests.startup.environment import ROOT
+
+
+def test_the_settings_page_is_what_the_code_says(tmp_path: Path) -> None:
+    """`python docs/settings_page.py` writes it anew."""
+    code = "import sys; sys.path.insert(0, 'docs'); import settings_page; sys.stdout.write(settings_page.page())"
+    written = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert (ROOT / "docs" / "settings.md").read_text("utf-8") == written
+
+
+def test_a_command_has_its_continuation_and_its_output(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- run first: cd x -->\n```console\n$ one \\\n> more\nsaid\n$ two\n```\n\n```python\n$ none\n```\n"
+    )
+    assert [command[1:] for command in commands(page)] == [("cd x", None), ("one \\\nmore", "said\n"), ("two", None)]
+
+
+def test_a_block_without_the_convention_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```bash\nrm -r x\n```\n\n    pip install x\n")
+    assert unmarked(page) == ["    pip install x"]
+    with pytest.raises(ValueError, match=r"page\.md:2"):
+        commands(page)
+    page.write_text("<!-- not run: it would remove x -->\n```bash\nrm -r x\n```\n")
+    assert commands(page) == []
+
+
+def test_three_dots_stand_for_anything() -> None:
+    assert matches("run … is done\n", "run a-b-1 is done\n")
+    assert not matches("run … is done\n", "run a-b-1 is done\nmore\n")
+    assert matches("one\n…\nlast\n", "one\n2\n3\nlast\n")
+    assert matches("one\n…\nlast\n", "one\nlast\n")
