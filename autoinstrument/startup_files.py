@@ -25,7 +25,8 @@ def are_installed() -> bool:
 
 def hook_folder() -> Path:
     """Return the folder with our `sitecustomize.py`, to be put on PYTHONPATH where there is no start-up file."""
-    return _PACKAGE / "startup" / "sitecustomize"
+    shipped = _PACKAGE / "startup" / "sitecustomize"
+    return shipped if shipped.is_dir() else _PACKAGE.parent / "sitecustomize_template"  # in a checkout
 
 
 def python_path(given: str) -> str:
