@@ -8,6 +8,7 @@ import click
 
 from autoinstrument import __version__
 from autoinstrument.cli.remote import remote
+from autoinstrument.cli.run import run
 from autoinstrument.cli.sync import sync
 from autoinstrument.cli.verify import verify
 
@@ -23,5 +24,6 @@ def main() -> None:
 
 
 main.add_command(remote)
+main.add_command(run)
 main.add_command(sync)
 main.add_command(verify)

@@ -1,0 +1,69 @@
+"""`autoinstrument run`: switch the agent on for one command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from autoinstrument.settings import SettingsError, read_settings
+from autoinstrument.startup_files import are_installed, python_path
+
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+"""What a shell exits with."""
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--project", default="", help="ClearML project, as AUTOINSTRUMENT_PROJECT.")
+@click.option("--task", default="", help="Name of the Tasks, as AUTOINSTRUMENT_TASK.")
+@click.option("--artifacts", default="", metavar="[link|upload|off]", help="As AUTOINSTRUMENT_ARTIFACTS.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(project: str, task: str, artifacts: str, command: tuple[str, ...]) -> None:
+    """Run COMMAND with the agent on, as in `-- python train.py --lr 0.1`: the command and what it starts.
+
+    Nothing is printed, and this process becomes the command: its exit code and signals are the command's own. Programs
+    of this environment come first (`python` is the one that this package is installed for). Exit code 127: there is no
+    such command; 126: it is no program.
+    """
+    chosen = {"PROJECT": project, "TASK": task, "ARTIFACTS": artifacts}
+    options = {f"AUTOINSTRUMENT_{name}": value for name, value in chosen.items() if value}
+    try:
+        read_settings(options)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
+    environ = {**os.environ, **options, "AUTOINSTRUMENT_ENABLED": "1"}
+    if not are_installed():
+        environ["PYTHONPATH"] = python_path(environ.get("PYTHONPATH", ""))
+    _become(command, environ)
+
+
+def found(name: str) -> str:
+    """Return what to start for a command's name: the program of this environment, where there is one.
+
+    With its full path, because Python finds its environment by the name that it was started with.
+    """
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or name if os.sep not in name else name
+
+
+def _become(command: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
+    program = found(command[0])
+    # Python ignores these two, and a command would inherit that.
+    ignored = {name: signal.signal(getattr(signal, name), signal.SIG_DFL) for name in _IGNORED if hasattr(signal, name)}
+    try:
+        os.execvpe(program, [program, *command[1:]], environ)  # noqa: S606  (the words are the command's; no shell)
+    except FileNotFoundError:
+        problem, code = "there is no such command", _NOT_FOUND
+    except OSError as error:
+        problem, code = error.strerror or str(error), _NOT_EXECUTABLE
+    for name, handler in ignored.items():
+        signal.signal(getattr(signal, name), handler)
+    click.echo(f"autoinstrument run: {command[0]}: {problem}", err=True)
+    sys.exit(code)
+
+
+_IGNORED = ("SIGPIPE", "SIGXFSZ")
