@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end import test_artifacts, test_models, test_sync
 from tests.end_to_end.harness import Place
@@ -21,3 +23,12 @@ def test_a_live_run_of_everything_is_clean(own_place: Place, own_server: ClearML
     assert after == before
     again = own_place.command("verify")
     assert again.code == 0, again.stdout
+
+
+@pytest.mark.core
+def test_a_plain_run_is_clean(own_place: Place) -> None:
+    """Without the frameworks that the other one needs."""
+    assert own_place.run(test_sync.SCRIPT).code == 0
+    wait_for(lambda: not own_place.workers(), 60)
+    verified = own_place.command("verify")
+    assert (verified.code, verified.stdout) == (0, "1 the same, 0 different\n")
