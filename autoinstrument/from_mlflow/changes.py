@@ -15,7 +15,7 @@ from typing import Any
 from autoinstrument.agent import Agent
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.models import HISTORY
-from autoinstrument.from_mlflow.references import wrap
+from autoinstrument.from_mlflow.references import wrap_methods
 from autoinstrument.from_mlflow.store import read_state
 from autoinstrument.from_mlflow.unsupported import if_supported
 from autoinstrument.from_mlflow.watching import know, watched
@@ -179,11 +179,9 @@ _REGISTRY: dict[str, Any] = {
 
 def instrument_registry(module: ModuleType) -> None:
     """Wrap `ModelRegistryClient` of `mlflow.tracking._model_registry.client`."""
-    for name, around in _REGISTRY.items():
-        wrap(module.ModelRegistryClient, name, around)
+    wrap_methods(module, "ModelRegistryClient", _REGISTRY)
 
 
 def instrument_tracing(module: ModuleType) -> None:
     """Wrap `TracingClient` of `mlflow.tracing.client`."""
-    for name, around in _TRACING.items():
-        wrap(module.TracingClient, name, around)
+    wrap_methods(module, "TracingClient", _TRACING)

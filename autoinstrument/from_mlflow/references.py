@@ -8,7 +8,7 @@ process without the agent gets MLflow's own function.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -62,6 +62,14 @@ class _MethodReference(Reference):
         return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)
 
 
+_outcomes: dict[str, bool] = {}
+
+
+def outcomes() -> dict[str, bool]:
+    """Return what this process has tried to wrap, by qualified name; False where this MLflow has no such function."""
+    return dict(_outcomes)
+
+
 def wrap(owner: ModuleType | type, name: str, around: Around) -> bool:
     """Replace the function `name` of a module or class by a wrapper; once, and only where there is such a function.
 
@@ -69,9 +77,27 @@ def wrap(owner: ModuleType | type, name: str, around: Around) -> bool:
         False where the owner has no function of that name (another version of MLflow).
     """
     original = vars(owner).get(name)
-    if original is None or not callable(original):
-        return False
-    if not isinstance(original, Reference):
+    found = callable(original)
+    _outcomes[_qualified(owner, name)] = found
+    if found and not isinstance(original, Reference):
         kind = _MethodReference if isinstance(owner, type) else Reference
         setattr(owner, name, kind(original, around))
-    return True
+    return found
+
+
+def wrap_methods(module: ModuleType, class_name: str, methods: Mapping[str, Around]) -> None:
+    """Wrap methods of a class.
+
+    Raises:
+        LookupError: the module has no such class.
+    """
+    owner = vars(module).get(class_name)
+    if not isinstance(owner, type):
+        _outcomes.update({f"{module.__name__}.{class_name}.{name}": False for name in methods})
+        raise LookupError(f"{module.__name__} has no class {class_name}")
+    for name, around in methods.items():
+        wrap(owner, name, around)
+
+
+def _qualified(owner: ModuleType | type, name: str) -> str:
+    return f"{owner.__module__}.{owner.__qualname__}.{name}" if isinstance(owner, type) else f"{owner.__name__}.{name}"

@@ -98,9 +98,12 @@ def test_two():
         raise AssertionError("as it is meant to be")
 """
 
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+"""MLflow's telemetry draws random numbers, on a thread of its own, whenever it gets to it."""
+
 
 def checked(place: Place, *command: str) -> dict[str, Any]:
-    done = place.command("run", "--check", "--json", "--", "python", *command, seconds=240)
+    done = place.command("run", "--check", "--json", "--", "python", *command, seconds=240, **QUIET)
     assert done.stderr == ""
     outcome: dict[str, Any] = json.loads(done.stdout)
     assert done.code == (1 if outcome["differences"] else 0)
@@ -110,7 +113,7 @@ def checked(place: Place, *command: str) -> dict[str, Any]:
 def looked(place: Place, monkeypatch: Any, *command: str) -> tuple[Looked, Looked]:
     """Look at a script that does the same each time, which makes the third run needless."""
     monkeypatch.chdir(place.folder)
-    environ = place.environment(agent=False, AUTOINSTRUMENT_HOME=str(place.home))
+    environ = place.environment(agent=False, AUTOINSTRUMENT_HOME=str(place.home), **QUIET)
     off, on = (look([place.python, *command], environ, agent=agent, tracking_uri=place.uri) for agent in (False, True))
     return off, on
 
@@ -142,14 +145,16 @@ def test_loops_and_other_processes_are_the_same(place: Place, server: ClearMLSer
 
 
 DEATHS = """
-import atexit, os, random, signal, sys
-import mlflow
+import atexit, os, random, signal, sys, time
+import mlflow, numpy
 
-random.seed(1)
+random.seed(1), numpy.random.seed(1)
 death = sys.argv[1]
 atexit.register(lambda: print("an exit handler of the script's own"))
 if death == "own handler":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+elif death == "SIGINT":  # it may be ignored where the tests were started
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 with mlflow.start_run():
     mlflow.log_metric("loss", 1)
     print("alive", flush=True)
@@ -160,7 +165,7 @@ with mlflow.start_run():
     elif death == "os._exit":
         os._exit(4)
     os.kill(os.getpid(), getattr(signal, death, signal.SIGTERM))
-    signal.pause()
+    time.sleep(30)
 """
 
 
