@@ -94,7 +94,7 @@ def wrap_methods(module: ModuleType, class_name: str, methods: Mapping[str, Arou
     owner = vars(module).get(class_name)
     if not isinstance(owner, type):
         _outcomes.update({f"{module.__name__}.{class_name}.{name}": False for name in methods})
-        raise LookupError(f"{module.__name__} has no class {class_name}")
+        raise LookupError(f"{module.__name__} has no class {class_name}")  # noqa: TRY004  (another version, not a wrong argument)
     for name, around in methods.items():
         wrap(owner, name, around)
 
