@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from autoinstrument.check.probe import REPORT
+from autoinstrument.check.probe import REPORT, TRACKING_URI
 from autoinstrument.from_mlflow.links import LINK_TAGS
-from autoinstrument.from_mlflow.store import find_runs, read_run
+from autoinstrument.from_mlflow.store import default_tracking_uri, find_runs, read_run
 from autoinstrument.records import (
     ArtifactLogged,
     InputsLogged,
@@ -63,7 +63,8 @@ def look(command: Sequence[str], environ: Mapping[str, str], *, agent: bool, tra
         command: the program and its arguments.
         environ: its environment; the agent's switch is set or taken away.
         agent: whether the agent is on.
-        tracking_uri: the MLflow store to look for the command's runs in; MLflow's own choice if "".
+        tracking_uri: the MLflow store to look for the command's runs in, where the command does not tell; MLflow's own
+            choice if "".
     """
     with tempfile.TemporaryDirectory(prefix="autoinstrument-check-") as folder:
         report = Path(folder) / "report.json"
@@ -73,6 +74,7 @@ def look(command: Sequence[str], environ: Mapping[str, str], *, agent: bool, tra
             capture_output=True, check=False,
         )  # fmt: skip
         probe: dict[str, str] = json.loads(report.read_text() or "{}") if report.exists() else {}
+    tracking_uri = probe.pop(TRACKING_URI, "") or tracking_uri
     after = _tree(Path.cwd())
     facts: Facts = {
         "process": {"exit": _exit(done.returncode)},
@@ -152,13 +154,24 @@ def _contents(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
 def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
     """Return the runs that this user's processes have begun since; on a shared server others' are left out."""
     try:
-        runs = [found.run for found in find_runs(tracking_uri, since_ms=int(began_s * 1000))]
+        uri = tracking_uri or default_tracking_uri()
+        if not _exists(uri):  # looking into it would make it
+            return []
+        runs = [found.run for found in find_runs(uri, since_ms=int(began_s * 1000))]
     except Exception:  # no store, or one that this process cannot reach: there is nothing to compare then
         return []
     return sorted(
         (run for run in runs if run.tags.get("mlflow.user", getpass.getuser()) == getpass.getuser()),
         key=lambda run: run.start_time_ms,
     )
+
+
+def _exists(uri: str) -> bool:
+    """Tell whether a store that is a file or a folder of this machine is there; True of any other."""
+    for prefix in ("sqlite:///", "file://"):
+        if uri.startswith(prefix):
+            return Path(uri.removeprefix(prefix)).exists()
+    return "://" in uri or os.sep not in uri or Path(uri).exists()
 
 
 def _stored(run: RunStarted, group: str) -> Facts:

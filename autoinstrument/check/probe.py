@@ -7,6 +7,7 @@ little of it as can be: what the script has not loaded is not loaded for the scr
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import re
@@ -16,6 +17,9 @@ from typing import Any
 
 REPORT = "AUTOINSTRUMENT_CHECK_REPORT"
 """Names the file for the report of the first Python process that finds it missing."""
+
+TRACKING_URI = "tracking URI"
+"""The report's one entry that is not compared: where the script's MLflow runs are, if it has loaded MLflow."""
 
 _OUR_THREADS = "autoinstrument-"
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
@@ -60,6 +64,9 @@ class _Probe:
     def _look(self, when: str) -> None:
         if os.getpid() == self._pid:
             self._facts |= {f"{name}, {when}": value for name, value in state().items()}
+            if "mlflow" in sys.modules:
+                with contextlib.suppress(Exception):  # an import that failed half-way leaves a module of any kind
+                    self._facts[TRACKING_URI] = str(sys.modules["mlflow"].get_tracking_uri())
             Path(self._report).write_text(json.dumps(self._facts))
 
 

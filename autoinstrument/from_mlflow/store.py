@@ -28,6 +28,13 @@ _PAGE = 1000
 _POINTS = 25_000
 
 
+def default_tracking_uri() -> str:
+    """Return the store that MLflow itself would take here."""
+    import mlflow
+
+    return str(mlflow.get_tracking_uri())
+
+
 class StoredRun(NamedTuple):
     """A run as a search finds it: all but histories, files and models.
 

@@ -239,6 +239,7 @@ def test_the_kit_sees_what_an_agent_could_change(place: Place) -> None:
     (line,) = (difference for difference in outcome["differences"] if difference["what"] == "stdout: line 3")
     assert (line["off"], line["on"]) == (None, "only with the agent\n")
     assert outcome["varying"] == []
+    assert sorted(path.name for path in place.folder.iterdir()) == ["more.bin", "train.py", "written.txt"]
 
 
 def test_the_outcome_is_said_in_words() -> None:
@@ -248,7 +249,7 @@ def test_the_outcome_is_said_in_words() -> None:
         "  without the agent: nothing",
         "  with the agent:    'only with the agent\\n'",
         "not compared, for it varies without the agent too: stdout: line 1",
-        "not looked into: the state of the process, which was no Python or ended by a signal or os._exit",
+        "not looked into: the process's state (no Python, PYTHONPATH is ignored, or it ended by a signal or os._exit)",
         "no MLflow run of it was found, so the agent had little to do",
         "40 facts are the same, 1 differ (0 MLflow runs)",
     ]
