@@ -22,7 +22,7 @@ def as_words(outcome: Comparison) -> Iterator[str]:
         more = f" and {len(outcome.varying) - _MOST} more" if len(outcome.varying) > _MOST else ""
         yield f"not compared, for it varies without the agent too: {'; '.join(outcome.varying[:_MOST])}{more}"
     if not outcome.probed:
-        yield "not looked into: the process's state (no Python, PYTHONPATH is ignored, or it ended by a signal or os._exit)"
+        yield "not looked into: the process's state (no Python, no PYTHONPATH, or it ended by a signal or os._exit)"
     if not outcome.runs:
         yield "no MLflow run of it was found, so the agent had little to do"
     runs = f"{outcome.runs} MLflow {'run' if outcome.runs == 1 else 'runs'}"

@@ -249,7 +249,7 @@ def test_the_outcome_is_said_in_words() -> None:
         "  without the agent: nothing",
         "  with the agent:    'only with the agent\\n'",
         "not compared, for it varies without the agent too: stdout: line 1",
-        "not looked into: the process's state (no Python, PYTHONPATH is ignored, or it ended by a signal or os._exit)",
+        "not looked into: the process's state (no Python, no PYTHONPATH, or it ended by a signal or os._exit)",
         "no MLflow run of it was found, so the agent had little to do",
         "40 facts are the same, 1 differ (0 MLflow runs)",
     ]
