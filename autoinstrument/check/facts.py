@@ -108,7 +108,12 @@ def _environ(environ: Mapping[str, str], report: Path, *, agent: bool) -> dict[s
 
 
 def _exit(code: int) -> str:
-    return f"code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+    if code >= 0:
+        return f"code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"signal {-code}"
 
 
 def _lines(output: bytes) -> dict[str, str]:
