@@ -107,7 +107,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python3 -m tests", description="Run ruff, mypy, mkdocs and pytest. Other arguments are pytest's."
     )
-    parser.add_argument("--no-lint", action="store_true", help="run pytest alone")
+    parser.add_argument("--no-lint", action="store_true", help="run pytest alone, on this Python")
     parser.add_argument("--python", default="", metavar="PATH", help="run on another Python, in .venv-X.Y")
     parser.add_argument("--venv", type=Path, metavar="FOLDER", help="make the environment there and not in .venv")
     options, pytest_arguments = parser.parse_known_args()
@@ -126,6 +126,9 @@ def main() -> int:
         ["pytest", "-n", "auto", *pytest_arguments],  # a later -n has the last word
     ]
     failed = []
+    if not pytest_arguments:  # the other corner of what is supported; the suite above is the newest of everything
+        environments = options.venv.absolute() / "nox" if options.venv else ROOT / ".nox"
+        checks.append(["nox", "--session", "oldest", "--envdir", str(environments), "--", "-n", "auto"])
     for check in [check for check in checks if check[0] == "pytest"] if options.no_lint else checks:
         _say(" ".join(check))
         began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -22,13 +23,19 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 @click.option("--project", default="", help="ClearML project, as AUTOINSTRUMENT_PROJECT.")
 @click.option("--task", default="", help="Name of the Tasks, as AUTOINSTRUMENT_TASK.")
 @click.option("--artifacts", default="", metavar="[link|upload|off]", help="As AUTOINSTRUMENT_ARTIFACTS.")
+@click.option("--check", "is_check", is_flag=True, help="Run it without and with the agent, and print what differs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome of --check as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(project: str, task: str, artifacts: str, command: tuple[str, ...]) -> None:
+def run(project: str, task: str, artifacts: str, is_check: bool, as_json: bool, command: tuple[str, ...]) -> None:
     """Run COMMAND with the agent on, as in `-- python train.py --lr 0.1`: the command and what it starts.
 
     Nothing is printed, and this process becomes the command: its exit code and signals are the command's own. Programs
     of this environment come first (`python` is the one that this package is installed for). Exit code 127: there is no
     such command; 126: it is no program.
+
+    With --check it is run three times, as it is configured: there are three MLflow runs of it, and a Task of one.
+    Streams, exit, random numbers, signal handlers, environment, files, MLflow's data and more are compared. Exit codes:
+    0 no difference, 1 differences.
     """
     chosen = {"PROJECT": project, "TASK": task, "ARTIFACTS": artifacts}
     options = {f"AUTOINSTRUMENT_{name}": value for name, value in chosen.items() if value}
@@ -37,6 +44,10 @@ def run(project: str, task: str, artifacts: str, command: tuple[str, ...]) -> No
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
     environ = {**os.environ, **options, "AUTOINSTRUMENT_ENABLED": "1"}
+    if is_check:
+        sys.exit(_check(command, environ, as_json=as_json))
+    if as_json:
+        raise click.UsageError("--json belongs to --check")
     if not are_installed():
         environ["PYTHONPATH"] = python_path(environ.get("PYTHONPATH", ""))
     _become(command, environ)
@@ -48,6 +59,24 @@ def found(name: str) -> str:
     With its full path, because Python finds its environment by the name that it was started with.
     """
     return shutil.which(name, path=str(Path(sys.executable).parent)) or name if os.sep not in name else name
+
+
+def _check(command: tuple[str, ...], environ: dict[str, str], *, as_json: bool) -> int:
+    from autoinstrument.check.comparison import check
+    from autoinstrument.check.words import as_words
+
+    try:
+        outcome = check([found(command[0]), *command[1:]], environ)
+    except FileNotFoundError:
+        return _cannot_run(command[0], "there is no such command", _NOT_FOUND)
+    except PermissionError as error:
+        return _cannot_run(command[0], error.strerror or "", _NOT_EXECUTABLE)
+    if as_json:
+        told = {**outcome._asdict(), "differences": [difference._asdict() for difference in outcome.differences]}
+        click.echo(json.dumps(told, indent=2))
+    else:
+        click.echo("\n".join(as_words(outcome)))
+    return 1 if outcome.differences else 0
 
 
 def _become(command: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
@@ -62,8 +91,12 @@ def _become(command: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
         problem, code = error.strerror or str(error), _NOT_EXECUTABLE
     for name, handler in ignored.items():
         signal.signal(getattr(signal, name), handler)
-    click.echo(f"autoinstrument run: {command[0]}: {problem}", err=True)
-    sys.exit(code)
+    sys.exit(_cannot_run(command[0], problem, code))
+
+
+def _cannot_run(name: str, problem: str, code: int) -> int:
+    click.echo(f"autoinstrument run: {name}: {problem}", err=True)
+    return code
 
 
 _IGNORED = ("SIGPIPE", "SIGXFSZ")

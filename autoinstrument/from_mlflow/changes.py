@@ -14,11 +14,12 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.from_mlflow.access import store_access
-from autoinstrument.from_mlflow.references import wrap
+from autoinstrument.from_mlflow.models import HISTORY
+from autoinstrument.from_mlflow.references import wrap_methods
 from autoinstrument.from_mlflow.store import read_state
 from autoinstrument.from_mlflow.unsupported import if_supported
 from autoinstrument.from_mlflow.watching import know, watched
-from autoinstrument.records import ModelsLogged, Record
+from autoinstrument.records import ModelsLogged, Record, TagsSet
 
 _SOURCE_RUN = "mlflow.sourceRun"
 
@@ -56,6 +57,19 @@ def _inputs_logged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) 
 
 def _model_logged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     _changed(the_agent, client, call["run_id"], "models")
+
+
+def _model_recorded(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    """MLflow 2's store keeps a run's models in a tag, which it sets itself."""
+    run_id = call["run_id"]
+    _changed(the_agent, client, run_id, "models")
+    the_agent.post_soon(run_id, "models' tag", functools.partial(_history_tag, client, run_id))
+
+
+def _history_tag(client: Any, run_id: str) -> Record | None:
+    with store_access():
+        tags = client.get_run(run_id).data.tags
+    return TagsSet(run_id, {HISTORY: tags[HISTORY]}) if HISTORY in tags else None
 
 
 def _traces_linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -131,7 +145,7 @@ def _tracking(registry: Any) -> Any:
 TRACKING: dict[str, Any] = {
     "log_inputs": watched(_inputs_logged, "run_id", "datasets", "models"),
     "log_outputs": watched(_model_logged, "run_id", "models"),
-    "_record_logged_model": watched(_model_logged, "run_id", "mlflow_model"),
+    "_record_logged_model": watched(_model_recorded, "run_id", "mlflow_model"),
     "create_logged_model": watched(_entity_made),
     "finalize_logged_model": watched(_entity_changed, "model_id", "status"),
     "set_logged_model_tags": watched(_entity_changed, "model_id", "tags"),
@@ -165,11 +179,9 @@ _REGISTRY: dict[str, Any] = {
 
 def instrument_registry(module: ModuleType) -> None:
     """Wrap `ModelRegistryClient` of `mlflow.tracking._model_registry.client`."""
-    for name, around in _REGISTRY.items():
-        wrap(module.ModelRegistryClient, name, around)
+    wrap_methods(module, "ModelRegistryClient", _REGISTRY)
 
 
 def instrument_tracing(module: ModuleType) -> None:
     """Wrap `TracingClient` of `mlflow.tracing.client`."""
-    for name, around in _TRACING.items():
-        wrap(module.TracingClient, name, around)
+    wrap_methods(module, "TracingClient", _TRACING)

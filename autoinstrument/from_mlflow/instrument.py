@@ -21,7 +21,7 @@ from typing import Any
 
 from autoinstrument.agent import Agent, agent
 from autoinstrument.from_mlflow import artifacts, changes, runs
-from autoinstrument.from_mlflow.references import wrap
+from autoinstrument.from_mlflow.references import wrap, wrap_methods
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.guard import guard, is_ourselves, logger
 from autoinstrument.records import (
@@ -61,9 +61,7 @@ def instrument_client(module: ModuleType) -> None:
 
     if not is_supported(VERSION):
         return
-    client = module.TrackingServiceClient
-    for name, around in {**_CLIENT, **changes.TRACKING}.items():
-        wrap(client, name, around)
+    wrap_methods(module, "TrackingServiceClient", {**_CLIENT, **changes.TRACKING})
 
 
 def instrument_fluent(module: ModuleType) -> None:

@@ -19,7 +19,7 @@ from autoinstrument.from_mlflow.addresses import openable
 from autoinstrument.from_mlflow.unsupported import if_supported
 from autoinstrument.records import Model, ModelsLogged, Version
 
-_HISTORY = "mlflow.log-model.history"
+HISTORY = "mlflow.log-model.history"
 _IS_PROMPT = "mlflow.prompt.is_prompt"
 _MOST_KEPT = 1000
 _flavors: OrderedDict[str, list[str]] = OrderedDict()
@@ -55,7 +55,7 @@ def _model(
 
 def _of_history(run: Any, tracking_uri: str) -> Iterator[Model]:
     """Yield the models of MLflow 2; a later one at the same path has taken the place of the first."""
-    for entry in json.loads(run.data.tags.get(_HISTORY) or "[]"):
+    for entry in json.loads(run.data.tags.get(HISTORY) or "[]"):
         path = entry["artifact_path"]
         location = openable(run.info.artifact_uri, tracking_uri, path)
         yield _model(f"runs:/{run.info.run_id}/{path}", path, location, sorted(entry.get("flavors") or {}))

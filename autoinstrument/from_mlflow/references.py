@@ -8,7 +8,7 @@ process without the agent gets MLflow's own function.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -71,11 +71,23 @@ def wrap(owner: ModuleType | type, name: str, around: Around) -> bool:
         False where the owner has no function of that name (another version of MLflow).
     """
     original = vars(owner).get(name)
-    if original is None or not callable(original):
-        note("not wrapped", f"{owner.__name__}.{name}")
-        return False
-    if not isinstance(original, Reference):
+    found = callable(original)
+    if found and not isinstance(original, Reference):
         kind = _MethodReference if isinstance(owner, type) else Reference
         setattr(owner, name, kind(original, around))
-    note("wrapped", f"{owner.__name__}.{name}")
-    return True
+    note("wrapped" if found else "not wrapped", f"{owner.__name__}.{name}")
+    return found
+
+
+def wrap_methods(module: ModuleType, class_name: str, methods: Mapping[str, Around]) -> None:
+    """Wrap methods of a class.
+
+    Raises:
+        LookupError: the module has no such class.
+    """
+    owner = vars(module).get(class_name)
+    if not isinstance(owner, type):
+        note("not wrapped", f"{module.__name__}.{class_name}")
+        raise LookupError(f"{module.__name__} has no class {class_name}")  # noqa: TRY004  (another version, not a wrong argument)
+    for name, around in methods.items():
+        wrap(owner, name, around)

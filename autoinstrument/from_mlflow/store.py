@@ -47,6 +47,13 @@ class History(NamedTuple):
     pages: Callable[[], Iterator[list[Point]]]
 
 
+def default_tracking_uri() -> str:
+    """Return the store that MLflow itself would take here."""
+    import mlflow
+
+    return str(mlflow.get_tracking_uri())
+
+
 class StoredRun(NamedTuple):
     """A run as a search finds it: all but histories, files and models.
 

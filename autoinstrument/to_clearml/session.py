@@ -281,8 +281,8 @@ class _sdk_errors:  # noqa: N801  (reads as a statement)
 
 
 def _log_in() -> Any:
-    # pandas is 0.3 s and 40 MB of an import that nothing here needs (clearml 2.1).
-    keep_out = [name for name in ("pandas",) if name not in sys.modules]
+    # Nothing here needs pandas (0.3 s, 40 MB), nor pyarrow, which `clearml.datasets` looks for (29 MB; clearml 2.1).
+    keep_out = [name for name in ("pandas", "pyarrow") if name not in sys.modules]
     for name in keep_out:
         sys.modules[name] = None  # type: ignore[assignment]
     try:

@@ -11,16 +11,20 @@ import pytest
 import requests
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place
+from tests.end_to_end.harness import FILE_STORE, Place
 from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import Remote, install_agent, remote_of
 from tests.startup.environment import Environment
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store; making one takes MLflow 2 s, copying it nothing."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """An empty MLflow store; making one takes MLflow 2 s, copying it nothing. None for `mlflow-skinny`."""
+    try:
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    except ModuleNotFoundError:  # sqlalchemy
+        os.environ.update(FILE_STORE)
+        return None
 
     folder = tmp_path_factory.mktemp("mlflow")
     SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts")).engine.dispose()
@@ -42,7 +46,9 @@ def own_server() -> Iterator[ClearMLServer]:
 
 
 @pytest.fixture(scope="session")
-def new_place(database: Path, full_environment: Environment) -> Iterator[Callable[[ClearMLServer | None], Place]]:
+def new_place(
+    database: Path | None, full_environment: Environment
+) -> Iterator[Callable[[ClearMLServer | None], Place]]:
     """Makes places; they are taken away at the session's end."""
     places: list[Place] = []
 

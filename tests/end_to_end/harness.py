@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import textwrap
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from tests.end_to_end.processes import Finished, Started, wait_for
 Points = dict[tuple[str, int], tuple[float, int]]
 """A run's metrics: (key, step) → (value, timestamp in ms). ClearML holds one point a step, the last one."""
 
+FILE_STORE = {"MLFLOW_ALLOW_FILE_STORE": "true"}
+"""Since mlflow 3.7 or so a folder is a tracking store only where one insists on it."""
+
 
 class Place:
     """Where a test's scripts run: a folder, an MLflow store, the agent's home, and the process's environment.
@@ -27,12 +31,12 @@ class Place:
     Attributes:
         folder: the working directory. home: AUTOINSTRUMENT_HOME. temporary: TMPDIR of the scripts.
         server: the ClearML server they talk to, None for no configuration at all.
-        uri: MLflow's tracking URI.
+        uri: MLflow's tracking URI: a database, or a folder for `mlflow-skinny`, which has none.
         environ: variables on top, for all scripts of this place.
         python: an interpreter that has the built wheel; `AUTOINSTRUMENT_ENABLED` is what switches the agent on.
     """
 
-    def __init__(self, server: ClearMLServer | None, database: Path, python: Path) -> None:
+    def __init__(self, server: ClearMLServer | None, database: Path | None, python: Path) -> None:
         # Not pytest's own folder: the path of a Unix socket is short.
         self.root = Path(tempfile.mkdtemp(prefix="e2e-"))
         self.folder, self.home, self.temporary = (self.root / name for name in ("work", "home", "tmp"))
@@ -40,9 +44,13 @@ class Place:
         self.temporary.mkdir()
         (self.root / "user").mkdir()
         self.server = server
-        shutil.copy(database, self.root / "mlflow.db")
-        self.uri = f"sqlite:///{self.root / 'mlflow.db'}"
         self.environ: dict[str, str] = {}
+        if database is not None:
+            shutil.copy(database, self.root / "mlflow.db")
+            self.uri = f"sqlite:///{self.root / 'mlflow.db'}"
+        else:
+            self.uri = (self.root / "mlruns").as_uri()
+            self.environ |= FILE_STORE
         self.python = str(python)
         self._started: list[subprocess.Popen[bytes]] = []
 
@@ -218,6 +226,12 @@ def scalars(server: ClearMLServer, task_id: str) -> Points:
         for series, points in curves.items()
         for iteration, value, timestamp in points
     }
+
+
+def task_page(server: ClearMLServer, task: dict[str, Any]) -> str:
+    """Return the address of a Task's page, as the installed clearml writes it."""
+    word = "experiments" if version("clearml").startswith("1.") else "tasks"
+    return f"{server.web_url}/projects/{task['project']}/{word}/{task['id']}/output/log"
 
 
 def events_taken(task: dict[str, Any]) -> int:

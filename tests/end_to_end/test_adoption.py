@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, link_tags, properties, scalars, section
+from tests.end_to_end.harness import Place, link_tags, properties, scalars, section, task_page
 
 TRAIN = """
     mlflow.log_params({"lr": 0.1, "depth": 3})
@@ -51,7 +51,7 @@ def test_the_scripts_own_task_is_used(sdk_place: Place, own_server: ClearMLServe
     assert properties(task)["mlflow_run_id"] == run.info.run_id
     assert link_tags(run) == {
         "task_id": task["id"],
-        "task_url": f"{own_server.web_url}/projects/{task['project']}/tasks/{task['id']}/output/log",
+        "task_url": task_page(own_server, task),
         "state": "synced",
     }
     assert section(task, "MLflow") == run.data.params

@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, task_page
 
 SCRIPT = """
 import mlflow
@@ -48,7 +48,7 @@ def test_a_tracking_server_gives_the_task_a_link(server: ClearMLServer, place: P
     assert artifact["key"] == "MLflow run"
     assert artifact["uri"] == page
     assert link_tags(run)["state"] == "synced"
-    assert link_tags(run)["task_url"] == f"{server.web_url}/projects/{task['project']}/tasks/{task['id']}/output/log"
+    assert link_tags(run)["task_url"] == task_page(server, task)
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
 
 

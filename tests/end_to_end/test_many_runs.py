@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, task_page
 
 SCRIPT = """
 import threading
@@ -75,6 +75,7 @@ def assert_same_points(place: Place, server: ClearMLServer, task: dict[str, Any]
     assert held == place.points(place.run_named(name).info.run_id)
 
 
+@pytest.mark.core
 def test_each_run_has_exactly_one_task(place: Place, server: ClearMLServer) -> None:
     """As many Tasks as runs, one each, and each run's tag names its own."""
     runs = place.mlflow_runs()
@@ -95,6 +96,7 @@ def test_runs_in_sequence_hold_their_own_data(place: Place, server: ClearMLServe
     assert said == [f"in sequence {number}"]
 
 
+@pytest.mark.core
 def test_nested_runs_have_the_outer_runs_task_as_parent(place: Place, server: ClearMLServer, task: Any) -> None:
     parent, child, grandchild = task("parent"), task("child"), task("grandchild")
     assert child["parent"] == parent["id"]
@@ -113,6 +115,7 @@ def test_runs_in_threads_at_once_do_not_mix(place: Place, server: ClearMLServer,
     assert len(scalars(server, of_run["id"])) == 20
 
 
+@pytest.mark.core
 def test_a_resumed_run_goes_on_in_its_task(place: Place, server: ClearMLServer, task: Any) -> None:
     """`start_run(run_id=…)`: both parts are in the one Task, iterations as logged."""
     of_run = task("again")
@@ -121,6 +124,7 @@ def test_a_resumed_run_goes_on_in_its_task(place: Place, server: ClearMLServer, 
     assert_same_points(place, server, of_run, "again")
 
 
+@pytest.mark.core
 def test_a_run_that_another_process_resumes_goes_on_in_its_task(place: Place, server: ClearMLServer) -> None:
     """No second Task, and the first part stays."""
     run_id = place.run_named("explicit").info.run_id
@@ -141,10 +145,11 @@ def test_a_run_that_another_process_resumes_goes_on_in_its_task(place: Place, se
     assert_same_points(place, server, after, "explicit")
     assert link_tags(place.run_named("explicit")) == link_tags(place.run_named("sequence 0")) | {
         "task_id": after["id"],
-        "task_url": f"{server.web_url}/projects/{after['project']}/tasks/{after['id']}/output/log",
+        "task_url": task_page(server, after),
     }
 
 
+@pytest.mark.core
 def test_killed_becomes_stopped(task: Any) -> None:
     assert task("killed")["status"] == "stopped"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, task_of
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, task_of, task_page
 from tests.end_to_end.processes import wait_for
 
 FIRST = """
@@ -194,7 +194,7 @@ def test_two_stores_in_one_process(place: Place, server: ClearMLServer, mlflow_s
     there = ended(server, run.info.run_id)
     assert link_tags(run) == {
         "task_id": there["id"],
-        "task_url": f"{server.web_url}/projects/{there['project']}/tasks/{there['id']}/output/log",
+        "task_url": task_page(server, there),
         "state": "synced",
     }
     assert set(server.scalars(there["id"])) == {"b"}

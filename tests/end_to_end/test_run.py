@@ -27,6 +27,7 @@ print(json.dumps({
 RUN = ("-m", "autoinstrument", "run")
 
 
+@pytest.mark.core
 def test_one_command_is_mirrored(place: Place, server: ClearMLServer) -> None:
     place.write("train.py", "import mlflow\nwith mlflow.start_run():\n    print('trained')\nraise SystemExit(3)\n")
     done = place.command("run", "--project", "chosen", "--task", "mine", "--", "python", "train.py")

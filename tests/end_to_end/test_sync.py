@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_page
 from tests.end_to_end.processes import wait_for
 
 SCRIPT = """
@@ -58,6 +58,7 @@ def comparable(server: ClearMLServer, task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.core
 def test_a_pending_run_gets_the_task_that_it_would_have_had(own_place: Place, own_server: ClearMLServer) -> None:
     """The synced Task equals one that was mirrored live, field by field; the run has its links."""
     own_place.run(SCRIPT, "--lr", "0.1")
@@ -75,12 +76,13 @@ def test_a_pending_run_gets_the_task_that_it_would_have_had(own_place: Place, ow
     assert scalars(own_server, task["id"]) == own_place.points(run_id)
     assert link_tags(own_place.mlflow_run(run_id)) == {
         "task_id": task["id"],
-        "task_url": f"{own_server.web_url}/projects/{task['project']}/tasks/{task['id']}/output/log",
+        "task_url": task_page(own_server, task),
         "state": "synced",
     }
     assert own_place.captures() == []
 
 
+@pytest.mark.core
 def test_syncing_twice_changes_nothing(own_place: Place, own_server: ClearMLServer) -> None:
     own_server.close()
     own_place.run(SCRIPT)

@@ -167,3 +167,12 @@ def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: Cle
         done = own_place.command(*arguments, **environ)
         assert (done.code, "Traceback" in done.stderr) == (1, False), (arguments, done.stderr)
         assert words in done.stderr + done.stdout
+
+
+@pytest.mark.core
+def test_a_plain_run_is_clean(own_place: Place) -> None:
+    """Without the frameworks that the other one needs."""
+    assert own_place.run(test_sync.SCRIPT).code == 0
+    wait_for(lambda: not own_place.workers(), 60)
+    verified = own_place.command("verify")
+    assert (verified.code, verified.stdout) == (0, "1 the same, 0 different\n")

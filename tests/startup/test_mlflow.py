@@ -201,3 +201,69 @@ def test_functions_that_a_version_lacks_are_not_invented(full_environment, tmp_p
     write_stub(tmp_path)
     code = "import json, mlflow.tracking.fluent as fluent; print(json.dumps(hasattr(fluent, 'end_run')))"
     assert full_environment.result("-c", code, env=ON, cwd=tmp_path) is False
+
+
+OUTCOMES = """
+import json, os, mlflow.tracking.fluent
+steps = [json.loads(line)[1:] for line in open(os.environ["AUTOINSTRUMENT_EXPLAIN"])]
+print(json.dumps({detail: step == "wrapped" for step, detail in steps if step in ("wrapped", "not wrapped")}))
+"""
+
+
+@pytest.fixture
+def noted(tmp_path):
+    """What `explain` and `doctor` set, to read what was noted."""
+    (tmp_path / "steps").touch()
+    return {"AUTOINSTRUMENT_EXPLAIN": str(tmp_path / "steps")}
+
+
+def test_what_is_wrapped_and_what_not_can_be_asked(full_environment, noted):
+    """Of the real MLflow, whose versions differ in what there is to wrap."""
+    assert full_environment.result("-c", OUTCOMES, env=noted) == {}
+    outcomes = full_environment.result("-c", OUTCOMES, env=ON | noted)
+    assert outcomes["mlflow.tracking.fluent.start_run"]
+    methods = ("create_run", "log_metric", "log_batch", "set_terminated")
+    assert all(outcomes[f"TrackingServiceClient.{name}"] for name in methods)
+
+
+LACKING = """
+import sys
+
+class Without:
+    # A finder behind ours: it takes something out of a module as soon as that was run.
+
+    def find_spec(self, name, path, target=None):
+        if name not in LACKS:
+            return None
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in sys.meta_path[2:])))
+        run = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (run(module), LACKS[name](module))
+        return spec
+
+def without_method(module):
+    del module.TrackingServiceClient.log_batch
+
+def without_class(module):
+    kept = module.ModelRegistryClient
+    module.ModelRegistryClient = lambda *args, **kwargs: kept(*args, **kwargs)
+
+LACKS = {
+    "mlflow.tracking._tracking_service.client": without_method,
+    "mlflow.tracking._model_registry.client": without_class,
+}
+sys.meta_path.insert(1, Without())
+"""
+
+
+def test_a_function_that_an_mlflow_lacks_leaves_the_others_wrapped(full_environment, tmp_path, noted):
+    """The real MLflow without one of its methods, and without a class."""
+    (tmp_path / "lacking.py").write_text(LACKING + OUTCOMES)
+    done = full_environment.run("lacking.py", env=ON | noted, cwd=tmp_path)
+    outcomes = json.loads(done.stdout)
+    client = "TrackingServiceClient"
+    assert (outcomes[f"{client}.log_metric"], outcomes[f"{client}.log_batch"]) == (True, False)
+    registry = [wrapped for name, wrapped in outcomes.items() if "ModelRegistryClient" in name]
+    assert registry
+    assert not any(registry)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("autoinstrument: instrumenting mlflow.tracking._model_registry.client failed, training goes")

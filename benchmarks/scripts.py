@@ -1,0 +1,88 @@
+"""The training scripts that are measured; each writes what it saw of its own calls to the file it is given."""
+
+from __future__ import annotations
+
+COMMON = """
+import json, os, resource, sys, time
+import mlflow
+
+calls = {}
+
+def timed(name, call, *args, **kwargs):
+    began = time.perf_counter()
+    result = call(*args, **kwargs)
+    calls.setdefault(name, []).append(time.perf_counter() - began)
+    return result
+
+def report():
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with open(sys.argv[1], "w") as file:
+        json.dump({"calls": calls, "peak_mb": peak}, file)
+"""
+
+POINTS = """
+with timed("start_run", mlflow.start_run):
+    for step in range(1000):
+        for name in ("loss", "accuracy"):
+            timed("log_metric", mlflow.log_metric, name, 1 / (step + 1), step=step)
+report()
+"""
+"""A run of 2,000 points."""
+
+BY_HAND = """
+from clearml import Task
+
+task = Task.init("benchmark", "by hand", auto_connect_frameworks=False)
+logger = task.get_logger()
+with timed("start_run", mlflow.start_run):
+    for step in range(1000):
+        for name in ("loss", "accuracy"):
+            timed("log_metric", mlflow.log_metric, name, 1 / (step + 1), step=step)
+            timed("report_scalar", logger.report_scalar, name, name, 1 / (step + 1), step)
+report()
+task.close()
+"""
+"""The same with the usual calls of ClearML's beside those of MLflow's."""
+
+RUNS = """
+for number in range(100):
+    run = timed("start_run", mlflow.start_run)
+    mlflow.log_param("number", number)
+    mlflow.log_metric("loss", number)
+    mlflow.end_run()
+report()
+"""
+"""100 short runs."""
+
+BATCHES = """
+import threading
+from mlflow.entities import Metric
+
+client = mlflow.MlflowClient()
+run = mlflow.start_run()
+
+def work(number):
+    for batch in range(25):
+        points = [Metric(f"loss {number}", step / 7, int(time.time() * 1000), step)
+                  for step in range(batch * 1000, batch * 1000 + 1000)]
+        timed("log_batch", client.log_batch, run.info.run_id, points)
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+mlflow.end_run()
+report()
+"""
+"""200,000 points from eight threads."""
+
+EMPTY_STORE = """
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+with mlflow.start_run():
+    time.sleep(1)  # the run's beginning is over
+    SqlAlchemyStore.log_metric = lambda *args, **kwargs: None
+    for step in range(20000):
+        timed("log_metric", mlflow.log_metric, "loss", 1 / (step + 1), step=step)
+report()
+"""
+"""What a call costs around a store that does nothing: the store's milliseconds would hide it."""
