@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 _OLDEST = (3, 10)
+# Most tests wait for processes and servers, not for a core.
+_PROCESSES = 2 * (os.cpu_count() or 1)
 # What an installation is made from; a change to the code itself needs no new one, because it is editable.
 _SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/__init__.py")
 
@@ -123,12 +125,12 @@ def main() -> int:
         ["ruff", "format", "--check", "."],
         ["mypy"],
         ["mkdocs", "build", "--strict", "--site-dir", site],
-        ["pytest", "-n", "auto", *pytest_arguments],  # a later -n has the last word
+        ["pytest", "-n", str(_PROCESSES), "--dist", "worksteal", *pytest_arguments],  # a later -n has the last word
     ]
     failed = []
     if not pytest_arguments:  # the other corner of what is supported; the suite above is the newest of everything
         environments = options.venv.absolute() / "nox" if options.venv else ROOT / ".nox"
-        checks.append(["nox", "--session", "oldest", "--envdir", str(environments), "--", "-n", "auto"])
+        checks.append(["nox", "--session", "oldest", "--envdir", str(environments), "--", "-n", str(_PROCESSES)])
     for check in [check for check in checks if check[0] == "pytest"] if options.no_lint else checks:
         _say(" ".join(check))
         began = time.monotonic()

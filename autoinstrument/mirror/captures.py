@@ -13,11 +13,10 @@ import json
 import os
 import re
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-import platformdirs
 
 from autoinstrument.capture.machine import machine
 from autoinstrument.capture.secrets import hide_named, without_credentials
@@ -43,7 +42,7 @@ def home(settings: Settings) -> Path:
     """
     if settings.home:
         return Path(settings.home).expanduser()
-    folder = platformdirs.user_state_path("autoinstrument", appauthor=False)
+    folder = _state_folder() / "autoinstrument"
     # "~" stays as it is where there is neither HOME nor an entry in the password file.
     # Not `exists()`, which raises below a folder that may not be looked into, as HOME=/root of an image's other user.
     there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
@@ -51,6 +50,19 @@ def home(settings: Settings) -> Path:
         return folder
     substitute = Path(tempfile.gettempdir()) / f"autoinstrument-state-{os.getuid()}"
     return substitute if _may_be_used(substitute) else folder
+
+
+def _state_folder() -> Path:
+    """Return where the platform keeps a user's state.
+
+    The training process asks too, and a `platformdirs.py` beside the script would be taken for that library.
+    """
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local").expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Application Support").expanduser()
+    given = os.environ.get("XDG_STATE_HOME", "").strip()
+    return Path(given if os.path.isabs(given) else "~/.local/state").expanduser()  # noqa: PTH117
 
 
 def _may_be_used(folder: Path) -> bool:

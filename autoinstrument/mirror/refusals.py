@@ -11,6 +11,8 @@ from autoinstrument.to_clearml.errors import RefusedError
 Item = TypeVar("Item")
 
 _MOST_NAMED = 1000
+_HOPELESS = 16
+"""Single items refused one after the other, before the rest is taken for refused too: a Task that takes none."""
 
 
 class Refusals:
@@ -25,6 +27,7 @@ class Refusals:
         self.reasons: dict[str, str] = {}
         self.noted = True
         self._run_id = run_id
+        self._in_a_row = 0
 
     def send_each(self, send: Callable[[list[Item]], None], items: Sequence[Item], name: Callable[[Item], str]) -> None:
         """Send items together; where they are refused, by halves, down to the ones that are to blame.
@@ -44,12 +47,14 @@ class Refusals:
         except RefusedError as error:
             if error.is_gone:
                 raise
-            if len(items) == 1:
-                self._note(name(items[0]), error)
+            if len(items) == 1 or self._in_a_row >= _HOPELESS:
+                self._note_all([name(item) for item in items], error)
                 return
             middle = len(items) // 2
             self.send_each(send, items[:middle], name)
             self.send_each(send, items[middle:], name)
+        else:
+            self._in_a_row = 0
 
     def send_events(self, send: Callable[[list[dict[str, Any]]], None], events: Sequence[dict[str, Any]]) -> None:
         """Send points, plots and console lines in the same way; of a batch the server may have stored the good ones.
@@ -67,14 +72,21 @@ class Refusals:
             if error.is_gone:
                 raise
             again = [event for event in events if not (error.is_partly_stored and event["type"] == "log")]
-            if len(again) == 1 and len(events) == 1:
-                self._note(_event(again[0]), error)
+            if (len(again) == 1 and len(events) == 1) or self._in_a_row >= _HOPELESS:
+                self._note_all([_event(event) for event in again], error)
             elif len(again) == len(events):
                 middle = len(again) // 2
                 self.send_events(send, again[:middle])
                 self.send_events(send, again[middle:])
             else:
                 self.send_events(send, again)
+        else:
+            self._in_a_row = 0
+
+    def _note_all(self, items: Sequence[str], error: RefusedError) -> None:
+        self._in_a_row += len(items)
+        for what in items:
+            self._note(what, error)
 
     def _note(self, what: str, error: RefusedError) -> None:
         if what in self.reasons or len(self.reasons) >= _MOST_NAMED:

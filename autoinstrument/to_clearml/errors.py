@@ -56,8 +56,8 @@ class RefusedError(ClearMLError):
 
     @property
     def is_gone(self) -> bool:
-        """True where the Task itself is what is missing."""
-        return self.code == (400, 101)
+        """True where the Task itself is what is missing; of events the text alone tells (API 2.34)."""
+        return self.code == (400, 101) or (self.code == (400, 131) and "Invalid task id" in str(self))
 
 
 _NOT_UNDERSTOOD = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)

@@ -39,6 +39,7 @@ def foreign_environment(new_environment: Callable[[str], Environment]) -> Enviro
     """An environment that has MLflow, and nothing of this project; all else of the tests' own environment is there."""
     others = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     environment = new_environment("").add_to_path(*others)
-    code = "import importlib.util as util; print(util.find_spec('autoinstrument'))"
+    # An editable installation leaves a folder of that name, with data that the wheel has at another place.
+    code = "import importlib.util as util; print(getattr(util.find_spec('autoinstrument'), 'loader', None))"
     assert environment.run("-Ic", code).stdout == "None\n"
     return environment

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from mlflow.entities import Run
 
+from autoinstrument.capture.secrets import hide_named
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, Points, ended, link_tags, scalars, section
 from tests.end_to_end.processes import Finished
@@ -56,7 +57,7 @@ def _compared(place: Place, server: ClearMLServer, run: Run) -> Mirrored:
     assert task["name"].rstrip("_") == run.info.run_name
     assert server.project_name(task["project"]) == place.client.get_experiment(run.info.experiment_id).name
     assert task["status"] == _STATUS[run.info.status]
-    assert section(task, "MLflow") == run.data.params
+    assert section(task, "MLflow") == {key: hide_named(key, value) for key, value in run.data.params.items()}
     assert scalars(server, task["id"]) == points
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith("clearml.")}
     assert section(task, "MLflow tags") == tags

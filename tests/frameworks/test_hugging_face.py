@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from autoinstrument.capture.secrets import hide_named
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, properties, scalars, section
 from tests.frameworks.mirrored import LIMIT_S, Mirrored
@@ -63,7 +64,7 @@ def test_clearml_by_its_name_is_left_alone(sdk_place: Place, own_server: ClearML
     run = sdk_place.the_run()
     (task,) = own_server.tasks
     assert properties(task)["mlflow_run_id"] == run.info.run_id
-    assert section(task, "MLflow") == run.data.params
+    assert section(task, "MLflow") == {key: hide_named(key, value) for key, value in run.data.params.items()}
     assert section(task, "Transformers")["max_steps"] == "4"
     assert sdk_place.points(run.info.run_id).items() <= scalars(own_server, task["id"]).items()
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoinstrument.mirror.captures import Capture, Captures
-from autoinstrument.mirror.sync import is_alive
+from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.records import ProcessStarted, RunStarted, has_right_types, to_json
 from autoinstrument.settings import Settings
 from autoinstrument.transport.frames import Reader, encode
@@ -48,7 +48,7 @@ def loaded(folder: Path) -> None:
         capture = Capture.load(folder)
     except (ValueError, OSError):
         return
-    is_alive(capture)
+    why_alive(capture)
     list(capture.console())
     assert has_right_types(capture.run)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.startup.environment import ROOT, Environment
 
-TEMPLATE = ROOT / "autoinstrument" / "startup" / "sitecustomize"  # `sitecustomize_template` is a link to it
+TEMPLATE = ROOT / "sitecustomize_template"
 ARMED = "import sys; print('armed' if type(sys.meta_path[0]).__name__ == 'AfterImport' else 'not armed')"
 OTHER = "import sys\nprint('{name}', sys.modules['sitecustomize'].__file__ == __file__, __name__)\n"
 
