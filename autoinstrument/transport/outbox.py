@@ -42,7 +42,7 @@ MAX_CONSOLE_BYTES = 16 * 2**20
 EARLY_CONSOLE_BYTES = 2**20
 MAX_CONTENT_BYTES = 16 * 2**20
 """Contents of artifacts that wait to be sent; what comes on top is read from MLflow's store by the worker."""
-_BATCH, _BATCH_BYTES = 500, 2**20
+_BATCH, _BATCH_BYTES = 100, 2**17
 """Records in one frame. `json.dumps` keeps all other threads waiting: half a second for 500,000 points."""
 _GATHER_S = 0.05
 _CONNECTIONS = 2

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import KernelManager
 
 from tests.end_to_end.harness import ended, link_tags, properties, scalars, section, task_of
 from tests.end_to_end.remote import Remote
@@ -155,6 +153,9 @@ def test_a_notebook(remote: Remote, tmp_path: Path) -> None:
     command = [place.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "tests"}))
+    from jupyter_client.kernelspec import KernelSpecManager  # not in the environments of older releases
+    from jupyter_client.manager import KernelManager
+
     manager = KernelManager(kernel_name="tests", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(tmp_path)]))
     remote.commit({"README": "a notebook's repository"})
     manager.start_kernel(env=place.environment(MLFLOW_EXPERIMENT_NAME="notebook"), cwd=place.folder)
