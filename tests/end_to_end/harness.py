@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -170,6 +171,12 @@ class Place:
             if str(self.temporary) in line and process.info["status"] != psutil.STATUS_ZOMBIE:
                 found.append(process)
         return found
+
+    def kill_workers(self) -> None:
+        """SIGKILL to the agent's processes, as soon as there are some."""
+        for worker in wait_for(self.workers, 10):
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that was to start another one
+                worker.kill()
 
     def left_behind(self) -> list[str]:
         """Return processes and temporary files that are still there."""

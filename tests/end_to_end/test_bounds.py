@@ -77,9 +77,9 @@ def test_a_million_points_stay_within_the_bounds(
         own_server.close()
     started = own_place.start(POINTS, AUTOINSTRUMENT_EXIT_TIMEOUT="1")
     wait_for((own_place.folder / "ready").exists, 30)
-    (worker,) = wait_for(own_place.workers, 10)
     wait_for(lambda: own_place.captures(), 20)
-    time.sleep(3)
+    time.sleep(3)  # until the processes of the double fork are gone, and the worker has loaded all that it needs
+    (worker,) = own_place.workers()
     idle = most = worker.memory_info().rss
     if trouble == "stopped worker":
         worker.send_signal(signal.SIGSTOP)

@@ -377,8 +377,7 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
             wait_for(lambda known=number: len(place.captures()) > known, 10)
         time.sleep(moment_s)
         if victim != "training":
-            for worker in wait_for(place.workers, 10):
-                worker.kill()
+            place.kill_workers()
         if victim == "worker":
             time.sleep(1)
             started.kill(signal.SIGINT)

@@ -51,8 +51,7 @@ def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearM
     """The exit code is 0, the output is whole, and the run's Task comes to be complete all the same."""
     started = place.start(SCRIPT.format(pause="time.sleep(2)"))
     wait_for((place.folder / "ready").exists, 30)
-    for worker in wait_for(place.workers, 5):
-        worker.kill()
+    place.kill_workers()
     done = started.finish()
     assert done.code == 0
     assert done.stdout == "half of it\nall of it\n"
