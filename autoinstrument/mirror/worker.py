@@ -160,12 +160,14 @@ class Worker:
         """Put console text on disk while a request is under way, which may be for half a minute where the server hangs.
 
         Text overtakes everything else, and so does what says whose it is: a process, a new run. A run's end is handled
-        when its turn comes, but text that comes after it is the run's no more.
+        when its turn comes; text that comes after it is that of the runs that are still open, else of the one that ended
+        last, as always.
         """
 
         def handled(process: Process, record: Record | Closed) -> bool:
             if isinstance(record, RunEnded):
                 self._quiet.add(record.run_id)
+                process.last_run = record.run_id
             elif isinstance(record, RunStarted) and record.run_id in self._mirrors:
                 self._quiet.discard(record.run_id)
             elif isinstance(record, (ConsoleWritten, ProcessStarted, RunAnnounced, RunStarted)):
