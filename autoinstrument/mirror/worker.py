@@ -160,8 +160,8 @@ class Worker:
         """Put console text on disk while a request is under way, which may be for half a minute where the server hangs.
 
         Text overtakes everything else, and so does what says whose it is: a process, a new run. A run's end is handled
-        when its turn comes; text that comes after it is that of the runs that are still open, else of the one that ended
-        last, as always.
+        when its turn comes; text that comes after it is that of the runs that are still open, else of the one that has
+        ended last, as always.
         """
 
         def handled(process: Process, record: Record | Closed) -> bool:
