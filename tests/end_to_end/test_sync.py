@@ -195,9 +195,9 @@ def test_where_everything_died_sync_closes_the_task(own_place: Place, own_server
     script = """
         import time, mlflow
         mlflow.start_run(run_name="dead")
+        print("training")
         for step in range(100):
             mlflow.log_metric("loss", step, step=step)
-        print("trained")
         time.sleep(600)
         """
     started = own_place.start(script)
@@ -213,6 +213,6 @@ def test_where_everything_died_sync_closes_the_task(own_place: Place, own_server
     (task,) = own_server.tasks
     assert (task["status"], "died" in task["status_reason"]) == ("stopped", True)
     assert scalars(own_server, task["id"]) == own_place.points(own_place.the_run().info.run_id)
-    assert "trained" in own_server.console(task["id"])
+    assert "training" in own_server.console(task["id"])
     assert link_tags(own_place.the_run())["state"] == "synced"
     assert own_place.captures() == []
