@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 
 import requests
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended
+from tests.end_to_end.harness import Place, ended, link_tags, task_of
 from tests.end_to_end.processes import wait_for
 
 SCRIPT = """
@@ -30,12 +31,21 @@ def stop(server: ClearMLServer, task_id: str) -> None:
     ).raise_for_status()
 
 
-def test_a_stopped_task_stops_the_training(own_place: Place, own_server: ClearMLServer) -> None:
-    """Within a minute; the run is KILLED, and the Task stays stopped. Meanwhile a Task is asked about once a minute."""
+def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
+    own_place: Place, own_server: ClearMLServer, server: ClearMLServer, new_place: Callable[[ClearMLServer], Place]
+) -> None:
+    """Within a minute; the run is KILLED, and the Task stays stopped. Meanwhile a Task is asked about once a minute.
+
+    Beside it another training goes on to its end, and so does its Task: with `AUTOINSTRUMENT_ABORT=off`.
+    """
+    other = new_place(server)
+    going_on = other.start(SCRIPT.format(seconds=62), AUTOINSTRUMENT_ABORT="off")
     started = own_place.start(SCRIPT.format(seconds=170))
-    wait_for((own_place.folder / "ready").exists, 30)
-    run = own_place.the_run()
-    wait_for(lambda: own_server.calls("events.add_batch"), 20)
+    for place in (own_place, other):
+        wait_for((place.folder / "ready").exists, 30)
+    run, run_that_goes_on = own_place.the_run(), other.the_run().info.run_id
+    wait_for(lambda: link_tags(other.mlflow_run(run_that_goes_on)) and own_server.calls("events.add_batch"), 20)
+    stop(server, task_of(server, run_that_goes_on)["id"])
     time.sleep(1)
     own_server.clear_requests()
     (task,) = own_server.tasks
@@ -52,13 +62,5 @@ def test_a_stopped_task_stops_the_training(own_place: Place, own_server: ClearML
     wait_for(lambda: "aborted in ClearML" in own_server.task(task["id"])["status_reason"], 10)
     wait_for(lambda: own_place.captures() == [], 10)
 
-
-def test_it_can_be_switched_off(own_place: Place, own_server: ClearMLServer) -> None:
-    """`AUTOINSTRUMENT_ABORT=off`: the training goes on to its end, and so does the Task."""
-    started = own_place.start(SCRIPT.format(seconds=62), AUTOINSTRUMENT_ABORT="off")
-    wait_for((own_place.folder / "ready").exists, 30)
-    wait_for(lambda: own_server.calls("events.add_batch"), 20)
-    (task,) = own_server.tasks
-    stop(own_server, task["id"])
-    assert started.finish(80).code == 0
-    assert ended(own_server, own_place.the_run().info.run_id)["status"] == "completed"
+    assert going_on.finish(80).code == 0
+    assert ended(server, run_that_goes_on)["status"] == "completed"
