@@ -22,6 +22,8 @@ import psutil
 from benchmarks.scripts import COMMON
 from tests.clearml_server import ClearMLServer
 
+_LOOK_S = 0.5
+"""A look at the worker's memory costs 10 ms, on a core that the measured processes could use."""
 FOREIGN = ("AUTOINSTRUMENT_", "CLEARML_", "TRAINS_", "MLFLOW_", "PYTEST", "PYTHONSTARTUP")
 
 
@@ -94,18 +96,19 @@ class Bench:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            worker_mb, usage, ended = 0.0, None, 0.0
-            while usage is None:
-                pid, status, found = os.wait4(process.pid, os.WNOHANG)
+            worker_mb, looked_at = 0.0, began
+            while True:
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
                 ended = time.perf_counter()
                 if pid:
-                    usage, process.returncode = found, os.waitstatus_to_exitcode(status)
-                elif ended - began > seconds:
+                    process.returncode = os.waitstatus_to_exitcode(status)
+                    break
+                if ended - began > seconds:
                     process.kill()
                     raise SystemExit(f"a measured script did not end within {seconds:g} s")
-                else:
-                    time.sleep(0.01)
-                    worker_mb = max(worker_mb, _worker_mb(folder)) if int(ended * 2) % 2 else worker_mb
+                if ended - looked_at > _LOOK_S:
+                    worker_mb, looked_at = max(worker_mb, _worker_mb(folder)), ended
+                time.sleep(0.005)
             if process.returncode != 0:
                 raise SystemExit(f"a measured script ended with exit code {process.returncode}")
             self._settle(folder)
