@@ -31,7 +31,6 @@ from autoinstrument.records import (
     ProcessStarted,
     Record,
     RunAnnounced,
-    RunDelivered,
     RunEnded,
     RunLinked,
     RunPending,
@@ -257,28 +256,29 @@ class Agent:
     def _heard(self, record: Record) -> None:
         """Act on what the worker says: write the link tags, tell the user; on the hearing thread."""
         if isinstance(record, RunLinked):
-            note("linked", f"{record.run_id} {record.task_url or record.task_id}")
             self._say_linked(record)
-            tags = {TASK_ID: record.task_id, STATE: "live"}
+            tags = {TASK_ID: record.task_id, STATE: "synced" if record.delivered else "live"}
             if record.task_url:
                 tags[TASK_URL] = record.task_url
             if record.adopted:
                 tags |= under_agent.lineage(record.task_id)
+            if record.delivered:
+                self._started.pop(record.run_id, None)
             set_tags(self._uris[record.run_id], record.run_id, tags)
+            if record.delivered:
+                self._outbox.reply(RunTagged(record.run_id))
         elif isinstance(record, RunPending):
             note("pending", f"{record.run_id} {record.reason}")
             self._said.setdefault(record.run_id, "")
             logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})
-        elif isinstance(record, RunDelivered):
-            self._started.pop(record.run_id, None)
-            set_tags(self._uris[record.run_id], record.run_id, {STATE: "synced"})
-            self._outbox.reply(RunTagged(record.run_id))
 
     def _say_linked(self, record: RunLinked) -> None:
-        if self._said.get(record.run_id) == record.task_id:
+        started = self._started.get(record.run_id)
+        if self._said.get(record.run_id) == record.task_id or (record.delivered and not (started and started.owned)):
             return
         self._said[record.run_id] = record.task_id
+        note("linked", f"{record.run_id} {record.task_url or record.task_id}")
         name, url = self._names.get(record.run_id, (record.run_id, ""))
         page = f" (MLflow: {url})" if url else ""
         logger().info("run %s is ClearML Task %s%s", name, record.task_url or record.task_id, page)

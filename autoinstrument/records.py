@@ -248,6 +248,8 @@ class RunLinked(NamedTuple):
     task_id: str
     task_url: str
     adopted: bool
+    delivered: bool
+    """The run has ended and its Task holds all of it."""
 
 
 class RunPending(NamedTuple):
@@ -258,14 +260,8 @@ class RunPending(NamedTuple):
     """One line for a person, with the remedy."""
 
 
-class RunDelivered(NamedTuple):
-    """The run has ended and its Task holds all of it."""
-
-    run_id: str
-
-
 class RunTagged(NamedTuple):
-    """Answer to `RunDelivered`: the run has its last tags. A process that is on its way out may not get to it."""
+    """Answer to `RunLinked` of a delivered run: the tags are written. A process on its way out may not get to it."""
 
     run_id: str
 
@@ -278,7 +274,7 @@ Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | ParamsLogged | MetricsLogged
     | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged | InputsLogged
     | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
-    | RunTagged | RunLinked | RunPending | RunDelivered | Delivered
+    | RunTagged | RunLinked | RunPending | Delivered
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

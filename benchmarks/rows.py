@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import startup as starts
 from benchmarks.processes import AGENT, BEST, PLAIN, Bench, Case, Measured, median
-from benchmarks.scripts import BATCHES, BY_HAND, EMPTY_STORE, POINTS, RUNS
+from benchmarks.scripts import BATCHES, BY_HAND, EMPTY_STORE, LATER, POINTS, RUNS
 from tests.clearml_server import Fault
 
 Cells = tuple[str, str, str, str, "bool | None"]
@@ -108,6 +108,7 @@ def runs(bench: Bench, repeats: int, latencies: list[float]) -> Iterator[Cells]:
     """100 short runs in one process."""
     found = bench.in_turns({"plain": Case(RUNS), "agent": Case(RUNS, AGENT)}, repeats)
     yield _whole("100 short runs", found, lambda plain: plain * 1.05 + EXIT_TIMEOUT_S, "≤ 1.05 × plain + exit")
+    found = bench.in_turns({"plain": Case(LATER), "agent": Case(LATER, AGENT)}, repeats)
     later = [
         statistics.median(statistics.median(one.calls["start_run"][1:]) for one in found[name]) * 1000
         for name in ("plain", "agent")

@@ -54,6 +54,16 @@ report()
 """
 """100 short runs."""
 
+LATER = """
+for number in range(40):
+    timed("start_run", mlflow.start_run)
+    mlflow.log_metric("loss", number)
+    mlflow.end_run()
+    time.sleep(0.1)
+report()
+"""
+"""What a later `start_run` costs its caller, when what the one before left to other threads is done."""
+
 BATCHES = """
 import threading
 from mlflow.entities import Metric

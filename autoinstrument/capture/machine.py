@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 from pathlib import Path
 
 
+@functools.cache
 def machine() -> str:
     """Return what two processes have in common if each can see the other: host, boot, and namespace of process ids."""
     parts = [socket.gethostname()]

@@ -6,8 +6,9 @@ of it; for a namespace shared by several (`google.*`) the submodule decides.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from importlib import metadata
 from typing import NamedTuple
 
@@ -23,6 +24,13 @@ class Packages(NamedTuple):
     """Distributions in use, ours included, each pinned so that another machine gets the same."""
     freeze: str
     """All distributions on the path, as `pip freeze` lists them."""
+    shared: frozenset[str] = frozenset()
+    """First parts of module names that are, or may be, shared by several distributions (`google`)."""
+
+    def may_change(self, known: Set[str], new: Iterable[str]) -> bool:
+        """Tell whether modules loaded since may be a sign of more packages: of other ones than those `known`."""
+        tops = {name.partition(".")[0] for name in known} | sys.stdlib_module_names
+        return any(top not in tops or top in self.shared for top in {name.partition(".")[0] for name in new})
 
 
 def packages_of(modules: Iterable[str], sys_path: Sequence[str]) -> Packages:
@@ -35,7 +43,8 @@ def packages_of(modules: Iterable[str], sys_path: Sequence[str]) -> Packages:
     Distributions without a readable name or version are left out.
     """
     everything = {item.key: item for item in reversed(list(_found(sys_path)))}
-    used = _used(everything.values(), set(modules)) | _agent(everything)
+    used, shared = _used(everything.values(), set(modules))
+    used |= _agent(everything)
     lines = {key: item.requirement() for key, item in everything.items()}
     if _OURSELVES not in lines:  # put on the path without being installed (sitecustomize, a checkout)
         from autoinstrument import __version__
@@ -44,6 +53,7 @@ def packages_of(modules: Iterable[str], sys_path: Sequence[str]) -> Packages:
     return Packages(
         requirements="".join(f"{lines[key]}\n" for key in sorted(used)),
         freeze="".join(f"{lines[key]}\n" for key in sorted(everything)),
+        shared=shared,
     )
 
 
@@ -54,7 +64,8 @@ def _found(sys_path: Sequence[str]) -> Iterable[Installed]:
             yield item
 
 
-def _used(everything: Iterable[Installed], loaded: set[str]) -> set[str]:
+def _used(everything: Iterable[Installed], loaded: set[str]) -> tuple[set[str], frozenset[str]]:
+    """Return the keys of the distributions in use, and `Packages.shared`."""
     tops = {name.partition(".")[0] for name in loaded}
     names = {item.key: item.module_names(tops) for item in everything}
     claims = Counter(name for own in names.values() for name in own)
@@ -67,7 +78,8 @@ def _used(everything: Iterable[Installed], loaded: set[str]) -> set[str]:
         own_alone = {name for name in own if claims[name] == 1}
         if matching and (matching & own_alone or not own_alone or any(not _is_package(n, own) for n in matching)):
             used.add(key)
-    return used
+    holders = Counter(top for own in names.values() for top in {name.partition(".")[0] for name in own})
+    return used, frozenset(top for top, number in holders.items() if number > 1 or not claims[top])
 
 
 def _is_package(name: str, names: set[str]) -> bool:

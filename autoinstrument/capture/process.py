@@ -25,6 +25,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._reported: set[str] = set()
+        self._seen: tuple[int, str] = (0, "")
 
     def describe(self, cwd: str = "") -> ProcessStarted:
         """Return all that only the process itself knows.
@@ -56,8 +57,12 @@ class Changes:
         return ProcessChanged(arguments=parsed(), source=_main()[3], modules=self._new_modules())
 
     def _new_modules(self) -> list[str]:
-        # A copy first: another thread may be importing.
-        new = {name for name in list(sys.modules) if isinstance(name, str)} - self._reported
+        names = list(sys.modules)  # a copy: another thread may be importing
+        seen = (len(names), names[-1])
+        if seen == self._seen:  # new ones are at the end; of short runs, one after the other, most load none
+            return []
+        self._seen = seen
+        new = {name for name in names if isinstance(name, str)} - self._reported
         self._reported |= new
         return sorted(new)
 

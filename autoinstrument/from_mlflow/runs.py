@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,10 @@ from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.records import RunStarted
 
 PARENT_RUN = "mlflow.parentRunId"
+_KNOWN_S = 10.0
+"""An experiment may be renamed; asking for it takes as long as starting a run does, and short runs may be many."""
+_experiments: dict[tuple[str, str], tuple[str, float]] = {}
+"""Names of experiments by tracking URI and id, and until when they are believed."""
 
 
 def number(value: Any) -> float:
@@ -50,9 +55,13 @@ def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Calla
     """Return what makes the record of a run that was created or resumed; it asks the store for the experiment."""
 
     def make() -> RunStarted:
-        with store_access():
-            experiment = tracking_client(tracking_uri).get_experiment(run.info.experiment_id)
-        return describe(run, tracking_uri, experiment_name=experiment.name, resumed=resumed, owned=owned)
+        experiment_id = str(run.info.experiment_id)
+        name, until = _experiments.get((tracking_uri, experiment_id), ("", 0.0))
+        if time.monotonic() >= until:
+            with store_access():
+                name = tracking_client(tracking_uri).get_experiment(experiment_id).name
+            _experiments[tracking_uri, experiment_id] = name, time.monotonic() + _KNOWN_S
+        return describe(run, tracking_uri, experiment_name=name, resumed=resumed, owned=owned)
 
     return make
 

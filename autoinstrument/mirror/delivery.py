@@ -11,7 +11,7 @@ from autoinstrument.mirror.completion import complete, link
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.records import RunDelivered, RunLinked, RunPending
+from autoinstrument.records import RunLinked, RunPending
 from autoinstrument.to_clearml.errors import ClearMLError, RefusedError
 
 _PING_S = 1800.0
@@ -86,21 +86,25 @@ class Delivery:
     def _succeeded(self, mirror: RunMirror, home: Process) -> None:
         self._server.succeeded()
         mirror.server.succeeded()
-        run_id = mirror.run.run_id
-        if mirror.task is not None and (mirror.task.id != mirror.linked or mirror.pending):
-            mirror.linked, mirror.pending = mirror.task.id, False
-            if mirror.run.owned or mirror.made:
-                home.tell(RunLinked(run_id, mirror.task.id, mirror.task.url, mirror.task.adopted))
+        task = mirror.task
+        if task is None:
+            return
+        run_id, is_new = mirror.run.run_id, task.id != mirror.linked or mirror.pending
+        is_complete = mirror.ended and not mirror.told_end and not mirror.has_work
+        if is_new:
+            mirror.linked, mirror.pending = task.id, False
+            if (mirror.run.owned or mirror.made) and not is_complete:
+                home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=False))
             if not mirror.ended:
                 with guard("writing the capture"):
                     mirror.capture.save()
         if mirror.ended and mirror.lacking and not mirror.told_lacking:
             mirror.told_lacking = True
             home.tell(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
-        if mirror.ended and not mirror.told_end and not mirror.has_work:
+        if is_complete:
             mirror.told_end = True
             if not home.answered and home.gone_at is None:
-                home.tell(RunDelivered(run_id))
+                home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
             elif not mirror.tagged:  # the process does not wait any longer
                 with guard("linking a run whose process is gone"):
                     link(mirror, mirror.run.tracking_uri)

@@ -87,8 +87,8 @@ class Process:
         if self.started is None:
             return False
         before = (self.packages, self.started)
-        if changed.modules:
-            self._modules.update(changed.modules)
+        known, self._modules = self._modules, self._modules.union(changed.modules)
+        if self.packages.may_change(known, changed.modules):  # finding out takes a quarter of a second
             self.packages = packages_of(self._modules, self.started.sys_path)
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
         if changed.source != before[1].source:

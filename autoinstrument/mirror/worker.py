@@ -196,7 +196,7 @@ class Worker:
     def _describe(self, process: Process, capture: Capture) -> None:
         capture.process = process.started
         capture.script = process.script
-        capture.requirements, capture.freeze = process.packages
+        capture.requirements, capture.freeze = process.packages.requirements, process.packages.freeze
         capture.worker_pid, capture.machine = os.getpid(), machine()
         with guard("writing the capture"):
             capture.save()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -89,7 +88,7 @@ class Outbox:
         """What was posted by the users' threads, and what the sending thread took: one writer thread or nearly so."""
         self._wake = threading.Event()
         self._awake = False
-        self._hurry = False
+        self._hurry = threading.Event()
         self._finished = threading.Event()
         self._delivered = False
         self._broken = False
@@ -237,7 +236,7 @@ class Outbox:
         self._delivered = False
         self.post_now()
         self.post(exiting)
-        self._hurry = True
+        self._hurry.set()
         self._wake.set()
         self._finished.wait(exiting.wait_s)
         return self._delivered
@@ -257,11 +256,10 @@ class Outbox:
                 while not lost.is_set():
                     self._send(connection)
                     self._wake.wait(self._reads.wait_s())
-                    if not self._hurry:
-                        time.sleep(_GATHER_S)
+                    self._hurry.wait(_GATHER_S)
                     self._awake = False
                     self._wake.clear()
-            if self._hurry:
+            if self._hurry.is_set():
                 break
         self._broken = True
         self._items.clear()
@@ -319,7 +317,7 @@ class Outbox:
                         self._heard(record)
         lost.set()
         self._wake.set()
-        if self._hurry:
+        if self._hurry.is_set():
             self._finished.set()
 
 

@@ -239,3 +239,29 @@ def test_this_environment_in_half_a_second():
     packages = packages_of(list(sys.modules), sys.path)
     assert time.perf_counter() - started < 2
     assert any(line.startswith("pytest==") for line in packages.requirements.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("known", "new"),
+    [
+        (["solo"], ["solo.part", "json.tool"]),
+        (["solo"], ["other"]),
+        (["google", "google.auth"], ["google.cloud.storage"]),
+        (["lonely"], ["lonely.part"]),
+        (["ns", "ns.one"], ["ns.two"]),
+        (["solo"], ["nobodys"]),
+    ],
+)
+def test_modules_that_change_nothing_need_no_second_look(site, install, known, new):
+    """Of all modules loaded later, those that bring in another distribution may change something."""
+    install("solo", files=["solo/__init__.py", "solo/part.py"])
+    install("other", files=["other.py"])
+    install("google-auth", files=["google/auth/__init__.py"])
+    install("google-cloud-storage", files=["google/cloud/storage/__init__.py"])
+    install("lonely", files=["lonely/part.py"])  # a namespace, with one distribution below it
+    install("one", files=["ns/__init__.py", "ns/one/__init__.py"])
+    install("two", files=["ns/__init__.py", "ns/two/__init__.py"])
+    before = packages_of(known, [str(site)])
+    changes = packages_of([*known, *new], [str(site)]) != before
+    assert before.may_change(set(known), new) or not changes
+    assert before.may_change(set(known), new) or new[0].startswith("solo")
