@@ -43,6 +43,7 @@ _COMPARED = [
     "comment",
     "hyperparams",
     "last_metrics",
+    "parent",
 ]
 _HOPELESS = 3
 """Runs in a row for which the server did not answer, before the rest is left to the next time."""
@@ -84,7 +85,7 @@ def sync_runs(
                 return
 
     try:
-        for stored, held in _with_tasks(runs, server):
+        for stored, held, parent in _with_tasks(runs, server):
             outcome = Outcome(stored.run.run_id, stored.run.run_name, "failed", stop)
             task = {} if isinstance(held, ClearMLError) else held
             if stop:
@@ -92,7 +93,7 @@ def sync_runs(
             elif isinstance(held, ClearMLError):
                 stop = str(held)  # it was tried several times
                 yield outcome._replace(detail=stop)
-            elif settled := _without_work(stored, task, selection, settings):
+            elif settled := _without_work(stored, task, parent, selection, settings):
                 yield settled
             else:
                 waiting[workers.submit(sync_one, stored, task, settings, selection.full)] = stored
@@ -105,34 +106,48 @@ def sync_runs(
             workers.shutdown()
 
 
-def _with_tasks(runs: Iterable[StoredRun], tasks: Tasks) -> Iterator[tuple[StoredRun, dict[str, Any] | ClearMLError]]:
-    """Yield each run with what is compared of its Task, nothing where it has none, or why that is not known."""
+def _with_tasks(
+    runs: Iterable[StoredRun], tasks: Tasks
+) -> Iterator[tuple[StoredRun, dict[str, Any] | ClearMLError, str]]:
+    """Yield each run with what is compared of its Task, nothing where it has none, or why that is not known.
+
+    With it, the id of its parent run's Task, "" for none.
+    """
     source = iter(runs)
     while batch := list(itertools.islice(source, _LOOK)):
+        wanted = {stored.run.run_id: None for stored in batch}
+        wanted |= {stored.run.parent_run_id: None for stored in batch if stored.run.parent_run_id}
         try:
-            of_runs = tasks.of_runs([stored.run.run_id for stored in batch], _COMPARED)
+            of_runs = tasks.of_runs(list(wanted), _COMPARED)
         except ClearMLError as error:  # after several tries: it is not asked again
             for stored in itertools.chain(batch, source):
-                yield stored, error
+                yield stored, error, ""
             return
         for stored in batch:
             linked = stored.run.tags.get(TASK_ID, "")
             found = {str(task["id"]): task for task in of_runs.get(stored.run.run_id, [])}
+            first = next(iter(found.values()), {})
+            parent = str(next(iter(of_runs.get(stored.run.parent_run_id, [])), {}).get("id", ""))
             try:
-                first = next(iter(found.values()), {})
-                yield stored, found.get(linked) or (tasks.get(linked) if linked else {}) or first
+                yield stored, found.get(linked) or (tasks.get(linked) if linked else {}) or first, parent
             except ClearMLError as error:
-                yield stored, error
+                yield stored, error, ""
 
 
-def _without_work(stored: StoredRun, task: dict[str, Any], selection: Selection, settings: Settings) -> Outcome | None:
-    """Return what becomes of a run for which nothing is to be done, None of any other."""
+def _without_work(
+    stored: StoredRun, task: dict[str, Any], parent: str, selection: Selection, settings: Settings
+) -> Outcome | None:
+    """Return what becomes of a run for which nothing is to be done, None of any other.
+
+    `parent` is its parent run's Task, which its own lacks where that one was made later.
+    """
     run = stored.run
     outcome = Outcome(run.run_id, run.run_name, "running", "it has not ended in MLflow; left alone")
     if not stored.has_ended:
         return outcome
     is_linked = run.tags.get(STATE) == "synced" or stored.deleted
-    if task and is_linked and not selection.full and is_up_to_date(task, stored, settings):
+    is_placed = bool(task.get("parent") or not parent)
+    if task and is_linked and is_placed and not selection.full and is_up_to_date(task, stored, settings):
         return outcome._replace(result="unchanged", detail=run.tags.get(TASK_URL, ""))
     if selection.dry_run:
         return outcome._replace(result="pending", detail=run.tags.get(TASK_URL, "no Task yet"))

@@ -376,6 +376,8 @@ class RunMirror:
             self._tasks.add_tag(task, mapping.TAG)
             if self.run.resumed and self.run.tags.get(STATE) != "synced":
                 self.incomplete = True  # the process that had it before may not have got to its end
+        if not (capture.adopted or task.parent) and (parent := self.parent_task()):
+            self._tasks.edit(task, parent=parent)  # the parent's run was still going on when this Task was made
         self._curves.held(task.points)
         self._link(task)
         return True

@@ -33,6 +33,7 @@ class Task(NamedTuple):
         status: what it was when it was found; "in_progress" if it was made here.
         output: where its owner wants artifacts to be uploaded to, "" for the configured place.
         run_id: the run that it led back to when it was found.
+        parent: the Task that it had for a parent when it was found, "" for none.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Task(NamedTuple):
     status: str
     output: str
     run_id: str = ""
+    parent: str = ""
 
 
 @understood
@@ -146,7 +148,8 @@ class Tasks:
         url = self._session.web_page(task_id, str(found.get("project") or "*"))
         output = str((found.get("output") or {}).get("destination") or "")
         status = str(found.get("status") or "")
-        task = Task(task_id, url, adopted, _points(found), _artifacts(found), status, output, _run_id(found))
+        parent = str(found.get("parent") or "")
+        task = Task(task_id, url, adopted, _points(found), _artifacts(found), status, output, _run_id(found), parent)
         if start and not adopted and status != "in_progress":
             self.start(task)
             task = task._replace(status="in_progress")

@@ -89,6 +89,23 @@ def test_runs_from_before_the_agent_get_their_tasks(server: ClearMLServer, clien
     assert link_tags(client.get_run(child))["state"] == "synced"
 
 
+def test_a_child_that_ended_before_its_parent_gets_its_parent_later(
+    server: ClearMLServer, client: MlflowClient
+) -> None:
+    parent = a_run(client, "sweep", status="")
+    child = a_run(client, "trial", parent=parent)
+    assert autoinstrument("sync", "--all").exit_code == 0
+    assert not task_of(server, child).get("parent")
+    assert of_runs(server, parent) == []
+    client.set_terminated(parent)
+    assert autoinstrument("sync", "--all").exit_code == 0
+    assert autoinstrument("sync", "--all").exit_code == 0  # the newest run is the first: the child is looked at again
+    assert task_of(server, child)["parent"] == task_of(server, parent)["id"]
+    server.clear_requests()
+    assert autoinstrument("sync", "--all").exit_code == 0
+    assert not [call for call in server.requests if "edit" in call.endpoint]
+
+
 def test_a_second_sync_writes_nothing(server: ClearMLServer, client: MlflowClient) -> None:
     run_id = a_run(client, "twice")
     assert autoinstrument("sync", "--experiment", "old").exit_code == 0
