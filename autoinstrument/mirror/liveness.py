@@ -19,6 +19,8 @@ BEAT_S = 30.0
 """How often a worker shows that it is alive."""
 SILENT_S = 300.0
 """After so long without a heartbeat, a run on another machine counts as dead; network file systems cache for 60 s."""
+STARTING_S = 10.0
+"""How long a run that only its training process has recorded is left to the worker, which takes a second to start."""
 _CLOCK_S = 2.0
 
 
@@ -38,8 +40,11 @@ def why_alive(capture: Capture) -> str:
     if process is None:
         return ""
     if capture.machine == machine():
-        at_work = not capture.end and _exists(process.pid, process.started_ms / 1000)
-        return "its process is still at work" if at_work or _exists(capture.worker_pid, None) else ""
+        if (not capture.end and _exists(process.pid, process.started_ms / 1000)) or _exists(capture.worker_pid, None):
+            return "its process is still at work"
+        if not (capture.end or capture.worker_pid) and _silence_s(capture.folder) < STARTING_S:
+            return "its worker may be about to begin"
+        return ""
     if capture.end and not capture.worker_pid:
         return ""
     silent_s = _silence_s(capture.folder)

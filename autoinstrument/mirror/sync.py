@@ -6,6 +6,7 @@ Recorded are runs that had no server, or whose processes died with work undone; 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -95,7 +96,9 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
             yield Outcome(folder.name, "", "failed", capture)
             continue
         outcome = Outcome(capture.run.run_id, capture.run.run_name, "pending", "")
-        alive = why_alive(capture) if selection.dry_run else _after_waiting(capture)
+        if not selection.dry_run:
+            capture = _after_waiting(capture)
+        alive = why_alive(capture)
         if not (folder / "capture.json").exists():
             continue  # the worker has completed it meanwhile
         if alive:
@@ -137,14 +140,14 @@ def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploa
     return capture.task_url
 
 
-def _after_waiting(capture: Capture) -> str:
-    """Give the worker of a run that has just ended the seconds in which it delivers or gives up."""
+def _after_waiting(capture: Capture) -> Capture:
+    """Give the worker of a run that has just begun or ended the seconds in which it begins, delivers or gives up."""
     deadline = time.monotonic() + _PATIENCE_S
-    alive = why_alive(capture)
-    while capture.end and alive and time.monotonic() < deadline:
+    while (capture.end or not capture.worker_pid) and why_alive(capture) and time.monotonic() < deadline:
         time.sleep(0.2)
-        alive = why_alive(capture)
-    return alive
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it is gone where the worker has delivered
+            capture = Capture.load(capture.folder)
+    return capture
 
 
 def _tracking_uri(capture: Capture) -> str:

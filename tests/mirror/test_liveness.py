@@ -10,7 +10,7 @@ import pytest
 
 from autoinstrument.capture.machine import machine
 from autoinstrument.mirror.captures import Capture
-from autoinstrument.mirror.liveness import SILENT_S, beat, why_alive
+from autoinstrument.mirror.liveness import SILENT_S, STARTING_S, beat, why_alive
 from autoinstrument.records import RunStarted
 from tests.mirror.runs import PROCESS
 
@@ -30,6 +30,12 @@ def capture(tmp_path: Path) -> Capture:
 def test_here_the_process_table_tells(capture: Capture) -> None:
     assert "still at work" in why_alive(capture)
     capture.process = HERE._replace(started_ms=HERE.started_ms - 60_000)  # another process has got the number since
+    assert "its worker may be about to begin" in why_alive(capture)
+    old = (capture.folder / "capture.json").stat().st_mtime - STARTING_S - 1
+    os.utime(capture.folder / "capture.json", (old, old))
+    assert why_alive(capture) == ""
+    beat(capture)
+    capture.worker_pid = HERE.pid + 1_000_000  # it had one, which is gone too
     assert why_alive(capture) == ""
     capture.process, capture.end = HERE, {"status": "completed", "reason": "", "message": ""}
     assert why_alive(capture) == ""
