@@ -177,7 +177,7 @@ def remount(folder: Path, mode: str) -> None:
 
 @pytest.fixture
 def small_disk(own_place: Place, kind: str) -> Iterator[bool]:
-    """`captures` on a file system of its own, of 256 KiB, for faults of the disk; False where nothing can be mounted."""
+    """`captures` on a file system of its own, of 256 KiB, for faults of the disk; False where there is none."""
     if kind != "disk":  # it holds a handful of runs that wait for `sync`
         yield False
         return
