@@ -1,7 +1,7 @@
 """A table of what can go wrong, when, and whether it heals: training does not notice, and nothing is lost.
 
 Of the table some cases run always, each fault and each moment among them; `--all-faults` runs it whole, and kills 50
-times instead of 2. Cases of one kind share a place and a server: one `sync` and one `verify` at the end are for all.
+times instead of 3. Cases of one kind share a place and a server: one `sync` and one `verify` at the end are for all.
 """
 
 from __future__ import annotations
@@ -370,7 +370,7 @@ with mlflow.start_run(run_name=sys.argv[1]):
 def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, victim: str, all_faults: bool) -> None:
     """SIGKILL of the training process, of its worker, of both: then `sync`, then each Task is what MLflow holds."""
     place, runs = own_place, []
-    for number in range(50 if all_faults else 2):
+    for number in range(50 if all_faults else 3):
         moment_s = random.Random(f"{victim} {number}").uniform(0, 3)  # the same ones each time
         (place.folder / "ready").unlink(missing_ok=True)
         name = f"{victim} {number}"

@@ -99,7 +99,7 @@ def test_a_child_that_ended_before_its_parent_gets_its_parent_later(
     assert of_runs(server, parent) == []
     client.set_terminated(parent)
     assert autoinstrument("sync", "--all").exit_code == 0
-    assert autoinstrument("sync", "--all").exit_code == 0  # the newest run is the first: the child is looked at again
+    assert autoinstrument("sync", "--all").exit_code == 0  # both were looked up before the parent's was made
     assert task_of(server, child)["parent"] == task_of(server, parent)["id"]
     server.clear_requests()
     assert autoinstrument("sync", "--all").exit_code == 0
