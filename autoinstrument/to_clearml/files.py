@@ -10,14 +10,13 @@ import hashlib
 import mimetypes
 import re
 import tempfile
-import threading
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import quote
 
 from autoinstrument.to_clearml.errors import RefusedError, UnavailableError
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Task
+from autoinstrument.to_clearml.time_limit import OverdueError, TimeLimit
 
 _STORE_S, _STORE_BYTES_PER_S = 60.0, 500_000
 _LONGEST_NAME = 200
@@ -30,6 +29,7 @@ class Files:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._limit = TimeLimit("autoinstrument-upload")
 
     def upload(self, task: Task, folder: str, path: str, content: bytes | Path, *, artifact: bool) -> str:
         """Upload a file to a place that depends on the Task and the path alone, and return its address.
@@ -56,11 +56,32 @@ class Files:
                 self._session.upload(destination, name, content, kind)
             return f"{destination}/{quote(name)}"
         if isinstance(content, Path):
-            return _store(content, f"{destination}/{name}")
+            return self._store(content, f"{destination}/{name}")
         with tempfile.TemporaryDirectory(prefix="autoinstrument-") as temporary:
             copy = Path(temporary) / Path(name).name
             copy.write_bytes(content)
-            return _store(copy, f"{destination}/{name}")
+            return self._store(copy, f"{destination}/{name}")
+
+    def _store(self, file: Path, address: str) -> str:
+        """Upload by the SDK's own drivers, within a time that depends on the size."""
+
+        def upload() -> str:
+            from clearml.storage import StorageManager
+
+            return str(StorageManager.upload_file(str(file), address, retries=1) or "")
+
+        place = address.partition("://")[2].partition("/")[0] or address
+        try:
+            stored = str(self._limit.do(upload, _STORE_S + file.stat().st_size / _STORE_BYTES_PER_S))
+        except OverdueError as error:
+            raise UnavailableError(f"{place} did not take {file.name}: {error}") from None
+        except (ImportError, PermissionError, ValueError) as error:
+            raise RefusedError(f"{place}: {error}"[:500]) from error
+        except Exception as error:  # each driver has its own
+            raise UnavailableError(f"{place}: {error}"[:500]) from error
+        if not stored:
+            raise UnavailableError(f"{place}: not uploaded")
+        return stored
 
 
 def _name(part: str) -> str:
@@ -71,28 +92,3 @@ def _name(part: str) -> str:
     path = PurePosixPath(name)
     digest = hashlib.sha256(part.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{path.stem[:_LONGEST_NAME]}.{digest}{path.suffix[:20]}"
-
-
-def _store(file: Path, address: str) -> str:
-    """Upload by the SDK's own drivers, within a time that depends on the size."""
-    result: list[Any] = []
-
-    def upload() -> None:
-        from clearml.storage import StorageManager
-
-        try:
-            result.append(StorageManager.upload_file(str(file), address, retries=1))
-        except Exception as error:  # each driver has its own
-            result.append(error)
-
-    thread = threading.Thread(target=upload, name="autoinstrument-upload", daemon=True)
-    thread.start()
-    thread.join(_STORE_S + file.stat().st_size / _STORE_BYTES_PER_S)
-    place = address.partition("://")[2].partition("/")[0] or address
-    if not result:
-        raise UnavailableError(f"{place} did not take {file.name} in time")
-    if isinstance(result[0], (ImportError, PermissionError, ValueError)):
-        raise RefusedError(f"{place}: {result[0]}"[:500])
-    if isinstance(result[0], Exception) or not result[0]:
-        raise UnavailableError(f"{place}: {result[0] or 'not uploaded'}"[:500])
-    return str(result[0])

@@ -9,10 +9,8 @@ from __future__ import annotations
 import io
 import logging
 import os
-import queue
 import random
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import IO, Any
@@ -28,6 +26,7 @@ from autoinstrument.to_clearml.errors import (
     UnavailableError,
     UnreachableError,
 )
+from autoinstrument.to_clearml.time_limit import OverdueError, TimeLimit
 
 CONNECT_S, READ_S = 3.0, 10.0
 _SLOWEST_DISK = 10e6
@@ -51,6 +50,7 @@ class Session:
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.meanwhile = meanwhile
         self._beat_at = 0.0
+        self._limit = TimeLimit("autoinstrument-request")
         self._random = random.Random()  # noqa: S311  (of its own: a worker that is a thread shares the training's)
         self._session: Any = None
         self._uploads: Any = None
@@ -211,30 +211,13 @@ class Session:
             UnavailableError: it took too long; the thread is left to itself, and so is the session.
             Exception: what `send` raised.
         """
-        answers: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
-
-        def work() -> None:
-            try:
-                answers.put((send(self._connected()), None))
-            except Exception as error:  # raised below, where the caller is
-                answers.put((None, error))
-
         if time.monotonic() - self._beat_at > _BEAT_S:  # requests may be short and many
             self._beat()
-        threading.Thread(target=work, name="autoinstrument-request", daemon=True).start()
-        end = time.monotonic() + deadline_s
-        while True:
-            try:
-                answer, error = answers.get(timeout=_BEAT_S)
-            except queue.Empty:
-                self._beat()
-                if time.monotonic() > end:
-                    self._session = self._uploads = None
-                    raise UnavailableError(f"{action}: no answer within {deadline_s:.0f} s") from None
-                continue
-            if error is not None:
-                raise error
-            return answer
+        try:
+            return self._limit.do(lambda: send(self._connected()), deadline_s, tick_s=_BEAT_S, tick=self._beat)
+        except OverdueError as error:
+            self._session = self._uploads = None
+            raise UnavailableError(f"{action}: {error}") from None
 
     def _once(self, send: Any, action: str, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
         import requests

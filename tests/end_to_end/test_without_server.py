@@ -77,6 +77,7 @@ def test_wrong_credentials(own_place: Place, plain: Finished) -> None:
     assert_recorded(own_place, done, plain, "credentials")
 
 
+@pytest.mark.core
 def test_a_server_that_hangs(own_place: Place, own_server: ClearMLServer, plain: Finished) -> None:
     """The end waits `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds, and no longer."""
     own_server.faults.add(Fault(action="hang"))

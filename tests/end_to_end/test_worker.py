@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
 from tests.end_to_end.processes import wait_for
@@ -22,6 +24,7 @@ with mlflow.start_run(run_name="the run"):
 """
 
 
+@pytest.mark.core
 def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> None:
     """`AUTOINSTRUMENT_WORKER=thread`: the same fields, points, console and status."""
     tasks = []
