@@ -17,7 +17,7 @@ from autoinstrument.capture.patch import instead
 from autoinstrument.records import ProcessStarted
 
 _MAX_SIZE = 2**20
-"""Bytes read of what an archive holds, more than a Task keeps: a small file may unpack to a large one."""
+"""Characters read of a script, more than a Task keeps; in an archive a small file may unpack to a large one."""
 
 
 class Code(NamedTuple):
@@ -75,7 +75,8 @@ def read(file: Path) -> str:
         if file.suffix != ".py" and zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive, archive.open("__main__.py") as main:
                 return main.read(_MAX_SIZE).decode("utf-8", "replace")
-        return file.read_text(encoding="utf-8", errors="replace")
+        with file.open(encoding="utf-8", errors="replace") as script:
+            return script.read(_MAX_SIZE)
     except OSError as error:
         return instead(f"{file.name} could not be read: {error.strerror}.")
     except (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # damaged, encrypted, of another method

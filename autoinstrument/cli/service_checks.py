@@ -60,11 +60,15 @@ def tracking_server(uri: str) -> Check:
 def _problem_of_server(uri: str) -> str:
     import requests
 
+    from autoinstrument.answers import UnreadableError, bound
+
     try:
-        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=(_CONNECT_S, _READ_S), stream=True)
-        answer.close()
-    except requests.exceptions.SSLError:
-        return "has a certificate that is not trusted here"
+        with requests.Session() as session:
+            bound(session)  # the bodies of redirections are read
+            answer = session.get(f"{uri.rstrip('/')}/health", timeout=(_CONNECT_S, _READ_S), stream=True)
+            answer.close()
+    except UnreadableError as error:
+        return f"cannot be used: {error}"
     except requests.exceptions.Timeout:
         return "does not answer in time"
     except (requests.exceptions.RequestException, ValueError):

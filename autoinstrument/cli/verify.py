@@ -14,7 +14,7 @@ from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, find_runs
 from autoinstrument.mirror.verification import Difference, differences
 from autoinstrument.settings import Settings, SettingsError, read_settings
-from autoinstrument.to_clearml.errors import ClearMLError
+from autoinstrument.to_clearml.errors import ClearMLError, TooLargeError
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 
@@ -86,7 +86,8 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
             yield _Report(run_id, run.run_name, list(differences(run_id, run.tracking_uri, settings, tasks)), "")
         except ClearMLError as error:
             yield _Report(run_id, run.run_name, [], str(error))
-            return
+            if not isinstance(error, TooLargeError):
+                return
         except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next run
             yield _Report(run_id, run.run_name, [], _problem(error))
 

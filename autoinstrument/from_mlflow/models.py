@@ -22,6 +22,8 @@ from autoinstrument.records import Model, ModelsLogged, Version
 HISTORY = "mlflow.log-model.history"
 _IS_PROMPT = "mlflow.prompt.is_prompt"
 _MOST_KEPT = 1000
+_MOST_BYTES = 4 * 2**20
+"""Read of an `MLmodel` file, which has some kB; yaml takes seconds for one MB."""
 _flavors: OrderedDict[str, list[str]] = OrderedDict()
 """Flavours of models that are complete, by model id: they never change, and each is a file of the artifact store."""
 
@@ -114,7 +116,8 @@ def _read_flavors(client: Any, model_id: str) -> list[str]:
             # as the public `download_artifacts` does (seen in mlflow 3.0 to 3.17).
             repository = client._tracking_client._get_artifact_repo(model_id, resource="logged_model")
             repository._download_file("MLmodel", str(path))
-            return sorted(yaml.safe_load(path.read_text(encoding="utf-8"))["flavors"])
+            with path.open("rb") as file:
+                return sorted(yaml.safe_load(file.read(_MOST_BYTES))["flavors"])
         except Exception:  # each artifact store raises its own; a model without the file is a model all the same
             return []
 

@@ -26,7 +26,13 @@ from autoinstrument.mirror.selection import Outcome, Selection
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunDeleted, RunEnded, RunRestored, TagDeleted
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.errors import ClearMLError, FilesUnavailableError, NotAllowedError, UnavailableError
+from autoinstrument.to_clearml.errors import (
+    ClearMLError,
+    FilesUnavailableError,
+    NotAllowedError,
+    TooLargeError,
+    UnavailableError,
+)
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
@@ -91,9 +97,11 @@ def sync_runs(
             if stop:
                 yield outcome
             elif isinstance(held, ClearMLError):
-                stop = str(held)  # it was tried several times
-                yield outcome._replace(detail=stop)
+                failures += 1 if isinstance(held, TooLargeError) else _HOPELESS  # others were tried several times
+                stop = str(held) if failures >= _HOPELESS else ""
+                yield outcome._replace(detail=str(held))
             elif settled := _without_work(stored, task, parent, selection, settings):
+                failures = 0
                 yield settled
             else:
                 waiting[workers.submit(sync_one, stored, task, settings, selection.full)] = stored
@@ -117,13 +125,17 @@ def _with_tasks(
     while batch := list(itertools.islice(source, _LOOK)):
         wanted = {stored.run.run_id: None for stored in batch}
         wanted |= {stored.run.parent_run_id: None for stored in batch if stored.run.parent_run_id}
+        too_large: dict[str, TooLargeError] = {}
         try:
-            of_runs = tasks.of_runs(list(wanted), _COMPARED)
+            of_runs = _compared(tasks, list(wanted), too_large)
         except ClearMLError as error:  # after several tries: it is not asked again
             for stored in itertools.chain(batch, source):
                 yield stored, error, ""
             return
         for stored in batch:
+            if stored.run.run_id in too_large:
+                yield stored, too_large[stored.run.run_id], ""
+                continue
             linked = stored.run.tags.get(TASK_ID, "")
             found = {str(task["id"]): task for task in of_runs.get(stored.run.run_id, [])}
             first = next(iter(found.values()), {})
@@ -132,6 +144,26 @@ def _with_tasks(
                 yield stored, found.get(linked) or (tasks.get(linked) if linked else {}) or first, parent
             except ClearMLError as error:
                 yield stored, error, ""
+
+
+def _compared(tasks: Tasks, run_ids: list[str], too_large: dict[str, TooLargeError]) -> dict[str, list[dict[str, Any]]]:
+    """Return what is compared of the Tasks of some runs; where that is too large for one answer, by halves.
+
+    Runs for which it is so by themselves are put into `too_large`, with the reason.
+
+    Raises:
+        ClearMLError: the server did not answer, or in that way for several runs: it never stops.
+    """
+    try:
+        return tasks.of_runs(run_ids, _COMPARED)
+    except TooLargeError as error:
+        if len(run_ids) == 1:
+            too_large[run_ids[0]] = error
+            if len(too_large) < _HOPELESS:
+                return {}
+            raise
+    middle = len(run_ids) // 2
+    return _compared(tasks, run_ids[:middle], too_large) | _compared(tasks, run_ids[middle:], too_large)
 
 
 def _without_work(

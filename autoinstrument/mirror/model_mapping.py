@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.mirror.mapping import acceptable
-from autoinstrument.records import Model
+from autoinstrument.records import Model, parse
 
 _OURS = "mlflow_"
 _URI, _TAGS = f"{_OURS}model_uri", f"{_OURS}tags"
@@ -78,7 +78,10 @@ def is_same(held: Mapping[str, Any], wanted: Wanted) -> bool:
 
 def edits(held: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
     """Return the fields of a model that are other than wanted; tags that people gave it in ClearML stay."""
-    before = tags(json.loads(_items(held).get(_TAGS, "{}")))
+    try:
+        before = tags(parse(_items(held).get(_TAGS, "{}")))
+    except (AttributeError, ValueError):  # somebody has edited it
+        before = []
     own = [tag for tag in held.get("tags") or [] if tag not in before]
     fields = {**wanted._asdict(), "tags": sorted({*own, *wanted.tags})}
     del fields["metadata"]

@@ -30,8 +30,8 @@ def write_models(models: Models, task: Task, logged: ModelsLogged) -> None:
         models.edit(found["id"], model_mapping.edits(found, wanted))
         models.set_metadata(found["id"], model_mapping.new_metadata(found, wanted))
         linked = holder["models"]["output"]
-        if found["id"] not in [entry["model"] for entry in linked]:
-            name = model_mapping.free_name(wanted.name, [entry["name"] for entry in linked])
+        if found["id"] not in [entry.get("model") for entry in linked]:
+            name = model_mapping.free_name(wanted.name, [entry.get("name") for entry in linked])
             models.link(holder, name, found["id"])
 
 

@@ -129,7 +129,7 @@ def _of_artifact(
         if item[:1] == [artifact_entries.PATH]
     }
     held = by_path.get(record.path)
-    left_out = ((task.get("configuration") or {}).get(mapping.FILES_LEFT_OUT) or {}).get("value", "")
+    left_out = str(((task.get("configuration") or {}).get(mapping.FILES_LEFT_OUT) or {}).get("value", ""))
     if held is None:
         if f"{record.path}: " not in left_out:
             yield Difference("artifact", f"{record.path}: missing")
@@ -145,7 +145,7 @@ def _of_models(logged: ModelsLogged, task: Mapping[str, Any], tasks: Tasks) -> I
     if not logged.models:
         return
     held = tasks.models.of_task(str(task["id"]))
-    linked = [entry["model"] for entry in (task.get("models") or {}).get("output") or []]
+    linked = [entry.get("model") for entry in (task.get("models") or {}).get("output") or []]
     for model in logged.models:
         wanted = model_mapping.wanted(model, logged.run_id)
         found = next((one for one in held if model_mapping.is_same(one, wanted)), None)

@@ -9,7 +9,7 @@ from typing import Any
 
 from autoinstrument.capture.arguments import command_line
 from autoinstrument.capture.secrets import hide, hide_in_text, is_secret
-from autoinstrument.to_clearml.errors import ClearMLError
+from autoinstrument.to_clearml.errors import ClearMLError, RefusedError
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 from autoinstrument.under_agent.settings import OBJECT, read
@@ -33,7 +33,10 @@ def described(session: Session, task_id: str) -> dict[str, Any]:
     Raises:
         ClearMLError: the Task cannot be read.
     """
-    task = session.call("tasks.get_by_id", task=task_id)["task"]
+    tasks = Tasks(session)
+    task = tasks.get(task_id)
+    if not task:
+        raise RefusedError(f"there is no Task {task_id}")
     settings = (task.get("configuration") or {}).get(OBJECT)
     sections = _values(task)
     if settings is None:
@@ -42,18 +45,18 @@ def described(session: Session, task_id: str) -> dict[str, Any]:
     return {
         "task": task_id,
         "ours": True,
-        "settings": read(settings.get("value") or ""),
+        "settings": read(str(settings.get("value") or "")),
         "sections": {name: sections[name] for name in SECTIONS if name in sections},
         "entry_point": (task.get("script") or {}).get("entry_point") or "",
-        "lineage": _lineage(session, task, sections),
+        "lineage": _lineage(tasks, task, sections),
     }
 
 
-def _lineage(session: Session, task: dict[str, Any], sections: dict[str, dict[str, str]]) -> dict[str, str]:
+def _lineage(tasks: Tasks, task: dict[str, Any], sections: dict[str, dict[str, str]]) -> dict[str, str]:
     run_id = _run_id(sections)
     tags = {"clearml.cloned_from_run": run_id}
     try:
-        origin = _origin(Tasks(session), task, run_id)
+        origin = _origin(tasks, task, run_id)
     except ClearMLError:  # the run matters more
         origin = {}
     if origin:

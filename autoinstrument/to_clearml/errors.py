@@ -34,6 +34,10 @@ class FilesUnavailableError(UnavailableError):
     """The same of the place for files alone: the Task itself has everything else."""
 
 
+class TooLargeError(UnavailableError):
+    """The server's answer is larger than any that is read; others may be readable, and what was asked may be done."""
+
+
 class NotAllowedError(ClearMLError):
     """It will not succeed until somebody changes the configuration: no credentials, wrong credentials."""
 

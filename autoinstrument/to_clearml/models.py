@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autoinstrument.to_clearml import forms
 from autoinstrument.to_clearml.errors import RefusedError, understood
 from autoinstrument.to_clearml.session import Session
 
@@ -29,7 +30,7 @@ class Models:
             ClearMLError: they cannot be read.
         """
         answer = self._session.call("models.get_all", task=[task_id], only_fields=_FIELDS, order_by=["created"])
-        return list(answer.get("models") or [])
+        return [forms.model(model) for model in answer.get("models") or []]
 
     def create(self, task_id: str, project_id: str, fields: dict[str, Any]) -> str:
         """Make a model and return its id.
@@ -88,7 +89,7 @@ class Models:
         Raises:
             ClearMLError: it cannot be read.
         """
-        found = self._session.call("tasks.get_by_id", task=task_id)["task"]
+        found = forms.task(self._session.call("tasks.get_by_id", task=task_id)["task"])
         models = found.get("models") or {}
         return {
             "id": task_id,

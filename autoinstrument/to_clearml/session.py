@@ -1,7 +1,8 @@
-"""One session with the ClearML server: bounded in time, and with errors of three kinds.
+"""One session with the ClearML server: bounded in time and in size, and with errors of three kinds.
 
 The SDK's own session waits for minutes and loops for ever on 503 and on SSL errors (clearml 2.1). Here every request
 has a connect and a read limit, the SDK's retries are off, and `tenacity` retries the few seconds that a hiccup takes.
+Answers are read by `answers`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from urllib.parse import urlsplit
 import tenacity
 
 from autoinstrument.capture.secrets import hint
+from autoinstrument.records import parse
 from autoinstrument.to_clearml.errors import (
     ClearMLError,
     NotAllowedError,
     RefusedError,
+    TooLargeError,
     UnavailableError,
     UnreachableError,
 )
@@ -154,8 +157,11 @@ class Session:
         from clearml.backend_api.utils import get_http_session_with_retry
         from clearml.utilities.requests_toolbelt import MultipartEncoder
 
+        from autoinstrument.answers import bound
+
         if self._uploads is None:
             self._uploads = get_http_session_with_retry(total=0, connect=0, read=0, redirect=5, status=0)
+            bound(self._uploads)
 
         def send(session: Any) -> Any:
             stream = io.BytesIO(content) if isinstance(content, bytes) else content
@@ -222,10 +228,14 @@ class Session:
     def _once(self, send: Any, action: str, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
         import requests
 
+        from autoinstrument.answers import OverlongError
+
         try:
             answer = self._within_deadline(send, action, deadline_s)
         except ClearMLError:
             raise
+        except OverlongError as error:
+            raise TooLargeError(f"{action}: {error}") from error
         except requests.exceptions.ConnectionError as error:
             # Refused at once: nothing listens, and trying again in half a second finds nothing either.
             raise (UnreachableError if _is_refused(error) else _HiccupError)(f"{action}: {_reason(error)}") from error
@@ -275,6 +285,9 @@ def _log_in() -> Any:
         for name in keep_out:
             del sys.modules[name]
     logging.getLogger("clearml").setLevel(logging.ERROR)
+    import requests
+
+    from autoinstrument.answers import bound
 
     class Bounded(SDKSession):  # type: ignore[misc]
         # Class attributes of the SDK's session, seen in clearml 1.16 and 2.1: (connect, read) limits in seconds.
@@ -282,14 +295,20 @@ def _log_in() -> Any:
         _session_timeout = (CONNECT_S, READ_S)
         _write_session_timeout = (CONNECT_S, READ_S)
 
+        def refresh_token(self) -> None:
+            # The first thing that it asks the server; its HTTP session, which has a private name, was made before.
+            for made in [value for value in vars(self).values() if isinstance(value, requests.Session)]:
+                bound(made)
+            super().refresh_token()
+
     config_obj.set_overrides({"api": {"http": {"wait_on_maintenance_forever": False}}})
     return Bounded(http_retries_config={"total": 0, "connect": 0, "read": 0, "redirect": 5, "status": 0})
 
 
 def _data(answer: Any, action: str) -> dict[str, Any]:
     try:
-        body = answer.json()
-    except (ValueError, RecursionError):
+        body = parse(answer.content)
+    except ValueError:
         body = None
     meta, data = (body.get(part) if isinstance(body, dict) else None for part in ("meta", "data"))
     meta = meta if isinstance(meta, dict) else {}
@@ -298,7 +317,7 @@ def _data(answer: Any, action: str) -> dict[str, Any]:
         if not isinstance(body, (dict, list)):  # file servers answer with a list
             raise UnavailableError(f"{action}: what answers is no ClearML server")
         return data if isinstance(data, dict) else {}
-    text = f"{action}: {status} {meta.get('result_msg') or answer.reason}"[:500]
+    text = " ".join(f"{action}: {status} {str(meta.get('result_msg') or answer.reason)[:500]}".split())[:500]
     if status in (401, 403):
         raise NotAllowedError(text)
     subcode = meta.get("result_subcode")
@@ -314,12 +333,14 @@ def _retry_after_s(answer: Any) -> float:
     asked = answer.headers.get("Retry-After", "").strip()
     if not asked:
         return 0.0
-    return min(float(asked), _MOST_RETRY_AFTER_S) if asked.isdigit() else 60.0
+    return min(float(asked), _MOST_RETRY_AFTER_S) if asked.isdecimal() else 60.0
 
 
 def _login_problem(error: Exception) -> ClearMLError:
     """Classify what came out of logging in: the SDK wraps everything into a `LoginError` (clearml 1.16 and 2.1)."""
     import requests
+
+    from autoinstrument.answers import UnreadableError
 
     text = " ".join(str(error).split())
     if type(error).__name__ == "MissingConfigError":
@@ -327,6 +348,8 @@ def _login_problem(error: Exception) -> ClearMLError:
     if "error 401" in text or "error 403" in text:
         return NotAllowedError("the ClearML server does not accept the credentials (see clearml.conf or CLEARML_API_*)")
     cause = error.__context__
+    if isinstance(cause, UnreadableError):
+        return UnavailableError(f"{_host()}: {cause}")
     if isinstance(cause, requests.exceptions.RequestException):
         kind = UnreachableError if _is_refused(cause) else UnavailableError
         return kind(f"no answer from {_host()}: {_reason(cause)}")
@@ -343,6 +366,10 @@ def _reason(error: Exception) -> str:
     """Return in a few words why a connection failed; the SDK's HTTP client says it in a nest of six exceptions."""
     import requests
 
+    from autoinstrument.answers import UnreadableError
+
+    if isinstance(error, UnreadableError):
+        return str(error)
     if _is_refused(error):
         return "connection refused" if "refused" in str(error).lower() else "unknown host"
     if isinstance(error, requests.exceptions.Timeout):

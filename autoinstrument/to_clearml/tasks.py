@@ -11,7 +11,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from autoinstrument.to_clearml.errors import RefusedError, understood
+from autoinstrument.to_clearml import forms
+from autoinstrument.to_clearml.errors import RefusedError, TooLargeError, understood
 from autoinstrument.to_clearml.models import Models
 from autoinstrument.to_clearml.session import Session
 
@@ -19,6 +20,8 @@ Item = dict[str, str]
 """A hyperparameter or configuration item: section (hyperparameters only), name, value, type."""
 
 _PAGE = 10_000
+_MOST_POINTS = 50_000_000
+"""Points of one curve that are read back, 12 bytes each: a server may well send pages for ever."""
 _ALREADY_EXISTS = (400, 801)
 _WRONG_STATUS = (400, 110)
 
@@ -108,7 +111,7 @@ class Tasks:
             page_size=10 * len(run_ids),
         )
         found: dict[str, list[dict[str, Any]]] = {}
-        for task in answer.get("tasks") or []:
+        for task in map(forms.task, answer.get("tasks") or []):
             run_id = _run_id(task)
             if run_id in run_ids:
                 found.setdefault(run_id, []).append(task)
@@ -121,12 +124,11 @@ class Tasks:
             ClearMLError: it cannot be read.
         """
         try:
-            task: dict[str, Any] = self._session.call("tasks.get_by_id", task=task_id)["task"]
+            return self._read(task_id)
         except RefusedError as error:
             if error.is_gone:
                 return {}
             raise
-        return task
 
     def archive(self, task: Task, archived: bool) -> None:
         """Archive a Task or take it back.
@@ -162,7 +164,8 @@ class Tasks:
             ClearMLError: they cannot be read.
         """
         more: dict[str, Any] = {}
-        while True:
+        count = 0
+        while count < _MOST_POINTS:
             answer = self._session.call(
                 "events.scalar_metrics_iter_raw",
                 task=task_id,
@@ -170,12 +173,13 @@ class Tasks:
                 batch_size=_PAGE,
                 **more,
             )
-            points = (answer.get("variants") or {}).get(series)
-            if points:
-                yield from zip(map(int, points["iter"]), map(float, points["y"]), strict=True)
-            if not answer.get("returned") or not answer.get("scroll_id"):
+            points = (answer.get("variants") or {}).get(series) or {"iter": [], "y": []}
+            yield from zip(map(int, points["iter"]), map(float, points["y"]), strict=True)
+            if not points["iter"] or not answer.get("returned") or not answer.get("scroll_id"):
                 return
+            count += len(points["iter"])
             more = {"scroll_id": answer["scroll_id"]}
+        raise TooLargeError(f"the curve {title[:100]}/{series[:100]} has over {_MOST_POINTS} points, and is not read")
 
     def add_tag(self, task: Task, tag: str) -> None:
         """Add a tag; nothing where the Task has it.
@@ -198,7 +202,7 @@ class Tasks:
         except RefusedError as error:
             if error.code != _WRONG_STATUS:
                 raise
-            execution = self._session.call("tasks.get_by_id", task=task.id)["task"].get("execution") or {}
+            execution = self._read(task.id).get("execution") or {}
             new = {_identity(artifact) for artifact in artifacts}
             others = [other for other in execution.get("artifacts") or [] if _identity(other) not in new]
             self.edit(task, execution={**execution, "artifacts": [*others, *artifacts]})
@@ -216,7 +220,7 @@ class Tasks:
         except RefusedError as error:
             if error.code != _WRONG_STATUS:
                 raise
-            configuration = self._session.call("tasks.get_by_id", task=task.id)["task"].get("configuration") or {}
+            configuration = self._read(task.id).get("configuration") or {}
             self.edit(task, configuration={**configuration, **{item["name"]: item for item in items}})
 
     def set_hyperparameters(self, task: Task, items: list[Item]) -> None:
@@ -233,7 +237,7 @@ class Tasks:
             # A finished Task takes no single parameter, but it takes all of them in one `edit` (API 2.34).
             if error.code != _WRONG_STATUS:
                 raise
-            sections = self._session.call("tasks.get_by_id", task=task.id)["task"].get("hyperparams") or {}
+            sections = self._read(task.id).get("hyperparams") or {}
             for item in items:
                 sections.setdefault(item["section"], {})[item["name"]] = item
             self.edit(task, hyperparams=sections)
@@ -250,7 +254,7 @@ class Tasks:
         except RefusedError as error:
             if error.code != _WRONG_STATUS:
                 raise
-            sections = self._session.call("tasks.get_by_id", task=task.id)["task"].get("hyperparams") or {}
+            sections = self._read(task.id).get("hyperparams") or {}
             kept = {name: item for name, item in sections.get(section, {}).items() if name not in names}
             self.edit(task, hyperparams={**sections, section: kept})
 
@@ -260,7 +264,7 @@ class Tasks:
         Raises:
             ClearMLError: the server did not take it.
         """
-        held = self._session.call("tasks.get_by_id", task=task.id)["task"].get("hyperparams") or {}
+        held = self._read(task.id).get("hyperparams") or {}
         if held.keys() & set(sections):
             self.edit(task, hyperparams={name: items for name, items in held.items() if name not in sections})
 
@@ -300,7 +304,7 @@ class Tasks:
         fields = ["id", "status", "status_reason", "status_message"]
         found = self._session.call("tasks.get_all", id=list(task_ids), only_fields=fields).get("tasks")
         stopped = {}
-        for task in found or []:
+        for task in map(forms.task, found or []):
             words = " ".join(filter(None, (task.get("status_message"), task.get("status_reason"))))
             is_stopped = task.get("status") == "stopped" or task.get("status_message") == "stopping"
             if is_stopped and "non-responsive" not in words.lower():
@@ -322,6 +326,9 @@ class Tasks:
             ClearMLError: the server did not delete it.
         """
         self._session.call("tasks.delete", task=task.id, force=True, delete_output_models=False)
+
+    def _read(self, task_id: str) -> dict[str, Any]:
+        return forms.task(self._session.call("tasks.get_by_id", task=task_id)["task"])
 
     def _project(self, name: str) -> str:
         """Return the id of the project of exactly this name, made where there is none."""

@@ -102,6 +102,22 @@ def test_runs_from_before_the_agent_get_their_tasks_once(old: Place, own_server:
     changing = ("tasks.create", "tasks.edit", "tasks.started", "tasks.completed", "tasks.failed", "events.add_batch")
     assert not [endpoint for endpoint in changing if own_server.calls(endpoint)]
     assert {task["id"]: task for task in own_server.tasks} == {task["id"]: task for task in tasks.values()}
+    assert_a_large_task_is_left_out(old, own_server)
+
+
+def assert_a_large_task_is_left_out(place: Place, server: ClearMLServer) -> None:
+    """`sync` and `verify` read no answer of any size, say so in a line, and go on with the other runs."""
+    task = task_of(server, place.run_named("child 1").info.run_id)
+    server.state.tasks[task["id"]]["comment"] = " " * (65 * 2**20)
+    done = place.command("sync", "--all", "--json")
+    assert (done.code, "Traceback" in done.stderr) == (1, False)
+    found = {outcome["run_name"]: (outcome["result"], outcome["detail"]) for outcome in json.loads(done.stdout)}
+    assert found.pop("child 1") == ("failed", "tasks.get_all: the answer is over 64 MiB, and is not read")
+    assert {result for result, _ in found.values()} == {"unchanged", "running"}
+    verified = json.loads(place.command("verify", "--json").stdout)
+    assert verified["same"] == len(ALL) - 1
+    (problem,) = verified["problems"]
+    assert problem["problem"] == "tasks.get_by_id: the answer is over 64 MiB, and is not read"
 
 
 def test_what_was_changed_since_is_brought_over(old: Place, own_server: ClearMLServer) -> None:

@@ -120,11 +120,12 @@ def test_any_settings_of_a_task(text: str, value: str) -> None:
     assert read("AUTOINSTRUMENT_TASK=" + "x" * 100_000) == {}
 
 
-def test_any_answer_of_a_server() -> None:
+@pytest.mark.parametrize("script", ["any_answer.py", "endless_answers.py"])
+def test_any_answer_of_a_server(script: str) -> None:
     """In a process of its own: importing clearml changes the one that does."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("CLEARML_", "TRAINS_"))}
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("any_answer.py")],
+        [sys.executable, Path(__file__).with_name(script)],
         cwd=ROOT, env={**environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-5000:]
