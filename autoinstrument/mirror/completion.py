@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL, set_tags
-from autoinstrument.from_mlflow.store import History, read_run
+from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.mirror.ending import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.records import RunEnded

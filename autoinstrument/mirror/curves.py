@@ -13,7 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from autoinstrument.from_mlflow.store import History
+from autoinstrument.from_mlflow.histories import History
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.held_points import Comparison, HeldPoints
 from autoinstrument.mirror.refusals import Refusals

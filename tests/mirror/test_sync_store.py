@@ -287,7 +287,7 @@ def test_a_long_history_is_sent_once_and_compared_in_pages(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over many pages: steps that come again, what was added since, what is other on the Task; only that is sent."""
-    monkeypatch.setattr("autoinstrument.from_mlflow.store._POINTS", 100)
+    monkeypatch.setattr("autoinstrument.from_mlflow.histories._POINTS", 100)
     monkeypatch.setattr("autoinstrument.mirror.curves.MAX_REMEMBERED", 60)
     run_id = a_run(client, "long", points=950)
     client.log_batch(run_id, [Metric("train/loss", 2.0, 1_600_000_001_000 + n, n) for n in range(500)])
