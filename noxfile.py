@@ -22,15 +22,17 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
 _FOLDERS = [str(Path(found).parent) for found in map(find_interpreter, PYTHONS) if found]
 os.environ["PATH"] = os.pathsep.join([*_FOLDERS, os.environ.get("PATH", "")])
 
-OLDEST = ("mlflow==2.16.0", "clearml==1.16.0", "wrapt==1.15.0")
+OLD_SQL = "sqlalchemy<2.1"
+"""MLflow 2.16 to 3.1 allows for SQLAlchemy 2.1, and cannot be imported with it."""
+OLDEST = ("mlflow==2.16.0", OLD_SQL, "clearml==1.16.0", "wrapt==1.15.0")
 NEWEST = ("mlflow>=3,<4", "clearml>=2,<3", "wrapt>=2,<3")
 RELEASES = {
-    "mlflow 2.16": "mlflow==2.16.*",
-    "mlflow 2.22": "mlflow==2.22.*",
-    "mlflow 3.1": "mlflow==3.1.*",
-    "mlflow-skinny": "mlflow-skinny>=3,<4",
-    "clearml 1.16": "clearml==1.16.*",
-    "wrapt 1.15": "wrapt==1.15.*",
+    "mlflow 2.16": ("mlflow==2.16.*", OLD_SQL),
+    "mlflow 2.22": ("mlflow==2.22.*", OLD_SQL),
+    "mlflow 3.1": ("mlflow==3.1.*", OLD_SQL),
+    "mlflow-skinny": ("mlflow-skinny>=3,<4",),
+    "clearml 1.16": ("clearml==1.16.*",),
+    "wrapt 1.15": ("wrapt==1.15.*",),
 }
 """Each with the newest of all else, on a Python that has wheels of all of them."""
 
@@ -47,7 +49,7 @@ def releases(session: nox.Session, release: str) -> None:
     """One older release at a time."""
     chosen = RELEASES[release]
     name = release.partition(" ")[0].removesuffix("-skinny")
-    _core(session, chosen, *(newest for newest in NEWEST if not newest.startswith(name)))
+    _core(session, *chosen, *(newest for newest in NEWEST if not newest.startswith(name)))
 
 
 @nox.session(python="3.10")

@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from autoinstrument.capture.console import Console
 from autoinstrument.capture.process import Changes, remember_main
 from autoinstrument.from_mlflow.addresses import absolute
 from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
-from autoinstrument.guard import guard, logger, ourselves
+from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.captures import Captures
 from autoinstrument.records import (
     ConsoleWritten,
@@ -268,10 +267,13 @@ class Agent:
             if record.delivered:
                 self._outbox.reply(RunTagged(record.run_id))
         elif isinstance(record, RunPending):
-            note("pending", f"{record.run_id} {record.reason}")
-            self._said.setdefault(record.run_id, "")
-            logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
+            self._say_pending(record)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})
+
+    def _say_pending(self, record: RunPending) -> None:
+        note("pending", f"{record.run_id} {record.reason}")
+        self._said.setdefault(record.run_id, "")
+        logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
 
     def _say_linked(self, record: RunLinked) -> None:
         started = self._started.get(record.run_id)
@@ -299,23 +301,26 @@ class Agent:
                 self._console.detach()
                 end = time.monotonic() + self.settings.exit_timeout_s
                 if not self._outbox.finish(self._exiting(self.settings.exit_timeout_s * _SHARE)):
-                    # Of a thread's own: MLflow's client may try for minutes where its server is down.
-                    giving_up = threading.Thread(target=self._give_up, name="autoinstrument-give-up", daemon=True)
-                    giving_up.start()
-                    giving_up.join(max(0.0, end - time.monotonic()))
+                    self._give_up(end)
                 if self.settings.worker == "thread" and self._worker is not None:
                     shutil.rmtree(self._worker.folder, ignore_errors=True)
         except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
             pass
 
-    def _give_up(self) -> None:
-        """Say of the runs that no answer has come for that they are left to `sync`."""
+    def _give_up(self, end: float) -> None:
+        """Say of the runs that no answer has come for that they are left to `sync`; on MLflow's side until `end`."""
         wait_s = self.settings.exit_timeout_s
         reason = f"no answer from ClearML within {wait_s:g} s; recorded, `autoinstrument sync` completes it later"
-        with guard("the end of the process"), ourselves():
-            for run_id in list(self._started):
-                if run_id not in self._said:
-                    self._heard(RunPending(run_id, reason))
+        pending = [RunPending(run_id, reason) for run_id in list(self._started) if run_id not in self._said]
+        for run in pending:
+            self._say_pending(run)
+
+        def tag() -> None:  # MLflow's client may try for minutes where its server is down
+            for run in pending:
+                set_tags(self._uris[run.run_id], run.run_id, {STATE: "pending"})
+
+        if pending:
+            self._outbox.do_last(tag, max(0.0, end - time.monotonic()))
 
     def _exiting(self, wait_s: float) -> ProcessExiting:
         error, interrupted = "", False

@@ -23,6 +23,21 @@ _OTHER_PROGRAMS = {
 }  # fmt: skip
 """Programs in which the agent has nothing to look for: installers, build back ends, ClearML's agent, our own CLI."""
 
+_HOOKS = {
+    "argparse": ("capture.arguments", "watch", False),
+    "mlflow.tracking._tracking_service.client": ("from_mlflow.instrument", "instrument_client", True),
+    "mlflow.tracking._model_registry.client": ("from_mlflow.changes", "instrument_registry", True),
+    "mlflow.tracing.client": ("from_mlflow.changes", "instrument_tracing", True),
+    "mlflow.utils.import_hooks": ("from_mlflow.import_hooks", "instrument_import_hooks", True),
+    "mlflow.tracking.fluent": ("from_mlflow.instrument", "instrument_fluent", True),
+    "transformers.integrations.integration_utils": ("frameworks.hugging_face", "instrument_transformers", False),
+    "accelerate.tracking": ("frameworks.hugging_face", "instrument_accelerate", False),
+    "clearml.binding.frameworks": ("to_clearml.bindings", "instrument_models", False),
+    "clearml.binding.matplotlib_bind": ("to_clearml.bindings", "instrument_figures", False),
+}
+"""Modules that are waited for; each with our module and its function, which is called with it, and whether it is called
+only where MLflow's version and the settings allow for the agent. The others ask that later, or need not."""
+
 _OPTIONS_WITH_VALUE = "cmWX"  # what `python --help` lists; of the long ones, only the one below has a value
 _LONG_OPTION_WITH_VALUE = "--check-hash-based-pycs"
 
@@ -39,20 +54,7 @@ def arm() -> None:
         _note("other program", " ".join(what_runs(sys.orig_argv[1:])))
         return
     _note("armed", "after MLflow's import" if "mlflow" in sys.modules else "before MLflow's import")
-    finder = AfterImport(
-        {
-            "argparse": _argparse_imported,
-            "mlflow.tracking._tracking_service.client": _mlflow_client_imported,
-            "mlflow.tracking._model_registry.client": _mlflow_registry_imported,
-            "mlflow.tracing.client": _mlflow_tracing_imported,
-            "mlflow.utils.import_hooks": _mlflow_import_hooks_imported,
-            "mlflow.tracking.fluent": _mlflow_fluent_imported,
-            "transformers.integrations.integration_utils": _transformers_imported,
-            "accelerate.tracking": _accelerate_imported,
-            "clearml.binding.frameworks": _clearml_models_imported,
-            "clearml.binding.matplotlib_bind": _clearml_figures_imported,
-        }
-    )
+    finder = AfterImport({name: _hook(*place) for name, place in _HOOKS.items()})
     sys.meta_path.insert(0, finder)
     for name in finder.hooks:
         module = sys.modules.get(name)
@@ -110,6 +112,14 @@ def _note(step: str, detail: str = "") -> None:
         from autoinstrument.steps import note
 
         note(step, detail)
+
+
+def _hook(module: str, name: str, asks: bool) -> "Hook":
+    def hook(imported: "ModuleType") -> None:
+        if not asks or is_wanted():
+            getattr(__import__(f"autoinstrument.{module}", fromlist=[name]), name)(imported)
+
+    return hook
 
 
 class AfterImport:
@@ -181,71 +191,6 @@ class _Loader:
             module.__loader__ = self._real
         self._real.exec_module(module)
         self._finder.imported(self._spec.name, module)
-
-
-def _argparse_imported(module: "ModuleType") -> None:
-    from autoinstrument.capture.arguments import watch
-
-    watch(module)
-
-
-def _mlflow_client_imported(module: "ModuleType") -> None:
-    if is_wanted():
-        from autoinstrument.from_mlflow.instrument import instrument_client
-
-        instrument_client(module)
-
-
-def _mlflow_fluent_imported(module: "ModuleType") -> None:
-    if is_wanted():
-        from autoinstrument.from_mlflow.instrument import instrument_fluent
-
-        instrument_fluent(module)
-
-
-def _mlflow_registry_imported(module: "ModuleType") -> None:
-    if is_wanted():
-        from autoinstrument.from_mlflow.changes import instrument_registry
-
-        instrument_registry(module)
-
-
-def _mlflow_tracing_imported(module: "ModuleType") -> None:
-    if is_wanted():
-        from autoinstrument.from_mlflow.changes import instrument_tracing
-
-        instrument_tracing(module)
-
-
-def _mlflow_import_hooks_imported(module: "ModuleType") -> None:
-    if is_wanted():
-        from autoinstrument.from_mlflow.import_hooks import instrument_import_hooks
-
-        instrument_import_hooks(module)
-
-
-def _transformers_imported(module: "ModuleType") -> None:
-    from autoinstrument.frameworks.hugging_face import instrument_transformers
-
-    instrument_transformers(module)
-
-
-def _accelerate_imported(module: "ModuleType") -> None:
-    from autoinstrument.frameworks.hugging_face import instrument_accelerate
-
-    instrument_accelerate(module)
-
-
-def _clearml_models_imported(module: "ModuleType") -> None:
-    from autoinstrument.to_clearml.bindings import instrument_models
-
-    instrument_models(module)
-
-
-def _clearml_figures_imported(module: "ModuleType") -> None:
-    from autoinstrument.to_clearml.bindings import instrument_figures
-
-    instrument_figures(module)
 
 
 _wanted: "bool | None" = None

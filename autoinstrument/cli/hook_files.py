@@ -16,10 +16,11 @@ MANIFEST = "autoinstrument-hook.json"
 """Lists what `install` has put into a folder, so that `uninstall` takes exactly that away."""
 SITECUSTOMIZE = "sitecustomize.py"
 
-_PTH = """\
-# autoinstrument: links MLflow runs to ClearML Tasks if AUTOINSTRUMENT_ENABLED is 1/true/yes/on, does nothing otherwise.
-import sys; exec("try:\\n  import autoinstrument; autoinstrument.init()\\nexcept Exception: pass")
-"""
+_PTH = (
+    "# autoinstrument: links MLflow runs to ClearML Tasks. Where none of these variables is set, nothing is imported.\n"
+    'import os; any(map(os.getenv, ("AUTOINSTRUMENT_ENABLED", "AUTOINSTRUMENT_EXPLAIN", "CLEARML_TASK_ID", '
+    '"TRAINS_TASK_ID"))) and exec("try:\\n  import autoinstrument; autoinstrument.init()\\nexcept Exception: pass")\n'
+)
 _START = "autoinstrument:init\n"
 
 START_UP: dict[str, bytes] = {"autoinstrument-init.pth": _PTH.encode(), "autoinstrument-init.start": _START.encode()}

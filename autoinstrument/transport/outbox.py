@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 
 from autoinstrument.guard import guard, ourselves
 from autoinstrument.records import (
@@ -97,6 +99,11 @@ class Outbox:
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
         self._heard_on: socket.socket | None = None
+        self._to_hear: SimpleQueue[tuple[socket.socket, threading.Event] | None] = SimpleQueue()
+        """Connections, one after the other, each with what is set when it is lost; None ends the hearing."""
+        self._last: Callable[[], None] | None = None
+        self._last_done = threading.Event()
+        self._hears = False
         self._sending = threading.Lock()
         self._at_work = threading.Lock()
         """Held by the sending thread from taking items until they are on the wire."""
@@ -115,13 +122,23 @@ class Outbox:
         return self._broken
 
     def start(self) -> None:
-        """Start the two threads, once a process; they are daemons and hold up no exit."""
+        """Start the two threads, once a process; they are daemons and hold up no exit.
+
+        Both now: from Python 3.12 on no thread can be started any more when at-exit handlers run. A first run that
+        begins there has been announced, and the worker reads it from MLflow.
+        """
         with self._lock:
             if self._started:
                 return
             self._started = True
             self._pid = os.getpid()
-            threading.Thread(target=self._send_all, name="autoinstrument-send", daemon=True).start()
+            try:
+                threading.Thread(target=self._hear_all, name="autoinstrument-hear", daemon=True).start()
+                self._hears = True
+                threading.Thread(target=self._send_all, name="autoinstrument-send", daemon=True).start()
+            except RuntimeError:
+                self._broken = True
+                self._finished.set()
 
     def announce(self, record: Record) -> None:
         """Put a small record on the wire from the calling thread, so that it outlives this process from now on.
@@ -243,6 +260,20 @@ class Outbox:
         self._finished.wait(exiting.wait_s)
         return self._delivered
 
+    def do_last(self, work: Callable[[], None], wait_s: float) -> None:
+        """Have the hearing thread do something that may take for ever, where it is free, instead of hearing more.
+
+        Waits for it, `wait_s` seconds at most.
+        """
+        if not self._hears:
+            return
+        self._last = work
+        self._to_hear.put(None)
+        if self._heard_on is not None:
+            with contextlib.suppress(OSError):
+                self._heard_on.shutdown(socket.SHUT_RD)
+        self._last_done.wait(wait_s)
+
     def _send_all(self) -> None:
         """Connect and send; if the worker dies, do so once more, with a new one."""
         for attempt in range(_CONNECTIONS):
@@ -252,9 +283,7 @@ class Outbox:
                 connection.settimeout(None)  # a worker that hangs keeps this thread waiting, and nobody else
                 self._write(connection, self._introduce(attempt))
                 lost = threading.Event()
-                threading.Thread(
-                    target=self._listen, args=(connection, lost), name="autoinstrument-hear", daemon=True
-                ).start()
+                self._to_hear.put((connection, lost))
                 while not lost.is_set():
                     self._send(connection)
                     self._wake.wait(self._reads.wait_s())
@@ -307,6 +336,15 @@ class Outbox:
     def _write(self, connection: socket.socket, records: list[Record]) -> None:
         with self._sending:
             connection.sendall(_frame(records))
+
+    def _hear_all(self) -> None:
+        """Hear what the worker says, over one connection after the other; at last do what `do_last` asks for."""
+        while (heard := self._to_hear.get()) is not None:
+            self._listen(*heard)
+        if self._last is not None:
+            with guard("the end of the process"), ourselves():
+                self._last()
+        self._last_done.set()
 
     def _listen(self, connection: socket.socket, lost: threading.Event) -> None:
         with guard("hearing the worker"), ourselves():

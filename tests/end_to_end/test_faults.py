@@ -369,7 +369,7 @@ with mlflow.start_run(run_name=sys.argv[1]):
 @pytest.mark.parametrize("victim", ["training", "worker", "both"])
 def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, victim: str, all_faults: bool) -> None:
     """SIGKILL of the training process, of its worker, of both: then `sync`, then each Task is what MLflow holds."""
-    place, runs = own_place, []
+    place, runs, interrupted = own_place, [], {}
     for number in range(50 if all_faults else 3):
         moment_s = random.Random(f"{victim} {number}").uniform(0, 3)  # the same ones each time
         (place.folder / "ready").unlink(missing_ok=True)
@@ -386,12 +386,15 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
             started.kill(signal.SIGINT)
         else:
             started.kill(signal.SIGKILL)
-        started.finish(40)
+        done = started.finish(40)
         runs.append(place.run_named(name))
+        # Within a call of SQLAlchemy's a Ctrl-C may become another exception, of which the script dies.
+        interrupted[name] = victim != "worker" or done.stderr.rstrip().endswith("KeyboardInterrupt")
         print(f"{name}: after {moment_s:.2f} s, {runs[-1].data.metrics.get('loss', -1) + 1:.0f} points")
         if victim == "training":
             wait_for(lambda: not place.workers(), 90)
     assert_complete(place, own_server, runs)
     for run in runs:
         (task,) = [task for task in own_server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id]
-        assert task["status"] == "stopped", task["status_reason"]
+        expected = "stopped" if interrupted[run.info.run_name] else "failed"
+        assert task["status"] == expected, task["status_reason"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 LOADED = "import sys, json; print(json.dumps(sorted(sys.modules)))"
@@ -10,9 +12,17 @@ ON = {"AUTOINSTRUMENT_ENABLED": "1"}
 PACKAGE = {"autoinstrument", "autoinstrument.bootstrap"}
 
 
-@pytest.mark.parametrize("value", [None, "", " ", "0", "false", "off", "no", "banana", "2", "1 1"])
+@pytest.mark.parametrize("env", [{}, {"AUTOINSTRUMENT_ENABLED": ""}, {"AUTOINSTRUMENT_HOME": "/tmp/a"}])
+def test_not_set_loads_nothing_at_all(pair, env):
+    """PEP 829's .start files, from Python 3.15 on, name a function of a package, which is loaded then."""
+    bare = set(pair.bare.result("-c", LOADED, env=env))
+    loaded = {"autoinstrument"} if sys.version_info >= (3, 15) else set()
+    assert set(pair.installed.result("-c", LOADED, env=env)) - bare == loaded
+
+
+@pytest.mark.parametrize("value", [" ", "0", "false", "off", "no", "banana", "2", "1 1"])
 def test_off_loads_the_empty_package_and_nothing_else(pair, value):
-    env = {} if value is None else {"AUTOINSTRUMENT_ENABLED": value}
+    env = {"AUTOINSTRUMENT_ENABLED": value}
     bare = set(pair.bare.result("-c", LOADED, env=env))
     assert set(pair.installed.result("-c", LOADED, env=env)) - bare == {"autoinstrument"}
 

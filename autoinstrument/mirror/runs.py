@@ -1,0 +1,298 @@
+"""The connected processes, their runs, and what the records of the one say of the other."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from autoinstrument.capture.machine import machine
+from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.guard import guard
+from autoinstrument.mirror.captures import Capture, Captures
+from autoinstrument.mirror.completion import link
+from autoinstrument.mirror.delivery import Delivery
+from autoinstrument.mirror.ending import End, is_interruption, of_exit_code, of_run
+from autoinstrument.mirror.inbox import Closed
+from autoinstrument.mirror.process import Process
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mirror.verdict import Verdict
+from autoinstrument.mirror.watch import end_killed
+from autoinstrument.records import (
+    ConsoleWritten,
+    EventsDropped,
+    ProcessChanged,
+    ProcessExiting,
+    ProcessStarted,
+    Record,
+    RunAnnounced,
+    RunEnded,
+    RunStarted,
+    RunTagged,
+    TaskFound,
+)
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.transport import exit_code
+from autoinstrument.transport.weight import DROPPABLE, items, weight
+from autoinstrument.under_agent import task_of_agent
+
+_EARLY = _EARLY_CONSOLE = 10_000
+_OTHERS_S = 15.0
+"""How long the process that began a run is given to make the Task."""
+_MAX_WAITING, _MAX_EARLY = 64 * 2**20, 8 * 2**20
+"""Bytes of all runs that wait for the server, and of what was said of runs that are not known yet."""
+
+
+class Runs:
+    """What the worker knows of processes and runs; it talks to ClearML through the runs' mirrors alone.
+
+    Attributes:
+        processes: those that are connected, and those that are gone and have runs that are not delivered.
+        mirrors: by run id.
+        home: the process that is told of a run, by run id.
+        open: runs that have not ended, in the order of their beginning.
+        waiting: bytes that wait for the server.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, tasks: Tasks, uploads: Uploads, delivery: Delivery) -> None:
+        self.processes: list[Process] = []
+        self.mirrors: dict[str, RunMirror] = {}
+        self.home: dict[str, Process] = {}
+        self.open: dict[str, None] = {}
+        self.waiting = 0
+        self._folder = folder
+        self._settings = settings
+        self._captures = Captures(settings)
+        self._tasks, self._uploads, self._delivery = tasks, uploads, delivery
+        self._early: list[tuple[Process, Any]] = []
+        """What children have said of runs that their parents are still describing."""
+        self._early_weight = 0
+        """Bytes of that, and of text before a first run."""
+        self._quiet: set[str] = set()
+        """Runs that have ended while a request was under way: console text is theirs no more."""
+
+    def handle(self, process: Process, record: Record | Closed) -> bool:
+        """Take in what a process says; tell whether somebody waits for what follows from it."""
+        handler = self._HANDLERS.get(type(record))
+        with guard(f"handling {type(record).__name__}"):
+            if handler is not None:
+                handler(self, process, record)
+            else:
+                self._logged(process, record)
+        return isinstance(record, (Closed, ProcessExiting, RunStarted, RunEnded, TaskFound))
+
+    def handle_console(self, process: Process, record: Record | Closed) -> bool:
+        """Take in console text while a request is under way, ahead of what came before it; tell whether it was that.
+
+        Text overtakes everything else, and so does what says whose it is: a process, a new run. A run's end is handled
+        when its turn comes; text that comes after it is that of the runs that are still open, else of the one that has
+        ended last, as always.
+        """
+        if isinstance(record, RunEnded):
+            self._quiet.add(record.run_id)
+            process.last_run = record.run_id
+        elif isinstance(record, RunStarted) and record.run_id in self.mirrors:
+            self._quiet.discard(record.run_id)
+        elif isinstance(record, (ConsoleWritten, ProcessStarted, RunAnnounced, RunStarted)):
+            self.handle(process, record)
+            return True
+        return False
+
+    def note_dropped(self, dropped: EventsDropped) -> None:
+        """Note that data of a run was left out, for lack of room."""
+        if dropped.run_id in self.mirrors:
+            self.mirrors[dropped.run_id].take(dropped)
+
+    def forget(self, process: Process) -> list[RunMirror]:
+        """Drop a process that is gone; return the mirrors of runs that nobody else has spoken of, dropped with it."""
+        self.processes.remove(process)
+        process.connection.close()
+        dropped = []
+        for run_id in process.runs:
+            if not any(run_id in other.runs for other in self.processes):
+                self.home.pop(run_id, None)
+                if mirror := self.mirrors.pop(run_id, None):
+                    dropped.append(mirror)
+        return dropped
+
+    def _process_started(self, process: Process, started: ProcessStarted) -> None:
+        process.start(started)
+
+    def _run_announced(self, process: Process, announced: RunAnnounced) -> None:
+        process.announce(announced)
+
+    def _process_changed(self, process: Process, changed: ProcessChanged) -> None:
+        """Describe the process's open runs again if it has loaded other packages, parsed arguments, or run cells."""
+        if process.change(changed):
+            for run_id in self.open:
+                if run_id in process.owned:
+                    self._describe(process, self.mirrors[run_id].capture)
+                    self.mirrors[run_id].describe_again()
+
+    def _describe(self, process: Process, capture: Capture) -> None:
+        capture.process = process.started
+        capture.script = process.script
+        capture.requirements, capture.freeze = process.packages.requirements, process.packages.freeze
+        capture.worker_pid, capture.machine = os.getpid(), machine()
+        with guard("writing the capture"):
+            capture.save()
+
+    def _run_started(self, process: Process, run: RunStarted) -> None:
+        process.capture()
+        process.announced.pop(run.run_id, None)
+        process.runs.add(run.run_id)
+        mirror = self.mirrors.get(run.run_id)
+        if mirror is None:
+            capture = self._captures.of(run, process.started)
+            self._describe(process, capture)
+            mirror = RunMirror(capture, self._settings, self._tasks, self._uploads)
+            mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
+            mirror.wait_until = 0.0 if run.owned else time.monotonic() + _OTHERS_S
+            self.mirrors[run.run_id] = mirror
+        elif run.owned:
+            mirror.reopen(run)
+        if run.owned:
+            process.owned.add(run.run_id)
+            process.ended_at_exit.pop(run.run_id, None)
+            self.open[run.run_id] = None
+        if run.owned or run.run_id not in self.home:
+            self.home[run.run_id] = process
+        for written in process.early_console:
+            mirror.console.write(*written)
+        process.early_console.clear()
+        early, self._early, self._early_weight = self._early, [], 0
+        for other, record in early:
+            self._logged(other, record)  # what is not this run's goes on waiting
+
+    def _logged(self, process: Process, record: Any) -> None:
+        """Give a record to its run; what comes before the run's own record waits for that."""
+        mirror = self.mirrors.get(record.run_id)
+        if mirror is not None:
+            process.runs.add(record.run_id)
+            if isinstance(record, DROPPABLE):
+                if self.waiting >= _MAX_WAITING:
+                    record = EventsDropped(record.run_id, items(record))
+                self.waiting += weight(record)
+            mirror.take(record)
+        elif len(self._early) < _EARLY and self._early_weight < _MAX_EARLY:
+            self._early.append((process, record))
+            self._early_weight += weight(record)
+
+    def _task_of(self, run_id: str) -> str:
+        mirror = self.mirrors.get(run_id)
+        return mirror.task.id if mirror is not None and mirror.task is not None else ""
+
+    def _console_written(self, process: Process, written: ConsoleWritten) -> None:
+        """Give text to the process's open runs; between two runs to the one before, before the first one to that."""
+        runs = [run_id for run_id in self.open if run_id in process.runs and run_id not in self._quiet]
+        runs = runs or ([process.last_run] if process.last_run in self.mirrors else [])
+        for run_id in runs:
+            self.mirrors[run_id].console.write(*written)
+        if not runs and len(process.early_console) < _EARLY_CONSOLE and self._early_weight < _MAX_EARLY:
+            process.early_console.append(written)
+            self._early_weight += weight(written)
+
+    def _task_found(self, process: Process, found: TaskFound) -> None:
+        mirror = self.mirrors.get(found.run_id)
+        if mirror is not None:
+            mirror.adopt(found.task_id)
+
+    def _run_ended(self, process: Process, ended: RunEnded) -> None:
+        mirror = self.mirrors.get(ended.run_id)
+        if mirror is None:
+            return
+        self.open.pop(ended.run_id, None)
+        self._quiet.discard(ended.run_id)
+        process.last_run = ended.run_id
+        if ended.at_exit:
+            process.ended_at_exit[ended.run_id] = ended
+            if process.exiting is None:
+                return  # what ended the process is about to be said
+        self._end(mirror, of_run(ended, process.exiting), interrupted=is_interruption(ended.error))
+
+    def _end(self, mirror: RunMirror, end: End, *, interrupted: bool) -> None:
+        # An interruption may have hit between a call's writing to MLflow and our hearing of it.
+        mirror.incomplete = mirror.incomplete or interrupted
+        mirror.end_as(end)
+
+    def _process_exiting(self, process: Process, exiting: ProcessExiting) -> None:
+        process.exiting, process.answered = exiting, False
+        for run_id, ended in process.ended_at_exit.items():
+            self._end(self.mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
+        for run_id in process.owned:
+            self.mirrors[run_id].console.end()
+        self._delivery.try_once_more()
+
+    def _run_tagged(self, process: Process, tagged: RunTagged) -> None:
+        mirror = self.mirrors.get(tagged.run_id)
+        if mirror is not None:
+            mirror.tagged = True
+
+    def _closed(self, process: Process, closed: Closed) -> None:
+        process.gone_at = time.monotonic()
+        if process.outlives:
+            for run_id in process.owned:
+                self.open.pop(run_id, None)
+            return
+        for run_id in process.runs:
+            mirror = self.mirrors[run_id]
+            if self.home[run_id] is process and mirror.told_end and not mirror.tagged:
+                with guard("linking a run whose process is gone"):  # it was told, but no longer there to write the tags
+                    link(mirror, mirror.run.tracking_uri)
+        code = exit_code.read(self._folder, process.pid) if process.exiting is not None else None
+        for announced in list(process.announced.values()):
+            with guard("finding a run whose process died at once"):
+                self._died_at_once(process, announced)
+        left_open = []
+        for run_id in process.owned:
+            mirror = self.mirrors[run_id]
+            mirror.console.end()
+            if any(run_id in other.owned for other in self.processes if other.gone_at is None):
+                continue  # the run was handed over, and goes on
+            if run_id in self.open:
+                del self.open[run_id]
+                if process.aborted:
+                    end_killed(mirror)
+                mirror.end_as(process.end_of_orphan(code))
+                mirror.incomplete = True  # what the process had not sent yet is read from MLflow
+                left_open.append(mirror)
+            elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
+                mirror.end_as(of_exit_code(code))
+        self._ask_for_verdict(process, left_open)
+        self._delivery.try_once_more()
+
+    def _ask_for_verdict(self, process: Process, left_open: list[RunMirror]) -> None:
+        """Have ClearML asked how the process's Task ended, where that is not the worker's to say, and not said yet."""
+        adopted = [mirror for mirror in map(self.mirrors.__getitem__, process.owned) if mirror.capture.adopted]
+        agent_is_gone = process.agent is not None and not process.agent.is_alive()
+        task_id = adopted[-1].capture.task_id if adopted else task_of_agent() if process.agent else ""
+        if task_id and (left_open or agent_is_gone):
+            end = (adopted or left_open)[-1].end if adopted or left_open else None
+            end = end or End("stopped", "the agent that ran the Task was killed", "")
+            process.verdict = Verdict(task_id, left_open, end, process.agent, self._tasks)
+
+    def _died_at_once(self, process: Process, announced: RunAnnounced) -> None:
+        """Take in a run of which the process had no time to say more than that it exists."""
+        if announced.owned:
+            run, _ = read_run(announced.tracking_uri, announced.run_id)
+            self._run_started(process, run._replace(owned=True))
+        elif announced.run_id in self.mirrors:
+            self.mirrors[announced.run_id].incomplete = True
+
+    _HANDLERS: ClassVar[dict[type, Callable[[Runs, Process, Any], None]]] = {
+        Closed: _closed,
+        ConsoleWritten: _console_written,
+        ProcessChanged: _process_changed,
+        ProcessExiting: _process_exiting,
+        ProcessStarted: _process_started,
+        RunAnnounced: _run_announced,
+        RunEnded: _run_ended,
+        RunStarted: _run_started,
+        RunTagged: _run_tagged,
+        TaskFound: _task_found,
+    }
