@@ -73,6 +73,7 @@ PAIRS = {
 
 def fill(case: Case, folder: Path) -> str:
     """Make the store in a folder, and return its tracking URI; `server` is a database for one."""
+    from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
     database = folder / "mlflow.db"
@@ -83,8 +84,7 @@ def fill(case: Case, folder: Path) -> str:
     ids = []
     for _ in range(case.runs):
         run_id = client.create_run(experiment).info.run_id
-        for key in keys:
-            client.log_metric(run_id, key, 0.0, timestamp=1, step=0)
+        client.log_batch(run_id, [Metric(key, 0.0, 1, 0) for key in keys])
         client.set_terminated(run_id)
         ids.append(run_id)
     steps = range(1, case.points // case.metrics)

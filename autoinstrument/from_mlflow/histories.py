@@ -1,8 +1,8 @@
 """Read a metric's history in pages; MLflow's own client gathers all of it.
 
 What is used of the stores is private in MLflow (2.16 to 3.17). Their own pages do not do for long histories: a page is
-counted from the first point on and sorted anew (a million points: fifty times), before MLflow 3.2 there are none, and on
-SQLite without statistics the points of all runs are looked through for each page of one.
+counted from the first point on and sorted anew (a million points: fifty times), before MLflow 3.2 there are none, and
+on SQLite without statistics the points of all runs are looked through for each page of one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import logger, ourselves
 from autoinstrument.records import Point
 
 _POINTS = 20_000
@@ -26,7 +26,7 @@ class History(NamedTuple):
 
     Attributes:
         pages: reads them. Of a database they come by step, time and value; of a server by time, step and value; of a
-            folder as they were logged.
+            folder as they were logged; of a plug-in's store in its own order, each page by time.
     """
 
     run_id: str
@@ -37,15 +37,31 @@ class History(NamedTuple):
 def read_pages(client: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     """Yield the points of a metric of a run, `client` being MLflow's.
 
+    What is private may fail in an MLflow to come; then, and for a store that is none of MLflow's own or has a reader of
+    its own, the store is asked as it is made for.
+
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     store = client._tracking_client.store
-    if hasattr(store, "ManagedSessionMaker"):
-        return _of_database(store, run_id, key)
-    if hasattr(store, "_get_metric_path"):
-        return _of_folder(store, run_id, key)
-    return _of_server(store, run_id, key)
+    read = _READERS.get(_maker(store))
+    if read is not None:
+        pages = read(store, run_id, key)
+        try:
+            first = next(pages, [])
+        except Exception as error:  # whatever it is, the store's own answer, or error, is what counts
+            logger().debug("%s is not read in pages of our own: %s: %s", key, type(error).__name__, error)
+        else:
+            yield first
+            yield from pages
+            return
+    yield from _of_any(store, run_id, key)
+
+
+def _maker(store: Any) -> str:
+    """Return the module whose way of reading histories a store has, its own or inherited; "" if none."""
+    kinds = (kind for kind in type(store).__mro__ if "get_metric_history" in vars(kind))
+    return next((kind.__module__ for kind in kinds), "")
 
 
 def _of_database(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
@@ -90,8 +106,8 @@ def _of_folder(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
             yield [(key, float(at[1]), int(at[0]), int(at[2]) if len(at) == 3 else 0) for at in fields]
 
 
-def _of_server(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
-    """Yield pages as `mlflow server` makes them; before MLflow 3.2 it makes none, and gives all points at once."""
+def _of_any(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
+    """Yield pages as the store makes them; before MLflow 3.2 `mlflow server` makes none: all points come at once."""
     token = None
     while True:
         with ourselves():
@@ -101,3 +117,9 @@ def _of_server(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
         token = page.token
         if not token:
             return
+
+
+_READERS: dict[str, Callable[[Any, str, str], Iterator[list[Point]]]] = {
+    "mlflow.store.tracking.sqlalchemy_store": _of_database,
+    "mlflow.store.tracking.file_store": _of_folder,
+}

@@ -26,8 +26,10 @@ MAX_POINTS = 200_000
 MAX_REMEMBERED = 100_000
 """Points of one run that are remembered, to tell which of several at one step is drawn.
 
-Of a history that is longer, the latest are: points come by time, so that one which takes the place of a forgotten one
-is the later one all the same. Only the list of what is left out may lack such a point.
+Of a history that is longer, those that came last are. Points come by step (a database), so that those of one step are
+together; or by time (a server), so that one which takes the place of a forgotten one is the later one all the same, and
+only the list of what is left out may lack the other. In a folder they come as they were logged: there the one that was
+logged last is drawn, should MAX_REMEMBERED / 2 others stand between the two.
 """
 MAX_LISTED = 1000
 """Points that are listed as left out; the others are counted."""

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 from mlflow.entities import Metric
+from mlflow.store.entities.paged_list import PagedList
+from mlflow.store.tracking.file_store import FileStore
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 from sqlalchemy import event
 
@@ -76,7 +79,7 @@ def test_a_store_that_makes_pages_itself_gives_each_point_once(
     """As `mlflow server` does; a database's own call for it is the same."""
     monkeypatch.setattr(histories, "_POINTS", 4)
     run_id = a_run(client)
-    pages = list(histories._of_server(client._tracking_client.store, run_id, "loss"))
+    pages = list(histories._of_any(client._tracking_client.store, run_id, "loss"))
     check(client, pages, run_id)
 
 
@@ -87,6 +90,29 @@ def test_a_folder_gives_each_point_once(tmp_path: Path, monkeypatch: pytest.Monk
     run_id = a_run(client)
     client.log_batch(run_id, [Metric("loss", 1.0, 1, 1, dataset_name="mnist", dataset_digest="1")])
     monkeypatch.setattr("tests.mirror.test_histories.POINTS", [*POINTS, (1.0, 1, 0)])
+    with monkeypatch.context() as patch:  # it would read the whole file for each page
+        patch.delattr(FileStore, "_get_metric_from_line")
+        pages = read(client, run_id)
+    check(client, pages, run_id)
+
+
+def test_a_store_with_a_reader_of_its_own_is_asked(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in may build on MLflow's stores, and keep its points elsewhere."""
+
+    class Plugin(SqlAlchemyStore):  # type: ignore[misc]
+        def get_metric_history(self, *_: Any, **__: Any) -> PagedList[Metric]:
+            return PagedList([Metric("loss", 2.0, 4, 3), Metric("loss", 1.0, 2, 1)], None)
+
+    run_id = a_run(client)
+    monkeypatch.setattr(client._tracking_client.store, "__class__", Plugin)
+    assert read(client, run_id) == [[("loss", 1.0, 2, 1), ("loss", 2.0, 4, 3)]]
+
+
+def test_what_cannot_be_read_directly_is_asked_for(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an MLflow to come, whose private parts have other names."""
+    monkeypatch.setattr(histories, "_POINTS", 4)
+    run_id = a_run(client)
+    monkeypatch.delattr(client._tracking_client.store, "db_type")
     check(client, read(client, run_id), run_id)
 
 
