@@ -12,7 +12,6 @@ from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.mirror import artifact_entries, mapping, model_mapping
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import of_run
-from autoinstrument.mirror.held_points import Comparison, HeldPoints
 from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import (
     ArtifactLogged,
@@ -78,7 +77,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
             yield from _of_end(record, task)
         elif isinstance(record, RunDeleted):
             deleted = True
-    yield from _of_curves(by_curve, str(task["id"]), Curves(tasks, Refusals(run_id)), tasks)
+    yield from _of_curves(by_curve, str(task["id"]), Curves(tasks, Refusals(run_id)))
     if not deleted and linked != task["id"]:
         yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task['id']}")
     if deleted and "archived" not in (task.get("system_tags") or []):
@@ -106,17 +105,10 @@ def _of_sections(what: str, wanted: Mapping[str, str], held: Mapping[str, str], 
         yield from _listed(what, "no longer in MLflow", [name for name in held if name not in wanted])
 
 
-def _of_curves(
-    by_curve: Mapping[tuple[str, str], list[History]], task_id: str, curves: Curves, tasks: Tasks
-) -> Iterator[Difference]:
-    """Yield metrics whose curves are other than what MLflow's points make; values are compared as 32-bit floats.
-
-    One curve of the Task is in memory at a time.
-    """
+def _of_curves(by_curve: Mapping[tuple[str, str], list[History]], task_id: str, curves: Curves) -> Iterator[Difference]:
+    """Yield metrics whose curves are other than what MLflow's points make; values are compared as 32-bit floats."""
     for (title, series), histories in by_curve.items():
-        compared = Comparison(HeldPoints(tasks.curve_points(task_id, title, series)))
-        for history in histories:
-            curves.compare(history, compared)
+        compared = curves.compare(histories, task_id)
         name = title if title == series else f"{title}/{series}"
         if compared.missing:
             first = f"the first at step {compared.first_missing}"

@@ -292,6 +292,7 @@ def test_a_long_history_is_sent_once_and_compared_in_pages(
         monkeypatch.setattr("autoinstrument.from_mlflow.histories._READERS", {})
     monkeypatch.setattr("autoinstrument.from_mlflow.histories._POINTS", 100)
     monkeypatch.setattr("autoinstrument.mirror.curves.MAX_REMEMBERED", 60)
+    monkeypatch.setattr("autoinstrument.mirror.held_points.WINDOW", 60)
     run_id = a_run(client, "long", points=950)
     client.log_batch(run_id, [Metric("train/loss", 2.0, 1_600_000_001_000 + n, n) for n in range(500)])
     assert autoinstrument("sync", "--run", run_id).exit_code == 0
