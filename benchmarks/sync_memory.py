@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +83,7 @@ def fill(case: Case, folder: Path) -> str:
     experiment = client.create_experiment("large", artifact_location=str(folder / "artifacts"))
     keys = [f"loss{n}" for n in range(case.metrics)]
     ids = []
-    for _ in range(case.runs):
+    for _ in range(case.runs if case.store == "file" else 1):
         run_id = client.create_run(experiment).info.run_id
         client.log_batch(run_id, [Metric(key, 0.0, 1, 0) for key in keys])
         client.set_terminated(run_id)
@@ -99,6 +100,7 @@ def fill(case: Case, folder: Path) -> str:
                 (run / "params" / key).write_text(value)
         return uri
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        ids += copies(connection, ids[0], case.runs - 1)
         connection.executemany(
             "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, 0)",
             ((key, 1 / (n + 1), n + 1, run_id, n) for run_id in ids for n in steps for key in keys),
@@ -108,6 +110,20 @@ def fill(case: Case, folder: Path) -> str:
             ((key, value, run_id) for run_id in ids for key, value in params),
         )
     return uri
+
+
+def copies(connection: sqlite3.Connection, run_id: str, count: int) -> list[str]:
+    """Copy a run's rows, which takes seconds for what the client takes half an hour for; return the ids."""
+    ids = [uuid.uuid4().hex for _ in range(count)]
+    other = {"run_uuid": ":id", "artifact_uri": "replace(artifact_uri, run_uuid, :id)"}
+    for table in ("runs", "metrics", "latest_metrics", "tags"):
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        values = ", ".join(other.get(column, column) for column in columns)
+        connection.executemany(
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} WHERE run_uuid = :from",
+            ({"id": each, "from": run_id} for each in ids),
+        )
+    return ids
 
 
 @contextlib.contextmanager
