@@ -240,6 +240,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     os.environ |= {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a dozen processes that nothing here needs
     given = {name: value for name in Case._fields if (value := getattr(options, name)) is not None}
     if not given:
         return (
