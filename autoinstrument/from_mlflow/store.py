@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
+from autoinstrument.from_mlflow.histories import History, read_pages
 from autoinstrument.from_mlflow.inputs import read_inputs, read_traces
 from autoinstrument.from_mlflow.models import read_models
 from autoinstrument.from_mlflow.runs import describe
@@ -16,7 +17,6 @@ from autoinstrument.guard import logger, ourselves
 from autoinstrument.records import (
     ArtifactLogged,
     ParamsLogged,
-    Point,
     Record,
     RunEnded,
     RunStarted,
@@ -26,25 +26,10 @@ from autoinstrument.records import (
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _PAGE = 1000
-_POINTS = 20_000
-"""Points that are read at a time: MLflow's own objects of a page take some 50 MB, whatever is made of them."""
 
 
 class NotFoundError(LookupError):
     """The store has no such run or experiment; the text is one line for a person."""
-
-
-class History(NamedTuple):
-    """All points of one metric, in pages that can be read again; never held whole.
-
-    Attributes:
-        pages: reads them, each page by time, then step, then value. SQL stores give the pages in this order too; file
-            stores give them as they were logged (mlflow 3.17).
-    """
-
-    run_id: str
-    key: str
-    pages: Callable[[], Iterator[list[Point]]]
 
 
 def default_tracking_uri() -> str:
@@ -244,7 +229,7 @@ def read_run(
             yield ParamsLogged(run_id, [(key, value, "") for key, value in run.data.params.items()])
         yield TagsSet(run_id, dict(run.data.tags))
         for key in run.data.metrics:
-            yield History(run_id, key, functools.partial(_history, client, run_id, key))
+            yield History(run_id, key, functools.partial(read_pages, client, run_id, key))
         if artifacts:
             yield from _artifacts(started)
         for read in STATES.values():
@@ -255,22 +240,6 @@ def read_run(
             yield RunEnded(run_id, run.info.status, int(run.info.end_time or 0), "", False)
 
     return started, data()
-
-
-def _history(client: Any, run_id: str, key: str) -> Iterator[list[Point]]:
-    """Yield a metric's history page by page: the client's own call gathers all of them.
-
-    The store under it is private (mlflow 2.16 to 3.17). A store that knows no pages gives all points at once.
-    """
-    store, token = client._tracking_client.store, None
-    while True:
-        with ourselves():
-            page = store.get_metric_history(run_id, key, max_results=_POINTS, page_token=token)
-        points = [(key, float(metric.value), int(metric.timestamp), int(metric.step)) for metric in page]
-        yield sorted(points, key=lambda point: (point[2], point[3], point[1]))
-        token = page.token
-        if not token:
-            return
 
 
 def _artifacts(run: RunStarted) -> Iterator[Record]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
+from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL, set_tags
-from autoinstrument.from_mlflow.store import History, read_run
+from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.mirror import mapping
 from autoinstrument.mirror.ending import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.records import RunEnded
@@ -43,13 +47,16 @@ def complete(
         artifacts=mirror.settings.artifacts != "off",
     )
     mirror.run = mirror.run._replace(tracking_uri=uri, artifact_uri=run.artifact_uri)
+    by_curve = dict[tuple[str, str], list[History]]()
     for record in records:
         if isinstance(record, History):
-            mirror.take_history(record)
+            by_curve.setdefault(mapping.curve(record.key), []).append(record)
         elif isinstance(record, RunEnded):
             end = end or of_run(record)
         else:
             mirror.take(record)
+    for history in itertools.chain(*by_curve.values()):  # those of one curve together, as `verify` takes them
+        mirror.take_history(history)
     end = end or end_if_open
     mirror.end, mirror.ended = end, end is None
     mirror.incomplete = False

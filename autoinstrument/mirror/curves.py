@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from autoinstrument.from_mlflow.store import History
-from autoinstrument.mirror import mapping
-from autoinstrument.mirror.held_points import Comparison, HeldPoints
+from autoinstrument.from_mlflow.histories import History
+from autoinstrument.mirror import held_points, mapping
+from autoinstrument.mirror.held_points import Comparison
 from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import MetricsLogged, Point, Record
 from autoinstrument.to_clearml.tasks import Task, Tasks
@@ -26,8 +27,10 @@ MAX_POINTS = 200_000
 MAX_REMEMBERED = 100_000
 """Points of one run that are remembered, to tell which of several at one step is drawn.
 
-Of a history that is longer, the latest are: points come by time, so that one which takes the place of a forgotten one
-is the later one all the same. Only the list of what is left out may lack such a point.
+Of a history that is longer, those that came last are. Points come by step (a database), so that those of one step are
+together; or by time (a server), so that one which takes the place of a forgotten one is the later one all the same, and
+only the list of what is left out may lack the other. In a folder they come as they were logged: there the one that was
+logged last is drawn, should MAX_REMEMBERED / 2 others stand between the two.
 """
 MAX_LISTED = 1000
 """Points that are listed as left out; the others are counted."""
@@ -86,8 +89,7 @@ class Curves:
         if not self.exact and self._counts_match(history, self._held[curve]):
             return True
         if self._metrics[curve] == {history.key}:  # else what another metric sends at a step may be on its way
-            compared = Comparison(HeldPoints(self._tasks.curve_points(task.id, *curve)))
-            self.compare(history, compared)
+            compared = self.compare([history], task.id)
             if not compared.missing and not compared.other:
                 return True
             self._on_task = compared
@@ -103,16 +105,30 @@ class Curves:
         compared = self._on_task
         self._waiting += drawn if compared is None else (point for point in drawn if compared.differs(point[3]))
 
-    def compare(self, history: History, compared: Comparison) -> None:
-        """Compare what a metric's history makes of its curve with what the Task holds.
+    def compare(self, histories: Sequence[History], task_id: str) -> Comparison:
+        """Compare what the histories of one curve make of it with what the Task holds.
+
+        Both are read side by side; only where the steps go back by more than a window, all of the curve is in memory.
 
         Raises:
             mlflow.exceptions.MlflowException: the store does not answer.
+            ClearMLError: the curve cannot be read.
         """
-        self._begin(history.key)
-        for page in history.pages():
-            for _, value, _, step in self._drawn_of(page):
-                compared.take(step, value)
+        try:
+            return self._compare(histories, task_id, held_points.WINDOW)
+        except held_points.ForgottenError:
+            return self._compare(histories, task_id, sys.maxsize)
+
+    def _compare(self, histories: Sequence[History], task_id: str, window: int) -> Comparison:
+        curve = mapping.curve(histories[0].key)
+        compared = Comparison(self._tasks.curve_points(task_id, *curve), window)
+        for history in histories:
+            self._begin(history.key)
+        for history in histories:
+            for page in history.pages():
+                for _, value, _, step in self._drawn_of(page):
+                    compared.take(step, value)
+        return compared
 
     def _drawn_of(self, points: list[Point]) -> list[Point]:
         """Return which of the next points of a metric's history its curve is to hold, as far as it was read."""

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from autoinstrument.capture.secrets import hide_in_text
+from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import STATE
-from autoinstrument.from_mlflow.store import History
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.artifacts import Artifacts

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
+from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import TASK_ID
-from autoinstrument.from_mlflow.store import History, read_run
+from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.mirror import artifact_entries, mapping, model_mapping
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import of_run
-from autoinstrument.mirror.held_points import Comparison, HeldPoints
 from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import (
     ArtifactLogged,
@@ -59,7 +59,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
         for section, items in (task.get("hyperparams") or {}).items()
     }
     deleted = False
-    curves, by_curve = Curves(tasks, Refusals(run_id)), dict[tuple[str, str], Comparison]()
+    by_curve = dict[tuple[str, str], list[History]]()
     yield from _of_sections("tag", _values(mapping.tags(run.tags)), held.get(mapping.TAGS_SECTION, {}), exact=True)
     yield from _of_head(run, task, settings)
     for record in records:
@@ -68,10 +68,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
                 "parameter", _values(mapping.parameters(record.params)), held.get(mapping.SECTION, {}), exact=False
             )
         elif isinstance(record, History):
-            curve = mapping.curve(record.key)
-            if curve not in by_curve:  # `a` and `a/a` are one
-                by_curve[curve] = Comparison(HeldPoints(tasks.curve_points(str(task["id"]), *curve)))
-            curves.compare(record, by_curve[curve])
+            by_curve.setdefault(mapping.curve(record.key), []).append(record)  # `a` and `a/a` are one
         elif isinstance(record, ArtifactLogged):
             yield from _of_artifact(run, record, task, settings)
         elif isinstance(record, ModelsLogged):
@@ -80,7 +77,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
             yield from _of_end(record, task)
         elif isinstance(record, RunDeleted):
             deleted = True
-    yield from _of_curves(by_curve)
+    yield from _of_curves(by_curve, str(task["id"]), Curves(tasks, Refusals(run_id)))
     if not deleted and linked != task["id"]:
         yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task['id']}")
     if deleted and "archived" not in (task.get("system_tags") or []):
@@ -108,9 +105,10 @@ def _of_sections(what: str, wanted: Mapping[str, str], held: Mapping[str, str], 
         yield from _listed(what, "no longer in MLflow", [name for name in held if name not in wanted])
 
 
-def _of_curves(by_curve: Mapping[tuple[str, str], Comparison]) -> Iterator[Difference]:
+def _of_curves(by_curve: Mapping[tuple[str, str], list[History]], task_id: str, curves: Curves) -> Iterator[Difference]:
     """Yield metrics whose curves are other than what MLflow's points make; values are compared as 32-bit floats."""
-    for (title, series), compared in by_curve.items():
+    for (title, series), histories in by_curve.items():
+        compared = curves.compare(histories, task_id)
         name = title if title == series else f"{title}/{series}"
         if compared.missing:
             first = f"the first at step {compared.first_missing}"

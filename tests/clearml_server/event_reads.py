@@ -101,10 +101,12 @@ def multi_task_histogram(state: State, call: Call) -> Doc:
 def scalar_metrics_iter_raw(state: State, call: Call) -> Doc:
     """Single points, `batch_size` a call, going on with `scroll_id`."""
     key = call.data.get("key") or "iter"
-    wanted = [call.data["metric"]]
-    found = variants(events_of(state, call.data["task"], SCALAR), wanted)
-    points = [event for curves in found.values() for events in curves.values() for event in events]
-    points.sort(key=lambda event: (event.get("iter") or 0, event["timestamp"]))
+    state.task_for_reading(call.data["task"])
+    points: list[Doc] = []
+    if not call.data.get("scroll_id") or call.data.get("count_total"):  # else it goes on with what was found before
+        found = variants(events_of(state, call.data["task"], SCALAR), [call.data["metric"]])
+        points = [event for curves in found.values() for events in curves.values() for event in events]
+        points.sort(key=lambda event: (event.get("iter") or 0, event["timestamp"]))
     page, scroll_id = scrolled(state, points, call.data, default=10000)
     answer: Doc = {}
     for event in page:

@@ -14,7 +14,7 @@ import pytest
 from clearml.backend_api.services.v2_23 import events, tasks
 from hypothesis import HealthCheck, example, given, settings
 
-from autoinstrument.from_mlflow.store import History
+from autoinstrument.from_mlflow.histories import History
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.mirror.ending import End

@@ -283,12 +283,16 @@ def test_a_run_of_another_machine_is_ended_when_that_is_silent(
     assert not capture.folder.exists()
 
 
+@pytest.mark.parametrize("order", ["by step", "by time"])
 def test_a_long_history_is_sent_once_and_compared_in_pages(
-    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
     """Over many pages: steps that come again, what was added since, what is other on the Task; only that is sent."""
-    monkeypatch.setattr("autoinstrument.from_mlflow.store._POINTS", 100)
+    if order == "by time":  # as `mlflow server` has them
+        monkeypatch.setattr("autoinstrument.from_mlflow.histories._READERS", {})
+    monkeypatch.setattr("autoinstrument.from_mlflow.histories._POINTS", 100)
     monkeypatch.setattr("autoinstrument.mirror.curves.MAX_REMEMBERED", 60)
+    monkeypatch.setattr("autoinstrument.mirror.held_points.WINDOW", 60)
     run_id = a_run(client, "long", points=950)
     client.log_batch(run_id, [Metric("train/loss", 2.0, 1_600_000_001_000 + n, n) for n in range(500)])
     assert autoinstrument("sync", "--run", run_id).exit_code == 0
@@ -304,3 +308,21 @@ def test_a_long_history_is_sent_once_and_compared_in_pages(
     assert autoinstrument("sync", "--full", "--run", run_id).exit_code == 0
     assert not server.calls("events.add_batch")
     assert autoinstrument("verify", run_id).exit_code == 0
+
+
+def test_long_histories_of_one_curve_are_drawn_as_verify_compares_them(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others' points, which come between in MLflow, would have the first one's forgotten."""
+    monkeypatch.setattr("autoinstrument.mirror.curves.MAX_REMEMBERED", 60)
+    run_id = a_run(client, "two of one curve", points=0, status="")
+    times = {"a": 1_600_000_002_000, "a/Z": 1_600_000_000_000, "a/a": 1_600_000_001_000}
+    for value, (key, time_ms) in enumerate(times.items()):
+        client.log_batch(run_id, [Metric(key, float(value), time_ms + n, n) for n in range(40)])
+    client.set_terminated(run_id)
+    assert list(client.get_run(run_id).data.metrics) == list(times)
+    assert autoinstrument("sync", "--run", run_id).exit_code == 0
+    drawn = scalars(server, task_of(server, run_id)["id"])
+    assert {value for (name, _), (value, _) in drawn.items() if name == "a"} == {0.0}, drawn
+    verified = autoinstrument("verify", run_id)
+    assert verified.exit_code == 0, verified.output
