@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -353,8 +354,8 @@ def _login_problem(error: Exception) -> ClearMLError:
     if isinstance(cause, requests.exceptions.RequestException):
         kind = UnreachableError if _is_refused(cause) else UnavailableError
         return kind(f"no answer from {_host()}: {_reason(cause)}")
-    if "error 5" in text or "error 429" in text:
-        return _HiccupError(text[:300])
+    if status := re.search(r"\berror (5\d\d|429)\b", text):
+        return _HiccupError(f"no answer from {_host()}: HTTP status {status[1]}")
     return NotAllowedError(f"cannot log in to ClearML: {text[:300]}")
 
 
