@@ -310,8 +310,9 @@ class Agent:
     def _give_up(self, end: float) -> None:
         """Say of the runs that no answer has come for that they are left to `sync`; on MLflow's side until `end`."""
         wait_s = self.settings.exit_timeout_s
-        reason = f"no answer from ClearML within {wait_s:g} s; recorded, `autoinstrument sync` completes it later"
-        pending = [RunPending(run_id, reason) for run_id in list(self._started) if run_id not in self._said]
+        reason = f"no answer from ClearML within {wait_s:g} s"
+        unsaid = [run_id for run_id in list(self._started) if run_id not in self._said]
+        pending = [RunPending(run_id, f"{reason}; {self._captures.remedy(run_id)}") for run_id in unsaid]
         for run in pending:
             self._say_pending(run)
 

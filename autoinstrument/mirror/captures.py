@@ -161,6 +161,11 @@ class Capture:
         }
         _write(self.folder / "capture.json", json.dumps(value).encode())
 
+    @property
+    def remedy(self) -> str:
+        """What a person is to know of a run that could not be delivered now."""
+        return _remedy(self.folder, self.run.run_id)
+
     def keep(self) -> None:
         """Keep on disk what is known of another process's run, where that process has kept nothing here."""
         self.kept = self.kept or not (self.folder / "capture.json").exists()
@@ -256,10 +261,20 @@ class Captures:
         if not (capture.folder / "capture.json").exists():
             capture.save()
 
+    def remedy(self, run_id: str) -> str:
+        """Return what a person is to know of a run that could not be delivered now."""
+        return _remedy(self.folder / _safe(run_id), run_id)
+
     def __iter__(self) -> Iterator[Path]:
         if self.folder.is_dir() and not (distrusted(self.folder.parent) or distrusted(self.folder)):
             found = sorted(path.parent for path in self.folder.glob("*/capture.json"))
             yield from (folder for folder in found if not distrusted(folder))
+
+
+def _remedy(folder: Path, run_id: str) -> str:
+    if (folder / "capture.json").exists():
+        return "recorded, `autoinstrument sync` completes it later"
+    return f"not recorded on disk, `autoinstrument sync --run {run_id}` makes its Task later"
 
 
 def private_folder(folder: Path, *, home: Path) -> None:

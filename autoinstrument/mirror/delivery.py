@@ -75,14 +75,13 @@ class Delivery:
             mirror.server.failed(error, 0.0)
         else:
             self._server.failed(error, took_s)
-        if not mirror.pending:
-            mirror.pending = True
-            reason = f"{error}; recorded, `autoinstrument sync` completes it later"
-            home.tell(RunPending(mirror.run.run_id, reason))
         mirror.capture.reason = str(error)[:500]
         with guard("writing the capture"):
             mirror.capture.keep()
             mirror.capture.save()
+        if not mirror.pending:
+            mirror.pending = True
+            home.tell(RunPending(mirror.run.run_id, f"{error}; {mirror.capture.remedy}"))
 
     def _succeeded(self, mirror: RunMirror, home: Process) -> None:
         self._server.succeeded()

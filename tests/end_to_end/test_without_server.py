@@ -64,6 +64,21 @@ def test_nothing_listens(own_place: Place, own_server: ClearMLServer, plain: Fin
     assert_recorded(own_place, done, plain, "refused")
 
 
+def test_nothing_listens_and_nothing_can_be_recorded(
+    own_place: Place, own_server: ClearMLServer, plain: Finished
+) -> None:
+    """What is said is true of the disk, and the command that it names makes the Task from what MLflow has."""
+    file = own_place.folder / "not a folder"
+    file.touch()
+    done = own_place.run(SCRIPT, AUTOINSTRUMENT_HOME=str(file), CLEARML_API_HOST="http://127.0.0.1:9")
+    assert (done.code, done.stdout) == (plain.code, plain.stdout)
+    run = own_place.the_run()
+    (said,) = [line for line in done.said if "autoinstrument sync" in line]
+    assert f"not recorded on disk, `autoinstrument sync --run {run.info.run_id}`" in said
+    assert own_place.command("sync", "--run", run.info.run_id).code == 0
+    assert ended(own_server, run.info.run_id)["status"] == "completed"
+
+
 def test_no_credentials(new_place: Callable[[ClearMLServer | None], Place], plain: Finished) -> None:
     place = new_place(None)
     done = place.run(SCRIPT)
