@@ -15,7 +15,8 @@ with mlflow.start_run(run_name="the run", description="a note") as run:
     mlflow.log_param("first", 1)
     time.sleep(1)
     params = [mlflow.entities.Param(f"p{number}", str(number)) for number in range(20)]
-    tags = [mlflow.entities.RunTag("color", "red")]  # at once: what is refused alone is left out
+    # What is refused alone is left out: two of each, whatever the requests that they travel in.
+    tags = [mlflow.entities.RunTag("color", "red"), mlflow.entities.RunTag("shape", "round")]
     mlflow.tracking.MlflowClient().log_batch(run.info.run_id, params=params, tags=tags)
     mlflow.log_text("text", "notes.txt")
     for step in range(50):
