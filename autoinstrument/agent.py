@@ -318,6 +318,8 @@ class Agent:
 
         def tag() -> None:  # MLflow's client may try for minutes where its server is down
             for run in pending:
+                if run.run_id not in self._started:
+                    continue  # that it is delivered was heard in the meantime
                 set_tags(self._uris[run.run_id], run.run_id, {STATE: "pending"})
 
         if pending:

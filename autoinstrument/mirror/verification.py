@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.histories import History
-from autoinstrument.from_mlflow.links import TASK_ID
+from autoinstrument.from_mlflow.links import STATE, TASK_ID
 from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.mirror import artifact_entries, mapping, model_mapping
 from autoinstrument.mirror.curves import Curves
@@ -58,7 +58,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
         section: {name: str(item.get("value")) for name, item in items.items()}
         for section, items in (task.get("hyperparams") or {}).items()
     }
-    deleted = False
+    ended = deleted = False
     by_curve = dict[tuple[str, str], list[History]]()
     yield from _of_sections("tag", _values(mapping.tags(run.tags)), held.get(mapping.TAGS_SECTION, {}), exact=True)
     yield from _of_head(run, task, settings)
@@ -74,12 +74,15 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
         elif isinstance(record, ModelsLogged):
             yield from _of_models(record, task, tasks)
         elif isinstance(record, RunEnded):
+            ended = True
             yield from _of_end(record, task)
         elif isinstance(record, RunDeleted):
             deleted = True
     yield from _of_curves(by_curve, str(task["id"]), Curves(tasks, Refusals(run_id)))
     if not deleted and linked != task["id"]:
         yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task['id']}")
+    elif ended and not deleted and run.tags.get(STATE) != "synced":
+        yield Difference("link", f"the run's tag {STATE} is {run.tags.get(STATE, '')!r}, though it has ended")
     if deleted and "archived" not in (task.get("system_tags") or []):
         yield Difference("status", "the run is deleted, the Task is not archived")
 

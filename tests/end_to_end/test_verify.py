@@ -28,6 +28,7 @@ with mlflow.start_run(run_name="planted", description="a note"):
         mlflow.log_metric("train/loss", 1 / (step + 1), step=step)
         mlflow.log_metric("acc", step / 50, step=step)
     mlflow.log_text("all is well", "notes/report.txt")
+    mlflow.log_text("more of it", "notes/more.txt")
     mlflow.pyfunc.log_model(python_model=Model(), name="model")
 """
 
@@ -72,13 +73,14 @@ class Planted(NamedTuple):
     def model_id(self) -> str:
         return str(self.task["models"]["output"][0]["model"])
 
-    def artifact(self, **fields: Any) -> None:
+    def artifact(self, key: str, **fields: Any) -> None:
+        """Change an artifact, or take it away."""
         execution = json.loads(json.dumps(self.task["execution"]))
-        (report,) = [entry for entry in execution["artifacts"] if entry["key"] == "notes/report.txt"]
+        (entry,) = [entry for entry in execution["artifacts"] if entry["key"] == key]
         if fields:
-            report.update(fields)
+            entry.update(fields)
         else:
-            execution["artifacts"].remove(report)
+            execution["artifacts"].remove(entry)
         self.edit(execution=execution)
 
 
@@ -96,7 +98,7 @@ PLANTED: dict[str, list[Plant]] = {
         ("tag", "missing: team", lambda it: it.parameters("MLflow tags", "team", None)),
         ("metric", "acc: 1 points are missing, the first at step 50",
          lambda it: it.client.log_metric(it.run_id, "acc", 1.0, step=50)),
-        ("artifact", "notes/report.txt: missing", lambda it: it.artifact()),
+        ("artifact", "notes/report.txt: missing", lambda it: it.artifact("notes/report.txt")),
         ("model", "model: missing", lambda it: it.edit(models={"input": [], "output": []})),
         ("note", "comment", lambda it: it.edit(comment="")),
         ("link", "clearml.task_id", lambda it: it.client.delete_tag(it.run_id, "clearml.task_id")),
@@ -105,17 +107,16 @@ PLANTED: dict[str, list[Plant]] = {
         ("parameter", "other: depth", lambda it: it.parameters("MLflow", "depth", "4")),
         ("tag", "other: team", lambda it: it.parameters("MLflow tags", "team", "nlp")),
         ("metric", "train/loss: 1 points have other values", _point),
-        ("artifact", "notes/report.txt: other content", lambda it: it.artifact(hash="0" * 64)),
+        ("artifact", "notes/report.txt: other content", lambda it: it.artifact("notes/report.txt", hash="0" * 64)),
         ("model", "model: other", lambda it: it.call("models.edit", model=it.model_id, name="other")),
         ("name", "'other'", lambda it: it.edit(name="other")),
         ("note", "comment", lambda it: it.edit(comment="other")),
         ("status", "in_progress instead of completed",
          lambda it: it.call("tasks.started", task=it.task["id"], force=True)),
-    ],
-    "odd": [
         ("tag", "no longer in MLflow: x", lambda it: it.parameters("MLflow tags", "x", "y")),
-        ("artifact", "links to", lambda it: it.artifact(uri="file:///elsewhere")),
+        ("artifact", "notes/more.txt: links to", lambda it: it.artifact("notes/more.txt", uri="file:///elsewhere")),
         ("link", "property", lambda it: it.parameters("properties", "mlflow_run_id", None)),
+        ("link", "clearml.state", lambda it: it.client.set_tag(it.run_id, "clearml.state", "pending")),
     ],
     "gone": [("task", "gone", lambda it: it.call("tasks.delete", task=it.task["id"], force=True))],
 }  # fmt: skip
