@@ -19,7 +19,18 @@ _TEXT_TOKEN = re.compile(
     re.I,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_URL_PASSWORD = re.compile(r"(?P<start>[a-z][a-z0-9+.-]*://[^\s/:@?#]*):[^\s/@?#]+@", re.I)
+# A database's password may hold / ? and # as it is: SQLAlchemy takes all up to the @ for it. Elsewhere `host:80/` is not.
+_WEB = r"(?:https?|wss?|s?ftp|git|(?:git\+)?(?:https?|ssh|file))"
+_SCHEME = rf"(?:(?P<web>{_WEB})|(?!{_WEB}:)[a-z][a-z0-9+.-]{{0,40}})"
+_RAW_PASSWORD = r"(?(web)(?!\d{1,5}[/?#]))[^\s@\"'<>]{1,2000}"
+_URL_PASSWORD = re.compile(
+    rf"(?<![a-z0-9+.-])(?P<start>{_SCHEME}://[^\s/:@?#]*):(?:[^\s/@?#]{{1,2000}}|{_RAW_PASSWORD})@"
+    r"(?:[^\s/?#@\"'<>]*@)*",
+    re.I,
+)
+_URL = re.compile(
+    rf"(?P<scheme>{_SCHEME})://(?:(?P<user>[^/?#]*|[^/:@?#]*:{_RAW_PASSWORD}(?:@[^/?#@]*)*)@)?(?P<rest>.*)", re.I | re.S
+)
 # A token may stand where the user does: https://ghp_…@github.com. User names are shorter, or have no digit.
 _URL_TOKEN = re.compile(r"(?P<start>\bhttps?://)(?=[^\s/@?#]*\d)[^\s/:@?#]{16,}@", re.I)
 _URL_QUERY = re.compile(r"(?P<start>[?&](?P<name>[^\s?&=#/]{1,100})=)[^\s&#'\"]+")
@@ -80,7 +91,7 @@ def without_credentials(url: str) -> str:
     """
     from urllib.parse import parse_qsl, urlencode
 
-    match = re.match(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:(?P<user>[^/?#]*)@)?(?P<rest>.*)", url, re.I | re.S)
+    match = _URL.match(url)
     if match is None:
         return url
     user = (match["user"] or "").partition(":")[0] if _NAMED.search(match["scheme"]) else ""

@@ -52,6 +52,11 @@ def test_no_secret(name):
         ("http://h/?api_key=k1&max_tokens=5", "http://h/?api_key=********&max_tokens=5"),
         ("Authorization: Bearer abcdefgh12345", "Authorization: Bearer ********"),
         ("token=5", "token=5"),
+        ("pg://u:a/b#c?d@host/db", "pg://u:********@host/db"),
+        ("pg://u:12/34@host/db", "pg://u:********@host/db"),
+        ("pg://u:p@ss@host/db,", "pg://u:********@host/db,"),
+        ("https://u:p/w@host/a", "https://u:********@host/a"),
+        ("git+https://u:p@host/a and ssh://host:22/a@b", "git+https://u:********@host/a and ssh://host:22/a@b"),
     ],
 )
 def test_passwords_of_urls_are_hidden(text, shown):
@@ -67,11 +72,26 @@ def test_passwords_of_urls_are_hidden(text, shown):
         ("git@host:a.git", "git@host:a.git"),
         ("/srv/a.git", "/srv/a.git"),
         ("file:///srv/a.git", "file:///srv/a.git"),
+        ("http://host:8080/a@b", "http://host:8080/a@b"),
+        ("ssh://git@host:22/a@b", "ssh://git@host:22/a@b"),
+        ("abfss://box@account.net/a", "abfss://box@account.net/a"),
+        ("postgresql://ml:S3cr/et#x@db/mlflow", "postgresql://db/mlflow"),
+        ("mysql+pymysql://u:p?w@db:3306/a?charset=utf8", "mysql+pymysql://db:3306/a?charset=utf8"),
+        ("pg://u:p@ss@db/a", "pg://db/a"),
+        ("sqlite:////srv/a:b@c.db", "sqlite:////srv/a:b@c.db"),
         ("https://host/a.zip?X-Amz-Signature=x&v=1#sha256=2", "https://host/a.zip?v=1#sha256=2"),
     ],
 )
 def test_credentials_of_urls_are_stripped(url, shown):
     assert without_credentials(url) == shown
+
+
+@pytest.mark.timeout(60)
+def test_long_texts_are_read_in_a_moment():
+    """A regular expression that goes back at each letter takes minutes for them."""
+    for text in ("x" * 300_000 + "://a:b@", "tcp://h:1," * 30_000 + "@", "a://b:" * 30_000):
+        hide_in_text(text)
+        without_credentials(text)
 
 
 @pytest.mark.parametrize(
