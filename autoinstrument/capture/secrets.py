@@ -19,17 +19,17 @@ _TEXT_TOKEN = re.compile(
     re.I,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# A database's password may hold / ? and # as it is: SQLAlchemy takes all up to the @ for it. Elsewhere `host:80/` is not.
+# A database's password may hold / ? and # as it is, as SQLAlchemy reads it; elsewhere, `host:80/` is an address.
 _WEB = r"(?:https?|wss?|s?ftp|git|(?:git\+)?(?:https?|ssh|file))"
 _SCHEME = rf"(?:(?P<web>{_WEB})|(?!{_WEB}:)[a-z][a-z0-9+.-]{{0,40}})"
-_RAW_PASSWORD = r"(?(web)(?!\d{1,5}[/?#]))[^\s@\"'<>]{1,2000}"
+_UP_TO_AT = r"(?(web)(?!\d{1,5}[/?#]))[^\s@\"'<>]{1,2000}"
 _URL_PASSWORD = re.compile(
-    rf"(?<![a-z0-9+.-])(?P<start>{_SCHEME}://[^\s/:@?#]*):(?:[^\s/@?#]{{1,2000}}|{_RAW_PASSWORD})@"
+    rf"(?<![a-z0-9+.-])(?P<start>{_SCHEME}://[^\s/:@?#]*):(?:[^\s/@?#]{{1,2000}}|{_UP_TO_AT})@"
     r"(?:[^\s/?#@\"'<>]*@)*",
     re.I,
 )
 _URL = re.compile(
-    rf"(?P<scheme>{_SCHEME})://(?:(?P<user>[^/?#]*|[^/:@?#]*:{_RAW_PASSWORD}(?:@[^/?#@]*)*)@)?(?P<rest>.*)", re.I | re.S
+    rf"(?P<scheme>{_SCHEME})://(?:(?P<user>[^/?#]*|[^/:@?#]*:{_UP_TO_AT}(?:@[^/?#@]*)*)@)?(?P<rest>.*)", re.I | re.S
 )
 # A token may stand where the user does: https://ghp_…@github.com. User names are shorter, or have no digit.
 _URL_TOKEN = re.compile(r"(?P<start>\bhttps?://)(?=[^\s/@?#]*\d)[^\s/:@?#]{16,}@", re.I)

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autoinstrument.check.probe import REPORT, TRACKING_URI
+from autoinstrument.from_mlflow.addresses import local_store
+from autoinstrument.from_mlflow.artifact_store import local_folder
 from autoinstrument.from_mlflow.links import LINK_TAGS
 from autoinstrument.from_mlflow.store import default_tracking_uri, find_runs, read_run
 from autoinstrument.records import (
@@ -160,7 +162,8 @@ def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
     """Return the runs that this user's processes have begun since; on a shared server others' are left out."""
     try:
         uri = tracking_uri or default_tracking_uri()
-        if not _exists(uri):  # looking into it would make it
+        path = local_store(uri)
+        if path is not None and not path.exists():  # looking into it would make it
             return []
         runs = [found.run for found in find_runs(uri, since_ms=int(began_s * 1000))]
     except Exception:  # no store, or one that this process cannot reach: there is nothing to compare then
@@ -169,14 +172,6 @@ def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
         (run for run in runs if run.tags.get("mlflow.user", getpass.getuser()) == getpass.getuser()),
         key=lambda run: run.start_time_ms,
     )
-
-
-def _exists(uri: str) -> bool:
-    """Tell whether a store that is a file or a folder of this machine is there; True of any other."""
-    for prefix in ("sqlite:///", "file://"):
-        if uri.startswith(prefix):
-            return Path(uri.removeprefix(prefix)).exists()
-    return "://" in uri or os.sep not in uri or Path(uri).exists()
 
 
 def _stored(run: RunStarted, group: str) -> Facts:
@@ -196,8 +191,8 @@ def _stored(run: RunStarted, group: str) -> Facts:
             facts["data sets"] = repr([dataset["name"] for dataset in record.datasets])
         elif isinstance(record, RunEnded):
             facts["status"] = record.status
-    root = Path(run.artifact_uri.removeprefix("file://"))
-    if root.is_dir():
+    root = local_folder(run.artifact_uri)
+    if root is not None and root.is_dir():
         files = _contents(root, [path.relative_to(root) for path in root.rglob("*") if path.is_file()])
         facts |= {f"artifact {name}": content for name, content in files.items()}
     return {group: facts}

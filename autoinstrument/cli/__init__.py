@@ -15,6 +15,7 @@ from autoinstrument.cli.run import run
 from autoinstrument.cli.status import status
 from autoinstrument.cli.sync import sync
 from autoinstrument.cli.verify import verify
+from autoinstrument.from_mlflow.access import try_briefly
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,8 +28,8 @@ def main(context: click.Context) -> None:
     """
     # What a command does with MLflow is not a training to be mirrored; `doctor` and `explain` ask what the switch was.
     context.obj = os.environ.pop("AUTOINSTRUMENT_ENABLED", None)
-    # A tracking server that is down shall be said within seconds; MLflow tries 7 times, for minutes (2.16 to 3.17).
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    if context.invoked_subcommand not in ("explain", "run"):  # these start commands, which inherit the environment
+        try_briefly()
 
 
 main.add_command(doctor)

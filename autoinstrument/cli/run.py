@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import click
 
+from autoinstrument.from_mlflow.access import try_briefly
 from autoinstrument.settings import SettingsError, read_settings
 from autoinstrument.startup_files import are_installed, python_path
 
@@ -65,6 +66,7 @@ def _check(command: tuple[str, ...], environ: dict[str, str], *, as_json: bool) 
     from autoinstrument.check.comparison import check
     from autoinstrument.check.words import as_words
 
+    try_briefly()  # here, and not in the command
     try:
         outcome = check([found(command[0]), *command[1:]], environ)
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
 from autoinstrument.cli.checks import Check
+from autoinstrument.from_mlflow.addresses import local_store
 from autoinstrument.mirror.captures import Capture, Captures, distrusted, home
 from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.settings import Settings
@@ -37,9 +38,8 @@ def tracking_server(uri: str) -> Check:
     if parts.scheme in ("http", "https"):
         problem = _problem_of_server(uri)
         return Check("MLflow tracking server", not problem, f"{shown} {problem or 'answers'}", remedy)
-    local = re.match(r"(?:sqlite:///|file:(?://[^/]*)?)?(?P<path>/[^?]*)", uri)
-    if local:
-        path = Path(local["path"])
+    path = local_store(uri)
+    if path is not None:
         there = path.exists() or os.access(path.parent, os.W_OK)
         return Check(
             "MLflow tracking store", there, f"{shown} {'is there' if path.exists() else 'is not there yet'}", remedy

@@ -51,8 +51,6 @@ def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
         settings = read_settings()
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
-    # MLflow's own seven tries take minutes where nothing answers.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     waiting, problem = _recorded(settings), ""
     try:

@@ -28,6 +28,12 @@ def absolute(uri: str) -> str:
     return uri
 
 
+def local_store(tracking_uri: str) -> Path | None:
+    """Return the file or folder of this machine that a tracking store is, None for any other store."""
+    sqlite = re.fullmatch(r"sqlite(?:\+\w+)?:///(?!:memory:)([^?]+).*", uri := absolute(tracking_uri))
+    return Path(sqlite[1]) if sqlite else local_folder(uri)
+
+
 def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -> str:
     """Return the address of the run's page in the MLflow UI, "" where the store has no UI that is known.
 

@@ -67,7 +67,7 @@ def _model_recorded(the_agent: Agent, client: Any, call: dict[str, Any], _: Any)
 
 
 def _history_tag(client: Any, run_id: str) -> Record | None:
-    with store_access():
+    with store_access(client.tracking_uri):
         tags = client.get_run(run_id).data.tags
     return TagsSet(run_id, {HISTORY: tags[HISTORY]}) if HISTORY in tags else None
 
@@ -120,7 +120,7 @@ def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[]
     """Note the runs known to have models of this name, and those that the store knows; off the calling thread."""
 
     def find() -> None:
-        with store_access():
+        with store_access(client.tracking_uri):
             asked = [run_id for ask in asks for run_id in if_supported(ask)]
         for run_id in {*_runs_of_model.get(name, ()), *asked}:
             _changed(the_agent, client, run_id, "models", linked=True)

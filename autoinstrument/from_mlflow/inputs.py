@@ -53,6 +53,6 @@ def read_traces(client: Any, run: Any) -> TracesLogged:
             if not token or traces >= MOST_TRACES:
                 return [traces, bool(token)]
 
-    with store_access():
+    with store_access(client.tracking_uri):
         traces, more = if_supported(count) or (0, False)
     return TracesLogged(run.info.run_id, traces, more)

@@ -17,7 +17,7 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
     """
     from mlflow.entities import RunTag
 
-    with ourselves(), store_access():
+    with ourselves(), store_access(tracking_uri):
         client = tracking_client(tracking_uri)
         client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
@@ -28,7 +28,7 @@ def set_killed(tracking_uri: str, run_id: str) -> None:
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
-    with ourselves(), store_access():
+    with ourselves(), store_access(tracking_uri):
         client = tracking_client(tracking_uri)
         if client.get_run(run_id).info.status == "RUNNING":
             client.set_terminated(run_id, "KILLED")

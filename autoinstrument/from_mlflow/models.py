@@ -67,7 +67,7 @@ def _entities(client: Any, run: Any) -> Iterator[Model]:
     """Yield the models of MLflow 3 that are complete."""
     if not hasattr(client, "search_logged_models"):
         return
-    with store_access():
+    with store_access(client.tracking_uri):
         found = if_supported(lambda: _all_entities(client, run))
     for entity in sorted(found, key=lambda entity: (entity.creation_timestamp, entity.model_id)):
         if str(entity.status) == "READY":
@@ -136,7 +136,7 @@ def _versions(client: Any, run_id: str) -> list[Any]:
             if not token:
                 return found
 
-    with store_access():
+    with store_access(client.tracking_uri):
         versions = if_supported(search)
     models = [version for version in versions if _IS_PROMPT not in version.tags]
     return sorted(models, key=lambda version: (version.creation_timestamp, version.name, int(version.version)))

@@ -58,7 +58,7 @@ def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Calla
         experiment_id = str(run.info.experiment_id)
         name, until = _experiments.get((tracking_uri, experiment_id), ("", 0.0))
         if time.monotonic() >= until:
-            with store_access():
+            with store_access(tracking_uri):
                 name = tracking_client(tracking_uri).get_experiment(experiment_id).name
             _experiments[tracking_uri, experiment_id] = name, time.monotonic() + _KNOWN_S
         return describe(run, tracking_uri, experiment_name=name, resumed=resumed, owned=owned)
@@ -73,7 +73,7 @@ def seen(client: Any, run_id: str, *, linked: bool = False) -> Callable[[], RunS
     """
 
     def make() -> RunStarted | None:
-        with store_access():
+        with store_access(client.tracking_uri):
             run = client.get_run(run_id)
             if TASK_ID not in run.data.tags and (linked or run.info.status != "RUNNING"):
                 return None

@@ -202,7 +202,7 @@ def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
     """
     with ourselves():
         client = _client(tracking_uri)
-        with store_access():
+        with store_access(tracking_uri):
             run = client.get_run(run_id)
         return STATES[kind](client, run)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.from_mlflow.addresses import absolute, local_store
 from autoinstrument.settings import Settings
 
 OBJECT = "autoinstrument"
@@ -48,5 +46,6 @@ def _is_fit(value: str) -> bool:
 
 def is_elsewhere(tracking_uri: str) -> bool:
     """Tell whether a tracking URI is a file or folder that this machine does not have."""
-    match = re.match(r"(?:sqlite:///|file:(?://[^/]*)?)?(/[^?]*)", tracking_uri)
-    return match is not None and not Path(match[1]).exists()
+    is_absolute = tracking_uri.startswith("/") or absolute(tracking_uri) == tracking_uri
+    path = local_store(tracking_uri) if is_absolute else None
+    return path is not None and not path.exists()

@@ -21,7 +21,7 @@ print(json.dumps({
     "armed": [type(finder).__name__ for finder in sys.meta_path].count("AfterImport"),
     "child": int(subprocess.run([sys.executable, "-c", child], capture_output=True, text=True).stdout),
     "argv": sys.argv, "prefix": sys.prefix, "pid": os.getpid(), "path": os.environ.get("PYTHONPATH", ""),
-    "settings": {key: value for key, value in os.environ.items() if key.startswith("AUTOINSTRUMENT_")},
+    "settings": {key: value for key, value in os.environ.items() if key.startswith(("AUTOINSTRUMENT_", "MLFLOW_HTTP"))},
 }))
 """
 RUN = ("-m", "autoinstrument", "run")
