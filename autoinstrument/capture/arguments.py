@@ -28,16 +28,21 @@ def watch(argparse: Any) -> None:
     """Remember from now on what `ArgumentParser` reads from the command line.
 
     Args:
-        argparse: the module; its `ArgumentParser.parse_known_args`, through which every other way of parsing goes, is
-            replaced by a plain function of the same name and signature that gives back the same objects.
+        argparse: the module. `ArgumentParser.parse_known_args`, through which every other way of parsing goes, and
+            `parse_known_intermixed_args`, which goes past it from Python 3.12.8 or so on, are replaced by plain
+            functions of the same names and signatures that give back the same objects.
     """
     parser_class = argparse.ArgumentParser
     if parser_class in _watched:
         return
-    original = parser_class.parse_known_args
+    for name in ("parse_known_args", "parse_known_intermixed_args"):
+        setattr(parser_class, name, _heard(getattr(parser_class, name)))
+    _watched.append(parser_class)
 
+
+def _heard(original: Any) -> Any:
     @functools.wraps(original)
-    def parse_known_args(self: Any, args: Any = None, namespace: Any = None) -> Any:
+    def parse(self: Any, args: Any = None, namespace: Any = None) -> Any:
         # Sub-commands are parsed by parsers of their own inside the outermost call, which has all values in the end.
         depth = getattr(_nesting, "depth", 0)
         command_line = depth == 0 and _is_command_line(args)
@@ -50,15 +55,14 @@ def watch(argparse: Any) -> None:
             _nesting.depth = depth
         if depth == 0:
             try:
-                # The second pass of parse_intermixed_args is given the rest of the arguments and the first's namespace.
+                # A second parser may be given the rest of the arguments and the first one's namespace.
                 if command_line or (_last and namespace is _last[0]):
                     _remember(result[0])
             except Exception:  # noqa: S110 - whatever the user's values do when shown, their parsing has succeeded
                 pass
         return result
 
-    parser_class.parse_known_args = parse_known_args
-    _watched.append(parser_class)
+    return parse
 
 
 def parsed() -> list[Param]:

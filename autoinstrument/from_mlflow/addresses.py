@@ -84,7 +84,7 @@ def _databricks_host(tracking_uri: str) -> str:
         import configparser
 
         file = configparser.ConfigParser()
-        file.read(os.environ.get("DATABRICKS_CONFIG_FILE") or Path("~/.databrickscfg").expanduser())
+        file.read(os.environ.get("DATABRICKS_CONFIG_FILE") or os.path.expanduser("~/.databrickscfg"))  # noqa: PTH111
         section = profile or "DEFAULT"
         host = file.get(section, "host", fallback="") if section == "DEFAULT" or file.has_section(section) else ""
     if host and "://" not in host:

@@ -41,9 +41,8 @@ def home(settings: Settings) -> Path:
     A container's user often has no home folder, or none that can be written: then it is one in the temporary folder.
     """
     if settings.home:
-        return Path(settings.home).expanduser()
+        return _expanded(settings.home)
     folder = _state_folder() / "autoinstrument"
-    # "~" stays as it is where there is neither HOME nor an entry in the password file.
     # Not `exists()`, which raises below a folder that may not be looked into, as HOME=/root of an image's other user.
     there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
     if not hasattr(os, "getuid") or (folder.is_absolute() and os.access(there, os.W_OK)):
@@ -58,11 +57,16 @@ def _state_folder() -> Path:
     The training process asks too, and a `platformdirs.py` beside the script would be taken for that library.
     """
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local").expanduser()
+        return _expanded(os.environ.get("LOCALAPPDATA") or "~/AppData/Local")
     if sys.platform == "darwin":
-        return Path("~/Library/Application Support").expanduser()
+        return _expanded("~/Library/Application Support")
     given = os.environ.get("XDG_STATE_HOME", "").strip()
-    return Path(given if os.path.isabs(given) else "~/.local/state").expanduser()  # noqa: PTH117
+    return _expanded(given if os.path.isabs(given) else "~/.local/state")  # noqa: PTH117
+
+
+def _expanded(folder: str) -> Path:
+    """Return the folder; "~" stays as it is, and relative, where there is neither HOME nor a password file's entry."""
+    return Path(os.path.expanduser(folder))  # noqa: PTH111  (Path's raises there)
 
 
 def _may_be_used(folder: Path) -> bool:

@@ -170,7 +170,7 @@ class Session:
             stream.seek(0)
             body = MultipartEncoder(fields={f"/{name}": (f"/{name}", stream, kind)})
             headers = {"Content-Type": body.content_type}
-            if server.startswith(self.files_server()):  # a token is for nobody else
+            if urlsplit(server)[:2] == urlsplit(self.files_server())[:2]:  # a token is for nobody else
                 headers = session.add_auth_headers(headers)
             limits = (CONNECT_S, READ_S + size / _SLOWEST_DISK)
             return self._uploads.post(server, data=body, headers=headers, timeout=limits)
