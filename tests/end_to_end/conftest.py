@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.clearml_server import ClearMLServer
+from tests.conftest import WHOLE_END
 from tests.end_to_end.harness import FILE_STORE, Place
 from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import Remote, install_agent, remote_of
@@ -29,6 +30,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
     folder = tmp_path_factory.mktemp("mlflow")
     SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts")).engine.dispose()
     return folder / "mlflow.db"
+
+
+@pytest.fixture
+def whole_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts end as they would anywhere else: the tests' environment leaves the last collections out."""
+    monkeypatch.setenv(WHOLE_END, "1")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import pytest
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars
 
+pytestmark = pytest.mark.usefixtures("whole_end")
+
 
 def test_an_exception_inside_with_is_a_failure_with_its_traceback(place: Place, server: ClearMLServer) -> None:
     """The reason is the exception's own line, the message the whole traceback, and Python's exit code is 1."""

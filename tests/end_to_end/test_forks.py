@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended
+
+pytestmark = pytest.mark.usefixtures("whole_end")
 
 SCRIPT = """
 import os, sqlite3, time

@@ -14,6 +14,8 @@ from autoinstrument.check.words import as_words
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place
 
+pytestmark = pytest.mark.usefixtures("whole_end")
+
 NUMBERS = """
 import hashlib, pickle, random, warnings
 import mlflow, numpy, torch

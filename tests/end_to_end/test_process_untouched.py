@@ -10,6 +10,8 @@ from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended
 from tests.end_to_end.processes import wait_for
 
+pytestmark = pytest.mark.usefixtures("whole_end")
+
 SEEN = """
 import json, os, pathlib, random, signal, subprocess, sys, threading, time, warnings
 
