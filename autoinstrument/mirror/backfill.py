@@ -24,6 +24,7 @@ from autoinstrument.mirror.ending import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.selection import Outcome, Selection
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mirror.verification import of_head
 from autoinstrument.records import RunDeleted, RunEnded, RunRestored, TagDeleted
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import (
@@ -303,8 +304,7 @@ def is_up_to_date(task: dict[str, Any], stored: StoredRun, settings: Settings) -
     return (
         task.get("status") == end(stored.status, task).status  # type: ignore[union-attr]
         and ("archived" in (task.get("system_tags") or [])) == stored.deleted
-        and task.get("name") == mapping.task_name(settings, stored.run, None).strip()
-        and (task.get("comment") or "") == mapping.comment(stored.run.tags).strip()
+        and not any(of_head(stored.run, task, settings))
         and _values(sections.get(mapping.SECTION)) == params
         and _values(sections.get(mapping.TAGS_SECTION)) == tags
         and all(mapping.curve(key) in latest for key, value in stored.metrics.items() if mapping.is_storable(value))

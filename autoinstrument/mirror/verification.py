@@ -61,7 +61,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
     ended = deleted = False
     by_curve = dict[tuple[str, str], list[History]]()
     yield from _of_sections("tag", _values(mapping.tags(run.tags)), held.get(mapping.TAGS_SECTION, {}), exact=True)
-    yield from _of_head(run, task, settings)
+    yield from of_head(run, task, settings)
     for record in records:
         if isinstance(record, ParamsLogged):
             yield from _of_sections(
@@ -87,13 +87,17 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
         yield Difference("status", "the run is deleted, the Task is not archived")
 
 
-def _of_head(run: RunStarted, task: Mapping[str, Any], settings: Settings) -> Iterator[Difference]:
+def of_head(run: RunStarted, task: Mapping[str, Any], settings: Settings) -> Iterator[Difference]:
+    """Yield what differs in a Task's name, comment, and what leads back to the run.
+
+    Without a note in MLflow the comment is whoever's: a person may have written one.
+    """
     if "{script}" not in settings.task:  # of a run that was mirrored live, only its capture knew the script
         wanted = mapping.task_name(settings, run, None)
         if task.get("name") != wanted:
             yield Difference("name", f"{task.get('name')!r} instead of {wanted!r}")
-    note = mapping.comment(run.tags)
-    if note and task.get("comment") != note:
+    note = mapping.comment(run.tags).strip()  # ClearML strips what it keeps
+    if note and (task.get("comment") or "").strip() != note:
         yield Difference("note", "the comment is other than the run's note")
     properties = _values(mapping.properties(run))
     held = (task.get("hyperparams") or {}).get("properties") or {}

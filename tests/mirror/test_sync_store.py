@@ -65,6 +65,18 @@ def a_run(client: MlflowClient, name: str, *, parent: str = "", status: str = "F
     return str(run_id)
 
 
+def outcomes(*arguments: str) -> dict[str, str]:
+    """Return what became of each run, by name."""
+    done = autoinstrument(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return {outcome["run_name"]: outcome["result"] for outcome in json.loads(done.stdout)}
+
+
+def edit(server: ClearMLServer, run_id: str, **fields: Any) -> None:
+    """Edit a run's Task, as a person does in ClearML."""
+    Session().call("tasks.edit", task=task_of(server, run_id)["id"], force=True, **fields)
+
+
 def of_runs(server: ClearMLServer, *run_ids: str) -> list[dict[str, Any]]:
     return [task for task in server.tasks if properties(task).get("mlflow_run_id") in run_ids]
 
@@ -142,6 +154,20 @@ def test_changes_made_afterwards_reach_the_task(server: ClearMLServer, client: M
     assert "team" not in tags
     assert scalars(server, task["id"])["late", 3][0] == 1.5
     assert "archived" in task_of(server, deleted)["system_tags"]
+
+
+def test_a_persons_comment_on_a_task_is_left_alone(server: ClearMLServer, client: MlflowClient) -> None:
+    """A run without a note says nothing of the comment; one with a note does."""
+    commented, noted = a_run(client, "commented"), a_run(client, "noted")
+    client.set_tag(noted, "mlflow.note.content", " ours \n")
+    assert autoinstrument("sync", "--all").exit_code == 0
+    for run_id in (commented, noted):
+        edit(server, run_id, comment="looks good, keep")
+    assert outcomes("sync", "--all") == {"commented": "unchanged", "noted": "synced"}
+    assert outcomes("sync", "--all") == {"commented": "unchanged", "noted": "unchanged"}
+    assert autoinstrument("verify").exit_code == 0
+    assert task_of(server, commented)["comment"] == "looks good, keep"
+    assert task_of(server, noted)["comment"].strip() == "ours"
 
 
 def test_runs_that_may_be_at_work_are_left_alone(server: ClearMLServer, client: MlflowClient) -> None:
