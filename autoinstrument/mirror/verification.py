@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import STATE, TASK_ID
-from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.from_mlflow.store import StoredRun, read_run
 from autoinstrument.mirror import artifact_entries, mapping, model_mapping
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import of_run
@@ -17,7 +17,6 @@ from autoinstrument.records import (
     ArtifactLogged,
     ModelsLogged,
     ParamsLogged,
-    RunDeleted,
     RunEnded,
     RunStarted,
 )
@@ -40,14 +39,15 @@ class Difference(NamedTuple):
     detail: str
 
 
-def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks) -> Iterator[Difference]:
-    """Yield what differs between a run of the store and its Task.
+def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator[Difference]:
+    """Yield what differs between a run of the store and its Task; a deleted run takes no tags, and is archived.
 
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer, or has no such run.
         ClearMLError: the server does not answer.
     """
-    run, records = read_run(tracking_uri, run_id, artifacts=settings.artifacts != "off")
+    run_id, deleted = stored.run.run_id, stored.deleted
+    run, records = read_run(stored.run.tracking_uri, run_id, artifacts=settings.artifacts != "off")
     task_id = tasks.of_run(run_id)
     linked = run.tags.get(TASK_ID, "")
     task = tasks.get(task_id or linked)
@@ -58,7 +58,7 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
         section: {name: str(item.get("value")) for name, item in items.items()}
         for section, items in (task.get("hyperparams") or {}).items()
     }
-    ended = deleted = False
+    ended = False
     by_curve = dict[tuple[str, str], list[History]]()
     yield from _of_sections("tag", _values(mapping.tags(run.tags)), held.get(mapping.TAGS_SECTION, {}), exact=True)
     yield from of_head(run, task, settings)
@@ -76,15 +76,14 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
         elif isinstance(record, RunEnded):
             ended = True
             yield from _of_end(record, task)
-        elif isinstance(record, RunDeleted):
-            deleted = True
     yield from _of_curves(by_curve, str(task["id"]), Curves(tasks, Refusals(run_id)))
     if not deleted and linked != task["id"]:
         yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task['id']}")
     elif ended and not deleted and run.tags.get(STATE) != "synced":
         yield Difference("link", f"the run's tag {STATE} is {run.tags.get(STATE, '')!r}, though it has ended")
-    if deleted and "archived" not in (task.get("system_tags") or []):
-        yield Difference("status", "the run is deleted, the Task is not archived")
+    if deleted != ("archived" in (task.get("system_tags") or [])):
+        what = "the run is deleted, the Task is not archived" if deleted else "archived, though the run is not deleted"
+        yield Difference("status", what)
 
 
 def of_head(run: RunStarted, task: Mapping[str, Any], settings: Settings) -> Iterator[Difference]:

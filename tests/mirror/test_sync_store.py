@@ -187,6 +187,25 @@ def test_deleted_runs_get_tasks_on_request_only(server: ClearMLServer, client: M
     assert "archived" in task_of(server, run_id)["system_tags"]
 
 
+def test_verify_of_a_deleted_run_looks_for_an_archived_task(server: ClearMLServer, client: MlflowClient) -> None:
+    """Also where the run was deleted before it had a Task: it takes no tags any more."""
+    linked, unlinked = a_run(client, "linked trash"), a_run(client, "unlinked trash")
+    client.delete_run(unlinked)
+    assert autoinstrument("sync", "--all", "--deleted").exit_code == 0
+    client.delete_run(linked)
+    found = autoinstrument("verify", linked, unlinked)
+    assert found.exit_code == 1
+    assert found.output.count("not archived") == 1
+    assert "1 the same, 1 different" in found.output
+    for change in (None, client.restore_run):
+        if change:
+            change(linked)
+            assert "status: archived" in autoinstrument("verify", linked).output
+        assert autoinstrument("sync", "--all").exit_code == 0
+        clean = autoinstrument("verify", linked, unlinked)
+        assert clean.exit_code == 0, clean.output
+
+
 def test_of_two_that_make_the_same_task_one_gives_way(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
