@@ -83,7 +83,7 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
             continue
         run = found.run
         try:
-            yield _Report(run_id, run.run_name, list(differences(run_id, run.tracking_uri, settings, tasks)), "")
+            yield _Report(run_id, run.run_name, list(differences(found, settings, tasks)), "")
         except ClearMLError as error:
             yield _Report(run_id, run.run_name, [], str(error))
             if not isinstance(error, TooLargeError):

@@ -24,6 +24,7 @@ from autoinstrument.mirror.ending import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.selection import Outcome, Selection
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mirror.verification import of_head
 from autoinstrument.records import RunDeleted, RunEnded, RunRestored, TagDeleted
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import (
@@ -35,7 +36,7 @@ from autoinstrument.to_clearml.errors import (
 )
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.to_clearml.tasks import Tasks, is_adopted
 
 _ENDED = ("completed", "failed", "stopped", "closed", "published")
 _LOOK = 25
@@ -136,12 +137,10 @@ def _with_tasks(
             if stored.run.run_id in too_large:
                 yield stored, too_large[stored.run.run_id], ""
                 continue
-            linked = stored.run.tags.get(TASK_ID, "")
-            found = {str(task["id"]): task for task in of_runs.get(stored.run.run_id, [])}
-            first = next(iter(found.values()), {})
+            run_id, linked = stored.run.run_id, stored.run.tags.get(TASK_ID, "")
             parent = str(next(iter(of_runs.get(stored.run.parent_run_id, [])), {}).get("id", ""))
             try:
-                yield stored, found.get(linked) or (tasks.get(linked) if linked else {}) or first, parent
+                yield stored, tasks.chosen(run_id, linked, of_runs.get(run_id, [])), parent
             except ClearMLError as error:
                 yield stored, error, ""
 
@@ -178,7 +177,7 @@ def _without_work(
     if not stored.has_ended:
         return outcome
     is_linked = run.tags.get(STATE) == "synced" or stored.deleted
-    is_placed = bool(task.get("parent") or not parent)
+    is_placed = bool(task.get("parent") or not parent or is_adopted(task))
     if task and is_linked and is_placed and not selection.full and is_up_to_date(task, stored, settings):
         return outcome._replace(result="unchanged", detail=run.tags.get(TASK_URL, ""))
     if selection.dry_run:
@@ -301,10 +300,8 @@ def is_up_to_date(task: dict[str, Any], stored: StoredRun, settings: Settings) -
     tags = {item["name"]: item["value"] for item in mapping.tags(stored.run.tags)}
     params = {item["name"]: item["value"] for item in mapping.parameters((*pair, "") for pair in stored.params.items())}
     return (
-        task.get("status") == end(stored.status, task).status  # type: ignore[union-attr]
-        and ("archived" in (task.get("system_tags") or [])) == stored.deleted
-        and task.get("name") == mapping.task_name(settings, stored.run, None).strip()
-        and (task.get("comment") or "") == mapping.comment(stored.run.tags).strip()
+        (is_adopted(task) or task.get("status") == end(stored.status, task).status)  # type: ignore[union-attr]
+        and not any(of_head(stored, task, settings))
         and _values(sections.get(mapping.SECTION)) == params
         and _values(sections.get(mapping.TAGS_SECTION)) == tags
         and all(mapping.curve(key) in latest for key, value in stored.metrics.items() if mapping.is_storable(value))

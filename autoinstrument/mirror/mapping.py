@@ -20,6 +20,7 @@ from autoinstrument.capture.secrets import hide_in_text, hide_named, without_cre
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Dataset, Param, Point, ProcessStarted, RunStarted, TracesLogged
 from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.tasks import ADOPTED, DEVELOPMENT
 from autoinstrument.under_agent.settings import OBJECT, written
 
 SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
@@ -51,7 +52,7 @@ def new_task(settings: Settings, capture: Capture, params: Sequence[Param]) -> d
         "name": task_name(settings, run, process),
         "type": "training",
         "tags": [TAG],
-        "system_tags": ["development"],  # as the SDK marks what was not started by an agent; a clone loses it
+        "system_tags": [DEVELOPMENT],
         "script": script(capture),
         "hyperparams": sections(items),
         "configuration": {item["name"]: item for item in [*configuration(capture), travelling(settings, run)]},
@@ -185,6 +186,11 @@ def properties(run: RunStarted) -> list[dict[str, str]]:
     if run.run_name and acceptable(run.run_name) != run.run_name:
         values["mlflow_run_name"] = run.run_name
     return [hyperparameter("properties", name, value, "str") for name, value in values.items() if value]
+
+
+def adopted(task_id: str) -> dict[str, str]:
+    """Return the user property by which a Task that a run has taken over is known later on."""
+    return hyperparameter("properties", ADOPTED, task_id, "str")
 
 
 def sections(items: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Mapping[str, str]]]:

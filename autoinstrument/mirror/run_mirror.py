@@ -42,7 +42,7 @@ from autoinstrument.records import (
 )
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import FilesUnavailableError, RefusedError
-from autoinstrument.to_clearml.tasks import Task, Tasks
+from autoinstrument.to_clearml.tasks import Item, Task, Tasks
 from autoinstrument.under_agent import is_taken
 
 _EVENTS = 2000
@@ -250,13 +250,14 @@ class RunMirror:
         if self.end is not None and not self.ended:
             if task.adopted:
                 # While `Task.init` is at work it replaces all hyperparameters, ours too (clearml 2.1.12).
-                self._tasks.set_hyperparameters(task, mapping.properties(self.run))
+                self._tasks.set_hyperparameters(task, self._properties(task))
             elif task.status != self.end.status:
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
                 self.task = task._replace(status=self.end.status)
             self.ended = True
         if self._archived is not None:
-            self._tasks.archive(task, self._archived)
+            if not (task.adopted and task.status == "in_progress"):  # that would stop it
+                self._tasks.archive(task, self._archived)
             self._archived = None
 
     def _note_refused(self, task: Task) -> None:
@@ -309,7 +310,6 @@ class RunMirror:
         """
         old, self.task = self.task, None
         self.capture.task_id, self.capture.adopted = task_id, True
-        self._fields.name("")
         self.incomplete = True
         if old is not None and not old.adopted and old.id != task_id:
             self._tasks.delete(old)
@@ -318,9 +318,9 @@ class RunMirror:
     def _make(self) -> None:
         """Find the run's Task or make one; a Task that was made but not started is found again, not made twice."""
         capture = self.capture
-        if not capture.task_id and self.look_first:
-            capture.task_id = self._tasks.of_run(self.run.run_id)
         if capture.task_id and self._find(capture.task_id):
+            return
+        if self.look_first and (task_id := self._tasks.of_run(self.run.run_id)) and self._find(task_id):
             return
         if time.monotonic() < self.wait_until:
             return
@@ -357,30 +357,38 @@ class RunMirror:
         self._fields.all_of(self.run)
 
     def _find(self, task_id: str) -> bool:
-        """Go on with a Task that exists; False where it was deleted in ClearML, or is another run's."""
-        capture = self.capture
-        task = self._tasks.find(task_id, adopted=capture.adopted, start=self.run.owned and not self.settled)
+        """Go on with a Task that exists; False where it was deleted in ClearML, or is another run's or a person's."""
+        capture, is_given = self.capture, self.capture.adopted
+        # One that the process has just been given may yet name another run, from before it was reset, or its origin's.
+        task = self._tasks.find(task_id, adopted=is_given, run_id="" if is_given else self.run.run_id)
         # Each process below an agent would take over the agent's Task; it is that of the first one's run.
-        if task is None or (capture.adopted and task.run_id != self.run.run_id and is_taken(task_id, task.run_id)):
+        if task is None or (is_given and task.run_id != self.run.run_id and is_taken(task_id, task.run_id)):
             capture.task_id, capture.adopted = "", False
             self.console.start_over()
             return False
-        capture.task_id = task_id
-        if capture.adopted and self.run.owned and not self.run.resumed:
+        capture.task_id, capture.adopted = task_id, task.adopted
+        if self.run.owned and not (self.settled or task.adopted or task.status == "in_progress"):
+            self._tasks.start(task)
+            task = task._replace(status="in_progress")
+        if is_given and self.run.owned and not self.run.resumed:
             # What a clone has there is its origin's.
             self._tasks.delete_sections(task, (mapping.SECTION, mapping.TAGS_SECTION))
         if self.run.owned:
-            items = [*mapping.properties(self.run), *mapping.tags(self.run.tags)]
+            items = [*self._properties(task), *mapping.tags(self.run.tags)]
             self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
             self._tasks.add_artifacts(task, mapping.link_artifact(self.run))
             self._tasks.add_tag(task, mapping.TAG)
             if self.run.resumed and self.run.tags.get(STATE) != "synced":
                 self.incomplete = True  # the process that had it before may not have got to its end
-        if not (capture.adopted or task.parent) and (parent := self.parent_task()):
+        if not (task.adopted or task.parent) and (parent := self.parent_task()):
             self._tasks.edit(task, parent=parent)  # the parent's run was still going on when this Task was made
         self._curves.held(task.points)
         self._link(task)
         return True
+
+    def _properties(self, task: Task) -> list[Item]:
+        """Return the properties that lead back to the run, and say whose the Task is."""
+        return [*mapping.properties(self.run), *([mapping.adopted(task.id)] if task.adopted else [])]
 
     def _link(self, task: Task) -> None:
         self.task = task
@@ -427,5 +435,4 @@ class RunMirror:
             return
         self._named = name
         self.run = self.capture.run = self.run._replace(run_name=name)
-        if not self.capture.adopted:
-            self._fields.name(mapping.task_name(self.settings, self.run, self.capture.process))
+        self._fields.name(mapping.task_name(self.settings, self.run, self.capture.process))

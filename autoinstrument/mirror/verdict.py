@@ -75,7 +75,7 @@ class Verdict:
         if time.monotonic() < self._ask_at and not last:
             return False
         self._ask_at = time.monotonic() + _PAUSE_S
-        task = self._tasks.find(self._task_id, adopted=True, start=False)
+        task = self._tasks.find(self._task_id, adopted=True)
         status = task.status if task is not None else ""
         if task is not None and status == "in_progress" and self._agent is not None:
             if self._agent.is_alive() or _is_alive(self._agent.program):

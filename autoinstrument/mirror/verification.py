@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import STATE, TASK_ID
-from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.from_mlflow.store import StoredRun, read_run
 from autoinstrument.mirror import artifact_entries, mapping, model_mapping
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import of_run
@@ -17,12 +17,11 @@ from autoinstrument.records import (
     ArtifactLogged,
     ModelsLogged,
     ParamsLogged,
-    RunDeleted,
     RunEnded,
     RunStarted,
 )
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.to_clearml.tasks import Tasks, is_adopted
 
 _MOST = 10
 """Names that one line lists."""
@@ -40,17 +39,18 @@ class Difference(NamedTuple):
     detail: str
 
 
-def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks) -> Iterator[Difference]:
-    """Yield what differs between a run of the store and its Task.
+def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator[Difference]:
+    """Yield what differs between a run of the store and its Task; a deleted run takes no tags, and is archived.
 
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer, or has no such run.
         ClearMLError: the server does not answer.
     """
-    run, records = read_run(tracking_uri, run_id, artifacts=settings.artifacts != "off")
-    task_id = tasks.of_run(run_id)
+    run_id, deleted = stored.run.run_id, stored.deleted
+    run, records = read_run(stored.run.tracking_uri, run_id, artifacts=settings.artifacts != "off")
     linked = run.tags.get(TASK_ID, "")
-    task = tasks.get(task_id or linked)
+    task_id = tasks.of_run(run_id, linked)
+    task = tasks.get(task_id) if task_id else {}
     if not task:
         yield Difference("task", f"the Task {linked} is gone" if linked else "there is no Task")
         return
@@ -58,10 +58,10 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
         section: {name: str(item.get("value")) for name, item in items.items()}
         for section, items in (task.get("hyperparams") or {}).items()
     }
-    ended = deleted = False
+    ended = False
     by_curve = dict[tuple[str, str], list[History]]()
     yield from _of_sections("tag", _values(mapping.tags(run.tags)), held.get(mapping.TAGS_SECTION, {}), exact=True)
-    yield from _of_head(run, task, settings)
+    yield from of_head(stored, task, settings)
     for record in records:
         if isinstance(record, ParamsLogged):
             yield from _of_sections(
@@ -75,26 +75,34 @@ def differences(run_id: str, tracking_uri: str, settings: Settings, tasks: Tasks
             yield from _of_models(record, task, tasks)
         elif isinstance(record, RunEnded):
             ended = True
-            yield from _of_end(record, task)
-        elif isinstance(record, RunDeleted):
-            deleted = True
+            if not is_adopted(task):
+                yield from _of_end(record, task)
     yield from _of_curves(by_curve, str(task["id"]), Curves(tasks, Refusals(run_id)))
     if not deleted and linked != task["id"]:
         yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task['id']}")
     elif ended and not deleted and run.tags.get(STATE) != "synced":
         yield Difference("link", f"the run's tag {STATE} is {run.tags.get(STATE, '')!r}, though it has ended")
-    if deleted and "archived" not in (task.get("system_tags") or []):
-        yield Difference("status", "the run is deleted, the Task is not archived")
 
 
-def _of_head(run: RunStarted, task: Mapping[str, Any], settings: Settings) -> Iterator[Difference]:
-    if "{script}" not in settings.task:  # of a run that was mirrored live, only its capture knew the script
+def of_head(stored: StoredRun, task: Mapping[str, Any], settings: Settings) -> Iterator[Difference]:
+    """Yield what differs in a Task's name, comment, archiving, and what leads back to the run.
+
+    Without a note in MLflow the comment is whoever's: a person may have written one. Those of an adopted Task are its
+    owner's, who may be at work on it: archiving would stop it.
+    """
+    run, is_theirs = stored.run, is_adopted(task)
+    if "{script}" not in settings.task and not is_theirs:  # else only the capture of a live run knew the script
         wanted = mapping.task_name(settings, run, None)
         if task.get("name") != wanted:
             yield Difference("name", f"{task.get('name')!r} instead of {wanted!r}")
-    note = mapping.comment(run.tags)
-    if note and task.get("comment") != note:
+    note = mapping.comment(run.tags).strip()  # ClearML strips what it keeps
+    if note and not is_theirs and (task.get("comment") or "").strip() != note:
         yield Difference("note", "the comment is other than the run's note")
+    is_archived = "archived" in (task.get("system_tags") or [])
+    if is_archived and not stored.deleted:
+        yield Difference("status", "archived, though the run is not deleted")
+    elif stored.deleted and not (is_archived or (is_theirs and task.get("status") == "in_progress")):
+        yield Difference("status", "the run is deleted, the Task is not archived")
     properties = _values(mapping.properties(run))
     held = (task.get("hyperparams") or {}).get("properties") or {}
     if (held.get("mlflow_run_id") or {}).get("value") != properties["mlflow_run_id"]:

@@ -8,7 +8,7 @@ parameters and no artifacts, not even with force (API 2.34).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from autoinstrument.to_clearml import forms
@@ -19,6 +19,10 @@ from autoinstrument.to_clearml.session import Session
 Item = dict[str, str]
 """A hyperparameter or configuration item: section (hyperparameters only), name, value, type."""
 
+DEVELOPMENT = "development"
+"""The system tag of what no agent has started; ours have it, and a clone loses it."""
+ADOPTED = "mlflow_task_adopted"
+"""Property of a Task that a run has taken over: the Task's own id. A clone has the property too, but another id."""
 _PAGE = 10_000
 _MOST_POINTS = 50_000_000
 """Points of one curve that are read back, 12 bytes each: a server may well send pages for ever."""
@@ -30,7 +34,7 @@ class Task(NamedTuple):
     """A Task on the server.
 
     Attributes:
-        adopted: the user's script or an agent made it: its status and console are theirs.
+        adopted: the user's script or an agent made it: its name, comment, status and console are theirs.
         points: how many points it held when it was found: (title, series) to the server's own count.
         artifacts: what artifacts it held when it was found, by key.
         status: what it was when it was found; "in_progress" if it was made here.
@@ -85,35 +89,51 @@ class Tasks:
         """
         self._session.call("tasks.started", task=task.id, force=True)
 
-    def of_run(self, run_id: str) -> str:
-        """Return the id of the Task that leads back to a run, the oldest where there are several, "" for none.
+    def of_run(self, run_id: str, linked: str = "") -> str:
+        """Return the id of a run's Task, "" for none: that to which the run is linked, else the oldest.
 
         Raises:
             ClearMLError: the server did not answer.
         """
-        found = self.of_runs([run_id]).get(run_id)
-        return str(found[0]["id"]) if found else ""
+        return str(self.chosen(run_id, linked, self.of_runs([run_id]).get(run_id, [])).get("id", ""))
+
+    def chosen(self, run_id: str, linked: str, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return a run's Task of those `found` for it; where none was, the linked one if it is no other run's.
+
+        Raises:
+            ClearMLError: the linked one cannot be read.
+        """
+        for task in found:
+            if task["id"] == linked:
+                return task
+        if found:
+            return found[0]
+        task = self.get(linked) if linked else {}
+        return task if task and _is_of_run(task, run_id) else {}
 
     def of_runs(self, run_ids: Sequence[str], fields: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
-        """Return `fields` of the Tasks that lead back to each of some runs, the oldest first; a run may have none.
+        """Return `fields` of the Tasks that are each of some runs' own, the oldest first; a run may have none.
+
+        A clone leads back to its origin's run too, until an agent runs it; it is a person's, and not the run's.
 
         Raises:
             ClearMLError: the server did not answer.
         """
         # `hyperparams.*` are list fields of a Task query (clearml-server 1.x and 2.x; the web UI filters by them). A
         # server that does not know them answers with any Tasks.
+        properties = [] if "hyperparams" in fields else ["hyperparams.properties"]
         answer = self._session.call(
             "tasks.get_all",
             **{"hyperparams.properties.mlflow_run_id.value": list(run_ids)},
             tags=["mlflow"],
-            only_fields=["id", *fields, *([] if "hyperparams" in fields else ["hyperparams.properties.mlflow_run_id"])],
+            only_fields=list(dict.fromkeys(["id", "status", "system_tags", *properties, *fields])),
             order_by=["created"],
             page_size=10 * len(run_ids),
         )
         found: dict[str, list[dict[str, Any]]] = {}
         for task in map(forms.task, answer.get("tasks") or []):
             run_id = _run_id(task)
-            if run_id in run_ids:
+            if run_id in run_ids and _is_of_run(task, run_id):
                 found.setdefault(run_id, []).append(task)
         return found
 
@@ -138,24 +158,31 @@ class Tasks:
         """
         self._session.call("tasks.archive_many" if archived else "tasks.unarchive_many", ids=[task.id])
 
-    def find(self, task_id: str, *, adopted: bool, start: bool) -> Task | None:
-        """Return a Task that exists, None where it is gone; with `start` one that is not adopted is set running.
+    def find(self, task_id: str, *, adopted: bool, run_id: str = "") -> Task | None:
+        """Return a Task that exists, None where it is gone, or not the run's own.
+
+        Args:
+            task_id: its id.
+            adopted: it is known to be so; else the Task itself says it.
+            run_id: the run whose own it has to be, "" for any.
 
         Raises:
-            ClearMLError: it cannot be read, or not started.
+            ClearMLError: it cannot be read.
         """
         found = self.get(task_id)
-        if not found:
+        if not found or (run_id and not _is_of_run(found, run_id)):
             return None
-        url = self._session.web_page(task_id, str(found.get("project") or "*"))
-        output = str((found.get("output") or {}).get("destination") or "")
-        status = str(found.get("status") or "")
-        parent = str(found.get("parent") or "")
-        task = Task(task_id, url, adopted, _points(found), _artifacts(found), status, output, _run_id(found), parent)
-        if start and not adopted and status != "in_progress":
-            self.start(task)
-            task = task._replace(status="in_progress")
-        return task
+        return Task(
+            task_id,
+            self._session.web_page(task_id, str(found.get("project") or "*")),
+            adopted or is_adopted(found),
+            _points(found),
+            _artifacts(found),
+            str(found.get("status") or ""),
+            str((found.get("output") or {}).get("destination") or ""),
+            _run_id(found),
+            str(found.get("parent") or ""),
+        )
 
     def curve_points(self, task_id: str, title: str, series: str) -> Iterator[tuple[int, float]]:
         """Yield the points of a curve by iteration, with their values as the server keeps them (32 bits).
@@ -364,9 +391,30 @@ def _points(task: dict[str, Any]) -> dict[tuple[str, str], int]:
     }
 
 
-def _run_id(task: dict[str, Any]) -> str:
+def is_adopted(task: Mapping[str, Any]) -> bool:
+    """Tell whether a Task says of itself that a run has taken it over, see `Task.adopted`."""
+    return bool(task.get("id")) and _property(task, ADOPTED) == task["id"]
+
+
+def _is_of_run(task: Mapping[str, Any], run_id: str) -> bool:
+    """Tell whether a Task is a run's own; one that has lost its properties may be.
+
+    A clone is not, whatever became of it, nor is what waits for an agent, or was reset by its owner: that is to be
+    another run's.
+    """
+    status = task.get("status")
+    is_ours = DEVELOPMENT in (task.get("system_tags") or []) and status != "queued"
+    is_taken = is_adopted(task)
+    return _run_id(task) in ("", run_id) and (status not in ("created", "queued") if is_taken else is_ours)
+
+
+def _run_id(task: Mapping[str, Any]) -> str:
+    return _property(task, "mlflow_run_id")
+
+
+def _property(task: Mapping[str, Any], name: str) -> str:
     properties = (task.get("hyperparams") or {}).get("properties") or {}
-    return str((properties.get("mlflow_run_id") or {}).get("value") or "")
+    return str((properties.get(name) or {}).get("value") or "")
 
 
 def _artifacts(task: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -35,6 +35,7 @@ with mlflow.start_run(run_name="adopting"):
 {TRAIN}
 task.get_logger().report_scalar("own", "series", 7, 1)
 """
+AFTERWARDS = {"verify": ["verify"], "sync": ["sync", "--all"]}
 LONG_AFTER = AFTER.replace("    task = Task", "    import time; time.sleep(4)\n    task = Task")
 
 
@@ -49,6 +50,7 @@ def test_the_scripts_own_task_is_used(sdk_place: Place, own_server: ClearMLServe
     assert own_server.project_name(task["project"]) == "team/own"
     assert task["status"] == "completed"
     assert properties(task)["mlflow_run_id"] == run.info.run_id
+    assert properties(task)["mlflow_task_adopted"] == task["id"]
     assert link_tags(run) == {
         "task_id": task["id"],
         "task_url": task_page(own_server, task),
@@ -129,5 +131,11 @@ def test_the_task_that_an_agent_runs_is_used(own_place: Place, own_server: Clear
     assert scalars(own_server, task_id) == own_place.points(run.info.run_id)
     assert link_tags(run)["task_id"] == task_id
     assert link_tags(run)["state"] == "synced"
+    if not ending:
+        later = {name: own_place.command(*words) for name, words in AFTERWARDS.items()}
+        assert {name: done.code for name, done in later.items()} == dict.fromkeys(AFTERWARDS, 0), later
+        assert " 1" in later["sync"].stdout.split("unchanged")[-1]
+        (task,) = own_server.tasks
+        assert (task["status"], task["name"]) == ("in_progress", "a clone")
     changed = {request.endpoint for request in own_server.requests}
     assert not changed & {"tasks.completed", "tasks.failed", "tasks.stopped", "tasks.started", "tasks.create"}

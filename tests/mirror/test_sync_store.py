@@ -16,7 +16,13 @@ from mlflow.tracking import MlflowClient
 
 from autoinstrument.cli import main
 from autoinstrument.from_mlflow.store import read_run
-from autoinstrument.mirror.captures import Capture
+from autoinstrument.mirror.captures import Capture, Captures
+from autoinstrument.mirror.completion import complete
+from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 from tests.clearml_server import ClearMLServer
@@ -63,6 +69,27 @@ def a_run(client: MlflowClient, name: str, *, parent: str = "", status: str = "F
     if status:
         client.set_terminated(run_id, status)
     return str(run_id)
+
+
+def outcomes(*arguments: str) -> dict[str, str]:
+    """Return what became of each run, by name."""
+    done = autoinstrument(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return {outcome["run_name"]: outcome["result"] for outcome in json.loads(done.stdout)}
+
+
+def edit(server: ClearMLServer, run_id: str, **fields: Any) -> None:
+    """Edit a run's Task, as a person does in ClearML."""
+    Session().call("tasks.edit", task=task_of(server, run_id)["id"], force=True, **fields)
+
+
+def mirrored(client: MlflowClient, run_id: str, home: Path, **more: Any) -> None:
+    """Complete a run's Task as the worker does for a process that begins the run, or resumes it."""
+    run, _ = read_run(client.tracking_uri, run_id)
+    capture = Captures(Settings(home=str(home))).of(run._replace(**more), PROCESS)
+    session = Session()
+    mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(Files(session)))
+    complete(mirror, client.tracking_uri, end=End("completed", "", ""))
 
 
 def of_runs(server: ClearMLServer, *run_ids: str) -> list[dict[str, Any]]:
@@ -144,6 +171,88 @@ def test_changes_made_afterwards_reach_the_task(server: ClearMLServer, client: M
     assert "archived" in task_of(server, deleted)["system_tags"]
 
 
+def test_a_persons_comment_on_a_task_is_left_alone(server: ClearMLServer, client: MlflowClient) -> None:
+    """A run without a note says nothing of the comment; one with a note does."""
+    commented, noted = a_run(client, "commented"), a_run(client, "noted")
+    client.set_tag(noted, "mlflow.note.content", " ours \n")
+    assert autoinstrument("sync", "--all").exit_code == 0
+    for run_id in (commented, noted):
+        edit(server, run_id, comment="looks good, keep")
+    assert outcomes("sync", "--all") == {"commented": "unchanged", "noted": "synced"}
+    assert outcomes("sync", "--all") == {"commented": "unchanged", "noted": "unchanged"}
+    assert autoinstrument("verify").exit_code == 0
+    assert task_of(server, commented)["comment"] == "looks good, keep"
+    assert task_of(server, noted)["comment"].strip() == "ours"
+
+
+@pytest.mark.parametrize("system_tags", [["development"], []], ids=["of a script", "of an agent"])
+def test_a_task_that_a_run_has_taken_over_stays_its_owners(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, system_tags: list[str]
+) -> None:
+    """Its owner may be at work on it: a Task that is ended, or archived, is stopped there by the SDK or the agent."""
+    call, parent = Session().call, a_run(client, "parent")
+    made = {"name": "own name", "comment": "own comment", "type": "training", "system_tags": system_tags}
+    task_id = call("tasks.create", **made)["id"]
+    call("tasks.started", task=task_id)
+    run_id = a_run(client, "taking over", parent=parent, status="")
+    mirrored(client, run_id, tmp_path, owned=True, resumed=False, task_id=task_id)
+    client.set_terminated(run_id)
+    assert outcomes("sync", "--all") == {"parent": "synced", "taking over": "unchanged"}
+    assert outcomes("sync", "--all") == {"parent": "unchanged", "taking over": "unchanged"}
+
+    def assert_own(status: str) -> None:
+        task = server.task(task_id)
+        assert (task["name"], task["comment"], task["status"]) == ("own name", "own comment", status)
+        assert task["system_tags"] == system_tags
+        clean = autoinstrument("verify", run_id)
+        assert clean.exit_code == 0, clean.output
+
+    assert_own("in_progress")
+    client.update_run(run_id, name="renamed")
+    client.log_param(run_id, "late", 1)
+    client.set_tag(run_id, "mlflow.note.content", "a note")
+    client.delete_run(run_id)
+    assert outcomes("sync", "--all")["renamed"] == "synced"
+    assert outcomes("sync", "--all")["renamed"] == "unchanged"
+    assert_own("in_progress")
+    assert section(server.task(task_id), "MLflow")["late"] == "1"
+    client.restore_run(run_id)
+    call("tasks.failed", task=task_id)
+    mirrored(client, run_id, tmp_path, owned=True, resumed=True)
+    assert_own("failed")
+
+
+@pytest.mark.parametrize("status", ["created", "queued", "in_progress", "completed"])
+def test_a_clone_is_not_taken_for_the_runs_task(server: ClearMLServer, client: MlflowClient, status: str) -> None:
+    """It has all that leads back to the run, and is a person's, also when its origin is deleted: in whatever status."""
+    call, run_id = Session().call, a_run(client, "cloned")
+    assert autoinstrument("sync", "--run", run_id).exit_code == 0
+    origin = task_of(server, run_id)["id"]
+    clone = call("tasks.clone", task=origin, new_task_name="my draft")["id"]
+    call("tasks.edit", task=clone, status=status, force=True)
+    call("tasks.delete", task=origin, force=True)
+    before = server.task(clone)
+    missing = autoinstrument("verify", run_id)
+    assert f"the Task {origin} is gone" in missing.output
+    assert outcomes("sync", "--all") == {"cloned": "synced"}
+    assert server.task(clone) == before
+    assert len(of_runs(server, run_id)) == 2
+    assert outcomes("sync", "--all") == {"cloned": "unchanged"}
+    clean = autoinstrument("verify", run_id)
+    assert clean.exit_code == 0, clean.output
+
+
+def test_a_run_with_another_ones_link_gets_a_task_of_its_own(server: ClearMLServer, client: MlflowClient) -> None:
+    """Runs that are copied to another store, or by hand, bring the tags of their origin along."""
+    first, copied = a_run(client, "first"), a_run(client, "copied")
+    assert autoinstrument("sync", "--run", first).exit_code == 0
+    client.set_tag(copied, "clearml.task_id", task_of(server, first)["id"])
+    client.set_tag(copied, "clearml.state", "synced")
+    assert outcomes("sync", "--all") == {"first": "unchanged", "copied": "synced"}
+    assert (task_of(server, first)["name"], task_of(server, copied)["name"]) == ("first", "copied")
+    assert outcomes("sync", "--all") == {"first": "unchanged", "copied": "unchanged"}
+
+
 def test_runs_that_may_be_at_work_are_left_alone(server: ClearMLServer, client: MlflowClient) -> None:
     run_id = a_run(client, "busy", status="")
     done = autoinstrument("sync", "--all")
@@ -159,6 +268,25 @@ def test_deleted_runs_get_tasks_on_request_only(server: ClearMLServer, client: M
     assert of_runs(server, run_id) == []
     assert autoinstrument("sync", "--all", "--deleted").exit_code == 0
     assert "archived" in task_of(server, run_id)["system_tags"]
+
+
+def test_verify_of_a_deleted_run_looks_for_an_archived_task(server: ClearMLServer, client: MlflowClient) -> None:
+    """Also where the run was deleted before it had a Task: it takes no tags any more."""
+    linked, unlinked = a_run(client, "linked trash"), a_run(client, "unlinked trash")
+    client.delete_run(unlinked)
+    assert autoinstrument("sync", "--all", "--deleted").exit_code == 0
+    client.delete_run(linked)
+    found = autoinstrument("verify", linked, unlinked)
+    assert found.exit_code == 1
+    assert found.output.count("not archived") == 1
+    assert "1 the same, 1 different" in found.output
+    for change in (None, client.restore_run):
+        if change:
+            change(linked)
+            assert "status: archived" in autoinstrument("verify", linked).output
+        assert autoinstrument("sync", "--all").exit_code == 0
+        clean = autoinstrument("verify", linked, unlinked)
+        assert clean.exit_code == 0, clean.output
 
 
 def test_of_two_that_make_the_same_task_one_gives_way(

@@ -102,14 +102,14 @@ CALLS: list[Callable[[Tasks], Any]] = [
     lambda tasks: tasks.create("project", {"name": "name"}),
     lambda tasks: tasks.of_run("run"),
     lambda tasks: tasks.get("id"),
-    lambda tasks: tasks.find("id", adopted=False, start=False),
+    lambda tasks: tasks.find("id", adopted=False),
     lambda tasks: tasks.stopped(["id"]),
     lambda tasks: list(tasks.curve_points("id", "title", "series")),
     lambda tasks: tasks.add_events([{"type": "log", "task": "id"}]),
     lambda tasks: tasks.models.of_task("id"),
     lambda tasks: tasks.models.create("id", "", {}),
     lambda tasks: write_models(tasks.models, TASK, LOGGED),
-    lambda tasks: list(verification.differences("run", "http://h", Settings(), tasks)),
+    lambda tasks: list(verification.differences(STORED, Settings(), tasks)),
     lambda tasks: json.dumps(clone.described(session, "id")),
     mirror,
     look,
@@ -132,7 +132,7 @@ def named(item: st.SearchStrategy[Any], *more: str) -> st.SearchStrategy[Any]:
     return of(st.dictionaries(st.sampled_from(["MLflow", "properties", "a", *more]), item, max_size=3))
 
 
-words = of(st.sampled_from(["", "a", "id", "run", "completed", "in_progress"]))
+words = of(st.sampled_from(["", "a", "id", "run", "completed", "in_progress", "development"]))
 item = of(st.fixed_dictionaries({}, optional={"name": words, "value": words}))
 artifact = st.fixed_dictionaries(
     {}, optional={"key": words, "mode": words, "uri": words, "display_data": of(st.lists(of(st.lists(words))))}
@@ -144,7 +144,7 @@ task = st.fixed_dictionaries(
     optional={
         **dict.fromkeys(("name", "status", "status_reason", "status_message", "comment", "parent", "project"), words),
         "system_tags": of(st.lists(words, max_size=2)),
-        "hyperparams": named(named(item, "mlflow_run_id")),
+        "hyperparams": named(named(item, "mlflow_run_id", "mlflow_task_adopted")),
         "configuration": named(item, "autoinstrument"),
         "last_metrics": named(named(last)),
         "execution": of(st.fixed_dictionaries({}, optional={"artifacts": of(st.lists(of(artifact), max_size=2))})),
