@@ -114,15 +114,19 @@ class Process:
         os.kill(self.pid, signal.SIGTERM)
         return True
 
-    def end_of_orphan(self, exit_code: int | None) -> End:
-        """Return how a run ended that this process, which is gone, left open."""
+    def reported_end(self, exit_code: int | None) -> End | None:
+        """Return how a run ended that this process, which is gone, left open; None where that was not reported."""
         if self.aborted:
             return End("stopped", self.aborted, "")
+        if self.exiting is not None and self.exiting.error:
+            return of_error(self.exiting.error, interrupted=self.exiting.interrupted)
+        if self.exiting is not None and exit_code:
+            return of_exit_code(exit_code)
+        return None
+
+    def guessed_end(self) -> End:
+        """Return how such a run ended as far as can be told from here; MLflow may know that it ended before."""
         if self.exiting is None:
             killed = death.memory_kills() > self._memory_kills
             return of_death(out_of_memory=killed, signal=self._signal)
-        if self.exiting.error:
-            return of_error(self.exiting.error, interrupted=self.exiting.interrupted)
-        if exit_code:
-            return of_exit_code(exit_code)
         return End("stopped", "the process ended without ending the run", "")

@@ -254,11 +254,12 @@ class Runs:
             mirror.console.end()
             if any(run_id in other.owned for other in self.processes if other.gone_at is None):
                 continue  # the run was handed over, and goes on
-            if run_id in self.open:
-                del self.open[run_id]
+            if run_id in self.open or mirror.end is None:  # of an end at exit the cause may not have been heard
+                self.open.pop(run_id, None)
                 if process.aborted:
                     end_killed(mirror)
-                mirror.end_as(process.end_of_orphan(code))
+                end = process.reported_end(code)
+                mirror.end_as(end or process.guessed_end(), guessed=end is None)
                 mirror.incomplete = True  # what the process had not sent yet is read from MLflow
                 left_open.append(mirror)
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
