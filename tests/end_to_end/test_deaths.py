@@ -116,6 +116,8 @@ def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer)
             with mlflow.start_run(run_name=name):
                 for step in range(20):
                     mlflow.log_metric("loss", step, step=step)
+                if name == "child 2":
+                    raise ValueError("no such layer")
 
         if __name__ == "__main__":
             for number in range(3):
@@ -128,7 +130,9 @@ def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer)
     assert place.run(script).code == 0
     for run in place.mlflow_runs():
         task = ended(server, run.info.run_id)
-        assert (task["status"], task["status_reason"]) == ("completed", ""), run.info.run_name
+        failed = run.info.run_name == "child 2"
+        end = ("failed", "ValueError: no such layer") if failed else ("completed", "")
+        assert (task["status"], task["status_reason"]) == end, run.info.run_name
         assert scalars(server, task["id"]) == place.points(run.info.run_id)
         assert len(place.points(run.info.run_id)) == 20
     assert len(place.mlflow_runs()) == 4
