@@ -25,6 +25,7 @@ from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.captures import Captures
 from autoinstrument.records import (
     ConsoleWritten,
+    EndAnnounced,
     EventsDropped,
     ProcessExiting,
     ProcessStarted,
@@ -46,6 +47,12 @@ from autoinstrument.transport.reads import Read
 
 _SHARE = 0.85
 """Of the time that the end may take: for the worker; the rest is for saying that it did not get through."""
+
+_ANNOUNCED = 2000
+"""Characters of a traceback that go ahead of the whole of it: what is announced is small, or not sent."""
+
+_TRIES, _PAUSE_S = 8, 0.25
+"""How often the tracking store is asked about a run that has begun; the pause after that, doubled each time."""
 
 _agent: Agent | None = None
 _refused = False
@@ -152,8 +159,17 @@ class Agent:
                 if owned and self._worker is not None:
                     self._worker.publish(run_id)
 
+        failed = 0
+
         def started() -> RunStarted | None:
-            record = make()
+            nonlocal failed
+            try:
+                record = make()
+            except Exception:
+                failed += 1
+                if failed < _TRIES:
+                    self._outbox.post_soon(run_id, "start", retry, _PAUSE_S * 2**failed)
+                raise
             if record is None:
                 self._open[run_id] = False
                 self._left_alone.add(run_id)
@@ -171,6 +187,11 @@ class Agent:
                     self._captures.record(record, self._described)
             return record
 
+        def retry() -> RunStarted | None:
+            with guard("describing a run"):  # what it had to say was said the first time
+                return started()
+            return None
+
         self._outbox.post(started)
 
     def run_ended(self, ended: RunEnded) -> None:
@@ -180,6 +201,10 @@ class Agent:
         self._open[ended.run_id] = False
         self._ended[ended.run_id] = ended
         self._look_for_task()  # now: ClearML's own at-exit handler forgets its Task
+        if self.settings.worker == "process" and not ended.at_exit:  # then it is on the wire when `finish` returns
+            with guard("announcing a run's end"):
+                error = ended.error[-_ANNOUNCED:]
+                self._outbox.announce(EndAnnounced(ended.run_id, ended.status, ended.end_time_ms, error))
         self._outbox.post_now(ended.run_id)
         self._outbox.post(lambda: self._changes.changed())
         self._outbox.post(ended)

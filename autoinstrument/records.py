@@ -99,6 +99,19 @@ class RunAnnounced(NamedTuple):
     """As in `RunStarted`."""
 
 
+class EndAnnounced(NamedTuple):
+    """A run has ended; said by the thread that ended it, ahead of what is still to be sent.
+
+    It counts where the process dies before it has sent `RunEnded`.
+    """
+
+    run_id: str
+    status: str
+    end_time_ms: int
+    error: str
+    """These as in `RunEnded`, the end of the traceback."""
+
+
 class ParamsLogged(NamedTuple):
     run_id: str
     params: list[Param]
@@ -271,9 +284,9 @@ class Delivered(NamedTuple):
 
 
 Record = (
-    ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | ParamsLogged | MetricsLogged
-    | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged | InputsLogged
-    | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
+    ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | EndAnnounced | ParamsLogged
+    | MetricsLogged | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
+    | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
     | RunTagged | RunLinked | RunPending | Delivered
 )  # fmt: skip
 

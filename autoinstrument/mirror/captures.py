@@ -90,6 +90,7 @@ class Capture:
         reason: why it is not complete, "" where nothing has gone wrong.
         kept: it is kept on disk; that of a run which another process owns is that process's.
         end: how the run ended, see `mirror.ending`; empty while it is running.
+        guessed: nobody has said so: the process is gone, and what MLflow's store says of the run's end counts.
     """
 
     def __init__(self, folder: Path, run: RunStarted, process: ProcessStarted | None) -> None:
@@ -104,6 +105,7 @@ class Capture:
         self.adopted = bool(run.task_id)
         self.console_sent = 0
         self.end: dict[str, str] = {}
+        self.guessed = False
         self.worker_pid = 0
         self.machine = ""
         self.kept = run.owned
@@ -132,7 +134,7 @@ class Capture:
             raise ValueError(f"{folder / 'capture.json'} is damaged")
         capture = cls(folder, run, process)
         for name in _KEPT:
-            kept = value.get(name, "" if name in ("machine", "reason") else None)
+            kept = value.get(name, getattr(capture, name) if name in ("machine", "reason", "guessed") else None)
             if type(kept) is not type(getattr(capture, name)):
                 raise ValueError(f"{folder / 'capture.json'} is damaged: {name}")
             setattr(capture, name, kept)
@@ -225,8 +227,8 @@ class Capture:
 
 
 _KEPT = (
-    "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "worker_pid",
-    "machine", "reason",
+    "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "guessed",
+    "worker_pid", "machine", "reason",
 )  # fmt: skip
 
 

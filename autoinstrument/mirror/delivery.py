@@ -113,7 +113,7 @@ class Delivery:
     def _complete(self, mirror: RunMirror) -> None:
         """Fetch from MLflow what a run lacks, and end it; end it all the same where MLflow does not answer."""
         try:
-            complete(mirror, end=mirror.end)
+            complete(mirror, end=None if mirror.capture.guessed else mirror.end, end_if_open=mirror.end)
         except ClearMLError:
             raise
         except Exception as error:  # MLflow's store raises what its driver raises

@@ -10,10 +10,11 @@ import socket
 from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard
 from autoinstrument.mirror import death
-from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code
+from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run
 from autoinstrument.mirror.verdict import Agent, Verdict, agent_of
 from autoinstrument.records import (
     ConsoleWritten,
+    EndAnnounced,
     ProcessChanged,
     ProcessExiting,
     ProcessStarted,
@@ -50,6 +51,8 @@ class Process:
         self._signal = ""
         self.announced: dict[str, RunAnnounced] = {}
         """Runs of which nothing but their existence is known, by run id."""
+        self.announced_ends: dict[str, RunEnded] = {}
+        """Ends of runs of which more was to come, by run id."""
         self.pid = 0
         self.outlives = False
         """It has closed its connection, and lives: it has another worker, or none."""
@@ -73,6 +76,17 @@ class Process:
     def announce(self, announced: RunAnnounced) -> None:
         """Note that the process has made or resumed a run, about which it will say more if it lives."""
         self.announced[announced.run_id], self.pid = announced, announced.pid
+        self.announced_ends.pop(announced.run_id, None)
+
+    def announce_end(self, announced: EndAnnounced) -> None:
+        """Note how a run has ended, should the process not get to say more of it."""
+        self.announced_ends[announced.run_id] = RunEnded(*announced, at_exit=False)
+
+    def told_end(self, ended: RunEnded) -> None:
+        """Note that nothing more is to come of a run's end."""
+        announced = self.announced_ends.get(ended.run_id)
+        if announced is not None and announced.end_time_ms == ended.end_time_ms:
+            del self.announced_ends[ended.run_id]
 
     def capture(self) -> None:
         """Capture code and packages, once; takes up to a second."""
@@ -114,15 +128,21 @@ class Process:
         os.kill(self.pid, signal.SIGTERM)
         return True
 
-    def end_of_orphan(self, exit_code: int | None) -> End:
-        """Return how a run ended that this process, which is gone, left open."""
+    def reported_end(self, run_id: str, exit_code: int | None) -> End | None:
+        """Return how a run ended that this process, which is gone, left open; None where that was not reported."""
+        if run_id in self.announced_ends:
+            return of_run(self.announced_ends[run_id])
         if self.aborted:
             return End("stopped", self.aborted, "")
+        if self.exiting is not None and self.exiting.error:
+            return of_error(self.exiting.error, interrupted=self.exiting.interrupted)
+        if self.exiting is not None and exit_code:
+            return of_exit_code(exit_code)
+        return None
+
+    def guessed_end(self) -> End:
+        """Return how such a run ended as far as can be told from here; MLflow may know that it ended before."""
         if self.exiting is None:
             killed = death.memory_kills() > self._memory_kills
             return of_death(out_of_memory=killed, signal=self._signal)
-        if self.exiting.error:
-            return of_error(self.exiting.error, interrupted=self.exiting.interrupted)
-        if exit_code:
-            return of_exit_code(exit_code)
         return End("stopped", "the process ended without ending the run", "")

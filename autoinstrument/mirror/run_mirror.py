@@ -168,14 +168,14 @@ class RunMirror:
             if len(self._curves.next(_EVENTS)) == _EVENTS:
                 self.flush_without_end()
 
-    def end_as(self, end: End) -> None:
-        """Note how the run ended; the last word counts."""
+    def end_as(self, end: End, *, guessed: bool = False) -> None:
+        """Note how the run ended, or that it has and nobody has said how (`guessed`); the last word counts."""
         end = end._replace(reason=hide_in_text(end.reason), message=hide_in_text(end.message))
         self.end, self.ended, self.told_end = end, False, False
         if self._dropped:
             logger().warning("run %s: %d points, parameters or tags did not fit", self.run.run_id, self._dropped)
         self._curves.ending = True
-        self.capture.end = end._asdict()
+        self.capture.end, self.capture.guessed = end._asdict(), guessed
         with guard("writing the capture"):
             self.capture.save()
 
@@ -185,7 +185,7 @@ class RunMirror:
         self.run = self.capture.run = run
         self.capture.kept = True
         self.end, self.ended, self.told_end, self.tagged = None, False, False, False
-        self.capture.end = {}
+        self.capture.end, self.capture.guessed = {}, False
         self._curves.ending = False
 
     @property

@@ -24,6 +24,7 @@ from autoinstrument.mirror.verdict import Verdict
 from autoinstrument.mirror.watch import end_killed
 from autoinstrument.records import (
     ConsoleWritten,
+    EndAnnounced,
     EventsDropped,
     ProcessChanged,
     ProcessExiting,
@@ -73,6 +74,8 @@ class Runs:
         """What children have said of runs that their parents are still describing."""
         self._early_weight = 0
         """Bytes of that, and of text before a first run."""
+        self._early_lost: set[str] = set()
+        """Runs of which something was left out that came before they were known."""
         self._quiet: set[str] = set()
         """Runs that have ended while a request was under way: console text is theirs no more."""
 
@@ -107,6 +110,8 @@ class Runs:
         """Note that data of a run was left out, for lack of room."""
         if dropped.run_id in self.mirrors:
             self.mirrors[dropped.run_id].take(dropped)
+        else:
+            self._lose(dropped)
 
     def forget(self, process: Process) -> list[RunMirror]:
         """Drop a process that is gone; return the mirrors of runs that nobody else has spoken of, dropped with it."""
@@ -165,9 +170,11 @@ class Runs:
         for written in process.early_console:
             mirror.console.write(*written)
         process.early_console.clear()
+        mirror.incomplete = mirror.incomplete or run.run_id in self._early_lost
+        self._early_lost.discard(run.run_id)
         early, self._early, self._early_weight = self._early, [], 0
         for other, record in early:
-            self._logged(other, record)  # what is not this run's goes on waiting
+            self._HANDLERS.get(type(record), Runs._logged)(self, other, record)  # other runs' go on waiting
 
     def _logged(self, process: Process, record: Any) -> None:
         """Give a record to its run; what comes before the run's own record waits for that."""
@@ -182,6 +189,13 @@ class Runs:
         elif len(self._early) < _EARLY and self._early_weight < _MAX_EARLY:
             self._early.append((process, record))
             self._early_weight += weight(record)
+        else:
+            self._lose(record)
+
+    def _lose(self, record: Any) -> None:
+        """Note that something was left out of a run that is not known yet: MLflow has it."""
+        if len(self._early_lost) < _EARLY:
+            self._early_lost.add(record.run_id)
 
     def _task_of(self, run_id: str) -> str:
         mirror = self.mirrors.get(run_id)
@@ -205,7 +219,9 @@ class Runs:
     def _run_ended(self, process: Process, ended: RunEnded) -> None:
         mirror = self.mirrors.get(ended.run_id)
         if mirror is None:
+            self._logged(process, ended)
             return
+        process.told_end(ended)
         self.open.pop(ended.run_id, None)
         self._quiet.discard(ended.run_id)
         process.last_run = ended.run_id
@@ -227,6 +243,9 @@ class Runs:
         for run_id in process.owned:
             self.mirrors[run_id].console.end()
         self._delivery.try_once_more()
+
+    def _end_announced(self, process: Process, announced: EndAnnounced) -> None:
+        process.announce_end(announced)
 
     def _run_tagged(self, process: Process, tagged: RunTagged) -> None:
         mirror = self.mirrors.get(tagged.run_id)
@@ -254,11 +273,12 @@ class Runs:
             mirror.console.end()
             if any(run_id in other.owned for other in self.processes if other.gone_at is None):
                 continue  # the run was handed over, and goes on
-            if run_id in self.open:
-                del self.open[run_id]
+            if run_id in self.open or mirror.end is None:  # of an end at exit the cause may not have been heard
+                self.open.pop(run_id, None)
                 if process.aborted:
                     end_killed(mirror)
-                mirror.end_as(process.end_of_orphan(code))
+                end = process.reported_end(run_id, code)
+                mirror.end_as(end or process.guessed_end(), guessed=end is None)
                 mirror.incomplete = True  # what the process had not sent yet is read from MLflow
                 left_open.append(mirror)
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
@@ -287,6 +307,7 @@ class Runs:
     _HANDLERS: ClassVar[dict[type, Callable[[Runs, Process, Any], None]]] = {
         Closed: _closed,
         ConsoleWritten: _console_written,
+        EndAnnounced: _end_announced,
         ProcessChanged: _process_changed,
         ProcessExiting: _process_exiting,
         ProcessStarted: _process_started,

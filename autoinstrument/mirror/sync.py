@@ -127,7 +127,7 @@ def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploa
     end = End(**capture.end) if capture.end else None
     dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
     try:
-        complete(mirror, _tracking_uri(capture), end=end, end_if_open=dead)
+        complete(mirror, _tracking_uri(capture), end=None if capture.guessed else end, end_if_open=end or dead)
     except ClearMLError as error:
         capture.reason = str(error)[:500]
         capture.save()  # a Task that was made meanwhile is to be found again

@@ -44,11 +44,12 @@ _LINGER_S = 60.0
 class Worker:
     """Takes in what connected processes say, and delivers it."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, *, lean: bool = False) -> None:
+        """`lean` as in `Session`: the worker is a process."""
         self._settings = settings
         self._inbox = Inbox()
         # Text is put on disk while a request is under way, which may be for half a minute where the server hangs.
-        session = Session(lambda: self._inbox.overtake(self._runs.handle_console))
+        session = Session(lambda: self._inbox.overtake(self._runs.handle_console), lean=lean)
         tasks, uploads = Tasks(session), Uploads(Files(session))
         self._delivery, self._watch = Delivery(uploads), Watch(tasks)
         self._runs = Runs(folder, settings, tasks, uploads, self._delivery)
@@ -182,7 +183,7 @@ def main(file: int, folder: str) -> None:
     listener = socket.socket(fileno=file)
     with guard("opening the log"):
         _log_to_file(home(read_settings()))
-    worker = Worker(Path(folder), read_settings())
+    worker = Worker(Path(folder), read_settings(), lean=True)
     threading.Thread(target=worker.listen, args=(listener,), daemon=True).start()
     with guard("the worker"):
         worker.run()

@@ -22,7 +22,7 @@ _LONGEST = 5000
 def main(task_id: str) -> None:
     """Print the Task's settings, parameters and origin; only whether it is this project's where it is not."""
     try:
-        print(json.dumps(described(Session(), task_id)))  # noqa: T201  (read by the process that asked)
+        print(json.dumps(described(Session(lean=True), task_id)))  # noqa: T201  (read by the process that asked)
     except ClearMLError as error:
         raise SystemExit(str(error)) from None
 

@@ -27,7 +27,7 @@ def described() -> dict[str, Any]:
         "variables": [name for name in _VARIABLES if os.environ.get(name)],
         "error": "",
     }
-    session = Session()
+    session = Session(lean=True)
     try:
         found |= session.addresses()
         began = time.time()

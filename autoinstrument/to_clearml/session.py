@@ -49,10 +49,13 @@ class Session:
 
     Attributes:
         meanwhile: called some times a second, on the caller's thread, while a request is under way.
+        lean: the process is ours alone, and nobody in it imports anything else while this logs in: clearml is imported
+            without what is not needed.
     """
 
-    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None, *, lean: bool = False) -> None:
         self.meanwhile = meanwhile
+        self.lean = lean
         self._beat_at = 0.0
         self._limit = TimeLimit("autoinstrument-request")
         self._random = random.Random()  # noqa: S311  (of its own: a worker that is a thread shares the training's)
@@ -251,7 +254,7 @@ class Session:
     def _connected(self) -> Any:
         if self._session is None:
             with _sdk_errors():
-                self._session = _log_in()
+                self._session = _log_in(lean=self.lean)
         return self._session
 
 
@@ -274,9 +277,10 @@ class _sdk_errors:  # noqa: N801  (reads as a statement)
             raise _login_problem(error) from error
 
 
-def _log_in() -> Any:
+def _log_in(*, lean: bool) -> Any:
     # Nothing here needs pandas (0.3 s, 40 MB), nor pyarrow, which `clearml.datasets` looks for (29 MB; clearml 2.1).
-    keep_out = [name for name in ("pandas", "pyarrow") if name not in sys.modules]
+    # Elsewhere than in a process of ours another thread's import of them would fail meanwhile.
+    keep_out = [name for name in ("pandas", "pyarrow") if lean and name not in sys.modules]
     for name in keep_out:
         sys.modules[name] = None  # type: ignore[assignment]
     try:

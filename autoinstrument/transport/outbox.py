@@ -162,7 +162,7 @@ class Outbox:
             return False
         try:
             return self._connection is not None and self._connection.send(frame, socket.MSG_DONTWAIT) == len(frame)
-        except BlockingIOError:
+        except OSError:  # the wire is full, or the worker is gone
             return False
         finally:
             self._sending.release()
@@ -224,11 +224,14 @@ class Outbox:
             self._weight_in = self._weight_out
         return len(self._items) >= MAX_ITEMS or self._weight_in - self._weight_out >= MAX_BYTES
 
-    def post_soon(self, run_id: str, kind: str, read: Read) -> None:
-        """Take what reads one kind of a run's data from the store; it is called soon, once for many changes."""
+    def post_soon(self, run_id: str, kind: str, read: Read, wait_s: float = 0.0) -> None:
+        """Take what reads one kind of a run's data from the store; it is called soon, once for many changes.
+
+        Not before `wait_s` seconds, but before the run's end.
+        """
         if self._broken:
             return
-        self._reads.note(run_id, kind, read)
+        self._reads.note(run_id, kind, read, wait_s)
         if not self._started:
             with guard("starting the sender"):
                 self.start()

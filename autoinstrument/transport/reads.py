@@ -29,11 +29,11 @@ class Reads:
         self._due: dict[tuple[str, str], _Due] = {}
         self._took_s: dict[tuple[str, str], float] = {}
 
-    def note(self, run_id: str, kind: str, read: Read) -> None:
+    def note(self, run_id: str, kind: str, read: Read, wait_s: float = 0.0) -> None:
         """Note that this kind of a run's data has changed; `read` is called once for all changes until then."""
         key = (run_id, kind)
         if key not in self._due:
-            wait_s = min(max(_SOON_S, _SHARE * self._took_s.get(key, 0.0)), _LONGEST_S)
+            wait_s = min(max(_SOON_S, wait_s, _SHARE * self._took_s.get(key, 0.0)), _LONGEST_S)
             self._due[key] = _Due(time.monotonic() + wait_s, functools.partial(self._timed, key, read))
 
     def take(self, *, run_id: str = "", now: bool = False) -> list[Read]:
@@ -41,8 +41,8 @@ class Reads:
         moment = time.monotonic()
         taken = []
         for key, due in list(self._due.items()):
-            if (now and run_id in ("", key[0])) or due.at <= moment:
-                del self._due[key]
+            is_wanted = (now and run_id in ("", key[0])) or due.at <= moment
+            if is_wanted and self._due.pop(key, None) is not None:  # else another thread was quicker
                 taken.append(due.read)
         return taken
 

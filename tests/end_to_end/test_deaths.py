@@ -106,6 +106,40 @@ def test_death_from_inside(place: Place, server: ClearMLServer, death: str, code
     assert_stopped_and_complete(place, server)
 
 
+def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer) -> None:
+    """A run that has ended is not stopped by what comes after it: forked children leave by `os._exit`, always."""
+    script = """
+        import multiprocessing, os
+        import mlflow
+
+        def train(name):
+            with mlflow.start_run(run_name=name):
+                for step in range(20):
+                    mlflow.log_metric("loss", step, step=step)
+                if name == "child 2":
+                    raise ValueError("no such layer")
+
+        if __name__ == "__main__":
+            for number in range(3):
+                child = multiprocessing.get_context("fork").Process(target=train, args=(f"child {number}",))
+                child.start()
+                child.join()
+            train("parent")
+            os._exit(0)
+        """
+    assert place.run(script).code == 0
+    for run in place.mlflow_runs():
+        task = ended(server, run.info.run_id)
+        failed = run.info.run_name == "child 2"
+        end = ("failed", "ValueError: no such layer") if failed else ("completed", "")
+        assert (task["status"], task["status_reason"]) == end, run.info.run_name
+        assert scalars(server, task["id"]) == place.points(run.info.run_id)
+        assert len(place.points(run.info.run_id)) == 20
+    assert len(place.mlflow_runs()) == 4
+    wait_for(lambda: not place.left_behind(), 10)
+    assert place.captures() == []
+
+
 def test_interrupted_outside_with(place: Place, server: ClearMLServer) -> None:
     """Ctrl-C is a stop and no failure, and the shell sees what it would have seen."""
     started = place.start(LOOP.format(at=100))

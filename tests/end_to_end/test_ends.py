@@ -124,6 +124,52 @@ def test_a_client_run_that_was_never_terminated_is_not_left_running(place: Place
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
 
 
+def test_a_run_that_mlflow_does_not_describe_at_once_is_described_later(place: Place, server: ClearMLServer) -> None:
+    """By the process, while it trains; where it never gets to it, the worker reads the run when the process is gone."""
+    script = """
+        import time
+        import mlflow
+        import autoinstrument.from_mlflow.runs as runs
+
+        ask, failures = runs.tracking_client, 1
+        def client(uri):
+            global failures
+            failures -= 1
+            if failures >= 0:
+                raise OSError("no answer")
+            return ask(uri)
+        runs.tracking_client = client
+
+        def is_linked(run):
+            return "clearml.task_id" in mlflow.MlflowClient().get_run(run.info.run_id).data.tags
+
+        with mlflow.start_run(run_name="later") as run:
+            mlflow.log_metric("loss", 1.0)
+            end = time.monotonic() + 60
+            while not is_linked(run) and time.monotonic() < end:
+                time.sleep(0.1)
+            print(is_linked(run))
+        runs._experiments.clear()
+        failures = 1000
+        with mlflow.start_run(run_name="never"):
+            mlflow.log_metric("loss", 1.0)
+        try:
+            with mlflow.start_run(run_name="failed"):
+                raise ValueError("no such layer")
+        except ValueError:
+            print("goes on")
+        """
+    done = place.run(script, seconds=90)
+    assert (done.code, done.stdout) == (0, "True\ngoes on\n"), done.stderr
+    for name, status in (("later", "completed"), ("never", "completed"), ("failed", "failed")):
+        run = place.run_named(name)
+        task = ended(server, run.info.run_id)
+        assert task["status"] == status, name
+        assert scalars(server, task["id"]) == place.points(run.info.run_id)
+    assert task["status_reason"] == "ValueError: no such layer"
+    assert sum("describing a run" in line for line in done.said) == 1, done.stderr
+
+
 def test_console_text_without_a_newline_at_the_end_is_kept(place: Place, server: ClearMLServer) -> None:
     """And a traceback that Python prints on stderr is in the console."""
     script = """

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import pytest
 
 from tests.clearml_server import ClearMLServer
@@ -48,6 +53,34 @@ def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> No
         )
     assert tasks[0] == tasks[1]
     wait_for(lambda: not place.left_behind(), 10)
+
+
+def test_a_thread_keeps_no_module_from_the_script() -> None:
+    """Only the worker that is a process leaves out what clearml could do without: elsewhere others import it too."""
+    script = """
+        import sys
+
+        class Look:
+            def find_spec(self, name, *_):
+                if name == "clearml":
+                    print([sys.modules.get(name, "may be imported") for name in ("pandas", "pyarrow")])
+
+        sys.meta_path.insert(0, Look())
+        import pathlib
+        from autoinstrument.mirror.worker import Worker
+        from autoinstrument.settings import Settings
+        lean = len(sys.argv) > 1
+        worker = Worker(pathlib.Path("nowhere"), Settings(), **({"lean": True} if lean else {}))
+        try:
+            worker._watch._tasks._session.addresses()
+        except Exception as error:
+            print(type(error).__name__)
+        """
+    for more, found in (([], "['may be imported', 'may be imported']"), (["lean"], "[None, None]")):
+        command = [sys.executable, "-c", textwrap.dedent(script), *more]
+        nowhere = {**os.environ, "CLEARML_CONFIG_FILE": "/nowhere/clearml.conf", "CLEARML_API_HOST": ""}
+        done = subprocess.run(command, env=nowhere, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[0] == found, done.stderr
 
 
 def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearMLServer) -> None:
