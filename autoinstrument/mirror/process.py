@@ -10,7 +10,7 @@ import socket
 from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard
 from autoinstrument.mirror import death
-from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code
+from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_silent_exit
 from autoinstrument.mirror.verdict import Agent, Verdict, agent_of
 from autoinstrument.records import (
     ConsoleWritten,
@@ -125,4 +125,4 @@ class Process:
             return of_error(self.exiting.error, interrupted=self.exiting.interrupted)
         if exit_code:
             return of_exit_code(exit_code)
-        return End("stopped", "the process ended without ending the run", "")
+        return of_silent_exit()
