@@ -90,6 +90,12 @@ class RunConsole:
         self._lines.clear()
         self._more = True
 
+    def begin_anew(self) -> None:
+        """Note that the capture is gone, with the lines that it had; what comes is kept in a new one."""
+        self._capture.console_sent = 0
+        self._lines = [held._replace(kept=False) for held in self._lines]
+        self._more = False
+
     def _fetch(self) -> None:
         """Take the next lines from disk where memory does not hold all of them."""
         if self._lines or not self._more:

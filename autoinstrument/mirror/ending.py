@@ -10,6 +10,10 @@ from typing import NamedTuple
 
 from autoinstrument.records import ProcessExiting, RunEnded
 
+_DIED = "the process died with the run still open"
+_INTERRUPTED = "interrupted (KeyboardInterrupt)"
+_UNENDED = "the process ended without ending the run"
+_OF_MLFLOW = "MLflow: "
 _STATUS = {"FINISHED": "completed", "FAILED": "failed", "KILLED": "stopped"}
 
 
@@ -33,7 +37,7 @@ def of_run(ended: RunEnded, exiting: ProcessExiting | None = None) -> End:
         return of_error(ended.error, interrupted=True)
     if ended.error and status != "completed":
         return End(status, _last_line(ended.error), ended.error)
-    return End(status, "" if status == "completed" else f"MLflow: {ended.status}", "")
+    return End(status, "" if status == "completed" else f"{_OF_MLFLOW}{ended.status}", "")
 
 
 def is_interruption(error: str) -> bool:
@@ -44,7 +48,7 @@ def is_interruption(error: str) -> bool:
 def of_error(error: str, *, interrupted: bool = False) -> End:
     """Return the end of a run whose process is ended by an exception; Ctrl-C is a stop and no failure."""
     if interrupted:
-        return End("stopped", "interrupted (KeyboardInterrupt)", error)
+        return End("stopped", _INTERRUPTED, error)
     return End("failed", _last_line(error), error)
 
 
@@ -60,7 +64,27 @@ def of_death(*, out_of_memory: bool, signal: str = "") -> End:
     if out_of_memory:
         return End("failed", "killed by the system: out of memory", "")
     cause = f"signal {signal}" if signal else "a signal or os._exit"
-    return End("stopped", f"the process died with the run still open ({cause})", "")
+    return End("stopped", f"{_DIED} ({cause})", "")
+
+
+def of_silent_exit() -> End:
+    """Return the end of a run that was open when its process ended itself, it is not known how."""
+    return End("stopped", _UNENDED, "")
+
+
+def is_of_a_process(reason: str, message: str) -> bool:
+    """Tell whether a stopped Task's texts say that its process is gone; they are wrong where one is at work.
+
+    ClearML has not heard of the process for two hours; or `sync` has not, on another machine (`mirror.liveness`); or it
+    was another process that had the run too.
+    """
+    is_silent = "non-responsive" in f"{reason} {message}".lower()
+    return is_silent or reason.startswith((_DIED, _INTERRUPTED, _UNENDED))
+
+
+def is_of_mlflow(reason: str) -> bool:
+    """Tell whether a stopped Task's reason is that the run has ended in MLflow."""
+    return reason.startswith(_OF_MLFLOW)
 
 
 def _last_line(error: str) -> str:

@@ -10,7 +10,7 @@ import socket
 from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard
 from autoinstrument.mirror import death
-from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run
+from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run, of_silent_exit
 from autoinstrument.mirror.verdict import Agent, Verdict, agent_of
 from autoinstrument.records import (
     ConsoleWritten,
@@ -145,4 +145,4 @@ class Process:
         if self.exiting is None:
             killed = death.memory_kills() > self._memory_kills
             return of_death(out_of_memory=killed, signal=self._signal)
-        return End("stopped", "the process ended without ending the run", "")
+        return of_silent_exit()

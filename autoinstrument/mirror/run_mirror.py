@@ -188,6 +188,13 @@ class RunMirror:
         self.capture.end, self.capture.guessed = {}, False
         self._curves.ending = False
 
+    def go_on(self) -> None:
+        """Note that the Task was stopped, and the capture taken away, by somebody who took the process for dead."""
+        self._restart = True
+        self.linked = ""  # the run is to be called live again, and the capture to be written
+        if not (self.capture.folder / "capture.json").exists():
+            self.console.begin_anew()
+
     @property
     def is_running(self) -> bool:
         """True while the Task is one of ours, and was set running here."""
@@ -202,13 +209,19 @@ class RunMirror:
         """True while something waits to be delivered."""
         return bool(
             self.task is None
-            or self._archived is not None
+            or self._may_archive
             or self.console.has_work
             or self._description_changed
             or self._restart
             or (self.end is not None and not self.ended)
             or any(part.has_work for part in self._parts)
         )
+
+    @property
+    def _may_archive(self) -> bool:
+        """True where the Task is to be archived or taken back; archiving one that is running would stop it."""
+        is_running = self.task is None or self.task.status == "in_progress"
+        return self._archived is False or (self._archived is True and not is_running)
 
     @property
     def is_due(self) -> bool:
@@ -255,9 +268,8 @@ class RunMirror:
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
                 self.task = task._replace(status=self.end.status)
             self.ended = True
-        if self._archived is not None:
-            if not (task.adopted and task.status == "in_progress"):  # that would stop it
-                self._tasks.archive(task, self._archived)
+        if self._archived is not None and self._may_archive:
+            self._tasks.archive(task, self._archived)
             self._archived = None
 
     def _note_refused(self, task: Task) -> None:

@@ -1,4 +1,8 @@
-"""Stop training whose Task somebody has stopped in ClearML, as SIGTERM would."""
+"""Stop training whose Task somebody has stopped in ClearML, as SIGTERM would.
+
+What this project or the server has stopped because it took the process for dead is set running again. A Task that is
+stopped because its run has ended in MLflow is left so, and so is the process.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import time
 
 from autoinstrument.from_mlflow.links import set_killed
 from autoinstrument.guard import guard, logger
+from autoinstrument.mirror.ending import is_of_a_process, is_of_mlflow
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.to_clearml.errors import ClearMLError
@@ -28,7 +33,7 @@ class Watch:
         return time.monotonic() >= self._at
 
     def look(self, running: list[tuple[RunMirror, Process]]) -> None:
-        """Send SIGTERM to the processes whose Tasks were stopped.
+        """Send SIGTERM to the processes whose Tasks a person has stopped.
 
         Args:
             running: runs whose Tasks are ours and run, each with the process whose end is the run's.
@@ -38,8 +43,15 @@ class Watch:
         if not by_task:
             return
         with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
-            for task_id, words in self._tasks.stopped(by_task).items():
+            for task_id, (reason, message) in self._tasks.stopped(by_task).items():
                 mirror, process = by_task[task_id]
+                if is_of_a_process(reason, message):
+                    logger().warning("run %s goes on, its Task was stopped: %s", mirror.run.run_id, reason)
+                    mirror.go_on()
+                    continue
+                if is_of_mlflow(reason):
+                    continue
+                words = " ".join(filter(None, (message, reason)))
                 if process.pid == os.getpid():
                     end_killed(mirror)  # a worker that is a thread dies with the process
                 if process.abort(f"aborted in ClearML: {words}"):

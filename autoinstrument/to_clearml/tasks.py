@@ -319,11 +319,11 @@ class Tasks:
         """
         self._session.call(f"tasks.{status}", task=task.id, status_reason=reason, status_message=message, force=True)
 
-    def stopped(self, task_ids: Collection[str]) -> dict[str, str]:
-        """Return those Tasks that somebody has stopped, by id, with the server's words for it.
+    def stopped(self, task_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Return those Tasks that are stopped, or are to stop, by id, with reason and message.
 
         `tasks.stop` sets a Task `stopped`, or leaves it running with the message "stopping" where a worker reports it
-        (API 2.34). A Task that the server has stopped because it was silent for two hours is not among them.
+        (API 2.34).
 
         Raises:
             ClearMLError: the server did not answer.
@@ -332,10 +332,9 @@ class Tasks:
         found = self._session.call("tasks.get_all", id=list(task_ids), only_fields=fields).get("tasks")
         stopped = {}
         for task in map(forms.task, found or []):
-            words = " ".join(filter(None, (task.get("status_message"), task.get("status_reason"))))
-            is_stopped = task.get("status") == "stopped" or task.get("status_message") == "stopping"
-            if is_stopped and "non-responsive" not in words.lower():
-                stopped[str(task["id"])] = words
+            reason, message = task.get("status_reason") or "", task.get("status_message") or ""
+            if task.get("status") == "stopped" or message == "stopping":
+                stopped[str(task["id"])] = (reason, message)
         return stopped
 
     def ping(self, task: Task) -> None:

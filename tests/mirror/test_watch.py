@@ -1,0 +1,95 @@
+"""A Task that is stopped ends its training where a person has stopped it, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow.tracking import MlflowClient
+
+from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.mirror.captures import Capture, Captures
+from autoinstrument.mirror.delivery import Delivery
+from autoinstrument.mirror.process import Process
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mirror.watch import Watch
+from autoinstrument.records import RunDeleted
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.files import Files
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.conftest import database as database
+from tests.end_to_end.harness import task_of
+from tests.mirror.runs import PROCESS
+from tests.mirror.test_sync_store import a_run, autoinstrument
+from tests.mirror.test_sync_store import client as client
+from tests.mirror.test_sync_store import server as server
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def test_only_a_person_stops_a_training(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sync` elsewhere and the server end the Tasks of processes that are silent; these may come back, and go on."""
+    session, run_id = Session(), a_run(client, "silent for a while", status="")
+    training = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    ours, theirs = socket.socketpair()
+    process = Process(ours)
+    started_ms = int(psutil.Process(training.pid).create_time() * 1000)
+    process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
+    run, _ = read_run(client.tracking_uri, run_id)
+    capture = Captures(Settings(home=str(tmp_path / "home"))).of(run._replace(owned=True), process.started)
+    capture.machine = "elsewhere"
+    capture.save()
+    tasks, uploads = Tasks(session), Uploads(Files(session))
+    mirror, delivery, watch = RunMirror(capture, Settings(), tasks, uploads), Delivery(uploads), Watch(tasks)
+
+    def status() -> str:
+        """Do the worker's rounds: look, and deliver."""
+        watch.look([(mirror, process)] if mirror.is_running else [])
+        delivery.deliver(mirror, process, is_open=True)
+        return str(task_of(server, run_id)["status"])
+
+    try:
+        mirror.console.write("stdout", "before\n", 1)
+        assert status() == "in_progress"
+        for file in capture.folder.iterdir():
+            os.utime(file, (0, 0))
+        assert autoinstrument("sync").exit_code == 0
+        task = task_of(server, run_id)
+        assert (task["status"], capture.folder.exists()) == ("stopped", False)
+        assert status() == "in_progress"
+        mirror.console.write("stdout", "after\n", 2)
+        kept = Capture.load(capture.folder)
+        assert [line for _, line, _ in kept.console(kept.console_sent)] == ["after"]
+        assert status() == "in_progress"
+        assert server.console(task["id"]).splitlines() == ["before", "after"]
+        session.call("tasks.stopped", task=task["id"], status_reason="Forced stop (non-responsive)", force=True)
+        assert status() == "in_progress"
+        mirror.take(RunDeleted(run_id))
+        assert status() == "in_progress"
+        client.set_terminated(run_id, "KILLED")
+        monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "of somebody else"))
+        assert autoinstrument("sync", "--run", run_id).exit_code == 0
+        assert status() == "stopped"
+        assert training.poll() is None
+        assert process.aborted == ""
+        session.call("tasks.started", task=task["id"], force=True)
+        session.call("tasks.stop", task=task["id"], status_reason="by a person")
+        assert status() == "stopped"
+        assert training.wait(10) == -signal.SIGTERM
+        assert process.aborted.endswith("by a person")
+    finally:
+        training.kill()
+        training.wait()
+        ours.close()
+        theirs.close()
