@@ -288,6 +288,7 @@ class Agent:
                 tags |= under_agent.lineage(record.task_id)
             if record.delivered:
                 self._started.pop(record.run_id, None)
+                self._ended.pop(record.run_id, None)
             set_tags(self._uris[record.run_id], record.run_id, tags)
             if record.delivered:
                 self._outbox.reply(RunTagged(record.run_id))
