@@ -42,7 +42,7 @@ from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.steps import note
 from autoinstrument.to_clearml.existing import existing_task_id
 from autoinstrument.transport import exit_code, launch
-from autoinstrument.transport.outbox import Item, Outbox
+from autoinstrument.transport.outbox import Beginning, Item, Outbox
 from autoinstrument.transport.reads import Read
 
 _SHARE = 0.85
@@ -84,6 +84,8 @@ class Agent:
         self._started: dict[str, RunStarted] = {}
         self._ended: dict[str, RunEnded] = {}
         """Runs that the worker has not delivered yet, for a second worker."""
+        self._undescribed: dict[str, str] = {}
+        """This process's runs that the tracking store has not described yet, and the URI of that."""
         self._names: dict[str, tuple[str, str]] = {}
         self._said: dict[str, str] = {}
         self._adopter = ""
@@ -94,7 +96,7 @@ class Agent:
         remember_main()
         self._cwd = str(Path.cwd())
         self._finished = False
-        self._outbox = Outbox(self._connect, self._introduce, self._heard)
+        self._outbox = Outbox(self._connect, self._introduce, self._heard, self._left)
         self._worker: launch.Worker | None = None
         self._watched = False
         self._join = ""
@@ -160,6 +162,8 @@ class Agent:
                     self._worker.publish(run_id)
 
         failed = 0
+        if owned:
+            self._undescribed[run_id] = absolute(tracking_uri)
 
         def started() -> RunStarted | None:
             nonlocal failed
@@ -170,6 +174,7 @@ class Agent:
                 if failed < _TRIES:
                     self._outbox.post_soon(run_id, "start", retry, _PAUSE_S * 2**failed)
                 raise
+            self._undescribed.pop(run_id, None)
             if record is None:
                 self._open[run_id] = False
                 self._left_alone.add(run_id)
@@ -183,6 +188,8 @@ class Agent:
                 tags=tags if not record.resumed else record.tags, task_id=self._task_to_adopt(run_id, record)
             )
             if record.owned and not record.resumed:
+                if self._described is None:  # there is no worker that it was to be told
+                    self._described = self._changes.describe(self._cwd)
                 with contextlib.suppress(OSError):  # the worker, which takes a second to start, may never get to it
                     self._captures.record(record, self._described)
             return record
@@ -192,7 +199,7 @@ class Agent:
                 return started()
             return None
 
-        self._outbox.post(started)
+        self._outbox.post(Beginning(started))
 
     def run_ended(self, ended: RunEnded) -> None:
         """Take in the end of a run, with what the process has loaded since the last report."""
@@ -253,6 +260,7 @@ class Agent:
 
     def _forked(self) -> None:
         """Go on as a process that runs beside another one: none of the runs so far is this process's to end."""
+        self._undescribed.clear()
         self._started = {run_id: record._replace(owned=False) for run_id, record in self._started.items()}
         if self._worker is not None and not self._worker.serves_this_process():
             self._open.clear()  # what is logged to them introduces them to a worker of this process's own
@@ -288,6 +296,7 @@ class Agent:
                 tags |= under_agent.lineage(record.task_id)
             if record.delivered:
                 self._started.pop(record.run_id, None)
+                self._ended.pop(record.run_id, None)
             set_tags(self._uris[record.run_id], record.run_id, tags)
             if record.delivered:
                 self._outbox.reply(RunTagged(record.run_id))
@@ -334,21 +343,28 @@ class Agent:
 
     def _give_up(self, end: float) -> None:
         """Say of the runs that no answer has come for that they are left to `sync`; on MLflow's side until `end`."""
-        wait_s = self.settings.exit_timeout_s
-        reason = f"no answer from ClearML within {wait_s:g} s"
-        unsaid = [run_id for run_id in list(self._started) if run_id not in self._said]
-        pending = [RunPending(run_id, f"{reason}; {self._captures.remedy(run_id)}") for run_id in unsaid]
-        for run in pending:
-            self._say_pending(run)
+        pending = self._say_left(f"no answer from ClearML within {self.settings.exit_timeout_s:g} s")
+        if pending:  # MLflow's client may try for minutes where its server is down
+            self._outbox.do_last(lambda: self._tag_left(pending), max(0.0, end - time.monotonic()))
 
-        def tag() -> None:  # MLflow's client may try for minutes where its server is down
-            for run in pending:
-                if run.run_id not in self._started:
-                    continue  # that it is delivered was heard in the meantime
-                set_tags(self._uris[run.run_id], run.run_id, {STATE: "pending"})
+    def _left(self) -> None:
+        """Say at once, here and in MLflow, of the runs that no worker takes that they are left to `sync`."""
+        self._tag_left(self._say_left("no worker takes it"))
 
-        if pending:
-            self._outbox.do_last(tag, max(0.0, end - time.monotonic()))
+    def _say_left(self, reason: str) -> list[str]:
+        """Say of the runs that nothing was said of yet why they are left to `sync`; return them."""
+        reason = self._outbox.failure or reason
+        known = [*self._started, *(self._undescribed if self._outbox.failure else ())]  # else a worker knows of them
+        runs = [run_id for run_id in known if run_id not in self._said]
+        for run_id in runs:
+            self._say_pending(RunPending(run_id, f"{reason}; {self._captures.remedy(run_id)}"))
+        return runs
+
+    def _tag_left(self, runs: list[str]) -> None:
+        for run_id in runs:
+            uri = self._undescribed.get(run_id) or (self._uris[run_id] if run_id in self._started else "")
+            if uri:  # else that it is delivered was heard in the meantime
+                set_tags(uri, run_id, {STATE: "pending"})
 
     def _exiting(self, wait_s: float) -> ProcessExiting:
         error, interrupted = "", False

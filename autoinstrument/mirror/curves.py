@@ -57,6 +57,8 @@ class Curves:
         self._drawn: defaultdict[tuple[str, str], dict[int, Point]] = defaultdict(dict)
         """By curve and step: `a` and `a/a` are one curve."""
         self._remembered = 0
+        self._forgot = False
+        """What was drawn is forgotten: of points that come all the same MLflow's store is to tell which is drawn."""
         self._on_task: Comparison | None = None
         """What the Task's curve lacks of the metric whose history is being taken, where that was compared."""
         self._metrics: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -170,6 +172,18 @@ class Curves:
         """Note how many points the Task holds, by (title, series)."""
         self._held.update(points)
 
+    def forget(self) -> None:
+        """Free what is remembered of points: the run is complete, and no more are expected."""
+        self._forgot = self._forgot or self._remembered > 0
+        self._drawn.clear()
+        self._remembered = 0
+        self._on_task = None
+
+    def reopen(self) -> None:
+        """Note that the run goes on."""
+        self.ending = False
+        self.incomplete = self.incomplete or self._forgot
+
     def start_over(self) -> None:
         """Note that the Task is another one, and holds nothing."""
         self._held.clear()
@@ -225,6 +239,8 @@ class Curves:
                 if not is_later:
                     continue
             last_step = self._last_step.get(key)
+            if bounded and self._forgot and before is None and (last_step is None or step <= last_step):
+                self.incomplete = True
             if before is not None:
                 self._drawn[curve][step] = point
             elif self._remembered < MAX_REMEMBERED or (not bounded and self._forget_half(curve)):

@@ -123,6 +123,8 @@ class RunMirror:
     @told_end.setter
     def told_end(self, told: bool) -> None:
         self.console.ended = told
+        if told:
+            self._curves.forget()
 
     @property
     def weight(self) -> int:
@@ -186,7 +188,7 @@ class RunMirror:
         self.capture.kept = True
         self.end, self.ended, self.told_end, self.tagged = None, False, False, False
         self.capture.end, self.capture.guessed = {}, False
-        self._curves.ending = False
+        self._curves.reopen()
 
     def go_on(self) -> None:
         """Note that the Task was stopped, and the capture taken away, by somebody who took the process for dead."""

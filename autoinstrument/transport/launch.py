@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -81,6 +82,7 @@ class Worker:
         """
         process, self._process = self._process, None
         if process is not None and process.wait(30) != 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise OSError(f"the worker did not start (exit code {process.returncode} of {sys.executable})")
 
     def connect(self) -> socket.socket:
@@ -112,9 +114,13 @@ def start(kind: str) -> Worker:
         OSError: no folder, no socket or no process could be made.
     """
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=next(iter(_runtime_folders()), None)))
-    if kind == "process" and hasattr(socket, "AF_UNIX") and hasattr(os, "fork"):
-        return Worker(folder, process=_start_process(folder))
-    return Worker(folder, connection=_start_thread(folder))
+    try:
+        if kind == "process" and hasattr(socket, "AF_UNIX") and hasattr(os, "fork"):
+            return Worker(folder, process=_start_process(folder))
+        return Worker(folder, connection=_start_thread(folder))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def find(run_id: str) -> Worker | None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -18,6 +19,7 @@ from autoinstrument.records import (
     ProcessExiting,
     Record,
 )
+from autoinstrument.steps import note
 from autoinstrument.transport.frames import encode, read_all
 from autoinstrument.transport.reads import Read, Reads
 from autoinstrument.transport.weight import DROPPABLE, items, weight
@@ -35,6 +37,16 @@ class Heavy:
 
     def __call__(self) -> Record:
         return self._make(self.content)
+
+
+class Beginning:
+    """What makes the record of a run that has begun; done also where there is no worker: the run is recorded by it."""
+
+    def __init__(self, make: Callable[[], Record | None]) -> None:
+        self._make = make
+
+    def __call__(self) -> Record | None:
+        return self._make()
 
 
 MAX_ITEMS, MAX_BYTES = 100_000, 32 * 2**20
@@ -58,6 +70,8 @@ class Outbox:
 
     `connect` is called with the number of the attempt: 0, and 1 after the worker has died; `introduce` after it, on the
     sending thread, for what is to be said first. `heard` is called on the hearing thread with each answer.
+    Where there is no worker to send to, each `Beginning` is made all the same, and then `left` is called, on the
+    sending thread.
 
     `post` costs the caller an append. Nothing runs and nothing is connected before `start`. After a fork the child has
     an empty buffer and connects for itself as soon as it posts something other than console text.
@@ -73,10 +87,12 @@ class Outbox:
         connect: Callable[[int], socket.socket],
         introduce: Callable[[int], list[Record]],
         heard: Callable[[Record], None],
+        left: Callable[[], None],
     ) -> None:
         self._connect = connect
         self._introduce = introduce
         self._heard = heard
+        self._left = left
         self._started = False
         self._pid = os.getpid()
         self._reset()
@@ -96,6 +112,10 @@ class Outbox:
         self._finished = threading.Event()
         self._delivered = False
         self._broken = False
+        self.failure = ""
+        """Why there is no worker, "" where there is one."""
+        self._idle = threading.Event()
+        """Without a worker: all runs that have begun are recorded, as far as they can be."""
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
         self._heard_on: socket.socket | None = None
@@ -103,7 +123,7 @@ class Outbox:
         """Connections, one after the other, each with what is set when it is lost; None ends the hearing."""
         self._last: Callable[[], None] | None = None
         self._last_done = threading.Event()
-        self._hears = False
+        self._hears = self._sends = False
         self._sending = threading.Lock()
         self._at_work = threading.Lock()
         """Held by the sending thread from taking items until they are on the wire."""
@@ -136,9 +156,11 @@ class Outbox:
                 threading.Thread(target=self._hear_all, name="autoinstrument-hear", daemon=True).start()
                 self._hears = True
                 threading.Thread(target=self._send_all, name="autoinstrument-send", daemon=True).start()
-            except RuntimeError:
-                self._broken = True
-                self._finished.set()
+                self._sends = True
+            except RuntimeError as error:
+                # What is announced to a worker, it reads from MLflow.
+                self._give_up(f"no thread can be started ({error})" if self._connection is None else "")
+                self._idle.set()
 
     def announce(self, record: Record) -> None:
         """Put a small record on the wire from the calling thread, so that it outlives this process from now on.
@@ -146,10 +168,13 @@ class Outbox:
         It takes the time that starting a process takes the first time (about a millisecond) and some microseconds
         later. Where the wire is busy it is left out: the sending thread is at work then.
         """
-        with self._lock:
+        self._connect_early()
+        self._put(encode([record]))
+
+    def _connect_early(self) -> None:
+        with self._lock, contextlib.suppress(OSError):  # the sending thread will say so, should it fare no better
             if not self._started and self._connection is None:
                 self._connection = self._connect(0)
-        self._put(encode([record]))
 
     def reply(self, record: Record) -> None:
         """Send a small record from the hearing thread: at once, since what was just heard may end the process."""
@@ -174,9 +199,7 @@ class Outbox:
         try:
             if self._items:
                 return False
-            with self._lock:
-                if not self._started and self._connection is None:
-                    self._connection = self._connect(0)
+            self._connect_early()
             return self._put(encode([item]))
         finally:
             self._at_work.release()
@@ -197,7 +220,9 @@ class Outbox:
                 oldest = self._items.popleft()  # no run has begun, and maybe none ever will
                 self._console_bytes -= len(oldest.text) if isinstance(oldest, ConsoleWritten) else 0
         elif self._broken:
-            return
+            if not (isinstance(item, Beginning) and self._sends):
+                return
+            self._idle.clear()
         elif isinstance(item, DROPPABLE) and self._is_full():
             self._dropped[item.run_id] = self._dropped.get(item.run_id, 0) + items(item)
             return
@@ -247,20 +272,24 @@ class Outbox:
     def finish(self, exiting: ProcessExiting) -> bool:
         """Send what is left and wait for the worker's `Delivered`, `exiting.wait_s` seconds at most.
 
+        Where there is no worker, only until the runs that have begun are recorded.
+
         Returns:
             True if the worker has delivered everything.
         """
         if not self._started:
             return True
-        if self._broken:
-            return False
+        end = time.monotonic() + exiting.wait_s
         self._finished.clear()
         self._delivered = False
         self.post_now()
         self.post(exiting)
         self._hurry.set()
         self._wake.set()
-        self._finished.wait(exiting.wait_s)
+        if not self._broken:
+            self._finished.wait(exiting.wait_s)
+        if self._broken:
+            self._idle.wait(max(0.0, end - time.monotonic()))
         return self._delivered
 
     def do_last(self, work: Callable[[], None], wait_s: float) -> None:
@@ -279,12 +308,25 @@ class Outbox:
 
     def _send_all(self) -> None:
         """Connect and send; if the worker dies, do so once more, with a new one."""
+        failure = ""
         for attempt in range(_CONNECTIONS):
-            with guard("the connection to the worker"), ourselves():
+            failure = self._send_over(attempt)
+            if self._hurry.is_set():
+                break
+        self._give_up(failure)
+        with ourselves():
+            self._record_beginnings()
+
+    def _send_over(self, attempt: int) -> str:
+        """Send over one connection until it is lost; return why it is, or why there was none."""
+        failure = "no worker can be started"
+        try:
+            with ourselves():
                 connection = self._connection if attempt == 0 and self._connection else self._connect(attempt)
                 self._connection = connection
                 connection.settimeout(None)  # a worker that hangs keeps this thread waiting, and nobody else
                 self._write(connection, self._introduce(attempt))
+                failure = "the worker has died"
                 lost = threading.Event()
                 self._to_hear.put((connection, lost))
                 while not lost.is_set():
@@ -293,11 +335,30 @@ class Outbox:
                     self._hurry.wait(_GATHER_S)
                     self._awake = False
                     self._wake.clear()
-            if self._hurry.is_set():
-                break
-        self._broken = True
-        self._items.clear()
+        except Exception as error:
+            failure += f" ({type(error).__name__}: {error})"
+            note("error", failure)
+        return failure
+
+    def _give_up(self, failure: str) -> None:
+        self.failure, self._broken = failure, True
         self._finished.set()
+
+    def _record_beginnings(self) -> None:
+        """Do without a worker what can be done: runs that have begun, and those that begin, are recorded and said."""
+        while True:
+            while self._items:
+                item = self._items.popleft()
+                if isinstance(item, Beginning):
+                    with guard("describing a run"):
+                        item()
+            if not self._hurry.is_set():  # else the end of the process says it
+                with guard("leaving runs to `sync`"):
+                    self._left()
+            self._idle.set()
+            self._wake.wait()
+            self._awake = False
+            self._wake.clear()
 
     def _send(self, connection: socket.socket) -> None:
         self._items.extend(self._reads.take())

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -83,6 +84,55 @@ def test_a_thread_keeps_no_module_from_the_script() -> None:
         assert done.stdout.splitlines()[0] == found, done.stderr
 
 
+NO_WORKER = """
+import pathlib, sys, threading, time
+import mlflow
+sys.executable = "/nowhere/python"
+start = threading.Thread.start
+def refuse(thread):
+    if {refused} and thread.name.startswith("autoinstrument"):
+        raise RuntimeError("can't start new thread")
+    start(thread)
+threading.Thread.start = refuse
+with mlflow.start_run(run_name="first"):
+    mlflow.log_metric("loss", 1.0)
+    time.sleep(1)
+mlflow.start_run(run_name="second")
+mlflow.log_metric("loss", 2.0)
+pathlib.Path("ended").write_text(str(time.time()))
+"""
+
+
+def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place: Place, server: ClearMLServer) -> None:
+    """Process limits, an interpreter that is not there: the reason is said, nothing is waited for or left behind."""
+    done = place.run(NO_WORKER.format(refused=False))
+    assert time.time() - float((place.folder / "ended").read_text()) < 5, "AUTOINSTRUMENT_EXIT_TIMEOUT is 10 s"
+    assert (done.code, done.stdout) == (0, "")
+    assert len(done.said) == 2, done.stderr
+    for name, said in zip(("first", "second"), done.said, strict=True):
+        assert f"run {name}: no worker can be started (FileNotFoundError:" in said
+        assert said.endswith("; recorded, `autoinstrument sync` completes it later")
+        assert link_tags(place.run_named(name)) == {"state": "pending"}
+    assert len(place.captures()) == 2
+    assert place.left_behind() == []
+    assert place.command("sync").code == 0
+    for run in place.mlflow_runs():
+        task = ended(server, run.info.run_id)
+        assert task["status"] == "completed"
+        assert scalars(server, task["id"]) == place.points(run.info.run_id)
+
+
+def test_where_neither_worker_nor_thread_can_be_started_that_is_said(place: Place) -> None:
+    """Nobody is there to ask MLflow what is to be recorded; the command makes the Tasks from what MLflow has."""
+    done = place.run(NO_WORKER.format(refused=True))
+    assert (done.code, done.stdout) == (0, "")
+    assert len(done.said) == 2, done.stderr
+    for name, said in zip(("first", "second"), done.said, strict=True):
+        assert "no thread can be started" in said
+        assert f"`autoinstrument sync --run {place.run_named(name).info.run_id}` makes its Task later" in said
+    assert place.left_behind() == []
+
+
 def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearMLServer) -> None:
     """The exit code is 0, the output is whole, and the run's Task comes to be complete all the same."""
     started = place.start(SCRIPT.format(pause="time.sleep(2)"))
@@ -116,6 +166,7 @@ def test_many_points_are_delivered_within_the_exit_time(place: Place, server: Cl
     """20,000 points in batches; nothing is dropped on the way."""
     script = """
         import mlflow, time
+        from autoinstrument.agent import agent
         from mlflow.entities import Metric
         from mlflow.tracking import MlflowClient
         with mlflow.start_run() as run:
@@ -123,8 +174,13 @@ def test_many_points_are_delivered_within_the_exit_time(place: Place, server: Cl
             for start in range(0, 20000, 1000):
                 batch = [Metric(f"m{n % 10}", n, now, n // 10) for n in range(start, start + 1000)]
                 MlflowClient().log_batch(run.info.run_id, metrics=batch)
+        end = time.monotonic() + 30
+        while agent()._ended and time.monotonic() < end:
+            time.sleep(0.05)
+        print(agent()._ended)
         """
     done = place.run(script)
     assert done.code == 0, done.stderr
+    assert done.stdout == "{}\n", "what is delivered is needed for no second worker"
     task = ended(server, place.the_run().info.run_id)
     assert sum(len(points) for curves in server.scalars(task["id"]).values() for points in curves.values()) == 20000

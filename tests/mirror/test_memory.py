@@ -1,0 +1,72 @@
+"""What a run takes in the worker's memory when its Task is complete, and what of it is missed when it goes on."""
+
+from __future__ import annotations
+
+import socket
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.mirror import curves
+from autoinstrument.mirror.captures import Capture
+from autoinstrument.mirror.delivery import Delivery
+from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.process import Process
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import MetricsLogged, RunStarted
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.files import Files
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from tests.clearml_server import ClearMLServer
+from tests.mirror.runs import PROCESS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+POINTS = 20_000
+
+
+def points(run: RunStarted, start: int, stop: int) -> MetricsLogged:
+    return MetricsLogged(
+        run.run_id, [("loss", step / 7, 1_700_000_000_000 + step, step) for step in range(start, stop)]
+    )
+
+
+def held_bytes() -> int:
+    """What the module that remembers points has allocated and not freed."""
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, curves.__file__)])
+    return sum(trace.size for trace in snapshot.traces)
+
+
+def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    with ClearMLServer() as server, ours, theirs:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        session = Session()
+        tasks, uploads = Tasks(session), Uploads(Files(session))
+        delivery, process = Delivery(uploads), Process(ours)
+        mirrors: list[RunMirror] = []
+        tracemalloc.start()
+        try:
+            for number in range(2):
+                run = RunStarted(f"{number:032x}", "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
+                mirror = RunMirror(Capture(tmp_path / run.run_id, run, PROCESS), Settings(), tasks, uploads)
+                mirror.take(points(run, 0, POINTS))
+                delivery.deliver(mirror, process, is_open=True)
+                assert held_bytes() > 100 * POINTS
+                mirror.end_as(End("completed", "", ""))
+                delivery.deliver(mirror, process, is_open=False)
+                assert mirror.told_end
+                assert held_bytes() < 100_000
+                mirrors.append(mirror)
+        finally:
+            tracemalloc.stop()
+    first, second = mirrors
+    first.take(points(first.run, POINTS, POINTS + 5))
+    assert not first.incomplete, "no point of these steps was there before"
+    first.take(points(first.run, 10, 11))
+    assert first.incomplete, "which of the points of this step is drawn, MLflow is to say"
+    second.reopen(second.run)
+    assert second.incomplete
