@@ -91,6 +91,7 @@ class Fields:
         delete = functools.partial(self._tasks.delete_hyperparameters, task, mapping.TAGS_SECTION)
         self._refusals.send_each(delete, sorted(self._deleted_tags), str)
         self._deleted_tags.clear()
-        edits = [] if task.adopted else list(self._edits.items())  # name and comment are its owner's
+        theirs = ("name", *(("comment",) if task.comment else ())) if task.adopted else ()
+        edits = [(field, value) for field, value in self._edits.items() if field not in theirs]
         self._refusals.send_each(lambda some: self._tasks.edit(task, **dict(some)), edits, lambda edit: edit[0])
         self._edits.clear()

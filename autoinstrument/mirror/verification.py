@@ -96,7 +96,8 @@ def of_head(stored: StoredRun, task: Mapping[str, Any], settings: Settings) -> I
         if task.get("name") != wanted:
             yield Difference("name", f"{task.get('name')!r} instead of {wanted!r}")
     note = mapping.comment(run.tags).strip()  # ClearML strips what it keeps
-    if note and not is_theirs and (task.get("comment") or "").strip() != note:
+    comment = (task.get("comment") or "").strip()
+    if note and comment != note and not (comment and is_theirs):
         yield Difference("note", "the comment is other than the run's note")
     is_archived = "archived" in (task.get("system_tags") or [])
     if is_archived and not stored.deleted:

@@ -34,13 +34,14 @@ class Task(NamedTuple):
     """A Task on the server.
 
     Attributes:
-        adopted: the user's script or an agent made it: its name, comment, status and console are theirs.
+        adopted: the user's script or an agent made it: its name, status and console are theirs, as is a `comment`.
         points: how many points it held when it was found: (title, series) to the server's own count.
         artifacts: what artifacts it held when it was found, by key.
         status: what it was when it was found; "in_progress" if it was made here.
         output: where its owner wants artifacts to be uploaded to, "" for the configured place.
         run_id: the run that it led back to when it was found.
         parent: the Task that it had for a parent when it was found, "" for none.
+        comment: what it had when it was found.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Task(NamedTuple):
     output: str
     run_id: str = ""
     parent: str = ""
+    comment: str = ""
 
 
 @understood
@@ -182,6 +184,7 @@ class Tasks:
             str((found.get("output") or {}).get("destination") or ""),
             _run_id(found),
             str(found.get("parent") or ""),
+            str(found.get("comment") or ""),
         )
 
     def curve_points(self, task_id: str, title: str, series: str) -> Iterator[tuple[int, float]]:

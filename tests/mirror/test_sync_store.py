@@ -185,13 +185,15 @@ def test_a_persons_comment_on_a_task_is_left_alone(server: ClearMLServer, client
     assert task_of(server, noted)["comment"].strip() == "ours"
 
 
-@pytest.mark.parametrize("system_tags", [["development"], []], ids=["of a script", "of an agent"])
+@pytest.mark.parametrize(
+    ("system_tags", "comment"), [(["development"], "own comment"), ([], "")], ids=["of a script", "of an agent"]
+)
 def test_a_task_that_a_run_has_taken_over_stays_its_owners(
-    server: ClearMLServer, client: MlflowClient, tmp_path: Path, system_tags: list[str]
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, system_tags: list[str], comment: str
 ) -> None:
     """Its owner may be at work on it: a Task that is ended, or archived, is stopped there by the SDK or the agent."""
     call, parent = Session().call, a_run(client, "parent")
-    made = {"name": "own name", "comment": "own comment", "type": "training", "system_tags": system_tags}
+    made = {"name": "own name", "comment": comment, "type": "training", "system_tags": system_tags}
     task_id = call("tasks.create", **made)["id"]
     call("tasks.started", task=task_id)
     run_id = a_run(client, "taking over", parent=parent, status="")
@@ -200,9 +202,9 @@ def test_a_task_that_a_run_has_taken_over_stays_its_owners(
     assert outcomes("sync", "--all") == {"parent": "synced", "taking over": "unchanged"}
     assert outcomes("sync", "--all") == {"parent": "unchanged", "taking over": "unchanged"}
 
-    def assert_own(status: str) -> None:
+    def assert_own(status: str, *, note: str = "") -> None:
         task = server.task(task_id)
-        assert (task["name"], task["comment"], task["status"]) == ("own name", "own comment", status)
+        assert (task["name"], task["comment"], task["status"]) == ("own name", comment or note, status)
         assert task["system_tags"] == system_tags
         clean = autoinstrument("verify", run_id)
         assert clean.exit_code == 0, clean.output
@@ -214,12 +216,12 @@ def test_a_task_that_a_run_has_taken_over_stays_its_owners(
     client.delete_run(run_id)
     assert outcomes("sync", "--all")["renamed"] == "synced"
     assert outcomes("sync", "--all")["renamed"] == "unchanged"
-    assert_own("in_progress")
+    assert_own("in_progress", note="a note")
     assert section(server.task(task_id), "MLflow")["late"] == "1"
     client.restore_run(run_id)
     call("tasks.failed", task=task_id)
     mirrored(client, run_id, tmp_path, owned=True, resumed=True)
-    assert_own("failed")
+    assert_own("failed", note="a note")
 
 
 @pytest.mark.parametrize("status", ["created", "queued", "in_progress", "completed"])
