@@ -1,0 +1,49 @@
+"""An end that nobody has reported counts where MLflow has none, or does not answer; `sync` asks again."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.mirror.captures import Capture
+from autoinstrument.mirror.delivery import Delivery
+from autoinstrument.mirror.ending import of_death
+from autoinstrument.mirror.process import Process
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import RunStarted
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.files import Files
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from tests.clearml_server import ClearMLServer
+from tests.mirror.runs import PROCESS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+
+
+def test_where_mlflow_does_not_answer_the_guess_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunStarted("1" * 32, "a", "0", "exp", "https+nowhere://mlflow", "", "", 0, "", {}, False, True, "")
+    ours, theirs = socket.socketpair()
+    with ClearMLServer() as server, ours, theirs:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        session = Session()
+        uploads = Uploads(Files(session))
+        (tmp_path / "captures").mkdir(mode=0o700)
+        mirror = RunMirror(
+            Capture(tmp_path / "captures" / run.run_id, run, PROCESS), Settings(), Tasks(session), uploads
+        )
+        mirror.end_as(of_death(out_of_memory=True), guessed=True)
+        mirror.incomplete = True
+        Delivery(uploads).deliver(mirror, Process(ours), is_open=False)
+        (task,) = server.tasks
+        assert (task["status"], task["status_reason"]) == ("failed", "killed by the system: out of memory")
+        kept = Capture.load(mirror.capture.folder)
+        assert (kept.guessed, kept.end["status"]) == (True, "failed")
+        mirror.reopen(run)
+        mirror.capture.save()
+        kept = Capture.load(mirror.capture.folder)
+        assert (kept.guessed, kept.end) == (False, {})
