@@ -14,7 +14,7 @@ import click
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
 from autoinstrument.cli.output import Link, table
 from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL
-from autoinstrument.from_mlflow.store import latest_runs
+from autoinstrument.from_mlflow.store import latest_runs, problem_of
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.settings import Settings, SettingsError, read_settings
@@ -58,7 +58,7 @@ def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
     except LookupError as error:
         raise click.UsageError(str(error.args[0])) from None
     except Exception as error:  # MLflow's store raises what its driver raises
-        rows, problem = [], f"{type(error).__name__}: {hide_in_text(' '.join(str(error).split()))}"[:300]
+        rows, problem = [], problem_of(error)
     listed = {row.run_id for row in rows}
     here = [row for row in waiting.values() if row.run_id not in listed]
     rows += [row for row in here if not experiments or row.experiment in experiments]
@@ -70,7 +70,7 @@ def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
     elif not problem:
         click.echo("there are no runs yet")
     if problem:
-        click.echo(f"the tracking server does not say more, see `autoinstrument doctor` ({problem})", err=True)
+        click.echo(f"the tracking server does not answer, see `autoinstrument doctor` ({problem})", err=True)
     sys.exit(1 if problem else 0)
 
 

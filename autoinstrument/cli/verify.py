@@ -11,7 +11,7 @@ import click
 
 from autoinstrument.cli.output import progress
 from autoinstrument.from_mlflow.links import TASK_ID
-from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, find_runs
+from autoinstrument.from_mlflow.store import StoredRun, find_run, find_runs, problem_of
 from autoinstrument.mirror.verification import Difference, differences
 from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.to_clearml.errors import ClearMLError, TooLargeError
@@ -79,7 +79,7 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
     tasks = Tasks(Session())
     for run_id, found in _meant(runs):
         if not isinstance(found, StoredRun):
-            yield _Report(run_id, "", [], _problem(found))
+            yield _Report(run_id, "", [], problem_of(found))
             continue
         run = found.run
         try:
@@ -89,7 +89,7 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
             if not isinstance(error, TooLargeError):
                 return
         except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next run
-            yield _Report(run_id, run.run_name, [], _problem(error))
+            yield _Report(run_id, run.run_name, [], problem_of(error))
 
 
 def _meant(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]]:
@@ -106,12 +106,6 @@ def _meant(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]]
                     yield stored.run.run_id, stored
         except Exception as error:  # as above
             yield "", error
-
-
-def _problem(error: Exception) -> str:
-    if isinstance(error, NotFoundError):
-        return str(error)
-    return f"MLflow: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _say(report: _Report) -> None:

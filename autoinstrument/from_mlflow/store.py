@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.capture.secrets import hide_in_text, without_credentials
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.histories import History, read_pages
@@ -30,6 +30,13 @@ _PAGE = 1000
 
 class NotFoundError(LookupError):
     """The store has no such run or experiment; the text is one line for a person."""
+
+
+def problem_of(error: Exception) -> str:
+    """Return what a person is told where the store raised an error: one line, without passwords in addresses."""
+    if isinstance(error, NotFoundError):
+        return str(error)
+    return f"MLflow: {type(error).__name__}: {hide_in_text(' '.join(str(error).split()))[:300]}"
 
 
 def default_tracking_uri() -> str:

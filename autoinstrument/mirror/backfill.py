@@ -16,7 +16,7 @@ from typing import Any
 
 from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL
-from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run
+from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, problem_of
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.mirror.completion import complete
@@ -201,8 +201,7 @@ def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: 
     except ClearMLError:
         raise
     except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next
-        text = " ".join(str(error).split())[:300]
-        return outcome._replace(result="failed", detail=f"MLflow: {type(error).__name__}: {text}")
+        return outcome._replace(result="failed", detail=problem_of(error))
 
 
 class _Here(Executor):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.from_mlflow.links import TASK_ID
-from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, find_runs
+from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, find_runs, problem_of
 from autoinstrument.mirror.backfill import sync_runs
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.completion import complete
@@ -63,14 +63,14 @@ def _sync_stored(
             try:
                 single.append(find_run(run_id))
             except Exception as error:  # MLflow's store raises what its driver raises
-                yield Outcome(run_id, "", "failed", _of_mlflow(error))
+                yield Outcome(run_id, "", "failed", problem_of(error))
     found = _found(selection, seen) if selection.is_of_store else iter(())
     try:
         yield from sync_runs(itertools.chain(single, found), selection, settings, jobs, executor)
     except NotFoundError:
         raise
     except Exception as error:  # as above: the search itself
-        yield Outcome("", "", "failed", _of_mlflow(error))
+        yield Outcome("", "", "failed", problem_of(error))
 
 
 def _found(selection: Selection, seen: Collection[str]) -> Iterator[StoredRun]:
@@ -117,7 +117,7 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
                 stop = "MLflow is not installed in this environment"
                 yield outcome._replace(result="failed", detail=stop)
             except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next run
-                yield outcome._replace(result="failed", detail=_of_mlflow(error))
+                yield outcome._replace(result="failed", detail=problem_of(error))
 
 
 def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
@@ -167,7 +167,7 @@ def _recorded(captures: Captures, runs: Collection[str]) -> list[tuple[Path, Cap
             continue  # its worker was quicker
         except (OSError, ValueError, KeyError) as error:
             if not runs or folder.name in runs:
-                found.append((folder, f"the capture cannot be read: {_line(error)}"))
+                found.append((folder, f"the capture cannot be read: {' '.join(str(error).split())[:300]}"))
             continue
         if not runs or capture.run.run_id in runs:
             found.append((folder, capture))
@@ -180,11 +180,3 @@ def _recorded(captures: Captures, runs: Collection[str]) -> list[tuple[Path, Cap
         return capture.run.parent_run_id in known, capture.run.start_time_ms
 
     return sorted(found, key=order)
-
-
-def _of_mlflow(error: Exception) -> str:
-    return str(error) if isinstance(error, NotFoundError) else f"MLflow: {type(error).__name__}: {_line(error)}"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

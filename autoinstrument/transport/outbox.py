@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -268,6 +269,11 @@ class Outbox:
         """Post what `post_soon` holds of a run, or of all runs: what is posted next is to come behind it."""
         for read in self._reads.take(run_id=run_id, now=True):
             self.post(read)
+        self.post(functools.partial(self._read_now, run_id))
+
+    def _read_now(self, run_id: str) -> None:
+        """Put in front what has been noted by then: work of the sending thread's that was posted before notes more."""
+        self._items.extendleft(reversed(self._reads.take(run_id=run_id, now=True)))
 
     def finish(self, exiting: ProcessExiting) -> bool:
         """Send what is left and wait for the worker's `Delivered`, `exiting.wait_s` seconds at most.

@@ -131,6 +131,7 @@ def test_each_planted_difference_is_named_and_repaired(
     assert own_place.run(RUN, seconds=120).code == 0
     wait_for(lambda: not own_place.workers(), 60)
     run_id, session = own_place.the_run().info.run_id, Session()
+    assert own_server.tasks[0]["models"]["output"], "a model that is logged last is on its way when the process ends"
     for case, plants in PLANTED.items():
         for _, _, plant in plants:
             (task,) = own_server.tasks
@@ -159,7 +160,7 @@ def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: Cle
     assert "1 the same" in unknown.stdout
     (line,) = [line for line in unknown.stderr.splitlines() if "INFO" not in line]
     assert line.startswith(f"{'0' * 32}: there is no run")
-    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+    nowhere = {"MLFLOW_TRACKING_URI": "http://me:sesame@127.0.0.1:1"}
     own_server.faults.add(Fault(status=503))
     for arguments, environ, words in (
         (("verify",), nowhere, "MLflow"), (("sync", "--all"), nowhere, "MLflow"),
@@ -168,6 +169,7 @@ def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: Cle
         done = own_place.command(*arguments, **environ)
         assert (done.code, "Traceback" in done.stderr) == (1, False), (arguments, done.stderr)
         assert words in done.stderr + done.stdout
+        assert "sesame" not in done.stderr + done.stdout
 
 
 @pytest.mark.core
