@@ -88,6 +88,8 @@ class Agent:
         """This process's runs that the tracking store has not described yet, and the URI of that."""
         self._names: dict[str, tuple[str, str]] = {}
         self._said: dict[str, str] = {}
+        self._reasons: set[str] = set()
+        """Why runs are pending, as far as it was said."""
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
@@ -307,6 +309,9 @@ class Agent:
     def _say_pending(self, record: RunPending) -> None:
         note("pending", f"{record.run_id} {record.reason}")
         self._said.setdefault(record.run_id, "")
+        if record.reason in self._reasons:
+            return  # a hundred runs are no hundred lines
+        self._reasons.add(record.reason)
         logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
 
     def _say_linked(self, record: RunLinked) -> None:

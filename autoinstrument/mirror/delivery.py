@@ -23,6 +23,8 @@ class Delivery:
 
     def __init__(self, uploads: Uploads) -> None:
         self._server = Backoff()
+        self._problem = ""
+        """What the server's last answer lacked, "" after one that was good."""
         self._files = uploads.server
 
     def is_due(self) -> bool:
@@ -75,16 +77,26 @@ class Delivery:
             mirror.server.failed(error, 0.0)
         else:
             self._server.failed(error, took_s)
-        mirror.capture.reason = str(error)[:500]
+        self._problem = str(error)
+        self._leave(mirror, home)
+
+    def leave(self, mirror: RunMirror, home: Process) -> None:
+        """Say of a run, whose process is about to go, that it waits as others do: it was not tried by itself."""
+        if self._problem and mirror.has_work and not (mirror.pending or mirror.held):
+            self._leave(mirror, home)
+
+    def _leave(self, mirror: RunMirror, home: Process) -> None:
+        mirror.capture.reason = self._problem[:500]
         with guard("writing the capture"):
             mirror.capture.keep()
             mirror.capture.save()
         if not mirror.pending:
             mirror.pending = True
-            home.tell(RunPending(mirror.run.run_id, f"{error}; {mirror.capture.remedy}"))
+            home.tell(RunPending(mirror.run.run_id, f"{self._problem}; {mirror.capture.remedy}"))
 
     def _succeeded(self, mirror: RunMirror, home: Process) -> None:
         self._server.succeeded()
+        self._problem = ""
         mirror.server.succeeded()
         task = mirror.task
         if task is None:

@@ -124,6 +124,9 @@ class Worker:
             if process.exiting is not None and not process.answered:
                 waiting = any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
                 if not waiting or self._delivery.is_stuck():
+                    for run_id in process.owned:
+                        if self._runs.home[run_id] is process:
+                            self._delivery.leave(self._runs.mirrors[run_id], process)
                     process.answered = True
                     process.tell(Delivered())
 

@@ -79,6 +79,20 @@ def test_nothing_listens_and_nothing_can_be_recorded(
     assert ended(own_server, run.info.run_id)["status"] == "completed"
 
 
+def test_all_runs_are_pending_and_one_line_says_why(own_place: Place, own_server: ClearMLServer) -> None:
+    own_server.close()
+    done = own_place.run("""
+        import mlflow
+        for number in range(3):
+            with mlflow.start_run(run_name=f"run {number}"):
+                mlflow.log_metric("loss", number)
+        """)
+    (said,) = done.said
+    assert "refused" in said
+    assert [link_tags(run) for run in own_place.mlflow_runs()] == [{"state": "pending"}] * 3
+    assert len(own_place.captures()) == 3
+
+
 def test_no_credentials(new_place: Callable[[ClearMLServer | None], Place], plain: Finished) -> None:
     place = new_place(None)
     done = place.run(SCRIPT)
