@@ -42,7 +42,8 @@ from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.steps import note
 from autoinstrument.to_clearml.existing import existing_task_id
 from autoinstrument.transport import exit_code, launch
-from autoinstrument.transport.outbox import Beginning, Item, Outbox
+from autoinstrument.transport.outbox import Outbox
+from autoinstrument.transport.posted import Beginning, Item
 from autoinstrument.transport.reads import Read
 
 _SHARE = 0.85

@@ -29,7 +29,7 @@ def watch(argparse: Any) -> None:
 
     Args:
         argparse: the module. `ArgumentParser.parse_known_args`, through which every other way of parsing goes, and
-            `parse_known_intermixed_args`, which goes past it from Python 3.12.8 or so on, are replaced by plain
+            `parse_known_intermixed_args`, which goes past it in newer Pythons (seen in 3.12.10), are replaced by plain
             functions of the same names and signatures that give back the same objects.
     """
     parser_class = argparse.ArgumentParser

@@ -18,7 +18,7 @@ from autoinstrument import excerpts
 from autoinstrument.agent import Agent
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.records import ArtifactLogged, EventsDropped
-from autoinstrument.transport.outbox import Heavy
+from autoinstrument.transport.posted import Heavy
 
 _SMALL = 256 * 2**10
 """Bytes that are read of one file here, at most."""

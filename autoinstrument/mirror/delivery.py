@@ -77,22 +77,22 @@ class Delivery:
             mirror.server.failed(error, 0.0)
         else:
             self._server.failed(error, took_s)
-        self._problem = str(error)
-        self._leave(mirror, home)
+            self._problem = str(error)
+        self._leave(mirror, home, str(error))
 
     def leave(self, mirror: RunMirror, home: Process) -> None:
         """Say of a run, whose process is about to go, that it waits as others do: it was not tried by itself."""
         if self._problem and mirror.has_work and not (mirror.pending or mirror.held):
-            self._leave(mirror, home)
+            self._leave(mirror, home, self._problem)
 
-    def _leave(self, mirror: RunMirror, home: Process) -> None:
-        mirror.capture.reason = self._problem[:500]
+    def _leave(self, mirror: RunMirror, home: Process, problem: str) -> None:
+        mirror.capture.reason = problem[:500]
         with guard("writing the capture"):
             mirror.capture.keep()
             mirror.capture.save()
         if not mirror.pending:
             mirror.pending = True
-            home.tell(RunPending(mirror.run.run_id, f"{self._problem}; {mirror.capture.remedy}"))
+            home.tell(RunPending(mirror.run.run_id, f"{problem}; {mirror.capture.remedy}"))
 
     def _succeeded(self, mirror: RunMirror, home: Process) -> None:
         self._server.succeeded()

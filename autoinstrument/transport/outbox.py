@@ -21,34 +21,11 @@ from autoinstrument.records import (
     Record,
 )
 from autoinstrument.steps import note
+from autoinstrument.transport.batches import append, frame
 from autoinstrument.transport.frames import encode, read_all
+from autoinstrument.transport.posted import Beginning, Heavy, Item
 from autoinstrument.transport.reads import Read, Reads
 from autoinstrument.transport.weight import DROPPABLE, items, weight
-
-Item = Record | Callable[[], Record | None]
-"""A record, or what makes one: work that the training thread must not wait for is done on the sending thread."""
-
-
-class Heavy:
-    """What makes a record that holds the content of a file."""
-
-    def __init__(self, content: bytes, make: Callable[[bytes], Record]) -> None:
-        self.content = content
-        self._make = make
-
-    def __call__(self) -> Record:
-        return self._make(self.content)
-
-
-class Beginning:
-    """What makes the record of a run that has begun; done also where there is no worker: the run is recorded by it."""
-
-    def __init__(self, make: Callable[[], Record | None]) -> None:
-        self._make = make
-
-    def __call__(self) -> Record | None:
-        return self._make()
-
 
 MAX_ITEMS, MAX_BYTES = 100_000, 32 * 2**20
 """Records that wait to be sent, and what they weigh; what comes on top is counted, and read from MLflow's store."""
@@ -63,7 +40,6 @@ _GATHER_S, _BREATH_S = 0.05, 0.0005
 interpreter's lock back before another one that waits for it has woken up."""
 _CONNECTIONS = 2
 _SMALL = 4096
-_JOIN_MS, _JOIN_CHARACTERS = 20, 4000
 
 
 class Outbox:
@@ -267,12 +243,10 @@ class Outbox:
 
     def post_now(self, run_id: str = "") -> None:
         """Post what `post_soon` holds of a run, or of all runs: what is posted next is to come behind it."""
-        for read in self._reads.take(run_id=run_id, now=True):
-            self.post(read)
         self.post(functools.partial(self._read_now, run_id))
 
     def _read_now(self, run_id: str) -> None:
-        """Put in front what has been noted by then: work of the sending thread's that was posted before notes more."""
+        """Put in front what has been noted by then, also by work of the sending thread's that was posted before."""
         self._items.extendleft(reversed(self._reads.take(run_id=run_id, now=True)))
 
     def finish(self, exiting: ProcessExiting) -> bool:
@@ -393,7 +367,7 @@ class Outbox:
                 self._console_bytes -= len(record.text)
             if record is not None:
                 size += weight(record)
-                _append(batch, record)
+                append(batch, record)
         while self._dropped:
             batch.append(EventsDropped(*self._dropped.popitem()))
         if batch:
@@ -405,7 +379,7 @@ class Outbox:
 
     def _write(self, connection: socket.socket, records: list[Record]) -> None:
         with self._sending:
-            connection.sendall(_frame(records))
+            connection.sendall(frame(records))
 
     def _hear_all(self) -> None:
         """Hear what the worker says, over one connection after the other; at last do what `do_last` asks for."""
@@ -431,31 +405,3 @@ class Outbox:
         self._wake.set()
         if self._hurry.is_set():
             self._finished.set()
-
-
-def _append(batch: list[Record], record: Record) -> None:
-    """Add a record; text that goes on where the one before ended joins it (`print` writes each word by itself)."""
-    last = batch[-1] if batch else None
-    if (
-        isinstance(record, ConsoleWritten)
-        and isinstance(last, ConsoleWritten)
-        and record.stream == last.stream
-        and record.time_ms - last.time_ms < _JOIN_MS
-        and len(last.text) < _JOIN_CHARACTERS
-    ):
-        batch[-1] = last._replace(text=last.text + record.text)
-    else:
-        batch.append(record)
-
-
-def _frame(batch: list[Record]) -> bytes:
-    """Return the records as a frame; one that cannot be sent is left out and counted, and keeps no other back."""
-    try:
-        return encode(batch)
-    except (TypeError, ValueError):
-        good: list[Record] = []
-        for record in batch:
-            with guard(f"sending {type(record).__name__}"):
-                encode([record])
-                good.append(record)
-        return encode(good)

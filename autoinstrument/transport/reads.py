@@ -41,8 +41,8 @@ class Reads:
         moment = time.monotonic()
         taken = []
         for key, due in list(self._due.items()):
-            is_wanted = (now and run_id in ("", key[0])) or due.at <= moment
-            if is_wanted and self._due.pop(key, None) is not None:  # else another thread was quicker
+            if (now and run_id in ("", key[0])) or due.at <= moment:
+                del self._due[key]
                 taken.append(due.read)
         return taken
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -36,12 +37,23 @@ from tests.mirror.test_sync_store import server as server
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
+@pytest.fixture
+def training() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that trains until it is stopped."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as running:
+        yield running
+        running.kill()
+
+
 def test_only_a_person_stops_a_training(
-    server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ClearMLServer,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    training: subprocess.Popen[bytes],
 ) -> None:
     """`sync` elsewhere and the server end the Tasks of processes that are silent; these may come back, and go on."""
     session, run_id = Session(), a_run(client, "silent for a while", status="")
-    training = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     ours, theirs = socket.socketpair()
     process = Process(ours)
     started_ms = int(psutil.Process(training.pid).create_time() * 1000)
@@ -89,7 +101,5 @@ def test_only_a_person_stops_a_training(
         assert training.wait(10) == -signal.SIGTERM
         assert process.aborted.endswith("by a person")
     finally:
-        training.kill()
-        training.wait()
         ours.close()
         theirs.close()
