@@ -75,6 +75,8 @@ class Delivery:
             if is_gone and mirror.task is not None and not mirror.task.adopted:
                 mirror.lost()
             mirror.server.failed(error, 0.0)
+            if mirror.task is None and mirror.server.has_hope():
+                mirror.server.try_once_more()  # a new Task may be made at once
         else:
             self._server.failed(error, took_s)
             self._problem = str(error)

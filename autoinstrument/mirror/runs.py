@@ -242,7 +242,7 @@ class Runs:
             self._end(self.mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
         for run_id in process.owned:
             self.mirrors[run_id].console.end()
-        self._delivery.try_once_more()
+        self._try_once_more(process)
 
     def _end_announced(self, process: Process, announced: EndAnnounced) -> None:
         process.announce_end(announced)
@@ -284,7 +284,12 @@ class Runs:
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
         self._ask_for_verdict(process, left_open)
+        self._try_once_more(process)
+
+    def _try_once_more(self, process: Process) -> None:
         self._delivery.try_once_more()
+        for run_id in process.runs:
+            self.mirrors[run_id].server.try_once_more()
 
     def _ask_for_verdict(self, process: Process, left_open: list[RunMirror]) -> None:
         """Have ClearML asked how the process's Task ended, where that is not the worker's to say, and not said yet."""

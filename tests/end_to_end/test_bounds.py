@@ -126,7 +126,8 @@ def test_console_is_on_disk_while_a_request_hangs(own_place: Place, own_server: 
                 print("inside", flush=True)
             for n in range(1000):
                 print("line", n, flush=True)
-                pathlib.Path("printed").write_text(str(n))
+                pathlib.Path("printing").write_text(str(n))
+                pathlib.Path("printing").replace("printed")
                 time.sleep(0.1)
         """
     started = own_place.start(script)

@@ -13,11 +13,13 @@ SCRIPT = """
 import mlflow, time
 with mlflow.start_run(run_name="the run", description="a note") as run:
     mlflow.log_param("first", 1)
-    time.sleep(1)
+    client = mlflow.tracking.MlflowClient()
+    while "clearml.task_id" not in client.get_run(run.info.run_id).data.tags:  # the Task is made without what follows
+        time.sleep(0.1)
     params = [mlflow.entities.Param(f"p{number}", str(number)) for number in range(20)]
     # What is refused alone is left out: two of each, whatever the requests that they travel in.
     tags = [mlflow.entities.RunTag("color", "red"), mlflow.entities.RunTag("shape", "round")]
-    mlflow.tracking.MlflowClient().log_batch(run.info.run_id, params=params, tags=tags)
+    client.log_batch(run.info.run_id, params=params, tags=tags)
     mlflow.log_text("text", "notes.txt")
     for step in range(50):
         mlflow.log_metrics({"loss": 1 / (step + 1), "odd": float("nan")}, step=step)
