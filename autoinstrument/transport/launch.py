@@ -17,6 +17,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+from autoinstrument.transport.descriptors import above_streams
+
 HIDDEN = (
     # The worker must not be instrumented itself, nor believe that it is the process which an agent or a `Task.init`
     # of the user's started (the SDK reads these when it is imported).
@@ -94,7 +96,7 @@ class Worker:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             return connection
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
             connection.settimeout(10)
             connection.connect(str(self.folder / "socket"))
@@ -141,7 +143,7 @@ def _runtime_folders() -> list[str]:
 
 
 def _start_process(folder: Path) -> subprocess.Popen[bytes]:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     with listener:
         listener.bind(str(folder / "socket"))
         listener.listen(64)
@@ -169,6 +171,6 @@ def _import_path() -> list[str]:
 def _start_thread(folder: Path) -> socket.socket:
     from autoinstrument.mirror.worker import serve
 
-    ours, theirs = socket.socketpair()
+    ours, theirs = map(above_streams, socket.socketpair())
     threading.Thread(target=serve, args=(theirs, folder), name="autoinstrument-worker", daemon=True).start()
     return ours

@@ -22,6 +22,7 @@ from autoinstrument.records import (
 )
 from autoinstrument.steps import note
 from autoinstrument.transport.batches import append, frame
+from autoinstrument.transport.descriptors import above_streams
 from autoinstrument.transport.frames import encode, read_all
 from autoinstrument.transport.posted import Beginning, Heavy, Item
 from autoinstrument.transport.reads import Read, Reads
@@ -392,7 +393,7 @@ class Outbox:
 
     def _listen(self, connection: socket.socket, lost: threading.Event) -> None:
         with guard("hearing the worker"), ourselves():
-            heard = self._heard_on = connection.dup()
+            heard = self._heard_on = above_streams(connection.dup())
             heard.settimeout(None)
             for record in read_all(heard):
                 if isinstance(record, Delivered):

@@ -9,6 +9,7 @@ import textwrap
 import time
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
@@ -184,3 +185,33 @@ def test_many_points_are_delivered_within_the_exit_time(place: Place, server: Cl
     assert done.stdout == "{}\n", "what is delivered is needed for no second worker"
     task = ended(server, place.the_run().info.run_id)
     assert sum(len(points) for curves in server.scalars(task["id"]).values() for points in curves.values()) == 20000
+
+
+def test_closed_standard_streams_keep_nothing_from_being_delivered(
+    place: Place, server: ClearMLServer, mlflow_server: str
+) -> None:
+    """A daemon's child has none: what the process opens first gets their numbers, a started one their descriptors."""
+    place.uri = mlflow_server
+    place.write(
+        "train.py",
+        """
+        import io, os, sys, mlflow
+        sys.stdout = sys.stderr = io.StringIO()  # MLflow prints addresses, and fails where there is no stdout
+        mlflow.set_experiment("without streams")
+        for number in range(3):
+            with mlflow.start_run(run_name=f"run {number}"):
+                mlflow.log_metric("loss", number)
+                os.system("echo something; echo something else >&2")
+        """,
+    )
+    closing = "import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, 'train.py'])"
+    done = place.run("", command=["-c", closing])
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    client = MlflowClient(mlflow_server)
+    runs = client.search_runs([client.get_experiment_by_name("without streams").experiment_id])
+    assert len(runs) == 3
+    for run in runs:
+        task = ended(server, run.info.run_id)
+        assert task["status"] == "completed"
+        assert scalars(server, task["id"]) == place.points(run.info.run_id)
+    assert not place.captures()
