@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from autoinstrument.check.facts import LINES, Facts, look, without_ids
@@ -48,9 +49,13 @@ def compare(off: Facts, on: Facts, again: Facts) -> Comparison:
     differences, varying = list[Difference](), list[str]()
     for group in sorted({*off, *on, *again}):
         mine, theirs, control = (facts.get(group, {}) for facts in (off, on, again))
-        if group in LINES and len(mine) != len(control):
-            varying.append(group)
-            continue
+        if group in LINES:
+            if len(mine) != len(control):
+                varying.append(group)
+                continue
+            theirs = _aligned(mine, theirs)
+        elif mine.keys() != control.keys():  # files that have the time or a process's id in their names
+            mine, theirs, control = map(_renamed, (mine, theirs, control))
         for name in sorted({*mine, *theirs, *control}, key=_natural):
             what, before, after = f"{group}: {name}", mine.get(name), theirs.get(name)
             if before != control.get(name):
@@ -67,6 +72,35 @@ def compare(off: Facts, on: Facts, again: Facts) -> Comparison:
 def _alike(value: str | None) -> str | None:
     """Return a value without what is new each time: ids and times, and numbers for they may be durations."""
     return value if value is None else _NUMBERS.sub("<n>", without_ids(value))
+
+
+def _aligned(lines: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Return the other lines under the names of those that they are like; what is between two has a name of its own.
+
+    Both are named as in `LINES`; one line more is one difference, and not one for each line that comes behind it.
+    """
+    one, other = ([_alike(line) for line in each.values()] for each in (lines, others))
+    if len(one) == len(other):
+        return dict(others)
+    names, texts = list(lines), list(others.values())
+    aligned: dict[str, str] = {}
+    for _, start, end, first, last in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        for name, text in zip(names[start:end], texts[first:last], strict=False):
+            aligned[name] = text
+        before = names[end - 1] if end else "the beginning"
+        for number, text in enumerate(texts[first + (end - start) : last], 1):
+            aligned[f"{before}, {number} after it"] = text
+    return aligned
+
+
+def _renamed(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return the facts under names without what is new each time, which several may share, then."""
+    renamed: dict[str, str] = {}
+    for name, value in facts.items():
+        plain = _alike(name) or ""
+        count = sum(other.partition(" (")[0] == plain for other in renamed)
+        renamed[f"{plain} ({count + 1})" if count else plain] = value
+    return renamed
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -39,7 +39,8 @@ LINES = ("stdout", "stderr")
 """Groups whose facts are lines by their number, so that one line more shifts all others."""
 
 _HOOK = str(Path(__file__).parent / "hook")
-_OURS = b"autoinstrument: "
+_OURS = re.compile(rb"autoinstrument: [^\n]*\n")
+"""A line of the agent's; it may have come behind the first half of another line."""
 _LONGEST_TEXT = 256 * 1024
 _SKIPPED = {".git", "__pycache__"}
 _IDS = re.compile(r"m-[0-9a-f]{32}|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -81,11 +82,11 @@ def look(command: Sequence[str], environ: Mapping[str, str], *, agent: bool, tra
     facts: Facts = {
         "process": {"exit": _exit(done.returncode)},
         "stdout": _lines(done.stdout),
-        "stderr": _lines(
-            b"".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith(_OURS))
-        ),
+        "stderr": _lines(_OURS.sub(b"", done.stderr)),
         "state": probe,
-        "file": _contents(Path.cwd(), [path for path in after if after[path] != before.get(path)]),
+        "file": _contents(
+            Path.cwd(), [path for path in after if after[path] != before.get(path) and not _is_link_tag(path)]
+        ),
         "removed file": {str(path): "" for path in before if path not in after},
     }
     runs = _runs(tracking_uri, began_s)
@@ -135,6 +136,11 @@ def _tree(folder: Path) -> dict[Path, float]:
             with contextlib.suppress(OSError):  # it is being removed
                 found[Path(place, name).relative_to(folder)] = Path(place, name).stat().st_mtime
     return found
+
+
+def _is_link_tag(path: Path) -> bool:
+    """Tell whether a file is one of the link tags in a store of files (`mlruns/<experiment>/<run>/tags/<name>`)."""
+    return path.parent.name == "tags" and path.name in LINK_TAGS
 
 
 def _contents(folder: Path, paths: Iterable[Path]) -> dict[str, str]:

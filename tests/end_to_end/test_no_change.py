@@ -267,6 +267,32 @@ def test_what_varies_by_itself_is_not_held_against_the_agent() -> None:
     assert compare(off, on, again)[:3] == (1, [], ["file: a", "stdout"])
 
 
+def test_names_that_are_new_each_time_are_compared_without_what_is_new() -> None:
+    """A file's name with a process's id in it is one fact, and its content is compared."""
+    off, on, again = ({"file": {f"log-{pid}.txt": "same", f"log-{pid}-b.txt": "x"}} for pid in (11, 12, 13))
+    assert compare(off, on, again)[:3] == (2, [], [])
+    on["file"]["log-12-b.txt"] = "y"
+    assert compare(off, on, again)[:2] == (2, [Difference("file: log-<n>-b.txt", "x", "y")])
+    twice = [{"file": {f"{pid}.txt": "a", f"{pid + 1}.txt": "b"}} for pid in (11, 21, 31)]
+    assert compare(twice[0], twice[1], twice[2])[:3] == (2, [], [])
+
+
+def test_a_line_more_is_one_difference() -> None:
+    """What comes behind it is the same, whatever its number."""
+
+    def lines(*texts: str) -> dict[str, dict[str, str]]:
+        return {"stderr": {f"line {number}": text for number, text in enumerate(texts, 1)}}
+
+    off, again = (lines("a", f"took {seconds} s", "b", "c") for seconds in (1, 2))
+    assert compare(off, lines("a", "took 3 s", "new", "b", "c"), again).differences == [
+        Difference("stderr: line 2, 1 after it", None, "new")
+    ]
+    assert compare(off, lines("a", "took 3 s", "c"), again).differences == [Difference("stderr: line 3", "b", None)]
+    assert compare(off, lines("new", "a", "took 3 s", "b", "c"), again).differences == [
+        Difference("stderr: the beginning, 1 after it", None, "new")
+    ]
+
+
 def test_json_is_for_checks(place: Place) -> None:
     done = place.command("run", "--json", "--", "python", "train.py")
     assert (done.code, done.stderr.splitlines()[-1]) == (2, "Error: --json belongs to --check")
