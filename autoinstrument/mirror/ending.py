@@ -36,20 +36,20 @@ def of_run(ended: RunEnded, exiting: ProcessExiting | None = None) -> End:
     if ended.error and is_interruption(ended.error):
         return of_error(ended.error, interrupted=True)
     if ended.error and status != "completed":
-        return End(status, _last_line(ended.error), ended.error)
+        return End(status, _named(ended.error), ended.error)
     return End(status, "" if status == "completed" else f"{_OF_MLFLOW}{ended.status}", "")
 
 
 def is_interruption(error: str) -> bool:
     """Tell from a traceback whether Ctrl-C or another SIGINT is what ended a run; MLflow calls that FAILED."""
-    return _last_line(error).startswith("KeyboardInterrupt")
+    return _named(error).startswith("KeyboardInterrupt")
 
 
 def of_error(error: str, *, interrupted: bool = False) -> End:
     """Return the end of a run whose process is ended by an exception; Ctrl-C is a stop and no failure."""
     if interrupted:
         return End("stopped", _INTERRUPTED, error)
-    return End("failed", _last_line(error), error)
+    return End("failed", _named(error), error)
 
 
 def of_exit_code(code: int) -> End:
@@ -87,6 +87,12 @@ def is_of_mlflow(reason: str) -> bool:
     return reason.startswith(_OF_MLFLOW)
 
 
-def _last_line(error: str) -> str:
-    lines = [line for line in error.strip().splitlines() if line.strip()]
-    return lines[-1][:500] if lines else "failed"
+def _named(error: str) -> str:
+    """Return the line of a traceback that names its exception: the first that is not indented after the last frame.
+
+    The lines of a group's own frames have a bar before them (Python 3.11 and later).
+    """
+    lines = [line.removeprefix("  | ") for line in error.splitlines() if line.strip()]
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    after = lines[frames[-1] :] if frames else lines
+    return next((line for line in after if not line[0].isspace()), "failed")[:500]
