@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -43,8 +44,9 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
     text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
     session = Session()
+    tasks, task = Tasks(session), None
     try:
-        task = Tasks(session).create(
+        task = tasks.create(
             project or mapping.acceptable(experiment or program),
             {
                 "name": mapping.acceptable(name or program),
@@ -57,6 +59,9 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
         )
         session.call("tasks.enqueue", task=task.id, queue_name=queue)
     except ClearMLError as error:
+        if task is not None:
+            with contextlib.suppress(ClearMLError):
+                tasks.delete(task)
         click.echo(f"nothing was queued: {error}", err=True)
         sys.exit(1)
     click.echo(f"{task.id} is in queue {queue}: {task.url}")

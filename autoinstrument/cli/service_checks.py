@@ -22,12 +22,13 @@ from autoinstrument.settings import Settings
 from autoinstrument.transport.launch import HIDDEN
 
 _CONNECT_S, _READ_S = 3.0, 5.0
-_CLEARML_S = 30.0
+_CLEARML_S = _STORE_S = 30.0
 _MAX_SKEW_S, _SLOW_S = 60.0, 2.0
 _LOG_TAIL = 2**20
 # Without the working directory: a `logging.py` that stands there is not for us.
-_PROBE = "import sys; sys.path[:] = [path for path in sys.path if path]\n" \
-    "from autoinstrument.to_clearml.probe import main; main()"  # fmt: skip
+_ELSEWHERE = "import sys; sys.path[:] = [path for path in sys.path if path]\n"
+_PROBE = "from autoinstrument.to_clearml.probe import main; main()"
+_STORE = "import mlflow; mlflow.MlflowClient().search_experiments(max_results=1)"
 
 
 def tracking_server(uri: str) -> Check:
@@ -54,7 +55,8 @@ def tracking_server(uri: str) -> Check:
         except OSError as error:
             return Check("MLflow tracking store", False, f"{shown}: {error.strerror or error}", remedy)
         return Check("MLflow tracking store", True, f"{shown} takes connections")
-    return Check("MLflow tracking store", None, f"{shown or 'unknown'}, not looked at")
+    problem = _asked_of_mlflow()
+    return Check("MLflow tracking store", not problem, f"{shown} {problem or 'answers'}".strip(), remedy)
 
 
 def _problem_of_server(uri: str) -> str:
@@ -76,6 +78,29 @@ def _problem_of_server(uri: str) -> str:
     if answer.status_code in (401, 403):
         return f"does not accept the credentials ({answer.status_code})"
     return f"answers with {answer.status_code}" if answer.status_code >= 500 else ""
+
+
+def _asked_of_mlflow() -> str:
+    """Return what MLflow itself says against a store of a kind that is not looked at from outside, "" for nothing."""
+    try:
+        done = _python(_STORE, _STORE_S)
+    except subprocess.TimeoutExpired:
+        return f"does not answer within {_STORE_S:.0f} s"
+    said = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
+    return f"cannot be used: {hide_in_text(said)[:300]}" if done.returncode else ""
+
+
+def _python(code: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, since what it does may hang.
+
+    Raises:
+        subprocess.TimeoutExpired: it did.
+    """
+    return subprocess.run(
+        [sys.executable, "-c", _ELSEWHERE + code], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        env={name: value for name, value in os.environ.items() if name not in HIDDEN},
+        errors="replace", timeout=seconds, check=False,
+    )  # fmt: skip
 
 
 def clearml() -> Iterator[Check]:
@@ -106,12 +131,8 @@ def clearml() -> Iterator[Check]:
 
 
 def _probed() -> dict[str, Any]:
-    environ = {name: value for name, value in os.environ.items() if name not in HIDDEN}
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            errors="replace", timeout=_CLEARML_S, check=False,
-        )  # fmt: skip
+        done = _python(_PROBE, _CLEARML_S)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
     except subprocess.TimeoutExpired:
@@ -128,6 +149,8 @@ def recorded(settings: Settings) -> Iterator[Check]:
             remedy = "Set AUTOINSTRUMENT_HOME to a folder of this user's own: nothing is kept here."
             yield Check("folder of captures", False, f"{path} {distrusted(path)}", remedy)
             return
+    if problem := _problem_of_folder(folder):
+        yield Check("folder of captures", False, problem, "Set AUTOINSTRUMENT_HOME to a folder that can be written.")
     for path in Captures(settings):
         try:
             alive = bool(why_alive(Capture.load(path)))
@@ -142,6 +165,14 @@ def recorded(settings: Settings) -> Iterator[Check]:
     if damaged:
         yield Check("recorded runs", False, f"{damaged} cannot be read", "`autoinstrument sync` names them.")
     yield _log(folder / "worker.log")
+
+
+def _problem_of_folder(folder: Path) -> str:
+    """Return why a folder, or one that is to be made, cannot be written, "" where it can."""
+    there = next((path for path in (folder, *folder.parents) if os.access(path, os.F_OK)), Path("/"))
+    if not there.is_dir():
+        return f"{there} is no folder"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written"
 
 
 def _log(file: Path) -> Check:

@@ -82,7 +82,9 @@ def _stored(experiments: tuple[str, ...], limit: int, waiting: dict[str, Row]) -
         recorded = waiting.get(run.run_id)
         pending = recorded.pending if recorded else ""
         if state == "pending" and not recorded:
-            pending = "recorded on another machine, or by another user: run `autoinstrument sync` there"
+            pending = (
+                f"not recorded here: `autoinstrument sync` where it ran, or `sync --run {run.run_id}`, completes it"
+            )
         row = Row(
             run.run_id, run.run_name, run.experiment_name, run.start_time_ms, stored.status, state,
             tags.get(TASK_ID, ""), tags.get(TASK_URL, ""), without_credentials(run.run_url), pending,

@@ -120,19 +120,25 @@ def _once(selection: Selection, settings: Settings, jobs: int, executor: Executo
     """Sync once, say what became of each run as it is done, sum up, and return the exit code."""
     told: list[Outcome] = []
     counts: Counter[tuple[str, str]] = Counter()
+    interrupted = False
     with progress("syncing") as advance:
-        for outcome in sync_runs(selection, settings, jobs=jobs, executor=executor):
-            counts[_kind(outcome)] += 1
-            if as_json:
-                told.append(outcome)
-            elif outcome.result != "unchanged":
-                _say(outcome)
-            advance(outcome.run_name)
+        try:
+            for outcome in sync_runs(selection, settings, jobs=jobs, executor=executor):
+                counts[_kind(outcome)] += 1
+                if as_json:
+                    told.append(outcome)
+                elif outcome.result != "unchanged":
+                    _say(outcome)
+                advance(outcome.run_name)
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        click.echo("interrupted: the same command goes on from here", err=True)
     if as_json:
         click.echo(json.dumps([outcome._asdict() for outcome in told], indent=2))
     else:
         _sum_up(counts, "no runs" if selection.is_of_store else "nothing to do: no run is pending")
-    return 1 if any(result == "failed" for result, _ in counts) else 0
+    return 1 if interrupted or any(result == "failed" for result, _ in counts) else 0
 
 
 def _follow(selection: Selection, settings: Settings, jobs: int, executor: Executor | None, *, as_json: bool) -> int:

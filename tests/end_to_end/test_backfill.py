@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.clearml_server import ClearMLServer
+from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, link_tags, scalars, section, task_of
 from tests.end_to_end.processes import Started, wait_for
 
@@ -181,6 +181,20 @@ def test_following_it_completes_what_ends(own_place: Place, own_server: ClearMLS
     synced = [line.split(":")[0] for line in lines if ": synced" in line]
     assert sorted({*synced, "parent"}) == sorted(ALL)  # the parent's Task may have been made on behalf of a child
     assert lines[-1].split() == ["synced", str(len(synced))]
+    assert_all_once(own_place, own_server)
+
+
+def test_interrupting_it_says_what_was_done(own_place: Place, own_server: ClearMLServer) -> None:
+    assert own_place.run(OLD, agent=False).code == 0
+    own_server.faults.add(Fault("tasks.create", latency=0.5))
+    syncing = start_sync(own_place)
+    wait_for(lambda: own_server.tasks, 60)
+    syncing.kill(signal.SIGINT)
+    done = syncing.finish(30)
+    assert done.code == 1
+    assert done.stderr.splitlines()[-1] == "interrupted: the same command goes on from here"
+    assert "Traceback" not in done.stderr
+    assert start_sync(own_place).finish(90).code == 0
     assert_all_once(own_place, own_server)
 
 

@@ -59,6 +59,17 @@ def test_a_folder_of_captures_that_is_a_link(place: Place) -> None:
     assert wrong(found) == {"folder of captures"}
 
 
+def test_a_store_of_no_known_kind_and_a_folder_that_cannot_be_made(place: Place) -> None:
+    (place.root / "file").touch()
+    more = {"MLFLOW_TRACKING_URI": "nowhere://me:sesame@there", "AUTOINSTRUMENT_HOME": str(place.root / "file" / "x")}
+    code, found = findings(place, **more)
+    assert code == 1
+    assert wrong(found) == {"MLflow tracking store", "folder of captures"}
+    assert "nowhere" in found["MLflow tracking store"]["detail"]
+    assert "sesame" not in json.dumps(found)
+    assert found["folder of captures"]["detail"] == f"{place.root / 'file'} is no folder"
+
+
 def test_wrong_credentials_and_settings(place: Place) -> None:
     code, found = findings(
         place, CLEARML_API_SECRET_KEY="not-the-secret", AUTOINSTRUMENT_WORKER="fiber", AUTOINSTRUMENT_PROJEKT="x"

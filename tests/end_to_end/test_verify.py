@@ -169,6 +169,7 @@ def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: Cle
         done = own_place.command(*arguments, **environ)
         assert (done.code, "Traceback" in done.stderr) == (1, False), (arguments, done.stderr)
         assert words in done.stderr + done.stdout
+        assert "one:" not in done.stderr, "it is not that run's fault"
         assert "sesame" not in done.stderr + done.stdout
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.harness import ended, link_tags, properties, scalars, section, task_of
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_of
 from tests.end_to_end.remote import Remote
 
 ARGPARSE = """
@@ -202,6 +203,15 @@ def test_a_command_that_is_queued_without_running_it_here(remote: Remote) -> Non
     run = remote.run(task_id)
     assert (run.data.params["lr"], run.data.params["data"]) == ("0.3", "d.csv")
     assert [run.info.run_id] == [run.info.run_id for run in remote.runs("queued")]
+
+
+def test_a_queue_that_is_refused_leaves_no_task(own_place: Place, own_server: ClearMLServer) -> None:
+    own_place.write("train.py", "print()\n")
+    own_server.faults.add(Fault("tasks.enqueue", status=400))
+    done = own_place.command("remote", "--queue", "x", "--", "python", "train.py")
+    assert done.code == 1
+    assert done.stderr.splitlines()[-1].startswith("nothing was queued: tasks.enqueue: 400")
+    assert not own_server.tasks
 
 
 def test_a_program_that_starts_others(remote: Remote) -> None:
