@@ -313,6 +313,7 @@ class Agent:
         if record.reason in self._reasons:
             return  # a hundred runs are no hundred lines
         self._reasons.add(record.reason)
+        self._said[record.run_id] = ""  # should it be delivered all the same, that is said again
         logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
 
     def _say_linked(self, record: RunLinked) -> None:

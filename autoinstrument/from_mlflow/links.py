@@ -10,16 +10,21 @@ LINK_TAGS = (TASK_ID, TASK_URL, STATE)
 
 
 def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
-    """Set tags of a run in one call.
+    """Set tags of a run in one call; a run that was deleted meanwhile takes none.
 
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
     from mlflow.entities import RunTag
+    from mlflow.exceptions import MlflowException
 
     with ourselves(), store_access(tracking_uri):
         client = tracking_client(tracking_uri)
-        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        try:
+            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        except MlflowException:
+            if client.get_run(run_id).info.lifecycle_stage != "deleted":
+                raise
 
 
 def set_killed(tracking_uri: str, run_id: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.clearml_server import ClearMLServer, Fault
-from tests.end_to_end.harness import Place, ended, link_tags, scalars
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, task_page
 from tests.end_to_end.processes import Finished, wait_for
 
 SCRIPT = """
@@ -194,6 +194,7 @@ def test_an_outage_in_the_middle_is_caught_up(own_place: Place, own_server: Clea
     lines = own_server.console(task["id"]).splitlines()
     assert [line for line in lines if line.startswith("step ")] == [f"step {n}" for n in range(100)]
     assert link_tags(run)["state"] == "synced"
+    assert f"is ClearML Task {task_page(own_server, task)}" in done.said[-1]  # and not that it was to be synced
 
 
 @pytest.mark.parametrize(
