@@ -192,11 +192,6 @@ class TracesLogged(NamedTuple):
     """True where there are more than were counted."""
 
 
-class RunRenamed(NamedTuple):
-    run_id: str
-    name: str
-
-
 class RunDeleted(NamedTuple):
     run_id: str
 
@@ -285,7 +280,7 @@ class Delivered(NamedTuple):
 
 Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | EndAnnounced | ParamsLogged
-    | MetricsLogged | TagsSet | TagDeleted | RunRenamed | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
+    | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
     | RunTagged | RunLinked | RunPending | Delivered
 )  # fmt: skip

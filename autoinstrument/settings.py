@@ -8,11 +8,12 @@ import string
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from autoinstrument.capture.secrets import hide_in_text
+from autoinstrument.capture.secrets import hide_in_text, without_credentials
 
 PROJECT_FIELDS = ("experiment", "user", "script")
 TASK_FIELDS = ("run_name", "run_id", "experiment", "script")
 
+_OF_TASK = ("project", "task", "artifacts", "mlflow_ui")
 _ON = ("1", "true", "yes", "on")
 
 
@@ -73,6 +74,26 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         abort=_choice("ABORT", value("ABORT", defaults.abort), ("on", "off")),
         home=value("HOME", defaults.home),
     )
+
+
+def of_task(settings: Settings) -> dict[str, str]:
+    """Return the variables on which a Task's form depends, with values; it keeps that form when it is synced."""
+    return {f"AUTOINSTRUMENT_{name.upper()}": without_credentials(getattr(settings, name)) for name in _OF_TASK}
+
+
+def with_task(settings: Settings, variables: Mapping[str, str]) -> Settings:
+    """Return the settings with those on which a Task's form depends replaced by its own.
+
+    Args:
+        settings: this environment's.
+        variables: those that are kept with the Task; what is missing has its default. It is data: with a value that is
+            not allowed in it, none is taken.
+    """
+    try:
+        kept = read_settings(variables)
+    except SettingsError:
+        return settings
+    return settings._replace(**{name: getattr(kept, name) for name in _OF_TASK})
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -33,6 +33,9 @@ _END = """
 With `AUTOINSTRUMENT_WORKER=thread`, what is unsent when the process ends or is killed is left to `autoinstrument sync`.
 The fields of the templates: `{experiment}`, `{run_name}` and `{run_id}` are MLflow's, `{user}` is the user who trains,
 `{script}` the name of the script.
+
+`AUTOINSTRUMENT_PROJECT`, `_TASK`, `_ARTIFACTS` and `_MLFLOW_UI` are kept with each run and its Task: `sync` and
+`verify`, which may run later, elsewhere and with other settings, go by those with which the Task was made.
 """
 _NOT_ALLOWED = "{}"
 """What no setting with a rule takes: a field without a name, no choice, no number, no address."""

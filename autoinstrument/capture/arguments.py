@@ -22,6 +22,8 @@ _watched: list[type[Any]] = []
 _nesting = _local()
 _parsed: dict[str, Param] = {}
 _last: list[Any] = []
+_program: list[str] = []
+"""The program whose command line that was, as in `sys.argv[0]`."""
 
 
 def watch(argparse: Any) -> None:
@@ -69,11 +71,12 @@ def parsed() -> list[Param]:
     """Return the command line by name as argparse understood it, or in one piece as `argv` where no parser read it.
 
     Values are those of the time of parsing; None is the empty string, as ClearML's own argparse binding stores it (a
-    clone would otherwise be given the text "None"). Secrets are shown as "********". Empty where nothing was given.
+    clone would otherwise be given the text "None"). Secrets are shown as "********". Empty where nothing was given, and
+    without the options of a launcher: it reads its own, and then names the script in `sys.argv` (loky's workers do).
     """
-    if _parsed:
+    if _parsed and _program == _argv()[:1]:
         return [*_hydra(), *(param for name, param in _parsed.items() if not (name == "overrides" and _is_hydra()))]
-    line = command_line(getattr(sys, "argv", [])[1:])
+    line = command_line(_argv()[1:])
     return [("argv", line, "")] if line else []
 
 
@@ -112,8 +115,12 @@ def command_line(argv: list[str]) -> str:
     return shlex.join(shown)
 
 
+def _argv() -> list[str]:
+    return list(getattr(sys, "argv", []))
+
+
 def _is_command_line(args: Any) -> bool:
-    return args is None or list(args) == getattr(sys, "argv", [])[1:]
+    return args is None or list(args) == _argv()[1:]
 
 
 def _edited(parser: Any, args: Any) -> Any:
@@ -132,7 +139,9 @@ def _edited(parser: Any, args: Any) -> Any:
 def _remember(namespace: Any) -> None:
     from autoinstrument.capture.secrets import hide, hide_in_arguments, is_secret
 
-    _last[:] = [namespace]
+    if _program != _argv()[:1]:
+        _parsed.clear()
+    _last[:], _program[:] = [namespace], _argv()[:1]
     for name, value in vars(namespace).items():
         # A function is a sub-command's handler or an option's converted value; neither can be given back as text, and
         # ClearML's binding (2.1.12) leaves them out as well.

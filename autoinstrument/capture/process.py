@@ -4,7 +4,7 @@ Runs in the training process, so it only looks at what is there; files, git and 
 """
 
 # os.path: pathlib would be one more module in a process that is not ours.
-# ruff: noqa: PTH100, PTH109, PTH113, PTH123
+# ruff: noqa: PTH100, PTH109, PTH113, PTH119, PTH123
 from __future__ import annotations
 
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 from autoinstrument.capture import notebook
 from autoinstrument.capture.arguments import parsed
-from autoinstrument.records import ProcessChanged, ProcessStarted
+from autoinstrument.records import Param, ProcessChanged, ProcessStarted
 
 
 class Changes:
@@ -48,13 +48,14 @@ class Changes:
             main_module=module,
             source=source,
             sys_path=[entry for entry in list(sys.path) if isinstance(entry, str)],
-            arguments=parsed(),
+            arguments=_arguments(kind, path, module),
             modules=self._new_modules(),  # last: it includes what the describing itself has loaded
         )
 
     def changed(self) -> ProcessChanged:
         """Return the modules loaded since the last report, and arguments and source as they are now."""
-        return ProcessChanged(arguments=parsed(), source=_main()[3], modules=self._new_modules())
+        kind, path, module, source = _main()
+        return ProcessChanged(arguments=_arguments(kind, path, module), source=source, modules=self._new_modules())
 
     def _new_modules(self) -> list[str]:
         names = list(sys.modules)  # a copy: another thread may be importing
@@ -65,6 +66,16 @@ class Changes:
         new = {name for name in names if isinstance(name, str)} - self._reported
         self._reported |= new
         return sorted(new)
+
+
+def is_launcher(path: str, module: str) -> bool:
+    """Tell whether a process is MLflow's command line: what `mlflow run` starts goes on with the run that it made.
+
+    Args:
+        path: the process's `main_path`.
+        module: its `main_module`.
+    """
+    return module == "mlflow" or os.path.basename(path) in ("mlflow", "mlflow.exe")
 
 
 _main_file: str | None = None
@@ -103,6 +114,11 @@ def _main() -> tuple[str, str, str, str]:
     if not os.path.isfile(file) and os.path.isfile(program):
         file = program  # a zip archive: __file__ is a name inside it
     return "script", os.path.abspath(file), "", ""
+
+
+def _arguments(kind: str, path: str, module: str) -> list[Param]:
+    """Return the command line; that of a notebook's kernel, or of a launcher, is not that of the run's code."""
+    return [] if kind == "notebook" or is_launcher(path, module) else parsed()
 
 
 def _command() -> str:

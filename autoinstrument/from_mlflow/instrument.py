@@ -29,7 +29,6 @@ from autoinstrument.records import (
     ParamsLogged,
     RunDeleted,
     RunEnded,
-    RunRenamed,
     RunRestored,
     TagDeleted,
     TagsSet,
@@ -171,7 +170,8 @@ def _updated(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> Non
     run_id, status, name = call["run_id"], call.get("status"), call.get("name")
     know(the_agent, client, run_id, linked=True)
     if name:
-        the_agent.post(RunRenamed(run_id, str(name)))
+        # The store keeps the tag beside the name (mlflow 2.16 to 3.17).
+        the_agent.post(TagsSet(run_id, {runs.RUN_NAME: str(name)}))
     if status in ENDED:
         _ended(the_agent, run_id, str(status), None)
 

@@ -12,7 +12,7 @@ from autoinstrument.from_mlflow.addresses import absolute, run_page
 from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.records import RunStarted
 
-PARENT_RUN = "mlflow.parentRunId"
+PARENT_RUN, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
 _KNOWN_S = 10.0
 """An experiment may be renamed; asking for it takes as long as starting a run does, and short runs may be many."""
 _experiments: dict[tuple[str, str], tuple[str, float]] = {}
@@ -36,7 +36,7 @@ def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool
     uri = absolute(tracking_uri)
     return RunStarted(
         run_id=info.run_id,
-        run_name=getattr(info, "run_name", None) or tags.get("mlflow.runName", ""),
+        run_name=getattr(info, "run_name", None) or tags.get(RUN_NAME, ""),
         experiment_id=str(info.experiment_id),
         experiment_name=experiment_name,
         tracking_uri=uri,

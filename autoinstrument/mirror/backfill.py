@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.from_mlflow.addresses import run_page
 from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL
 from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, problem_of
 from autoinstrument.mirror import mapping
@@ -37,6 +38,7 @@ from autoinstrument.to_clearml.errors import (
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks, is_adopted
+from autoinstrument.under_agent.settings import OBJECT
 
 _ENDED = ("completed", "failed", "stopped", "closed", "published")
 _LOOK = 25
@@ -51,6 +53,7 @@ _COMPARED = [
     "hyperparams",
     "last_metrics",
     "parent",
+    f"configuration.{OBJECT}",
 ]
 _HOPELESS = 3
 """Runs in a row for which the server did not answer, before the rest is left to the next time."""
@@ -237,12 +240,16 @@ class Backfill:
             mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
             ClearMLError: the server did not take everything; calling again goes on from there.
         """
+        settings = mapping.settings_of(task, self._settings)
         run = stored.run._replace(tags={key: tag for key, tag in stored.run.tags.items() if key not in LINK_TAGS})
+        if settings.mlflow_ui:
+            page = run_page(run.tracking_uri, run.experiment_id, run.run_id, settings.mlflow_ui)
+            run = run._replace(run_url=page)
         capture = Capture(Path(), run, None)
         capture.kept = False
         capture.task_id = str(task.get("id", ""))
         capture.script = script(run.tags)
-        mirror = RunMirror(capture, self._settings, self._tasks, self._uploads)
+        mirror = RunMirror(capture, settings, self._tasks, self._uploads)
         mirror.settled = True
         mirror.look_first = False  # it was looked for already
         if self._full:

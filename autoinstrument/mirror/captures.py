@@ -22,7 +22,7 @@ from autoinstrument.capture.machine import machine
 from autoinstrument.capture.secrets import hide_named, without_credentials
 from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, has_right_types, parse, to_json
-from autoinstrument.settings import Settings
+from autoinstrument.settings import Settings, of_task
 
 VERSION = 1
 _MAX_CAPTURE, _MAX_LINE = 256 * 2**20, 64 * 2**20
@@ -84,6 +84,7 @@ class Capture:
     Attributes:
         run, process: as the training process described them; credentials are not kept.
         script: ClearML's script section. requirements, freeze: pip's format.
+        settings: those on which the Task's form depends, variables with values; empty where they are not known.
         task_id, task_url: the Task once there is one. console_sent: lines of the console that the Task holds.
         worker_pid: the process that is to complete the Task; 0 once it has given up.
         machine: where that and the training process are, see `mirror.liveness`.
@@ -103,6 +104,7 @@ class Capture:
         self.task_id = run.task_id
         self.task_url = ""
         self.adopted = bool(run.task_id)
+        self.settings: dict[str, str] = {}
         self.console_sent = 0
         self.end: dict[str, str] = {}
         self.guessed = False
@@ -134,11 +136,11 @@ class Capture:
             raise ValueError(f"{folder / 'capture.json'} is damaged")
         capture = cls(folder, run, process)
         for name in _KEPT:
-            kept = value.get(name, getattr(capture, name) if name in ("machine", "reason", "guessed") else None)
+            kept = value.get(name, getattr(capture, name) if name in _NEW else None)
             if type(kept) is not type(getattr(capture, name)):
                 raise ValueError(f"{folder / 'capture.json'} is damaged: {name}")
             setattr(capture, name, kept)
-        texts = [*capture.script.values(), *capture.end.values()]
+        texts = [*capture.script.values(), *capture.end.values(), *capture.settings.values()]
         whole = not capture.end or capture.end.keys() == set(_END)
         if not (whole and all(isinstance(text, str) for text in texts) and 0 <= capture.worker_pid < 2**31):
             raise ValueError(f"{folder / 'capture.json'} is damaged")
@@ -228,8 +230,10 @@ class Capture:
 
 _KEPT = (
     "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "guessed",
-    "worker_pid", "machine", "reason",
+    "worker_pid", "machine", "reason", "settings",
 )  # fmt: skip
+_NEW = ("machine", "reason", "guessed", "settings")
+"""What captures lack that were written before there was such a thing."""
 
 
 class Captures:
@@ -237,6 +241,7 @@ class Captures:
 
     def __init__(self, settings: Settings) -> None:
         self.folder = home(settings) / "captures"
+        self._settings = of_task(settings)
 
     def of(self, run: RunStarted, process: ProcessStarted | None) -> Capture:
         """Return the run's capture: the one on disk where there is one, else a new one."""
@@ -248,10 +253,11 @@ class Captures:
             capture = Capture.load(folder)
         except (OSError, ValueError, KeyError):
             capture = Capture(folder, run, process)
-            capture.task_id = capture.task_id or linked
+            capture.task_id, capture.settings = capture.task_id or linked, self._settings
             return capture
         capture.task_id = capture.task_id or linked
         capture.run, capture.process, capture.end = run, process or capture.process, {}
+        capture.settings = self._settings
         if run.task_id:
             capture.task_id, capture.adopted = run.task_id, True
         return capture
@@ -263,7 +269,7 @@ class Captures:
             OSError: the folder cannot be written.
         """
         capture = Capture(self.folder / _safe(run.run_id), run, process and process._replace(modules=[]))
-        capture.machine = machine()
+        capture.machine, capture.settings = machine(), self._settings
         if not (capture.folder / "capture.json").exists():
             capture.save()
 

@@ -19,12 +19,12 @@ from autoinstrument.capture.arguments import HYDRA
 from autoinstrument.capture.secrets import hide_in_text, hide_named, without_credentials
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Dataset, Param, Point, ProcessStarted, RunStarted, TracesLogged
-from autoinstrument.settings import Settings
+from autoinstrument.settings import Settings, with_task
 from autoinstrument.to_clearml.tasks import ADOPTED, DEVELOPMENT
-from autoinstrument.under_agent.settings import OBJECT, written
+from autoinstrument.under_agent.settings import OBJECT, read, written
 
 SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
-NOTE, RUN_NAME = "mlflow.note.content", "mlflow.runName"
+NOTE = "mlflow.note.content"
 LINK = "MLflow run"
 LEFT_OUT, FILES_LEFT_OUT = "MLflow points left out", "MLflow artifacts left out"
 REFUSED = "refused by ClearML"
@@ -90,6 +90,12 @@ def travelling(settings: Settings, run: RunStarted) -> dict[str, str]:
     """Return the configuration object with the settings that an agent's run of a clone takes."""
     text = written(settings, without_credentials(run.tracking_uri), run.experiment_name)
     return {"name": OBJECT, "value": text, "type": "text", "description": "settings that a clone's run takes"}
+
+
+def settings_of(task: Mapping[str, Any], settings: Settings) -> Settings:
+    """Return the settings with those of a Task that has them with it, so that it stays as it was made."""
+    kept = (task.get("configuration") or {}).get(OBJECT)
+    return settings if kept is None else with_task(settings, read(str(kept.get("value") or "")))
 
 
 def files_left_out(lines: Sequence[str]) -> dict[str, str]:

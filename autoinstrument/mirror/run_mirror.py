@@ -14,6 +14,7 @@ from collections.abc import Callable
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import STATE
+from autoinstrument.from_mlflow.runs import RUN_NAME
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.artifacts import Artifacts
@@ -34,7 +35,6 @@ from autoinstrument.records import (
     ModelsLogged,
     Record,
     RunDeleted,
-    RunRenamed,
     RunRestored,
     RunStarted,
     TagsSet,
@@ -136,10 +136,8 @@ class RunMirror:
     def take(self, record: Record) -> None:
         """Remember what a record of this run says."""
         if isinstance(record, TagsSet):
-            if mapping.RUN_NAME in record.tags:
-                self._rename(record.tags[mapping.RUN_NAME])
-        elif isinstance(record, RunRenamed):
-            self._rename(record.name)
+            if RUN_NAME in record.tags:
+                self._rename(record.tags[RUN_NAME])
         elif isinstance(record, (RunDeleted, RunRestored)):
             self._archived = isinstance(record, RunDeleted)
         elif isinstance(record, EventsDropped):
@@ -267,6 +265,7 @@ class RunMirror:
                 # While `Task.init` is at work it replaces all hyperparameters, ours too (clearml 2.1.12).
                 self._tasks.set_hyperparameters(task, self._properties(task))
             elif task.status != self.end.status:
+                task = self._placed(task)
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
                 self.task = task._replace(status=self.end.status)
             self.ended = True
@@ -360,7 +359,7 @@ class RunMirror:
                 self._find(first)
                 return
         self._tasks.start(task)
-        self._link(task)
+        self._link(task._replace(parent=parent))
         self.made, self._named = True, self.run.run_name
         self._fields.name("")
         self.incomplete = self.incomplete or self.run.resumed  # what was logged before is not on the Task
@@ -394,11 +393,16 @@ class RunMirror:
             self._tasks.add_tag(task, mapping.TAG)
             if self.run.resumed and self.run.tags.get(STATE) != "synced":
                 self.incomplete = True  # the process that had it before may not have got to its end
-        if not (task.adopted or task.parent) and (parent := self.parent_task()):
-            self._tasks.edit(task, parent=parent)  # the parent's run was still going on when this Task was made
         self._curves.held(task.points)
-        self._link(task)
+        self._link(self._placed(task))
         return True
+
+    def _placed(self, task: Task) -> Task:
+        """Put a Task below that of its run's parent, which may have been made later, by another process or `sync`."""
+        if task.adopted or task.parent or not (parent := self.parent_task()):
+            return task
+        self._tasks.edit(task, parent=parent)
+        return task._replace(parent=parent)
 
     def _properties(self, task: Task) -> list[Item]:
         """Return the properties that lead back to the run, and say whose the Task is."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from autoinstrument.capture.machine import machine
+from autoinstrument.capture.process import is_launcher
 from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.guard import guard
 from autoinstrument.mirror.captures import Capture, Captures
@@ -156,11 +157,16 @@ class Runs:
             capture = self._captures.of(run, process.started)
             self._describe(process, capture)
             mirror = RunMirror(capture, self._settings, self._tasks, self._uploads)
-            mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
+            if run.parent_run_id:
+                mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
             mirror.wait_until = 0.0 if run.owned else time.monotonic() + _OTHERS_S
             self.mirrors[run.run_id] = mirror
         elif run.owned:
             mirror.reopen(run)
+            began = mirror.capture.process
+            if began is not None and is_launcher(began.main_path, began.main_module):
+                self._describe(process, mirror.capture)
+                mirror.describe_again()
         if run.owned:
             process.owned.add(run.run_id)
             process.ended_at_exit.pop(run.run_id, None)
@@ -198,8 +204,11 @@ class Runs:
             self._early_lost.add(record.run_id)
 
     def _task_of(self, run_id: str) -> str:
+        """Return the id of a run's Task, also of a run that another process has begun; "" where there is none yet."""
         mirror = self.mirrors.get(run_id)
-        return mirror.task.id if mirror is not None and mirror.task is not None else ""
+        if mirror is None:
+            return self._tasks.of_run(run_id)
+        return mirror.task.id if mirror.task is not None else ""
 
     def _console_written(self, process: Process, written: ConsoleWritten) -> None:
         """Give text to the process's open runs; between two runs to the one before, before the first one to that."""

@@ -25,7 +25,7 @@ from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.selection import Outcome, Selection
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.settings import Settings
+from autoinstrument.settings import Settings, with_task
 from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnavailableError
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
@@ -121,9 +121,11 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
 
 
 def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
+    settings = with_task(settings, capture.settings) if capture.settings else settings
     mirror = RunMirror(capture, settings, tasks, uploads)
     mirror.look_first = True
-    mirror.parent_task = lambda: made.get(capture.run.parent_run_id, "")
+    if parent := capture.run.parent_run_id:
+        mirror.parent_task = lambda: made.get(parent) or tasks.of_run(parent)
     end = End(**capture.end) if capture.end else None
     dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
     try:

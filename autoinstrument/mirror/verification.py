@@ -47,10 +47,11 @@ def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator
         ClearMLError: the server does not answer.
     """
     run_id, deleted = stored.run.run_id, stored.deleted
-    run, records = read_run(stored.run.tracking_uri, run_id, artifacts=settings.artifacts != "off")
-    linked = run.tags.get(TASK_ID, "")
+    linked = stored.run.tags.get(TASK_ID, "")
     task_id = tasks.of_run(run_id, linked)
     task = tasks.get(task_id) if task_id else {}
+    settings = mapping.settings_of(task, settings)
+    run, records = read_run(stored.run.tracking_uri, run_id, artifacts=settings.artifacts != "off")
     if not task:
         yield Difference("task", f"the Task {linked} is gone" if linked else "there is no Task")
         return
@@ -78,6 +79,8 @@ def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator
             if not is_adopted(task):
                 yield from _of_end(record, task)
     yield from _of_curves(by_curve, str(task["id"]), Curves(tasks, Refusals(run_id)))
+    if not (task.get("parent") or is_adopted(task)) and (parent := _task_of(stored.run.parent_run_id, tasks)):
+        yield Difference("link", f"it has no parent, though the run's parent has the Task {parent}")
     if not deleted and linked != task["id"]:
         yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task['id']}")
     elif ended and not deleted and run.tags.get(STATE) != "synced":
@@ -90,7 +93,7 @@ def of_head(stored: StoredRun, task: Mapping[str, Any], settings: Settings) -> I
     Without a note in MLflow the comment is whoever's: a person may have written one. Those of an adopted Task are its
     owner's, who may be at work on it: archiving would stop it.
     """
-    run, is_theirs = stored.run, is_adopted(task)
+    run, is_theirs, settings = stored.run, is_adopted(task), mapping.settings_of(task, settings)
     if "{script}" not in settings.task and not is_theirs:  # else only the capture of a live run knew the script
         wanted = mapping.task_name(settings, run, None)
         if task.get("name") != wanted:
@@ -108,6 +111,10 @@ def of_head(stored: StoredRun, task: Mapping[str, Any], settings: Settings) -> I
     held = (task.get("hyperparams") or {}).get("properties") or {}
     if (held.get("mlflow_run_id") or {}).get("value") != properties["mlflow_run_id"]:
         yield Difference("link", "the Task has no property mlflow_run_id of this run")
+
+
+def _task_of(run_id: str, tasks: Tasks) -> str:
+    return tasks.of_run(run_id) if run_id else ""
 
 
 def _of_sections(what: str, wanted: Mapping[str, str], held: Mapping[str, str], *, exact: bool) -> Iterator[Difference]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, task_of, task_page
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_of, task_page
 from tests.end_to_end.processes import wait_for
 
 FIRST = """
@@ -112,7 +114,8 @@ def test_another_process_changes_a_run_that_has_ended(place: Place, server: Clea
     wait_for(archived, 10)
     after = task_of(server, run_id)
     assert (after["status"], after["name"], after["comment"]) == ("completed", "best", "looks good")
-    assert section(after, "MLflow tags")["reviewed"] == "yes"
+    tags = section(after, "MLflow tags")
+    assert (tags["reviewed"], tags["mlflow.runName"]) == ("yes", "best")
     assert section(after, "MLflow")["late"] == "too"
     assert scalars(server, after["id"])["late", 3][0] == 0.5
     assert after["completed"] == before["completed"]
@@ -198,3 +201,45 @@ def test_two_stores_in_one_process(place: Place, server: ClearMLServer, mlflow_s
         "state": "synced",
     }
     assert set(server.scalars(there["id"])) == {"b"}
+
+
+def test_a_run_that_is_deleted_at_its_end_is_archived_without_a_word(place: Place, server: ClearMLServer) -> None:
+    script = """
+        import mlflow
+        with mlflow.start_run() as run:
+            mlflow.log_metric("loss", 1.0)
+        mlflow.delete_run(run.info.run_id)
+        print(run.info.run_id)
+        """
+    done = place.run(script)
+    assert done.code == 0
+    assert all("is ClearML Task" in line for line in done.said), done.said
+    run_id = done.stdout.strip()
+    wait_for(lambda: "archived" in task_of(server, run_id)["system_tags"], 20)
+    assert not place.captures()
+
+
+def test_a_project_that_mlflow_runs_has_its_own_code(place: Place, server: ClearMLServer) -> None:
+    """`mlflow run` makes the run; the program that it starts goes on with it, and is what a clone is to run."""
+    place.write("MLproject", "name: fruit\nentry_points:\n  main:\n    command: python train.py --alpha 0.5\n")
+    place.write(
+        "train.py",
+        """
+        import argparse, mlflow
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--alpha", type=float)
+        with mlflow.start_run():
+            mlflow.log_metric("alpha", parser.parse_args().alpha)
+        """,
+    )
+    path = f"{Path(place.python).parent}:{os.environ['PATH']}"
+    done = place.run("", command=["-m", "mlflow", "run", ".", "--env-manager", "local"], PATH=path)
+    assert done.code == 0, done.stderr
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    wait_for(lambda: not place.workers(), 20)
+    task = ended(server, run.info.run_id)
+    assert task["status"] == "completed"
+    assert (task["script"]["entry_point"], section(task, "Args")) == ("train.py", {"alpha": "0.5"})
+    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+    assert len(server.tasks) == len({properties(task).get("mlflow_run_id") for task in server.tasks})

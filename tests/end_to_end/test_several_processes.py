@@ -126,6 +126,27 @@ def test_workers_of_joblib_log_to_the_run(place: Place, server: ClearMLServer) -
     wait_for(lambda: not place.left_behind(), 15)
 
 
+def test_a_run_of_a_joblib_worker_has_the_scripts_arguments(place: Place, server: ClearMLServer) -> None:
+    """loky's processes have a command line of their own, which argparse reads."""
+    script = """
+        import argparse
+        import mlflow
+        from joblib import Parallel, delayed
+
+        def work():
+            with mlflow.start_run(run_name="inner"):
+                mlflow.log_metric("loss", 1.0)
+
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--lr")
+        parser.parse_args()
+        Parallel(n_jobs=2)(delayed(work)() for _ in range(1))
+        """
+    done = place.run(script, "--lr", "0.5")
+    assert done.code == 0, done.stderr
+    assert section(ended(server, place.the_run().info.run_id), "Args") == {"argv": "--lr 0.5"}
+
+
 def test_a_child_without_a_shared_worker_finds_the_task(place: Place, server: ClearMLServer) -> None:
     """On another machine there is no worker to join: the Task is found through the run, and its end is not touched."""
     place.write(
@@ -169,8 +190,9 @@ def test_a_child_script_with_a_run_of_its_own_gets_a_task_of_its_own(place: Plac
     place.write(
         "child.py",
         """
+        import sys
         import mlflow
-        with mlflow.start_run(run_name="child"):
+        with mlflow.start_run(run_name="child", parent_run_id=sys.argv[1]):
             mlflow.log_metric("inner", 1.0)
             print("the child's text")
         """,
@@ -178,8 +200,8 @@ def test_a_child_script_with_a_run_of_its_own_gets_a_task_of_its_own(place: Plac
     script = """
         import subprocess, sys
         import mlflow
-        with mlflow.start_run(run_name="parent"):
-            subprocess.run([sys.executable, "child.py"], check=True)
+        with mlflow.start_run(run_name="parent") as run:
+            subprocess.run([sys.executable, "child.py", run.info.run_id], check=True)
             mlflow.log_metric("outer", 1.0)
         """
     done = place.run(script)
@@ -190,9 +212,17 @@ def test_a_child_script_with_a_run_of_its_own_gets_a_task_of_its_own(place: Plac
         tasks[name] = ended(server, run.info.run_id)
         assert tasks[name]["status"] == "completed"
         assert scalars(server, tasks[name]["id"]) == place.points(run.info.run_id)
-        assert tasks[name]["script"]["entry_point"] == {"parent": "train.py", "child": "child.py"}[name]
+        assert tasks[name]["script"]["entry_point"].split()[0] == {"parent": "train.py", "child": "child.py"}[name]
     assert "the child's text" in server.console(tasks["child"]["id"])
     assert "the child's text" not in server.console(tasks["parent"]["id"])
+    assert tasks["child"]["parent"] == tasks["parent"]["id"]
+    with server.state.lock:
+        del server.state.tasks[tasks["child"]["id"]]["parent"]
+    child = place.run_named("child").info.run_id
+    assert "it has no parent" in place.command("verify", child).stdout
+    assert place.command("sync", "--full", "--run", child).code == 0
+    assert task_of(server, child)["parent"] == tasks["parent"]["id"]
+    assert place.command("verify", child).code == 0
 
 
 def test_living_children_do_not_hide_the_parents_death(place: Place, server: ClearMLServer) -> None:

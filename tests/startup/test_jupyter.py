@@ -70,3 +70,8 @@ import sys; print([type(finder).__name__ for finder in sys.meta_path].count("Aft
 def test_running_the_cell_that_arms_again_is_harmless(kernel):
     assert kernel(CELL) == ("1\n", "")
     assert kernel(CELL) == ("1\n", "")
+
+
+def test_the_kernels_own_command_line_is_not_the_codes(kernel):
+    stdout, _ = kernel("from autoinstrument.capture.process import describe; print(describe().arguments)")
+    assert stdout == "[]\n"
