@@ -60,7 +60,9 @@ class Place:
         foreign = ("AUTOINSTRUMENT_", "CLEARML_", "TRAINS_", "MLFLOW_", "PYTHON", "PYTEST", "GIT_", "XDG_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         if agent:
-            kept |= {"AUTOINSTRUMENT_ENABLED": "1", "AUTOINSTRUMENT_HOME": str(self.home)}
+            # The end of a script waits longer than by default: other tests keep the machine busy.
+            limit = {"AUTOINSTRUMENT_EXIT_TIMEOUT": "30"}
+            kept |= {"AUTOINSTRUMENT_ENABLED": "1", "AUTOINSTRUMENT_HOME": str(self.home), **limit}
         kept |= {
             "HOME": str(self.root / "user"),
             "TMPDIR": str(self.temporary),

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 
+import pytest
 import requests
 
 from tests.clearml_server import ClearMLServer
@@ -31,6 +32,7 @@ def stop(server: ClearMLServer, task_id: str) -> None:
     ).raise_for_status()
 
 
+@pytest.mark.timeout(600)
 def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     own_place: Place, own_server: ClearMLServer, server: ClearMLServer, new_place: Callable[[ClearMLServer], Place]
 ) -> None:

@@ -107,7 +107,7 @@ pathlib.Path("ended").write_text(str(time.time()))
 def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place: Place, server: ClearMLServer) -> None:
     """Process limits, an interpreter that is not there: the reason is said, nothing is waited for or left behind."""
     done = place.run(NO_WORKER.format(refused=False))
-    assert time.time() - float((place.folder / "ended").read_text()) < 5, "AUTOINSTRUMENT_EXIT_TIMEOUT is 10 s"
+    assert time.time() - float((place.folder / "ended").read_text()) < 5, "AUTOINSTRUMENT_EXIT_TIMEOUT is far more"
     assert (done.code, done.stdout) == (0, "")
     (said,) = done.said
     assert "run first: no worker can be started (FileNotFoundError:" in said

@@ -19,8 +19,7 @@ def train(
     new_place: Callable[[ClearMLServer | None], Place],
 ) -> Callable[[str], list[Mirrored]]:
     """Runs a script with the agent and without, checks what holds for any script, and returns its runs with Tasks."""
-    # Several scripts share the machine's cores; none of these is about how long the end may wait.
-    own_place.environ |= {"OMP_NUM_THREADS": "1", "AUTOINSTRUMENT_EXIT_TIMEOUT": "60"}
+    own_place.environ |= {"OMP_NUM_THREADS": "1"}  # several scripts share the machine's cores
     plain = new_place(None)
     plain.environ |= own_place.environ
     return lambda script: mirrored(own_place, own_server, plain, script)
