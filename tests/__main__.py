@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 _OLDEST = (3, 10)
 # Most tests wait for processes and servers, not for a core.
-_PROCESSES = 3 * (os.cpu_count() or 1)
+_PROCESSES = 2 * (os.cpu_count() or 1)
 # What an installation is made from; a change to the code itself needs no new one, because it is editable.
 _SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/__init__.py")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
@@ -54,8 +54,9 @@ def compare(off: Facts, on: Facts, again: Facts) -> Comparison:
                 varying.append(group)
                 continue
             theirs = _aligned(mine, theirs)
-        elif mine.keys() != control.keys():  # files that have the time or a process's id in their names
-            mine, theirs, control = map(_renamed, (mine, theirs, control))
+        else:
+            shared = mine.keys() & theirs.keys() & control.keys()
+            mine, theirs, control = (_renamed(facts, shared) for facts in (mine, theirs, control))
         for name in sorted({*mine, *theirs, *control}, key=_natural):
             what, before, after = f"{group}: {name}", mine.get(name), theirs.get(name)
             if before != control.get(name):
@@ -93,10 +94,12 @@ def _aligned(lines: Mapping[str, str], others: Mapping[str, str]) -> dict[str, s
     return aligned
 
 
-def _renamed(facts: Mapping[str, str]) -> dict[str, str]:
-    """Return the facts under names without what is new each time, which several may share, then."""
-    renamed: dict[str, str] = {}
+def _renamed(facts: Mapping[str, str], shared: Collection[str]) -> dict[str, str]:
+    """Return the facts with the names that are not `shared` without what is new each time: a time, a process's id."""
+    renamed = {name: value for name, value in facts.items() if name in shared}
     for name, value in facts.items():
+        if name in shared:
+            continue
         plain = _alike(name) or ""
         count = sum(other.partition(" (")[0] == plain for other in renamed)
         renamed[f"{plain} ({count + 1})" if count else plain] = value

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import click
 
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
-from autoinstrument.cli.output import Link, table
+from autoinstrument.cli.output import Link, is_terminal, table
 from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL
 from autoinstrument.from_mlflow.store import latest_runs, problem_of
 from autoinstrument.mirror.captures import Capture, Captures
@@ -123,17 +123,23 @@ def _damaged(folder: Path, error: Exception) -> Row:
 
 
 def _show(rows: list[Row]) -> None:
-    table(
-        ("run", "experiment", "began", "status", "state", "Task", "MLflow", "pending"),
-        [
-            (
-                row.run_name or row.run_id, row.experiment, _time(row.started_ms), row.status, row.state,
-                Link(row.task_url, row.task_id[:8]) if row.task_url else row.task_id,
-                Link(row.run_url, row.run_id[:8]) if row.run_url else row.run_id, row.pending,
-            )
-            for row in rows
-        ],
-    )  # fmt: skip
+    """Print a table; a terminal, which would fold it, has the reasons of what is pending below it."""
+    columns = ["run", "experiment", "began", "status", "state", "Task", "MLflow", "pending"]
+    cells = [
+        (
+            row.run_name or row.run_id, row.experiment, _time(row.started_ms), row.status, row.state,
+            Link(row.task_url, row.task_id[:8]) if row.task_url else row.task_id,
+            Link(row.run_url, row.run_id[:8]) if row.run_url else row.run_id, row.pending,
+        )
+        for row in rows
+    ]  # fmt: skip
+    if not is_terminal():
+        table(columns, cells)
+        return
+    table(columns[:-1], [row[:-1] for row in cells])
+    for name, *_, pending in cells:
+        if pending:
+            click.echo(f"{name}: {pending}")
 
 
 def _time(time_ms: int) -> str:

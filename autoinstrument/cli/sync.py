@@ -136,7 +136,7 @@ def _once(selection: Selection, settings: Settings, jobs: int, executor: Executo
         click.echo("interrupted: the same command goes on from here", err=True)
     if as_json:
         click.echo(json.dumps([outcome._asdict() for outcome in told], indent=2))
-    else:
+    elif counts or not interrupted:
         _sum_up(counts, "no runs" if selection.is_of_store else "nothing to do: no run is pending")
     return 1 if interrupted or any(result == "failed" for result, _ in counts) else 0
 

@@ -53,7 +53,6 @@ _COMPARED = [
     "hyperparams",
     "last_metrics",
     "parent",
-    f"configuration.{OBJECT}",
 ]
 _HOPELESS = 3
 """Runs in a row for which the server did not answer, before the rest is left to the next time."""
@@ -157,7 +156,9 @@ def _compared(tasks: Tasks, run_ids: list[str], too_large: dict[str, TooLargeErr
         ClearMLError: the server did not answer, or in that way for several runs: it never stops.
     """
     try:
-        return tasks.of_runs(run_ids, _COMPARED)
+        of_runs = tasks.of_runs(run_ids, _COMPARED)
+        tasks.add_configuration(list(itertools.chain(*of_runs.values())), OBJECT)
+        return of_runs
     except TooLargeError as error:
         if len(run_ids) == 1:
             too_large[run_ids[0]] = error

@@ -72,11 +72,11 @@ class Delivery:
     def _failed(self, mirror: RunMirror, home: Process, error: ClearMLError, took_s: float) -> None:
         if isinstance(error, (RefusedError, TooLargeError)):  # this run alone; it is not to keep the others waiting
             is_gone = isinstance(error, RefusedError) and error.is_gone
+            mirror.server.failed(error, 0.0)
             if is_gone and mirror.task is not None and not mirror.task.adopted:
                 mirror.lost()
-            mirror.server.failed(error, 0.0)
-            if mirror.task is None and mirror.server.has_hope():
-                mirror.server.try_once_more()  # a new Task may be made at once
+                if mirror.server.has_hope():
+                    mirror.server.try_once_more()  # a new Task may be made at once
         else:
             self._server.failed(error, took_s)
             self._problem = str(error)

@@ -139,6 +139,21 @@ class Tasks:
                 found.setdefault(run_id, []).append(task)
         return found
 
+    def add_configuration(self, tasks: Sequence[dict[str, Any]], name: str) -> None:
+        """Add one configuration object, of those that have it, to what is known of some Tasks.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        if not tasks:
+            return
+        by_id = {str(task["id"]): task for task in tasks}
+        answer = self._session.call("tasks.get_configurations", tasks=list(by_id), names=[name])
+        for found in answer.get("configurations") or []:
+            if task := by_id.get(found["task"]):
+                task["configuration"] = {item["name"]: item for item in found["configuration"]}
+                forms.task(task)
+
     def get(self, task_id: str) -> dict[str, Any]:
         """Return a Task as the server holds it, an empty dictionary where there is none.
 

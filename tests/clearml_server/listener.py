@@ -10,6 +10,8 @@ from typing import Any
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from .ports import hold
+
 _connections: dict[int, set[socket.socket]] = {}
 _connections_lock = threading.Lock()
 
@@ -42,6 +44,7 @@ class Listener:
         self._app = app
         self._host = host
         self.port = port
+        self._held: socket.socket | None = None
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -53,8 +56,10 @@ class Listener:
         """Listen; the port chosen for 0 is kept for every later open()."""
         if self._server:
             return
+        if self.port == 0:
+            self._held = hold(self._host)
+            self.port = self._held.getsockname()[1]
         self._server = make_server(self._host, self.port, self._app, threaded=True, request_handler=_Handler)
-        self.port = self._server.server_port
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name=f"clearml-double-{self.port}"
         )

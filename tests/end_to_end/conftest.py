@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ import pytest
 import requests
 
 from tests.clearml_server import ClearMLServer
+from tests.clearml_server.ports import hold
 from tests.conftest import WHOLE_END
 from tests.end_to_end.harness import FILE_STORE, Place
 from tests.end_to_end.processes import wait_for
@@ -94,11 +94,10 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> I
     """The address of a real MLflow server."""
     folder = tmp_path_factory.mktemp("mlflow-server")
     (folder / "mlflow.db").write_bytes(database.read_bytes())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    held = hold()
+    port = held.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(
+    with held, subprocess.Popen(
         [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
             "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder),

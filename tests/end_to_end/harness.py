@@ -60,13 +60,13 @@ class Place:
         foreign = ("AUTOINSTRUMENT_", "CLEARML_", "TRAINS_", "MLFLOW_", "PYTHON", "PYTEST", "GIT_", "XDG_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         if agent:
-            # The end of a script waits longer than by default: other tests keep the machine busy.
-            limit = {"AUTOINSTRUMENT_EXIT_TIMEOUT": "30"}
-            kept |= {"AUTOINSTRUMENT_ENABLED": "1", "AUTOINSTRUMENT_HOME": str(self.home), **limit}
+            kept |= {"AUTOINSTRUMENT_ENABLED": "1", "AUTOINSTRUMENT_HOME": str(self.home)}
         kept |= {
             "HOME": str(self.root / "user"),
             "TMPDIR": str(self.temporary),
             "PYTHONDONTWRITEBYTECODE": "1",
+            # The end of a script waits longer than by default: other tests keep the machine busy.
+            "AUTOINSTRUMENT_EXIT_TIMEOUT": "30",
             "MLFLOW_TRACKING_URI": self.uri,
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.com",

@@ -8,6 +8,8 @@ import threading
 from types import TracebackType
 from urllib.parse import urlsplit
 
+from tests.clearml_server.ports import hold
+
 
 class Proxy:
     """Forwards connections to a server; `close` refuses them and cuts those that are open, `start` undoes that."""
@@ -16,9 +18,8 @@ class Proxy:
         self._target = (urlsplit(url).hostname, urlsplit(url).port)
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._held = hold()
+        self._port = self._held.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:

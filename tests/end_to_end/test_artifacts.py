@@ -225,9 +225,9 @@ def test_behind_a_tracking_server_the_links_give_the_files(
     assert samples(own_server, task)["pictures", "noise.png", 0] == contents["pictures/noise.png"]
 
     own_server.close()
-    done = own_place.run(SCRIPT.replace('name="files"', 'name="copied"'))
+    done = own_place.run(SCRIPT.replace('name="files"', 'name="copied"'), AUTOINSTRUMENT_ARTIFACTS="upload")
     bring_back(own_place, own_server)
-    synced = own_place.command("sync", AUTOINSTRUMENT_ARTIFACTS="upload", MLFLOW_TRACKING_URI=own_place.uri)
+    synced = own_place.command("sync", MLFLOW_TRACKING_URI=own_place.uri)
     assert synced.code == 0, synced.stderr
     (run,) = MlflowClient(mlflow_server).search_runs([experiment], "attributes.run_name = 'copied'")
     copied = ended(own_server, run.info.run_id)

@@ -234,11 +234,12 @@ def test_the_kit_sees_what_an_agent_could_change(place: Place) -> None:
     outcome = checked(place, "train.py")
     found = {difference["what"].partition(", ")[0] for difference in outcome["differences"]}
     assert found == {
-        "process: exit", "stdout: line 3", "stderr: line 2", "file: written.txt", "file: more.bin",
+        "process: exit", "stdout: line 2", "stderr: line 1", "file: written.txt", "file: more.bin",
         "state: random stream random", "state: signal handler SIGTERM", "state: function sys.excepthook",
         "state: environment variable MORE", "state: sys.path", "state: threads",
     }  # fmt: skip
-    (line,) = (difference for difference in outcome["differences"] if difference["what"] == "stdout: line 3")
+    (line,) = (difference for difference in outcome["differences"] if difference["what"].startswith("stdout"))
+    assert line["what"] == "stdout: line 2, 1 after it"
     assert (line["off"], line["on"]) == (None, "only with the agent\n")
     assert outcome["varying"] == []
     assert sorted(path.name for path in place.folder.iterdir()) == ["more.bin", "train.py", "written.txt"]

@@ -98,6 +98,7 @@ def test_on_a_terminal_the_links_can_be_clicked(busy: Place) -> None:
     for environ in ({}, {"NO_COLOR": "1"}):
         text = on_a_terminal(busy, "status", **environ)
         assert f";{url}\x1b\\" in text, "OSC 8"
+    assert "\nthird: it has no Task yet" in text.replace("\r\n", "\n"), "below the table, which it would make fold"
     assert "\x1b" not in on_a_terminal(busy, "status", TERM="dumb")
 
 

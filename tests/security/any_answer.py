@@ -103,6 +103,7 @@ CALLS: list[Callable[[Tasks], Any]] = [
     lambda tasks: tasks.of_run("run"),
     lambda tasks: tasks.get("id"),
     lambda tasks: tasks.find("id", adopted=False),
+    lambda tasks: tasks.add_configuration([{"id": "id"}], "autoinstrument"),
     lambda tasks: tasks.stopped(["id"]),
     lambda tasks: list(tasks.curve_points("id", "title", "series")),
     lambda tasks: tasks.add_events([{"type": "log", "task": "id"}]),
@@ -157,9 +158,15 @@ model = st.fixed_dictionaries(
     {"id": words}, optional={"name": words, "uri": words, "tags": of(st.lists(words)), "metadata": named(item)}
 )
 curve = of(st.fixed_dictionaries({"iter": of(st.lists(st.integers(), max_size=3)), "y": of(st.lists(st.floats()))}))
+kept = of(st.fixed_dictionaries({"task": words, "configuration": of(st.lists(item, max_size=2))}))
 likely = st.fixed_dictionaries(
     {"task": of(task), "tasks": of(st.lists(of(task), max_size=2)), "models": of(st.lists(of(model), max_size=2))},
-    optional={"id": words, "variants": of(st.fixed_dictionaries({"series": curve})), "returned": of(st.integers())},
+    optional={
+        "id": words,
+        "variants": of(st.fixed_dictionaries({"series": curve})),
+        "returned": of(st.integers()),
+        "configurations": of(st.lists(kept, max_size=2)),
+    },
 )
 
 session = Session()
