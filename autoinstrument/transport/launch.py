@@ -137,9 +137,13 @@ def find(run_id: str) -> Worker | None:
 
 
 def _runtime_folders() -> list[str]:
-    """Return where a worker's folder may be, the best first; a socket's path has 108 bytes at most."""
-    folders = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp")  # noqa: S108  (mkdtemp's)
-    return [folder for folder in folders if folder and len(folder) < 60 and os.access(folder, os.W_OK)]
+    """Return where a worker's folder may be, the best first; a socket's path has 108 bytes at most.
+
+    `tempfile.gettempdir` would choose for the training too, which may set TMPDIR later, and takes two milliseconds.
+    """
+    folders = [*(os.environ.get(name, "") for name in ("XDG_RUNTIME_DIR", "TMPDIR", "TEMP", "TMP")), "/tmp"]  # noqa: S108
+    absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
+    return [folder for folder in absolute if len(folder) < 60 and os.access(folder, os.W_OK)]
 
 
 def _start_process(folder: Path) -> subprocess.Popen[bytes]:
