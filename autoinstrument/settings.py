@@ -8,7 +8,7 @@ import string
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from autoinstrument.capture.secrets import hide_in_text, without_credentials
+from autoinstrument.capture.secrets import hide_in_text
 
 PROJECT_FIELDS = ("experiment", "user", "script")
 TASK_FIELDS = ("run_name", "run_id", "experiment", "script")
@@ -74,11 +74,6 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         abort=_choice("ABORT", value("ABORT", defaults.abort), ("on", "off")),
         home=value("HOME", defaults.home),
     )
-
-
-def of_task(settings: Settings) -> dict[str, str]:
-    """Return the variables on which a Task's form depends, with values; it keeps that form when it is synced."""
-    return {f"AUTOINSTRUMENT_{name.upper()}": without_credentials(getattr(settings, name)) for name in _OF_TASK}
 
 
 def with_task(settings: Settings, variables: Mapping[str, str]) -> Settings:

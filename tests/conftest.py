@@ -32,8 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that may take long, those with a limit of their own: nothing waits for them in the end."""
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+    """Begin with the tests that take longest, so that nothing waits for them in the end."""
+    items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("timeout")))
 
 
 @pytest.fixture(scope="session")

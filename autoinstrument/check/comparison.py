@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
@@ -96,13 +97,12 @@ def _aligned(lines: Mapping[str, str], others: Mapping[str, str]) -> dict[str, s
 
 def _renamed(facts: Mapping[str, str], shared: Collection[str]) -> dict[str, str]:
     """Return the facts with the names that are not `shared` without what is new each time: a time, a process's id."""
-    renamed = {name: value for name, value in facts.items() if name in shared}
+    renamed: dict[str, str] = {}
+    counts: Counter[str] = Counter()
     for name, value in facts.items():
-        if name in shared:
-            continue
-        plain = _alike(name) or ""
-        count = sum(other.partition(" (")[0] == plain for other in renamed)
-        renamed[f"{plain} ({count + 1})" if count else plain] = value
+        plain = name if name in shared else _alike(name) or ""
+        counts[plain] += 1
+        renamed[f"{plain} ({counts[plain]})" if counts[plain] > 1 else plain] = value
     return renamed
 
 

@@ -164,6 +164,8 @@ def _settings() -> dict[str, Any]:
         found["start method of multiprocessing"] = modules["multiprocessing"].get_start_method(allow_none=True)
     if "warnings" in modules:
         found["warning filters"] = modules["warnings"].filters
+    if "tempfile" in modules:
+        found["temporary folder"] = modules["tempfile"].tempdir
     if "socket" in modules:
         found["socket timeout"] = modules["socket"].getdefaulttimeout()
     if "locale" in modules:

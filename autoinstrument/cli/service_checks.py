@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
 from autoinstrument.cli.checks import Check
 from autoinstrument.from_mlflow.addresses import local_store
-from autoinstrument.mirror.captures import Capture, Captures, distrusted, home
+from autoinstrument.mirror.captures import Capture, Captures, distrusted, home, nearest
 from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.settings import Settings
 from autoinstrument.transport.launch import HIDDEN
@@ -28,7 +28,7 @@ _LOG_TAIL = 2**20
 # Without the working directory: a `logging.py` that stands there is not for us.
 _ELSEWHERE = "import sys; sys.path[:] = [path for path in sys.path if path]\n"
 _PROBE = "from autoinstrument.to_clearml.probe import main; main()"
-_STORE = "import mlflow; mlflow.MlflowClient().search_experiments(max_results=1)"
+_STORE = "from autoinstrument.from_mlflow.store import latest_runs; latest_runs(limit=1)"
 
 
 def tracking_server(uri: str) -> Check:
@@ -169,7 +169,7 @@ def recorded(settings: Settings) -> Iterator[Check]:
 
 def _problem_of_folder(folder: Path) -> str:
     """Return why a folder, or one that is to be made, cannot be written, "" where it can."""
-    there = next((path for path in (folder, *folder.parents) if os.access(path, os.F_OK)), Path("/"))
+    there = nearest(folder)
     if not there.is_dir():
         return f"{there} is no folder"
     return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written"

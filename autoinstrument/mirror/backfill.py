@@ -308,7 +308,7 @@ def is_up_to_date(task: dict[str, Any], stored: StoredRun, settings: Settings) -
     params = {item["name"]: item["value"] for item in mapping.parameters((*pair, "") for pair in stored.params.items())}
     return (
         (is_adopted(task) or task.get("status") == end(stored.status, task).status)  # type: ignore[union-attr]
-        and not any(of_head(stored, task, settings))
+        and not any(of_head(stored, task, mapping.settings_of(task, settings)))
         and _values(sections.get(mapping.SECTION)) == params
         and _values(sections.get(mapping.TAGS_SECTION)) == tags
         and all(mapping.curve(key) in latest for key, value in stored.metrics.items() if mapping.is_storable(value))

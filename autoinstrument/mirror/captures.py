@@ -22,7 +22,8 @@ from autoinstrument.capture.machine import machine
 from autoinstrument.capture.secrets import hide_named, without_credentials
 from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, has_right_types, parse, to_json
-from autoinstrument.settings import Settings, of_task
+from autoinstrument.settings import Settings
+from autoinstrument.under_agent.settings import written
 
 VERSION = 1
 _MAX_CAPTURE, _MAX_LINE = 256 * 2**20, 64 * 2**20
@@ -43,12 +44,17 @@ def home(settings: Settings) -> Path:
     if settings.home:
         return _expanded(settings.home)
     folder = _state_folder() / "autoinstrument"
-    # Not `exists()`, which raises below a folder that may not be looked into, as HOME=/root of an image's other user.
-    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    there = nearest(folder)
     if not hasattr(os, "getuid") or (folder.is_absolute() and os.access(there, os.W_OK)):
         return folder
     substitute = Path(tempfile.gettempdir()) / f"autoinstrument-state-{os.getuid()}"
     return substitute if _may_be_used(substitute) else folder
+
+
+def nearest(folder: Path) -> Path:
+    """Return the folder, or what there is of the way to it."""
+    # Not `exists()`, which raises below a folder that may not be looked into, as HOME=/root of an image's other user.
+    return next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
 
 
 def _state_folder() -> Path:
@@ -84,7 +90,7 @@ class Capture:
     Attributes:
         run, process: as the training process described them; credentials are not kept.
         script: ClearML's script section. requirements, freeze: pip's format.
-        settings: those on which the Task's form depends, variables with values; empty where they are not known.
+        settings: those of the process that began the run, as its Task has them; "" where they are not known.
         task_id, task_url: the Task once there is one. console_sent: lines of the console that the Task holds.
         worker_pid: the process that is to complete the Task; 0 once it has given up.
         machine: where that and the training process are, see `mirror.liveness`.
@@ -104,7 +110,7 @@ class Capture:
         self.task_id = run.task_id
         self.task_url = ""
         self.adopted = bool(run.task_id)
-        self.settings: dict[str, str] = {}
+        self.settings = ""
         self.console_sent = 0
         self.end: dict[str, str] = {}
         self.guessed = False
@@ -140,7 +146,7 @@ class Capture:
             if type(kept) is not type(getattr(capture, name)):
                 raise ValueError(f"{folder / 'capture.json'} is damaged: {name}")
             setattr(capture, name, kept)
-        texts = [*capture.script.values(), *capture.end.values(), *capture.settings.values()]
+        texts = [*capture.script.values(), *capture.end.values()]
         whole = not capture.end or capture.end.keys() == set(_END)
         if not (whole and all(isinstance(text, str) for text in texts) and 0 <= capture.worker_pid < 2**31):
             raise ValueError(f"{folder / 'capture.json'} is damaged")
@@ -241,7 +247,7 @@ class Captures:
 
     def __init__(self, settings: Settings) -> None:
         self.folder = home(settings) / "captures"
-        self._settings = of_task(settings)
+        self._settings = settings
 
     def of(self, run: RunStarted, process: ProcessStarted | None) -> Capture:
         """Return the run's capture: the one on disk where there is one, else a new one."""
@@ -253,11 +259,11 @@ class Captures:
             capture = Capture.load(folder)
         except (OSError, ValueError, KeyError):
             capture = Capture(folder, run, process)
-            capture.task_id, capture.settings = capture.task_id or linked, self._settings
+            capture.task_id, capture.settings = capture.task_id or linked, self._written(run)
             return capture
         capture.task_id = capture.task_id or linked
         capture.run, capture.process, capture.end = run, process or capture.process, {}
-        capture.settings = self._settings
+        capture.settings = self._written(run)
         if run.task_id:
             capture.task_id, capture.adopted = run.task_id, True
         return capture
@@ -269,9 +275,12 @@ class Captures:
             OSError: the folder cannot be written.
         """
         capture = Capture(self.folder / _safe(run.run_id), run, process and process._replace(modules=[]))
-        capture.machine, capture.settings = machine(), self._settings
+        capture.machine, capture.settings = machine(), self._written(run)
         if not (capture.folder / "capture.json").exists():
             capture.save()
+
+    def _written(self, run: RunStarted) -> str:
+        return written(self._settings, without_credentials(run.tracking_uri), run.experiment_name)
 
     def remedy(self, run_id: str) -> str:
         """Return what a person is to know of a run that could not be delivered now."""

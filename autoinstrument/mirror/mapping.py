@@ -19,9 +19,9 @@ from autoinstrument.capture.arguments import HYDRA
 from autoinstrument.capture.secrets import hide_in_text, hide_named, without_credentials
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Dataset, Param, Point, ProcessStarted, RunStarted, TracesLogged
-from autoinstrument.settings import Settings, with_task
+from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.tasks import ADOPTED, DEVELOPMENT
-from autoinstrument.under_agent.settings import OBJECT, read, written
+from autoinstrument.under_agent.settings import OBJECT, kept, written
 
 SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
 NOTE = "mlflow.note.content"
@@ -93,9 +93,9 @@ def travelling(settings: Settings, run: RunStarted) -> dict[str, str]:
 
 
 def settings_of(task: Mapping[str, Any], settings: Settings) -> Settings:
-    """Return the settings with those of a Task that has them with it, so that it stays as it was made."""
-    kept = (task.get("configuration") or {}).get(OBJECT)
-    return settings if kept is None else with_task(settings, read(str(kept.get("value") or "")))
+    """Return the settings, or a Task's own where it has them with it."""
+    item = (task.get("configuration") or {}).get(OBJECT)
+    return settings if item is None else kept(str(item.get("value") or ""), settings)
 
 
 def files_left_out(lines: Sequence[str]) -> dict[str, str]:

@@ -401,7 +401,7 @@ class RunMirror:
         """Put a Task below that of its run's parent, which may have been made later, by another process or `sync`."""
         if task.adopted or task.parent or not (parent := self.parent_task()):
             return task
-        self._tasks.edit(task, parent=parent)
+        self._refusals.send_each(lambda some: self._tasks.edit(task, parent=some[0]), [parent], lambda _: "the parent")
         return task._replace(parent=parent)
 
     def _properties(self, task: Task) -> list[Item]:

@@ -25,11 +25,12 @@ from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.selection import Outcome, Selection
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.settings import Settings, with_task
+from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import ClearMLError, NotAllowedError, UnavailableError
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.under_agent.settings import kept
 
 _PATIENCE_S = 15.0
 
@@ -121,8 +122,7 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
 
 
 def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
-    settings = with_task(settings, capture.settings) if capture.settings else settings
-    mirror = RunMirror(capture, settings, tasks, uploads)
+    mirror = RunMirror(capture, kept(capture.settings, settings) if capture.settings else settings, tasks, uploads)
     mirror.look_first = True
     if parent := capture.run.parent_run_id:
         mirror.parent_task = lambda: made.get(parent) or tasks.of_run(parent)

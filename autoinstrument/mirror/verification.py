@@ -50,11 +50,11 @@ def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator
     linked = stored.run.tags.get(TASK_ID, "")
     task_id = tasks.of_run(run_id, linked)
     task = tasks.get(task_id) if task_id else {}
-    settings = mapping.settings_of(task, settings)
-    run, records = read_run(stored.run.tracking_uri, run_id, artifacts=settings.artifacts != "off")
     if not task:
         yield Difference("task", f"the Task {linked} is gone" if linked else "there is no Task")
         return
+    settings = mapping.settings_of(task, settings)
+    run, records = read_run(stored.run.tracking_uri, run_id, artifacts=settings.artifacts != "off")
     held = {
         section: {name: str(item.get("value")) for name, item in items.items()}
         for section, items in (task.get("hyperparams") or {}).items()
@@ -93,7 +93,7 @@ def of_head(stored: StoredRun, task: Mapping[str, Any], settings: Settings) -> I
     Without a note in MLflow the comment is whoever's: a person may have written one. Those of an adopted Task are its
     owner's, who may be at work on it: archiving would stop it.
     """
-    run, is_theirs, settings = stored.run, is_adopted(task), mapping.settings_of(task, settings)
+    run, is_theirs = stored.run, is_adopted(task)
     if "{script}" not in settings.task and not is_theirs:  # else only the capture of a live run knew the script
         wanted = mapping.task_name(settings, run, None)
         if task.get("name") != wanted:

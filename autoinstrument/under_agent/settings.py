@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.from_mlflow.addresses import absolute, local_store
-from autoinstrument.settings import Settings
+from autoinstrument.settings import Settings, with_task
 
 OBJECT = "autoinstrument"
 """Name of the configuration object, by which a Task of this project is known, and its clones."""
@@ -37,6 +37,11 @@ def read(text: str) -> dict[str, str]:
     allowed = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", *_TRAVELLING}
     pairs = ((name.strip(), value.strip()) for name, _, value in (line.partition("=") for line in text.splitlines()))
     return {name: value for name, value in pairs if name in allowed and _is_fit(value)}
+
+
+def kept(text: str, settings: Settings) -> Settings:
+    """Return the settings, but those on which a Task's form depends as the text says: the Task stays as it was made."""
+    return with_task(settings, read(text))
 
 
 def _is_fit(value: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 Value = TypeVar("Value")
-PATIENCE = 3
+PATIENCE = 2
 """Times in seconds below are those of a machine with a core for each process; others are given this much more."""
 
 

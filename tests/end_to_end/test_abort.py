@@ -32,7 +32,7 @@ def stop(server: ClearMLServer, task_id: str) -> None:
     ).raise_for_status()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     own_place: Place, own_server: ClearMLServer, server: ClearMLServer, new_place: Callable[[ClearMLServer], Place]
 ) -> None:

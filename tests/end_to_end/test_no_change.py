@@ -212,6 +212,13 @@ random.seed(1)
 print("always")
 print("now", time.time())
 print(random.Random().random(), file=sys.stderr)
+print("half a line", end="", file=sys.stderr)
+if os.environ.get("AUTOINSTRUMENT_ENABLED"):  # what is the agent's own, or MLflow's for its makers
+    print("autoinstrument: run r is ClearML Task t", file=sys.stderr)
+    os.makedirs("mlruns/0/r/tags")
+    open("mlruns/0/r/tags/clearml.task_id", "w").write("t")
+    threading.Thread(target=time.sleep, args=(60,), daemon=True, name="MLflowTelemetryConsumer-0").start()
+print(" and the other half", file=sys.stderr)
 open("written.txt", "w").write("as ever")
 if os.environ.get("AUTOINSTRUMENT_ENABLED"):
     random.random()
@@ -234,7 +241,7 @@ def test_the_kit_sees_what_an_agent_could_change(place: Place) -> None:
     outcome = checked(place, "train.py")
     found = {difference["what"].partition(", ")[0] for difference in outcome["differences"]}
     assert found == {
-        "process: exit", "stdout: line 2", "stderr: line 1", "file: written.txt", "file: more.bin",
+        "process: exit", "stdout: line 2", "stderr: line 2", "file: written.txt", "file: more.bin",
         "state: random stream random", "state: signal handler SIGTERM", "state: function sys.excepthook",
         "state: environment variable MORE", "state: sys.path", "state: threads",
     }  # fmt: skip
@@ -242,7 +249,8 @@ def test_the_kit_sees_what_an_agent_could_change(place: Place) -> None:
     assert line["what"] == "stdout: line 2, 1 after it"
     assert (line["off"], line["on"]) == (None, "only with the agent\n")
     assert outcome["varying"] == []
-    assert sorted(path.name for path in place.folder.iterdir()) == ["more.bin", "train.py", "written.txt"]
+    names = ["mlruns", "more.bin", "train.py", "written.txt"]
+    assert sorted(path.name for path in place.folder.iterdir()) == names
 
 
 def test_the_outcome_is_said_in_words() -> None:

@@ -108,18 +108,21 @@ def test_one_bad_item_keeps_no_other_back(own_place: Place, own_server: ClearMLS
         assert what in refused
 
 
-def test_a_task_that_is_deleted_is_made_again(own_place: Place, own_server: ClearMLServer) -> None:
-    """The run goes on, and so does its Task: a new one, complete from MLflow's store."""
+@pytest.mark.parametrize("pause_s", ["0.3", "0"])
+def test_a_task_that_is_deleted_is_made_again(own_place: Place, own_server: ClearMLServer, pause_s: str) -> None:
+    """The run goes on, or ends at once, and so does its Task: a new one, complete from MLflow's store."""
     script = """
-        import pathlib, time, mlflow
+        import pathlib, sys, time, mlflow
         with mlflow.start_run():
             mlflow.log_params({"lr": 0.1})
             for step in range(20):
                 mlflow.log_metric("loss", step, step=step)
                 print("step", step, flush=True)
-                time.sleep(0.3)
+                time.sleep(float(sys.argv[1]))
+                while step == 9 and not pathlib.Path("go").exists():
+                    time.sleep(0.05)
         """
-    started = own_place.start(script)
+    started = own_place.start(script, pause_s)
     first = wait_for(
         lambda: own_server.tasks and own_server.calls("events.add_batch") and own_server.tasks[0]["id"], 30
     )
@@ -129,6 +132,7 @@ def test_a_task_that_is_deleted_is_made_again(own_place: Place, own_server: Clea
         auth=(own_server.credentials.access_key, own_server.credentials.secret_key),
         timeout=5,
     ).raise_for_status()
+    (own_place.folder / "go").touch()
     assert started.finish().code == 0
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)

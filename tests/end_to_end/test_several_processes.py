@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.clearml_server import ClearMLServer
+from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, events_taken, link_tags, scalars, section, task_of
 from tests.end_to_end.processes import wait_for
 
@@ -212,7 +212,8 @@ def test_a_child_script_with_a_run_of_its_own_gets_a_task_of_its_own(place: Plac
         tasks[name] = ended(server, run.info.run_id)
         assert tasks[name]["status"] == "completed"
         assert scalars(server, tasks[name]["id"]) == place.points(run.info.run_id)
-        assert tasks[name]["script"]["entry_point"].split()[0] == {"parent": "train.py", "child": "child.py"}[name]
+    parent_id = place.run_named("parent").info.run_id
+    assert [tasks[name]["script"]["entry_point"] for name in tasks] == ["train.py", f"child.py {parent_id}"]
     assert "the child's text" in server.console(tasks["child"]["id"])
     assert "the child's text" not in server.console(tasks["parent"]["id"])
     assert tasks["child"]["parent"] == tasks["parent"]["id"]
@@ -223,6 +224,36 @@ def test_a_child_script_with_a_run_of_its_own_gets_a_task_of_its_own(place: Plac
     assert place.command("sync", "--full", "--run", child).code == 0
     assert task_of(server, child)["parent"] == tasks["parent"]["id"]
     assert place.command("verify", child).code == 0
+
+
+def test_a_parent_whose_task_is_made_later_is_found_at_the_end(own_place: Place, own_server: ClearMLServer) -> None:
+    """ClearML takes the outer run's Task only when another process's run below it is under way."""
+    own_place.write(
+        "inner.py",
+        """
+        import pathlib, sys, time
+        import mlflow
+        with mlflow.start_run(run_name="inner", parent_run_id=sys.argv[1]):
+            while not pathlib.Path("go").exists():
+                time.sleep(0.05)
+        """,
+    )
+    script = """
+        import subprocess, sys
+        import mlflow
+        with mlflow.start_run(run_name="outer") as run:
+            subprocess.run([sys.executable, "inner.py", run.info.run_id], check=True)
+        """
+    refused = own_server.faults.add(Fault("tasks.create", status=503, containing='"outer"'))
+    started = own_place.start(script)
+    (inner,) = wait_for(lambda: [task for task in own_server.tasks if task["status"] == "in_progress"], 60)
+    assert (inner["name"], inner.get("parent")) == ("inner", None)
+    own_server.faults.remove(refused)
+    outer = wait_for(lambda: [task for task in own_server.tasks if task["name"] == "outer"], 60)[0]
+    (own_place.folder / "go").touch()
+    done = started.finish()
+    assert done.code == 0, done.stderr
+    assert ended(own_server, own_place.run_named("inner").info.run_id)["parent"] == outer["id"]
 
 
 def test_living_children_do_not_hide_the_parents_death(place: Place, server: ClearMLServer) -> None:

@@ -122,7 +122,7 @@ PLANTED: dict[str, list[Plant]] = {
 }  # fmt: skip
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_each_planted_difference_is_named_and_repaired(
     own_place: Place, own_server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +151,7 @@ def test_each_planted_difference_is_named_and_repaired(
     assert len(own_server.tasks) == 1
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: ClearMLServer) -> None:
     """An unknown run, no MLflow server, no ClearML server: exit code 1, a line, no traceback."""
     assert own_place.run("import mlflow\nwith mlflow.start_run(run_name='one'): pass\n").code == 0
