@@ -24,6 +24,8 @@ from autoinstrument.to_clearml.tasks import ADOPTED, DEVELOPMENT
 from autoinstrument.under_agent.settings import OBJECT, kept, written
 
 SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
+ARGUMENTS = "Args"
+"""ClearML's own section for the command line; from it a clone's parser is given its values."""
 NOTE = "mlflow.note.content"
 LINK = "MLflow run"
 LEFT_OUT, FILES_LEFT_OUT = "MLflow points left out", "MLflow artifacts left out"
@@ -176,7 +178,7 @@ def arguments(values: Iterable[Param]) -> list[dict[str, str]]:
     return [
         hyperparameter(HYDRA[:-1], key.removeprefix(HYDRA), value, kind)
         if key.startswith(HYDRA)
-        else hyperparameter("Args", key, value, kind)
+        else hyperparameter(ARGUMENTS, key, value, kind)
         for key, value, kind in values
     ]
 

@@ -22,7 +22,7 @@ from autoinstrument.records import (
     RunAnnounced,
     RunEnded,
 )
-from autoinstrument.to_clearml.script import script_of
+from autoinstrument.to_clearml.script import Script, with_arguments, without_arguments
 from autoinstrument.transport.frames import encode
 
 
@@ -32,7 +32,7 @@ class Process:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.started: ProcessStarted | None = None
-        self.script: dict[str, str] = {}
+        self._code: Script | None = None
         self.packages = Packages("", "")
         self.owned: set[str] = set()
         """Runs whose end is this process's: those that it started or resumed."""
@@ -90,9 +90,9 @@ class Process:
 
     def capture(self) -> None:
         """Capture code and packages, once; takes up to a second."""
-        if not self.script and self.started is not None:
+        if self._code is None and self.started is not None:
             with guard("capturing the code"):
-                self.script = script_of(self.started)._asdict()
+                self._code = without_arguments(self.started)
             with guard("capturing the packages"):
                 self.packages = packages_of(self._modules, self.started.sys_path)
 
@@ -106,8 +106,15 @@ class Process:
             self.packages = packages_of(self._modules, self.started.sys_path)
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
         if changed.source != before[1].source:
-            self.script = script_of(self.started)._asdict()
+            self._code = without_arguments(self.started)
         return (self.packages, self.started) != before
+
+    @property
+    def script(self) -> dict[str, str]:
+        """The script section of its Task, with the arguments as far as they are known; empty where it was not read."""
+        if self._code is None or self.started is None:
+            return {}
+        return with_arguments(self._code, self.started)._asdict()
 
     def note_death(self) -> None:
         """Look at once what killed the process: its parent is about to take the answer away."""

@@ -22,6 +22,7 @@ from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.mirror.console import RunConsole
 from autoinstrument.mirror.curves import Curves
+from autoinstrument.mirror.description import Description
 from autoinstrument.mirror.ending import End
 from autoinstrument.mirror.fields import Fields
 from autoinstrument.mirror.latest import Latest
@@ -90,14 +91,15 @@ class RunMirror:
         self._incomplete = False
         self.look_first = capture.run.resumed or not capture.run.owned
         self._archived: bool | None = None
-        self._description_changed = False
         self._restart = False
         self._dropped = 0
         self.console = RunConsole(capture)
         self._refusals = Refusals(capture.run.run_id)
+        self._description = Description(capture, settings, tasks, self._refusals)
         self._fields, self._curves = Fields(tasks, self._refusals), Curves(tasks, self._refusals)
         self._artifacts = Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals)
         self._parts: list[Part] = [
+            self._description,
             self._fields,
             self._curves,
             self._artifacts,
@@ -202,7 +204,7 @@ class RunMirror:
 
     def describe_again(self) -> None:
         """Note that the capture has changed (packages, arguments, source) since the Task was made."""
-        self._description_changed = True
+        self._description.has_work = True
 
     @property
     def has_work(self) -> bool:
@@ -211,7 +213,6 @@ class RunMirror:
             self.task is None
             or self._may_archive
             or self.console.has_work
-            or self._description_changed
             or self._restart
             or (self.end is not None and not self.ended)
             or any(part.has_work for part in self._parts)
@@ -249,8 +250,7 @@ class RunMirror:
                 self._tasks.start(task)
                 task = self.task = task._replace(status="in_progress")
             self._restart = False
-        if self._description_changed:
-            self._describe(task)
+        self._description.send(task)
         self._fields.send(task)  # so that a Task that is looked at has its parameters first
         self._send_events(task)
         self.lacking = ""
@@ -346,11 +346,12 @@ class RunMirror:
         try:
             task = self._tasks.create(project, body)
             self._fields.made_with(self.run)
-            self._description_changed = False
+            self._description.made_with()
         except RefusedError as error:
             logger().warning("run %s: its Task is refused, and made piece by piece: %s", self.run.run_id, error)
             task = self._tasks.create(project, mapping.bare(body))
-            self._describe_whole()
+            self._fields.all_of(self.run)
+            self._description.all_of()
         capture.task_id = task.id  # from here on a failure must not make a second one
         if self.settled:
             first = self._tasks.of_run(self.run.run_id)
@@ -363,11 +364,6 @@ class RunMirror:
         self.made, self._named = True, self.run.run_name
         self._fields.name("")
         self.incomplete = self.incomplete or self.run.resumed  # what was logged before is not on the Task
-
-    def _describe_whole(self) -> None:
-        """Note that all that a Task is made with is yet to be sent."""
-        self._description_changed = True
-        self._fields.all_of(self.run)
 
     def _find(self, task_id: str) -> bool:
         """Go on with a Task that exists; False where it was deleted in ClearML, or is another run's or a person's."""
@@ -411,23 +407,6 @@ class RunMirror:
     def _link(self, task: Task) -> None:
         self.task = task
         self.capture.task_id, self.capture.task_url = task.id, task.url
-
-    def _describe(self, task: Task) -> None:
-        """Write script, packages, arguments and freeze again."""
-        if not task.adopted:
-            script, process = mapping.script(self.capture), self.capture.process
-            self._refusals.send_each(
-                lambda parts: self._tasks.edit(task, script=parts[0]), [script], lambda _: "the script"
-            )
-            arguments = mapping.arguments(process.arguments if process else ())
-            self._refusals.send_each(
-                functools.partial(self._tasks.set_hyperparameters, task), arguments, mapping.item_name
-            )
-            configure = functools.partial(self._tasks.set_configuration, task)
-            self._refusals.send_each(configure, mapping.configuration(self.capture), lambda item: item["name"])
-            link = functools.partial(self._tasks.add_artifacts, task)
-            self._refusals.send_each(link, mapping.link_artifact(self.run), lambda item: item["key"])
-        self._description_changed = False
 
     def _send_events(self, task: Task) -> None:
         """Send points and console lines, together where they fit into one request."""

@@ -23,6 +23,8 @@ from autoinstrument.capture.patch import instead, new_file, patch, too_large
 from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.records import ProcessStarted
 
+_ENTRY_POINT = "CLEARML_VCS_ENTRY_POINT"
+
 
 class Script(NamedTuple):
     """The script section of a Task, under the names of ClearML's API (`tasks.create`, `script`)."""
@@ -41,10 +43,15 @@ class Script(NamedTuple):
 
 
 def script_of(process: ProcessStarted, from_remote: bool = False) -> Script:
-    """Return the script section for the process's Task. Takes some 30 ms with a repository, 20 s a Git call at most.
+    """Return the script section for the process's Task, as `without_arguments` with the arguments of now."""
+    return with_arguments(without_arguments(process, from_remote), process)
+
+
+def without_arguments(process: ProcessStarted, from_remote: bool = False) -> Script:
+    """Return the code that the process runs. Takes some 30 ms with a repository, 20 s a Git call at most.
 
     Args:
-        process: the training process; it may have ended.
+        process: the training process; once it has ended, its launcher is not found any more.
         from_remote: name the newest commit that the remote has, with all changes since; ClearML's own setting for it is
             `sdk.development.store_code_diff_from_remote`.
     """
@@ -58,7 +65,20 @@ def script_of(process: ProcessStarted, from_remote: bool = False) -> Script:
             script = _in_checkout(code, checkout, cwd, process, from_remote)
         else:
             script = _alone(code, checkout)
-    return _overridden(_with_start(script, process))
+    return _overridden(_with_launcher(script, process))
+
+
+def with_arguments(script: Script, process: ProcessStarted) -> Script:
+    """Return the script section with the arguments that no parser has read by name, up to now.
+
+    What argparse has read is in the Task's Args section, from where ClearML gives it to a clone's parser. Arguments
+    that nobody has read by name are kept where a clone gets them again; clearml-agent splits them as a shell does.
+    """
+    argv = process.arguments[0][1] if [name for name, _, _ in process.arguments] == ["argv"] else ""
+    if not argv or process.main_kind == "notebook" or os.environ.get(_ENTRY_POINT):
+        return script
+    entry = script.entry_point if script.entry_point.startswith("-m ") else shlex.quote(script.entry_point)
+    return script._replace(entry_point=f"{entry} {argv}")
 
 
 def _alone(code: Code, checkout: Checkout | None) -> Script:
@@ -138,19 +158,11 @@ def _untracked_modules(checkout: Checkout, process: ProcessStarted, main: Path |
                     break
 
 
-def _with_start(script: Script, process: ProcessStarted) -> Script:
-    """Complete the entry point by the launcher before it and the arguments behind it."""
+def _with_launcher(script: Script, process: ProcessStarted) -> Script:
+    """Complete the entry point by the launcher before it."""
     entry = script.entry_point
-    launcher = launched(process.pid, process.main_path, process.main_module)
-    argv = process.arguments[0][1] if [name for name, _, _ in process.arguments] == ["argv"] else ""
-    if (launcher or argv) and not entry.startswith("-m "):
-        entry = shlex.quote(entry)
-    if launcher:
-        entry = f"{launcher} {entry.removeprefix('-m ')}"
-    # What argparse has read is in the Task's Args section, from where ClearML gives it to a clone's parser. Arguments
-    # that nobody has read by name are kept where a clone gets them again; clearml-agent splits them as a shell does.
-    if argv and process.main_kind != "notebook":
-        entry = f"{entry} {argv}"
+    if launcher := launched(process.pid, process.main_path, process.main_module):
+        entry = f"{launcher} {entry.removeprefix('-m ') if entry.startswith('-m ') else shlex.quote(entry)}"
     version = ".".join(process.python.split(".")[:2])
     return script._replace(entry_point=entry, binary=f"python{version}")
 
@@ -173,14 +185,11 @@ def _told_by_environment(code: Code, cwd: Path) -> Script:
 
 def _overridden(script: Script) -> Script:
     """Apply ClearML's variables for single fields (clearml/config/defs.py, clearml 1.16 to 2.1.12)."""
-    given = {field: os.environ.get(f"CLEARML_VCS_{field.upper()}") for field in ("entry_point", "work_dir", "diff")}
-    diff = script.diff
-    if given["diff"]:
-        diff = base64.b64decode(given["diff"]).decode("utf-8", "replace")
+    diff = os.environ.get("CLEARML_VCS_DIFF")
     return script._replace(
-        entry_point=given["entry_point"] or script.entry_point,
-        working_dir=given["work_dir"] or script.working_dir,
-        diff=diff,
+        entry_point=os.environ.get(_ENTRY_POINT) or script.entry_point,
+        working_dir=os.environ.get("CLEARML_VCS_WORK_DIR") or script.working_dir,
+        diff=base64.b64decode(diff).decode("utf-8", "replace") if diff else script.diff,
     )
 
 

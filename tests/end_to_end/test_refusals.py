@@ -10,12 +10,16 @@ from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
 from tests.end_to_end.processes import wait_for
 
 SCRIPT = """
-import mlflow, time
+import argparse, mlflow, time
 with mlflow.start_run(run_name="the run", description="a note") as run:
     mlflow.log_param("first", 1)
     client = mlflow.tracking.MlflowClient()
     while "clearml.task_id" not in client.get_run(run.info.run_id).data.tags:  # the Task is made without what follows
         time.sleep(0.1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--alpha")
+    parser.add_argument("--beta")
+    parser.parse_args()  # the Task has them unread, in one piece
     params = [mlflow.entities.Param(f"p{number}", str(number)) for number in range(20)]
     # What is refused alone is left out: two of each, whatever the requests that they travel in.
     tags = [mlflow.entities.RunTag("color", "red"), mlflow.entities.RunTag("shape", "round")]
@@ -32,13 +36,13 @@ REFUSED = ["tasks.create", "tasks.edit_hyper_params", "tasks.edit_configuration"
 def test_one_refusal_costs_nothing(own_place: Place, own_server: ClearMLServer, endpoint: str) -> None:
     """A batch that is refused is sent again in parts."""
     own_server.faults.add(Fault(endpoint, times=1, status=400))
-    done = own_place.run(SCRIPT)
+    done = own_place.run(SCRIPT, "--alpha", "0.5", "--beta", "2")
     assert done.code == 0, done.stderr
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)
     assert task["status"] == "completed"
     assert (task["name"], task["comment"]) == ("the run", "a note")
-    assert task["script"]["entry_point"] == "train.py"
+    assert (task["script"]["entry_point"], section(task, "Args")) == ("train.py", {"alpha": "0.5", "beta": "2"})
     assert scalars(own_server, task["id"]) == own_place.points(run.info.run_id)
     assert "some text" in own_server.console(task["id"])
     assert section(task, "MLflow tags")["color"] == "red"

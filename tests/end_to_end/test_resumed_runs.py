@@ -228,8 +228,9 @@ def test_a_project_that_mlflow_runs_has_its_own_code(place: Place, server: Clear
         import argparse, mlflow
         parser = argparse.ArgumentParser()
         parser.add_argument("--alpha", type=float)
+        args = parser.parse_args()
         with mlflow.start_run():
-            mlflow.log_metric("alpha", parser.parse_args().alpha)
+            mlflow.log_metric("alpha", args.alpha)
         """,
     )
     path = f"{Path(place.python).parent}:{os.environ['PATH']}"
