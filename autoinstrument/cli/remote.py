@@ -45,6 +45,7 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
     text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
     session = Session()
     tasks, task = Tasks(session), None
+    script = script_of(process, lambda: tasks.diff_from_remote)
     try:
         task = tasks.create(
             project or mapping.acceptable(experiment or program),
@@ -52,7 +53,7 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
                 "name": mapping.acceptable(name or program),
                 "type": "training",
                 "tags": [mapping.TAG],
-                "script": {**script_of(process)._asdict(), "requirements": {"pip": _requirements(process)}},
+                "script": {**script._asdict(), "requirements": {"pip": _requirements(process)}},
                 "hyperparams": mapping.sections(mapping.arguments(process.arguments)),
                 "configuration": {OBJECT: {"name": OBJECT, "value": text, "type": "text"}},
             },

@@ -51,6 +51,7 @@ class Worker:
         # Text is put on disk while a request is under way, which may be for half a minute where the server hangs.
         session = Session(lambda: self._inbox.overtake(self._runs.handle_console), lean=lean)
         tasks, uploads = Tasks(session), Uploads(Files(session))
+        self._tasks = tasks
         self._delivery, self._watch = Delivery(uploads), Watch(tasks)
         self._runs = Runs(folder, settings, tasks, uploads, self._delivery)
         self._flush_at = self._beat_at = 0.0
@@ -69,7 +70,7 @@ class Worker:
     def add(self, connection: socket.socket) -> None:
         """Take in a connection and read it on a thread of its own."""
         connection.setblocking(True)
-        process = Process(connection)
+        process = Process(connection, lambda: self._tasks.diff_from_remote)
         self._runs.processes.append(process)
         self._seen = True
         threading.Thread(target=self._inbox.read, args=(process,), daemon=True).start()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,18 +42,18 @@ class Script(NamedTuple):
     binary: str
 
 
-def script_of(process: ProcessStarted, from_remote: bool = False) -> Script:
+def script_of(process: ProcessStarted, from_remote: Callable[[], bool] = lambda: False) -> Script:
     """Return the script section for the process's Task, as `without_arguments` with the arguments of now."""
     return with_arguments(without_arguments(process, from_remote), process)
 
 
-def without_arguments(process: ProcessStarted, from_remote: bool = False) -> Script:
+def without_arguments(process: ProcessStarted, from_remote: Callable[[], bool] = lambda: False) -> Script:
     """Return the code that the process runs. Takes some 30 ms with a repository, 20 s a Git call at most.
 
     Args:
         process: the training process; once it has ended, its launcher is not found any more.
-        from_remote: name the newest commit that the remote has, with all changes since; ClearML's own setting for it is
-            `sdk.development.store_code_diff_from_remote`.
+        from_remote: tells, where the commit is not published, whether to name the newest one that is, with all changes
+            since; it is ClearML's own setting `sdk.development.store_code_diff_from_remote`.
     """
     cwd = Path(process.cwd or ".")
     code = code_of(process, cwd)
@@ -93,14 +93,18 @@ def _alone(code: Code, checkout: Checkout | None) -> Script:
     return Script("", branch, commit, name, ".", text, "")
 
 
-def _in_checkout(code: Code, checkout: Checkout, cwd: Path, process: ProcessStarted, from_remote: bool) -> Script:
+def _in_checkout(
+    code: Code, checkout: Checkout, cwd: Path, process: ProcessStarted, from_remote: Callable[[], bool]
+) -> Script:
     working_dir = checkout.inside(cwd) or "."
     if code.module and code.file is not None and checkout.inside(code.file):
         # Found through sys.path and not in the working directory (a src folder): there, `-m` has to find it again.
         root = _module_root(code.file, code.module)
         if root is not None and not _holds(cwd, code.file, code.module):
             working_dir = checkout.inside(root) or working_dir
-    base = (checkout.published() if from_remote else "") or checkout.commit
+    base, published = checkout.commit, checkout.published()
+    if published not in ("", base) and from_remote():
+        base = published
     entry, added, leave_out = "", [], []
     if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):
         entry = _free_name(checkout.root / working_dir, code.name)

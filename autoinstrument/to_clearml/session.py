@@ -135,15 +135,27 @@ class Session:
         with _sdk_errors():
             return str(type(self._connected()).get_files_server_host()).rstrip("/")
 
+    def setting(self, name: str) -> Any:
+        """Return what ClearML's configuration says under `sdk`, as in "development.default_output_uri", or None.
+
+        Raises:
+            NotAllowedError: the configuration cannot be read.
+        """
+        with _sdk_errors():
+            _import_sdk(lean=self.lean)
+            from clearml.config import config
+
+            return config.get(name, None)
+
     def output_uri(self, of_task: str = "") -> str:
         """Return where artifacts are uploaded to: the Task's own place, else the configured one, else the file server.
 
         Raises:
             NotAllowedError: there is no configuration.
         """
-        from clearml.config import DEV_DEFAULT_OUTPUT_URI, config
+        from clearml.config import DEV_DEFAULT_OUTPUT_URI
 
-        given = of_task or str(DEV_DEFAULT_OUTPUT_URI.get() or config.get("development.default_output_uri", "") or "")
+        given = of_task or str(DEV_DEFAULT_OUTPUT_URI.get() or self.setting("development.default_output_uri") or "")
         return given.rstrip("/") if given.lower() not in ("", "true", "false", "none") else self.files_server()
 
     def upload(self, server: str, name: str, content: bytes | IO[bytes], kind: str) -> None:
@@ -277,20 +289,25 @@ class _sdk_errors:  # noqa: N801  (reads as a statement)
             raise _login_problem(error) from error
 
 
-def _log_in(*, lean: bool) -> Any:
+def _import_sdk(*, lean: bool) -> None:
     # Nothing here needs pandas (0.3 s, 40 MB), nor pyarrow, which `clearml.datasets` looks for (29 MB; clearml 2.1).
     # Elsewhere than in a process of ours another thread's import of them would fail meanwhile.
     keep_out = [name for name in ("pandas", "pyarrow") if lean and name not in sys.modules]
     for name in keep_out:
         sys.modules[name] = None  # type: ignore[assignment]
     try:
-        from clearml.backend_api import Session as SDKSession
-        from clearml.config import config_obj
+        import clearml.backend_api  # noqa: F401
     finally:
         for name in keep_out:
             del sys.modules[name]
     logging.getLogger("clearml").setLevel(logging.ERROR)
+
+
+def _log_in(*, lean: bool) -> Any:
+    _import_sdk(lean=lean)
     import requests
+    from clearml.backend_api import Session as SDKSession
+    from clearml.config import config_obj
 
     from autoinstrument.answers import bound
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from autoinstrument.to_clearml import forms
-from autoinstrument.to_clearml.errors import RefusedError, TooLargeError, understood
+from autoinstrument.to_clearml.errors import ClearMLError, RefusedError, TooLargeError, understood
 from autoinstrument.to_clearml.models import Models
 from autoinstrument.to_clearml.session import Session
 
@@ -68,6 +68,14 @@ class Tasks:
         self._session = session
         self.models = Models(session)
         self._projects: dict[str, str] = {}
+
+    @property
+    def diff_from_remote(self) -> bool:
+        """True where ClearML's configuration wants changes since the newest commit that the remote has."""
+        try:
+            return str(self._session.setting("development.store_code_diff_from_remote")).lower() == "true"
+        except ClearMLError:  # what is wrong with the configuration is said where it is needed
+            return False
 
     def create(self, project: str, body: dict[str, Any]) -> Task:
         """Create a Task; it is not started.

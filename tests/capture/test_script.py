@@ -27,7 +27,7 @@ def section(process):
             fields = {"main_kind": "script", "main_path": str(main), **fields}
         if cwd is not None:
             fields["cwd"] = str(cwd)
-        return script_of(process._replace(**fields), from_remote)
+        return script_of(process._replace(**fields), lambda: from_remote)
 
     return section
 

@@ -196,3 +196,27 @@ def test_nothing_is_left_behind(outcome: Outcome) -> None:
     wait_for(lambda: not outcome.place.left_behind(), 10)
     assert outcome.place.captures() == []
     assert outcome.place.home.stat().st_mode & 0o777 == 0o700
+
+
+def test_commits_that_nobody_else_has_are_changes_where_clearml_is_told_so(
+    own_place: Place, own_server: ClearMLServer
+) -> None:
+    """By ClearML's own setting, which an agent's machine needs where it cannot fetch the commit."""
+    script = "import mlflow\nwith mlflow.start_run():\n    pass\n"
+    origin = own_place.root / "origin.git"
+    own_place.git("init", "-q", "-b", "topic")
+    own_place.git("init", "-q", "--bare", str(origin))
+    own_place.git("remote", "add", "origin", str(origin))
+    own_place.write("train.py", "print('published')\n")
+    own_place.git("add", "-A")
+    own_place.git("commit", "-q", "-m", "Publish")
+    own_place.git("push", "-q", "-u", "origin", "topic")
+    own_place.write("train.py", script)
+    own_place.git("commit", "-q", "-a", "-m", "Train")
+    settings = own_place.root / "clearml.conf"
+    settings.write_text("sdk { development { store_code_diff_from_remote: true } }")
+    done = own_place.run(script, CLEARML_CONFIG_FILE=str(settings))
+    assert done.code == 0, done.stderr
+    section = ended(own_server, own_place.the_run().info.run_id)["script"]
+    assert section["version_num"] == own_place.git("rev-parse", "origin/topic")
+    assert "+import mlflow" in section["diff"].splitlines()
