@@ -227,7 +227,7 @@ class RunMirror:
     @property
     def is_due(self) -> bool:
         """True while something waits to be delivered that may be sent now."""
-        return self.has_work and not self.held and self.server.is_due()
+        return self.has_work and not (self.held or self.run.switched_off) and self.server.is_due()
 
     # Delivery
 
