@@ -166,8 +166,12 @@ class Model(TypedDict):
     """MLflow's own, as in `models:/m-…` and `runs:/…`: the same at each reading."""
     name: str
     location: str
-    """URI of its files for clients other than MLflow's."""
+    """URI of its folder for clients other than MLflow's."""
+    revision: str
+    """Names the content of its folder: another one after the model was logged anew at the same URI; "" where MLflow has
+    not made the folder."""
     flavors: list[str]
+    """As its file `MLmodel` says; empty where it has none."""
     tags: dict[str, str]
     versions: list[Version]
 
