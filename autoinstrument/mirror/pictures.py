@@ -77,9 +77,9 @@ def plots(task_id: str, path: str, content: bytes, time_ms: int) -> list[dict[st
     events = []
     where = place(path)
     for number, figure in enumerate(figures, 1):
-        text = json.dumps(_finite(figure), separators=(",", ":"), allow_nan=False)
+        series = where.series if number == 1 else f"{where.series} {number}"
+        text = json.dumps(_finite(_titled(figure, series)), separators=(",", ":"), allow_nan=False)
         if len(text) <= MAX_PLOT:
-            series = where.series if number == 1 else f"{where.series} {number}"
             events.append(_event("plot", task_id, where._replace(series=series), time_ms, plot_str=text))
     return events
 
@@ -101,6 +101,17 @@ def _event(kind: str, task_id: str, where: Place, time_ms: int, **more: str) -> 
         "variant": where.series,
         **more,
     }
+
+
+def _titled(figure: dict[str, Any], series: str) -> dict[str, Any]:
+    """Return a figure with a title: its own, else the series, which the SDK gives to every figure (clearml 2.1.12).
+
+    ClearML's pages need one: without it *Maximize* shows an empty dialog (web pages 2.5).
+    """
+    title = figure["layout"].get("title")
+    text = title.get("text") if isinstance(title, dict) else title
+    has_title = isinstance(text, str) and text.strip() != ""
+    return figure if has_title else {**figure, "layout": {**figure["layout"], "title": series}}
 
 
 def _of_page(text: str) -> Iterator[dict[str, Any]]:

@@ -56,6 +56,23 @@ def test_figures_of_a_plotly_page_are_found(plotlyjs: Any) -> None:
     assert [event["variant"] for event in plots("t", "a.html", both.encode(), 5)] == ["a.html", "a.html 2"]
 
 
+@pytest.mark.parametrize("title", [None, {}, "", {"text": " "}, {"font": {"size": 9}}, 5])
+def test_a_figure_without_a_title_is_called_as_its_series(title: Any) -> None:
+    """ClearML's pages cannot maximise a figure that has none; the SDK gives it the same one."""
+    given = {"width": 5} if title is None else {"width": 5, "title": title}
+    figure = json.dumps({"data": [{"y": [1]}], "layout": given})
+    (plot,) = shown("plots/a.json", figure)
+    assert plot["layout"] == {"title": "a.json", "width": 5}
+    page = f'<script>Plotly.newPlot("x", [], {json.dumps(given)}); Plotly.newPlot("y", [], {{}})</script>'
+    assert [plot["layout"]["title"] for plot in shown("plots/a.html", page)] == ["a.html", "a.html 2"]
+
+
+@pytest.mark.parametrize("title", ["own", {"text": "own", "x": 0.5}])
+def test_a_figures_own_title_stays(title: Any) -> None:
+    (plot,) = shown("plots/a.json", json.dumps({"data": [{"y": [1]}], "layout": {"title": title}}))
+    assert plot["layout"]["title"] == title
+
+
 def test_packed_arrays_are_unpacked() -> None:
     """plotly.py 6 packs arrays in a way that older web pages of ClearML cannot draw."""
     packed = {"dtype": "i2", "bdata": "AQACAAMABAAFAAYA", "shape": "2, 3"}
