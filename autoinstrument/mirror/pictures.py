@@ -53,11 +53,17 @@ def place(path: str) -> Place:
     return Place(*curve(path), 0, 0)
 
 
-def is_picture(path: str) -> bool:
-    """Tell whether a file is one to be looked at; the small twins that MLflow makes of images are not."""
+def is_thumbnail(path: str) -> bool:
+    """Return True for the compressed copy of an image that MLflow stores for its own pages.
+
+    `log_image` by step and `log_table` write one beside each image (mlflow 2.16 to 3.17); a Task has the image alone.
+    """
     stepped = _STEPPED.fullmatch(path)
-    if (stepped and stepped["small"]) or _TABLE_THUMBNAIL.fullmatch(path):
-        return False
+    return bool((stepped and stepped["small"]) or _TABLE_THUMBNAIL.fullmatch(path))
+
+
+def is_picture(path: str) -> bool:
+    """Return True for a file that is an image."""
     return excerpts.suffix(path) in excerpts.PICTURES
 
 

@@ -9,7 +9,7 @@ from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import STATE, TASK_ID
 from autoinstrument.from_mlflow.store import StoredRun, read_run
-from autoinstrument.mirror import artifact_entries, mapping, model_mapping
+from autoinstrument.mirror import artifact_entries, mapping, model_mapping, pictures
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import of_run
 from autoinstrument.mirror.refusals import Refusals
@@ -71,7 +71,8 @@ def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator
         elif isinstance(record, History):
             by_curve.setdefault(mapping.curve(record.key), []).append(record)  # `a` and `a/a` are one
         elif isinstance(record, ArtifactLogged):
-            yield from _of_artifact(run, record, task, settings)
+            if not pictures.is_thumbnail(record.path):
+                yield from _of_artifact(run, record, task, settings)
         elif isinstance(record, ModelsLogged):
             yield from _of_models(record, task, settings, tasks)
         elif isinstance(record, RunEnded):

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 
 from autoinstrument.mirror.artifact_entries import address, key, preview
-from autoinstrument.mirror.pictures import MAX_PLOT, Place, is_picture, place, plots
+from autoinstrument.mirror.pictures import MAX_PLOT, Place, is_picture, is_thumbnail, place, plots
 from autoinstrument.records import RunStarted
 
 
@@ -37,11 +37,20 @@ def test_a_picture_is_shown_under_its_path_or_its_key_and_step(path: str, where:
     assert is_picture(path)
 
 
-def test_thumbnails_are_not_shown_twice() -> None:
-    assert not is_picture("images/a+step+3+timestamp+17+0f+compressed.webp")
-    assert not is_picture("images/a%step%3%timestamp%17%0f%compressed.webp")
-    assert not is_picture("table_images/t/0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f.webp")
-    assert is_picture("mine.webp")
+def test_thumbnails_are_told_from_images() -> None:
+    """A person's own WebP files are images."""
+    assert is_thumbnail("images/a+step+3+timestamp+17+0f+compressed.webp")
+    assert is_thumbnail("images/a%step%3%timestamp%17%0f%compressed.webp")
+    assert is_thumbnail("table_images/t/0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f.webp")
+    for image in (
+        "images/a+step+3+timestamp+17+0f.png",
+        "table_images/t/0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f.png",
+        "mine.webp",
+        "table_images/mine.webp",
+        "images/compressed.webp",
+    ):
+        assert is_picture(image)
+        assert not is_thumbnail(image)
 
 
 @pytest.mark.parametrize("plotlyjs", ["cdn", True])
