@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from autoinstrument import excerpts
-from autoinstrument.mirror.mapping import curve
+from autoinstrument.mirror.mapping import split
 
 MAX_PLOT = 5 * 2**20
 """Characters of a plot's JSON; a larger one stays an artifact alone (a request has 15 MB at most)."""
@@ -49,8 +49,8 @@ def place(path: str) -> Place:
     """Return where an artifact is shown: folder and name, or key and step of an image that was logged by step."""
     stepped = _STEPPED.fullmatch(path)
     if stepped and abs(int(stepped["step"])) < 2**63:
-        return Place(*curve(re.sub("[#~]", "/", stepped["key"])), int(stepped["step"]), int(stepped["time"]))
-    return Place(*curve(path), 0, 0)
+        return Place(*split(re.sub("[#~]", "/", stepped["key"])), int(stepped["step"]), int(stepped["time"]))
+    return Place(*split(path), 0, 0)
 
 
 def is_thumbnail(path: str) -> bool:
