@@ -41,6 +41,7 @@ from autoinstrument.records import (
 from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.steps import note
 from autoinstrument.to_clearml.existing import existing_task_id
+from autoinstrument.to_clearml.switches import switched_off
 from autoinstrument.transport import exit_code, launch
 from autoinstrument.transport.outbox import Outbox
 from autoinstrument.transport.posted import Beginning, Item
@@ -158,9 +159,10 @@ class Agent:
         if again or not owned:
             self._join = self._join or run_id
         self._outbox.direct = self._outbox.direct or not owned
+        off = switched_off()
         if self.settings.worker == "process":
             with guard("announcing a run"):
-                self._outbox.announce(RunAnnounced(run_id, absolute(tracking_uri), os.getpid(), owned))
+                self._outbox.announce(RunAnnounced(run_id, absolute(tracking_uri), os.getpid(), owned, off))
                 if owned and self._worker is not None:
                     self._worker.publish(run_id)
 
@@ -188,7 +190,9 @@ class Agent:
             self._names[run_id] = (record.run_name, record.run_url)
             tags = {key: value for key, value in record.tags.items() if key not in LINK_TAGS}
             record = record._replace(
-                tags=tags if not record.resumed else record.tags, task_id=self._task_to_adopt(run_id, record)
+                tags=tags if not record.resumed else record.tags,
+                task_id=self._task_to_adopt(run_id, record),
+                switched_off=off,
             )
             if record.owned and not record.resumed:
                 if self._described is None:  # there is no worker that it was to be told

@@ -87,6 +87,8 @@ class RunStarted(NamedTuple):
     """True where this process started or resumed the run: its death is the run's end."""
     task_id: str
     """The Task to adopt instead of making one, "" for a new one."""
+    switched_off: str = ""
+    """The setting that keeps ClearML out of this process, see `to_clearml.switches`; "" where there is none."""
 
 
 class RunAnnounced(NamedTuple):
@@ -96,7 +98,8 @@ class RunAnnounced(NamedTuple):
     tracking_uri: str
     pid: int
     owned: bool
-    """As in `RunStarted`."""
+    switched_off: str
+    """These as in `RunStarted`."""
 
 
 class EndAnnounced(NamedTuple):
@@ -163,8 +166,12 @@ class Model(TypedDict):
     """MLflow's own, as in `models:/m-…` and `runs:/…`: the same at each reading."""
     name: str
     location: str
-    """URI of its files for clients other than MLflow's."""
+    """URI of its folder for clients other than MLflow's."""
+    revision: str
+    """Names the content of its folder: another one after the model was logged anew at the same URI; "" where MLflow has
+    not made the folder."""
     flavors: list[str]
+    """As its file `MLmodel` says; empty where it has none."""
     tags: dict[str, str]
     versions: list[Version]
 
@@ -297,14 +304,12 @@ def from_json(value: Any) -> Record:
     """Return the record that `to_json` gave.
 
     Raises:
-        ValueError: the value is no record of this version (unknown name, wrong number of fields).
+        ValueError: the value is not a record of this version (unknown name, wrong number of fields); fields with a
+            default may be missing, as in the captures of an older version.
     """
     try:
         name, *fields = value
-        kind = _TYPES[name]
-        if len(fields) != len(kind._fields):
-            raise ValueError(f"{name} has {len(fields)} fields, expected {len(kind._fields)}")
-        record: Record = kind(*fields)
+        record: Record = _TYPES[name](*fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a record: {str(value)[:100]}") from error
     return record

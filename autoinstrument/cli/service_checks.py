@@ -19,6 +19,7 @@ from autoinstrument.from_mlflow.addresses import local_store
 from autoinstrument.mirror.captures import Capture, Captures, distrusted, home, nearest
 from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.switches import refusal, switched_off
 from autoinstrument.transport.launch import HIDDEN
 
 _CONNECT_S, _READ_S = 3.0, 5.0
@@ -105,6 +106,9 @@ def _python(code: str, seconds: float) -> subprocess.CompletedProcess[str]:
 
 def clearml() -> Iterator[Check]:
     """Look at ClearML's configuration, credentials, answer time and clock."""
+    if switch := switched_off():
+        yield Check("ClearML server", False, refusal(switch), f"Unset {switch.partition('=')[0]} to send runs.")
+        return
     found = _probed()
     places = [f"{name} (environment)" for name in found.get("variables", [])]
     places += [f"file {found['file']}"] if found.get("file") else []

@@ -1,4 +1,4 @@
-"""A run's artifact root, to be read: by the worker, and by `sync`.
+"""The artifact root of a run, or the folder of a model, to be read: by the worker, and by `sync`.
 
 A folder of this machine is read as such: importing MLflow costs the worker one to two seconds. Anything else goes
 through MLflow's own artifact repositories.
@@ -16,11 +16,12 @@ from urllib.parse import unquote, urlsplit
 
 from autoinstrument.from_mlflow.access import tracking_client
 from autoinstrument.guard import ourselves
-from autoinstrument.records import RunStarted
+from autoinstrument.records import Model, RunStarted
 
-_MOST = 20_000
+MOST_FILES = 20_000
 _CHEAP = 16 * 2**20
 """Bytes of a file that are fetched from elsewhere only to show it."""
+_FILE = "file://"
 _BEING_WRITTEN = ".artifact.uploading."
 """How MLflow 3 names a file in a local store until it is complete."""
 
@@ -34,11 +35,24 @@ class StoredFile(NamedTuple):
 
 
 class ArtifactStore:
-    """The artifacts of one run. Every method raises what the file system or the store's driver raises."""
+    """The artifacts of one run, or the files of one of its models, with their paths below that folder.
 
-    def __init__(self, run: RunStarted) -> None:
+    Every method raises what the file system or the store's driver raises.
+    """
+
+    def __init__(self, run: RunStarted, model: Model | None = None) -> None:
         self._run = run
-        self._folder = local_folder(run.artifact_uri)
+        self._model_id = self._below = ""
+        if model is None:
+            self._folder = local_folder(run.artifact_uri)
+            return
+        # Such a location is a path behind `file://`, without any encoding, see `addresses.openable`.
+        self._folder = Path(model["location"][len(_FILE) :]) if model["location"].startswith(_FILE) else None
+        kind, _, rest = model["uri"].partition(":/")
+        if kind == "models":
+            self._model_id = rest
+        else:
+            self._below = f"{rest.partition('/')[2]}/"
 
     @property
     def is_local(self) -> bool:
@@ -61,9 +75,9 @@ class ArtifactStore:
 
     def files(self) -> Iterator[StoredFile]:
         """Yield all files, in the order of their paths in each folder; 20,000 at most."""
-        found = self._files_here(self._folder) if self._folder else self._files_there("")
+        found = self._files_here(self._folder) if self._folder else self._files_there(self._below.rstrip("/"))
         for number, file in enumerate(found):
-            if number == _MOST:
+            if number == MOST_FILES:
                 return
             yield file
 
@@ -76,7 +90,7 @@ class ArtifactStore:
         with tempfile.TemporaryDirectory(prefix="autoinstrument-") as folder:
             copy = Path(folder) / "artifact"
             with ourselves():
-                self._repository()._download_file(path, str(copy))
+                self._repository()._download_file(f"{self._below}{path}", str(copy))
             yield copy
 
     def _files_here(self, root: Path) -> Iterator[StoredFile]:
@@ -92,11 +106,15 @@ class ArtifactStore:
             if info.is_dir:
                 yield from self._files_there(info.path)
             else:
-                yield StoredFile(info.path, -1 if info.file_size is None else int(info.file_size), 0)
+                size = -1 if info.file_size is None else int(info.file_size)
+                yield StoredFile(info.path.removeprefix(self._below), size, 0)
 
     def _repository(self) -> Any:
-        """Return MLflow's repository of this run (private in mlflow 2.16 to 3.17; public calls list models too)."""
-        return tracking_client(self._run.tracking_uri)._get_artifact_repo(self._run.run_id)
+        """Return MLflow's repository (private in mlflow 2.16 to 3.17; public calls list models among a run's files)."""
+        client = tracking_client(self._run.tracking_uri)
+        if self._model_id:
+            return client._get_artifact_repo(self._model_id, resource="logged_model")
+        return client._get_artifact_repo(self._run.run_id)
 
 
 def local_folder(uri: str) -> Path | None:

@@ -50,9 +50,17 @@ def read_models(client: Any, run: Any) -> ModelsLogged:
 
 
 def _model(
-    uri: str, name: str, location: str, flavors: list[str] | None = None, tags: dict[str, str] | None = None
+    uri: str,
+    name: str,
+    location: str,
+    revision: str = "",
+    flavors: list[str] | None = None,
+    tags: dict[str, str] | None = None,
 ) -> Model:
-    return Model(uri=uri, name=name, location=location, flavors=flavors or [], tags=_own(tags or {}), versions=[])
+    return Model(
+        uri=uri, name=name, location=location, revision=revision, flavors=flavors or [], tags=_own(tags or {}),
+        versions=[],
+    )  # fmt: skip
 
 
 def _of_history(run: Any, tracking_uri: str) -> Iterator[Model]:
@@ -60,7 +68,8 @@ def _of_history(run: Any, tracking_uri: str) -> Iterator[Model]:
     for entry in json.loads(run.data.tags.get(HISTORY) or "[]"):
         path = entry["artifact_path"]
         location = openable(run.info.artifact_uri, tracking_uri, path)
-        yield _model(f"runs:/{run.info.run_id}/{path}", path, location, sorted(entry.get("flavors") or {}))
+        revision = str(entry.get("model_uuid") or entry.get("utc_time_created") or "")
+        yield _model(f"runs:/{run.info.run_id}/{path}", path, location, revision, sorted(entry.get("flavors") or {}))
 
 
 def _entities(client: Any, run: Any) -> Iterator[Model]:
@@ -72,7 +81,8 @@ def _entities(client: Any, run: Any) -> Iterator[Model]:
     for entity in sorted(found, key=lambda entity: (entity.creation_timestamp, entity.model_id)):
         if str(entity.status) == "READY":
             location = openable(entity.artifact_location, client.tracking_uri)
-            yield _model(f"models:/{entity.model_id}", entity.name, location, _flavors_of(client, entity), entity.tags)
+            uri, flavors = f"models:/{entity.model_id}", _flavors_of(client, entity)
+            yield _model(uri, entity.name, location, entity.model_id, flavors, entity.tags)
 
 
 def _all_entities(client: Any, run: Any) -> list[Any]:

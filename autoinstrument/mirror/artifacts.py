@@ -87,7 +87,7 @@ class Artifacts:
 
     def take(self, record: Record) -> None:
         """Remember a file that was written; what an earlier record said of it no longer counts."""
-        if self._mode == "off" or not isinstance(record, ArtifactLogged):
+        if self._mode == "off" or not isinstance(record, ArtifactLogged) or pictures.is_thumbnail(record.path):
             return
         done = self._done.get(record.path)
         if (

@@ -169,8 +169,8 @@ class Capture:
         value = {
             "version": VERSION,
             "run": to_json(run),
-            # The script section and `arguments` say what is worth keeping of argv, without its secrets.
-            "process": to_json(self.process._replace(argv=[])) if self.process else None,
+            # `arguments` keep argv without its secrets; the script section keeps the source, where ClearML may have it.
+            "process": to_json(self.process._replace(argv=[], source="")) if self.process else None,
             **{name: getattr(self, name) for name in _KEPT},
         }
         _write(self.folder / "capture.json", json.dumps(value).encode())

@@ -13,6 +13,7 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunLinked, RunPending
 from autoinstrument.to_clearml.errors import ClearMLError, RefusedError, TooLargeError
+from autoinstrument.to_clearml.switches import refusal
 
 _PING_S = 1800.0
 """A Task of which nothing was sent for so long is said to be alive; the server stops it after 7,200 s."""
@@ -47,6 +48,10 @@ class Delivery:
     def deliver(self, mirror: RunMirror, home: Process, *, is_open: bool) -> None:
         """Send what waits of a run, or else a sign of life where nothing was sent for long."""
         mirror.console.tick()
+        if mirror.run.switched_off:
+            if not mirror.pending:
+                self._leave(mirror, home, refusal(mirror.run.switched_off))
+            return
         if not self._server.is_due():
             return
         with guard("mirroring a run"):

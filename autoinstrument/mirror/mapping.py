@@ -38,6 +38,10 @@ _LONGEST = 100_000
 """Characters of a data set's schema or profile that a Task is given: it is one document of 16 MB with all it holds."""
 _RECORD = "logged by the run; an edit in a clone has no effect"
 """What ClearML's pages show beside a parameter of the section `MLflow`: those of `Args` look the same, and have one."""
+_SYSTEM = re.compile(
+    r"system/(?:.+/)?(?:system_)?(?P<quantity>[a-z]+)_[a-z0-9_]*(?P<unit>percentage|megabytes|gigabytes|watts)"
+)
+"""MLflow's system metrics, as in `system/disk_usage_megabytes` and `system/NODE/gpu_0_power_usage_watts`."""
 _PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
 
 
@@ -309,9 +313,23 @@ def points_left_out(points: Iterable[Sequence[str]], more: int) -> dict[str, str
 
 
 def curve(key: str) -> tuple[str, str]:
-    """Return title and series of a metric."""
-    title, slash, series = key.rpartition("/")
-    return (title, series) if slash and title and series else (key, key)
+    """Return title and series of a metric.
+
+    MLflow's system metrics (mlflow 2.16 to 3.17) are charted by quantity and unit, as in `system disk (megabytes)`,
+    percentages together, as in `system (percentage)`: on one chart, bytes would flatten everything else. No metric's
+    own name gives such a title, since MLflow takes no parentheses in names.
+    """
+    title, series = split(key)
+    if system := _SYSTEM.fullmatch(key):
+        quantity = "" if system["unit"] == "percentage" else f" {system['quantity']}"
+        title = f"{title}{quantity} ({system['unit']})"
+    return title, series
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return title and series of a name: what is before its last slash and behind it; a name without one is both."""
+    title, slash, series = name.rpartition("/")
+    return (title, series) if slash and title and series else (name, name)
 
 
 def is_storable(value: float) -> bool:

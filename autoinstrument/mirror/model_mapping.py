@@ -12,6 +12,10 @@ from autoinstrument.records import Model, parse
 
 _OURS = "mlflow_"
 _URI, _TAGS = f"{_OURS}model_uri", f"{_OURS}tags"
+_COPY, _NO_COPY = f"{_OURS}copied_revision", f"{_OURS}not_copied"
+_PACKAGE = "package"
+"""System tag by which ClearML's SDK knows a model that is an archive, to be extracted (clearml 1.16 to 2.1.12)."""
+_DESCRIPTION = "MLmodel"
 
 _FRAMEWORKS = {
     "sklearn": "ScikitLearn",
@@ -42,21 +46,58 @@ class Wanted(NamedTuple):
     uri: str
     framework: str
     tags: list[str]
+    system_tags: list[str]
     metadata: dict[str, str]
 
 
-def wanted(model: Model, run_id: str) -> Wanted:
-    """Return what a model is to look like."""
+class Copy(NamedTuple):
+    """A model's copy in ClearML's storage."""
+
+    address: str = ""
+    """Where it is, "" where there is none."""
+    problem: str = ""
+    """Why there is none, though there should be one."""
+
+
+NO_COPY = Copy()
+
+
+def wanted(model: Model, run_id: str, copy: Copy = NO_COPY) -> Wanted:
+    """Return what a model must look like."""
     given = dict(model["tags"])
     for version in model["versions"]:
         given.update(version["tags"])
+    metadata = _metadata(model, run_id, given)
+    if copy.address:
+        metadata[_COPY] = model["revision"]
+    elif copy.problem:
+        metadata[_NO_COPY] = hide_in_text(copy.problem)
     return Wanted(
         name=acceptable(model["name"]),
-        uri=model["location"],
+        uri=copy.address or address(model),
         framework=framework(model["flavors"]),
         tags=tags(given),
-        metadata=_metadata(model, run_id, given),
+        system_tags=[_PACKAGE] if copy.address else [],
+        metadata=metadata,
     )
+
+
+def address(model: Model) -> str:
+    """Return where MLflow keeps a model, for a browser and for ClearML's client.
+
+    Over HTTP that is its `MLmodel` file: a server answers for files alone (400 for a folder; mlflow 3.12 to 3.17), and
+    ClearML's client fetches single files. It takes a folder of this machine as it is, and lists one of an object store.
+    """
+    is_served = model["location"].startswith(("http://", "https://")) and model["flavors"]
+    return f"{model['location']}/{_DESCRIPTION}" if is_served else model["location"]
+
+
+def copy_of(held: Mapping[str, Any], model: Model) -> Copy:
+    """Return the copy of a model's present files that the server has, or why it has none."""
+    items = _items(held)
+    if model["revision"] and items.get(_COPY) == model["revision"]:
+        return Copy(str(held.get("uri") or ""))
+    return Copy(problem=items.get(_NO_COPY, ""))
 
 
 def framework(flavors: Collection[str]) -> str:
@@ -83,9 +124,14 @@ def edits(held: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
     except (AttributeError, ValueError):  # somebody has edited it
         before = []
     own = [tag for tag in held.get("tags") or [] if tag not in before]
-    fields = {**wanted._asdict(), "tags": sorted({*own, *wanted.tags})}
+    others = [tag for tag in held.get("system_tags") or [] if tag != _PACKAGE]
+    fields = {
+        **wanted._asdict(),
+        "tags": sorted({*own, *wanted.tags}),
+        "system_tags": sorted({*others, *wanted.system_tags}),
+    }
     del fields["metadata"]
-    return {name: value for name, value in fields.items() if held.get(name) != value}
+    return {name: value for name, value in fields.items() if (held.get(name) or type(value)()) != value}
 
 
 def new_metadata(held: Mapping[str, Any], wanted: Wanted) -> list[dict[str, str]]:

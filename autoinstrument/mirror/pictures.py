@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from autoinstrument import excerpts
-from autoinstrument.mirror.mapping import curve
+from autoinstrument.mirror.mapping import split
 
 MAX_PLOT = 5 * 2**20
 """Characters of a plot's JSON; a larger one stays an artifact alone (a request has 15 MB at most)."""
@@ -49,15 +49,21 @@ def place(path: str) -> Place:
     """Return where an artifact is shown: folder and name, or key and step of an image that was logged by step."""
     stepped = _STEPPED.fullmatch(path)
     if stepped and abs(int(stepped["step"])) < 2**63:
-        return Place(*curve(re.sub("[#~]", "/", stepped["key"])), int(stepped["step"]), int(stepped["time"]))
-    return Place(*curve(path), 0, 0)
+        return Place(*split(re.sub("[#~]", "/", stepped["key"])), int(stepped["step"]), int(stepped["time"]))
+    return Place(*split(path), 0, 0)
+
+
+def is_thumbnail(path: str) -> bool:
+    """Return True for the compressed copy of an image that MLflow stores for its own pages.
+
+    `log_image` by step and `log_table` write one beside each image (mlflow 2.16 to 3.17); a Task has the image alone.
+    """
+    stepped = _STEPPED.fullmatch(path)
+    return bool((stepped and stepped["small"]) or _TABLE_THUMBNAIL.fullmatch(path))
 
 
 def is_picture(path: str) -> bool:
-    """Tell whether a file is one to be looked at; the small twins that MLflow makes of images are not."""
-    stepped = _STEPPED.fullmatch(path)
-    if (stepped and stepped["small"]) or _TABLE_THUMBNAIL.fullmatch(path):
-        return False
+    """Return True for a file that is an image."""
     return excerpts.suffix(path) in excerpts.PICTURES
 
 
@@ -77,9 +83,9 @@ def plots(task_id: str, path: str, content: bytes, time_ms: int) -> list[dict[st
     events = []
     where = place(path)
     for number, figure in enumerate(figures, 1):
-        text = json.dumps(_finite(figure), separators=(",", ":"), allow_nan=False)
+        series = where.series if number == 1 else f"{where.series} {number}"
+        text = json.dumps(_finite(_titled(figure, series)), separators=(",", ":"), allow_nan=False)
         if len(text) <= MAX_PLOT:
-            series = where.series if number == 1 else f"{where.series} {number}"
             events.append(_event("plot", task_id, where._replace(series=series), time_ms, plot_str=text))
     return events
 
@@ -101,6 +107,17 @@ def _event(kind: str, task_id: str, where: Place, time_ms: int, **more: str) -> 
         "variant": where.series,
         **more,
     }
+
+
+def _titled(figure: dict[str, Any], series: str) -> dict[str, Any]:
+    """Return a figure with a title: its own, else the series, which the SDK gives to every figure (clearml 2.1.12).
+
+    ClearML's pages need one: without it *Maximize* shows an empty dialog (web pages 2.5).
+    """
+    title = figure["layout"].get("title")
+    text = title.get("text") if isinstance(title, dict) else title
+    has_title = isinstance(text, str) and text.strip() != ""
+    return figure if has_title else {**figure, "layout": {**figure["layout"], "title": series}}
 
 
 def _of_page(text: str) -> Iterator[dict[str, Any]]:

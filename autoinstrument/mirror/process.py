@@ -23,17 +23,17 @@ from autoinstrument.records import (
     RunAnnounced,
     RunEnded,
 )
-from autoinstrument.to_clearml.script import Script, with_arguments, without_arguments
+from autoinstrument.to_clearml.script import DiffSettings, Script, with_arguments, without_arguments
 from autoinstrument.transport.frames import encode
 
 
 class Process:
     """One connection: what the process said of itself, what was captured of it, and the runs whose end it is."""
 
-    def __init__(self, connection: socket.socket, from_remote: Callable[[], bool] = lambda: False) -> None:
-        """`from_remote` as in `without_arguments`."""
+    def __init__(self, connection: socket.socket, diffs: Callable[[], DiffSettings] = DiffSettings) -> None:
+        """`diffs` as in `without_arguments`."""
         self.connection = connection
-        self._from_remote = from_remote
+        self._diffs = diffs
         self.started: ProcessStarted | None = None
         self._code: Script | None = None
         self.packages = Packages("", "")
@@ -95,7 +95,7 @@ class Process:
         """Capture code and packages, once; takes up to a second."""
         if self._code is None and self.started is not None:
             with guard("capturing the code"):
-                self._code = without_arguments(self.started, self._from_remote)
+                self._code = without_arguments(self.started, self._diffs)
             with guard("capturing the packages"):
                 self.packages = packages_of(self._modules, self.started.sys_path)
 
@@ -109,7 +109,7 @@ class Process:
             self.packages = packages_of(self._modules, self.started.sys_path)
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
         if changed.source != before[1].source:
-            self._code = without_arguments(self.started, self._from_remote)
+            self._code = without_arguments(self.started, self._diffs)
         return (self.packages, self.started) != before
 
     @property

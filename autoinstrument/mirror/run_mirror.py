@@ -26,7 +26,7 @@ from autoinstrument.mirror.description import Description
 from autoinstrument.mirror.ending import End
 from autoinstrument.mirror.fields import Fields
 from autoinstrument.mirror.latest import Latest
-from autoinstrument.mirror.models import write_models
+from autoinstrument.mirror.models import ModelWriter
 from autoinstrument.mirror.part import Part
 from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.mirror.uploads import Uploads
@@ -98,12 +98,13 @@ class RunMirror:
         self._description = Description(capture, settings, tasks, self._refusals)
         self._fields, self._curves = Fields(tasks, self._refusals), Curves(tasks, self._refusals)
         self._artifacts = Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals)
+        models = ModelWriter(tasks.models, lambda: self.run, uploads if settings.artifacts == "upload" else None)
         self._parts: list[Part] = [
             self._description,
             self._fields,
             self._curves,
             self._artifacts,
-            Latest(ModelsLogged, functools.partial(write_models, tasks.models), self._refusals),
+            Latest(ModelsLogged, models.write, self._refusals),
             Latest(InputsLogged, self._write_inputs, self._refusals),
             Latest(TracesLogged, self._write_traces, self._refusals),
         ]
@@ -227,7 +228,7 @@ class RunMirror:
     @property
     def is_due(self) -> bool:
         """True while something waits to be delivered that may be sent now."""
-        return self.has_work and not self.held and self.server.is_due()
+        return self.has_work and not (self.held or self.run.switched_off) and self.server.is_due()
 
     # Delivery
 

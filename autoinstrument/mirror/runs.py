@@ -187,6 +187,8 @@ class Runs:
         mirror = self.mirrors.get(record.run_id)
         if mirror is not None:
             process.runs.add(record.run_id)
+            if mirror.run.switched_off:
+                return  # `sync` reads it from MLflow
             if isinstance(record, DROPPABLE):
                 if self.waiting >= _MAX_WAITING:
                     record = EventsDropped(record.run_id, items(record))
@@ -302,7 +304,9 @@ class Runs:
 
     def _ask_for_verdict(self, process: Process, left_open: list[RunMirror]) -> None:
         """Have ClearML asked how the process's Task ended, where that is not the worker's to say, and not said yet."""
-        adopted = [mirror for mirror in map(self.mirrors.__getitem__, process.owned) if mirror.capture.adopted]
+        owned = map(self.mirrors.__getitem__, process.owned)
+        adopted = [mirror for mirror in owned if mirror.capture.adopted and not mirror.run.switched_off]
+        left_open = [mirror for mirror in left_open if not mirror.run.switched_off]
         agent_is_gone = process.agent is not None and not process.agent.is_alive()
         task_id = adopted[-1].capture.task_id if adopted else task_of_agent() if process.agent else ""
         if task_id and (left_open or agent_is_gone):
@@ -314,7 +318,7 @@ class Runs:
         """Take in a run of which the process had no time to say more than that it exists."""
         if announced.owned:
             run, _ = read_run(announced.tracking_uri, announced.run_id)
-            self._run_started(process, run._replace(owned=True))
+            self._run_started(process, run._replace(owned=True, switched_off=announced.switched_off))
         elif announced.run_id in self.mirrors:
             self.mirrors[announced.run_id].incomplete = True
 

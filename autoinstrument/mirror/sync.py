@@ -122,6 +122,8 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
 
 
 def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
+    if not tasks.diff_settings().stored:
+        capture.script.pop("diff", None)
     mirror = RunMirror(capture, kept(capture.settings, settings) if capture.settings else settings, tasks, uploads)
     mirror.look_first = True
     if parent := capture.run.parent_run_id:

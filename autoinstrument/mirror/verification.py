@@ -9,7 +9,7 @@ from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import STATE, TASK_ID
 from autoinstrument.from_mlflow.store import StoredRun, read_run
-from autoinstrument.mirror import artifact_entries, mapping, model_mapping
+from autoinstrument.mirror import artifact_entries, mapping, model_mapping, pictures
 from autoinstrument.mirror.curves import Curves
 from autoinstrument.mirror.ending import of_run
 from autoinstrument.mirror.refusals import Refusals
@@ -71,9 +71,10 @@ def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator
         elif isinstance(record, History):
             by_curve.setdefault(mapping.curve(record.key), []).append(record)  # `a` and `a/a` are one
         elif isinstance(record, ArtifactLogged):
-            yield from _of_artifact(run, record, task, settings)
+            if not pictures.is_thumbnail(record.path):
+                yield from _of_artifact(run, record, task, settings)
         elif isinstance(record, ModelsLogged):
-            yield from _of_models(record, task, tasks)
+            yield from _of_models(record, task, settings, tasks)
         elif isinstance(record, RunEnded):
             ended = True
             if not is_adopted(task):
@@ -158,7 +159,7 @@ def _of_artifact(
         yield Difference("artifact", f"{record.path}: other content")
 
 
-def _of_models(logged: ModelsLogged, task: Mapping[str, Any], tasks: Tasks) -> Iterator[Difference]:
+def _of_models(logged: ModelsLogged, task: Mapping[str, Any], settings: Settings, tasks: Tasks) -> Iterator[Difference]:
     if not logged.models:
         return
     held = tasks.models.of_task(str(task["id"]))
@@ -168,7 +169,12 @@ def _of_models(logged: ModelsLogged, task: Mapping[str, Any], tasks: Tasks) -> I
         found = next((one for one in held if model_mapping.is_same(one, wanted)), None)
         if found is None or found["id"] not in linked:
             yield Difference("model", f"{wanted.name}: missing")
-        elif model_mapping.edits(found, wanted) or model_mapping.new_metadata(found, wanted):
+            continue
+        copy = model_mapping.copy_of(found, model)
+        wanted = model_mapping.wanted(model, logged.run_id, copy)
+        if settings.artifacts == "upload" and model["revision"] and copy == model_mapping.NO_COPY:
+            yield Difference("model", f"{wanted.name}: not copied")
+        if model_mapping.edits(found, wanted) or model_mapping.new_metadata(found, wanted):
             yield Difference("model", f"{wanted.name}: other name, address, tags, versions or aliases")
 
 

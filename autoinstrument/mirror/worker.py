@@ -70,7 +70,7 @@ class Worker:
     def add(self, connection: socket.socket) -> None:
         """Take in a connection and read it on a thread of its own."""
         connection.setblocking(True)
-        process = Process(connection, lambda: self._tasks.diff_from_remote)
+        process = Process(connection, self._tasks.diff_settings)
         self._runs.processes.append(process)
         self._seen = True
         threading.Thread(target=self._inbox.read, args=(process,), daemon=True).start()

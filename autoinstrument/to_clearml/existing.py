@@ -11,7 +11,7 @@ import sys
 
 
 def existing_task_id() -> str:
-    """Return the id of the Task that this process has already, "" where it has none.
+    """Return the id of the Task that this process has already, "" where it has none on the server.
 
     The main task of `Task.init` is read from its private place (seen in clearml 1.16 and 2.1): the public
     `Task.current_task()` makes a Task in a child process of a script that has one.
@@ -21,4 +21,5 @@ def existing_task_id() -> str:
         return given
     module = sys.modules.get("clearml.task")
     task = getattr(getattr(module, "Task", None), "_Task__main_task", None)
-    return str(getattr(task, "id", "") or "")
+    task_id = str(getattr(task, "id", "") or "")
+    return "" if task_id.startswith("offline-") else task_id  # that Task is a folder on this machine

@@ -24,6 +24,7 @@ TASK: dict[str, Any] = {
 MODEL: dict[str, Any] = {
     **dict.fromkeys(("id", "name", "uri", "framework"), str),
     "tags": [str],
+    "system_tags": [str],
     "metadata": {_ANY: _ITEM},
 }
 

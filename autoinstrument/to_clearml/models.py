@@ -13,7 +13,7 @@ from autoinstrument.to_clearml.errors import RefusedError, understood
 from autoinstrument.to_clearml.session import Session
 
 _WRONG_STATUS = (400, 110)
-_FIELDS = ["id", "name", "uri", "framework", "tags", "metadata"]
+_FIELDS = ["id", "name", "uri", "framework", "tags", "system_tags", "metadata"]
 
 
 @understood
@@ -24,7 +24,7 @@ class Models:
         self._session = session
 
     def of_task(self, task_id: str) -> list[dict[str, Any]]:
-        """Return the models that were made for a Task, linked to it or not: id, name, uri, framework, tags, metadata.
+        """Return the models that were made for a Task, linked to it or not: `id`, and all else that is written here.
 
         Raises:
             ClearMLError: they cannot be read.

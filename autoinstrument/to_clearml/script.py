@@ -42,18 +42,27 @@ class Script(NamedTuple):
     binary: str
 
 
-def script_of(process: ProcessStarted, from_remote: Callable[[], bool] = lambda: False) -> Script:
+class DiffSettings(NamedTuple):
+    """What ClearML's configuration says about `Script.diff`, in its section `sdk.development`."""
+
+    stored: bool = True
+    """`store_uncommitted_code_diff`: where it is false, the Task has no code, as with the SDK (clearml 1.16 to 2.1.12):
+    no changes, no notebook, and no script without a repository."""
+    from_remote: bool = False
+    """`store_code_diff_from_remote`: changes are those since the newest commit that the remote has."""
+
+
+def script_of(process: ProcessStarted, diffs: Callable[[], DiffSettings] = DiffSettings) -> Script:
     """Return the script section for the process's Task, as `without_arguments` with the arguments of now."""
-    return with_arguments(without_arguments(process, from_remote), process)
+    return with_arguments(without_arguments(process, diffs), process)
 
 
-def without_arguments(process: ProcessStarted, from_remote: Callable[[], bool] = lambda: False) -> Script:
+def without_arguments(process: ProcessStarted, diffs: Callable[[], DiffSettings] = DiffSettings) -> Script:
     """Return the code that the process runs. Takes some 30 ms with a repository, 20 s a Git call at most.
 
     Args:
         process: the training process; once it has ended, its launcher is not found any more.
-        from_remote: tells, where the commit is not published, whether to name the newest one that is, with all changes
-            since; it is ClearML's own setting `sdk.development.store_code_diff_from_remote`.
+        diffs: returns ClearML's own settings.
     """
     cwd = Path(process.cwd or ".")
     code = code_of(process, cwd)
@@ -62,10 +71,11 @@ def without_arguments(process: ProcessStarted, from_remote: Callable[[], bool] =
     else:
         checkout = Checkout.of(_existing(code.folder))
         if checkout is not None and checkout.remote and checkout.commit:
-            script = _in_checkout(code, checkout, cwd, process, from_remote)
+            script = _in_checkout(code, checkout, cwd, process, from_remote=diffs().from_remote)
         else:
             script = _alone(code, checkout)
-    return _overridden(_with_launcher(script, process))
+    script = _overridden(_with_launcher(script, process))
+    return script if diffs().stored else script._replace(diff="")
 
 
 def with_arguments(script: Script, process: ProcessStarted) -> Script:
@@ -93,9 +103,7 @@ def _alone(code: Code, checkout: Checkout | None) -> Script:
     return Script("", branch, commit, name, ".", text, "")
 
 
-def _in_checkout(
-    code: Code, checkout: Checkout, cwd: Path, process: ProcessStarted, from_remote: Callable[[], bool]
-) -> Script:
+def _in_checkout(code: Code, checkout: Checkout, cwd: Path, process: ProcessStarted, *, from_remote: bool) -> Script:
     working_dir = checkout.inside(cwd) or "."
     if code.module and code.file is not None and checkout.inside(code.file):
         # Found through sys.path and not in the working directory (a src folder): there, `-m` has to find it again.
@@ -103,7 +111,7 @@ def _in_checkout(
         if root is not None and not _holds(cwd, code.file, code.module):
             working_dir = checkout.inside(root) or working_dir
     base, published = checkout.commit, checkout.published()
-    if published not in ("", base) and from_remote():
+    if published not in ("", base) and from_remote:
         base = published
     entry, added, leave_out = "", [], []
     if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):

@@ -30,6 +30,7 @@ from autoinstrument.to_clearml.errors import (
     UnavailableError,
     UnreachableError,
 )
+from autoinstrument.to_clearml.switches import refusal, switched_off
 from autoinstrument.to_clearml.time_limit import OverdueError, TimeLimit
 
 CONNECT_S, READ_S = 3.0, 10.0
@@ -304,6 +305,8 @@ def _import_sdk(*, lean: bool) -> None:
 
 
 def _log_in(*, lean: bool) -> Any:
+    if switch := switched_off():
+        raise NotAllowedError(f"{refusal(switch)}; unset it to go on")
     _import_sdk(lean=lean)
     import requests
     from clearml.backend_api import Session as SDKSession

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from autoinstrument.to_clearml import forms
 from autoinstrument.to_clearml.errors import ClearMLError, RefusedError, TooLargeError, understood
 from autoinstrument.to_clearml.models import Models
+from autoinstrument.to_clearml.script import DiffSettings
 from autoinstrument.to_clearml.session import Session
 
 Item = dict[str, str]
@@ -69,13 +70,16 @@ class Tasks:
         self.models = Models(session)
         self._projects: dict[str, str] = {}
 
-    @property
-    def diff_from_remote(self) -> bool:
-        """True where ClearML's configuration wants changes since the newest commit that the remote has."""
+    def diff_settings(self) -> DiffSettings:
+        """Return what ClearML's configuration says about the changes that a Task holds."""
         try:
-            return str(self._session.setting("development.store_code_diff_from_remote")).lower() == "true"
-        except ClearMLError:  # what is wrong with the configuration is said where it is needed
-            return False
+            stored, from_remote = (
+                str(self._session.setting(f"development.{name}")).lower()
+                for name in ("store_uncommitted_code_diff", "store_code_diff_from_remote")
+            )
+        except ClearMLError:  # a broken configuration is reported where the session logs in
+            return DiffSettings()
+        return DiffSettings(stored=stored != "false", from_remote=from_remote == "true")
 
     def create(self, project: str, body: dict[str, Any]) -> Task:
         """Create a Task; it is not started.

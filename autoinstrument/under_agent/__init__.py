@@ -28,8 +28,9 @@ def begin() -> bool:
     global _clone
     from autoinstrument.bootstrap import is_other_program, what_runs
     from autoinstrument.guard import guard
+    from autoinstrument.to_clearml.switches import switched_off
 
-    if is_other_program(sys.orig_argv):
+    if is_other_program(sys.orig_argv) or switched_off():
         return False
     with guard("asking for the Task that the agent runs"):
         task_id = os.environ.get("CLEARML_TASK_ID") or os.environ["TRAINS_TASK_ID"]

@@ -16,18 +16,18 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.capture import git as git_module
-from autoinstrument.to_clearml.script import script_of
+from autoinstrument.to_clearml.script import DiffSettings, script_of
 from tests.capture.conftest import Repository
 
 
 @pytest.fixture
 def section(process):
-    def section(main: Path | None = None, cwd: Path | None = None, from_remote=False, **fields):
+    def section(main: Path | None = None, cwd: Path | None = None, from_remote=False, stored=True, **fields):
         if main is not None:
             fields = {"main_kind": "script", "main_path": str(main), **fields}
         if cwd is not None:
             fields["cwd"] = str(cwd)
-        return script_of(process._replace(**fields), lambda: from_remote)
+        return script_of(process._replace(**fields), lambda: DiffSettings(stored, from_remote))
 
     return section
 
@@ -74,6 +74,29 @@ def test_uncommitted_changes_travel(repository, section, execute):
     repository.write("train.py", "print('two')\n")
     script = section(repository.root / "train.py", repository.root)
     assert execute(script) == "two\n"
+
+
+@pytest.mark.parametrize("main_kind", ["script", "notebook"])
+def test_no_change_is_stored_where_clearml_is_told_so(repository, section, main_kind):
+    """Neither changes nor new files nor a notebook's cells, as with the SDK: `sdk.development` is its own setting."""
+    repository.write("train.py", "import extra\n")
+    repository.write("extra.py", "password = 1\n")
+    code = {
+        "main_kind": main_kind,
+        "source": "password = 2\n",
+        "modules": ["extra"],
+        "sys_path": [str(repository.root)],
+    }
+    assert section(repository.root / "train.py", repository.root, **code).diff
+    script = section(repository.root / "train.py", repository.root, stored=False, **code)
+    assert (script.diff, script.version_num) == ("", repository.git("rev-parse", "HEAD"))
+
+
+def test_no_script_is_stored_where_clearml_is_told_so(tmp_path, section, monkeypatch):
+    (tmp_path / "train.py").write_text("password = 1\n")
+    monkeypatch.setenv("CLEARML_VCS_DIFF", base64.b64encode(b"password = 2").decode())
+    script = section(tmp_path / "train.py", tmp_path, stored=False)
+    assert (script.diff, script.entry_point) == ("", "train.py")
 
 
 def test_staged_changes_travel(repository, section, execute):

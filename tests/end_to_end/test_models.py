@@ -48,6 +48,19 @@ mlflow.register_model(f"runs:/{run.info.run_id}/twice", "copier")
 """
 
 
+FETCH = """
+import sys
+from pathlib import Path
+from clearml import Model
+path = Path(Model(sys.argv[1]).get_local_copy())
+if path.is_dir():
+    import mlflow
+    print("coefficients", *mlflow.sklearn.load_model(str(path)).coef_.round(3))
+else:
+    print(path.read_text())
+"""
+
+
 class Outcome(NamedTuple):
     place: Place
     done: Finished
@@ -75,6 +88,11 @@ def models(server: ClearMLServer, task: dict[str, Any]) -> dict[str, dict[str, A
         kept = {key: model.get(key) for key in ("name", "uri", "framework", "tags", "ready", "task", "project")}
         found[link["name"]] = {**kept, "metadata": metadata}
     return found
+
+
+def model_id(server: ClearMLServer, task: dict[str, Any], name: str) -> str:
+    (found,) = [link["model"] for link in task["models"]["output"] if link["name"] == name]
+    return str(found)
 
 
 def datasets(task: dict[str, Any]) -> list[dict[str, Any]]:
@@ -227,7 +245,36 @@ def test_a_run_of_a_tracking_server_has_addresses_that_can_be_opened(
     line = models(server, task)["line"]
     assert line["framework"] == "ScikitLearn"
     assert line["uri"].startswith(f"{mlflow_server}/api/2.0/mlflow-artifacts/artifacts/")
-    assert "sklearn" in requests.get(f"{line['uri']}/MLmodel", timeout=10).text
+    assert "sklearn" in requests.get(line["uri"], timeout=10).text
+    copy = place.run(FETCH, model_id(server, task, "line"), agent=False, name="fetch.py")
+    assert "sklearn" in copy.stdout, copy.stderr
     (link,) = [artifact for artifact in task["execution"]["artifacts"] if artifact["key"] == "MLflow traces"]
     assert link["uri"] == f"{properties(task)['mlflow_run_url']}/traces"
     assert properties(task)["mlflow_traces"] == "3"
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["folder", "served"])
+def test_a_copied_model_is_one_archive_that_clearml_extracts(
+    own_place: Place, own_server: ClearMLServer, mlflow_server: str, served: bool
+) -> None:
+    """`upload` copies models too, once: what ClearML's own client fetches is what MLflow loads."""
+    own_place.uri = mlflow_server if served else own_place.uri
+    own_place.environ |= {"AUTOINSTRUMENT_ARTIFACTS": "upload", "MLFLOW_TRACKING_URI": own_place.uri}
+    done = own_place.run(SCRIPT.replace('"models"', f'"copied models {served}"'))
+    assert len(done.said) == 1, done.stderr
+    (run,) = [run for run in own_place.mlflow_runs() if run.info.run_name == f"copied models {served}"]
+    ended(own_server, run.info.run_id)
+    wait_for(lambda: not own_place.workers(), 30)
+    task = ended(own_server, run.info.run_id)
+    line = models(own_server, task)["line"]
+    assert line["uri"].startswith(own_server.files_url)
+    assert line["uri"].endswith("/model_package.zip")
+    assert line["metadata"]["mlflow_model_uri"].startswith("models:/m-")
+    fetched = own_place.run(FETCH, model_id(own_server, task, "line"), agent=False, name="fetch.py")
+    assert "coefficients 2.0" in fetched.stdout, fetched.stderr
+
+    verified = own_place.command("verify", run.info.run_id)
+    assert verified.code == 0, verified.stdout
+    uploads = len(own_server.calls("files.upload"))
+    assert own_place.command("sync", "--full", "--run", run.info.run_id).code == 0
+    assert len(own_server.calls("files.upload")) == uploads

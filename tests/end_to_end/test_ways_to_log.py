@@ -162,10 +162,15 @@ def test_system_metrics_are_mirrored(place: Place, server: ClearMLServer) -> Non
     for run in runs:
         task = ended(server, run.info.run_id)
         assert task["status"] == "completed"
-        assert scalars(server, task["id"]) == place.points(run.info.run_id)
+        held = scalars(server, task["id"]).items()
+        points = {(f"system/{key.rpartition('/')[2]}", step): point for (key, step), point in held}
+        assert points == place.points(run.info.run_id)
         curves = server.scalars(task["id"])
-        assert set(curves) == {"system"}
-        assert len(curves["system"]["cpu_utilization_percentage"]) >= 2
+        assert set(curves) == {
+            "system (percentage)", "system disk (megabytes)", "system memory (megabytes)", "system network (megabytes)",
+        }  # fmt: skip
+        assert len(curves["system (percentage)"]["cpu_utilization_percentage"]) >= 2
+        assert place.command("verify", run.info.run_id).code == 0
         assert link_tags(run)["state"] == "synced"
 
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 
 from autoinstrument.mirror.artifact_entries import address, key, preview
-from autoinstrument.mirror.pictures import MAX_PLOT, Place, is_picture, place, plots
+from autoinstrument.mirror.pictures import MAX_PLOT, Place, is_picture, is_thumbnail, place, plots
 from autoinstrument.records import RunStarted
 
 
@@ -37,11 +37,20 @@ def test_a_picture_is_shown_under_its_path_or_its_key_and_step(path: str, where:
     assert is_picture(path)
 
 
-def test_thumbnails_are_not_shown_twice() -> None:
-    assert not is_picture("images/a+step+3+timestamp+17+0f+compressed.webp")
-    assert not is_picture("images/a%step%3%timestamp%17%0f%compressed.webp")
-    assert not is_picture("table_images/t/0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f.webp")
-    assert is_picture("mine.webp")
+def test_thumbnails_are_told_from_images() -> None:
+    """A person's own WebP files are images."""
+    assert is_thumbnail("images/a+step+3+timestamp+17+0f+compressed.webp")
+    assert is_thumbnail("images/a%step%3%timestamp%17%0f%compressed.webp")
+    assert is_thumbnail("table_images/t/0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f.webp")
+    for image in (
+        "images/a+step+3+timestamp+17+0f.png",
+        "table_images/t/0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f.png",
+        "mine.webp",
+        "table_images/mine.webp",
+        "images/compressed.webp",
+    ):
+        assert is_picture(image)
+        assert not is_thumbnail(image)
 
 
 @pytest.mark.parametrize("plotlyjs", ["cdn", True])
@@ -54,6 +63,23 @@ def test_figures_of_a_plotly_page_are_found(plotlyjs: Any) -> None:
     assert plot["layout"]["title"] == {"text": "</script>"}
     both = page + figure.to_html(include_plotlyjs=False)
     assert [event["variant"] for event in plots("t", "a.html", both.encode(), 5)] == ["a.html", "a.html 2"]
+
+
+@pytest.mark.parametrize("title", [None, {}, "", {"text": " "}, {"font": {"size": 9}}, 5])
+def test_a_figure_without_a_title_is_called_as_its_series(title: Any) -> None:
+    """ClearML's pages cannot maximise a figure that has none; the SDK gives it the same one."""
+    given = {"width": 5} if title is None else {"width": 5, "title": title}
+    figure = json.dumps({"data": [{"y": [1]}], "layout": given})
+    (plot,) = shown("plots/a.json", figure)
+    assert plot["layout"] == {"title": "a.json", "width": 5}
+    page = f'<script>Plotly.newPlot("x", [], {json.dumps(given)}); Plotly.newPlot("y", [], {{}})</script>'
+    assert [plot["layout"]["title"] for plot in shown("plots/a.html", page)] == ["a.html", "a.html 2"]
+
+
+@pytest.mark.parametrize("title", ["own", {"text": "own", "x": 0.5}])
+def test_a_figures_own_title_stays(title: Any) -> None:
+    (plot,) = shown("plots/a.json", json.dumps({"data": [{"y": [1]}], "layout": {"title": title}}))
+    assert plot["layout"]["title"] == title
 
 
 def test_packed_arrays_are_unpacked() -> None:

@@ -52,7 +52,7 @@ from autoinstrument.mirror import verification  # noqa: E402
 from autoinstrument.mirror.backfill import _with_tasks, _without_work  # noqa: E402
 from autoinstrument.mirror.captures import Capture  # noqa: E402
 from autoinstrument.mirror.ending import End  # noqa: E402
-from autoinstrument.mirror.models import write_models  # noqa: E402
+from autoinstrument.mirror.models import ModelWriter  # noqa: E402
 from autoinstrument.mirror.run_mirror import RunMirror  # noqa: E402
 from autoinstrument.mirror.selection import Selection  # noqa: E402
 from autoinstrument.mirror.uploads import Uploads  # noqa: E402
@@ -66,7 +66,9 @@ from autoinstrument.to_clearml.tasks import Task, Tasks  # noqa: E402
 
 RUN = RunStarted("run", "name", "0", "e", "http://h", "", "file:///nowhere", 1, "", {"a": "b"}, False, True, "")
 STORED = StoredRun(RUN, "FINISHED", False, {"p": "1"}, {"loss": 1.0})
-LOGGED = ModelsLogged("run", [Model(uri="models:/m-1", name="m", location="/m", flavors=[], tags={}, versions=[])])
+LOGGED = ModelsLogged(
+    "run", [Model(uri="models:/m-1", name="m", location="/m", revision="", flavors=[], tags={}, versions=[])]
+)
 TASK = Task("id", "", False, {}, {}, "in_progress", "")
 # In place of MLflow's store: what is asked about here is the Task.
 verification.read_run = lambda *_, **__: (  # type: ignore[assignment]
@@ -109,7 +111,7 @@ CALLS: list[Callable[[Tasks], Any]] = [
     lambda tasks: tasks.add_events([{"type": "log", "task": "id"}]),
     lambda tasks: tasks.models.of_task("id"),
     lambda tasks: tasks.models.create("id", "", {}),
-    lambda tasks: write_models(tasks.models, TASK, LOGGED),
+    lambda tasks: ModelWriter(tasks.models, lambda: RUN, None).write(TASK, LOGGED),
     lambda tasks: list(verification.differences(STORED, Settings(), tasks)),
     lambda tasks: json.dumps(clone.described(session, "id")),
     mirror,

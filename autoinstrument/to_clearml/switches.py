@@ -1,0 +1,39 @@
+"""ClearML's own switches that keep a process from talking to the ClearML server.
+
+Runs in the training process too: it reads the environment and never imports clearml. Names and words are those of
+clearml 1.16 to 2.1.12 (`backend_api/session/defs.py`, `config/defs.py`, `backend_config/converters.py`).
+"""
+
+from __future__ import annotations
+
+import os
+
+_FALSE = ("n", "no", "f", "false", "off", "0")
+
+
+def switched_off() -> str:
+    """Return the variable by which the user keeps ClearML out, as in "CLEARML_OFFLINE_MODE=1"; "" where there is none.
+
+    `Task.set_offline(True)` sets the first one for its process. An agent sets the second one for every program that it
+    runs (clearml-agent 3.0.3), because it sends the console itself: below an agent it says nothing about the user.
+    """
+    name, value = _first("OFFLINE_MODE")
+    if value and value.lower() not in _FALSE:  # any other word is true; a number is an API version
+        return f"{name}={value}"
+    name, value = _first("LOG_TASK_TO_BACKEND")
+    if value.lower() in _FALSE and not _first("TASK_ID")[1]:
+        return f"{name}={value}"
+    return ""
+
+
+def refusal(switch: str) -> str:
+    """Return the reason, for a person, why nothing is sent."""
+    return f"nothing is sent to ClearML while {switch[:80]} is set"
+
+
+def _first(name: str) -> tuple[str, str]:
+    """Return the first of a variable's two names that has a value, and that value; ("", "") for neither."""
+    for key in (f"CLEARML_{name}", f"TRAINS_{name}"):
+        if value := os.environ.get(key, "").strip():
+            return key, value
+    return "", ""
