@@ -50,6 +50,11 @@ class Worker:
         self._connection = connection
         self._thread_of = os.getpid() if connection is not None else None
 
+    @property
+    def is_thread(self) -> bool:
+        """True if the worker ends with this process."""
+        return self._thread_of is not None
+
     def serves_this_process(self) -> bool:
         """False in a forked child of a process whose worker is a thread, which the child does not have."""
         return self._thread_of in (None, os.getpid())
