@@ -266,7 +266,7 @@ class Agent:
 
     def _forked(self) -> None:
         """Go on as a process that runs beside another one: none of the runs so far is this process's to end."""
-        self._log = RunLog()
+        self._log.drop_summary()
         self._undescribed.clear()
         self._started = {run_id: record._replace(owned=False) for run_id, record in self._started.items()}
         if self._worker is not None and not self._worker.serves_this_process():
@@ -373,20 +373,20 @@ class Agent:
         if self._worker is not None and self._worker.is_thread:
             return self._say_left(late)
         linked = {run_id for run_id in self._started if self._log.has_task(run_id)}
-        left = self._say_left(f"{late}; the worker goes on, and if it cannot finish")
+        left = self._say_left(f"{late}, the worker goes on", " if the worker does not")
         return [run_id for run_id in left if run_id not in linked]
 
     def _left(self) -> None:
         """Say at once, here and in MLflow, of the runs that no worker takes that they are left to `sync`."""
         self._tag_left(self._say_left(self._outbox.failure or "no worker takes it"))
 
-    def _say_left(self, reason: str) -> list[str]:
-        """Log why runs are left to `sync`, once for all; return those that this was not logged of before."""
+    def _say_left(self, reason: str, unless: str = "") -> list[str]:
+        """Log why runs are left to `sync`, in one line; return them. Those that were reported before are left out."""
         known = [*self._started, *(self._undescribed if self._outbox.failure else ())]  # else a worker knows of them
         runs = [run_id for run_id in known if not self._log.is_pending(run_id)]
         remedies = {run_id: self._captures.remedy(run_id) for run_id in runs}
         for remedy in dict.fromkeys(remedies.values()):
-            self._say_pending([run_id for run_id in runs if remedies[run_id] == remedy], f"{reason}; {remedy}")
+            self._say_pending([run_id for run_id in runs if remedies[run_id] == remedy], f"{reason}; {remedy}{unless}")
         return runs
 
     def _tag_left(self, runs: list[str]) -> None:

@@ -42,7 +42,7 @@ class RunLog:
             False if that was done before.
         """
         self._pending.discard(run_id)
-        for waiting in self._reasons.values():
+        for waiting in list(self._reasons.values()):
             waiting.pop(run_id, None)
         if self._tasks.get(run_id) == task_id:
             return False
@@ -74,16 +74,21 @@ class RunLog:
 
     def summarize(self) -> None:
         """Log what was left to the summary."""
-        for reason, waiting in self._reasons.items():
+        for reason, waiting in list(self._reasons.items()):
             if waiting:
-                logger().warning("%s: %s", _named(waiting.values()), reason)
-                waiting.clear()
+                logger().warning("%s: %s", _named(list(waiting.values())), reason)
         lines = list(self._unlogged.values())
-        self._unlogged.clear()
+        self.drop_summary()
         if len(lines) > 1:
             logger().info("%d more runs have their ClearML Tasks; the last one: %s", len(lines), lines[-1])
         elif lines:
             logger().info("%s", *lines)
+
+    def drop_summary(self) -> None:
+        """Forget what was left to the summary: it was logged, or another process logs it."""
+        self._unlogged.clear()
+        for waiting in list(self._reasons.values()):
+            waiting.clear()
 
 
 def _named(names: Collection[str]) -> str:
