@@ -21,15 +21,17 @@ from autoinstrument.capture.console import Console
 from autoinstrument.capture.process import Changes, remember_main
 from autoinstrument.from_mlflow.addresses import absolute
 from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
-from autoinstrument.guard import guard, logger
+from autoinstrument.guard import be_quiet, guard, logger
 from autoinstrument.mirror.captures import Captures
 from autoinstrument.records import (
+    AbortLogged,
     ConsoleWritten,
     EndAnnounced,
     EventsDropped,
     ProcessExiting,
     ProcessStarted,
     Record,
+    RunAborted,
     RunAnnounced,
     RunEnded,
     RunLinked,
@@ -38,6 +40,7 @@ from autoinstrument.records import (
     RunTagged,
     TaskFound,
 )
+from autoinstrument.run_log import RunLog
 from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.steps import note
 from autoinstrument.to_clearml.existing import existing_task_id
@@ -78,6 +81,8 @@ class Agent:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        if settings.quiet == "on":
+            be_quiet()
         self.is_exiting = False
         self._open: dict[str, bool] = {}
         self._left_alone: set[str] = set()
@@ -89,9 +94,7 @@ class Agent:
         self._undescribed: dict[str, str] = {}
         """This process's runs that the tracking store has not described yet, and the URI of that."""
         self._names: dict[str, tuple[str, str]] = {}
-        self._said: dict[str, str] = {}
-        self._reasons: set[str] = set()
-        """Why runs are pending, as far as it was said."""
+        self._log = RunLog()
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
@@ -267,6 +270,7 @@ class Agent:
 
     def _forked(self) -> None:
         """Go on as a process that runs beside another one: none of the runs so far is this process's to end."""
+        self._log.drop_summary()
         self._undescribed.clear()
         self._started = {run_id: record._replace(owned=False) for run_id, record in self._started.items()}
         if self._worker is not None and not self._worker.serves_this_process():
@@ -286,6 +290,10 @@ class Agent:
         self._described = self._changes.describe(self._cwd)
         records: list[Record] = [self._described]
         if attempt > 0:
+            if any(self._log.has_task(run_id) for run_id in self._started):
+                logger().warning(
+                    "the worker was killed or has crashed; another one goes on, lines of the console may be missing"
+                )
             for run_id, started in list(self._started.items()):
                 records += [started._replace(resumed=True), EventsDropped(run_id, 0)]
                 if run_id in self._ended:
@@ -308,27 +316,30 @@ class Agent:
             if record.delivered:
                 self._outbox.reply(RunTagged(record.run_id))
         elif isinstance(record, RunPending):
-            self._say_pending(record)
+            self._say_pending([record.run_id], record.reason)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})
+        elif isinstance(record, RunAborted):
+            name, _ = self._name(record.run_id)
+            logger().warning("run %s: %s; this process gets SIGTERM", name, record.reason)
+            self._outbox.reply(AbortLogged(record.run_id))
 
-    def _say_pending(self, record: RunPending) -> None:
-        note("pending", f"{record.run_id} {record.reason}")
-        self._said.setdefault(record.run_id, "")
-        if record.reason in self._reasons:
-            return  # a hundred runs are no hundred lines
-        self._reasons.add(record.reason)
-        self._said[record.run_id] = ""  # should it be delivered all the same, that is said again
-        logger().warning("run %s: %s", self._names.get(record.run_id, (record.run_id, ""))[0], record.reason)
+    def _name(self, run_id: str) -> tuple[str, str]:
+        """Return a run's name and the address of its page in MLflow, "" where it has none."""
+        return self._names.get(run_id, (run_id, ""))
+
+    def _say_pending(self, runs: list[str], reason: str) -> None:
+        for run_id in runs:
+            note("pending", f"{run_id} {reason}")
+        self._log.pending({run_id: self._name(run_id)[0] for run_id in runs}, reason)
 
     def _say_linked(self, record: RunLinked) -> None:
         started = self._started.get(record.run_id)
-        if self._said.get(record.run_id) == record.task_id or (record.delivered and not (started and started.owned)):
+        if record.delivered and not (started and started.owned):
             return
-        self._said[record.run_id] = record.task_id
-        note("linked", f"{record.run_id} {record.task_url or record.task_id}")
-        name, url = self._names.get(record.run_id, (record.run_id, ""))
-        page = f" (MLflow: {url})" if url else ""
-        logger().info("run %s is ClearML Task %s%s", name, record.task_url or record.task_id, page)
+        (name, url), task = self._name(record.run_id), record.task_url or record.task_id
+        line = f"run {name} is ClearML Task {task}" + (f" (MLflow: {url})" if url else "")
+        if self._log.linked(record.run_id, record.task_id, line):
+            note("linked", f"{record.run_id} {task}")
 
     # Exit
 
@@ -345,30 +356,41 @@ class Agent:
                 self._finished = True
                 self._console.detach()
                 end = time.monotonic() + self.settings.exit_timeout_s
-                if not self._outbox.finish(self._exiting(self.settings.exit_timeout_s * _SHARE)):
-                    self._give_up(end)
+                delivered = self._outbox.finish(self._exiting(self.settings.exit_timeout_s * _SHARE))
+                pending = [] if delivered else self._undelivered()
+                self._log.summarize()
+                if pending:  # MLflow's client may try for minutes where its server is down
+                    self._outbox.do_last(lambda: self._tag_left(pending), max(0.0, end - time.monotonic()))
                 if self.settings.worker == "thread" and self._worker is not None:
                     shutil.rmtree(self._worker.folder, ignore_errors=True)
         except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
             pass
 
-    def _give_up(self, end: float) -> None:
-        """Say of the runs that no answer has come for that they are left to `sync`; on MLflow's side until `end`."""
-        pending = self._say_left(f"no answer from ClearML within {self.settings.exit_timeout_s:g} s")
-        if pending:  # MLflow's client may try for minutes where its server is down
-            self._outbox.do_last(lambda: self._tag_left(pending), max(0.0, end - time.monotonic()))
+    def _undelivered(self) -> list[str]:
+        """Log which runs were not delivered in time; return those that are pending in MLflow.
+
+        A worker process goes on, and writes the tags of a run that has its Task already when it is complete.
+        """
+        if self._outbox.failure:
+            return self._say_left(self._outbox.failure)
+        late = f"not delivered to ClearML within {self.settings.exit_timeout_s:g} s"
+        if self._worker is not None and self._worker.is_thread:
+            return self._say_left(late)
+        linked = {run_id for run_id in self._started if self._log.has_task(run_id)}
+        left = self._say_left(f"{late}, the worker goes on", " if the worker does not")
+        return [run_id for run_id in left if run_id not in linked]
 
     def _left(self) -> None:
         """Say at once, here and in MLflow, of the runs that no worker takes that they are left to `sync`."""
-        self._tag_left(self._say_left("no worker takes it"))
+        self._tag_left(self._say_left(self._outbox.failure or "no worker takes it"))
 
-    def _say_left(self, reason: str) -> list[str]:
-        """Say of the runs that nothing was said of yet why they are left to `sync`; return them."""
-        reason = self._outbox.failure or reason
+    def _say_left(self, reason: str, unless: str = "") -> list[str]:
+        """Log why runs are left to `sync`, in one line; return them. Those that were reported before are left out."""
         known = [*self._started, *(self._undescribed if self._outbox.failure else ())]  # else a worker knows of them
-        runs = [run_id for run_id in known if run_id not in self._said]
-        for run_id in runs:
-            self._say_pending(RunPending(run_id, f"{reason}; {self._captures.remedy(run_id)}"))
+        runs = [run_id for run_id in known if not self._log.is_pending(run_id)]
+        remedies = {run_id: self._captures.remedy(run_id) for run_id in runs}
+        for remedy in dict.fromkeys(remedies.values()):
+            self._say_pending([run_id for run_id in runs if remedies[run_id] == remedy], f"{reason}; {remedy}{unless}")
         return runs
 
     def _tag_left(self, runs: list[str]) -> None:

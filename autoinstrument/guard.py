@@ -6,11 +6,14 @@ What goes wrong there is counted, said once a place in one line on stderr, and n
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import threading
 from collections import Counter
 from types import TracebackType
+from typing import TextIO
 
 from autoinstrument.steps import note
 
@@ -18,19 +21,48 @@ errors: Counter[str] = Counter()
 """How often something went wrong, by place."""
 
 
+def _file_of_stderr() -> tuple[int, int] | None:
+    """Return what tells the file behind descriptor 2 from any other, None where there is none."""
+    try:
+        found = os.fstat(2)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+_file_at_start, _stream_at_start = _file_of_stderr(), sys.stderr
+
+
+def _own_stderr() -> TextIO | None:
+    """Return the stream that leads to this process's own stderr, None where there is none any more.
+
+    Not `sys.stderr` as it is now: a `redirect_stderr` block or a test may have put something of its own there. Nor
+    descriptor 2 where it has become another file: a test captures it, or the script has closed it and opened a file.
+    """
+    for page in (sys.stderr, _stream_at_start):
+        if type(page).__module__.startswith("ipykernel"):  # descriptor 2 is the notebook server's log
+            return page
+    if _file_at_start is not None and _file_of_stderr() == _file_at_start:
+        for stream in (sys.__stderr__, sys.stderr):  # the first may be detached, the second stand in for it
+            with contextlib.suppress(Exception):  # there is none, it is closed, or it has no descriptor
+                if stream is not None and stream.fileno() == 2:
+                    return stream
+    return None
+
+
 class _StderrHandler(logging.Handler):
-    """Write to whatever `sys.stderr` is at that moment; stay silent where there is none."""
+    """Write to the process's own stderr; stay silent where there is none."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        stream = sys.stderr
-        if stream is not None:
-            try:
+        try:
+            stream = _own_stderr()
+            if stream is not None:
                 from autoinstrument.capture.secrets import hide_in_text  # a driver's errors quote its addresses
 
                 stream.write(f"autoinstrument: {hide_in_text(record.getMessage())}\n")
                 stream.flush()
-            except Exception:  # noqa: S110  (a closed or broken stderr is the user's affair, and no reason to raise)
-                pass
+        except Exception:  # noqa: S110  (a closed or broken stderr is the user's affair, and no reason to raise)
+            pass
 
 
 def logger() -> logging.Logger:
@@ -42,6 +74,11 @@ def logger() -> logging.Logger:
         if log.level == logging.NOTSET:
             log.setLevel(logging.INFO)
     return log
+
+
+def be_quiet() -> None:
+    """Log problems alone from now on."""
+    logging.getLogger("autoinstrument").setLevel(logging.WARNING)
 
 
 class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)

@@ -281,6 +281,19 @@ class RunTagged(NamedTuple):
     run_id: str
 
 
+class RunAborted(NamedTuple):
+    """The run's Task was stopped in ClearML: the process is about to receive SIGTERM."""
+
+    run_id: str
+    reason: str
+
+
+class AbortLogged(NamedTuple):
+    """Answer to `RunAborted`: the process has logged why, and may be ended."""
+
+    run_id: str
+
+
 class Delivered(NamedTuple):
     """Answer to `ProcessExiting`: nothing is left to send."""
 
@@ -289,7 +302,7 @@ Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | EndAnnounced | ParamsLogged
     | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
-    | RunTagged | RunLinked | RunPending | Delivered
+    | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | Delivered
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

@@ -14,7 +14,7 @@ PROJECT_FIELDS = ("experiment", "user", "script")
 TASK_FIELDS = ("run_name", "run_id", "experiment", "script")
 
 _OF_TASK = ("project", "task", "artifacts", "mlflow_ui")
-_ON = ("1", "true", "yes", "on")
+_ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 class SettingsError(ValueError):
@@ -46,6 +46,8 @@ class Settings(NamedTuple):
     home: str = ""
     """Folder of captures and state, by default the user's state folder (`~/.local/state/autoinstrument` on Linux), or
     `autoinstrument-state-UID` in the temporary folder where there is none that can be written."""
+    quiet: str = "off"
+    """`1`: problems alone are logged on stderr, and not the addresses of the Tasks."""
 
 
 def enabled(environ: Mapping[str, str] = os.environ) -> bool:
@@ -73,6 +75,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         mlflow_ui=_address("MLFLOW_UI", value("MLFLOW_UI", defaults.mlflow_ui)),
         abort=_choice("ABORT", value("ABORT", defaults.abort), ("on", "off")),
         home=value("HOME", defaults.home),
+        quiet=_switch("QUIET", value("QUIET", defaults.quiet)),
     )
 
 
@@ -95,6 +98,12 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value.lower() not in allowed:
         raise SettingsError(f"AUTOINSTRUMENT_{name}", value, "one of " + ", ".join(allowed))
     return value.lower()
+
+
+def _switch(name: str, value: str) -> str:
+    if value.lower() not in (*_ON, *_OFF):
+        raise SettingsError(f"AUTOINSTRUMENT_{name}", value, "one of " + ", ".join((*_ON, *_OFF)))
+    return "on" if value.lower() in _ON else "off"
 
 
 def _seconds(name: str, value: str) -> float:

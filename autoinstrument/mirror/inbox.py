@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from autoinstrument.guard import guard
 from autoinstrument.mirror.process import Process
-from autoinstrument.records import ArtifactLogged, EventsDropped, Record
+from autoinstrument.records import AbortLogged, ArtifactLogged, EventsDropped, Record
 from autoinstrument.transport.frames import read_all
 from autoinstrument.transport.weight import DROPPABLE, items, weight
 
@@ -44,7 +44,10 @@ class Inbox:
         """Take in what a process sends until it closes the connection; for a thread of its own."""
         with guard("reading from the training process"):
             for record in read_all(process.connection):
-                self._put(process, record)
+                if isinstance(record, AbortLogged):
+                    process.abort_logged.set()  # the thread that takes records waits for it
+                else:
+                    self._put(process, record)
         process.note_death()
         self._add((process, Closed()))
 

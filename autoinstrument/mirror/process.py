@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 
 from autoinstrument.capture.packages import Packages, packages_of
@@ -20,11 +21,14 @@ from autoinstrument.records import (
     ProcessExiting,
     ProcessStarted,
     Record,
+    RunAborted,
     RunAnnounced,
     RunEnded,
 )
 from autoinstrument.to_clearml.script import DiffSettings, Script, with_arguments, without_arguments
 from autoinstrument.transport.frames import encode
+
+_LOG_S = 2.0
 
 
 class Process:
@@ -61,6 +65,8 @@ class Process:
         """It has closed its connection, and lives: it has another worker, or none."""
         self.aborted = ""
         """Why it was ended from ClearML's side, "" where it was not."""
+        self.abort_logged = threading.Event()
+        """The process has logged why it is about to be ended."""
         self.agent: Agent | None = None
         """The ClearML agent that runs it."""
         self.verdict: Verdict | None = None
@@ -126,17 +132,26 @@ class Process:
             if self.started is not None and self.pid != os.getpid():
                 self.outlives = death.outlives(self.pid, self.started.started_ms)
 
-    def abort(self, reason: str) -> bool:
+    def abort(self, run_id: str, reason: str) -> bool:
         """End the process as `kill` would, once; the script's own handler of SIGTERM decides as always.
+
+        Before that the process logs why, if it does so within `_LOG_S`.
 
         Returns:
             False where the process is not known to be there any more.
         """
-        if self.aborted or self.started is None or not death.is_alive(self.pid, self.started.started_ms):
+        if self.aborted or not self._is_alive():
             return False
         self.aborted = reason
+        self.tell(RunAborted(run_id, reason))
+        self.abort_logged.wait(_LOG_S)
+        if not self._is_alive():
+            return False
         os.kill(self.pid, signal.SIGTERM)
         return True
+
+    def _is_alive(self) -> bool:
+        return self.started is not None and death.is_alive(self.pid, self.started.started_ms)
 
     def reported_end(self, run_id: str, exit_code: int | None) -> End | None:
         """Return how a run ended that this process, which is gone, left open; None where that was not reported."""

@@ -54,7 +54,7 @@ class Watch:
                 words = " ".join(filter(None, (message, reason)))
                 if process.pid == os.getpid():
                     end_killed(mirror)  # a worker that is a thread dies with the process
-                if process.abort(f"aborted in ClearML: {words}"):
+                if process.abort(mirror.run.run_id, f"aborted in ClearML: {words}"):
                     logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from autoinstrument import worker
 from autoinstrument.transport.descriptors import above_streams
 
 HIDDEN = (
@@ -26,21 +28,6 @@ HIDDEN = (
     "CLEARML_TASK_ID", "TRAINS_TASK_ID", "CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID",
     "CLEARML_LOG_TASK_TO_BACKEND", "TRAINS_LOG_TASK_TO_BACKEND", "CLEARML_OFFLINE_MODE", "TRAINS_OFFLINE_MODE",
 )  # fmt: skip
-
-# `-S` lets the interpreter reach the forks in 10 ms; the grandchild then does what `-S` left out.
-_CODE = """\
-import os, sys
-if os.fork(): os._exit(0)
-os.setsid()
-if os.fork(): os._exit(0)
-import json, site
-fd, config = int(sys.argv[1]), json.loads(sys.argv[2])
-site.main()
-sys.path.extend(path for path in config["sys_path"] if path not in sys.path)
-from autoinstrument.mirror.worker import main
-main(fd, config["folder"])
-"""
-
 
 _PREFIX, _RUN = "autoinstrument-", "run-"
 
@@ -62,6 +49,11 @@ class Worker:
         self._process = process
         self._connection = connection
         self._thread_of = os.getpid() if connection is not None else None
+
+    @property
+    def is_thread(self) -> bool:
+        """True if the worker ends with this process."""
+        return self._thread_of is not None
 
     def serves_this_process(self) -> bool:
         """False in a forked child of a process whose worker is a thread, which the child does not have."""
@@ -151,15 +143,23 @@ def _start_process(folder: Path) -> subprocess.Popen[bytes]:
     with listener:
         listener.bind(str(folder / "socket"))
         listener.listen(64)
-        config = json.dumps({"sys_path": _import_path(), "folder": str(folder)})
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _CODE, str(listener.fileno()), config],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if name not in HIDDEN},
-            pass_fds=[listener.fileno()],
-        )
+        arguments = [str(listener.fileno()), str(folder), json.dumps(_import_path())]
+        # A signal to all processes of a job must not end the worker before it ignores signals, some milliseconds after
+        # its start: it inherits this thread's mask, and lifts it then. The mask is read first, because a handler of the
+        # script's may raise from within the call that sets it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            return subprocess.Popen(
+                [sys.executable, "-I", "-S", worker.__file__, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={name: value for name, value in os.environ.items() if name not in HIDDEN},
+                pass_fds=[listener.fileno()],
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _import_path() -> list[str]:

@@ -404,5 +404,3 @@ class Outbox:
                         self._heard(record)
         lost.set()
         self._wake.set()
-        if self._hurry.is_set():
-            self._finished.set()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autoinstrument.guard import logger
 from autoinstrument.to_clearml.clone import changes
 from autoinstrument.under_agent.command_line import arguments_for, overrides
 from autoinstrument.under_agent.settings import read
@@ -86,10 +87,14 @@ def test_an_edited_value_is_the_one_that_the_parser_gives(name: str, text: str, 
     assert getattr(parser().parse_args(arguments_for(parser(), edited)), name) == value
 
 
-def test_what_is_no_value_leaves_the_default_and_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_value_leaves_the_default_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
     edited = {"lr": "fast", "name": "********", "unknown": "1", "command": "none"}
-    assert arguments_for(parser(), edited) == []
-    assert "Args/lr: 'fast' is not understood" in capsys.readouterr().err
+    logger().addHandler(caplog.handler)
+    try:
+        assert arguments_for(parser(), edited) == []
+    finally:
+        logger().removeHandler(caplog.handler)
+    assert "Args/lr: 'fast' is not understood" in caplog.text
 
 
 def test_overrides_of_hydra_are_written_as_typed() -> None:

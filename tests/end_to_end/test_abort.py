@@ -57,6 +57,7 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     print(f"SIGTERM after {time.monotonic() - began:.0f} s")
     assert time.monotonic() - began < 90  # a minute, and what a busy machine takes
     assert done.code == -signal.SIGTERM
+    assert "by a person; this process gets SIGTERM" in done.said[-1]
     assert len(own_server.calls("tasks.get_all")) == 1
     wait_for(lambda: own_place.the_run().info.status == "KILLED", 20)
     task = ended(own_server, run.info.run_id)
@@ -66,3 +67,15 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
 
     assert going_on.finish(80).code == 0
     assert ended(server, run_that_goes_on)["status"] == "completed"
+
+
+def test_a_worker_that_is_a_thread_says_why_it_ends_its_process(place: Place, server: ClearMLServer) -> None:
+    script = "import autoinstrument.mirror.watch as watch\nwatch._EVERY_S = 0.5\n" + SCRIPT.format(seconds=170)
+    started = place.start(script, AUTOINSTRUMENT_WORKER="thread")
+    wait_for((place.folder / "ready").exists, 30)
+    wait_for(lambda: link_tags(place.the_run()).get("state") == "live", 30)
+    stop(server, task_of(server, place.the_run().info.run_id)["id"])
+    done = started.finish(60)
+    assert done.code == -signal.SIGTERM
+    assert "by a person; this process gets SIGTERM" in done.said[-1]
+    assert place.the_run().info.status == "KILLED"

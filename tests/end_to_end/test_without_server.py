@@ -79,7 +79,7 @@ def test_nothing_listens_and_nothing_can_be_recorded(
     assert ended(own_server, run.info.run_id)["status"] == "completed"
 
 
-def test_all_runs_are_pending_and_one_line_says_why(own_place: Place, own_server: ClearMLServer) -> None:
+def test_all_runs_are_pending_and_two_lines_say_why(own_place: Place, own_server: ClearMLServer) -> None:
     own_server.close()
     done = own_place.run("""
         import mlflow
@@ -87,8 +87,11 @@ def test_all_runs_are_pending_and_one_line_says_why(own_place: Place, own_server
             with mlflow.start_run(run_name=f"run {number}"):
                 mlflow.log_metric("loss", number)
         """)
-    (said,) = done.said
-    assert "refused" in said
+    first, others = done.said
+    assert "run run 0: " in first
+    assert "2 runs (run 1, run 2): " in others
+    assert first.partition("run 0: ")[2] == others.partition("): ")[2]
+    assert "refused" in first
     assert [link_tags(run) for run in own_place.mlflow_runs()] == [{"state": "pending"}] * 3
     assert len(own_place.captures()) == 3
 

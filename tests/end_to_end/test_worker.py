@@ -109,9 +109,10 @@ def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place
     done = place.run(NO_WORKER.format(refused=False))
     assert time.time() - float((place.folder / "ended").read_text()) < 5, "AUTOINSTRUMENT_EXIT_TIMEOUT is far more"
     assert (done.code, done.stdout) == (0, "")
-    (said,) = done.said
-    assert "run first: no worker can be started (FileNotFoundError:" in said
-    assert said.endswith("; recorded, `autoinstrument sync` completes it later")
+    assert len(done.said) == 2, done.stderr
+    for name, said in zip(("first", "second"), done.said, strict=True):
+        assert f"run {name}: no worker can be started (FileNotFoundError:" in said
+        assert said.endswith("; recorded, `autoinstrument sync` completes it later")
     for name in ("first", "second"):
         assert link_tags(place.run_named(name)) == {"state": "pending"}
     assert len(place.captures()) == 2

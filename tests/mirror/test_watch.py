@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,17 +16,20 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.mirror import process as process_module
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.delivery import Delivery
+from autoinstrument.mirror.inbox import Inbox
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mirror.watch import Watch
-from autoinstrument.records import RunDeleted
+from autoinstrument.records import AbortLogged, RunAborted, RunDeleted
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.transport.frames import encode, read_all
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import task_of
@@ -103,3 +107,23 @@ def test_only_a_person_stops_a_training(
     finally:
         ours.close()
         theirs.close()
+
+
+def test_a_process_logs_why_before_it_is_ended(
+    training: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM ends it at once; one that does not answer, as in a C extension, is ended some seconds later."""
+    monkeypatch.setattr(process_module, "_LOG_S", 60.0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = Process(ours)
+        started_ms = int(psutil.Process(training.pid).create_time() * 1000)
+        process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
+        threading.Thread(target=Inbox().read, args=(process,), daemon=True).start()
+        aborting = threading.Thread(target=process.abort, args=("run", "aborted in ClearML: by a person"))
+        aborting.start()
+        assert next(read_all(theirs)) == RunAborted("run", "aborted in ClearML: by a person")
+        assert training.poll() is None
+        theirs.sendall(encode([AbortLogged("run")]))
+        assert training.wait(30) == -signal.SIGTERM
+        aborting.join(30)

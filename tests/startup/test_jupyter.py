@@ -75,3 +75,11 @@ def test_running_the_cell_that_arms_again_is_harmless(kernel):
 def test_the_kernels_own_command_line_is_not_the_codes(kernel):
     stdout, _ = kernel("from autoinstrument.capture.process import describe; print(describe().arguments)")
     assert stdout == "[]\n"
+
+
+def test_the_agents_lines_are_on_the_page(kernel):
+    """Not in the notebook server's log, where descriptor 2 leads; nor in what a cell captures."""
+    log = "from autoinstrument.guard import logger; logger().warning('a line')"
+    assert kernel(log) == ("", "autoinstrument: a line\n")
+    block = f"with contextlib.redirect_stderr(io.StringIO()) as text:\n    {log}"
+    assert kernel(f"import contextlib, io\n{block}\nprint(text.getvalue())") == ("\n", "autoinstrument: a line\n")

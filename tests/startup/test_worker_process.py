@@ -1,11 +1,19 @@
-"""The worker that a run starts is a Python process of its own; the agent must not get into it."""
+"""The worker that a run starts is a Python process of its own, which neither the agent nor the job's signals reach."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+import psutil
+
+from autoinstrument.transport import launch
+from tests.end_to_end.processes import wait_for
 
 ON = {"AUTOINSTRUMENT_ENABLED": "1"}
 
@@ -49,6 +57,58 @@ def test_the_worker_is_not_instrumented_and_does_not_inherit_the_switch(full_env
     while _is_running(worker) and time.monotonic() < end:
         time.sleep(0.1)
     assert not _is_running(worker)
+
+
+def test_a_signal_in_the_first_moment_does_not_end_the_worker(tmp_path, monkeypatch):
+    """A job's signal may come before the new process has run its first line. The caller's own mask stays as it was.
+
+    `ps` and `top` show whose process it is.
+    """
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    worker = launch.start("process")
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        os.kill(worker._process.pid, number)
+    worker.settle()
+    with worker.connect():
+        wait_for(lambda: [process.name() for process in processes_of(worker.folder)] == ["autoinstrument"])
+        (process,) = processes_of(worker.folder)
+        assert process.cmdline()[1:4] == ["-I", "-S", str(Path(launch.__file__).parents[1] / "worker.py")]
+    wait_for(lambda: not worker.folder.exists(), 30)
+
+
+def processes_of(folder):
+    """Return the worker of a folder: its command line names it."""
+    return [process for process in psutil.process_iter(["cmdline"]) if str(folder) in (process.info["cmdline"] or [])]
+
+
+STATUS = """
+status = "print([line for line in open('/proc/self/status') if line.startswith(('SigBlk', 'SigIgn'))])"
+print(subprocess.run([sys.executable, "-c", status], check=True, capture_output=True, text=True).stdout)
+"""
+
+SIGNALLED = """
+from autoinstrument.worker import ignore_signals
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+ignore_signals()
+for name in "HUP INT QUIT TERM USR1 USR2 ALRM PIPE TSTP TTIN TTOU CONT VTALRM PROF XCPU RTMIN".split():
+    os.kill(os.getpid(), getattr(signal, "SIG" + name))
+assert subprocess.run([sys.executable, "-c", "raise SystemExit(3)"]).returncode == 3
+"""
+
+
+def test_the_worker_ignores_signals_and_the_programs_it_starts_do_not():
+    """Git and its filters could not be ended by a signal that they inherit as ignored or blocked."""
+
+    def run(script):
+        command = [sys.executable, "-c", "import os, signal, subprocess, sys\n" + script + STATUS]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert run(SIGNALLED) == run("")
+    assert run("")[0] == 0
 
 
 def _is_running(pid: str) -> bool:

@@ -1,0 +1,76 @@
+"""Lines of the agent go to the process's own stderr, and nowhere else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# In an interpreter of its own: the test plays with descriptor 2.
+BEGINNING = """
+import contextlib, io, os, sys, tempfile
+from autoinstrument.guard import logger
+warn = logger().warning
+warn("before")
+"""
+
+
+def stderr_of(script: str) -> list[str]:
+    command = [sys.executable, "-c", BEGINNING + script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    return [line.removeprefix("autoinstrument: ") for line in done.stderr.splitlines()]
+
+
+def test_not_to_a_redirect_stderr_block() -> None:
+    script = """
+with contextlib.redirect_stderr(io.StringIO()) as text:
+    warn("inside")
+assert text.getvalue() == ""
+sys.stderr = open(os.devnull, "w")
+warn("after")
+"""
+    assert stderr_of(script) == ["before", "inside", "after"]
+
+
+def test_not_to_what_captures_descriptor_2() -> None:
+    """As pytest's `capfd` does for one test."""
+    script = """
+kept = os.dup(2)
+with tempfile.TemporaryFile() as file:
+    os.dup2(file.fileno(), 2)
+    warn("inside")
+    file.seek(0)
+    assert file.read() == b""
+os.dup2(kept, 2)
+warn("after")
+"""
+    assert stderr_of(script) == ["before", "after"]
+
+
+def test_not_to_a_file_that_has_got_the_number_of_stderr() -> None:
+    script = """
+os.close(2)
+with tempfile.TemporaryFile(buffering=0) as file:
+    assert file.fileno() == 2
+    warn("inside")
+    file.seek(0)
+    assert file.read() == b""
+"""
+    assert stderr_of(script) == ["before"]
+
+
+@pytest.mark.parametrize(
+    ("replace", "lines"),
+    [
+        ("sys.stderr = io.TextIOWrapper(sys.stderr.buffer, 'utf-8')", ["before", "after"]),
+        ("sys.stderr = io.TextIOWrapper(sys.stderr.detach(), 'utf-8')", ["before", "after"]),
+        ("sys.stderr = None", ["before", "after"]),
+        ("sys.stderr.close()", ["before"]),
+        ("sys.stderr = sys.__stderr__ = None", ["before"]),
+        ("os.close(2)", ["before"]),
+    ],
+)
+def test_streams_that_were_replaced_or_closed(replace: str, lines: list[str]) -> None:
+    assert stderr_of(f"{replace}\nwarn('after')\n") == lines
