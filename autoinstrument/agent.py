@@ -59,6 +59,9 @@ _ANNOUNCED = 2000
 _TRIES, _PAUSE_S = 8, 0.25
 """How often the tracking store is asked about a run that has begun; the pause after that, doubled each time."""
 
+_LOOK_S = 1.0
+"""How often it is looked whether `sys.stdout` is another one, where nothing else gives reason to."""
+
 _agent: Agent | None = None
 _refused = False
 
@@ -118,6 +121,7 @@ class Agent:
 
     def post(self, item: Item) -> None:
         """Hand a record over; costs an append."""
+        self._console.look()
         if self._left_alone and getattr(item, "run_id", "") in self._left_alone:
             return
         self._outbox.post(item)
@@ -210,12 +214,14 @@ class Agent:
             return None
 
         self._outbox.post(Beginning(started))
+        self._outbox.post_soon("", "console", self._look, _LOOK_S)
 
     def run_ended(self, ended: RunEnded) -> None:
         """Take in the end of a run, with what the process has loaded since the last report."""
         if not self._open.get(ended.run_id):
             return
         self._open[ended.run_id] = False
+        self._console.look()
         self._ended[ended.run_id] = ended
         self._look_for_task()  # now: ClearML's own at-exit handler forgets its Task
         if self.settings.worker == "process" and not ended.at_exit:  # then it is on the wire when `finish` returns
@@ -227,6 +233,12 @@ class Agent:
         self._outbox.post(ended)
         if self._finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
             self._outbox.finish(self._exiting(0.5))
+
+    def _look(self) -> None:
+        """Look now and then for a console that the script has replaced, while it may have no other sign of life."""
+        self._console.look()
+        if any(self._open.values()):
+            self._outbox.post_soon("", "console", self._look, _LOOK_S)
 
     def _written(self, stream: str, text: str) -> None:
         if self._adopter and not self._taken and "clearml" in sys.modules:

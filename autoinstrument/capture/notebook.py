@@ -33,6 +33,14 @@ def is_kernel(shell: Any) -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
+def is_output(stream: Any) -> bool:
+    """Return True for a stream whose text a notebook's kernel shows below the cell (ipykernel 6 and 7).
+
+    Its descriptor, where it has one, is that which the kernel was started with.
+    """
+    return any(kind.__module__.startswith("ipykernel") for kind in type(stream).__mro__)
+
+
 def path(shell: Any) -> str:
     """Return the absolute path of the notebook's file where the front end tells it, "" otherwise."""
     try:

@@ -176,13 +176,18 @@ class Capture:
         _write(self.folder / "capture.json", json.dumps(value).encode())
 
     @property
+    def is_there(self) -> bool:
+        """True while the run's folder holds it; it is taken away when the Task is complete."""
+        return (self.folder / "capture.json").exists()
+
+    @property
     def remedy(self) -> str:
         """What a person is to know of a run that could not be delivered now."""
         return _remedy(self.folder, self.run.run_id)
 
     def keep(self) -> None:
         """Keep on disk what is known of another process's run, where that process has kept nothing here."""
-        self.kept = self.kept or not (self.folder / "capture.json").exists()
+        self.kept = self.kept or not self.is_there
 
     def add_console(self, lines: list[ConsoleLine]) -> bool:
         """Append console lines, all of them or none; tell whether they are kept.

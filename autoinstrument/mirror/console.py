@@ -40,7 +40,7 @@ class RunConsole:
         """The capture has lines on disk that are not in memory yet."""
         self._folders = {"stdout": Folder(), "stderr": Folder()}
         self._log_ms = 0
-        self._lost = 0
+        self._warned = False
 
     def write(self, stream: str, text: str, time_ms: int) -> None:
         """Take text; it is folded into lines and kept on disk until the Task holds it."""
@@ -90,11 +90,19 @@ class RunConsole:
         self._lines.clear()
         self._more = True
 
-    def begin_anew(self) -> None:
-        """Note that the capture is gone, with the lines that it had; what comes is kept in a new one."""
-        self._capture.console_sent = 0
-        self._lines = [held._replace(kept=False) for held in self._lines]
-        self._more = False
+    def renew(self) -> None:
+        """Begin the capture anew where it was taken away, with the lines that it had.
+
+        The Task was complete and the run was resumed, or somebody took its process for dead.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        if self._capture.kept and not self._capture.is_there:
+            self._capture.console_sent = 0
+            self._lines = [held._replace(kept=False) for held in self._lines]
+            self._more = False
+            self._capture.save()
 
     def _fetch(self) -> None:
         """Take the next lines from disk where memory does not hold all of them."""
@@ -114,9 +122,11 @@ class RunConsole:
         kept = False
         if not self.ended:
             try:
+                self.renew()
                 kept = self._capture.add_console(new)
             except OSError as error:  # a full disk, or none to write to: what memory holds is all there is
-                if not self._lost:
+                if not self._warned:
+                    self._warned = True
                     logger().warning("run %s: the console cannot be kept on disk (%s)", self._capture.run.run_id, error)
         if not kept:
             self._fetch()  # where the disk has no more than that, memory goes on from there
@@ -125,8 +135,6 @@ class RunConsole:
                 self._hold(line, kept=kept)
             elif kept:
                 self._more = True
-            else:
-                self._lost += 1
 
     def _has_room(self, text: str) -> bool:
         fits = len(self._lines) < _MAX_LINES and self._characters + len(text) <= _MAX_CHARACTERS

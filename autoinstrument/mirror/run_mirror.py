@@ -190,13 +190,16 @@ class RunMirror:
         self.end, self.ended, self.told_end, self.tagged = None, False, False, False
         self.capture.end, self.capture.guessed = {}, False
         self._curves.reopen()
+        with guard("writing the capture"):
+            self.console.renew()
+            self.capture.save()
 
     def go_on(self) -> None:
         """Note that the Task was stopped, and the capture taken away, by somebody who took the process for dead."""
         self._restart = True
         self.linked = ""  # the run is to be called live again, and the capture to be written
-        if not (self.capture.folder / "capture.json").exists():
-            self.console.begin_anew()
+        with guard("writing the capture"):
+            self.console.renew()
 
     @property
     def is_running(self) -> bool:

@@ -153,7 +153,7 @@ class Worker:
 
     def _give_up(self, mirror: RunMirror) -> None:
         """Say in the capture, where it is still there, that the rest is for `sync`."""
-        if (mirror.capture.folder / "capture.json").exists():
+        if mirror.capture.is_there:
             mirror.capture.worker_pid = 0
             with guard("writing the capture"):
                 mirror.capture.save()

@@ -61,6 +61,40 @@ def test_a_logger_that_uses_the_client_alone_is_mirrored(place: Place, server: C
     assert link_tags(run)["state"] == "synced"
 
 
+def test_the_console_is_what_the_user_saw(place: Place, server: ClearMLServer) -> None:
+    """Whichever streams the script has put into the place of Python's own, and in this order."""
+    script = """
+        import contextlib, io, logging, os, sys
+        import mlflow
+        handler = logging.StreamHandler(sys.stdout)
+        with mlflow.start_run():
+            print("as it was", flush=True)
+            sys.stdout = io.TextIOWrapper(sys.stdout.buffer, "utf-8", line_buffering=True)
+            print("ümlaut")
+            sys.stdout.buffer.write(b"bytes" + os.linesep.encode())
+            sys.stdout.buffer.flush()
+            logging.root.addHandler(handler)
+            logging.error("by the old stream")
+            kept, sys.stdout = sys.stdout, open(sys.stdout.fileno(), "w", buffering=1)
+            mlflow.log_metric("loss", 1)
+            print("on the descriptor")
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(open("log", "w")):
+                print("into memory")
+                print("to a file", file=sys.stderr)
+                mlflow.log_metric("loss", 2)
+                print("into memory")
+            print("the end")
+        """
+    done = place.run(script)
+    assert done.code == 0, done.stderr
+    task = ended(server, place.the_run().info.run_id)
+    printed = [line for line in server.console(task["id"]).splitlines() if not line.startswith("autoinstrument: ")]
+    assert printed == [*done.stdout.splitlines()]
+    assert printed == [
+        "as it was", "ümlaut", "bytes", "by the old stream", "on the descriptor", "the end",
+    ]  # fmt: skip
+
+
 def test_fluent_batches_and_asynchronous_calls_lose_no_point(place: Place, server: ClearMLServer) -> None:
     """`log_metrics`, `log_metric(synchronous=False)`, `log_params`, `set_tags`, a later note, a new name."""
     script = """
