@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoinstrument.check.probe import REPORT, TRACKING_URI
-from autoinstrument.from_mlflow.addresses import local_store
 from autoinstrument.from_mlflow.artifact_store import local_folder
+from autoinstrument.from_mlflow.existing import NoStoreError
 from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import LINK_TAGS
-from autoinstrument.from_mlflow.store import default_tracking_uri, find_runs, problem_of, read_run
+from autoinstrument.from_mlflow.store import find_runs, problem_of, read_run
 from autoinstrument.records import (
     ArtifactLogged,
     InputsLogged,
@@ -176,11 +176,10 @@ def _contents(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
     """Return the runs that this user's processes have begun since; on a shared server others' are left out."""
-    uri = tracking_uri or default_tracking_uri()
-    path = local_store(uri)
-    if path is not None and not path.exists():  # looking into it would make it
+    try:
+        runs = [found.run for found in find_runs(tracking_uri, since_ms=int(began_s * 1000))]
+    except NoStoreError:  # the command has made none
         return []
-    runs = [found.run for found in find_runs(uri, since_ms=int(began_s * 1000))]
     return sorted(
         (run for run in runs if run.tags.get("mlflow.user", getpass.getuser()) == getpass.getuser()),
         key=lambda run: run.start_time_ms,
