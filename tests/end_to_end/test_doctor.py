@@ -55,7 +55,7 @@ def test_no_configuration_and_a_store_that_is_away(new_place: Callable[[ClearMLS
 
 def test_the_switch_is_off(place: Place) -> None:
     """Nothing would be linked; and each default has its value, also one that depends on the machine."""
-    done = place.command("doctor", XDG_STATE_HOME=str(place.root / "state"))
+    done = place.command("doctor", AUTOINSTRUMENT_HOME="", XDG_STATE_HOME=str(place.root / "state"))
     assert done.code == 1
     lines = done.stdout.splitlines()
     at = lines.index("✗ switch: AUTOINSTRUMENT_ENABLED=: off")
