@@ -176,6 +176,10 @@ def show(run: Any, uri: str) -> list[str]:
     for section, items in sorted(sections.items()):
         row(section, ", ".join(f"{key}={item['value']}" for key, item in sorted(items.items())))
     row("metrics", *sorted(metrics))
+    plots = ask("events.get_task_plots", task=task_id, iters=1)["plots"]
+    images = ask("events.debug_images", metrics=[{"task": task_id}], iters=1)["metrics"]
+    row("plots", *dict.fromkeys(_named(event) for event in plots))
+    row("images", *dict.fromkeys(_named(e) for one in images for shown in one["iterations"] for e in shown["events"]))
     artifacts = (task.get("execution") or {}).get("artifacts") or []
     row("artifacts", *(f"{item['key']}, {item['content_size']} bytes, {item['uri']}" for item in artifacts))
     models = (task.get("models") or {}).get("output") or []
@@ -199,6 +203,11 @@ def show(run: Any, uri: str) -> list[str]:
     if run_url != f"{uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}":
         missing.append("the link to the run is another run's")
     return missing
+
+
+def _named(event: dict[str, Any]) -> str:
+    """Return the title and the series of a plot or an image."""
+    return f"{event['metric']}/{event['variant']}"
 
 
 def _model(model_id: str) -> str:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 _OLDEST = (3, 10)
 # Most tests wait for processes and servers, not for a core.
 _PROCESSES = 2 * (os.cpu_count() or 1)
+# What an environment takes on disk by dependency group, without CUDA, which pip adds to torch where it can.
+_SIZES_GB = {"test": 1.0, "frameworks": 1.9}
+_HEARTBEAT_S = 30
 # What an installation is made from; a change to the code itself needs no new one, because it is editable.
 _SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/__init__.py")
 
@@ -59,10 +63,14 @@ def environment(groups: tuple[str, ...], python: str = "", folder: Path | None =
     wanted = _wanted(groups)
     installed = set(stamp.read_text().split("\n")) if stamp.exists() else set()
     if not set(wanted) <= installed:
-        _say(f"installing the project and {' and '.join(groups)} dependencies (the first time takes minutes)")
-        pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "-q", "install"]
-        _run([*pip, "--upgrade", "pip>=25.1"])  # the first that reads dependency groups
-        _run([*pip, *(word for group in groups for word in ("--group", group)), "--editable", "."])
+        size_gb = sum(_SIZES_GB.get(group, 0.1) for group in groups)
+        _say(
+            f"installing the project and {' and '.join(groups)} dependencies: about {size_gb:.1f} GB on disk, "
+            f"which takes some {3 * size_gb:.0f} minutes if pip must download all of it"
+        )
+        pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "install"]
+        _run_with_progress([*pip, "--upgrade", "pip>=25.1"])  # the first that reads dependency groups
+        _run_with_progress([*pip, *(word for group in groups for word in ("--group", group)), "--editable", "."])
         kept = installed if wanted[0] in installed else set()
         stamp.write_text("\n".join(sorted(kept | set(wanted))))
     return interpreter
@@ -93,6 +101,39 @@ def _version(python: str) -> str:
 
 def _run(command: list[str]) -> None:
     if subprocess.run(command, cwd=ROOT, env=environ(), check=False).returncode != 0:
+        raise SetupError(f"this failed: {' '.join(command)}")
+
+
+def _run_with_progress(command: list[str]) -> None:
+    """Run pip and show its latest line: in one line of a terminal, or every half minute elsewhere.
+
+    If it fails, all that it wrote is printed.
+    """
+    began, written = time.monotonic(), ["starting"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace",
+    ) as pip:  # fmt: skip
+
+        def read() -> None:
+            for line in pip.stdout or ():
+                written.append(line)
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        is_terminal = sys.stdout.isatty()
+        while True:
+            reader.join(1 if is_terminal else _HEARTBEAT_S)
+            if not reader.is_alive():  # pip has closed its output
+                break
+            line = f"   {time.monotonic() - began:.0f} s: {' '.join(written[-1].split())}"
+            if is_terminal:
+                line = f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K"
+            print(line, end="" if is_terminal else "\n", flush=True)
+    if is_terminal:
+        print("\r\033[K", end="", flush=True)
+    if pip.returncode != 0:
+        print("".join(written[1:]), end="", file=sys.stderr)
         raise SetupError(f"this failed: {' '.join(command)}")
 
 

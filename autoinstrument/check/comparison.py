@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from autoinstrument.check.facts import LINES, Facts, look, without_ids
+from autoinstrument.check.line_diff import compare_lines
 
 _NUMBERS = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|\d+(\.\d+)?")
 
@@ -29,6 +29,7 @@ class Comparison(NamedTuple):
         varying: facts that differ between two runs without the agent; nothing can be said of them.
         probed: a Python process was looked into at its end; False where it ended by a signal or `os._exit`.
         runs: how many MLflow runs there were with the agent.
+        problem: why MLflow's store could not be read, "" if it was.
     """
 
     compared: int
@@ -36,12 +37,15 @@ class Comparison(NamedTuple):
     varying: list[str]
     probed: bool
     runs: int
+    problem: str = ""
 
 
 def check(command: Sequence[str], environ: Mapping[str, str], tracking_uri: str = "") -> Comparison:
     """Run a command without the agent, with it, and without it again, and compare."""
     off, on, again = (look(command, environ, agent=agent, tracking_uri=tracking_uri) for agent in (False, True, False))
-    return compare(off.facts, on.facts, again.facts)._replace(probed=off.probed and on.probed, runs=on.runs)
+    outcome = compare(off.facts, on.facts, again.facts)
+    problem = off.problem or on.problem or again.problem
+    return outcome._replace(probed=off.probed and on.probed, runs=on.runs, problem=problem)
 
 
 def compare(off: Facts, on: Facts, again: Facts) -> Comparison:
@@ -51,13 +55,14 @@ def compare(off: Facts, on: Facts, again: Facts) -> Comparison:
     for group in sorted({*off, *on, *again}):
         mine, theirs, control = (facts.get(group, {}) for facts in (off, on, again))
         if group in LINES:
-            if len(mine) != len(control):
-                varying.append(group)
-                continue
-            theirs = _aligned(mine, theirs)
-        else:
-            shared = mine.keys() & theirs.keys() & control.keys()
-            mine, theirs, control = (_renamed(facts, shared) for facts in (mine, theirs, control))
+            streams = [list(lines.values()) for lines in (mine, theirs, control)]
+            diff = compare_lines(streams[0], streams[1], streams[2], _without_news)
+            compared += diff.compared
+            differences += [Difference(f"{group}: {name}", *texts) for name, *texts in diff.differences]
+            varying += [f"{group}: {name}" for name in diff.varying]
+            continue
+        shared = mine.keys() & theirs.keys() & control.keys()
+        mine, theirs, control = (_renamed(facts, shared) for facts in (mine, theirs, control))
         for name in sorted({*mine, *theirs, *control}, key=_natural):
             what, before, after = f"{group}: {name}", mine.get(name), theirs.get(name)
             if before != control.get(name):
@@ -72,27 +77,12 @@ def compare(off: Facts, on: Facts, again: Facts) -> Comparison:
 
 
 def _alike(value: str | None) -> str | None:
-    """Return a value without what is new each time: ids and times, and numbers for they may be durations."""
-    return value if value is None else _NUMBERS.sub("<n>", without_ids(value))
+    return value if value is None else _without_news(value)
 
 
-def _aligned(lines: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
-    """Return the other lines under the names of those that they are like; what is between two has a name of its own.
-
-    Both are named as in `LINES`; one line more is one difference, and not one for each line that comes behind it.
-    """
-    one, other = ([_alike(line) for line in each.values()] for each in (lines, others))
-    if len(one) == len(other):
-        return dict(others)
-    names, texts = list(lines), list(others.values())
-    aligned: dict[str, str] = {}
-    for _, start, end, first, last in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
-        for name, text in zip(names[start:end], texts[first:last], strict=False):
-            aligned[name] = text
-        before = names[end - 1] if end else "the beginning"
-        for number, text in enumerate(texts[first + (end - start) : last], 1):
-            aligned[f"{before}, {number} after it"] = text
-    return aligned
+def _without_news(value: str) -> str:
+    """Return a value without what is new each time: ids and times, and numbers, which may be durations."""
+    return _NUMBERS.sub("<n>", without_ids(value))
 
 
 def _renamed(facts: Mapping[str, str], shared: Collection[str]) -> dict[str, str]:
@@ -100,7 +90,7 @@ def _renamed(facts: Mapping[str, str], shared: Collection[str]) -> dict[str, str
     renamed: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for name, value in facts.items():
-        plain = name if name in shared else _alike(name) or ""
+        plain = name if name in shared else _without_news(name)
         counts[plain] += 1
         renamed[f"{plain} ({counts[plain]})" if counts[plain] > 1 else plain] = value
     return renamed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -12,23 +13,25 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autoinstrument.check.probe import REPORT, TRACKING_URI
-from autoinstrument.from_mlflow.addresses import local_store
 from autoinstrument.from_mlflow.artifact_store import local_folder
+from autoinstrument.from_mlflow.existing import NoStoreError
+from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import LINK_TAGS
-from autoinstrument.from_mlflow.store import default_tracking_uri, find_runs, read_run
+from autoinstrument.from_mlflow.store import find_runs, problem_of, read_run
 from autoinstrument.records import (
     ArtifactLogged,
     InputsLogged,
-    MetricsLogged,
+    ModelsLogged,
     ParamsLogged,
     RunEnded,
     RunStarted,
     TagsSet,
+    TracesLogged,
 )
 from autoinstrument.startup_files import are_installed, python_path
 
@@ -37,6 +40,9 @@ Facts = dict[str, dict[str, str]]
 
 LINES = ("stdout", "stderr")
 """Groups whose facts are lines by their number, so that one line more shifts all others."""
+
+GROUPS = ("process", *LINES, "state", "file", "removed file", "MLflow")
+"""All groups but those of the single runs, `MLflow run 1` and so on."""
 
 _HOOK = str(Path(__file__).parent / "hook")
 _OURS = re.compile(rb"autoinstrument: [^\n]*\n")
@@ -52,11 +58,13 @@ class Looked(NamedTuple):
     Attributes:
         probed: the probe has seen the end of a Python process of the command.
         runs: how many MLflow runs it has made.
+        problem: why MLflow's store could not be read, "" if it was.
     """
 
     facts: Facts
     probed: bool
     runs: int
+    problem: str
 
 
 def look(command: Sequence[str], environ: Mapping[str, str], *, agent: bool, tracking_uri: str = "") -> Looked:
@@ -89,11 +97,13 @@ def look(command: Sequence[str], environ: Mapping[str, str], *, agent: bool, tra
         ),
         "removed file": {str(path): "" for path in before if path not in after},
     }
-    runs = _runs(tracking_uri, began_s)
-    for number, run in enumerate(runs, 1):
-        facts |= _stored(run, f"MLflow run {number}")
-    facts["MLflow"] = {"runs": str(len(runs))}
-    return Looked(facts, bool(probe), len(runs))
+    runs, problem = dict[str, dict[str, str]](), ""
+    try:
+        for number, run in enumerate(_runs(tracking_uri, began_s), 1):
+            runs[f"MLflow run {number}"] = _stored(run)
+    except Exception as error:  # MLflow's store raises what its driver raises
+        problem = problem_of(error)
+    return Looked(facts | runs | {"MLflow": {"runs": str(len(runs))}}, bool(probe), len(runs), problem)
 
 
 def without_ids(text: str) -> str:
@@ -167,12 +177,8 @@ def _contents(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
 def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
     """Return the runs that this user's processes have begun since; on a shared server others' are left out."""
     try:
-        uri = tracking_uri or default_tracking_uri()
-        path = local_store(uri)
-        if path is not None and not path.exists():  # looking into it would make it
-            return []
-        runs = [found.run for found in find_runs(uri, since_ms=int(began_s * 1000))]
-    except Exception:  # no store, or one that this process cannot reach: there is nothing to compare then
+        runs = [found.run for found in find_runs(tracking_uri, since_ms=int(began_s * 1000))]
+    except NoStoreError:  # the command has made none
         return []
     return sorted(
         (run for run in runs if run.tags.get("mlflow.user", getpass.getuser()) == getpass.getuser()),
@@ -180,25 +186,55 @@ def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
     )
 
 
-def _stored(run: RunStarted, group: str) -> Facts:
+def _stored(run: RunStarted) -> dict[str, str]:
+    """Return all facts of a run; the first word of each is its kind."""
     _, records = read_run(run.tracking_uri, run.run_id)
     facts = {"name": run.run_name, "experiment": run.experiment_name, "parent": "yes" if run.parent_run_id else "no"}
     for record in records:
-        if isinstance(record, ParamsLogged):
-            facts |= {f"param {key}": value for key, value, _ in record.params}
-        elif isinstance(record, MetricsLogged):
-            key = record.points[0][0] if record.points else ""
-            facts[f"metric {key}"] = repr(sorted((step, value) for _, value, _, step in record.points))
-        elif isinstance(record, TagsSet):
-            facts |= {f"tag {key}": value for key, value in record.tags.items() if key not in LINK_TAGS}
-        elif isinstance(record, ArtifactLogged):
-            facts[f"artifact {without_ids(record.path)}"] = f"{record.size} bytes"
-        elif isinstance(record, InputsLogged):
-            facts["data sets"] = repr([dataset["name"] for dataset in record.datasets])
-        elif isinstance(record, RunEnded):
-            facts["status"] = record.status
+        facts |= OF_RECORDS[type(record)](record)
     root = local_folder(run.artifact_uri)
     if root is not None and root.is_dir():
         files = _contents(root, [path.relative_to(root) for path in root.rglob("*") if path.is_file()])
         facts |= {f"artifact {name}": content for name, content in files.items()}
-    return {group: facts}
+    return facts
+
+
+def _metric(history: History) -> dict[str, str]:
+    points = sorted(
+        ((step, value) for page in history.pages() for _, value, _, step in page),
+        key=lambda point: (point[0], repr(point[1])),  # NaN has no order
+    )
+    text = repr(points)
+    if len(text) > _LONGEST_TEXT:
+        text = f"{len(points)} points, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+    return {f"metric {history.key}": text}
+
+
+def _models(logged: ModelsLogged) -> dict[str, str]:
+    """Return each model by its name; a second one of that name has a number, for their ids are new each time."""
+    facts: dict[str, str] = {}
+    for model in logged.models:
+        name = next(name for name in _numbered(f"model {without_ids(model['name'])}") if name not in facts)
+        versions = [f"{version['name']} {version['aliases']} {version['tags']}" for version in model["versions"]]
+        facts[name] = f"flavors {model['flavors']}, tags {model['tags']}, versions {versions}"
+    return facts
+
+
+def _numbered(name: str) -> Iterable[str]:
+    return itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+
+
+OF_RECORDS: Mapping[type, Callable[[Any], dict[str, str]]] = {
+    ParamsLogged: lambda record: {f"param {key}": value for key, value, _ in record.params},
+    TagsSet: lambda record: {f"tag {key}": value for key, value in record.tags.items() if key not in LINK_TAGS},
+    History: _metric,
+    ArtifactLogged: lambda record: {f"artifact {without_ids(record.path)}": f"{record.size} bytes"},
+    ModelsLogged: _models,
+    InputsLogged: lambda record: {
+        f"dataset {dataset['name']}": f"digest {dataset['digest']}, tags {dataset['tags']}"
+        for dataset in record.datasets
+    },
+    TracesLogged: lambda record: {"traces": str(record.traces)},
+    RunEnded: lambda record: {"status": record.status},
+}
+"""The facts of each kind of record that `read_run` gives."""

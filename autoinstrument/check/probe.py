@@ -76,7 +76,7 @@ class _Probe:
 def state() -> dict[str, str]:
     """Return what can be seen of this process, by name; values are texts that can be compared between processes."""
     facts: dict[str, str] = {}
-    for name, look in _LOOKS.items():
+    for name, look in LOOKS.items():
         try:
             facts |= {f"{name} {part}".rstrip(): _text(value) for part, value in look().items()}
         except Exception as error:  # a library in a state of its own: the same in each run, or worth to be told
@@ -199,7 +199,7 @@ def _threads() -> dict[str, Any]:
     return {"": sorted(t.name for t in threading.enumerate() if not t.name.startswith(_PASSING_THREADS))}
 
 
-_LOOKS: dict[str, Any] = {
+LOOKS: dict[str, Any] = {
     "random stream": _random_streams,
     "signal handler": _signal_handlers,
     "function": _functions,
@@ -210,3 +210,4 @@ _LOOKS: dict[str, Any] = {
     "threads": _threads,
     "child processes": _children,
 }
+"""What is looked at of a process, by its name in the facts."""

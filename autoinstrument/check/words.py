@@ -23,7 +23,9 @@ def as_words(outcome: Comparison) -> Iterator[str]:
         yield f"not compared, for it varies without the agent too: {'; '.join(outcome.varying[:_MOST])}{more}"
     if not outcome.probed:
         yield "not looked into: the process's state (no Python, no PYTHONPATH, or it ended by a signal or os._exit)"
-    if not outcome.runs:
+    if outcome.problem:
+        yield f"not compared, because the store cannot be read: MLflow's runs ({outcome.problem})"
+    elif not outcome.runs:
         yield "no MLflow run of it was found, so the agent had little to do"
     runs = f"{outcome.runs} MLflow {'run' if outcome.runs == 1 else 'runs'}"
     same = outcome.compared - len(outcome.differences)

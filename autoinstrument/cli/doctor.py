@@ -49,7 +49,7 @@ def _checks(switch: str | None) -> Iterator[Check]:
     else:
         yield environment_checks.wrappers(traced)
         if traced.code == 0:
-            yield service_checks.tracking_server((traced.stdout.strip().splitlines() or [""])[-1])
+            yield from service_checks.tracking_server((traced.stdout.strip().splitlines() or [""])[-1])
     yield from service_checks.clearml()
     try:
         settings = read_settings()

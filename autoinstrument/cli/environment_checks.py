@@ -11,6 +11,7 @@ from pathlib import Path
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
+from autoinstrument.mirror.captures import home
 from autoinstrument.settings import Settings, SettingsError, enabled, read_settings
 from autoinstrument.startup_files import site_folders
 
@@ -83,7 +84,8 @@ def switch(value: str | None) -> Check:
     """Look at `AUTOINSTRUMENT_ENABLED` as it was when the command was called."""
     on = enabled({"AUTOINSTRUMENT_ENABLED": value or ""})
     detail = "AUTOINSTRUMENT_ENABLED is not set" if value is None else f"AUTOINSTRUMENT_ENABLED={value}"
-    return Check("switch", True if on else None, f"{detail}: {'on' if on else 'off'}")
+    remedy = "Set AUTOINSTRUMENT_ENABLED=1 where the training starts, or start it by `autoinstrument run`."
+    return Check("switch", on, f"{detail}: {'on' if on else 'off'}", remedy)
 
 
 class _Asked(dict[str, str]):
@@ -101,11 +103,11 @@ class _Asked(dict[str, str]):
 def settings(environ: Mapping[str, str]) -> Iterator[Check]:
     """Look at each setting and where its value comes from, and at variables that are no setting."""
     asked = _Asked({})
-    defaults = {f"AUTOINSTRUMENT_{name.removesuffix('_s').upper()}": value for name, value in _defaults(asked).items()}
+    defaults = _defaults(asked)
     for name in dict.fromkeys(asked.names):
         value = environ.get(name, "").strip()
         if not value:
-            yield Check(name, None, f"{defaults.get(name, '')} (default)".strip())
+            yield Check(name, None, f"{defaults.get(name) or 'none'} (default)")
             continue
         try:
             read_settings({name: value})
@@ -119,8 +121,10 @@ def settings(environ: Mapping[str, str]) -> Iterator[Check]:
 
 
 def _defaults(asked: Mapping[str, str]) -> dict[str, object]:
+    """Return what each variable has by default, also where that depends on this machine."""
     values: Settings = read_settings(asked)
-    return dict(values._asdict())
+    values = values._replace(home=str(home(values)), mlflow_ui="the tracking URI")
+    return {f"AUTOINSTRUMENT_{name.removesuffix('_s').upper()}": value for name, value in values._asdict().items()}
 
 
 def versions() -> Iterator[Check]:

@@ -56,7 +56,7 @@ def explained(traced: Traced, *, of_command: bool) -> Iterator[Check]:
         if not good:
             break
     if good and of_command:
-        yield from _runs(steps)
+        yield from _runs(traced)
     for error in dict.fromkeys(steps.get("error", [])):
         yield Check("error of the agent's own", False, error, "Training is not affected; please report it.")
     if of_command and traced.code:
@@ -110,11 +110,13 @@ def _wrapped(steps: Steps) -> Check:
     return Check("wrappers placed", bool(wrapped), detail, "Look at the errors below, and report them.")
 
 
-def _runs(steps: Steps) -> Iterator[Check]:
-    yield Check(
-        "run begun", "run" in steps, f"{len(set(steps.get('run', [])))} in all",
-        "The command began no MLflow run: call mlflow.start_run, or switch autologging on.",
-    )  # fmt: skip
+def _runs(traced: Traced) -> Iterator[Check]:
+    steps = traced.steps
+    remedy = "The command began no MLflow run: call mlflow.start_run, or switch autologging on."
+    if traced.code:
+        end = f"exit code {traced.code}" if traced.code > 0 else f"signal {-traced.code}"
+        remedy = f"The command ended with {end} before it began an MLflow run: correct the error that it printed above."
+    yield Check("run begun", "run" in steps, f"{len(set(steps.get('run', [])))} in all", remedy)
     linked, pending = (dict(_parted(steps.get(step, []))) for step in ("linked", "pending"))
     for run_id in dict.fromkeys(steps.get("run", [])):
         if run_id in linked:

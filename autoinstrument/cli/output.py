@@ -7,6 +7,7 @@ On a terminal `rich` draws, which honours NO_COLOR; into a pipe or a file go pla
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
@@ -75,6 +76,15 @@ def _draw(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], t
     for row in cells:
         drawn.add_row(*(Text(cell.text, f"link {cell}") if isinstance(cell, Link) else Text(cell) for cell in row))
     Console(file=sys.stdout).print(drawn)
+
+
+def name_default_store() -> None:
+    """Write to stderr which MLflow store a command looks at, if nobody has chosen one."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        from autoinstrument.from_mlflow.existing import shown
+        from autoinstrument.from_mlflow.store import default_tracking_uri
+
+        click.echo(f"MLflow store: {shown(default_tracking_uri())}", err=True)
 
 
 @contextlib.contextmanager

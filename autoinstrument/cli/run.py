@@ -36,7 +36,7 @@ def run(project: str, task: str, artifacts: str, is_check: bool, as_json: bool, 
 
     With --check it is run three times, as it is configured: there are three MLflow runs of it, and a Task of one.
     Streams, exit, random numbers, signal handlers, environment, files, MLflow's data and more are compared. Exit codes:
-    0 no difference, 1 differences.
+    0 no difference, 1 differences, or MLflow's runs cannot be read.
     """
     chosen = {"PROJECT": project, "TASK": task, "ARTIFACTS": artifacts}
     options = {f"AUTOINSTRUMENT_{name}": value for name, value in chosen.items() if value}
@@ -78,7 +78,7 @@ def _check(command: tuple[str, ...], environ: dict[str, str], *, as_json: bool) 
         click.echo(json.dumps(told, indent=2))
     else:
         click.echo("\n".join(as_words(outcome)))
-    return 1 if outcome.differences else 0
+    return 1 if outcome.differences or outcome.problem else 0
 
 
 def _become(command: tuple[str, ...], environ: dict[str, str]) -> NoReturn:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,90 +16,69 @@ from urllib.parse import urlsplit
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
 from autoinstrument.cli.checks import Check
 from autoinstrument.from_mlflow.addresses import local_store
+from autoinstrument.from_mlflow.existing import shown
 from autoinstrument.mirror.captures import Capture, Captures, distrusted, home, nearest
 from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.switches import refusal, switched_off
 from autoinstrument.transport.launch import HIDDEN
 
-_CONNECT_S, _READ_S = 3.0, 5.0
+_READ_S = 5
 _CLEARML_S = _STORE_S = 30.0
 _MAX_SKEW_S, _SLOW_S = 60.0, 2.0
 _LOG_TAIL = 2**20
 # Without the working directory: a `logging.py` that stands there is not for us.
 _ELSEWHERE = "import sys; sys.path[:] = [path for path in sys.path if path]\n"
 _PROBE = "from autoinstrument.to_clearml.probe import main; main()"
-_STORE = "from autoinstrument.from_mlflow.store import latest_runs; latest_runs(limit=1)"
+_STORE = "from autoinstrument.from_mlflow.probe import main; main()"
+_NO_SERVER = "Check MLFLOW_TRACKING_URI, and that the server runs."
 
 
-def tracking_server(uri: str) -> Check:
-    """Look whether MLflow's tracking store is there."""
-    shown = without_credentials(uri)
-    remedy = "Check MLFLOW_TRACKING_URI, and that the server runs."
-    parts = urlsplit(uri)
-    if parts.scheme in ("http", "https"):
-        problem = _problem_of_server(uri)
-        return Check("MLflow tracking server", not problem, f"{shown} {problem or 'answers'}", remedy)
-    path = local_store(uri)
-    if path is not None:
-        there = path.exists() or os.access(path.parent, os.W_OK)
-        return Check(
-            "MLflow tracking store", there, f"{shown} {'is there' if path.exists() else 'is not there yet'}", remedy
-        )
+def tracking_server(uri: str) -> Iterator[Check]:
+    """Look at MLflow's tracking store by MLflow's own client, which has the credentials of training.
+
+    A store of this machine that does not exist yet is not made.
+    """
+    what = "MLflow tracking server" if urlsplit(uri).scheme in ("http", "https") else "MLflow tracking store"
+    address, path = shown(uri), local_store(uri)
+    if path is not None and not path.exists() and not os.access(nearest(path), os.W_OK | os.X_OK):
+        yield Check(what, False, f"{address} does not exist, and cannot be made", "Check MLFLOW_TRACKING_URI.")
+        return
+    found = _asked_of_mlflow()
+    if found.get("is_new"):
+        yield Check(what, None, f"{address} {found['problem']} yet; the first run makes it")
+        return
+    problem, left_open = str(found.get("problem", "")), found.get("left_open", [])
+    yield Check(what, not problem, f"{address} {problem or 'answers'}", str(found.get("remedy", "")))
+    if left_open:
+        yield Check(
+            "MLflow runs", False, f"{len(left_open)} are RUNNING though their processes are gone",
+            "`autoinstrument status` lists the latest, with the command that ends each.",
+        )  # fmt: skip
+
+
+def _asked_of_mlflow() -> dict[str, Any]:
     try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.hostname and port:
-        try:
-            socket.create_connection((parts.hostname, port), timeout=_CONNECT_S).close()
-        except OSError as error:
-            return Check("MLflow tracking store", False, f"{shown}: {error.strerror or error}", remedy)
-        return Check("MLflow tracking store", True, f"{shown} takes connections")
-    problem = _asked_of_mlflow()
-    return Check("MLflow tracking store", not problem, f"{shown} {problem or 'answers'}".strip(), remedy)
-
-
-def _problem_of_server(uri: str) -> str:
-    import requests
-
-    from autoinstrument.answers import UnreadableError, bound
-
-    try:
-        with requests.Session() as session:
-            bound(session)  # the bodies of redirections are read
-            answer = session.get(f"{uri.rstrip('/')}/health", timeout=(_CONNECT_S, _READ_S), stream=True)
-            answer.close()
-    except UnreadableError as error:
-        return f"cannot be used: {error}"
-    except requests.exceptions.Timeout:
-        return "does not answer in time"
-    except (requests.exceptions.RequestException, ValueError):
-        return "cannot be reached"
-    if answer.status_code in (401, 403):
-        return f"does not accept the credentials ({answer.status_code})"
-    return f"answers with {answer.status_code}" if answer.status_code >= 500 else ""
-
-
-def _asked_of_mlflow() -> str:
-    """Return what MLflow itself says against a store of a kind that is not looked at from outside, "" for nothing."""
-    try:
-        done = _python(_STORE, _STORE_S)
+        done = _python(_STORE, _STORE_S, MLFLOW_HTTP_REQUEST_TIMEOUT=str(_READ_S), MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
     except subprocess.TimeoutExpired:
-        return f"does not answer within {_STORE_S:.0f} s"
-    said = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
-    return f"cannot be used: {hide_in_text(said)[:300]}" if done.returncode else ""
+        return {"problem": f"does not answer within {_STORE_S:.0f} s", "remedy": _NO_SERVER}
+    try:
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+    except (ValueError, IndexError):
+        said = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
+        return {"problem": f"cannot be used: {hide_in_text(said)[:300]}", "remedy": _NO_SERVER}
 
 
-def _python(code: str, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own, since what it does may hang.
+def _python(code: str, seconds: float, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, since what it does may hang; `variables` where the environment has none.
 
     Raises:
         subprocess.TimeoutExpired: it did.
     """
     return subprocess.run(
         [sys.executable, "-c", _ELSEWHERE + code], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        env={name: value for name, value in os.environ.items() if name not in HIDDEN},
+        env={**variables, **{name: value for name, value in os.environ.items() if name not in HIDDEN}},
         errors="replace", timeout=seconds, check=False,
     )  # fmt: skip
 
@@ -122,14 +101,14 @@ def clearml() -> Iterator[Check]:
         return
     key = f" with the key {found['key']}" if found.get("key") else ""
     yield Check("ClearML server", True, f"{without_credentials(str(found['api']))} accepts the credentials{key}")
-    side = "behind" if float(found.get("ahead_s", 0.0)) < 0 else "ahead"
     trip_s, ahead_s = float(found["round_trip_s"]), float(found.get("ahead_s", 0.0))
+    apart = f"ClearML's is {math.ceil(abs(ahead_s))} s {'behind' if ahead_s < 0 else 'ahead'}"
     yield Check(
         "ClearML round trip", trip_s < _SLOW_S, f"{trip_s * 1000:.0f} ms",
         "Training is not slowed down, but its end may wait: see AUTOINSTRUMENT_EXIT_TIMEOUT.",
     )  # fmt: skip
     yield Check(
-        "clock", abs(ahead_s) < _MAX_SKEW_S, f"ClearML's is {abs(ahead_s):.0f} s {side}",
+        "clock", abs(ahead_s) < _MAX_SKEW_S, apart if ahead_s else "ClearML's agrees with this machine's",
         "Set this machine's clock (NTP): times of curves and console are taken from it.",
     )  # fmt: skip
 

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import click
 
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
-from autoinstrument.cli.output import Link, is_terminal, table
+from autoinstrument.cli.output import Link, is_terminal, name_default_store, table
+from autoinstrument.from_mlflow.existing import NoStoreError, shown
 from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL
-from autoinstrument.from_mlflow.store import latest_runs, problem_of
+from autoinstrument.from_mlflow.store import default_tracking_uri, latest_runs, problem_of
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.settings import Settings, SettingsError, read_settings
@@ -35,7 +36,7 @@ class Row(NamedTuple):
     task_url: str
     run_url: str
     pending: str
-    """What is pending and why, "" for nothing."""
+    """What is to be done for the run and why, "" for nothing."""
 
 
 @click.command()
@@ -45,7 +46,8 @@ class Row(NamedTuple):
 def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
     """List the runs of the tracking server, the newest first, and those that wait on this machine.
 
-    Exit code 1 where the tracking server does not answer: then only what is recorded here is listed.
+    Exit code 1 where the tracking server does not answer, or there is no such store: then only what is recorded here is
+    listed. A store that does not exist is not created.
     """
     try:
         settings = read_settings()
@@ -57,8 +59,11 @@ def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
         rows = _stored(experiments, limit, waiting)
     except LookupError as error:
         raise click.UsageError(str(error.args[0])) from None
+    except NoStoreError as error:
+        rows, problem = [], str(error)
     except Exception as error:  # MLflow's store raises what its driver raises
-        rows, problem = [], problem_of(error)
+        reason = problem_of(error)
+        rows, problem = [], f"the tracking server does not answer, see `autoinstrument doctor` ({reason})"
     listed = {row.run_id for row in rows}
     here = [row for row in waiting.values() if row.run_id not in listed]
     rows += [row for row in here if not experiments or row.experiment in experiments]
@@ -66,11 +71,13 @@ def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row._asdict() for row in rows], indent=2))
     elif rows:
+        if not problem:
+            name_default_store()
         _show(rows)
     elif not problem:
-        click.echo("there are no runs yet")
+        click.echo(f"there are no runs yet in {shown(default_tracking_uri())}")
     if problem:
-        click.echo(f"the tracking server does not answer, see `autoinstrument doctor` ({problem})", err=True)
+        click.echo(problem, err=True)
     sys.exit(1 if problem else 0)
 
 
@@ -80,7 +87,7 @@ def _stored(experiments: tuple[str, ...], limit: int, waiting: dict[str, Row]) -
         run, tags = stored.run, stored.run.tags
         state = tags.get(STATE, "")
         recorded = waiting.get(run.run_id)
-        pending = recorded.pending if recorded else ""
+        pending = recorded.pending if recorded else stored.left_open
         if state == "pending" and not recorded:
             pending = (
                 f"not recorded here: `autoinstrument sync` where it ran, or `sync --run {run.run_id}`, completes it"

@@ -15,8 +15,9 @@ from types import FrameType
 
 import click
 
-from autoinstrument.cli.output import progress, table
-from autoinstrument.from_mlflow.store import NotFoundError
+from autoinstrument.cli.output import name_default_store, progress, table
+from autoinstrument.from_mlflow.existing import shown
+from autoinstrument.from_mlflow.store import NotFoundError, default_tracking_uri
 from autoinstrument.mirror.selection import Outcome, Selection
 from autoinstrument.mirror.sync import sync as sync_runs
 from autoinstrument.settings import Settings, SettingsError, read_settings
@@ -27,6 +28,7 @@ _WHOLE_S = 3600.0
 """While following, how often all runs are looked at; in between, only those that have ended lately."""
 _LATELY_S = 900.0
 """How long ago a run may have ended by the clock of its own machine to count as new."""
+_NOTHING_PENDING = "nothing to do: no run is pending"
 _SLOWEST = 12
 """While nothing answers, rounds become rarer, down to one in so many."""
 
@@ -119,6 +121,8 @@ def _cluster(address: str) -> Iterator[tuple[Executor | None, int]]:
 def _once(selection: Selection, settings: Settings, jobs: int, executor: Executor | None, *, as_json: bool) -> int:
     """Sync once, say what became of each run as it is done, sum up, and return the exit code."""
     told: list[Outcome] = []
+    if (selection.runs or selection.is_of_store) and not as_json:
+        name_default_store()
     counts: Counter[tuple[str, str]] = Counter()
     interrupted = False
     with progress("syncing") as advance:
@@ -137,7 +141,7 @@ def _once(selection: Selection, settings: Settings, jobs: int, executor: Executo
     if as_json:
         click.echo(json.dumps([outcome._asdict() for outcome in told], indent=2))
     elif counts or not interrupted:
-        _sum_up(counts, "no runs" if selection.is_of_store else "nothing to do: no run is pending")
+        _sum_up(counts, f"no runs in {shown(default_tracking_uri())}" if selection.is_of_store else _NOTHING_PENDING)
     return 1 if interrupted or any(result == "failed" for result, _ in counts) else 0
 
 

@@ -9,14 +9,17 @@ from typing import NamedTuple
 
 import click
 
-from autoinstrument.cli.output import progress
+from autoinstrument.cli.output import name_default_store, progress
+from autoinstrument.from_mlflow.existing import shown
 from autoinstrument.from_mlflow.links import TASK_ID
-from autoinstrument.from_mlflow.store import StoredRun, find_run, find_runs, problem_of
+from autoinstrument.from_mlflow.store import StoredRun, default_tracking_uri, find_run, find_runs, problem_of
 from autoinstrument.mirror.verification import Difference, differences
 from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.to_clearml.errors import ClearMLError, RefusedError, TooLargeError
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
+
+_MAKE_TASKS = "autoinstrument sync --all"
 
 
 class _Report(NamedTuple):
@@ -26,6 +29,7 @@ class _Report(NamedTuple):
     run_name: str
     differences: list[Difference]
     problem: str
+    has_task: bool = True
 
     @property
     def repair(self) -> str:
@@ -35,10 +39,11 @@ class _Report(NamedTuple):
 @click.command(
     help=f"""Compare MLflow runs with their Tasks, and say what differs and what repairs it.
 
-RUN are run ids; without any, all runs of the tracking server that have the tag {TASK_ID} and have ended.
+RUN are run ids; without any, all runs of the tracking server that have ended. Of these, the ones without the tag
+{TASK_ID} are counted, and `{_MAKE_TASKS}` makes their Tasks.
 Compared are params, tags, every point of every metric, artifacts and their hashes, models, status, name, note, links.
 
-Exit codes: 0 no difference, 1 differences, or a run or a server that is not there, 2 wrong usage.
+Exit codes: 0 no difference, 1 differences, runs without a Task, or a run or a server that is not there, 2 wrong usage.
 """
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
@@ -51,11 +56,14 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
         raise click.UsageError(str(error)) from None
     different: list[_Report] = []
     problems: list[_Report] = []
+    without_task: list[str] = []
     same = 0
     with progress("comparing", len(runs) or None) as advance:
         for report in _compared(runs, settings):
             if report.problem:
                 problems.append(report)
+            elif not report.has_task:
+                without_task.append(report.run_id)
             elif report.differences:
                 different.append(report)
             else:
@@ -64,14 +72,20 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
                 _say(report)
             advance(report.run_name)
     if as_json:
-        click.echo(
-            json.dumps({"same": same, "different": _as_json(different), "problems": _as_problems(problems)}, indent=2)
-        )
-    elif same or different:
-        click.echo(f"{same} the same, {len(different)} different")
+        told = {
+            "same": same,
+            "different": _as_json(different),
+            "problems": _as_problems(problems),
+            "without_task": {"runs": without_task, "repair": _MAKE_TASKS if without_task else ""},
+        }
+        click.echo(json.dumps(told, indent=2))
+    elif same or different or without_task:
+        name_default_store()
+        rest = f", {len(without_task)} without a Task: `{_MAKE_TASKS}` makes them" if without_task else ""
+        click.echo(f"{same} the same, {len(different)} different{rest}")
     elif not problems:
-        click.echo("nothing to compare: no run has a Task and has ended")
-    sys.exit(1 if different or problems else 0)
+        click.echo(f"nothing to compare: no run has ended in {shown(default_tracking_uri())}")
+    sys.exit(1 if different or problems or without_task else 0)
 
 
 def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
@@ -82,6 +96,12 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
             yield _Report(run_id, "", [], problem_of(found))
             continue
         run = found.run
+        if not runs and found.has_ended and TASK_ID not in run.tags:
+            yield _Report(run_id, run.run_name, [], "", has_task=False)
+            continue
+        if found.left_open:
+            yield _Report(run_id, run.run_name, [], found.left_open)
+            continue
         try:
             yield _Report(run_id, run.run_name, list(differences(found, settings, tasks)), "")
         except (RefusedError, TooLargeError) as error:
@@ -103,7 +123,7 @@ def _meant(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]]
     if not runs:
         try:
             for stored in find_runs():
-                if stored.has_ended and TASK_ID in stored.run.tags:
+                if stored.has_ended or stored.left_open:
                     yield stored.run.run_id, stored
         except Exception as error:  # as above
             yield "", error

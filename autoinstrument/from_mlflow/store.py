@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
+from autoinstrument.from_mlflow.existing import NoStoreError, require_store
 from autoinstrument.from_mlflow.histories import History, read_pages
 from autoinstrument.from_mlflow.inputs import read_inputs, read_traces
+from autoinstrument.from_mlflow.links import STATE
 from autoinstrument.from_mlflow.models import read_models
 from autoinstrument.from_mlflow.runs import describe
 from autoinstrument.guard import logger, ourselves
@@ -34,7 +36,7 @@ class NotFoundError(LookupError):
 
 def problem_of(error: Exception) -> str:
     """Return what a person is told where the store raised an error: one line, without passwords in addresses."""
-    if isinstance(error, NotFoundError):
+    if isinstance(error, (NotFoundError, NoStoreError)):
         return str(error)
     return f"MLflow: {type(error).__name__}: {hide_in_text(' '.join(str(error).split()))[:300]}"
 
@@ -44,6 +46,17 @@ def default_tracking_uri() -> str:
     import mlflow
 
     return str(mlflow.get_tracking_uri())
+
+
+def _existing(tracking_uri: str) -> str:
+    """Return the address of a store that exists, MLflow's own choice if "".
+
+    Raises:
+        NoStoreError: there is none.
+    """
+    uri = tracking_uri or default_tracking_uri()
+    require_store(uri)
+    return uri
 
 
 class StoredRun(NamedTuple):
@@ -65,6 +78,17 @@ class StoredRun(NamedTuple):
     def has_ended(self) -> bool:
         """False while a process may be at work on it."""
         return self.status in _ENDED
+
+    @property
+    def left_open(self) -> str:
+        """Why nothing will end a run that MLflow calls RUNNING, with the remedy; "" for any other run.
+
+        Its Task is complete, so the agent has seen its process end, by SIGPIPE for example, which runs no exit handler.
+        """
+        if self.has_ended or self.run.tags.get(STATE) != "synced":
+            return ""
+        call = f"import mlflow; mlflow.MlflowClient().set_terminated('{self.run.run_id}', 'KILLED')"
+        return f'MLflow says {self.status}, but its process is gone: `python -c "{call}"` ends it'
 
 
 @functools.lru_cache(maxsize=8)
@@ -93,13 +117,13 @@ def find_runs(
         deleted: deleted runs and experiments as well.
 
     Raises:
+        NoStoreError: there is no store at this address; it is not made.
         NotFoundError: there is no experiment of such a name.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
-    import mlflow
     from mlflow.entities import ViewType
 
-    uri = tracking_uri or mlflow.get_tracking_uri()
+    uri = _existing(tracking_uri)
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
     found = set()
     bounds = {"start_time": since_ms, "end_time": ended_since_ms}
@@ -124,17 +148,46 @@ def find_runs(
         raise NotFoundError(f"no experiment is called {missing[0]!r}")
 
 
+def one_experiment(tracking_uri: str = "") -> None:
+    """Read one experiment, if there is any, which takes the same credentials and permissions as reading runs.
+
+    Raises:
+        NoStoreError: there is no store at this address; it is not made.
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    with ourselves():
+        _client(_existing(tracking_uri)).search_experiments(max_results=1)
+
+
+def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
+    """Return runs that are `left_open`, `limit` at most, of the first thousand experiments.
+
+    Raises:
+        NoStoreError: there is no store at this address; it is not made.
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    uri = _existing(tracking_uri)
+    with ourselves():
+        client = _client(uri)
+        names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
+        if not names:
+            return []
+        wanted = f"attributes.status = 'RUNNING' AND tags.`{STATE}` = 'synced'"
+        found = client.search_runs(list(names), filter_string=wanted, max_results=limit)
+        return [_stored(run, uri, names[run.info.experiment_id]) for run in found]
+
+
 def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
     """Return the runs of a tracking store that began last, the newest first; `experiments` as for `find_runs`.
 
     Raises:
+        NoStoreError: there is no store at this address; it is not made.
         LookupError: there is no experiment of such a name.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
-    import mlflow
     from mlflow.tracking import MlflowClient
 
-    uri = tracking_uri or mlflow.get_tracking_uri()
+    uri = _existing(tracking_uri)
     with ourselves():
         client: Any = MlflowClient(tracking_uri=uri)
         names = {
@@ -155,13 +208,13 @@ def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
     """Return one run of a tracking store.
 
     Raises:
+        NoStoreError: there is no store at this address; it is not made.
         NotFoundError: there is no such run.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
-    import mlflow
     from mlflow.exceptions import MlflowException
 
-    uri = tracking_uri or mlflow.get_tracking_uri()
+    uri = _existing(tracking_uri)
     with ourselves():
         client = _client(uri)
         try:

@@ -177,7 +177,7 @@ def _without_work(
     `parent` is its parent run's Task, which its own lacks where that one was made later.
     """
     run = stored.run
-    outcome = Outcome(run.run_id, run.run_name, "running", "it has not ended in MLflow; left alone")
+    outcome = Outcome(run.run_id, run.run_name, "running", stored.left_open or "it has not ended in MLflow; left alone")
     if not stored.has_ended:
         return outcome
     is_linked = run.tags.get(STATE) == "synced" or stored.deleted

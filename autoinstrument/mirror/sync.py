@@ -128,10 +128,10 @@ def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploa
     mirror.look_first = True
     if parent := capture.run.parent_run_id:
         mirror.parent_task = lambda: made.get(parent) or tasks.of_run(parent)
-    end = End(**capture.end) if capture.end else None
+    end, uri = End(**capture.end) if capture.end else None, _tracking_uri(capture)
     dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
     try:
-        complete(mirror, _tracking_uri(capture), end=None if capture.guessed else end, end_if_open=end or dead)
+        complete(mirror, uri, end=None if capture.guessed else end, end_if_open=end or dead)
     except ClearMLError as error:
         capture.reason = str(error)[:500]
         capture.save()  # a Task that was made meanwhile is to be found again
@@ -141,7 +141,8 @@ def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploa
         capture.reason = mirror.lacking
         capture.save()
         raise UnavailableError(mirror.lacking)
-    return capture.task_url
+    left_open = find_run(capture.run.run_id, uri).left_open if dead and (capture.guessed or not capture.end) else ""
+    return f"{capture.task_url}; {left_open}" if left_open else capture.task_url
 
 
 def _after_waiting(capture: Capture) -> Capture:

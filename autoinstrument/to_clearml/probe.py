@@ -32,12 +32,25 @@ def described() -> dict[str, Any]:
         found |= session.addresses()
         began = time.time()
         date = session.ping()
-        found["round_trip_s"] = time.time() - began
+        ended = time.time()
+        found["round_trip_s"] = ended - began
         if date:
-            found["ahead_s"] = parsedate_to_datetime(date).timestamp() - time.time()
+            found["ahead_s"] = ahead_s(parsedate_to_datetime(date).timestamp(), began, ended)
     except (ClearMLError, ValueError) as error:
         found["error"] = str(error)
     return found
+
+
+def ahead_s(date_s: float, began_s: float, ended_s: float) -> float:
+    """Return how far a server's clock is ahead of this machine's at least, 0 if both may be equal.
+
+    Args:
+        date_s: the `Date` of an answer, in which the fraction of the second is cut off.
+        began_s: when the request began, by this machine's clock.
+        ended_s: when its answer had come.
+    """
+    least, most = date_s - ended_s, date_s + 1 - began_s
+    return max(least, 0.0) + min(most, 0.0)
 
 
 def configuration_file() -> str:

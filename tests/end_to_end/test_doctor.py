@@ -35,7 +35,8 @@ def test_a_healthy_environment(place: Place, server: ClearMLServer) -> None:
     for words in (
         "autoinstrument-init.pth: as shipped, runs", "AUTOINSTRUMENT_ENABLED=1: on", "functions of MLflow",
         f"{server.api_url} accepts the credentials", "CLEARML_API_ACCESS_KEY (environment)", "sqlite:///",
-        "ClearML round trip", "✓ clock", "0 pending", "AUTOINSTRUMENT_ARTIFACTS: link (default)",
+        "ClearML round trip", "✓ clock: ClearML's agrees with this machine's", "0 pending",
+        "AUTOINSTRUMENT_ARTIFACTS: link (default)", "AUTOINSTRUMENT_MLFLOW_UI: the tracking URI (default)",
     ):  # fmt: skip
         assert words in text, words
     assert server.credentials.secret_key not in text
@@ -50,6 +51,17 @@ def test_no_configuration_and_a_store_that_is_away(new_place: Callable[[ClearMLS
     assert "cannot be reached" in found["MLflow tracking server"]["detail"]
     assert "sesame" not in json.dumps(found)
     assert found["recorded runs"]["detail"].startswith("1 pending")
+
+
+def test_the_switch_is_off(place: Place) -> None:
+    """Nothing would be linked; and each default has its value, also one that depends on the machine."""
+    done = place.command("doctor", AUTOINSTRUMENT_HOME="", XDG_STATE_HOME=str(place.root / "state"))
+    assert done.code == 1
+    lines = done.stdout.splitlines()
+    at = lines.index("✗ switch: AUTOINSTRUMENT_ENABLED=: off")
+    assert lines[at + 1].startswith("  Set AUTOINSTRUMENT_ENABLED=1")
+    assert f"· AUTOINSTRUMENT_HOME: {place.root / 'state' / 'autoinstrument'} (default)" in lines
+    assert not [line for line in lines if line.endswith(": (default)")]
 
 
 def test_a_folder_of_captures_that_is_a_link(place: Place) -> None:

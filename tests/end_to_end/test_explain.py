@@ -44,6 +44,13 @@ CASES: list[tuple[str, str, list[str], dict[str, str], str]] = [
     ("no mlflow", "print('nothing')", [], {}, "✗ MLflow imported: 0 modules seen"),
     ("no run", "import mlflow", [], {}, "✗ run begun: 0 in all"),
     (
+        "died before",
+        "import mlflow; mlflow.set_experiment(' ' * 600)",
+        [],
+        {"MLFLOW_TRACKING_URI": "nowhere://there"},
+        "✗ run begun: 0 in all",
+    ),
+    (
         "bad setting",
         RUN,
         [],

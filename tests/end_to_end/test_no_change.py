@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from autoinstrument.check.comparison import Comparison, Difference, compare
-from autoinstrument.check.facts import Looked, look
+from autoinstrument.check.facts import GROUPS, OF_RECORDS, Facts, Looked, look
+from autoinstrument.check.probe import LOOKS
 from autoinstrument.check.words import as_words
+from autoinstrument.from_mlflow.store import read_run
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place
 
@@ -253,6 +255,91 @@ def test_the_kit_sees_what_an_agent_could_change(place: Place) -> None:
     assert sorted(path.name for path in place.folder.iterdir()) == names
 
 
+EACH_KIND = """
+import os, random, signal, subprocess, sys, threading, time, warnings
+import mlflow, numpy
+
+on = bool(os.environ.get("AUTOINSTRUMENT_ENABLED"))
+new = "other" if on else "as ever"
+random.seed(1)
+mlflow.set_experiment(f"experiment {new}")
+with mlflow.start_run(run_name="parent") as parent:
+    pass
+client = mlflow.MlflowClient()
+with mlflow.start_run(run_name=f"run {new}", tags={"mlflow.parentRunId": parent.info.run_id} if on else {}):
+    mlflow.log_param("lr", new)
+    mlflow.set_tag("team", new)
+    for step in range(3):
+        mlflow.log_metric("loss", 2.0 if on and step == 1 else 1.0, step=step)
+    mlflow.log_text(new, "notes.txt")
+    history = '[{"artifact_path": "model", "flavors": {"%s": {}}}]' % new
+    mlflow.set_tag("mlflow.log-model.history", history)
+    mlflow.log_input(mlflow.data.from_numpy(numpy.ones(3 + on), name="points"), context="training")
+    for _ in range(1 + on):
+        with mlflow.start_span("a call"):
+            pass
+    mlflow.end_run("FAILED" if on else "FINISHED")
+if hasattr(mlflow, "flush_trace_async_logging"):
+    mlflow.flush_trace_async_logging()
+print("printed", new)
+print("written", new, file=sys.stderr)
+open("written.txt", "w").write(new)
+if on:
+    with mlflow.start_run(run_name="one more"):
+        pass
+    os.remove("old.txt")
+    random.random()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    sys.excepthook = lambda *error: None
+    sys.stdin = open(os.devnull)
+    warnings.simplefilter("ignore", ResourceWarning)
+    os.environ["MORE"] = "1"
+    sys.path.append("/more")
+    threading.Thread(target=time.sleep, args=(600,), daemon=True, name="more").start()
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # ends with this process
+    sys.exit(5)
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_difference_of_each_kind_is_named(place: Place, monkeypatch: Any) -> None:
+    """The kinds are taken from the code: one that is added there without a planted difference fails here."""
+    place.write("train.py", EACH_KIND)
+    place.write("old.txt", "old")
+    monkeypatch.chdir(place.folder)
+    environ = place.environment(agent=False, AUTOINSTRUMENT_HOME=str(place.home), **QUIET)
+
+    def looked() -> Iterator[Looked]:
+        for agent in (False, True, False):
+            (place.folder / "old.txt").touch()
+            yield look([place.python, "train.py"], environ, agent=agent, tracking_uri=place.uri)
+
+    off, on, again = looked()
+    found = {difference.what for difference in compare(off.facts, on.facts, again.facts).differences}
+
+    assert {what for what in GROUPS if not any(name.startswith(f"{what}: ") for name in found)} == set()
+    assert {what for what in LOOKS if not any(name.startswith(f"state: {what}") for name in found)} == set()
+    names = {name for facts in (off.facts, on.facts) for name in facts["MLflow run 2"]}
+    kinds = {name.partition(" ")[0] for name in names} - {"artifact"} | {"artifact notes.txt"}
+    assert {"name", "experiment", "parent", "param", "metric", "tag", "model", "dataset", "traces", "status"} <= kinds
+    assert {kind for kind in kinds if not any(name.startswith(f"MLflow run 2: {kind}") for name in found)} == set()
+
+    run_id = place.run_named("run other").info.run_id
+    _, records = read_run(place.uri, run_id)
+    assert {type(record) for record in records} == set(OF_RECORDS), "each kind of record has its facts, and is here"
+
+
+def test_a_store_that_cannot_be_read_is_a_problem(place: Place, monkeypatch: Any) -> None:
+    """It is not taken for a command without runs."""
+    place.write("train.py", "print('as ever')")
+    done = place.command(
+        "run", "--check", "--", "python", "train.py", MLFLOW_TRACKING_URI="http://me:sesame@127.0.0.1:9"
+    )
+    assert done.code == 1
+    assert "not compared, because the store cannot be read: MLflow's runs (MLflow: " in done.stdout
+    assert "sesame" not in done.stdout + done.stderr
+
+
 def test_the_outcome_is_said_in_words() -> None:
     difference = Difference("stdout: line 3", None, "only with the agent\n")
     assert list(as_words(Comparison(41, [difference], ["stdout: line 1"], probed=False, runs=0))) == [
@@ -267,13 +354,11 @@ def test_the_outcome_is_said_in_words() -> None:
 
 
 def test_what_varies_by_itself_is_not_held_against_the_agent() -> None:
-    """Two runs without the agent tell ids, times and noise from what it changed; a shifted output is not compared."""
+    """Two runs without the agent tell ids, times and noise from what it changed."""
     off = {"stdout": {"line 1": "run 1 took 0.5 s", "line 2": "x"}, "file": {"a": "random", "b": "1"}}
     again = {"stdout": {"line 1": "run 2 took 0.7 s", "line 2": "x"}, "file": {"a": "other", "b": "1"}}
     on = {"stdout": {"line 1": "run 3 took 1.5 s", "line 2": "y"}, "file": {"a": "third", "b": "1"}}
     assert compare(off, on, again)[:3] == (3, [Difference("stdout: line 2", "x", "y")], ["file: a"])
-    again["stdout"]["line 3"] = "more"
-    assert compare(off, on, again)[:3] == (1, [], ["file: a", "stdout"])
 
 
 def test_names_that_are_new_each_time_are_compared_without_what_is_new() -> None:
@@ -289,9 +374,6 @@ def test_names_that_are_new_each_time_are_compared_without_what_is_new() -> None
 def test_a_line_more_is_one_difference() -> None:
     """What comes behind it is the same, whatever its number."""
 
-    def lines(*texts: str) -> dict[str, dict[str, str]]:
-        return {"stderr": {f"line {number}": text for number, text in enumerate(texts, 1)}}
-
     off, again = (lines("a", f"took {seconds} s", "b", "c") for seconds in (1, 2))
     assert compare(off, lines("a", "took 3 s", "new", "b", "c"), again).differences == [
         Difference("stderr: line 2, 1 after it", None, "new")
@@ -300,6 +382,55 @@ def test_a_line_more_is_one_difference() -> None:
     assert compare(off, lines("new", "a", "took 3 s", "b", "c"), again).differences == [
         Difference("stderr: the beginning, 1 after it", None, "new")
     ]
+
+
+def lines(*texts: str) -> Facts:
+    return {"stderr": {f"line {number}": text for number, text in enumerate(texts, 1)}}
+
+
+def bar(updates: int) -> list[str]:
+    return [f" {n * 100 // updates:3}%|{'#' * n:<20}| {n}/20 [00:00<00:00, {n * 7.3:.2f}it/s]" for n in range(updates)]
+
+
+def test_only_the_lines_that_vary_are_left_out() -> None:
+    """A progress bar writes another number of lines each time; what stands before, beside and after it is compared."""
+    runs = [["begin", *bar(updates), "end", "last"] for updates in (5, 9, 7)]
+    off, on, again = runs
+    outcome = compare(lines(*off), lines(*on), lines(*again))
+    assert (outcome.differences, outcome.compared >= 3) == ([], True)
+    assert outcome.varying
+    fewer = ["begin", *bar(3), "end", "last"]
+    assert compare(lines(*off), lines(*fewer), lines(*again)).differences == []
+    planted = [*on[:4], "Traceback (most recent call last):", *on[4:-1], "otherwise"]
+    outcome = compare(lines(*off), lines(*planted), lines(*again))
+    assert [(difference.off, difference.on) for difference in outcome.differences] == [
+        (None, "Traceback (most recent call last):"), ("last", "otherwise")
+    ]  # fmt: skip
+
+
+def test_noise_excuses_as_much_noise_and_no_more() -> None:
+    """One line of no known form in the place of another one is noise; a second one is a difference."""
+    off, again = lines("a", "qwertz", "b"), lines("a", "0uiop", "b")
+    assert compare(off, lines("a", "yxcvbn", "b"), again)[:3] == (2, [], ["stderr: line 2"])
+    (difference,) = compare(off, lines("a", "yxcvbn", "asdf", "b"), again).differences
+    assert (difference.off, difference.on) == (None, "asdf")
+
+
+def test_lines_whose_order_varies_are_compared_without_their_order() -> None:
+    """Threads write in any order, but what they write counts."""
+    off, again = lines("x", "y", "z", "end"), lines("y", "x", "z", "end")
+    assert compare(off, lines("x", "z", "y", "end"), again).differences == []
+    (difference,) = compare(off, lines("x", "z", "y", "more", "end"), again).differences
+    assert (difference.off, difference.on) == (None, "more")
+    (difference,) = compare(lines("x", "y"), lines("y", "x"), lines("x", "y")).differences[:1]
+    assert difference.what == "stderr: the beginning, 1 after it", "where it does not vary, the order counts"
+
+
+def test_a_long_output_is_compared_in_time() -> None:
+    """All lines are alike but for their numbers: no work that grows with their square."""
+    runs = [[f"2026-01-01 10:00:{n % 60:02} epoch {n} of {run}" for n in range(50_000 + run)] for run in range(3)]
+    runs[1].insert(20_000, "only with the agent")
+    assert [d.on for d in compare(*(lines(*run) for run in runs)).differences] == ["only with the agent"]
 
 
 def test_json_is_for_checks(place: Place) -> None:

@@ -119,5 +119,6 @@ def test_a_tracking_server_that_is_away(busy: Place) -> None:
 
 
 def test_no_runs(new_place: Callable[[ClearMLServer | None], Place]) -> None:
-    done = new_place(None).command("status")
-    assert (done.code, done.stdout) == (0, "there are no runs yet\n")
+    place = new_place(None)
+    done = place.command("status")
+    assert (done.code, done.stdout) == (0, f"there are no runs yet in {place.uri}\n")
