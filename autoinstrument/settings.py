@@ -32,8 +32,8 @@ class Settings(NamedTuple):
     task: str = "{run_name}"
     """Name of the Task."""
     artifacts: str = "link"
-    """`link`: artifacts stay where MLflow keeps them; `upload`: they are copied to ClearML's file storage; `off`: none,
-    and no pictures."""
+    """`link`: artifacts and models stay where MLflow keeps them; `upload`: they are copied to ClearML's file storage;
+    `off`: no artifacts, and no pictures."""
     worker: str = "process"
     """Where the work for ClearML is done: in a process beside the training, or in a thread of it where none may be
     started."""
