@@ -304,7 +304,7 @@ class Agent:
         if attempt > 0:
             if any(self._log.has_task(run_id) for run_id in self._started):
                 logger().warning(
-                    "the worker was killed or has crashed; another one goes on, lines of the console may be missing"
+                    "the worker process was killed or crashed; a new one continues, some console lines may be missing"
                 )
             for run_id, started in list(self._started.items()):
                 records += [started._replace(resumed=True), EventsDropped(run_id, 0)]
@@ -332,7 +332,7 @@ class Agent:
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})
         elif isinstance(record, RunAborted):
             name, _ = self._name(record.run_id)
-            logger().warning("run %s: %s; this process gets SIGTERM", name, record.reason)
+            logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
             self._outbox.reply(AbortLogged(record.run_id))
 
     def _name(self, run_id: str) -> tuple[str, str]:
@@ -381,7 +381,7 @@ class Agent:
     def _undelivered(self) -> list[str]:
         """Log which runs were not delivered in time; return those that are pending in MLflow.
 
-        A worker process goes on, and writes the tags of a run that has its Task already when it is complete.
+        A worker process continues; when a run that has its Task already is complete, it writes the tags.
         """
         if self._outbox.failure:
             return self._say_left(self._outbox.failure)
@@ -389,7 +389,7 @@ class Agent:
         if self._worker is not None and self._worker.is_thread:
             return self._say_left(late)
         linked = {run_id for run_id in self._started if self._log.has_task(run_id)}
-        left = self._say_left(f"{late}, the worker goes on", " if the worker does not")
+        left = self._say_left(f"{late}, the worker continues", " if the worker does not")
         return [run_id for run_id in left if run_id not in linked]
 
     def _left(self) -> None:

@@ -77,7 +77,7 @@ def logger() -> logging.Logger:
 
 
 def be_quiet() -> None:
-    """Log problems alone from now on."""
+    """Log only problems from now on."""
     logging.getLogger("autoinstrument").setLevel(logging.WARNING)
 
 

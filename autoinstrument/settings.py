@@ -47,7 +47,7 @@ class Settings(NamedTuple):
     """Folder of captures and state, by default the user's state folder (`~/.local/state/autoinstrument` on Linux), or
     `autoinstrument-state-UID` in the temporary folder where there is none that can be written."""
     quiet: str = "off"
-    """`1`: problems alone are logged on stderr, and not the addresses of the Tasks."""
+    """`1`: only problems are logged on stderr, not the addresses of the Tasks."""
 
 
 def enabled(environ: Mapping[str, str] = os.environ) -> bool:

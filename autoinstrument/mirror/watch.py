@@ -54,7 +54,8 @@ class Watch:
                 words = " ".join(filter(None, (message, reason)))
                 if process.pid == os.getpid():
                     end_killed(mirror)  # a worker that is a thread dies with the process
-                if process.abort(mirror.run.run_id, f"aborted in ClearML: {words}"):
+                aborted = process.abort(mirror.run.run_id, f"aborted in ClearML: {words}")
+                if aborted and process.pid != os.getpid():  # the process itself has logged it on stderr
                     logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)
 
 

@@ -57,7 +57,7 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     print(f"SIGTERM after {time.monotonic() - began:.0f} s")
     assert time.monotonic() - began < 90  # a minute, and what a busy machine takes
     assert done.code == -signal.SIGTERM
-    assert "by a person; this process gets SIGTERM" in done.said[-1]
+    assert "by a person; this process receives SIGTERM" in done.said[-1]
     assert len(own_server.calls("tasks.get_all")) == 1
     wait_for(lambda: own_place.the_run().info.status == "KILLED", 20)
     task = ended(own_server, run.info.run_id)
@@ -77,5 +77,5 @@ def test_a_worker_that_is_a_thread_says_why_it_ends_its_process(place: Place, se
     stop(server, task_of(server, place.the_run().info.run_id)["id"])
     done = started.finish(60)
     assert done.code == -signal.SIGTERM
-    assert "by a person; this process gets SIGTERM" in done.said[-1]
+    assert "by a person; this process receives SIGTERM" in done.said[-1]
     assert place.the_run().info.status == "KILLED"

@@ -92,7 +92,7 @@ def test_a_worker_that_is_lost_is_reported(place: Place, server: ClearMLServer) 
     done = started.finish()
     assert done.code == 0
     _, first, second = done.said
-    assert "the worker was killed or has crashed; another one goes on" in first
+    assert "the worker process was killed or crashed; a new one continues" in first
     assert "the worker has died; recorded, `autoinstrument sync` completes it later" in second
     assert place.command("sync").code == 0
     run = place.the_run()
@@ -118,7 +118,7 @@ def test_a_late_delivery_is_not_called_a_silent_server(own_place: Place, own_ser
     done = started.finish()
     linked, late = done.said
     assert "run a is ClearML Task" in linked
-    assert "2 runs (a, b): not delivered to ClearML within 2 s, the worker goes on; recorded, " in late
+    assert "2 runs (a, b): not delivered to ClearML within 2 s, the worker continues; recorded, " in late
     own_server.faults.remove(slow)
     wait_for(lambda: [link_tags(run).get("state") for run in own_place.mlflow_runs()] == ["synced", "synced"], 60)
     assert [task["status"] for task in own_server.tasks] == ["completed", "completed"]

@@ -143,7 +143,6 @@ def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearM
     done = started.finish()
     assert done.code == 0
     assert done.stdout == "half of it\nall of it\n"
-    assert done.seconds < 30
     assert len(done.said) <= 2, done.stderr
     run = place.the_run()
     if link_tags(run).get("state") != "synced":  # the worker is restarted once at most; else it is left to `sync`
