@@ -1,4 +1,4 @@
-"""Answers over HTTP, bounded in size: the way in for all that ClearML's servers say, and those `doctor` looks at.
+"""Answers over HTTP, bounded in size: the way in for all that ClearML's servers say.
 
 `requests` takes in whatever comes and unpacks it in memory: a server that never stops, or a few kilobytes of gzip,
 would fill the memory of the worker. Its readers may also unpack what was packed twice, a million times what came.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -13,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,8 +178,10 @@ def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
     """Return the runs that this user's processes have begun since; on a shared server others' are left out."""
     try:
         runs = [found.run for found in find_runs(tracking_uri, since_ms=int(began_s * 1000))]
-    except NoStoreError:  # the command has made none
-        return []
+    except NoStoreError as error:
+        if error.is_new:  # the command has begun no run
+            return []
+        raise
     return sorted(
         (run for run in runs if run.tags.get("mlflow.user", getpass.getuser()) == getpass.getuser()),
         key=lambda run: run.start_time_ms,
@@ -211,17 +213,16 @@ def _metric(history: History) -> dict[str, str]:
 
 
 def _models(logged: ModelsLogged) -> dict[str, str]:
-    """Return each model by its name; a second one of that name has a number, for their ids are new each time."""
+    """Return each model by its name, because ids are new each time; a second model of a name has a number."""
     facts: dict[str, str] = {}
+    counts: Counter[str] = Counter()
     for model in logged.models:
-        name = next(name for name in _numbered(f"model {without_ids(model['name'])}") if name not in facts)
+        name = f"model {without_ids(model['name'])}"
+        counts[name] += 1
         versions = [f"{version['name']} {version['aliases']} {version['tags']}" for version in model["versions"]]
-        facts[name] = f"flavors {model['flavors']}, tags {model['tags']}, versions {versions}"
+        described = f"flavors {model['flavors']}, tags {model['tags']}, versions {versions}"
+        facts[f"{name} ({counts[name]})" if counts[name] > 1 else name] = described
     return facts
-
-
-def _numbered(name: str) -> Iterable[str]:
-    return itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
 
 
 OF_RECORDS: Mapping[type, Callable[[Any], dict[str, str]]] = {

@@ -59,6 +59,12 @@ def _existing(tracking_uri: str) -> str:
     return uri
 
 
+def left_open(run_id: str) -> str:
+    """Return what a person is told of a run that nothing will end, because its process is gone."""
+    call = f"import mlflow; mlflow.MlflowClient().set_terminated('{run_id}', 'KILLED')"
+    return f'MLflow says RUNNING, but its process is gone: `python -c "{call}"` ends it'
+
+
 class StoredRun(NamedTuple):
     """A run as a search finds it: all but histories, files and models.
 
@@ -85,10 +91,8 @@ class StoredRun(NamedTuple):
 
         Its Task is complete, so the agent has seen its process end, by SIGPIPE for example, which runs no exit handler.
         """
-        if self.has_ended or self.run.tags.get(STATE) != "synced":
-            return ""
-        call = f"import mlflow; mlflow.MlflowClient().set_terminated('{self.run.run_id}', 'KILLED')"
-        return f'MLflow says {self.status}, but its process is gone: `python -c "{call}"` ends it'
+        is_open = not self.has_ended and self.run.tags.get(STATE) == "synced"
+        return left_open(self.run.run_id) if is_open else ""
 
 
 @functools.lru_cache(maxsize=8)

@@ -23,10 +23,10 @@ def complete(
     end: End | None = None,
     end_if_open: End | None = None,
     deleted: bool = False,
-) -> None:
+) -> bool:
     """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the capture.
 
-    Where files wait to be uploaded (`mirror.lacking`), the capture stays.
+    Where files wait to be uploaded (`mirror.lacking`), the capture stays. Returns True if the run has ended in MLflow.
 
     Args:
         mirror: the run's, as far as it came.
@@ -48,11 +48,12 @@ def complete(
     )
     mirror.run = mirror.run._replace(tracking_uri=uri, artifact_uri=run.artifact_uri)
     by_curve = dict[tuple[str, str], list[History]]()
+    has_ended = False
     for record in records:
         if isinstance(record, History):
             by_curve.setdefault(mapping.curve(record.key), []).append(record)
         elif isinstance(record, RunEnded):
-            end = end or of_run(record)
+            end, has_ended = end or of_run(record), True
         else:
             mirror.take(record)
     for history in itertools.chain(*by_curve.values()):  # those of one curve together, as `verify` takes them
@@ -66,7 +67,8 @@ def complete(
             if not deleted:
                 link(mirror, uri)
             mirror.capture.remove()
-            return
+            break
+    return has_ended
 
 
 def link(mirror: RunMirror, tracking_uri: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.from_mlflow.links import TASK_ID
-from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, find_runs, problem_of
+from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, find_runs, left_open, problem_of
 from autoinstrument.mirror.backfill import sync_runs
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.completion import complete
@@ -128,10 +128,12 @@ def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploa
     mirror.look_first = True
     if parent := capture.run.parent_run_id:
         mirror.parent_task = lambda: made.get(parent) or tasks.of_run(parent)
-    end, uri = End(**capture.end) if capture.end else None, _tracking_uri(capture)
+    end = End(**capture.end) if capture.end else None
     dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
     try:
-        complete(mirror, uri, end=None if capture.guessed else end, end_if_open=end or dead)
+        has_ended = complete(
+            mirror, _tracking_uri(capture), end=None if capture.guessed else end, end_if_open=end or dead
+        )
     except ClearMLError as error:
         capture.reason = str(error)[:500]
         capture.save()  # a Task that was made meanwhile is to be found again
@@ -141,8 +143,7 @@ def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploa
         capture.reason = mirror.lacking
         capture.save()
         raise UnavailableError(mirror.lacking)
-    left_open = find_run(capture.run.run_id, uri).left_open if dead and (capture.guessed or not capture.end) else ""
-    return f"{capture.task_url}; {left_open}" if left_open else capture.task_url
+    return capture.task_url if has_ended or not dead else f"{capture.task_url}; {left_open(capture.run.run_id)}"
 
 
 def _after_waiting(capture: Capture) -> Capture:
