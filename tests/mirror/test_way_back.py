@@ -41,11 +41,13 @@ ORIGIN = {
 class Training:
     """A training process as its worker knows it: a connection, and a run of MLflow's store."""
 
-    def __init__(self, client: MlflowClient, folder: Path, run_id: str, uri: str) -> None:
+    def __init__(
+        self, client: MlflowClient, folder: Path, run_id: str, uri: str, origin: dict[str, str]
+    ) -> None:
         self.run_id = run_id
         self._folder = folder
         run, _ = read_run(client.tracking_uri, run_id)
-        run = run._replace(tracking_uri=uri, resumed=False, owned=True, tags={**run.tags, **ORIGIN})
+        run = run._replace(tracking_uri=uri, resumed=False, owned=True, tags={**run.tags, **origin})
         self._connection, theirs = socket.socketpair()
         worker = Worker(folder / "worker", read_settings())
         worker.add(theirs)
@@ -77,9 +79,9 @@ class Training:
 def training(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> Iterator[Callable[..., Training]]:
     made: list[Training] = []
 
-    def new(*, uri: str = "", status: str = "FINISHED") -> Training:
-        run_id = a_run(client, "left", status=status)
-        made.append(Training(client, tmp_path, run_id, uri or f"{client.tracking_uri}?timeout=0.05"))
+    def new(*, uri: str = "", origin: dict[str, str] = ORIGIN) -> Training:
+        run_id = a_run(client, "left")
+        made.append(Training(client, tmp_path, run_id, uri or f"{client.tracking_uri}?timeout=0.05", origin))
         return made[-1]
 
     yield new
@@ -218,3 +220,23 @@ def test_sync_restores_lost_tags(server: ClearMLServer, client: MlflowClient, tr
         assert autoinstrument("sync", "--run", one.run_id).exit_code == 0
         assert tags(client, one.run_id) == expected
         assert autoinstrument("verify", one.run_id).exit_code == 0
+
+
+def test_a_task_that_is_reset_and_queued_is_no_clone(server: ClearMLServer, client: MlflowClient, training: Any) -> None:
+    """Its next run does not come from the one before, as a clone's does; `verify` says what became of it."""
+    one = training(origin={})
+    task_id = one.end().task_id
+    one.die()
+    one.worker_ends()
+    session = Session()
+    clone = session.call("tasks.clone", task=task_id)["id"]
+    for reset in ("", "is the Task of run other now", "waits to be run again"):
+        if reset:
+            session.call("tasks.reset", task=task_id, force=True)
+            session.call("tasks.enqueue", task=task_id)
+        assert described(session, clone)["lineage"] == {
+            "clearml.cloned_from_run": one.run_id,
+            "clearml.cloned_from": task_id,
+            "clearml.changed": "nothing",
+        }
+    assert described(session, task_id)["lineage"] == {}

@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from autoinstrument.transport import launch
+
 ON = {"AUTOINSTRUMENT_ENABLED": "1"}
 
 # Runs at the start of every interpreter of the environment, after our own start-up file ("p" comes after "a").
@@ -49,6 +51,36 @@ def test_the_worker_is_not_instrumented_and_does_not_inherit_the_switch(full_env
     while _is_running(worker) and time.monotonic() < end:
         time.sleep(0.1)
     assert not _is_running(worker)
+
+
+def test_the_worker_needs_no_working_directory(tmp_path, monkeypatch):
+    """It works in `/`: relative paths mean there what they mean in the training process."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "clearml.conf").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", "site", "/elsewhere"])
+    given = {
+        "CLEARML_CONFIG_FILE": "clearml.conf",
+        "AUTOINSTRUMENT_HOME": "not made yet",
+        "MLFLOW_REGISTRY_URI": "sqlite:///registry.db",
+        "SSL_CERT_DIR": "/etc/ssl",
+        "AWS_CONFIG_FILE": "~/aws",
+        "GROUP_PATH": "no path",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    environment = launch._environment()
+    assert {name: environment[name] for name in given} == {
+        **given,
+        "CLEARML_CONFIG_FILE": str(tmp_path / "clearml.conf"),
+        "AUTOINSTRUMENT_HOME": str(tmp_path / "not made yet"),
+        "MLFLOW_REGISTRY_URI": f"sqlite:///{tmp_path / 'registry.db'}",
+    }
+    assert launch._import_path() == [str(tmp_path / "site"), "/elsewhere"]
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert launch._import_path() == ["/elsewhere"]
 
 
 def _is_running(pid: str) -> bool:
