@@ -59,7 +59,7 @@ def _lineage(tasks: Tasks, task: dict[str, Any], sections: dict[str, dict[str, s
     run_id = _origin_run(task, sections)
     tags = {CLONED_FROM_RUN: run_id}
     try:
-        origin = _origin(tasks, task, run_id) if run_id else {}
+        origin = _origin(tasks, task, run_id)
     except ClearMLError:  # the run matters more
         origin = {}
     if origin:
@@ -81,12 +81,14 @@ def _origin(tasks: Tasks, task: dict[str, Any], run_id: str) -> dict[str, Any]:
     """Return the Task that was cloned, empty where it is gone.
 
     That is the parent of a clone that a person makes, but not of one that an optimiser or a pipeline makes: there the
-    parent is their own Task. A clone has its origin's properties, which name the origin's run.
+    parent is their own Task, and the origin is found by its run.
     """
+    if not run_id:
+        return {}
     parent = tasks.get(str(task["parent"])) if task.get("parent") else {}
     if OBJECT in (parent.get("configuration") or {}) and _run_id(_values(parent)) == run_id:
         return parent
-    found = tasks.of_run(run_id) if run_id else ""
+    found = tasks.of_run(run_id)
     return tasks.get(found) if found and found != task["id"] else {}
 
 

@@ -19,6 +19,8 @@ from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.worker import Worker
 from autoinstrument.records import Record, RunEnded, RunLinked, RunTagged
 from autoinstrument.settings import read_settings
+from autoinstrument.to_clearml.clone import described
+from autoinstrument.to_clearml.session import Session
 from autoinstrument.transport.frames import encode, read_all
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
@@ -41,9 +43,7 @@ ORIGIN = {
 class Training:
     """A training process as its worker knows it: a connection, and a run of MLflow's store."""
 
-    def __init__(
-        self, client: MlflowClient, folder: Path, run_id: str, uri: str, origin: dict[str, str]
-    ) -> None:
+    def __init__(self, client: MlflowClient, folder: Path, run_id: str, uri: str, origin: dict[str, str]) -> None:
         self.run_id = run_id
         self._folder = folder
         run, _ = read_run(client.tracking_uri, run_id)
@@ -222,7 +222,9 @@ def test_sync_restores_lost_tags(server: ClearMLServer, client: MlflowClient, tr
         assert autoinstrument("verify", one.run_id).exit_code == 0
 
 
-def test_a_task_that_is_reset_and_queued_is_no_clone(server: ClearMLServer, client: MlflowClient, training: Any) -> None:
+def test_a_task_that_is_reset_and_queued_is_no_clone(
+    server: ClearMLServer, client: MlflowClient, training: Any
+) -> None:
     """Its next run does not come from the one before, as a clone's does; `verify` says what became of it."""
     one = training(origin={})
     task_id = one.end().task_id
@@ -230,13 +232,15 @@ def test_a_task_that_is_reset_and_queued_is_no_clone(server: ClearMLServer, clie
     one.worker_ends()
     session = Session()
     clone = session.call("tasks.clone", task=task_id)["id"]
-    for reset in ("", "is the Task of run other now", "waits to be run again"):
-        if reset:
-            session.call("tasks.reset", task=task_id, force=True)
-            session.call("tasks.enqueue", task=task_id)
-        assert described(session, clone)["lineage"] == {
-            "clearml.cloned_from_run": one.run_id,
-            "clearml.cloned_from": task_id,
-            "clearml.changed": "nothing",
-        }
+    session.call("tasks.reset", task=task_id, force=True)
+    session.call("tasks.enqueue", task=task_id)
     assert described(session, task_id)["lineage"] == {}
+    assert described(session, clone)["lineage"] == {
+        "clearml.cloned_from_run": one.run_id,
+        "clearml.cloned_from": task_id,
+        "clearml.changed": "nothing",
+    }
+    assert f"the Task {task_id} was reset and waits to be run again" in autoinstrument("verify", one.run_id).output
+    assert autoinstrument("sync", "--run", one.run_id).exit_code == 0
+    assert tags(client, one.run_id)["clearml.task_id"] not in (task_id, clone)
+    assert autoinstrument("verify", one.run_id).exit_code == 0
