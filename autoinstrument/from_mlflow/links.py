@@ -26,13 +26,12 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
         try:
             client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         except MlflowException:
-            run = _found(client, run_id)
-            if run is not None and run.info.lifecycle_stage != "deleted":
+            if _found(client, run_id) is not None:
                 raise
 
 
 def set_killed(tracking_uri: str, run_id: str) -> None:
-    """Set a run that is still open to KILLED: its process was ended from outside, and is gone.
+    """Set a run that is still open, and not deleted, to KILLED: its process was ended from outside, and is gone.
 
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
@@ -45,12 +44,13 @@ def set_killed(tracking_uri: str, run_id: str) -> None:
 
 
 def _found(client: Any, run_id: str) -> Any:
-    """Return a run, None where the store says that it has no such run: somebody deleted it permanently."""
+    """Return a run that can be written to, None for one that was deleted, also permanently."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_run(run_id)
+        run = client.get_run(run_id)
     except MlflowException as error:
         if error.error_code == _NOT_THERE and run_id in str(error):  # else a proxy's 404, which says nothing of the run
             return None
         raise
+    return None if run.info.lifecycle_stage == "deleted" else run

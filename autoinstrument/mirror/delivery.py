@@ -133,11 +133,10 @@ class Delivery:
                 home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
 
     def is_left(self, mirror: RunMirror, home: Process) -> bool:
-        """Return True if MLflow lacks something of a run that no process writes any more, and may yet take it."""
+        """Return True if MLflow lacks something of a run that only the worker can still write."""
         is_unlinked = mirror.capture.delivered and not mirror.tagged
         is_alone = home.gone_at is not None or (home.answered and not mirror.told)
-        may_take = self._way_back.has_hope(mirror.run.tracking_uri)
-        return may_take and (mirror.capture.killed or (is_unlinked and is_alone))
+        return mirror.capture.killed or (is_unlinked and is_alone)
 
     def _write_back(self, mirror: RunMirror) -> None:
         """Write to MLflow what only the capture knows, and drop the capture when that is all; else it stays."""

@@ -53,9 +53,10 @@ class Watch:
                     continue
                 words = " ".join(filter(None, (message, reason)))
                 if process.pid == os.getpid():  # a worker that is a thread dies with the process
+                    mirror.capture.killed = True
                     with guard("ending an aborted run"):
-                        mirror.capture.killed = True
-                        mirror.capture.save()
                         write_back(mirror.capture, mirror.run.tracking_uri)
+                    with guard("writing the capture"):
+                        mirror.capture.save()
                 if process.abort(f"aborted in ClearML: {words}"):
                     logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)

@@ -141,12 +141,16 @@ class Worker:
             waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
             mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
             work = self._delivery.has_hope() and (waits or any(mirror.is_due for mirror in mirrors))
-            work = work or any(self._delivery.is_left(one, self._runs.home[one.run.run_id]) for one in mirrors)
-            if work and lingered < _LINGER_S:
+            if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
                 continue
             for mirror in self._runs.forget(process):
                 self._give_up(mirror)
+
+    def _may_be_linked(self, mirror: RunMirror) -> bool:
+        """Return True if it is for the worker to write something of a run to MLflow, which may take it."""
+        is_left = self._delivery.is_left(mirror, self._runs.home[mirror.run.run_id])
+        return is_left and self._way_back.has_hope(mirror.run.tracking_uri)
 
     def _is_given(self, process: Process, *, last: bool) -> bool:
         """Tell whether ClearML has said how the process's Task ended."""

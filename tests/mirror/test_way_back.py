@@ -14,13 +14,18 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.from_mlflow.store import read_run
-from autoinstrument.mirror import way_back
+from autoinstrument.mirror import uploads, way_back
 from autoinstrument.mirror.captures import Capture, Captures
+from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mirror.worker import Worker
-from autoinstrument.records import Record, RunEnded, RunLinked, RunTagged
+from autoinstrument.records import ArtifactLogged, Record, RunEnded, RunLinked, RunStarted, RunTagged
 from autoinstrument.settings import read_settings
 from autoinstrument.to_clearml.clone import described
+from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
 from autoinstrument.transport.frames import encode, read_all
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
@@ -168,6 +173,39 @@ def test_a_server_that_never_answers_holds_nothing_up(training: Any, monkeypatch
     assert capture.delivered
     assert capture.worker_pid == 0
     assert "no answer" in capture.reason
+
+
+def test_a_store_of_artifacts_that_never_answers_is_asked_once(
+    server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each file: the run ends, and what could not be read waits for `sync`."""
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path))
+    monkeypatch.setattr(uploads, "_SLOW_S", 0.5)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    asked = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                asked.append(silent.accept())
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        threading.Thread(target=accept, daemon=True).start()
+        uri, root = f"http://127.0.0.1:{silent.getsockname()[1]}", "mlflow-artifacts:/root"
+        run = RunStarted("c" * 32, "slow", "0", "old", uri, "", root, 0, "", {}, False, True, "")
+        session = Session()
+        capture = Captures(read_settings()).of(run, PROCESS)
+        mirror = RunMirror(capture, read_settings(), Tasks(session), Uploads(Files(session)))
+        for number in range(10):
+            mirror.take(ArtifactLogged(run.run_id, f"{number}.txt", 10, 0, None))
+        mirror.end_as(End("completed", "", ""))
+        mirror.flush()
+        silent.shutdown(socket.SHUT_RDWR)
+    assert len(asked) == 1
+    assert task_of(server, run.run_id)["status"] == "completed"
+    assert mirror.has_work
+    assert "artifacts cannot be read" in mirror.lacking
 
 
 def test_a_run_that_was_deleted_permanently_takes_nothing(
