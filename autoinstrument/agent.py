@@ -191,6 +191,9 @@ class Agent:
                 self._open[run_id] = False
                 self._left_alone.add(run_id)
                 return None
+            task_id = self._task_to_adopt(run_id, record)
+            if self._adopter == run_id:
+                record = record._replace(tags={**record.tags, **under_agent.origin(self._taken)})
             self._uris[run_id] = record.tracking_uri
             self._started[run_id] = record
             self._ended.pop(run_id, None)
@@ -198,7 +201,7 @@ class Agent:
             tags = {key: value for key, value in record.tags.items() if key not in LINK_TAGS}
             record = record._replace(
                 tags=tags if not record.resumed else record.tags,
-                task_id=self._task_to_adopt(run_id, record),
+                task_id=task_id,
                 switched_off=off,
             )
             if record.owned and not record.resumed:
@@ -320,7 +323,7 @@ class Agent:
             if record.task_url:
                 tags[TASK_URL] = record.task_url
             if record.adopted:
-                tags |= under_agent.lineage(record.task_id)
+                tags |= under_agent.origin(record.task_id)
             if record.delivered:
                 self._started.pop(record.run_id, None)
                 self._ended.pop(record.run_id, None)

@@ -28,6 +28,7 @@ def main(descriptor: int, folder: str, path: str) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
+    os.chdir("/")  # the training's folder may be removed; its file system may be unmounted
     ignore_signals()
     _name_process()
     import json

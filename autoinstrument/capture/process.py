@@ -47,7 +47,7 @@ class Changes:
             main_path=path,
             main_module=module,
             source=source,
-            sys_path=[entry for entry in list(sys.path) if isinstance(entry, str)],
+            sys_path=[_absolute(entry) for entry in list(sys.path) if isinstance(entry, str)],
             arguments=_arguments(kind, path, module),
             modules=self._new_modules(),  # last: it includes what the describing itself has loaded
         )
@@ -157,6 +157,14 @@ def _cwd() -> str:
         return os.getcwd()
     except OSError:  # the directory was deleted
         return ""
+
+
+def _absolute(entry: str) -> str:
+    """Return an entry of `sys.path` as it means in every working directory, as it is where that cannot be known."""
+    try:
+        return os.path.abspath(entry)
+    except OSError:  # the directory was deleted
+        return entry
 
 
 def _started_ms() -> int:

@@ -114,6 +114,7 @@ def _recorded(settings: Settings) -> dict[str, Row]:
             pending = ""  # it is being mirrored
         else:
             what = "its Task is not complete" if capture.task_id else "it has no Task yet"
+            what = "its link tags are not written" if capture.delivered else what
             pending = (
                 f"{what}{capture.reason and ': '}{hide_in_text(capture.reason)}; `autoinstrument sync` completes it"
             )

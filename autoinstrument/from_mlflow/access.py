@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 _LOCAL_S, _REMOTE_S = 5.0, 0.05
@@ -19,6 +20,8 @@ that one holds locks of Python's for moments alone, and else waits for an answer
 _lock = threading.RLock()
 _wait_s = 0.0
 """That of the thread that holds the lock."""
+_artifact_root = ""
+"""The folder that a worker gives MLflow instead of `./mlruns`."""
 
 
 @contextlib.contextmanager
@@ -38,6 +41,39 @@ def try_briefly() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
 
+def give_up_soon(folder: str) -> None:
+    """Have MLflow's client fail within a minute, and make no folders: for a worker, which is a process of its own.
+
+    Opening a database makes the folder `./mlruns` (mlflow 2.16), and the worker's working directory is `/`; `folder`,
+    which exists, takes its place.
+    """
+    global _artifact_root
+    _artifact_root = folder
+    for name, most in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", 1), ("MLFLOW_HTTP_REQUEST_TIMEOUT", 20)):
+        given = os.environ.get(name, "")
+        os.environ[name] = str(min(int(given), most) if given.isdecimal() else most)
+
+
+def keep_folders_away() -> None:
+    """Put `give_up_soon`'s folder in the place of `./mlruns`; called wherever a client is made."""
+    if _artifact_root:
+        from mlflow.tracking._tracking_service import utils  # the name's place in mlflow 2.16 to 3.17
+
+        utils.DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH = _artifact_root
+
+
+def load_client(tracking_uri: str) -> None:
+    """Import what a client of a tracking store needs, without opening the store.
+
+    MLflow imports the classes of its stores when the first one is opened (mlflow 2.16 to 3.17).
+    """
+    import_module("mlflow.tracking")
+    if tracking_uri.startswith(("http:", "https:")):
+        import_module("mlflow.store.tracking.rest_store")
+    elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
+        import_module("mlflow.store.tracking.sqlalchemy_store")
+
+
 def tracking_client(tracking_uri: str) -> Any:
     """Return MLflow's client of a tracking store; making one imports nothing that the process has not loaded.
 
@@ -46,6 +82,7 @@ def tracking_client(tracking_uri: str) -> Any:
     """
     from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
+    keep_folders_away()
     return TrackingServiceClient(tracking_uri)
 
 

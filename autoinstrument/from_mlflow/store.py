@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
-from autoinstrument.from_mlflow.access import store_access
+from autoinstrument.from_mlflow.access import keep_folders_away, store_access
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
 from autoinstrument.from_mlflow.existing import NoStoreError, require_store
 from autoinstrument.from_mlflow.histories import History, read_pages
@@ -100,6 +100,7 @@ def _client(tracking_uri: str) -> Any:
     """Return MLflow's client of a store; making one takes 2 ms and, with a registry on SQL, another connection."""
     from mlflow.tracking import MlflowClient
 
+    keep_folders_away()
     return MlflowClient(tracking_uri=tracking_uri)
 
 

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,10 +142,14 @@ class Artifacts:
             return
         if record.path in self._lacking or self._mode == "upload":
             self._uploads.check()
+        began = time.monotonic()
         with contextlib.ExitStack() as stack:
             try:
                 file = stack.enter_context(self._read(record))
+            except FilesUnavailableError:
+                raise
             except Exception as error:  # the store raises what its driver raises, an ImportError too
+                self._uploads.note_store(error, time.monotonic() - began)
                 self._tries[record.path] = self._tries.get(record.path, 0) + 1
                 if self._tries[record.path] < _TRIES:
                     return
@@ -196,6 +201,8 @@ class Artifacts:
         elif self._mode != "upload" and not store.is_cheap(record.size):
             yield _File(record, b"", None)
             return
+        if not store.is_local:
+            self._uploads.check_store()
         with store.local(record.path) as local:
             status = local.stat()
             time_ms = status.st_mtime_ns // 1_000_000 if store.is_local else record.time_ms

@@ -180,7 +180,7 @@ def _without_work(
     outcome = Outcome(run.run_id, run.run_name, "running", stored.left_open or "it has not ended in MLflow; left alone")
     if not stored.has_ended:
         return outcome
-    is_linked = run.tags.get(STATE) == "synced" or stored.deleted
+    is_linked = stored.deleted or (run.tags.get(STATE) == "synced" and mapping.origin(task).items() <= run.tags.items())
     is_placed = bool(task.get("parent") or not parent or is_adopted(task))
     if task and is_linked and is_placed and not selection.full and is_up_to_date(task, stored, settings):
         return outcome._replace(result="unchanged", detail=run.tags.get(TASK_URL, ""))
@@ -242,7 +242,8 @@ class Backfill:
             ClearMLError: the server did not take everything; calling again goes on from there.
         """
         settings = mapping.settings_of(task, self._settings)
-        run = stored.run._replace(tags={key: tag for key, tag in stored.run.tags.items() if key not in LINK_TAGS})
+        tags = {key: tag for key, tag in stored.run.tags.items() if key not in LINK_TAGS}
+        run = stored.run._replace(tags={**tags, **mapping.origin(task)})
         if settings.mlflow_ui:
             page = run_page(run.tracking_uri, run.experiment_id, run.run_id, settings.mlflow_ui)
             run = run._replace(run_url=page)

@@ -23,6 +23,7 @@ from autoinstrument.capture.secrets import hide_named, without_credentials
 from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, has_right_types, parse, to_json
 from autoinstrument.settings import Settings
+from autoinstrument.under_agent.lineage import lineage
 from autoinstrument.under_agent.settings import written
 
 VERSION = 1
@@ -42,7 +43,7 @@ def home(settings: Settings) -> Path:
     A container's user often has no home folder, or none that can be written: then it is one in the temporary folder.
     """
     if settings.home:
-        return _expanded(settings.home)
+        return _expanded(settings.home).absolute()  # also after the script has changed the working directory
     folder = _state_folder() / "autoinstrument"
     there = nearest(folder)
     if not hasattr(os, "getuid") or (folder.is_absolute() and os.access(there, os.W_OK)):
@@ -98,6 +99,8 @@ class Capture:
         kept: it is kept on disk; that of a run which another process owns is that process's.
         end: how the run ended, see `mirror.ending`; empty while it is running.
         guessed: nobody has said so: the process is gone, and what MLflow's store says of the run's end counts.
+        delivered: the Task holds everything; MLflow may lack the link tags.
+        killed: the run's process was ended from outside: the run must end as KILLED in MLflow.
     """
 
     def __init__(self, folder: Path, run: RunStarted, process: ProcessStarted | None) -> None:
@@ -113,7 +116,7 @@ class Capture:
         self.settings = ""
         self.console_sent = 0
         self.end: dict[str, str] = {}
-        self.guessed = False
+        self.guessed = self.delivered = self.killed = False
         self.worker_pid = 0
         self.machine = ""
         self.kept = run.owned
@@ -189,6 +192,11 @@ class Capture:
         """Keep on disk what is known of another process's run, where that process has kept nothing here."""
         self.kept = self.kept or not self.is_there
 
+    def go_on(self, run: RunStarted) -> None:
+        """Note that the run goes on, described anew; where it comes from, MLflow may not have been told yet."""
+        self.run = run._replace(tags={**lineage(self.run.tags), **run.tags})
+        self.end, self.guessed, self.delivered, self.killed = {}, False, False, False
+
     def add_console(self, lines: list[ConsoleLine]) -> bool:
         """Append console lines, all of them or none; tell whether they are kept.
 
@@ -241,9 +249,9 @@ class Capture:
 
 _KEPT = (
     "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "guessed",
-    "worker_pid", "machine", "reason", "settings",
+    "worker_pid", "machine", "reason", "settings", "delivered", "killed",
 )  # fmt: skip
-_NEW = ("machine", "reason", "guessed", "settings")
+_NEW = ("machine", "reason", "guessed", "settings", "delivered", "killed")
 """What captures lack that were written before there was such a thing."""
 
 
@@ -267,7 +275,8 @@ class Captures:
             capture.task_id, capture.settings = capture.task_id or linked, self._written(run)
             return capture
         capture.task_id = capture.task_id or linked
-        capture.run, capture.process, capture.end = run, process or capture.process, {}
+        capture.go_on(run)
+        capture.process = process or capture.process
         capture.settings = self._written(run)
         if run.task_id:
             capture.task_id, capture.adopted = run.task_id, True

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 from autoinstrument.from_mlflow.histories import History
-from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL, set_tags
+from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL, set_killed, set_tags
 from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.guard import guard
 from autoinstrument.mirror import mapping
+from autoinstrument.mirror.captures import Capture
 from autoinstrument.mirror.ending import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.records import RunEnded
+from autoinstrument.under_agent.lineage import lineage
 
 _FLUSHES = 3
 """A file that cannot be read from the store is tried again that often."""
@@ -23,10 +28,12 @@ def complete(
     end: End | None = None,
     end_if_open: End | None = None,
     deleted: bool = False,
+    ask: Callable[[Callable[[], Any]], Any] = lambda work: work(),
 ) -> bool:
     """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the capture.
 
-    Where files wait to be uploaded (`mirror.lacking`), the capture stays. Returns True if the run has ended in MLflow.
+    Where files wait to be uploaded (`mirror.lacking`), or MLflow does not take the tags, the capture stays. Returns
+    True if the run has ended in MLflow.
 
     Args:
         mirror: the run's, as far as it came.
@@ -34,17 +41,20 @@ def complete(
         end: what is known of the run's end; else MLflow's own status counts.
         end_if_open: its end where MLflow knows of none either: a run whose process is dead.
         deleted: the run is in MLflow's trash, where it takes no tags.
+        ask: calls MLflow's client, with a limit in time where it has one.
 
     Raises:
         mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
     uri = tracking_uri or mirror.run.tracking_uri
-    run, records = read_run(
-        uri,
-        mirror.run.run_id,
-        experiment_name=mirror.run.experiment_name,
-        artifacts=mirror.settings.artifacts != "off",
+    run, records = ask(
+        lambda: read_run(
+            uri,
+            mirror.run.run_id,
+            experiment_name=mirror.run.experiment_name,
+            artifacts=mirror.settings.artifacts != "off",
+        )
     )
     mirror.run = mirror.run._replace(tracking_uri=uri, artifact_uri=run.artifact_uri)
     by_curve = dict[tuple[str, str], list[History]]()
@@ -64,22 +74,34 @@ def complete(
     for _ in range(_FLUSHES):
         mirror.flush()
         if not mirror.has_work:
+            mirror.capture.delivered = True
             if not deleted:
-                link(mirror, uri)
+                with guard("writing the capture"):
+                    mirror.capture.save()  # should MLflow not take the link, that alone is left to do
+                ask(lambda: write_back(mirror.capture, uri))
+                mirror.tagged = True
             mirror.capture.remove()
             break
     return has_ended
 
 
-def link(mirror: RunMirror, tracking_uri: str) -> None:
-    """Write the link tags of a run whose Task is complete; for runs whose process is gone.
+def write_back(capture: Capture, tracking_uri: str) -> None:
+    """Write to MLflow what only the capture knows: the end of a killed run; the link, and the origin of a cloned Task.
+
+    The link is written when the Task is complete. Doing it again changes nothing.
 
     Raises:
-        mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
+        Exception: MLflow's store does not answer; it raises what its driver raises.
     """
-    if mirror.task is not None:
-        tags = {TASK_ID: mirror.task.id, STATE: "synced"}
-        if mirror.task.url:
-            tags[TASK_URL] = mirror.task.url
-        set_tags(tracking_uri, mirror.run.run_id, tags)
-        mirror.tagged = True
+    run = capture.run
+    if capture.killed:
+        set_killed(tracking_uri, run.run_id)
+        capture.killed = False
+    if capture.delivered:
+        tags = lineage(run.tags)
+        if capture.task_id:
+            tags |= {TASK_ID: capture.task_id, STATE: "synced"}
+        if capture.task_url:
+            tags[TASK_URL] = capture.task_url
+        if tags:
+            set_tags(tracking_uri, run.run_id, tags)

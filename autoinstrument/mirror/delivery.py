@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 
+from autoinstrument.from_mlflow.store import problem_of
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.backoff import Backoff
-from autoinstrument.mirror.completion import complete, link
+from autoinstrument.mirror.completion import complete, write_back
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mirror.way_back import WayBack
 from autoinstrument.records import RunLinked, RunPending
 from autoinstrument.to_clearml.errors import ClearMLError, RefusedError, TooLargeError
 from autoinstrument.to_clearml.switches import refusal
@@ -20,9 +23,10 @@ _PING_S = 1800.0
 
 
 class Delivery:
-    """The way to the one ClearML server, and how it fares."""
+    """The way to the one ClearML server, and how it fares; and the way back, for what the processes left to it."""
 
-    def __init__(self, uploads: Uploads) -> None:
+    def __init__(self, uploads: Uploads, way_back: WayBack | None = None) -> None:
+        self._way_back = way_back or WayBack()
         self._server = Backoff()
         self._problem = ""
         """What the server's last answer lacked, "" after one that was good."""
@@ -48,6 +52,8 @@ class Delivery:
     def deliver(self, mirror: RunMirror, home: Process, *, is_open: bool) -> None:
         """Send what waits of a run, or else a sign of life where nothing was sent for long."""
         mirror.console.tick()
+        if self.is_left(mirror, home) and self._way_back.is_due(mirror.run.tracking_uri):
+            self._write_back(mirror)
         if mirror.run.switched_off:
             if not mirror.pending:
                 self._leave(mirror, home, refusal(mirror.run.switched_off))
@@ -121,22 +127,54 @@ class Delivery:
             mirror.told_lacking = True
             home.tell(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
         if is_complete:
-            mirror.told_end = True
+            mirror.told_end = mirror.capture.delivered = True
+            if mirror.is_linked:
+                mirror.capture.remove()
+                return
+            with guard("writing the capture"):
+                mirror.capture.save()
             if not home.answered and home.gone_at is None:
+                mirror.told = True
                 home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
-            elif not mirror.tagged:  # the process does not wait any longer
-                with guard("linking a run whose process is gone"):
-                    link(mirror, mirror.run.tracking_uri)
-            mirror.capture.remove()
+
+    def is_left(self, mirror: RunMirror, home: Process) -> bool:
+        """Return True if MLflow lacks something of a run that only the worker can still write."""
+        is_unlinked = mirror.capture.delivered and not mirror.tagged
+        is_alone = home.gone_at is not None or (home.answered and not mirror.told)
+        return mirror.capture.killed or (is_unlinked and is_alone)
+
+    def _write_back(self, mirror: RunMirror) -> None:
+        """Write to MLflow what only the capture knows, and drop the capture when that is all; else it stays."""
+        capture, uri = mirror.capture, mirror.run.tracking_uri
+        try:
+            self._way_back.ask(uri, lambda: write_back(capture, uri))
+        except Exception as error:  # MLflow's store raises what its driver raises
+            self._not_taken(mirror, error)
+        else:
+            mirror.tagged = capture.delivered
+            if capture.delivered:
+                capture.remove()
+
+    def _not_taken(self, mirror: RunMirror, error: Exception) -> None:
+        """Note why MLflow cannot be asked for a run, or does not take its link; `sync` tries again."""
+        mirror.capture.reason = problem_of(error)[:500]
+        logger().warning("run %s: %s; %s", mirror.run.run_id, mirror.capture.reason, mirror.capture.remedy)
+        with guard("writing the capture"):
+            mirror.capture.save()
 
     def _complete(self, mirror: RunMirror) -> None:
         """Fetch from MLflow what a run lacks, and end it; end it all the same where MLflow does not answer."""
+        ask = functools.partial(self._way_back.ask, mirror.run.tracking_uri)
         try:
-            complete(mirror, end=None if mirror.capture.guessed else mirror.end, end_if_open=mirror.end)
+            complete(mirror, end=None if mirror.capture.guessed else mirror.end, end_if_open=mirror.end, ask=ask)
         except ClearMLError:
             raise
         except Exception as error:  # MLflow's store raises what its driver raises
-            logger().warning("run %s: cannot be completed from MLflow (%s)", mirror.run.run_id, error)
+            if mirror.capture.delivered:  # all but the link
+                mirror.told_end = True
+                self._not_taken(mirror, error)
+                return
             mirror.flush()
             mirror.told_end = True  # it is not complete: the capture stays, for `sync`
             mirror.incomplete = False
+            self._not_taken(mirror, error)

@@ -21,6 +21,7 @@ from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Dataset, Param, Point, ProcessStarted, RunStarted, TracesLogged
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.tasks import ADOPTED, DEVELOPMENT
+from autoinstrument.under_agent.lineage import as_properties, from_properties
 from autoinstrument.under_agent.settings import OBJECT, kept, written
 
 SECTION, TAGS_SECTION, TAG = "MLflow", "MLflow tags", "mlflow"
@@ -194,10 +195,17 @@ def properties(run: RunStarted) -> list[dict[str, str]]:
         "mlflow_experiment": run.experiment_name,
         "mlflow_tracking_uri": without_credentials(run.tracking_uri),
         "mlflow_run_url": run.run_url,
+        **as_properties(run.tags),
     }
     if run.run_name and acceptable(run.run_name) != run.run_name:
         values["mlflow_run_name"] = run.run_name
     return [hyperparameter("properties", name, value, "str") for name, value in values.items() if value]
+
+
+def origin(task: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags that say where a Task's run comes from, as the Task itself keeps them."""
+    properties = (task.get("hyperparams") or {}).get("properties") or {}
+    return from_properties({name: str(item.get("value") or "") for name, item in properties.items()})
 
 
 def adopted(task_id: str) -> dict[str, str]:

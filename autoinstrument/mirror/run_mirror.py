@@ -45,6 +45,7 @@ from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.errors import FilesUnavailableError, RefusedError
 from autoinstrument.to_clearml.tasks import Item, Task, Tasks
 from autoinstrument.under_agent import is_taken
+from autoinstrument.under_agent.lineage import as_properties
 
 _EVENTS = 2000
 
@@ -79,8 +80,8 @@ class RunMirror:
         self.end: End | None = None
         self.linked = ""
         """The id of the Task that the training process was told of."""
-        self.tagged = False
-        """The run has its last tags: written here, or by the training process, which says so."""
+        self.told = self.tagged = False
+        """The training process was told to write the last tags; they are written, by it or here."""
         self.pending = self.told_lacking = False
         """What the training process was told: that delivery waits, or that of files alone."""
         self.ended = False
@@ -120,7 +121,7 @@ class RunMirror:
 
     @property
     def told_end(self) -> bool:
-        """The training process was told that the run is complete; the capture is gone then."""
+        """Nothing more is tried here for the run; the capture goes when MLflow has the link tags."""
         return self.console.ended
 
     @told_end.setter
@@ -178,17 +179,17 @@ class RunMirror:
         if self._dropped:
             logger().warning("run %s: %d points, parameters or tags did not fit", self.run.run_id, self._dropped)
         self._curves.ending = True
-        self.capture.end, self.capture.guessed = end._asdict(), guessed
+        self.capture.end, self.capture.guessed, self.capture.delivered = end._asdict(), guessed, False
         with guard("writing the capture"):
             self.capture.save()
 
     def reopen(self, run: RunStarted) -> None:
         """Note that the run was resumed: its Task is to run again."""
         self._restart = self._restart or (self.task is not None and (self.end is not None or not self.run.owned))
-        self.run = self.capture.run = run
+        self.capture.go_on(run)
+        self.run = self.capture.run
         self.capture.kept = True
-        self.end, self.ended, self.told_end, self.tagged = None, False, False, False
-        self.capture.end, self.capture.guessed = {}, False
+        self.end, self.ended, self.told_end, self.told, self.tagged = None, False, False, False, False
         self._curves.reopen()
         with guard("writing the capture"):
             self.console.renew()
@@ -232,6 +233,11 @@ class RunMirror:
     def is_due(self) -> bool:
         """True while something waits to be delivered that may be sent now."""
         return self.has_work and not (self.held or self.run.switched_off) and self.server.is_due()
+
+    @property
+    def is_linked(self) -> bool:
+        """True when MLflow holds everything that only the capture knew."""
+        return self.tagged and not self.capture.killed
 
     # Delivery
 
@@ -288,8 +294,8 @@ class RunMirror:
     def lost(self) -> None:
         """Note that the Task is gone: somebody deleted it, and a new one is to be made from MLflow's store."""
         self.task = None
-        self.look_first = False
-        self.capture.task_id = ""
+        self.look_first = self.tagged = False
+        self.capture.task_id, self.capture.delivered = "", False
         self.incomplete = True
         self.console.start_over()
         self._curves.start_over()
@@ -385,7 +391,8 @@ class RunMirror:
             task = task._replace(status="in_progress")
         if is_given and self.run.owned and not self.run.resumed:
             # What a clone has there is its origin's.
-            self._tasks.delete_sections(task, (mapping.SECTION, mapping.TAGS_SECTION))
+            unknown = [name for name, value in as_properties(self.run.tags).items() if not value]
+            self._tasks.delete_sections(task, (mapping.SECTION, mapping.TAGS_SECTION), unknown)
         if self.run.owned:
             items = [*self._properties(task), *mapping.tags(self.run.tags)]
             self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)

@@ -14,7 +14,6 @@ from autoinstrument.capture.process import is_launcher
 from autoinstrument.from_mlflow.store import read_run
 from autoinstrument.guard import guard
 from autoinstrument.mirror.captures import Capture, Captures
-from autoinstrument.mirror.completion import link
 from autoinstrument.mirror.delivery import Delivery
 from autoinstrument.mirror.ending import End, is_interruption, of_exit_code, of_run
 from autoinstrument.mirror.inbox import Closed
@@ -22,7 +21,7 @@ from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mirror.verdict import Verdict
-from autoinstrument.mirror.watch import end_killed
+from autoinstrument.mirror.way_back import WayBack
 from autoinstrument.records import (
     ConsoleWritten,
     EndAnnounced,
@@ -61,7 +60,15 @@ class Runs:
         waiting: bytes that wait for the server.
     """
 
-    def __init__(self, folder: Path, settings: Settings, tasks: Tasks, uploads: Uploads, delivery: Delivery) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        tasks: Tasks,
+        uploads: Uploads,
+        delivery: Delivery,
+        way_back: WayBack,
+    ) -> None:
         self.processes: list[Process] = []
         self.mirrors: dict[str, RunMirror] = {}
         self.home: dict[str, Process] = {}
@@ -70,7 +77,7 @@ class Runs:
         self._folder = folder
         self._settings = settings
         self._captures = Captures(settings)
-        self._tasks, self._uploads, self._delivery = tasks, uploads, delivery
+        self._tasks, self._uploads, self._delivery, self._way_back = tasks, uploads, delivery, way_back
         self._early: list[tuple[Process, Any]] = []
         """What children have said of runs that their parents are still describing."""
         self._early_weight = 0
@@ -260,8 +267,10 @@ class Runs:
 
     def _run_tagged(self, process: Process, tagged: RunTagged) -> None:
         mirror = self.mirrors.get(tagged.run_id)
-        if mirror is not None:
+        if mirror is not None and mirror.capture.delivered:  # else the run was resumed in the meantime
             mirror.tagged = True
+            if mirror.is_linked:
+                mirror.capture.remove()
 
     def _closed(self, process: Process, closed: Closed) -> None:
         process.gone_at = time.monotonic()
@@ -269,11 +278,6 @@ class Runs:
             for run_id in process.owned:
                 self.open.pop(run_id, None)
             return
-        for run_id in process.runs:
-            mirror = self.mirrors[run_id]
-            if self.home[run_id] is process and mirror.told_end and not mirror.tagged:
-                with guard("linking a run whose process is gone"):  # it was told, but no longer there to write the tags
-                    link(mirror, mirror.run.tracking_uri)
         code = exit_code.read(self._folder, process.pid) if process.exiting is not None else None
         for announced in list(process.announced.values()):
             with guard("finding a run whose process died at once"):
@@ -286,8 +290,7 @@ class Runs:
                 continue  # the run was handed over, and goes on
             if run_id in self.open or mirror.end is None:  # of an end at exit the cause may not have been heard
                 self.open.pop(run_id, None)
-                if process.aborted:
-                    end_killed(mirror)
+                mirror.capture.killed = mirror.capture.killed or bool(process.aborted)
                 end = process.reported_end(run_id, code)
                 mirror.end_as(end or process.guessed_end(), guessed=end is None)
                 mirror.incomplete = True  # what the process had not sent yet is read from MLflow
@@ -295,7 +298,15 @@ class Runs:
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
         self._ask_for_verdict(process, left_open)
+        self._prepare_way_back(process)
         self._try_once_more(process)
+
+    def _prepare_way_back(self, process: Process) -> None:
+        """Load MLflow where the worker will need it for a run of a process that is gone."""
+        if self._delivery.has_hope():
+            left = [self.mirrors[run_id] for run_id in process.runs if self.home[run_id] is process]
+            for uri in {mirror.run.tracking_uri for mirror in left if mirror.end is not None and not mirror.is_linked}:
+                self._way_back.prepare(uri)
 
     def _try_once_more(self, process: Process) -> None:
         self._delivery.try_once_more()
@@ -317,7 +328,8 @@ class Runs:
     def _died_at_once(self, process: Process, announced: RunAnnounced) -> None:
         """Take in a run of which the process had no time to say more than that it exists."""
         if announced.owned:
-            run, _ = read_run(announced.tracking_uri, announced.run_id)
+            uri, run_id = announced.tracking_uri, announced.run_id
+            run, _ = self._way_back.ask(uri, lambda: read_run(uri, run_id))
             self._run_started(process, run._replace(owned=True, switched_off=announced.switched_off))
         elif announced.run_id in self.mirrors:
             self.mirrors[announced.run_id].incomplete = True

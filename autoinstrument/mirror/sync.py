@@ -19,7 +19,7 @@ from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run, find_runs, left_open, problem_of
 from autoinstrument.mirror.backfill import sync_runs
 from autoinstrument.mirror.captures import Capture, Captures
-from autoinstrument.mirror.completion import complete
+from autoinstrument.mirror.completion import complete, write_back
 from autoinstrument.mirror.ending import End, of_death
 from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -122,6 +122,11 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
 
 
 def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
+    if capture.delivered:  # MLflow alone lacks something
+        write_back(capture, _tracking_uri(capture))
+        capture.remove()
+        made[capture.run.run_id] = capture.task_id
+        return capture.task_url
     if not tasks.diff_settings().stored:
         capture.script.pop("diff", None)
     mirror = RunMirror(capture, kept(capture.settings, settings) if capture.settings else settings, tasks, uploads)

@@ -1,14 +1,18 @@
-"""Uploads to the one place for files, which is left alone for a while after it failed."""
+"""Uploads to the one place for files, and MLflow's store that they come from; what fails is left alone for a while."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
+from autoinstrument.from_mlflow.store import problem_of
 from autoinstrument.mirror.backoff import Backoff
 from autoinstrument.to_clearml.errors import FilesUnavailableError, NotAllowedError, RefusedError, UnavailableError
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.tasks import Task
+
+_SLOW_S = 5.0
+"""A store that takes so long to refuse a file does not answer; a file that is missing is refused at once."""
 
 
 class Uploads:
@@ -18,6 +22,22 @@ class Uploads:
         self._files = files
         self._reason = ""
         self.server = Backoff()
+        self._store, self._store_reason = Backoff(), ""
+
+    def check_store(self) -> None:
+        """See that files may be fetched from MLflow's store of artifacts.
+
+        Raises:
+            FilesUnavailableError: it kept us waiting in vain, a moment ago.
+        """
+        if not self._store.is_due():
+            raise FilesUnavailableError(self._store_reason)
+
+    def note_store(self, error: Exception, took_s: float) -> None:
+        """Note that a file could not be fetched from MLflow's store, which is left alone for a while if it was slow."""
+        if took_s > _SLOW_S:
+            self._store_reason = f"artifacts cannot be read ({problem_of(error)})"
+            self._store.failed(UnavailableError(self._store_reason), took_s)
 
     def check(self) -> None:
         """See that an upload may be tried.

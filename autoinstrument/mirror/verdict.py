@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import psutil
 
-from autoinstrument.from_mlflow.links import set_killed
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.ending import End
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -85,15 +84,17 @@ class Verdict:
                 logger().warning("Task %s: its agent was killed", self._task_id)
                 self._tasks.finish(task, *self._end)
                 status = self._end.status
-        if status in ("stopped", "failed", *_TAKEN_AWAY):
-            for mirror in self._runs:
-                with guard("ending a run whose process was killed"):
-                    set_killed(mirror.run.tracking_uri, mirror.run.run_id)
+        is_killed = status in ("stopped", "failed", *_TAKEN_AWAY)
         if status in _TAKEN_AWAY:
-            for mirror in self._held:
-                mirror.capture.remove()
+            for mirror in self._held:  # all that is left is to end the run
+                mirror.capture.task_id = mirror.capture.task_url = ""
+                mirror.capture.delivered = True
         else:
             self.release()
+        for mirror in self._runs:
+            mirror.capture.killed = mirror.capture.killed or is_killed
+            with guard("writing the capture"):
+                mirror.capture.save()
         return True
 
     def release(self) -> None:

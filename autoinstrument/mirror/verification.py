@@ -21,7 +21,7 @@ from autoinstrument.records import (
     RunStarted,
 )
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.tasks import Tasks, is_adopted
+from autoinstrument.to_clearml.tasks import Tasks, is_adopted, run_of
 
 _MOST = 10
 """Names that one line lists."""
@@ -51,7 +51,7 @@ def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator
     task_id = tasks.of_run(run_id, linked)
     task = tasks.get(task_id) if task_id else {}
     if not task:
-        yield Difference("task", f"the Task {linked} is gone" if linked else "there is no Task")
+        yield Difference("task", _why_none(linked, run_id, tasks))
         return
     settings = mapping.settings_of(task, settings)
     run, records = read_run(stored.run.tracking_uri, run_id, artifacts=settings.artifacts != "off")
@@ -86,6 +86,21 @@ def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator
         yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task['id']}")
     elif ended and not deleted and run.tags.get(STATE) != "synced":
         yield Difference("link", f"the run's tag {STATE} is {run.tags.get(STATE, '')!r}, though it has ended")
+    if not deleted:
+        wanted = mapping.origin(task)
+        yield from _listed("link", "tags missing", [tag for tag, value in wanted.items() if run.tags.get(tag) != value])
+
+
+def _why_none(linked: str, run_id: str, tasks: Tasks) -> str:
+    """Return why a run has no Task, and what makes one, given the Task that its tag names ("" for none)."""
+    task = tasks.get(linked) if linked else {}
+    owner = run_of(task)
+    if not linked:
+        return "there is no Task"
+    if not task:
+        return f"the Task {linked} is gone"
+    what = f"is the Task of run {owner} now" if owner != run_id else "waits to be run again"
+    return f"the Task {linked} was reset and {what}; `autoinstrument sync --run {run_id}` makes a new one for this run"
 
 
 def of_head(stored: StoredRun, task: Mapping[str, Any], settings: Settings) -> Iterator[Difference]:

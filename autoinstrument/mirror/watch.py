@@ -10,8 +10,8 @@ import contextlib
 import os
 import time
 
-from autoinstrument.from_mlflow.links import set_killed
 from autoinstrument.guard import guard, logger
+from autoinstrument.mirror.completion import write_back
 from autoinstrument.mirror.ending import is_of_a_process, is_of_mlflow
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -52,14 +52,12 @@ class Watch:
                 if is_of_mlflow(reason):
                     continue
                 words = " ".join(filter(None, (message, reason)))
-                if process.pid == os.getpid():
-                    end_killed(mirror)  # a worker that is a thread dies with the process
+                if process.pid == os.getpid():  # a worker that is a thread dies with the process
+                    mirror.capture.killed = True
+                    with guard("ending an aborted run"):
+                        write_back(mirror.capture, mirror.run.tracking_uri)
+                    with guard("writing the capture"):
+                        mirror.capture.save()
                 aborted = process.abort(mirror.run.run_id, f"aborted in ClearML: {words}")
                 if aborted and process.pid != os.getpid():  # the process itself has logged it on stderr
                     logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)
-
-
-def end_killed(mirror: RunMirror) -> None:
-    """Set an aborted run to KILLED, as far as its process has not ended it."""
-    with guard("ending an aborted run"):
-        set_killed(mirror.run.tracking_uri, mirror.run.run_id)

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from autoinstrument.capture.secrets import hide_in_text
+from autoinstrument.from_mlflow.access import give_up_soon
 from autoinstrument.guard import guard, ourselves
 from autoinstrument.mirror.captures import home, private_folder
 from autoinstrument.mirror.delivery import Delivery
@@ -27,6 +28,7 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.runs import Runs
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mirror.watch import Watch
+from autoinstrument.mirror.way_back import WayBack
 from autoinstrument.records import Delivered
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.to_clearml.errors import ClearMLError
@@ -52,8 +54,9 @@ class Worker:
         session = Session(lambda: self._inbox.overtake(self._runs.handle_console), lean=lean)
         tasks, uploads = Tasks(session), Uploads(Files(session))
         self._tasks = tasks
-        self._delivery, self._watch = Delivery(uploads), Watch(tasks)
-        self._runs = Runs(folder, settings, tasks, uploads, self._delivery)
+        self._way_back = WayBack(lambda: self._inbox.overtake(self._runs.handle_console))
+        self._delivery, self._watch = Delivery(uploads, self._way_back), Watch(tasks)
+        self._runs = Runs(folder, settings, tasks, uploads, self._delivery, self._way_back)
         self._flush_at = self._beat_at = 0.0
         self._seen = False
         self._since = time.monotonic()
@@ -136,12 +139,18 @@ class Worker:
         for process in [process for process in self._runs.processes if process.gone_at is not None]:
             lingered = time.monotonic() - (process.gone_at or 0)
             waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
-            work = waits or any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
-            if work and self._delivery.has_hope() and lingered < _LINGER_S:
+            mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
+            work = self._delivery.has_hope() and (waits or any(mirror.is_due for mirror in mirrors))
+            if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
                 continue
             for mirror in self._runs.forget(process):
                 self._give_up(mirror)
+
+    def _may_be_linked(self, mirror: RunMirror) -> bool:
+        """Return True if it is for the worker to write something of a run to MLflow, which may take it."""
+        is_left = self._delivery.is_left(mirror, self._runs.home[mirror.run.run_id])
+        return is_left and self._way_back.has_hope(mirror.run.tracking_uri)
 
     def _is_given(self, process: Process, *, last: bool) -> bool:
         """Tell whether ClearML has said how the process's Task ended."""
@@ -187,6 +196,7 @@ def main(file: int, folder: str) -> None:
     listener = socket.socket(fileno=file)
     with guard("opening the log"):
         _log_to_file(home(read_settings()))
+    give_up_soon(folder)
     worker = Worker(Path(folder), read_settings(), lean=True)
     threading.Thread(target=worker.listen, args=(listener,), daemon=True).start()
     with guard("the worker"):

@@ -11,7 +11,8 @@ from autoinstrument.capture.arguments import command_line
 from autoinstrument.capture.secrets import hide, hide_in_text, is_secret
 from autoinstrument.to_clearml.errors import ClearMLError, RefusedError
 from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.to_clearml.tasks import Tasks, has_had_run
+from autoinstrument.under_agent.lineage import CHANGED, CLONED_FROM, CLONED_FROM_RUN, as_property
 from autoinstrument.under_agent.settings import OBJECT, read
 
 SECTIONS = ("Args", "Hydra")
@@ -39,11 +40,13 @@ def described(session: Session, task_id: str) -> dict[str, Any]:
         raise RefusedError(f"there is no Task {task_id}")
     settings = (task.get("configuration") or {}).get(OBJECT)
     sections = _values(task)
+    run_id = _run_id(sections)
     if settings is None:
-        run_id = _run_id(sections)
-        return {"task": task_id, "ours": False, "lineage": {"clearml.cloned_from_run": run_id} if run_id else {}}
+        origin = _origin_run(task, sections)
+        return {"task": task_id, "run": run_id, "ours": False, "lineage": {CLONED_FROM_RUN: origin} if origin else {}}
     return {
         "task": task_id,
+        "run": run_id,
         "ours": True,
         "settings": read(str(settings.get("value") or "")),
         "sections": {name: sections[name] for name in SECTIONS if name in sections},
@@ -53,28 +56,39 @@ def described(session: Session, task_id: str) -> dict[str, Any]:
 
 
 def _lineage(tasks: Tasks, task: dict[str, Any], sections: dict[str, dict[str, str]]) -> dict[str, str]:
-    run_id = _run_id(sections)
-    tags = {"clearml.cloned_from_run": run_id}
+    run_id = _origin_run(task, sections)
+    tags = {CLONED_FROM_RUN: run_id}
     try:
         origin = _origin(tasks, task, run_id)
     except ClearMLError:  # the run matters more
         origin = {}
     if origin:
-        tags["clearml.cloned_from"] = str(origin["id"])
-        tags["clearml.changed"] = "\n".join(changes(_values(origin), sections))[:_LONGEST] or "nothing"
+        tags[CLONED_FROM] = str(origin["id"])
+        tags[CHANGED] = "\n".join(changes(_values(origin), sections))[:_LONGEST] or "nothing"
     return {name: value for name, value in tags.items() if value}
+
+
+def _origin_run(task: dict[str, Any], sections: dict[str, dict[str, str]]) -> str:
+    """Return the run whose Task was cloned, "" for none.
+
+    A clone still has its origin's properties. A Task that was reset has its own, from the run that it had before.
+    """
+    properties = sections.get("properties", {})
+    return properties.get(as_property(CLONED_FROM_RUN), "") if has_had_run(task) else _run_id(sections)
 
 
 def _origin(tasks: Tasks, task: dict[str, Any], run_id: str) -> dict[str, Any]:
     """Return the Task that was cloned, empty where it is gone.
 
     That is the parent of a clone that a person makes, but not of one that an optimiser or a pipeline makes: there the
-    parent is their own Task. A clone has its origin's properties, which name the origin's run.
+    parent is their own Task, and the origin is found by its run.
     """
+    if not run_id:
+        return {}
     parent = tasks.get(str(task["parent"])) if task.get("parent") else {}
     if OBJECT in (parent.get("configuration") or {}) and _run_id(_values(parent)) == run_id:
         return parent
-    found = tasks.of_run(run_id) if run_id else ""
+    found = tasks.of_run(run_id)
     return tasks.get(found) if found and found != task["id"] else {}
 
 

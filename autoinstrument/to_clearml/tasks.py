@@ -146,7 +146,7 @@ class Tasks:
         )
         found: dict[str, list[dict[str, Any]]] = {}
         for task in map(forms.task, answer.get("tasks") or []):
-            run_id = _run_id(task)
+            run_id = run_of(task)
             if run_id in run_ids and _is_of_run(task, run_id):
                 found.setdefault(run_id, []).append(task)
         return found
@@ -209,7 +209,7 @@ class Tasks:
             _artifacts(found),
             str(found.get("status") or ""),
             str((found.get("output") or {}).get("destination") or ""),
-            _run_id(found),
+            run_of(found),
             str(found.get("parent") or ""),
             str(found.get("comment") or ""),
         )
@@ -315,15 +315,18 @@ class Tasks:
             kept = {name: item for name, item in sections.get(section, {}).items() if name not in names}
             self.edit(task, hyperparams={**sections, section: kept})
 
-    def delete_sections(self, task: Task, sections: Collection[str]) -> None:
-        """Delete sections of hyperparameters; those that are not there are passed over.
+    def delete_sections(self, task: Task, sections: Collection[str], properties: Collection[str] = ()) -> None:
+        """Delete sections of hyperparameters, and user properties; those that are not there are passed over.
 
         Raises:
             ClearMLError: the server did not take it.
         """
         held = self._read(task.id).get("hyperparams") or {}
-        if held.keys() & set(sections):
-            self.edit(task, hyperparams={name: items for name, items in held.items() if name not in sections})
+        kept = {name: dict(items) for name, items in held.items() if name not in sections}
+        for name in properties:
+            kept.get("properties", {}).pop(name, None)
+        if kept != held:
+            self.edit(task, hyperparams=kept)
 
     def edit(self, task: Task, **fields: Any) -> None:
         """Replace fields of the Task.
@@ -425,6 +428,11 @@ def is_adopted(task: Mapping[str, Any]) -> bool:
     return bool(task.get("id")) and _property(task, ADOPTED) == task["id"]
 
 
+def has_had_run(task: Mapping[str, Any]) -> bool:
+    """Return True if a run has had this Task, whatever its status is now; a clone has had none."""
+    return is_adopted(task) or DEVELOPMENT in (task.get("system_tags") or [])
+
+
 def _is_of_run(task: Mapping[str, Any], run_id: str) -> bool:
     """Tell whether a Task is a run's own; one that has lost its properties may be.
 
@@ -434,10 +442,11 @@ def _is_of_run(task: Mapping[str, Any], run_id: str) -> bool:
     status = task.get("status")
     is_ours = DEVELOPMENT in (task.get("system_tags") or []) and status != "queued"
     is_taken = is_adopted(task)
-    return _run_id(task) in ("", run_id) and (status not in ("created", "queued") if is_taken else is_ours)
+    return run_of(task) in ("", run_id) and (status not in ("created", "queued") if is_taken else is_ours)
 
 
-def _run_id(task: Mapping[str, Any]) -> str:
+def run_of(task: Mapping[str, Any]) -> str:
+    """Return the id of the run that a Task leads back to, "" for none; that of a clone is its origin's."""
     return _property(task, "mlflow_run_id")
 
 

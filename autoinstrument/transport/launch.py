@@ -1,11 +1,14 @@
 """Start the worker: a process of its own that is nobody's child, or a thread where that is asked for.
 
 The process is started through a double fork, so that `os.wait`, `psutil.children()` and job control of the training
-process never see it, and with `-I`, so that nothing of the working directory or of `PYTHON*` variables is loaded.
+process never see it, and with `-I`, so that nothing of the working directory or of `PYTHON*` variables is loaded. It
+works in `/`: the training's own directory may be deleted while the worker still delivers (a ClearML agent does so for
+its next job), and no call that asks for the working directory would succeed from then on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +22,7 @@ import threading
 from pathlib import Path
 
 from autoinstrument import worker
+from autoinstrument.from_mlflow.addresses import absolute
 from autoinstrument.transport.descriptors import above_streams
 
 HIDDEN = (
@@ -30,6 +34,8 @@ HIDDEN = (
 )  # fmt: skip
 
 _PREFIX, _RUN = "autoinstrument-", "run-"
+_PATHS = ("_FILE", "_PATH", "_DIR", "_HOME", "_BUNDLE", "_CREDENTIALS", "_URI")
+"""How variables are called that hold a path: `CLEARML_CONFIG_FILE`, `REQUESTS_CA_BUNDLE`, and many more."""
 
 
 class Worker:
@@ -155,7 +161,7 @@ def _start_process(folder: Path) -> subprocess.Popen[bytes]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name not in HIDDEN},
+                env=_environment(),
                 pass_fds=[listener.fileno()],
             )
         finally:
@@ -167,9 +173,29 @@ def _import_path() -> list[str]:
 
     `sys.path[0]` is the script's folder (unless `-P`/`-I`): a `logging.py` that stands there is not for us.
     """
-    script = Path(sys.argv[0]).resolve().parent if sys.argv and sys.argv[0] not in ("", "-c", "-m") else None
-    refused = {str(script), str(Path.cwd()), ""}
-    return [path for path in sys.path if path not in refused and os.path.isabs(path)]  # noqa: PTH117
+    script = str(Path(sys.argv[0]).resolve().parent) if sys.argv and sys.argv[0] not in ("", "-c", "-m") else ""
+    refused = {script, _absolute(""), ""}
+    return [path for path in map(_absolute, sys.path) if path not in refused]
+
+
+def _environment() -> dict[str, str]:
+    """Return the worker's variables: none of `HIDDEN`, and no path that depends on the working directory."""
+    kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+    for name, value in kept.items():
+        if name.endswith("_URI") and value.startswith(("sqlite", "file:")):
+            with contextlib.suppress(FileNotFoundError):
+                kept[name] = absolute(value)
+        elif name.endswith(_PATHS) and ((value and name == "AUTOINSTRUMENT_HOME") or os.path.exists(value)):  # noqa: PTH110
+            kept[name] = value if value.startswith("~") else _absolute(value.strip()) or value
+    return kept
+
+
+def _absolute(path: str) -> str:
+    """Return the absolute path; "" for a relative one whose working directory was deleted."""
+    try:
+        return os.path.abspath(path)  # noqa: PTH100  (`Path.absolute` keeps `..`)
+    except FileNotFoundError:
+        return ""
 
 
 def _start_thread(folder: Path) -> socket.socket:

@@ -59,7 +59,7 @@ def edited(parser: Any) -> list[str] | None:
     return arguments_for(parser, values)
 
 
-def lineage(task_id: str) -> dict[str, str]:
+def origin(task_id: str) -> dict[str, str]:
     """Return the tags that say where the run of this Task comes from, empty where it comes from none."""
     tags: dict[str, str] = _clone.get("lineage") or {}
     return tags if _clone.get("task") == task_id else {}
@@ -71,13 +71,12 @@ def task_of_agent() -> str:
 
 
 def is_taken(task_id: str, run_id: str) -> bool:
-    """Tell whether a Task is the agent's, and the run that it names is one that the agent's program has begun.
+    """Return True if a Task is the agent's, and the run that it names is one that the agent's program has begun.
 
-    Before, it names its origin's, or none.
+    Before, it names its origin's, the one that it had before it was reset, or none.
     """
     answer = _inherited()
-    origin = (answer.get("lineage") or {}).get("clearml.cloned_from_run", "")
-    return answer.get("task") == task_id and run_id not in ("", origin)
+    return answer.get("task") == task_id and run_id not in ("", answer.get("run", ""))
 
 
 def _inherited() -> dict[str, Any]:

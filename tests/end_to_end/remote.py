@@ -148,15 +148,16 @@ class Remote:
     def running(self, task_id: str) -> Run:
         """Wait until the agent has begun the run of a Task that was queued; returns the run."""
         self.start_daemon()
-        return wait_for(lambda: self._linked(task_id), 60)[0]
+        return wait_for(lambda: self.linked(task_id), 60)[0]
 
     def run(self, task_id: str) -> Run:
         """Return the one run that says it is this Task's; else what the agent said."""
-        found = self._linked(task_id)
+        found = self.linked(task_id)
         assert found, self.server.console(task_id)
         return found[0]
 
-    def _linked(self, task_id: str) -> list[Run]:
+    def linked(self, task_id: str) -> list[Run]:
+        """Return the runs that say they are this Task's, in the order in which they were started."""
         return [run for run in self.place.mlflow_runs() if link_tags(run).get("task_id") == task_id]
 
     def runs(self, experiment: str) -> list[Run]:

@@ -106,6 +106,21 @@ def test_death_from_inside(place: Place, server: ClearMLServer, death: str, code
     assert_stopped_and_complete(place, server)
 
 
+def test_the_working_directory_is_deleted_with_the_process(place: Place, server: ClearMLServer) -> None:
+    """A ClearML agent does so for its next job, while the worker still reads from MLflow and writes the link."""
+    script = """
+        import os, shutil, signal
+        import mlflow
+        mlflow.start_run()
+        mlflow.log_metric("loss", 1.0)
+        shutil.rmtree(os.getcwd())
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    home = os.path.relpath(place.home, place.folder)
+    assert place.run(script, AUTOINSTRUMENT_HOME=home).code == -signal.SIGKILL
+    assert_stopped_and_complete(place, server)
+
+
 def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer) -> None:
     """A run that has ended is not stopped by what comes after it: forked children leave by `os._exit`, always."""
     script = """

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 
-from tests.end_to_end.harness import link_tags, scalars
+from tests.end_to_end.harness import link_tags, properties, scalars
 from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import Remote
 
@@ -71,13 +71,29 @@ def test_an_abort_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]])
 
 
 def test_a_reset_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
-    """The Task stays as new: what the killed process had logged is not written to it again."""
+    """The Task stays as new: what the killed process had logged is not written to it again.
+
+    When it runs again, its second run comes from where the first one came from, and not from that one.
+    """
     clone, run = start(remote, origin[1], "wait")
     remote.call("tasks.reset", task=clone, force=True)
     wait_for(lambda: statuses(remote, run) == ["KILLED", "KILLED"], 30)
     wait_for(lambda: not remote.place.workers())
     assert remote.server.task(clone)["status"] == "created"
     assert scalars(remote.server, clone) == {}
+
+    edited = [{"section": "Args", "name": "argv", "value": "slow"}]
+    remote.call("tasks.edit_hyper_params", task=clone, hyperparams=edited)
+    remote.call("tasks.enqueue", task=clone)
+    assert remote.ended(clone)["status"] == "completed"
+    first, second = (link_tags(remote.place.mlflow_run(one.info.run_id)) for one in remote.linked(clone))
+    assert first["task_id"] == second["task_id"] == clone
+    assert first["cloned_from_run"] == second["cloned_from_run"] == origin[0].info.run_id
+    assert first["cloned_from"] == second["cloned_from"] == origin[1]["id"]
+    assert (first["changed"], second["changed"]) == ("Args/argv: good -> wait", "Args/argv: good -> slow")
+    new = properties(remote.server.task(clone))["mlflow_run_id"]
+    found = remote.place.command("verify", run.info.run_id)
+    assert f"the Task {clone} was reset and is the Task of run {new} now" in found.stdout, found.stderr
 
 
 @pytest.mark.parametrize("argument", ["wait", "slow"])

@@ -1,0 +1,284 @@
+"""What MLflow must be told of a run whose process is gone: written by the worker, else kept on disk for `sync`."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.mirror import uploads, way_back
+from autoinstrument.mirror.captures import Capture, Captures
+from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mirror.worker import Worker
+from autoinstrument.records import ArtifactLogged, Record, RunEnded, RunLinked, RunStarted, RunTagged
+from autoinstrument.settings import read_settings
+from autoinstrument.to_clearml.clone import described
+from autoinstrument.to_clearml.files import Files
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.transport.frames import encode, read_all
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.conftest import database as database
+from tests.end_to_end.harness import properties, task_of
+from tests.end_to_end.processes import wait_for
+from tests.mirror.runs import PROCESS
+from tests.mirror.test_sync_store import a_run, autoinstrument
+from tests.mirror.test_sync_store import client as client
+from tests.mirror.test_sync_store import server as server
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+ORIGIN = {
+    "clearml.cloned_from": "a" * 32,
+    "clearml.cloned_from_run": "b" * 32,
+    "clearml.changed": "Args/lr: 0.1 -> 0.2",
+}
+
+
+class Training:
+    """A training process as its worker knows it: a connection, and a run of MLflow's store."""
+
+    def __init__(self, client: MlflowClient, folder: Path, run_id: str, uri: str, origin: dict[str, str]) -> None:
+        self.run_id = run_id
+        self._folder = folder
+        run, _ = read_run(client.tracking_uri, run_id)
+        run = run._replace(tracking_uri=uri, resumed=False, owned=True, tags={**run.tags, **origin})
+        self._connection, theirs = socket.socketpair()
+        worker = Worker(folder / "worker", read_settings())
+        worker.add(theirs)
+        self._worker = threading.Thread(target=worker.run, daemon=True)
+        self._worker.start()
+        self.say(PROCESS, run)
+
+    def say(self, *records: Record) -> None:
+        self._connection.sendall(encode(list(records)))
+
+    def end(self) -> RunLinked:
+        """End the run; return what the process is told when the Task is complete."""
+        self.say(RunEnded(self.run_id, "FINISHED", 1_600_000_000_100, "", False))
+        heard = read_all(self._connection)
+        return next(record for record in heard if isinstance(record, RunLinked) and record.delivered)
+
+    def die(self) -> None:
+        self._connection.close()
+
+    def captures(self) -> list[Capture]:
+        return [Capture.load(folder) for folder in Captures(read_settings())]
+
+    def worker_ends(self) -> None:
+        self._worker.join(120)
+        assert not self._worker.is_alive()
+
+
+@pytest.fixture
+def training(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> Iterator[Callable[..., Training]]:
+    made: list[Training] = []
+
+    def new(*, uri: str = "", origin: dict[str, str] = ORIGIN) -> Training:
+        run_id = a_run(client, "left")
+        made.append(Training(client, tmp_path, run_id, uri or f"{client.tracking_uri}?timeout=0.05", origin))
+        return made[-1]
+
+    yield new
+    for one in made:
+        one.die()
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """Makes MLflow's database refuse every access for a while."""
+
+    @contextlib.contextmanager
+    def lock() -> Iterator[None]:
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            yield
+            database.execute("ROLLBACK")
+
+    return lock
+
+
+def tags(client: MlflowClient, run_id: str) -> dict[str, str]:
+    return {name: tag for name, tag in client.get_run(run_id).data.tags.items() if name.startswith("clearml.")}
+
+
+def wanted(server: ClearMLServer, run_id: str, told: RunLinked) -> dict[str, str]:
+    """Return the tags that the run must have in the end."""
+    assert told.task_id == task_of(server, run_id)["id"]
+    link = {"clearml.task_id": told.task_id, "clearml.task_url": told.task_url, "clearml.state": "synced"}
+    return link | ORIGIN
+
+
+def test_the_capture_stays_until_the_process_has_written_the_tags(training: Any) -> None:
+    one = training()
+    one.end()
+    (capture,) = one.captures()
+    assert capture.delivered
+    one.say(RunTagged(one.run_id))
+    wait_for(lambda: not one.captures())
+
+
+def test_the_worker_tries_again(server: ClearMLServer, client: MlflowClient, training: Any, locked: Any) -> None:
+    """The process is gone before it has written the tags, and MLflow does not answer at first."""
+    one = training()
+    told = one.end()
+    with locked():
+        one.die()
+        wait_for(lambda: "locked" in one.captures()[0].reason, 30)
+    one.worker_ends()
+    assert tags(client, one.run_id) == wanted(server, one.run_id, told)
+    assert not one.captures()
+
+
+def test_what_the_worker_cannot_write_sync_writes(
+    server: ClearMLServer, client: MlflowClient, training: Any, locked: Any
+) -> None:
+    """Link and origin stay in the capture; the Task, which is complete, is left as it is."""
+    one = training()
+    told = one.end()
+    with locked():
+        one.die()
+        one.worker_ends()
+        assert autoinstrument("sync").exit_code == 1
+        assert one.captures()
+    assert "clearml.task_id" not in tags(client, one.run_id)
+    before = task_of(server, one.run_id)
+    done = autoinstrument("sync", "--run", one.run_id)
+    assert (done.exit_code, "synced" in done.output) == (0, True), done.output
+    assert tags(client, one.run_id) == wanted(server, one.run_id, told)
+    assert task_of(server, one.run_id) == before
+    assert not one.captures()
+    assert "nothing to do" in autoinstrument("sync").output
+
+
+def test_a_server_that_never_answers_holds_nothing_up(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker gives up, and everything is kept for `sync`."""
+    monkeypatch.setattr(way_back, "LIMIT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        one = training(uri=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        one.end()
+        one.die()
+        one.worker_ends()
+    (capture,) = one.captures()
+    assert capture.delivered
+    assert capture.worker_pid == 0
+    assert "no answer" in capture.reason
+
+
+def test_a_store_of_artifacts_that_never_answers_is_asked_once(
+    server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each file: the run ends, and what could not be read waits for `sync`."""
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path))
+    monkeypatch.setattr(uploads, "_SLOW_S", 0.5)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    asked = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                asked.append(silent.accept())
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        threading.Thread(target=accept, daemon=True).start()
+        uri, root = f"http://127.0.0.1:{silent.getsockname()[1]}", "mlflow-artifacts:/root"
+        run = RunStarted("c" * 32, "slow", "0", "old", uri, "", root, 0, "", {}, False, True, "")
+        session = Session()
+        capture = Captures(read_settings()).of(run, PROCESS)
+        mirror = RunMirror(capture, read_settings(), Tasks(session), Uploads(Files(session)))
+        for number in range(10):
+            mirror.take(ArtifactLogged(run.run_id, f"{number}.txt", 10, 0, None))
+        mirror.end_as(End("completed", "", ""))
+        mirror.flush()
+        silent.shutdown(socket.SHUT_RDWR)
+    assert len(asked) == 1
+    assert task_of(server, run.run_id)["status"] == "completed"
+    assert mirror.has_work
+    assert "artifacts cannot be read" in mirror.lacking
+
+
+def test_a_run_that_was_deleted_permanently_takes_nothing(
+    client: MlflowClient, training: Any, database: Path, tmp_path: Path
+) -> None:
+    """There is nothing to link any more, so nothing stays for `sync` to fail at."""
+    one = training()
+    one.end()
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as held:
+        for table in ("latest_metrics", "metrics", "params", "tags", "runs"):
+            held.execute(f"DELETE FROM {table} WHERE run_uuid = ?", [one.run_id])
+        held.commit()
+    one.die()
+    one.worker_ends()
+    assert not one.captures()
+
+
+def test_the_end_of_a_killed_run_is_kept_until_mlflow_takes_it(client: MlflowClient, locked: Any) -> None:
+    """Its Task was reset and is another run's: there is nothing to link, but MLflow calls the run RUNNING."""
+    run_id = a_run(client, "killed", status="")
+    run, _ = read_run(client.tracking_uri, run_id)
+    captures = Captures(read_settings())
+    capture = captures.of(run._replace(tracking_uri=f"{client.tracking_uri}?timeout=0.05", owned=True), PROCESS)
+    capture.delivered = capture.killed = True
+    capture.end = {"status": "stopped", "reason": "", "message": ""}
+    capture.save()
+    with locked():
+        assert autoinstrument("sync").exit_code == 1
+    assert client.get_run(run_id).info.status == "RUNNING"
+    assert autoinstrument("sync").exit_code == 0
+    assert client.get_run(run_id).info.status == "KILLED"
+    assert tags(client, run_id) == {}
+    assert not list(captures)
+
+
+def test_sync_restores_lost_tags(server: ClearMLServer, client: MlflowClient, training: Any) -> None:
+    """Without any capture: a Task knows its run and the run's origin."""
+    one = training()
+    told = one.end()
+    one.say(RunTagged(one.run_id))  # a lie
+    wait_for(lambda: not one.captures())
+    assert properties(task_of(server, one.run_id))["mlflow_cloned_from_run"] == ORIGIN["clearml.cloned_from_run"]
+    expected = wanted(server, one.run_id, told)
+    for lost in (expected, ["clearml.changed"]):
+        for name in lost:
+            if name in tags(client, one.run_id):
+                client.delete_tag(one.run_id, name)
+        found = autoinstrument("verify", one.run_id)
+        assert (found.exit_code, "clearml.changed" in found.output) == (1, True), found.output
+        assert autoinstrument("sync", "--run", one.run_id).exit_code == 0
+        assert tags(client, one.run_id) == expected
+        assert autoinstrument("verify", one.run_id).exit_code == 0
+
+
+def test_a_task_that_is_reset_and_queued_is_no_clone(
+    server: ClearMLServer, client: MlflowClient, training: Any
+) -> None:
+    """Its next run does not come from the one before, as a clone's does; `verify` says what became of it."""
+    one = training(origin={})
+    task_id = one.end().task_id
+    one.die()
+    one.worker_ends()
+    session = Session()
+    clone = session.call("tasks.clone", task=task_id)["id"]
+    session.call("tasks.reset", task=task_id, force=True)
+    session.call("tasks.enqueue", task=task_id)
+    assert described(session, task_id)["lineage"] == {}
+    assert described(session, clone)["lineage"] == {
+        "clearml.cloned_from_run": one.run_id,
+        "clearml.cloned_from": task_id,
+        "clearml.changed": "nothing",
+    }
+    assert f"the Task {task_id} was reset and waits to be run again" in autoinstrument("verify", one.run_id).output
+    assert autoinstrument("sync", "--run", one.run_id).exit_code == 0
+    assert tags(client, one.run_id)["clearml.task_id"] not in (task_id, clone)
+    assert autoinstrument("verify", one.run_id).exit_code == 0
