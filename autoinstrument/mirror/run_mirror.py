@@ -42,7 +42,7 @@ from autoinstrument.records import (
     TracesLogged,
 )
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.errors import FilesUnavailableError, RefusedError
+from autoinstrument.to_clearml.errors import FilesUnavailableError, InternalError, RefusedError
 from autoinstrument.to_clearml.tasks import Item, Task, Tasks
 from autoinstrument.under_agent import is_taken
 
@@ -94,7 +94,7 @@ class RunMirror:
         self._restart = False
         self._dropped = 0
         self.console = RunConsole(capture)
-        self._refusals = Refusals(capture.run.run_id)
+        self._refusals = Refusals(capture.run.run_id, self._confirm_well)
         self._description = Description(capture, settings, tasks, self._refusals)
         self._fields, self._curves = Fields(tasks, self._refusals), Curves(tasks, self._refusals)
         self._artifacts = Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals)
@@ -278,8 +278,12 @@ class RunMirror:
         if self._refusals.noted:
             return
         self._refusals.noted = True
-        with contextlib.suppress(RefusedError):  # it has been logged
+        with contextlib.suppress(RefusedError, InternalError):  # it has been logged
             self._tasks.set_configuration(task, [mapping.refused(self._refusals.reasons)])
+
+    def _confirm_well(self, after_s: float) -> None:
+        if self.task is not None:
+            self._tasks.confirm_well(self.task, after_s)
 
     def lost(self) -> None:
         """Note that the Task is gone: somebody deleted it, and a new one is to be made from MLflow's store."""
@@ -347,7 +351,10 @@ class RunMirror:
             task = self._tasks.create(project, body)
             self._fields.made_with(self.run)
             self._description.made_with()
-        except RefusedError as error:
+        except (RefusedError, InternalError) as error:
+            if isinstance(error, InternalError) and (task_id := self._tasks.of_run(self.run.run_id)):
+                self._find(task_id)  # it failed when there was one
+                return
             logger().warning("run %s: its Task is refused, and made piece by piece: %s", self.run.run_id, error)
             task = self._tasks.create(project, mapping.bare(body))
             self._fields.all_of(self.run)

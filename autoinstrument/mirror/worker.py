@@ -167,7 +167,9 @@ class _Formatter(logging.Formatter):
 def _log_to_file(folder: Path) -> None:
     """Keep what the worker has to say; its streams lead nowhere."""
     private_folder(folder, home=folder)
-    handler = logging.handlers.RotatingFileHandler(folder / "worker.log", maxBytes=2**20, backupCount=1)
+    handler = logging.handlers.RotatingFileHandler(
+        folder / "worker.log", maxBytes=2**20, backupCount=1, encoding="utf-8", errors="backslashreplace"
+    )
     handler.setFormatter(_Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
     logging.getLogger("autoinstrument").addHandler(handler)
 

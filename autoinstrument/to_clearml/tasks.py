@@ -363,6 +363,15 @@ class Tasks:
                 stopped[str(task["id"])] = (reason, message)
         return stopped
 
+    def confirm_well(self, task: Task, after_s: float) -> None:
+        """Wait, then have the server write something to the Task that it cannot refuse.
+
+        Raises:
+            ClearMLError: the server is not well.
+        """
+        self._session.pause(after_s)
+        self.ping(task)
+
     def ping(self, task: Task) -> None:
         """Tell the server that the Task is alive.
 
