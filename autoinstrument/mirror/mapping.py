@@ -114,12 +114,10 @@ def item_name(item: Mapping[str, str]) -> str:
     return f"{item['name'][:100]!r} of section {item['section']}"
 
 
-def refused(reasons: Mapping[str, str]) -> dict[str, str]:
+def refused(reasons: Mapping[str, str], more: int) -> dict[str, str]:
     """Return the configuration object that says what ClearML has refused of the run, a line each."""
     lines = [f"{what}: {why}" for what, why in reasons.items()]
-    text = "\n".join(
-        [*lines[:_MAX_LEFT_OUT], *([f"and {len(lines) - _MAX_LEFT_OUT} more"] if lines[_MAX_LEFT_OUT:] else [])]
-    )
+    text = "\n".join([*lines, *([f"and {more} more"] if more else [])])
     return {"name": REFUSED, "value": text, "type": "text", "description": "by the ClearML server"}
 
 

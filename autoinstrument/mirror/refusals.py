@@ -25,12 +25,14 @@ class Refusals:
 
     Attributes:
         reasons: what was refused to why, the first thousand.
+        more: how many others there were.
         noted: the Task says so.
     """
 
     def __init__(self, run_id: str, confirm_well: Callable[[float], None] | None = None) -> None:
         """`confirm_well` waits some seconds and raises a `ClearMLError` where the server does not work at all."""
         self.reasons: dict[str, str] = {}
+        self.more = 0
         self.noted = True
         self._confirm_well = confirm_well
         self._run_id = run_id
@@ -128,9 +130,13 @@ class Refusals:
 
     def leave_out(self, what: str, reason: str) -> bool:
         """Note that something is left out; return True if that was not noted before."""
-        if what in self.reasons or len(self.reasons) >= _MOST_NAMED:
+        if what in self.reasons:
             return False
-        self.reasons[what], self.noted = reason, False
+        self.noted = False
+        if len(self.reasons) >= _MOST_NAMED:
+            self.more += 1
+            return False
+        self.reasons[what] = reason
         return True
 
 

@@ -279,7 +279,7 @@ class RunMirror:
             return
         self._refusals.noted = True
         with contextlib.suppress(RefusedError, InternalError):  # it has been logged
-            self._tasks.set_configuration(task, [mapping.refused(self._refusals.reasons)])
+            self._tasks.set_configuration(task, [mapping.refused(self._refusals.reasons, self._refusals.more)])
 
     def _confirm_well(self, after_s: float) -> None:
         if self.task is not None:
