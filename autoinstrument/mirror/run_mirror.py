@@ -172,8 +172,9 @@ class RunMirror:
 
     def end_as(self, end: End, *, guessed: bool = False) -> None:
         """Note how the run ended, or that it has and nobody has said how (`guessed`); the last word counts."""
-        end = end._replace(reason=hide_in_text(end.reason), message=hide_in_text(end.message))
+        end = End(*map(hide_in_text, end))
         self.end, self.ended, self.told_end = end, False, False
+        self.console.show_traceback(end.traceback)
         if self._dropped:
             logger().warning("run %s: %d points, parameters or tags did not fit", self.run.run_id, self._dropped)
         self._curves.ending = True
@@ -183,6 +184,7 @@ class RunMirror:
 
     def reopen(self, run: RunStarted) -> None:
         """Note that the run was resumed: its Task is to run again."""
+        self.console.end()
         self._restart = self._restart or (self.task is not None and (self.end is not None or not self.run.owned))
         self.run = self.capture.run = run
         self.capture.kept = True
@@ -417,7 +419,7 @@ class RunMirror:
 
     def _send_events(self, task: Task) -> None:
         """Send points and console lines, together where they fit into one request."""
-        while self._curves.next(1) or self.console.has_work:
+        while self._curves.next(1) or self.console.has_lines:
             points = self._curves.next(_EVENTS)
             events = [event for point in points if (event := mapping.scalar(task.id, point))]
             text, lines = self.console.next(task.id, _EVENTS - len(events))
