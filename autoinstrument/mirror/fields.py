@@ -111,7 +111,7 @@ class Fields:
         delete = functools.partial(self._tasks.delete_hyperparameters, task, mapping.TAGS_SECTION)
         self._refusals.send_each(delete, sorted(map(storable.name, self._deleted_tags)), str)
         self._deleted_tags.clear()
-        theirs = ("name", *(("comment",) if task.comment else ())) if task.adopted else ()
+        theirs = [*(["name"] if task.has_own_name else []), *(["comment"] if task.adopted and task.comment else [])]
         edits = [(field, value) for field, value in self._edits.items() if field not in theirs]
         self._refusals.send_each(lambda some: self._tasks.edit(task, **dict(some)), edits, lambda edit: edit[0])
         self._edits.clear()

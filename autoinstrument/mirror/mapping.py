@@ -183,22 +183,24 @@ def arguments(values: Iterable[Param]) -> list[dict[str, str]]:
     ]
 
 
-def properties(run: RunStarted) -> list[dict[str, str]]:
-    """Return the user properties that lead back to the run."""
+def properties(run: RunStarted, adopted: str = "") -> list[dict[str, str]]:
+    """Return the user properties that lead back to the run.
+
+    Args:
+        run: the run.
+        adopted: the id of the Task where the run has taken it over: the Task says so later on, and may have a name of
+            its own.
+    """
     values = {
         "mlflow_run_id": run.run_id,
         "mlflow_experiment": run.experiment_name,
         "mlflow_tracking_uri": without_credentials(run.tracking_uri),
         "mlflow_run_url": run.run_url,
     }
-    if run.run_name and acceptable(run.run_name) != run.run_name:
+    if run.run_name and (adopted or acceptable(run.run_name) != run.run_name):
         values["mlflow_run_name"] = run.run_name
+    values[ADOPTED] = adopted
     return [hyperparameter("properties", name, value, "str") for name, value in values.items() if value]
-
-
-def adopted(task_id: str) -> dict[str, str]:
-    """Return the user property by which a Task that a run has taken over is known later on."""
-    return hyperparameter("properties", ADOPTED, task_id, "str")
 
 
 def sections(items: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Mapping[str, str]]]:

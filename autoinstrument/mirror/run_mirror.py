@@ -389,8 +389,10 @@ class RunMirror:
             self._tasks.start(task)
             task = task._replace(status="in_progress")
         if is_given and self.run.owned and not self.run.resumed:
-            # What a clone has there is its origin's.
+            # What a clone has there is its origin's, and so is its name.
             self._tasks.delete_sections(task, (mapping.SECTION, mapping.TAGS_SECTION))
+            self._fields.name(mapping.task_name(self.settings, self.run, capture.process))
+            self._named = self.run.run_name
         if self.run.owned:
             items = [*self._properties(task), *mapping.tags(self.run.tags)]
             self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
@@ -411,7 +413,7 @@ class RunMirror:
 
     def _properties(self, task: Task) -> list[Item]:
         """Return the properties that lead back to the run, and say whose the Task is."""
-        return [*mapping.properties(self.run), *([mapping.adopted(task.id)] if task.adopted else [])]
+        return mapping.properties(self.run, task.id if task.adopted else "")
 
     def _link(self, task: Task) -> None:
         self.task = task

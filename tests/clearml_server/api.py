@@ -65,7 +65,7 @@ def _answer(state: State, request: Request, raw: bytes) -> tuple[Response, Any]:
         call = _read(request, raw, name, requested)
         body = call.data if call.batch is None else call.batch
         check(call.data if call.batch is None else {}, found.fields if call.batch is None else {})
-        if call.batch is None:  # events go elsewhere; all else, queries too, is written in BSON
+        if not name.startswith("events."):  # these go elsewhere; all else, queries too, is written in BSON
             bson.size(call.data)
         with state.lock:
             data = found.handler(state, call)
