@@ -17,6 +17,8 @@ from autoinstrument.to_clearml.errors import ClearMLError, InternalError, Refuse
 _PING_S = 1800.0
 """A Task of which nothing was sent for so long is said to be alive; the server stops it after 7,200 s."""
 
+_OF_ONE_RUN = (InternalError, RefusedError, TooLargeError)
+
 
 class Delivery:
     """The way to the one ClearML server, and how it fares."""
@@ -70,9 +72,7 @@ class Delivery:
             self._succeeded(mirror, home)
 
     def _failed(self, mirror: RunMirror, home: Process, error: ClearMLError, took_s: float) -> None:
-        if isinstance(
-            error, (InternalError, RefusedError, TooLargeError)
-        ):  # this run alone; it is not to keep the others waiting
+        if isinstance(error, _OF_ONE_RUN):  # it is not to keep the others waiting
             is_gone = isinstance(error, RefusedError) and error.is_gone
             mirror.server.failed(error, 0.0)
             if is_gone and mirror.task is not None and not mirror.task.adopted:

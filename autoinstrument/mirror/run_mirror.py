@@ -231,6 +231,11 @@ class RunMirror:
         """True while something waits to be delivered that may be sent now."""
         return self.has_work and not self.held and self.server.is_due()
 
+    @property
+    def is_hopeful(self) -> bool:
+        """True while something waits to be delivered that may be taken in some seconds."""
+        return self.has_work and not self.held and self.server.has_hope()
+
     # Delivery
 
     def flush(self) -> None:

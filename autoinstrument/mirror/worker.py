@@ -136,7 +136,7 @@ class Worker:
         for process in [process for process in self._runs.processes if process.gone_at is not None]:
             lingered = time.monotonic() - (process.gone_at or 0)
             waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
-            work = waits or any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
+            work = waits or any(self._runs.mirrors[run_id].is_hopeful for run_id in process.runs)
             if work and self._delivery.has_hope() and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
                 continue
