@@ -21,13 +21,14 @@ from typing import Any
 
 from autoinstrument.agent import Agent, agent
 from autoinstrument.from_mlflow import artifacts, changes, runs
+from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.references import wrap, wrap_methods
-from autoinstrument.from_mlflow.store import read_state
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.guard import guard, is_ourselves, logger
 from autoinstrument.records import (
     MetricsLogged,
     ParamsLogged,
+    Record,
     RunDeleted,
     RunEnded,
     RunRestored,
@@ -149,7 +150,16 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
 def _read_back(the_agent: Agent, client: Any, run_id: str, kind: str, values: list[str]) -> None:
     """Have values read from the store that it may have kept otherwise: cut, or without blanks at their ends."""
     if any(len(value) > _LONG or value != value.strip() for value in values):
-        the_agent.post_soon(run_id, kind, functools.partial(read_state, client.tracking_uri, run_id, kind))
+        the_agent.post_soon(run_id, kind, functools.partial(_kept, client, run_id, kind))
+
+
+def _kept(client: Any, run_id: str, kind: str) -> Record:
+    """Return the run's parameters or tags as the store has them."""
+    with store_access(client.tracking_uri):
+        data = client.get_run(run_id).data
+    if kind == "tags":
+        return TagsSet(run_id, dict(data.tags))
+    return ParamsLogged(run_id, [(key, value, "") for key, value in data.params.items()])
 
 
 def _set_tag(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:

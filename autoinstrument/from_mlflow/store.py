@@ -201,15 +201,8 @@ STATES: dict[str, Callable[[Any, Any], Record]] = {
 """What is read from the store as a whole, by the live feed after each change."""
 
 
-VALUES: dict[str, Callable[[Any, Any], Record]] = {
-    "params": lambda client, run: ParamsLogged(run.info.run_id, [(*pair, "") for pair in run.data.params.items()]),
-    "tags": lambda client, run: TagsSet(run.info.run_id, dict(run.data.tags)),
-}
-"""What the live feed reads back where MLflow may have kept another value than it was given."""
-
-
 def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
-    """Return one of a run's `STATES` or `VALUES`.
+    """Return one of a run's `STATES`.
 
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
@@ -218,7 +211,7 @@ def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
         client = _client(tracking_uri)
         with store_access(tracking_uri):
             run = client.get_run(run_id)
-        return (STATES | VALUES)[kind](client, run)
+        return STATES[kind](client, run)
 
 
 def read_run(

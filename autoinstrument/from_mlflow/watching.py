@@ -31,7 +31,7 @@ def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
         except BaseException:
             if piecewise and not is_ourselves():
                 with guard(f"mirroring {wrapped.__name__}"):
-                    _failed(client, {**dict(zip(names, args, strict=False)), **kwargs}["run_id"])
+                    _failed({**dict(zip(names, args, strict=False)), **kwargs}["run_id"])
             raise
         if not is_ourselves():
             with guard(f"mirroring {wrapped.__name__}"):
@@ -43,10 +43,10 @@ def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
     return around
 
 
-def _failed(client: Any, run_id: str) -> None:
+def _failed(run_id: str) -> None:
+    """Have a run completed from the store when it ends; one that is not known may not exist."""
     the_agent = agent()
-    if the_agent is not None:
-        know(the_agent, client, run_id)
+    if the_agent is not None and the_agent.knows(run_id):
         the_agent.post(EventsDropped(run_id, 0))
 
 

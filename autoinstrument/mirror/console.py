@@ -114,9 +114,9 @@ class RunConsole:
         return bool(self._lines or self._more)
 
     @property
-    def has_work(self) -> bool:
-        """True while something waits, be it for a traceback to be printed."""
-        return bool(self.has_lines or self._traceback)
+    def awaits_traceback(self) -> bool:
+        """True while a traceback may yet be printed."""
+        return bool(self._traceback)
 
     def next(self, task_id: str, count: int) -> tuple[list[dict[str, Any]], int]:
         """Return the events that are next to be sent, `count` at most, and how many lines they hold."""

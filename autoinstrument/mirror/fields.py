@@ -54,6 +54,7 @@ class Fields:
                 self._edits["comment"] = mapping.comment(record.tags)
         elif isinstance(record, TagDeleted):
             self._tags.pop(record.key, None)
+            self._room += self._sizes.pop((mapping.TAGS_SECTION, record.key), 0)
             self._deleted_tags.add(record.key)
             if record.key == mapping.NOTE:
                 self._edits["comment"] = ""

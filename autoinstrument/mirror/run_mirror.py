@@ -210,11 +210,15 @@ class RunMirror:
 
     @property
     def has_work(self) -> bool:
-        """True while something waits to be delivered."""
+        """True while something waits to be delivered, or for a traceback to be printed."""
+        return self._may_send or self.console.awaits_traceback
+
+    @property
+    def _may_send(self) -> bool:
         return bool(
             self.task is None
             or self._may_archive
-            or self.console.has_work
+            or self.console.has_lines
             or self._restart
             or (self.end is not None and not self.ended)
             or any(part.has_work for part in self._parts)
@@ -228,13 +232,19 @@ class RunMirror:
 
     @property
     def is_due(self) -> bool:
-        """True while something waits to be delivered that may be sent now."""
-        return self.has_work and not self.held and self.server.is_due()
+        """True while something waits to be delivered that may be sent now, or the run has just become complete."""
+        is_complete = self._is_untold and not self.has_work
+        return (self._may_send or is_complete) and not self.held and self.server.is_due()
 
     @property
     def is_hopeful(self) -> bool:
         """True while something waits to be delivered that may be taken in some seconds."""
-        return self.has_work and not self.held and self.server.has_hope()
+        return (self.has_work or self._is_untold) and not self.held and self.server.has_hope()
+
+    @property
+    def _is_untold(self) -> bool:
+        """True while the training process does not know that the run is complete."""
+        return self.task is not None and self.ended and not self.told_end
 
     # Delivery
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import traceback
 from pathlib import Path
@@ -11,8 +12,20 @@ import pytest
 
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.mirror.console import RunConsole
+from autoinstrument.mirror.delivery import Delivery
+from autoinstrument.mirror.ending import of_error
+from autoinstrument.mirror.process import Process
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.files import Files
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from tests.clearml_server import ClearMLServer
 from tests.mirror.runs import PROCESS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 
 RUN = RunStarted("1" * 32, "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
 
@@ -94,7 +107,7 @@ def test_what_nobody_has_printed_is_added(capture: Capture, text: str, monkeypat
     console.write("stdout", text, 1)
     console.show_traceback(failed())
     console.tick()
-    assert (console.has_work, shown(console)) == (True, text), "it may yet be printed"
+    assert (console.awaits_traceback, shown(console)) == (True, text), "it may yet be printed"
     monkeypatch.setattr("autoinstrument.mirror.console._PRINTED_S", 0.0)
     console.show_traceback(failed())
     console.tick()
@@ -102,7 +115,32 @@ def test_what_nobody_has_printed_is_added(capture: Capture, text: str, monkeypat
     assert shown(console) == text + failed()
     assert "".join(f"{line}\n" for _, line, _ in capture.console()) == text + failed()
     console.sent(100)
-    assert not console.has_work
+    assert (console.has_lines, console.awaits_traceback) == (False, False)
+
+
+@pytest.mark.parametrize("text", ["", printed()], ids=["not printed", "printed"])
+def test_the_run_is_complete_when_it_is_known(capture: Capture, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Task fails at once; the traceback is waited for, printed or not, and the run's capture goes then."""
+    ours, theirs = socket.socketpair()
+    with ClearMLServer() as server, ours, theirs:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        session = Session()
+        uploads = Uploads(Files(session))
+        delivery, process = Delivery(uploads), Process(ours)
+        mirror = RunMirror(capture, Settings(), Tasks(session), uploads)
+        mirror.end_as(of_error(failed()))
+        mirror.console.write("stderr", text, 1)
+        delivery.deliver(mirror, process, is_open=False)
+        assert server.tasks[0]["status"] == "failed"
+        assert not mirror.told_end
+        assert not mirror.is_due
+        monkeypatch.setattr("autoinstrument.mirror.console._PRINTED_S", 0.0)
+        mirror.console.show_traceback(failed())
+        delivery.deliver(mirror, process, is_open=False)
+        assert mirror.told_end
+        assert not capture.folder.exists()
+        assert server.console(server.tasks[0]["id"]) == (text or failed())
 
 
 def test_another_worker_adds_it_no_second_time(capture: Capture) -> None:
