@@ -138,6 +138,11 @@ class Agent:
         """Tell whether the run was started, resumed or seen in this process."""
         return run_id in self._open
 
+    def artifact_root(self, run_id: str) -> str:
+        """Return the root of a run's artifacts, "" where it is not known; for the sending thread."""
+        run = self._started.get(run_id)
+        return run.artifact_uri if run is not None else ""
+
     def is_open(self, run_id: str) -> bool:
         """Tell whether the run is known and has not ended."""
         return self._open.get(run_id, False)

@@ -252,6 +252,13 @@ def test_a_closed_server_refuses_connections_and_opens_again_with_what_it_knew(
     assert api("tasks.get_by_id", task=task)["data"]["task"]["id"] == task
 
 
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 def test_requests_over_15_mib_and_documents_over_16_mb_are_refused(server: ClearMLServer, api: _Api) -> None:
     task = api.task()
     big = {"c": {"name": "c", "value": "x" * (14 * 1024 * 1024)}}
@@ -261,6 +268,48 @@ def test_requests_over_15_mib_and_documents_over_16_mb_are_refused(server: Clear
     assert "comment" not in server.task(task)
     answer = api.session.post(f"{api.url}/tasks.edit", json={"task": task, "comment": "x" * 2**24}, timeout=10)
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"comment": "a\udcff"}, "surrogates not allowed"),
+        ({"runtime": {"\udcff": 1}}, "surrogates not allowed"),
+        ({"runtime": {"a\0b": 1}}, "NULL byte"),
+        ({"runtime": {"a": 2**63}}, "8-byte ints"),
+        ({"runtime": {"a": nested(120)}}, "nested"),
+    ],
+)
+def test_what_bson_does_not_take_is_refused(
+    server: ClearMLServer, api: _Api, fields: dict[str, Any], text: str
+) -> None:
+    """The page `tests/clearml_server/REFUSALS.md` lists it."""
+    task = api.task()
+    for endpoint, more in (("tasks.edit", {"task": task}), ("tasks.create", {"name": "one", "type": "training"})):
+        meta = api(endpoint, **more, **fields)["meta"]
+        assert (meta["result_code"], meta["result_subcode"]) == (500, 0)
+        assert text in meta["result_msg"]
+    assert [known["id"] for known in server.tasks] == [task]
+    assert "comment" not in server.task(task)
+    assert api("tasks.edit", task=task, comment="a\0b", runtime={"a": nested(90), "b": 2**63 - 1})["data"]["updated"]
+
+
+def test_parameters_that_fill_a_task_are_refused(server: ClearMLServer, api: _Api) -> None:
+    task = api.task()
+    for number in range(3):
+        items = [{"section": "s", "name": f"{number}-{i}", "value": "x" * 700_000} for i in range(10)]
+        meta = api("tasks.edit_hyper_params", task=task, hyperparams=items)["meta"]
+        assert meta["result_code"] == (500 if number == 2 else 200)
+    assert "after update is larger" in meta["result_msg"]
+    assert len(server.task(task)["hyperparams"]["s"]) == 20
+
+
+def test_events_that_are_no_text_are_refused_by_the_index(server: ClearMLServer, api: _Api) -> None:
+    task = api.task()
+    for bad in ({"type": "log", "msg": "a\udcff"}, {"type": "plot", "metric": "\udcff", "plot_str": "{}"}):
+        meta = api("events.add", task=task, **bad)["meta"]
+        assert (meta["result_code"], meta["result_subcode"]) == (500, 100)
+    assert server.events(task) == []
 
 
 def test_events_sent_again_overwrite_points_and_duplicate_logs(server: ClearMLServer, api: _Api) -> None:

@@ -164,5 +164,4 @@ def _rest(row: _Row, time_ms: int) -> Iterator[Line]:
     if row.redrawn:
         text = text.rstrip(" ")  # bars blank out what is left of a longer state
     if text:
-        # The text goes into JSON, which holds no lone surrogates.
-        yield Line(text.encode("utf-8", "replace").decode(), time_ms)
+        yield Line(text, time_ms)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 
 import click
 
@@ -26,6 +28,9 @@ def main(context: click.Context) -> None:
 
     Exit codes: 0 done, 1 a difference or a problem was found, 2 wrong usage.
     """
+    for stream in (sys.stdout, sys.stderr):  # names of runs and files need not fit the terminal's encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # What a command does with MLflow is not a training to be mirrored; `doctor` and `explain` ask what the switch was.
     context.obj = os.environ.pop("AUTOINSTRUMENT_ENABLED", None)
     if context.invoked_subcommand not in ("explain", "run"):  # these start commands, which inherit the environment

@@ -15,7 +15,7 @@ from autoinstrument.from_mlflow.links import TASK_ID
 from autoinstrument.from_mlflow.store import StoredRun, default_tracking_uri, find_run, find_runs, problem_of
 from autoinstrument.mirror.verification import Difference, differences
 from autoinstrument.settings import Settings, SettingsError, read_settings
-from autoinstrument.to_clearml.errors import ClearMLError, RefusedError, TooLargeError
+from autoinstrument.to_clearml.errors import ClearMLError, InternalError, RefusedError, TooLargeError
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
 
@@ -104,7 +104,7 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
             continue
         try:
             yield _Report(run_id, run.run_name, list(differences(found, settings, tasks)), "")
-        except (RefusedError, TooLargeError) as error:
+        except (InternalError, RefusedError, TooLargeError) as error:
             yield _Report(run_id, run.run_name, [], str(error))
         except ClearMLError as error:
             yield _Report("", "", [], str(error))

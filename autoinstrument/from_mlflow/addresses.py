@@ -70,10 +70,18 @@ def openable(artifact_uri: str, tracking_uri: str, path: str = "") -> str:
     parts = urlsplit(without_credentials(artifact_uri))
     server = urlsplit(without_credentials(tracking_uri))
     if parts.scheme == "mlflow-artifacts" and server.scheme in ("http", "https"):
-        base = server.path.rstrip("/") + _PROXY + "/" + quote(parts.path.strip("/"))
+        base = server.path.rstrip("/") + _PROXY + "/" + _quoted(parts.path.strip("/"))
         parts = parts._replace(scheme=server.scheme, netloc=parts.netloc or server.netloc, path=base)
-    name = quote(below) if parts.scheme in ("http", "https") else below
+    name = _quoted(below) if parts.scheme in ("http", "https") else below
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}{name}"))
+
+
+def _quoted(path: str) -> str:
+    """Return a path for a URL; bytes that are not UTF-8, which Python keeps as lone surrogates, are quoted as bytes."""
+    try:
+        return quote(path, errors="surrogateescape")
+    except UnicodeEncodeError:  # surrogates that stand for no byte
+        return quote(path, errors="replace")
 
 
 def _databricks_host(tracking_uri: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from autoinstrument.from_mlflow.access import tracking_client
 from autoinstrument.guard import ourselves
@@ -121,5 +122,5 @@ def local_folder(uri: str) -> Path | None:
     """Return the folder of this machine that an artifact root means, None for any other root."""
     parts = urlsplit(uri)
     if parts.scheme == "file":
-        return Path(unquote(parts.path))
+        return Path(os.fsdecode(unquote_to_bytes(parts.path)))
     return Path(uri) if uri.startswith("/") else None

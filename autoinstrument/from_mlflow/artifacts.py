@@ -13,17 +13,21 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from autoinstrument import excerpts
 from autoinstrument.agent import Agent
 from autoinstrument.from_mlflow.watching import know, watched
-from autoinstrument.records import ArtifactLogged, EventsDropped
+from autoinstrument.records import ArtifactLogged, EventsDropped, Record
 from autoinstrument.transport.posted import Heavy
 
 _SMALL = 256 * 2**10
 """Bytes that are read of one file here, at most."""
 _FILES, _BYTES = 2000, 4 * 2**20
 """Of one call: files that are told one by one, and bytes that are read."""
+_RENAMED, _RENAMING = frozenset("#%?"), ("http", "https", "mlflow-artifacts", "")
+"""Characters, and schemes of artifact roots ("": not known) whose client puts paths into URLs as they are, so that
+the server stores `a#b` as `a` (mlflow 2.16 to 3.17)."""
 
 
 class _File(NamedTuple):
@@ -51,7 +55,7 @@ def _log_artifact_async(the_agent: Agent, client: Any, call: dict[str, Any], _: 
     if the_agent.settings.artifacts != "off":
         know(the_agent, client, call["run_id"])
         path = posixpath.normpath(posixpath.join(call.get("artifact_path") or "", call["filename"]))
-        the_agent.post(ArtifactLogged(call["run_id"], path, -1, 0, None))
+        _post(the_agent, ArtifactLogged(call["run_id"], path, -1, 0, None))
 
 
 def _below(folder: str, path: str) -> Iterator[_File]:
@@ -81,25 +85,41 @@ def _tell_file(the_agent: Agent, run_id: str, file: _File, room: int) -> int:
         size, time_ms = status.st_size, status.st_mtime_ns // 1_000_000
         wanted = excerpts.wanted(file.path, size)
         if wanted > min(_SMALL, room) or not the_agent.has_room(wanted):
-            the_agent.post(ArtifactLogged(run_id, file.path, size, time_ms, None))
+            _post(the_agent, ArtifactLogged(run_id, file.path, size, time_ms, None))
             return 0
         with open(file.local, "rb", buffering=0) as stream:  # noqa: PTH123
             content = stream.read(wanted) if wanted else b""
     except OSError:  # somebody was quick to remove it; the store has it
-        the_agent.post(ArtifactLogged(run_id, file.path, -1, 0, None))
+        _post(the_agent, ArtifactLogged(run_id, file.path, -1, 0, None))
         return 0
 
-    def make(read: bytes) -> ArtifactLogged:
+    def make(read: bytes) -> Record:
         text = base64.b64encode(excerpts.kept(read, size)).decode("ascii")
-        return ArtifactLogged(run_id, file.path, size, time_ms, text)
+        return _as_kept(the_agent, ArtifactLogged(run_id, file.path, size, time_ms, text))
 
     the_agent.post(Heavy(content, make))
     return len(content)
 
 
+def _post(the_agent: Agent, record: ArtifactLogged) -> None:
+    """Hand over a file without its content."""
+    if _RENAMED.isdisjoint(record.path):
+        the_agent.post(record)
+    else:
+        the_agent.post(lambda: _as_kept(the_agent, record))
+
+
+def _as_kept(the_agent: Agent, record: ArtifactLogged) -> Record:
+    """Return the record, unless the file may have another name in the store: that is read when the run ends."""
+    is_odd = not _RENAMED.isdisjoint(record.path)
+    if is_odd and urlsplit(the_agent.artifact_root(record.run_id)).scheme in _RENAMING:
+        return EventsDropped(record.run_id, 0)
+    return record
+
+
 METHODS: dict[str, Any] = {
-    "log_artifact": watched(_log_artifact, "run_id", "local_path", "artifact_path"),
-    "log_artifacts": watched(_log_artifacts, "run_id", "local_dir", "artifact_path"),
+    "log_artifact": watched(_log_artifact, "run_id", "local_path", "artifact_path", piecewise=True),
+    "log_artifacts": watched(_log_artifacts, "run_id", "local_dir", "artifact_path", piecewise=True),
     "_log_artifact_async": watched(_log_artifact_async, "run_id", "filename", "artifact_path", "artifact"),
 }
 """Methods of `TrackingServiceClient`."""

@@ -21,12 +21,14 @@ from typing import Any
 
 from autoinstrument.agent import Agent, agent
 from autoinstrument.from_mlflow import artifacts, changes, runs
+from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.references import wrap, wrap_methods
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.guard import guard, is_ourselves, logger
 from autoinstrument.records import (
     MetricsLogged,
     ParamsLogged,
+    Record,
     RunDeleted,
     RunEnded,
     RunRestored,
@@ -39,6 +41,8 @@ OLDEST, NEWEST_MAJOR = (2, 16), 3
 
 ENDED = ("FINISHED", "FAILED", "KILLED")
 _MAX_TRACEBACK = 64_000
+_LONG = 500
+"""Characters of a value that every store keeps: MLflow's cut parameters at 500 or 6,000, tags at 5,000 or 8,000."""
 
 _logging = threading.local()
 
@@ -118,6 +122,7 @@ def _log_param(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
     know(the_agent, client, call["run_id"])
     value = call["value"]
     the_agent.post(ParamsLogged(call["run_id"], [(call["key"], str(value), type(value).__name__)]))
+    _read_back(the_agent, client, call["run_id"], "params", [str(value)])
 
 
 def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -131,6 +136,7 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
         the_agent.post(
             ParamsLogged(run_id, [(param.key, str(param.value), types.get(param.key, "")) for param in params])
         )
+        _read_back(the_agent, client, run_id, "params", [str(param.value) for param in params])
     if metrics:
         points = [
             (metric.key, runs.number(metric.value), int(metric.timestamp), int(metric.step or 0)) for metric in metrics
@@ -138,11 +144,28 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
         the_agent.post(MetricsLogged(run_id, points))
     if tags:
         the_agent.post(TagsSet(run_id, {tag.key: str(tag.value) for tag in tags}))
+        _read_back(the_agent, client, run_id, "tags", [str(tag.value) for tag in tags])
+
+
+def _read_back(the_agent: Agent, client: Any, run_id: str, kind: str, values: list[str]) -> None:
+    """Have values read from the store that it may have kept otherwise: cut, or without blanks at their ends."""
+    if any(len(value) > _LONG or value != value.strip() for value in values):
+        the_agent.post_soon(run_id, kind, functools.partial(_kept, client, run_id, kind))
+
+
+def _kept(client: Any, run_id: str, kind: str) -> Record:
+    """Return the run's parameters or tags as the store has them."""
+    with store_access(client.tracking_uri):
+        data = client.get_run(run_id).data
+    if kind == "tags":
+        return TagsSet(run_id, dict(data.tags))
+    return ParamsLogged(run_id, [(key, value, "") for key, value in data.params.items()])
 
 
 def _set_tag(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     know(the_agent, client, call["run_id"], linked=True)
     the_agent.post(TagsSet(call["run_id"], {call["key"]: str(call["value"])}))
+    _read_back(the_agent, client, call["run_id"], "tags", [str(call["value"])])
 
 
 def _delete_tag(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -235,7 +258,7 @@ _CLIENT: dict[str, Any] = {
     "create_run": watched(_created, "experiment_id", "start_time", "tags", "run_name"),
     "log_metric": _log_metric,
     "log_param": watched(_log_param, "run_id", "key", "value"),
-    "log_batch": watched(_log_batch, "run_id", "metrics", "params", "tags"),
+    "log_batch": watched(_log_batch, "run_id", "metrics", "params", "tags", piecewise=True),
     "set_tag": watched(_set_tag, "run_id", "key", "value"),
     "delete_tag": watched(_delete_tag, "run_id", "key"),
     "delete_run": watched(_deleted, "run_id"),

@@ -9,16 +9,30 @@ from autoinstrument.agent import Agent, agent
 from autoinstrument.from_mlflow import runs
 from autoinstrument.from_mlflow.references import Around
 from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.records import EventsDropped
 
 Observe = Callable[[Agent, Any, dict[str, Any], Any], None]
 """(agent, client, arguments by name, result) -> None."""
 
 
-def watched(observe: Observe, *names: str) -> Around:
-    """Return a wrapper that calls `observe` after the call succeeded; `names` are those of positional arguments."""
+def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
+    """Return a wrapper that calls `observe` after the call succeeded.
+
+    Args:
+        observe: what tells the agent.
+        names: those of positional arguments.
+        piecewise: the call may store a part of what it is given before it raises; what it has stored is left to be read
+            from MLflow then.
+    """
 
     def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        result = wrapped(*args, **kwargs)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException:
+            if piecewise and not is_ourselves():
+                with guard(f"mirroring {wrapped.__name__}"):
+                    _failed({**dict(zip(names, args, strict=False)), **kwargs}["run_id"])
+            raise
         if not is_ourselves():
             with guard(f"mirroring {wrapped.__name__}"):
                 the_agent = agent()
@@ -27,6 +41,13 @@ def watched(observe: Observe, *names: str) -> Around:
         return result
 
     return around
+
+
+def _failed(run_id: str) -> None:
+    """Have a run completed from the store when it ends; one that is not known may not exist."""
+    the_agent = agent()
+    if the_agent is not None and the_agent.knows(run_id):
+        the_agent.post(EventsDropped(run_id, 0))
 
 
 def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False) -> None:

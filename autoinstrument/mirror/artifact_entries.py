@@ -10,6 +10,7 @@ from autoinstrument import excerpts
 from autoinstrument.from_mlflow.addresses import openable
 from autoinstrument.mirror import mapping, pictures
 from autoinstrument.records import ArtifactLogged, RunStarted
+from autoinstrument.to_clearml import storable
 
 PATH = "MLflow path"
 """What the path in MLflow is called among an artifact's metadata."""
@@ -18,15 +19,21 @@ _LONGEST = 250
 
 def key(path: str, *, taken: bool = False) -> str:
     """Return the key of an artifact: its path, unless that is too long or taken by something that is not of the run."""
+    digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    path = shown(path)
     if len(path) <= _LONGEST and not taken and path != mapping.LINK:
         return path
-    digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{path[:80]}…{path[-150:]} ~{digest}" if len(path) > _LONGEST else f"{path} ~{digest}"
+
+
+def shown(path: str) -> str:
+    """Return a path as the Task has it: names of files are bytes, of which ClearML keeps text alone."""
+    return storable.name(path)
 
 
 def address(run: RunStarted, path: str) -> str:
     """Return where an artifact of a run is, for a browser or for ClearML's client."""
-    return openable(run.artifact_uri, run.tracking_uri, path)
+    return storable.text(openable(run.artifact_uri, run.tracking_uri, path))
 
 
 def entry(run: RunStarted, record: ArtifactLogged, key: str, uri: str, preview: str, digest: str) -> dict[str, Any]:
@@ -40,7 +47,7 @@ def entry(run: RunStarted, record: ArtifactLogged, key: str, uri: str, preview: 
         "content_size": max(record.size, 0),
         "timestamp": seconds(run, record),
         "type_data": {"preview": preview, "content_type": kind},
-        "display_data": [[PATH, record.path]],
+        "display_data": [[PATH, shown(record.path)]],
         **({"hash": digest} if digest else {}),
     }
 

@@ -129,7 +129,7 @@ class Artifacts:
                 self._send_batch(task)
         self._send_batch(task)
         if not self._noted:
-            lines = [f"{path}: {reason}" for path, reason in self._left_out.items()]
+            lines = [f"{artifact_entries.shown(path)}: {reason}" for path, reason in self._left_out.items()]
             self._tasks.set_configuration(task, [mapping.files_left_out(lines)])
             self._noted = True
         if problem is not None:
@@ -227,7 +227,7 @@ class Artifacts:
 
     def _add_entry(self, file: _File, address: str) -> None:
         path = file.record.path
-        found = self._found.get(path)
+        found = self._found.get(artifact_entries.key(path))
         key = artifact_entries.key(path, taken=found is not None and not artifact_entries.is_ours(found))
         if key not in self._keys and len(self._keys) >= MAX_ARTIFACTS:
             self._leave_out(path, f"a Task has room for {MAX_ARTIFACTS} artifacts")

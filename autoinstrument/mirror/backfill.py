@@ -259,7 +259,8 @@ class Backfill:
         mirror.parent_task = lambda: self._task_of(stored.run.parent_run_id, stored)
         if stored.deleted != ("archived" in (task.get("system_tags") or [])):
             mirror.take(RunDeleted(run.run_id) if stored.deleted else RunRestored(run.run_id))
-        for name in ((task.get("hyperparams") or {}).get(mapping.TAGS_SECTION) or {}).keys() - run.tags.keys():
+        names = {item["name"] for item in mapping.tags(run.tags)}
+        for name in ((task.get("hyperparams") or {}).get(mapping.TAGS_SECTION) or {}).keys() - names:
             mirror.take(TagDeleted(run.run_id, name))
         complete(mirror, run.tracking_uri, end=end(stored.status, task), deleted=stored.deleted)
         if mirror.lacking:

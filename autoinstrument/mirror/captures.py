@@ -150,7 +150,7 @@ class Capture:
                 raise ValueError(f"{folder / 'capture.json'} is damaged: {name}")
             setattr(capture, name, kept)
         texts = [*capture.script.values(), *capture.end.values()]
-        whole = not capture.end or capture.end.keys() == set(_END)
+        whole = not capture.end or capture.end.keys() | {"traceback"} == {*_END, "traceback"}
         if not (whole and all(isinstance(text, str) for text in texts) and 0 <= capture.worker_pid < 2**31):
             raise ValueError(f"{folder / 'capture.json'} is damaged")
         return capture

@@ -1,20 +1,30 @@
-"""A run's console on its way to the Task: folded into lines, kept on disk, sent together with the run's points."""
+"""A run's console on its way to the Task: folded into lines, kept on disk, sent together with the run's points.
+
+The traceback of a run that has failed is part of it. Where nobody catches the exception, Python prints one, a moment
+after the run's end; where none is printed, it is added.
+"""
 
 from __future__ import annotations
 
+import re
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from autoinstrument.capture.folding import Folder
+from autoinstrument.capture.folding import Folder, Line
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.guard import logger
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.captures import Capture, ConsoleLine
+from autoinstrument.mirror.ending import named
 
 _MAX_LINES, _MAX_CHARACTERS = 5000, 4 * 2**20
 """Console of one run held in memory; the capture on disk has all of it."""
 _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
+_PRINTED_S = 3.0
+"""How long a traceback may take to be printed before it is added."""
+_TRACEBACK, _SGR = "Traceback (most recent call last)", re.compile(r"\x1b\[[0-9;]*m")
 
 
 class _Held(NamedTuple):
@@ -22,6 +32,25 @@ class _Held(NamedTuple):
 
     line: ConsoleLine
     kept: bool
+
+
+class _Printed:
+    """The exceptions whose tracebacks were printed lately, by the line that names them."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=200)
+        self._begun = False
+
+    def take(self, text: str) -> None:
+        """Look at the next line."""
+        self._begun = self._begun or _TRACEBACK in text
+        if self._begun:
+            line = _SGR.sub("", text).removeprefix("  | ")  # as in `named`
+            if line and not line[0].isspace():
+                self._lines.append(line[:500])
+
+    def __contains__(self, error: str) -> bool:
+        return named(error) in self._lines
 
 
 class RunConsole:
@@ -41,6 +70,11 @@ class RunConsole:
         self._folders = {"stdout": Folder(), "stderr": Folder()}
         self._log_ms = 0
         self._warned = False
+        self._printed = _Printed()
+        self._is_known = not (capture.folder / "console.jsonl").exists()
+        """All lines were looked at for tracebacks; else some of them were written before."""
+        self._traceback = ""
+        self._traceback_at = 0.0
 
     def write(self, stream: str, text: str, time_ms: int) -> None:
         """Take text; it is folded into lines and kept on disk until the Task holds it."""
@@ -51,17 +85,38 @@ class RunConsole:
         now_ms = int(time.time() * 1000)
         for stream, folder in self._folders.items():
             self._keep(stream, folder.due(now_ms))
+        if self._traceback and time.monotonic() >= self._traceback_at:
+            self.end()
+
+    def show_traceback(self, error: str) -> None:
+        """Have a traceback at the end of the console, unless it is printed by then; "" for none."""
+        self._traceback, self._traceback_at = error, time.monotonic() + _PRINTED_S
 
     def end(self) -> None:
-        """Take the last line, which no newline ends."""
+        """Take the last line, which no newline ends, and the traceback that was not printed."""
         now_ms = int(time.time() * 1000)
         for stream, folder in self._folders.items():
             self._keep(stream, folder.flush(now_ms))
+        error, self._traceback = self._traceback, ""
+        if not error:
+            return
+        if not self._is_known and error not in self._printed:
+            for _, text, _ in self._capture.console():
+                self._printed.take(text)
+        if error not in self._printed:
+            self._keep("stderr", [Line(text, now_ms) for text in error.splitlines()])
+        if self._capture.end:
+            self._capture.end["traceback"] = ""  # nobody else is to add it
 
     @property
-    def has_work(self) -> bool:
+    def has_lines(self) -> bool:
         """True while lines wait, or may wait on disk."""
         return bool(self._lines or self._more)
+
+    @property
+    def awaits_traceback(self) -> bool:
+        """True while a traceback may yet be printed."""
+        return bool(self._traceback)
 
     def next(self, task_id: str, count: int) -> tuple[list[dict[str, Any]], int]:
         """Return the events that are next to be sent, `count` at most, and how many lines they hold."""
@@ -119,6 +174,8 @@ class RunConsole:
         new: list[ConsoleLine] = [(stream, hide_in_text(line.text), line.time_ms) for line in lines]
         if not new:
             return
+        for _, text, _ in new:
+            self._printed.take(text)
         kept = False
         if not self.ended:
             try:

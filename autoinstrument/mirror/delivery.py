@@ -15,11 +15,13 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mirror.way_back import WayBack
 from autoinstrument.records import RunLinked, RunPending
-from autoinstrument.to_clearml.errors import ClearMLError, RefusedError, TooLargeError
+from autoinstrument.to_clearml.errors import ClearMLError, InternalError, RefusedError, TooLargeError
 from autoinstrument.to_clearml.switches import refusal
 
 _PING_S = 1800.0
 """A Task of which nothing was sent for so long is said to be alive; the server stops it after 7,200 s."""
+
+_OF_ONE_RUN = (InternalError, RefusedError, TooLargeError)
 
 
 class Delivery:
@@ -81,7 +83,7 @@ class Delivery:
             self._succeeded(mirror, home)
 
     def _failed(self, mirror: RunMirror, home: Process, error: ClearMLError, took_s: float) -> None:
-        if isinstance(error, (RefusedError, TooLargeError)):  # this run alone; it is not to keep the others waiting
+        if isinstance(error, _OF_ONE_RUN):  # it is not to keep the others waiting
             is_gone = isinstance(error, RefusedError) and error.is_gone
             mirror.server.failed(error, 0.0)
             if is_gone and mirror.task is not None and not mirror.task.adopted:

@@ -6,6 +6,7 @@ is then the truth.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from autoinstrument.records import ProcessExiting, RunEnded
@@ -25,7 +26,9 @@ class End(NamedTuple):
     reason: str
     """One line."""
     message: str
-    """A traceback, or ""."""
+    """The line of a traceback that names the exception, or "": ClearML's pages show it without line breaks."""
+    traceback: str = ""
+    """The whole traceback, which belongs to the console; "" where there is none, or the console has it."""
 
 
 def of_run(ended: RunEnded, exiting: ProcessExiting | None = None) -> End:
@@ -36,20 +39,26 @@ def of_run(ended: RunEnded, exiting: ProcessExiting | None = None) -> End:
     if ended.error and is_interruption(ended.error):
         return of_error(ended.error, interrupted=True)
     if ended.error and status != "completed":
-        return End(status, _named(ended.error), ended.error)
+        return _with_traceback(status, named(ended.error), ended.error)
     return End(status, "" if status == "completed" else f"{_OF_MLFLOW}{ended.status}", "")
 
 
 def is_interruption(error: str) -> bool:
     """Tell from a traceback whether Ctrl-C or another SIGINT is what ended a run; MLflow calls that FAILED."""
-    return _named(error).startswith("KeyboardInterrupt")
+    return named(error).startswith("KeyboardInterrupt")
 
 
 def of_error(error: str, *, interrupted: bool = False) -> End:
     """Return the end of a run whose process is ended by an exception; Ctrl-C is a stop and no failure."""
     if interrupted:
-        return End("stopped", _INTERRUPTED, error)
-    return End("failed", _named(error), error)
+        return _with_traceback("stopped", _INTERRUPTED, error)
+    return _with_traceback("failed", named(error), error)
+
+
+def of_capture(kept: Mapping[str, str]) -> End:
+    """Return the end that a capture has kept; older ones have the traceback for a message."""
+    end = End(**kept)
+    return _with_traceback(end.status, end.reason, end.message) if "\n" in end.message else end
 
 
 def of_exit_code(code: int) -> End:
@@ -87,7 +96,11 @@ def is_of_mlflow(reason: str) -> bool:
     return reason.startswith(_OF_MLFLOW)
 
 
-def _named(error: str) -> str:
+def _with_traceback(status: str, reason: str, error: str) -> End:
+    return End(status, reason, named(error), error)
+
+
+def named(error: str) -> str:
     """Return the line of a traceback that names its exception: the first that is not indented after the last frame.
 
     The lines of a group's own frames have a bar before them (Python 3.11 and later).

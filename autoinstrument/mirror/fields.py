@@ -8,8 +8,12 @@ from typing import Any
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.refusals import Refusals
 from autoinstrument.records import Param, ParamsLogged, Record, RunStarted, TagDeleted, TagsSet
+from autoinstrument.to_clearml import storable
 from autoinstrument.to_clearml.tasks import Task, Tasks
 from autoinstrument.transport.weight import weight
+
+_ROOM = 8 * 2**20
+"""Characters of all parameters and tags: a Task is one document of 16 MB, and a full one takes no status either."""
 
 
 class Fields:
@@ -23,6 +27,9 @@ class Fields:
         self.weight = 0
         self._tasks = tasks
         self._refusals = refusals
+        self._room = _ROOM
+        self._sizes: dict[tuple[str, str], int] = {}
+        """What is taken of the room, by section and name."""
         self._params: dict[str, Param] = {}
         self._types: dict[str, str] = {}
         self._tags: dict[str, str] = {}
@@ -34,19 +41,33 @@ class Fields:
         if isinstance(record, ParamsLogged):
             self.weight += weight(record)
             for key, value, kind in record.params:
+                if not self._fits(mapping.SECTION, key, value):
+                    continue
                 self._types[key] = kind or self._types.get(key, "")  # read from MLflow, it has no type
                 self._params[key] = (key, value, self._types[key])
         elif isinstance(record, TagsSet):
             self.weight += weight(record)
-            self._tags.update(record.tags)
-            self._deleted_tags -= record.tags.keys()
+            fitting = {key: value for key, value in record.tags.items() if self._fits(mapping.TAGS_SECTION, key, value)}
+            self._tags.update(fitting)
+            self._deleted_tags -= fitting.keys()
             if mapping.NOTE in record.tags:
                 self._edits["comment"] = mapping.comment(record.tags)
         elif isinstance(record, TagDeleted):
             self._tags.pop(record.key, None)
+            self._room += self._sizes.pop((mapping.TAGS_SECTION, record.key), 0)
             self._deleted_tags.add(record.key)
             if record.key == mapping.NOTE:
                 self._edits["comment"] = ""
+
+    def _fits(self, section: str, key: str, value: str) -> bool:
+        """Take room for a value; where there is none, note that it is left out."""
+        size, before = len(key) + len(value), self._sizes.get((section, key), 0)
+        if size - before > self._room:
+            self._refusals.leave_out(mapping.item_name({"section": section, "name": key}), "a Task has no room for it")
+            return False
+        self._room -= size - before
+        self._sizes[section, key] = size
+        return True
 
     def name(self, name: str) -> None:
         """Name the Task; nothing for "": it has its name."""
@@ -89,9 +110,9 @@ class Fields:
         self._tags.clear()
         self.weight = 0
         delete = functools.partial(self._tasks.delete_hyperparameters, task, mapping.TAGS_SECTION)
-        self._refusals.send_each(delete, sorted(self._deleted_tags), str)
+        self._refusals.send_each(delete, sorted(map(storable.name, self._deleted_tags)), str)
         self._deleted_tags.clear()
-        theirs = ("name", *(("comment",) if task.comment else ())) if task.adopted else ()
+        theirs = [*(["name"] if task.has_own_name else []), *(["comment"] if task.adopted and task.comment else [])]
         edits = [(field, value) for field, value in self._edits.items() if field not in theirs]
         self._refusals.send_each(lambda some: self._tasks.edit(task, **dict(some)), edits, lambda edit: edit[0])
         self._edits.clear()

@@ -20,6 +20,7 @@ from autoinstrument.capture.secrets import hide_in_text, hide_named, without_cre
 from autoinstrument.mirror.captures import Capture
 from autoinstrument.records import Dataset, Param, Point, ProcessStarted, RunStarted, TracesLogged
 from autoinstrument.settings import Settings
+from autoinstrument.to_clearml import storable
 from autoinstrument.to_clearml.tasks import ADOPTED, DEVELOPMENT
 from autoinstrument.under_agent.lineage import as_properties, from_properties
 from autoinstrument.under_agent.settings import OBJECT, kept, written
@@ -35,8 +36,9 @@ REFUSED = "refused by ClearML"
 _SHORTEST = 3
 """ClearML refuses shorter names, of each segment of a project's path too (400/800)."""
 _MAX_LEFT_OUT = 1000
-_LONGEST = 100_000
-"""Characters of a data set's schema or profile that a Task is given: it is one document of 16 MB with all it holds."""
+_LONGEST, _DATASETS = 100_000, 2_000_000
+"""Characters of a data set's schema or profile, and of all data sets, that a Task is given: it is one document of 16 MB
+with all it holds."""
 _RECORD = "logged by the run; an edit in a clone has no effect"
 """What ClearML's pages show beside a parameter of the section `MLflow`: those of `Args` look the same, and have one."""
 _SYSTEM = re.compile(
@@ -72,7 +74,7 @@ def new_task(settings: Settings, capture: Capture, params: Sequence[Param]) -> d
 
 def comment(run_tags: Mapping[str, str]) -> str:
     """Return the comment that says the run's note, "" for none."""
-    return hide_in_text(run_tags.get(NOTE, ""))
+    return storable.text(hide_in_text(run_tags.get(NOTE, "")))
 
 
 def bare(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,12 +119,10 @@ def item_name(item: Mapping[str, str]) -> str:
     return f"{item['name'][:100]!r} of section {item['section']}"
 
 
-def refused(reasons: Mapping[str, str]) -> dict[str, str]:
+def refused(reasons: Mapping[str, str], more: int) -> dict[str, str]:
     """Return the configuration object that says what ClearML has refused of the run, a line each."""
     lines = [f"{what}: {why}" for what, why in reasons.items()]
-    text = "\n".join(
-        [*lines[:_MAX_LEFT_OUT], *([f"and {len(lines) - _MAX_LEFT_OUT} more"] if lines[_MAX_LEFT_OUT:] else [])]
-    )
+    text = "\n".join([*lines, *([f"and {more} more"] if more else [])])
     return {"name": REFUSED, "value": text, "type": "text", "description": "by the ClearML server"}
 
 
@@ -147,13 +147,13 @@ def task_name(settings: Settings, run: RunStarted, process: ProcessStarted | Non
 
 def acceptable(name: str) -> str:
     """Return the name as ClearML takes it: stripped, three characters at least, without control characters."""
-    name = re.sub(r"[\x00-\x1f]+", " ", name).strip()
+    name = storable.text(re.sub(r"[\x00-\x1f]+", " ", name)).strip()
     return name if len(name) >= _SHORTEST else f"{name}".ljust(_SHORTEST, "_")
 
 
 def hyperparameter(section: str, name: str, value: str, kind: str = "", description: str = "") -> dict[str, str]:
     """Return one item of a hyperparameter section; values are always strings (others are refused, 400/12)."""
-    item = {"section": section, "name": name, "value": value}
+    item = {"section": section, "name": storable.name(name), "value": storable.text(value)}
     if kind:
         item["type"] = kind
     if description:
@@ -188,8 +188,14 @@ def arguments(values: Iterable[Param]) -> list[dict[str, str]]:
     ]
 
 
-def properties(run: RunStarted) -> list[dict[str, str]]:
-    """Return the user properties that lead back to the run."""
+def properties(run: RunStarted, adopted: str = "") -> list[dict[str, str]]:
+    """Return the user properties that lead back to the run.
+
+    Args:
+        run: the run.
+        adopted: the id of the Task where the run has taken it over: the Task says so later on, and may have a name of
+            its own.
+    """
     values = {
         "mlflow_run_id": run.run_id,
         "mlflow_experiment": run.experiment_name,
@@ -197,8 +203,9 @@ def properties(run: RunStarted) -> list[dict[str, str]]:
         "mlflow_run_url": run.run_url,
         **as_properties(run.tags),
     }
-    if run.run_name and acceptable(run.run_name) != run.run_name:
+    if run.run_name and (adopted or acceptable(run.run_name) != run.run_name):
         values["mlflow_run_name"] = run.run_name
+    values[ADOPTED] = adopted
     return [hyperparameter("properties", name, value, "str") for name, value in values.items() if value]
 
 
@@ -206,11 +213,6 @@ def origin(task: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags that say where a Task's run comes from, as the Task itself keeps them."""
     properties = (task.get("hyperparams") or {}).get("properties") or {}
     return from_properties({name: str(item.get("value") or "") for name, item in properties.items()})
-
-
-def adopted(task_id: str) -> dict[str, str]:
-    """Return the user property by which a Task that a run has taken over is known later on."""
-    return hyperparameter("properties", ADOPTED, task_id, "str")
 
 
 def sections(items: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Mapping[str, str]]]:
@@ -243,23 +245,22 @@ def _link(key: str, url: str, run: RunStarted, shown: list[list[str]]) -> dict[s
 
 def datasets(values: Iterable[Dataset]) -> list[dict[str, str]]:
     """Return the run's data sets as one configuration object: a JSON list, in which MLflow's JSON texts are objects."""
-    described = [
-        {
-            "name": dataset["name"],
-            "digest": dataset["digest"],
-            "source_type": dataset["source_type"],
-            **{field: _read(dataset[field]) for field in ("source", "schema", "profile") if dataset[field]},
-            "tags": dataset["tags"],
-        }
-        for dataset in values
-    ]
+    room = _DATASETS
+    described: list[Any] = []
+    for dataset in values:
+        item: dict[str, Any] = {name: dataset[name] for name in ("name", "digest", "source_type")}
+        for field in ("source", "schema", "profile"):
+            if dataset[field]:
+                item[field] = _read(dataset[field], room)
+                room -= min(len(dataset[field]), _LONGEST)
+        described.append({**item, "tags": dataset["tags"]})
     text = json.dumps(described, indent=2, ensure_ascii=False)
     return [{"name": "MLflow datasets", "value": text, "type": "json", "description": "data sets of the MLflow run"}]
 
 
-def _read(text: str) -> Any:
+def _read(text: str, room: int) -> Any:
     """Return what a JSON text says, without credentials in addresses; what is too long for a Task, as its length."""
-    if len(text) > _LONGEST:
+    if len(text) > min(_LONGEST, room):
         return f"{len(text)} characters, left out"
     try:
         return json.loads(text, object_pairs_hook=lambda pairs: {key: _clean(value) for key, value in pairs})
@@ -327,6 +328,7 @@ def curve(key: str) -> tuple[str, str]:
     percentages together, as in `system (percentage)`: on one chart, bytes would flatten everything else. No metric's
     own name gives such a title, since MLflow takes no parentheses in names.
     """
+    key = storable.name(key)
     title, series = split(key)
     if system := _SYSTEM.fullmatch(key):
         quantity = "" if system["unit"] == "percentage" else f" {system['quantity']}"

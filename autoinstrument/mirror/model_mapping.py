@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.mirror.mapping import acceptable
 from autoinstrument.records import Model, parse
+from autoinstrument.to_clearml import storable
 
 _OURS = "mlflow_"
 _URI, _TAGS = f"{_OURS}model_uri", f"{_OURS}tags"
@@ -74,7 +75,7 @@ def wanted(model: Model, run_id: str, copy: Copy = NO_COPY) -> Wanted:
         metadata[_NO_COPY] = hide_in_text(copy.problem)
     return Wanted(
         name=acceptable(model["name"]),
-        uri=copy.address or address(model),
+        uri=copy.address or storable.text(address(model)),
         framework=framework(model["flavors"]),
         tags=tags(given),
         system_tags=[_PACKAGE] if copy.address else [],
@@ -108,7 +109,8 @@ def framework(flavors: Collection[str]) -> str:
 
 def tags(values: Mapping[str, str]) -> list[str]:
     """Return MLflow's tags, which have values, as ClearML's, which have none."""
-    return sorted(hide_in_text(f"{key}={value}" if value else key) for key, value in values.items())
+    texts = (hide_in_text(f"{key}={value}" if value else key) for key, value in values.items())
+    return sorted(storable.text(text) for text in texts)
 
 
 def is_same(held: Mapping[str, Any], wanted: Wanted) -> bool:
@@ -169,7 +171,7 @@ def _metadata(model: Model, run_id: str, given: Mapping[str, str]) -> dict[str, 
             f"{_OURS}aliases{suffix}": ", ".join(version["aliases"]),
             f"{_OURS}description{suffix}": version["description"],
         }
-    return {key: hide_in_text(value) for key, value in items.items() if value}
+    return {key: storable.text(hide_in_text(value)) for key, value in items.items() if value}
 
 
 def _items(held: Mapping[str, Any]) -> dict[str, str]:

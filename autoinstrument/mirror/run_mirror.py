@@ -42,7 +42,7 @@ from autoinstrument.records import (
     TracesLogged,
 )
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.errors import FilesUnavailableError, RefusedError
+from autoinstrument.to_clearml.errors import FilesUnavailableError, InternalError, RefusedError
 from autoinstrument.to_clearml.tasks import Item, Task, Tasks
 from autoinstrument.under_agent import is_taken
 from autoinstrument.under_agent.lineage import as_properties
@@ -95,7 +95,7 @@ class RunMirror:
         self._restart = False
         self._dropped = 0
         self.console = RunConsole(capture)
-        self._refusals = Refusals(capture.run.run_id)
+        self._refusals = Refusals(capture.run.run_id, self._confirm_well)
         self._description = Description(capture, settings, tasks, self._refusals)
         self._fields, self._curves = Fields(tasks, self._refusals), Curves(tasks, self._refusals)
         self._artifacts = Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals)
@@ -174,8 +174,9 @@ class RunMirror:
 
     def end_as(self, end: End, *, guessed: bool = False) -> None:
         """Note how the run ended, or that it has and nobody has said how (`guessed`); the last word counts."""
-        end = end._replace(reason=hide_in_text(end.reason), message=hide_in_text(end.message))
+        end = End(*map(hide_in_text, end))
         self.end, self.ended, self.told_end = end, False, False
+        self.console.show_traceback(end.traceback)
         if self._dropped:
             logger().warning("run %s: %d points, parameters or tags did not fit", self.run.run_id, self._dropped)
         self._curves.ending = True
@@ -185,6 +186,7 @@ class RunMirror:
 
     def reopen(self, run: RunStarted) -> None:
         """Note that the run was resumed: its Task is to run again."""
+        self.console.end()
         self._restart = self._restart or (self.task is not None and (self.end is not None or not self.run.owned))
         self.capture.go_on(run)
         self.run = self.capture.run
@@ -213,11 +215,15 @@ class RunMirror:
 
     @property
     def has_work(self) -> bool:
-        """True while something waits to be delivered."""
+        """True while something waits to be delivered, or for a traceback to be printed."""
+        return self._may_send or self.console.awaits_traceback
+
+    @property
+    def _may_send(self) -> bool:
         return bool(
             self.task is None
             or self._may_archive
-            or self.console.has_work
+            or self.console.has_lines
             or self._restart
             or (self.end is not None and not self.ended)
             or any(part.has_work for part in self._parts)
@@ -231,13 +237,26 @@ class RunMirror:
 
     @property
     def is_due(self) -> bool:
-        """True while something waits to be delivered that may be sent now."""
-        return self.has_work and not (self.held or self.run.switched_off) and self.server.is_due()
+        """True while something waits to be delivered that may be sent now, or the run has just become complete."""
+        is_complete = self._is_untold and not self.has_work
+        is_held = self.held or bool(self.run.switched_off)
+        return (self._may_send or is_complete) and not is_held and self.server.is_due()
 
     @property
     def is_linked(self) -> bool:
         """True when MLflow holds everything that only the capture knew."""
         return self.tagged and not self.capture.killed
+
+    @property
+    def is_hopeful(self) -> bool:
+        """True while something waits to be delivered that may be taken in some seconds."""
+        is_held = self.held or bool(self.run.switched_off)
+        return (self.has_work or self._is_untold) and not is_held and self.server.has_hope()
+
+    @property
+    def _is_untold(self) -> bool:
+        """True while the training process does not know that the run is complete."""
+        return self.task is not None and self.ended and not self.told_end
 
     # Delivery
 
@@ -288,8 +307,12 @@ class RunMirror:
         if self._refusals.noted:
             return
         self._refusals.noted = True
-        with contextlib.suppress(RefusedError):  # it has been logged
-            self._tasks.set_configuration(task, [mapping.refused(self._refusals.reasons)])
+        with contextlib.suppress(RefusedError, InternalError):  # it has been logged
+            self._tasks.set_configuration(task, [mapping.refused(self._refusals.reasons, self._refusals.more)])
+
+    def _confirm_well(self, after_s: float) -> None:
+        if self.task is not None:
+            self._tasks.confirm_well(self.task, after_s)
 
     def lost(self) -> None:
         """Note that the Task is gone: somebody deleted it, and a new one is to be made from MLflow's store."""
@@ -357,7 +380,10 @@ class RunMirror:
             task = self._tasks.create(project, body)
             self._fields.made_with(self.run)
             self._description.made_with()
-        except RefusedError as error:
+        except (RefusedError, InternalError) as error:
+            if isinstance(error, InternalError) and (task_id := self._tasks.of_run(self.run.run_id)):
+                self._find(task_id)  # it failed when there was one
+                return
             logger().warning("run %s: its Task is refused, and made piece by piece: %s", self.run.run_id, error)
             task = self._tasks.create(project, mapping.bare(body))
             self._fields.all_of(self.run)
@@ -390,9 +416,11 @@ class RunMirror:
             self._tasks.start(task)
             task = task._replace(status="in_progress")
         if is_given and self.run.owned and not self.run.resumed:
-            # What a clone has there is its origin's.
+            # What a clone has there is its origin's, and so is its name.
             unknown = [name for name, value in as_properties(self.run.tags).items() if not value]
             self._tasks.delete_sections(task, (mapping.SECTION, mapping.TAGS_SECTION), unknown)
+            self._fields.name(mapping.task_name(self.settings, self.run, capture.process))
+            self._named = self.run.run_name
         if self.run.owned:
             items = [*self._properties(task), *mapping.tags(self.run.tags)]
             self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
@@ -413,7 +441,7 @@ class RunMirror:
 
     def _properties(self, task: Task) -> list[Item]:
         """Return the properties that lead back to the run, and say whose the Task is."""
-        return [*mapping.properties(self.run), *([mapping.adopted(task.id)] if task.adopted else [])]
+        return mapping.properties(self.run, task.id if task.adopted else "")
 
     def _link(self, task: Task) -> None:
         self.task = task
@@ -421,7 +449,7 @@ class RunMirror:
 
     def _send_events(self, task: Task) -> None:
         """Send points and console lines, together where they fit into one request."""
-        while self._curves.next(1) or self.console.has_work:
+        while self._curves.next(1) or self.console.has_lines:
             points = self._curves.next(_EVENTS)
             events = [event for point in points if (event := mapping.scalar(task.id, point))]
             text, lines = self.console.next(task.id, _EVENTS - len(events))

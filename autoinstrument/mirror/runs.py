@@ -297,6 +297,7 @@ class Runs:
                 left_open.append(mirror)
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
+            mirror.console.end()  # again, with the traceback of the end that is known now
         self._ask_for_verdict(process, left_open)
         self._prepare_way_back(process)
         self._try_once_more(process)

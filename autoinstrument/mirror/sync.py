@@ -20,7 +20,7 @@ from autoinstrument.from_mlflow.store import NotFoundError, StoredRun, find_run,
 from autoinstrument.mirror.backfill import sync_runs
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.completion import complete, write_back
-from autoinstrument.mirror.ending import End, of_death
+from autoinstrument.mirror.ending import of_capture, of_death
 from autoinstrument.mirror.liveness import why_alive
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.selection import Outcome, Selection
@@ -133,7 +133,10 @@ def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploa
     mirror.look_first = True
     if parent := capture.run.parent_run_id:
         mirror.parent_task = lambda: made.get(parent) or tasks.of_run(parent)
-    end = End(**capture.end) if capture.end else None
+    end = of_capture(capture.end) if capture.end else None
+    if end is not None and end.traceback:
+        mirror.console.show_traceback(end.traceback)
+        mirror.console.end()
     dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
     try:
         has_ended = complete(

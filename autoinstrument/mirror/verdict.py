@@ -82,7 +82,7 @@ class Verdict:
                     return False
             else:
                 logger().warning("Task %s: its agent was killed", self._task_id)
-                self._tasks.finish(task, *self._end)
+                self._tasks.finish(task, self._end.status, self._end.reason, self._end.message)
                 status = self._end.status
         is_killed = status in ("stopped", "failed", *_TAKEN_AWAY)
         if status in _TAKEN_AWAY:

@@ -161,17 +161,18 @@ def _of_artifact(
         for item in entry.get("display_data") or []
         if item[:1] == [artifact_entries.PATH]
     }
-    held = by_path.get(record.path)
+    path = artifact_entries.shown(record.path)
+    held = by_path.get(path)
     left_out = str(((task.get("configuration") or {}).get(mapping.FILES_LEFT_OUT) or {}).get("value", ""))
     if held is None:
-        if f"{record.path}: " not in left_out:
-            yield Difference("artifact", f"{record.path}: missing")
+        if f"{path}: " not in left_out:
+            yield Difference("artifact", f"{path}: missing")
     elif record.size >= 0 and held.get("content_size") != record.size:
-        yield Difference("artifact", f"{record.path}: {held.get('content_size')} bytes instead of {record.size}")
+        yield Difference("artifact", f"{path}: {held.get('content_size')} bytes instead of {record.size}")
     elif settings.artifacts == "link" and held.get("uri") != artifact_entries.address(run, record.path):
-        yield Difference("artifact", f"{record.path}: links to {held.get('uri')}")
+        yield Difference("artifact", f"{path}: links to {held.get('uri')}")
     elif not ArtifactStore(run).has_digest(record.path, record.size, held.get("hash") or ""):
-        yield Difference("artifact", f"{record.path}: other content")
+        yield Difference("artifact", f"{path}: other content")
 
 
 def _of_models(logged: ModelsLogged, task: Mapping[str, Any], settings: Settings, tasks: Tasks) -> Iterator[Difference]:

@@ -140,7 +140,7 @@ class Worker:
             lingered = time.monotonic() - (process.gone_at or 0)
             waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
             mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
-            work = self._delivery.has_hope() and (waits or any(mirror.is_due for mirror in mirrors))
+            work = self._delivery.has_hope() and (waits or any(mirror.is_hopeful for mirror in mirrors))
             if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
                 continue
@@ -176,7 +176,9 @@ class _Formatter(logging.Formatter):
 def _log_to_file(folder: Path) -> None:
     """Keep what the worker has to say; its streams lead nowhere."""
     private_folder(folder, home=folder)
-    handler = logging.handlers.RotatingFileHandler(folder / "worker.log", maxBytes=2**20, backupCount=1)
+    handler = logging.handlers.RotatingFileHandler(
+        folder / "worker.log", maxBytes=2**20, backupCount=1, encoding="utf-8", errors="backslashreplace"
+    )
     handler.setFormatter(_Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
     logging.getLogger("autoinstrument").addHandler(handler)
 

@@ -38,12 +38,19 @@ class TooLargeError(UnavailableError):
     """The server's answer is larger than any that is read; others may be readable, and what was asked may be done."""
 
 
+class InternalError(UnavailableError):
+    """The server failed at this very request (an exception in its own code), maybe because of what is in it.
+
+    It is the request's fault where the server takes others meanwhile: the caller tries less of it (`mirror.refusals`).
+    """
+
+
 class NotAllowedError(ClearMLError):
     """It will not succeed until somebody changes the configuration: no credentials, wrong credentials."""
 
 
 class RefusedError(ClearMLError):
-    """The server refuses this very request for good (validation, status rules).
+    """The server refuses this very request for good (validation, status rules, what its database cannot store).
 
     Attributes:
         code: result code and subcode of the answer, as in (400, 110).

@@ -22,8 +22,10 @@ import tenacity
 
 from autoinstrument.capture.secrets import hint
 from autoinstrument.records import parse
+from autoinstrument.to_clearml import storable
 from autoinstrument.to_clearml.errors import (
     ClearMLError,
+    InternalError,
     NotAllowedError,
     RefusedError,
     TooLargeError,
@@ -69,8 +71,7 @@ class Session:
         Raises:
             UnavailableError, NotAllowedError, RefusedError: see there.
         """
-        service, _, name = action.partition(".")
-        return self._retried(lambda session: session.send_request(service, name, version=_VERSION, json=body), action)
+        return self._retried(_request(action, body), action)
 
     def call_once(self, action: str, /, **body: Any) -> dict[str, Any]:
         """Call as `call` does, without trying again: for what must not be done twice.
@@ -78,8 +79,7 @@ class Session:
         Raises:
             UnavailableError, NotAllowedError, RefusedError: see there; it may have been done all the same.
         """
-        service, _, name = action.partition(".")
-        return self._once(lambda session: session.send_request(service, name, version=_VERSION, json=body), action)
+        return self._once(_request(action, body), action)
 
     def add_events(self, events: list[dict[str, Any]]) -> int:
         """Send events in one batch and return how many of them the server took.
@@ -90,8 +90,10 @@ class Session:
         if not events:
             return 0
 
+        batch = storable.value(events)
+
         def send(session: Any) -> Any:
-            answers = session.send_request_batch("events", "add_batch", version=_VERSION, json=events)
+            answers = session.send_request_batch("events", "add_batch", version=_VERSION, json=batch)
             return next((answer for answer in answers if answer.status_code != 200), answers[0])
 
         added = self._retried(send, "events.add_batch").get("added")
@@ -194,6 +196,10 @@ class Session:
         size = len(content) if isinstance(content, bytes) else content.seek(0, io.SEEK_END)
         self._retried(send, f"upload to {urlsplit(server).netloc}", _DEADLINE_S + 10 * size / _SLOWEST_DISK)
 
+    def pause(self, seconds: float) -> None:
+        """Wait; `meanwhile` is called as during a request."""
+        self._sleep(seconds)
+
     def web_page(self, task_id: str, project_id: str) -> str:
         """Return the address of the Task's page, as the SDK itself prints it; "" where no web server is known."""
         from clearml.backend_interface.task import Task
@@ -203,7 +209,7 @@ class Session:
     def _retried(self, send: Any, action: str, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, _HiccupError) and error.retry_after_s <= _PATIENCE_S
+                lambda error: isinstance(error, (_HiccupError, InternalError)) and error.retry_after_s <= _PATIENCE_S
             ),
             stop=tenacity.stop_after_attempt(_TRIES),
             wait=self._pause_s,
@@ -269,6 +275,13 @@ class Session:
             with _sdk_errors():
                 self._session = _log_in(lean=self.lean)
         return self._session
+
+
+def _request(action: str, body: dict[str, Any]) -> Callable[[Any], Any]:
+    """Return what sends one call over a session; whatever is in it is made storable here."""
+    service, _, name = action.partition(".")
+    fit = storable.value(body)
+    return lambda session: session.send_request(service, name, version=_VERSION, json=fit)
 
 
 class _HiccupError(UnavailableError):
@@ -347,10 +360,35 @@ def _data(answer: Any, action: str) -> dict[str, Any]:
         raise NotAllowedError(text)
     subcode = meta.get("result_subcode")
     subcode = subcode if isinstance(subcode, int) else 0
-    # 500/100 and 500/101 are the server's words for a document that it cannot store (seen with API 2.34).
-    if status in (408, 425, 429) or (status >= 500 and not (status == 500 and subcode in (100, 101))):
+    if status == 500 and meta:
+        raise _internal_error(text, subcode, _retry_after_s(answer))
+    if status in (408, 425, 429) or status >= 500:
         raise _HiccupError(text, _retry_after_s(answer))
     raise RefusedError(text, (status, subcode))
+
+
+_CANNOT_STORE = re.compile(
+    "surrogates not allowed|8-byte ints|NULL byte|document too large|document after update is larger|nested", re.I
+)
+"""What pymongo and MongoDB say of a document that they will never take."""
+_NOT_INDEXED = "failed to index"
+"""What the event index says of single events."""
+_PASSING = re.compile(
+    "connection|time-?out|timed out|unavailable|not primary|not master|read-only|rejected execution|not active", re.I
+)
+"""What the databases say while they are restarted, overloaded, or out of disk space; events then fail to index too."""
+_LOW_DISK_SPACE, _INCONSISTENT, _DATABASE_UNAVAILABLE = 4, 101, 102
+
+
+def _internal_error(text: str, subcode: int, retry_after_s: float) -> ClearMLError:
+    """Return what a 500 of ClearML's API means; it is the answer to every exception in the server (API 2.34)."""
+    if subcode == _INCONSISTENT or _CANNOT_STORE.search(text):
+        return RefusedError(text, (500, subcode))
+    if subcode in (_LOW_DISK_SPACE, _DATABASE_UNAVAILABLE) or _PASSING.search(text):
+        return _HiccupError(text, retry_after_s)
+    if _NOT_INDEXED in text:
+        return RefusedError(text, (500, subcode))
+    return InternalError(text, retry_after_s)
 
 
 def _retry_after_s(answer: Any) -> float:

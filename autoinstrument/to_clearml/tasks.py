@@ -27,6 +27,8 @@ ADOPTED = "mlflow_task_adopted"
 _PAGE = 10_000
 _MOST_POINTS = 50_000_000
 """Points of one curve that are read back, 12 bytes each: a server may well send pages for ever."""
+_NAME_OF_CLONE = "clone of "
+"""How the names begin that ClearML gives: "Clone Of" on its pages (2.5), "Clone of" in the SDK (1.16 to 2.1)."""
 _ALREADY_EXISTS = (400, 801)
 _WRONG_STATUS = (400, 110)
 
@@ -35,7 +37,7 @@ class Task(NamedTuple):
     """A Task on the server.
 
     Attributes:
-        adopted: the user's script or an agent made it: its name, status and console are theirs, as is a `comment`.
+        adopted: the user's script or an agent made it: status and console are theirs, as are a name and a comment.
         points: how many points it held when it was found: (title, series) to the server's own count.
         artifacts: what artifacts it held when it was found, by key.
         status: what it was when it was found; "in_progress" if it was made here.
@@ -43,6 +45,7 @@ class Task(NamedTuple):
         run_id: the run that it led back to when it was found.
         parent: the Task that it had for a parent when it was found, "" for none.
         comment: what it had when it was found.
+        name: what it was called when it was found.
     """
 
     id: str
@@ -55,6 +58,12 @@ class Task(NamedTuple):
     run_id: str = ""
     parent: str = ""
     comment: str = ""
+    name: str = ""
+
+    @property
+    def has_own_name(self) -> bool:
+        """True where a person, a script or an optimiser has named it; a clone is named by ClearML's pages and SDK."""
+        return self.adopted and not self.name.lower().startswith(_NAME_OF_CLONE)
 
 
 @understood
@@ -212,6 +221,7 @@ class Tasks:
             run_of(found),
             str(found.get("parent") or ""),
             str(found.get("comment") or ""),
+            str(found.get("name") or ""),
         )
 
     def curve_points(self, task_id: str, title: str, series: str) -> Iterator[tuple[int, float]]:
@@ -369,6 +379,15 @@ class Tasks:
             if task.get("status") == "stopped" or message == "stopping":
                 stopped[str(task["id"])] = (reason, message)
         return stopped
+
+    def confirm_well(self, task: Task, after_s: float) -> None:
+        """Wait, then have the server write something to the Task that it cannot refuse.
+
+        Raises:
+            ClearMLError: the server is not well.
+        """
+        self._session.pause(after_s)
+        self.ping(task)
 
     def ping(self, task: Task) -> None:
         """Tell the server that the Task is alive.

@@ -8,7 +8,10 @@ from typing import Any
 
 from flask import Flask, Request, Response, request
 
-from . import handlers  # noqa: F401  registers the endpoints
+from . import (
+    bson,
+    handlers,  # noqa: F401  registers the endpoints
+)
 from .credentials import COOKIE
 from .envelope import API_VERSION, ApiError, envelope
 from .gate import Gate, json_response
@@ -62,6 +65,8 @@ def _answer(state: State, request: Request, raw: bytes) -> tuple[Response, Any]:
         call = _read(request, raw, name, requested)
         body = call.data if call.batch is None else call.batch
         check(call.data if call.batch is None else {}, found.fields if call.batch is None else {})
+        if not name.startswith("events."):  # these go elsewhere; all else, queries too, is written in BSON
+            bson.size(call.data)
         with state.lock:
             data = found.handler(state, call)
             response = json_response(envelope(name, echoed, actual, data))

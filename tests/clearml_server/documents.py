@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from .envelope import Doc, bad_request, data_error
+from . import bson
+from .envelope import ApiError, Doc, bad_request, data_error
 from .query import Fields, plain
 from .state import State, iso_ms, new_id, now
 
 MIN_NAME = 3
-MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 TASK_TYPES = (
     *("training", "testing", "inference", "data_processing", "application", "monitor"),
     *("controller", "optimizer", "service", "qc", "custom"),
@@ -66,6 +66,14 @@ def new_task(state: State) -> Doc:
         "container": {},
         "last_changed_by": state.user,
     }
+
+
+def replace(task: Doc, **fields: Any) -> None:
+    """Put whole fields into a Task; 500/0 where it would be over MongoDB's 16 MB."""
+    if bson.size({**task, **fields}) > bson.MAX_DOCUMENT_BYTES:
+        text = f"Resulting document after update is larger than {bson.MAX_DOCUMENT_BYTES}"
+        raise ApiError(500, 0, f"Update failed ({text})")
+    task.update(fields)
 
 
 def name(value: str, minimum: int = MIN_NAME) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
+from . import bson
 from .envelope import ApiError, Doc, bad_request, validation_error
 from .event_log import EventLog
 from .metrics import EVENT_TYPES, SCALAR, update_task
@@ -121,14 +122,27 @@ def _index_problem(event: Doc) -> str | None:
         return "None"
     if not _is_time(event["timestamp"]):
         return "failed to parse field [timestamp] of type [date]"
+    if not _is_json(event):
+        return "failed to parse"
     for name in ("metric", "variant"):
-        if len(str(event[name]).encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        if len(str(event[name]).encode()) > MAX_NAME_BYTES:
             return f'Document contains at least one immense term in field="{name}"'
     return None
 
 
 def _fits_float32(value: Any) -> bool:
     return not isinstance(value, bool) and math.isfinite(value) and abs(value) <= _MAX_FLOAT32
+
+
+def _is_json(event: Doc) -> bool:
+    """Tell whether all texts are Unicode, as JSON's are to the index, and all integers have 64 bits at most."""
+    try:
+        bson.size(event)
+    except (OverflowError, UnicodeEncodeError):
+        return False
+    except ValueError:  # other limits are BSON's alone
+        return True
+    return True
 
 
 def _is_time(value: Any) -> bool:

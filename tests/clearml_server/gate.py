@@ -14,7 +14,7 @@ from typing import Any
 from flask import Request, Response
 
 from .envelope import ApiError, envelope
-from .faults import ActiveFault, Faults
+from .faults import ActiveFault, Fault, Faults
 
 
 @dataclass(frozen=True)
@@ -102,18 +102,19 @@ class Gate:
             if fault.action == "drop":
                 raise _DroppedError
             if fault.status is not None:
-                return _error_page(fault.status, fault.retry_after, name)
+                return _error_page(fault, name)
         return None
 
 
-def _error_page(status: int, retry_after: float | None, name: str) -> Response:
-    if status == 500:
-        error = ApiError(500, 0, "General error")
-        response = json_response(envelope(name, "2.23", None, error=error), status)
+def _error_page(fault: Fault, name: str) -> Response:
+    if fault.status == 500:
+        error = ApiError(500, fault.subcode, fault.text)
+        response = json_response(envelope(name, "2.23", None, error=error), 500)
     else:
-        response = Response(f"<html><body><h1>{status}</h1></body></html>\n", status, mimetype="text/html")
-    if retry_after is not None:
-        response.headers["Retry-After"] = f"{retry_after:g}"
+        page = f"<html><body><h1>{fault.status}</h1></body></html>\n"
+        response = Response(page, fault.status, mimetype="text/html")
+    if fault.retry_after is not None:
+        response.headers["Retry-After"] = f"{fault.retry_after:g}"
     return response
 
 

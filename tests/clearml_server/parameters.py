@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+from .documents import replace as replace_in
 from .envelope import Doc, bad_request
 from .registry import Call, endpoint
 from .schema import DICT, INT, REQUIRED, REQUIRED_STR, STR, Field
@@ -70,7 +71,7 @@ def edit_hyper_params(state: State, call: Call) -> Doc:
         stored = {key: value for key, value in stored.items() if key not in {item["section"] for item in items}}
     for item in items:
         stored.setdefault(item["section"], {})[item["name"]] = _only(item, _PARAMETER)
-    task["hyperparams"] = stored
+    replace_in(task, hyperparams=stored)
     _touched(state, task)
     return {"updated": 1}
 
@@ -108,7 +109,8 @@ def edit_configuration(state: State, call: Call) -> Doc:
     task = state.task(call.data["task"])
     check_created(task, call.data, _UNFINISHED)
     given = {item["name"]: _only(item, _CONFIGURATION) for item in call.data["configuration"]}
-    task["configuration"] = given if call.data.get("replace_configuration") else {**task["configuration"], **given}
+    kept = {} if call.data.get("replace_configuration") else task["configuration"]
+    replace_in(task, configuration={**kept, **given})
     _touched(state, task)
     return {"updated": 1}
 
@@ -151,11 +153,10 @@ def edit_runtime(state: State, call: Call) -> Doc:
     added, removed = call.data.get("add_or_update") or {}, call.data.get("remove") or []
     if not added and not removed:
         return {"updated": 0}
-    for key, value in added.items():
-        if value is not None:
-            task["runtime"][_escaped(key)] = value
+    runtime = {**task["runtime"], **{_escaped(key): value for key, value in added.items() if value is not None}}
     for key in removed:
-        task["runtime"].pop(_escaped(key), None)
+        runtime.pop(_escaped(key), None)
+    replace_in(task, runtime=runtime)
     _touched(state, task)
     return {"updated": 1}
 
@@ -173,7 +174,8 @@ def add_or_update_artifacts(state: State, call: Call) -> Doc:
     for item in call.data["artifacts"]:
         artifact = {"mode": "output", "display_data": [], **_only(item, _ARTIFACT)}
         stored[artifact["key"], artifact["mode"]] = artifact
-    task["execution"]["artifacts"] = sorted(stored.values(), key=lambda item: (item["key"], item["mode"]))
+    artifacts = sorted(stored.values(), key=lambda item: (item["key"], item["mode"]))
+    replace_in(task, execution={**task["execution"], "artifacts": artifacts})
     _touched(state, task)
     return {"updated": 1}
 

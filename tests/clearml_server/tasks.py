@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 from datetime import datetime
 from typing import Any
 
-from . import documents
+from . import bson, documents
 from .documents import TASK_FIELDS
 from .envelope import ApiError, Doc, bad_request, data_error
 from .query import project_fields, resolve, scroll, select
@@ -68,8 +67,8 @@ def written(task: Doc, fields: Doc) -> None:
         defaults: Doc = {"mode": "output", "display_data": []}
         artifacts = [{**defaults, **item} for item in stored["execution"]["artifacts"]]
         stored["execution"]["artifacts"] = sorted(artifacts, key=lambda item: (item["key"], item["mode"]))
-    size = len(json.dumps({**task, **stored}))
-    if size > documents.MAX_DOCUMENT_BYTES:
+    size = bson.size({**task, **stored})
+    if size > bson.MAX_DOCUMENT_BYTES:
         limit = "the connected server supports BSON document sizes up to 16793598 bytes."
         raise ApiError(500, 0, f"BSON document too large ({size} bytes) - {limit}")
     store(task, stored)

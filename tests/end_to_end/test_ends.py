@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("whole_end")
 
 
 def test_an_exception_inside_with_is_a_failure_with_its_traceback(place: Place, server: ClearMLServer) -> None:
-    """The reason is the exception's own line, the message the whole traceback, and Python's exit code is 1."""
+    """Reason and message are the exception's own line, the console has the traceback, and Python's exit code is 1."""
     script = """
         import mlflow
         def train():
@@ -28,9 +28,10 @@ def test_an_exception_inside_with_is_a_failure_with_its_traceback(place: Place, 
     assert done.stderr.count("Traceback") == 1
     task = ended(server, place.the_run().info.run_id)
     assert task["status"] == "failed"
-    assert task["status_reason"] == "ValueError: no such layer"
-    assert "Traceback (most recent call last)" in task["status_message"]
-    assert "in train" in task["status_message"]
+    assert task["status_reason"] == task["status_message"] == "ValueError: no such layer"
+    console = server.console(task["id"])
+    assert console.count("Traceback (most recent call last)") == 1
+    assert console.index("in <module>") < console.index("in train") < console.index("\nValueError: no such layer\n")
 
 
 def test_an_exception_outside_with_is_a_failure_though_mlflow_says_finished(
@@ -50,7 +51,8 @@ def test_an_exception_outside_with_is_a_failure_though_mlflow_says_finished(
     task = ended(server, run.info.run_id)
     assert task["status"] == "failed"
     assert task["status_reason"] == "KeyError: 'lost'"
-    assert "Traceback" in task["status_message"]
+    assert task["status_message"] == "KeyError: 'lost'"
+    assert server.console(task["id"]).count("Traceback (most recent call last)") == 1
     assert link_tags(place.the_run())["state"] == "synced"
 
 
@@ -105,6 +107,9 @@ def test_a_run_that_ended_well_stays_completed_when_the_script_fails_later(place
     time.sleep(0.5)
     status = {name: ended(server, place.run_named(name).info.run_id)["status"] for name in ("caught", "good", "open")}
     assert status == {"caught": "failed", "good": "completed", "open": "failed"}
+    console = server.console(ended(server, place.run_named("caught").info.run_id)["id"])
+    assert console.count("Traceback (most recent call last)") == 1, "nobody has printed it"
+    assert console.endswith("\nValueError: caught\n")
 
 
 def test_a_client_run_that_was_never_terminated_is_not_left_running(place: Place, server: ClearMLServer) -> None:

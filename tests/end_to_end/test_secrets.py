@@ -94,6 +94,7 @@ def test_live(planted: Place, own_server: ClearMLServer) -> None:
     assert task["hyperparams"]["Args"]["lr"]["value"] == "0.1", "what is no secret is there"
     assert task["hyperparams"]["MLflow"]["lr"]["value"] == "0.1"
     assert "cannot connect to postgresql://user:********@db" in task["status_message"]
+    assert "\n" not in task["status_message"]
     assert properties(task)["mlflow_run_url"].startswith("http://ui.example.com/")
     assert "connecting to postgresql://user:********@db" in own_server.console(task["id"])
 

@@ -16,7 +16,12 @@ from autoinstrument.records import (
     TagsSet,
 )
 
-words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\x00"), max_size=40)
+texts = st.text(max_size=40)
+words = st.one_of(
+    texts,
+    st.text(st.characters(exclude_categories=[]), max_size=40),  # lone surrogates too
+    st.sampled_from(["\udcff", "\udcc3\udca4 \udcff", "\ud83d\ude00", "a\x00b", "a\x1bb"]),
+)
 keys = st.one_of(
     words.filter(lambda key: key.strip() != ""),
     st.sampled_from(
@@ -36,7 +41,7 @@ points = st.tuples(st.sampled_from(["loss", "val/loss", "a/b/c", "/", "x y.z$"])
 paths = st.builds(str.__add__, keys, st.sampled_from(["", ".txt", ".png", ".json", ".html", ".svg", "/MLflow run"]))
 contents = st.one_of(
     st.binary(max_size=50),
-    words.map(str.encode),
+    texts.map(str.encode),
     st.sampled_from(
         [
             b'{"columns": ["a"], "data": [[NaN], [1, 2], 3]}',

@@ -22,6 +22,7 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, Point, Record, RunStarted, TagsSet
 from autoinstrument.settings import Settings
+from autoinstrument.to_clearml import storable
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
 from autoinstrument.to_clearml.tasks import Tasks
@@ -105,6 +106,11 @@ def drawn(records: list[Record]) -> dict[tuple[str, int], Point]:
     return held
 
 
+def as_stored(values: dict[str, str]) -> dict[str, str]:
+    """What ClearML can hold of names and values."""
+    return {storable.name(key): storable.text(value) for key, value in values.items()}
+
+
 ODD: Run = (
     RunStarted("1" * 32, "a", "0", "b/c", "sqlite:////x", "", "", 0, "", {}, False, True, ""),
     [
@@ -126,12 +132,12 @@ def test_the_task_says_what_the_run_says(
     started, records = run
     task = mirrored(server, tmp_path_factory.mktemp("capture"), run, live=live)
     params = {key: value for record in records if isinstance(record, ParamsLogged) for key, value, _ in record.params}
-    assert section(task, "MLflow") == params
+    assert section(task, "MLflow") == as_stored(params)
     tags = dict(started.tags)
     for record in records:
         tags |= record.tags if isinstance(record, TagsSet) else {}
     shown = {key: value for key, value in tags.items() if key != mapping.NOTE and not key.startswith("clearml.")}
-    assert section(task, mapping.TAGS_SECTION) == shown
+    assert section(task, mapping.TAGS_SECTION) == as_stored(shown)
     wanted = drawn(records)
     held = scalars(server, task["id"])
     assert {key: time for key, (_, time) in held.items()} == {key: point[2] for key, point in wanted.items()}
@@ -140,7 +146,7 @@ def test_the_task_says_what_the_run_says(
     files = {record.path: record for record in records if isinstance(record, ArtifactLogged)}
     items = [item for item in task["execution"]["artifacts"] if item["display_data"][0][0] == "MLflow path"]
     assert {item["display_data"][0][1]: item["content_size"] for item in items} == {
-        path: record.size for path, record in files.items()
+        storable.name(path): record.size for path, record in files.items()
     }
     assert len({item["key"] for item in items}) == len(files)
     assert "secret" not in repr(task["execution"])

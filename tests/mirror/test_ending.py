@@ -1,4 +1,4 @@
-"""The reason that a failed Task is given is the line of the traceback that names the exception."""
+"""The reason that a failed Task is given is the line of the traceback that names the exception; so is its message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from autoinstrument.mirror.ending import of_error
+from autoinstrument.mirror.ending import of_capture, of_error
 
 
 def _plain() -> None:
@@ -62,5 +62,7 @@ def test_reason(fails: Callable[[], None], reason: str) -> None:
     end = of_error(text)
     assert end.status == "failed"
     assert end.reason.startswith(reason)
-    assert end.message == text
+    assert (end.message, end.traceback) == (end.reason, text)
+    assert of_capture({"status": "failed", "reason": end.reason, "message": text}) == end  # an older one
+    assert of_capture(end._asdict()) == end
     assert of_error(text[10:]).reason == end.reason  # the beginning of a long one is cut off

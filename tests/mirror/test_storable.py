@@ -1,0 +1,229 @@
+"""What ClearML's stores cannot take is replaced or left out by itself; a server that is ill refuses nothing."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoinstrument.mirror import mapping
+from autoinstrument.mirror.captures import Capture
+from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, Record, RunStarted, TagsSet
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml import storable
+from autoinstrument.to_clearml.errors import ClearMLError, InternalError, RefusedError, UnavailableError
+from autoinstrument.to_clearml.files import Files
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.harness import scalars, section
+from tests.mirror.runs import PROCESS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+RUN = RunStarted("1" * 32, "the run", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClearMLServer]:
+    with ClearMLServer() as running:
+        for name, value in running.environ.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
+def new_mirror(run: RunStarted = RUN) -> RunMirror:
+    session = Session()
+    return RunMirror(Capture(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(Files(session)))
+
+
+def mirrored(server: ClearMLServer, *records: Record, run: RunStarted = RUN) -> dict[str, Any]:
+    """Mirror a run with these records, and return its Task."""
+    mirror = new_mirror(run)
+    for record in records:
+        mirror.take(record)
+    mirror.end_as(End("completed", "", ""))
+    mirror.flush()
+    assert not mirror.has_work
+    (task,) = server.tasks
+    return task
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("plain ä 🏃\n", "plain ä 🏃\n"),
+        ("raw\udcff", "raw\\xff"),
+        ("\udcc3\udca4", "ä"),  # what the C locale makes of an argument in UTF-8
+        ("\udcc3\udca4 and \udcff", "ä and \\xff"),
+        ("\ud83d\ude00", "😀"),
+        ("\ud800", "\\ud800"),
+        ("a\0b", "a\\x00b"),
+        ("a\x1b[1mb\tc", "a\x1b[1mb\tc"),
+    ],
+)
+def test_text(given: str, text: str) -> None:
+    assert storable.text(given) == text
+    assert storable.text(text) == text
+
+
+def test_names_have_no_control_characters() -> None:
+    assert storable.name("a\x1b[1m\nb\x7f\udcff") == "a\\x1b[1m\\x0ab\\x7f\\xff"
+
+
+def test_values_fit() -> None:
+    nested: Any = []
+    for _ in range(300):
+        nested = [nested]
+    fit = storable.value({"a\0": (2**70, -(2**70), True, 0.5, None, "\udcff"), "deep": nested})
+    assert fit["a\\x00"] == [2**63 - 1, -(2**63), True, 0.5, None, "\\xff"]
+    depth, value = 0, fit["deep"]
+    while isinstance(value, list):
+        depth, value = depth + 1, value[0]
+    assert depth < 95
+
+
+def test_a_task_of_bytes(server: ClearMLServer) -> None:
+    """One byte that is not UTF-8 at each place costs nothing, and is found again where it is looked for."""
+    run = RUN._replace(run_name="bad\udcff", tags={"tag\udcff": "value\udcff", "mlflow.note.content": "note\udcff"})
+    path, content = "folder/raw\udcff.txt", base64.b64encode(b"text").decode()
+    records = [
+        ParamsLogged(run.run_id, [("p\udcff", "v\udcff\0", "str")]),
+        MetricsLogged(run.run_id, [("loss\udcff", 1.0, 1_600_000_000_000, 0)]),
+        ArtifactLogged(run.run_id, path, 4, 1_600_000_000_000, content),
+    ]
+    task = mirrored(server, *records, run=run)
+    assert (task["name"], task["comment"], task["status"]) == ("bad\\xff", "note\\xff", "completed")
+    assert section(task, "MLflow") == {"p\\xff": "v\\xff\\x00"}
+    assert section(task, "MLflow tags") == {"tag\\xff": "value\\xff"}
+    assert list(scalars(server, task["id"])) == [("loss\\xff", 0)]
+    assert [artifact["key"] for artifact in task["execution"]["artifacts"]] == ["folder/raw\\xff.txt"]
+    again = new_mirror(run)
+    again.settled, again.capture.task_id = True, task["id"]
+    for record in records:
+        again.take(record)
+    again.flush()
+    (same,) = server.tasks
+    assert len(same["execution"]["artifacts"]) == 1
+    assert section(same, "MLflow") == section(task, "MLflow")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"comment": "a\udcff"},
+        {"hyperparams": {"a": {"b\0": {"section": "a", "name": "b", "value": "c"}}}},
+        {"runtime": {"a": 2**70}},
+        {
+            "comment": "x" * 9_000_000,
+            "hyperparams": {"a": {"b": {"section": "a", "name": "b", "value": "x" * 8_000_000}}},
+        },
+    ],
+    ids=["surrogate", "NUL in a key", "over 64 bits", "over 16 MB"],
+)
+def test_what_the_database_refuses_is_refused_for_good(
+    server: ClearMLServer, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    """The server answers 500 then, as it does where it is ill; it is not asked again."""
+    monkeypatch.setattr(storable, "value", lambda given: given)
+    session = Session()
+    task = session.call("tasks.create", name="one", type="training")["id"]
+    server.clear_requests()
+    *first, (field, value) = body.items()
+    session.call("tasks.edit", task=task, **dict(first))
+    with pytest.raises(RefusedError):
+        session.call("tasks.edit", task=task, **{field: value})
+    assert [request.status for request in server.calls("tasks.edit")] == [200, 500]
+
+
+def test_more_than_a_task_has_room_for(server: ClearMLServer) -> None:
+    """20 MB of parameters: those that fit are there, the others are named, and the Task ends."""
+    params = [(f"p{number}", "x" * 6000, "str") for number in range(3400)]
+    batches = [ParamsLogged(RUN.run_id, params[at : at + 100]) for at in range(0, len(params), 100)]
+    task = mirrored(server, *batches, TagsSet(RUN.run_id, {"last": "tag"}))
+    held = section(task, "MLflow")
+    assert 1000 < len(held) < 3400
+    assert list(held) == [key for key, _, _ in params][: len(held)]
+    assert task["status"] == "completed"
+    named = task["configuration"][mapping.REFUSED]["value"].splitlines()
+    assert named[0] == f"'p{len(held)}' of section MLflow: a Task has no room for it"
+    assert named[-1] == f"and {3400 - len(held) - 1000} more"
+
+
+def error_of(answer_text: str, subcode: int, server: ClearMLServer) -> ClearMLError:
+    """The error that an answer of ClearML's API with status 500 becomes."""
+    session = Session()
+    session.ping()
+    server.faults.add(Fault("tasks.ping", status=500, text=answer_text, subcode=subcode))
+    with pytest.raises(ClearMLError) as raised:
+        session.call_once("tasks.ping", task="1")
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("text", "subcode", "kind"),
+    [
+        ("'utf-8' codec can't encode character '\\udcff' in position 0: surrogates not allowed", 0, RefusedError),
+        ("General data error: err=1 document(s) failed to index., extra_info=failed to parse", 100, RefusedError),
+        ("Inconsistent data encountered in document: document=Script, field=nosuch", 101, RefusedError),
+        (
+            "General data error: err=1 document(s) failed to index., extra_info=rejected execution",
+            100,
+            UnavailableError,
+        ),
+        ("General data error (ConnectionError(<urllib3.connection.HTTPConnection>: refused))", 100, UnavailableError),
+        ("mongo:27017: [Errno 111] Connection refused, Timeout: 30s", 1, UnavailableError),
+        ("Critical server error! Server reports low or insufficient disk space.", 4, UnavailableError),
+        ("'NoneType' object has no attribute 'get'", 0, InternalError),
+    ],
+)
+def test_kinds_of_500(server: ClearMLServer, text: str, subcode: int, kind: type[ClearMLError]) -> None:
+    """Elasticsearch that is restarted, say, must cost no events."""
+    error = error_of(text, subcode, server)
+    assert isinstance(error, kind)
+    assert isinstance(error, InternalError) == (kind is InternalError)
+
+
+def test_an_internal_error_that_one_item_meets_each_time_costs_that_item(
+    server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoinstrument.mirror.refusals._AGAIN_S", (0.01, 0.01))
+    for endpoint in ("tasks.create", "tasks.edit_hyper_params", "events.add_batch"):
+        server.faults.add(Fault(endpoint, containing="poison", status=500))
+    points = [(key, 1.0, 1_600_000_000_000, 0) for key in ("loss", "poison")]
+    params = [("a", "1", ""), ("b", "poison", ""), ("c", "2", "")]
+    task = mirrored(server, ParamsLogged(RUN.run_id, params), MetricsLogged(RUN.run_id, points))
+    assert section(task, "MLflow") == {"a": "1", "c": "2"}
+    assert [key for key, _ in scalars(server, task["id"])] == ["loss"]
+    assert task["script"] is not None
+    assert "'b' of section MLflow" in task["configuration"][mapping.REFUSED]["value"]
+
+
+def test_an_ill_server_refuses_nothing(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it answers everything with 500, everything waits; then everything is there."""
+    monkeypatch.setattr("autoinstrument.mirror.refusals._AGAIN_S", (0.01, 0.01))
+    mirror = new_mirror()
+    mirror.flush()
+    ill = server.faults.add(Fault("*", status=500))
+    mirror.take(ParamsLogged(RUN.run_id, [("a", "1", "")]))
+    for _ in range(3):
+        with pytest.raises(UnavailableError):
+            mirror.flush()
+    server.faults.remove(ill)
+    mirror.flush()
+    assert section(server.tasks[0], "MLflow") == {"a": "1"}
+    assert mapping.REFUSED not in server.tasks[0]["configuration"]
+
+
+def test_a_task_that_was_made_although_the_answer_was_500_is_found(server: ClearMLServer) -> None:
+    server.faults.add(Fault("tasks.create", times=3, status=500, when="after"))
+    mirror = new_mirror()
+    mirror.take(ParamsLogged(RUN.run_id, [("a", "1", "")]))
+    mirror.flush()
+    assert mirror.task is not None
+    assert section(server.task(mirror.task.id), "MLflow") == {"a": "1"}

@@ -1,0 +1,167 @@
+"""The traceback of a run that failed is in its Task's console once: as it was printed, else added at the end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.mirror.captures import Capture
+from autoinstrument.mirror.console import RunConsole
+from autoinstrument.mirror.delivery import Delivery
+from autoinstrument.mirror.ending import of_error
+from autoinstrument.mirror.process import Process
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import RunStarted
+from autoinstrument.settings import Settings
+from autoinstrument.to_clearml.files import Files
+from autoinstrument.to_clearml.session import Session
+from autoinstrument.to_clearml.tasks import Tasks
+from tests.clearml_server import ClearMLServer
+from tests.mirror.runs import PROCESS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+
+RUN = RunStarted("1" * 32, "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Capture:
+    (tmp_path / "captures").mkdir(mode=0o700)
+    capture = Capture(tmp_path / "captures" / RUN.run_id, RUN, PROCESS)
+    capture.save()
+    return capture
+
+
+def train() -> None:
+    raise ValueError("no such layer\nsecond line")
+
+
+def failed() -> str:
+    """The traceback as it is known when the run ends: without the frames outside of `with start_run()`."""
+    try:
+        train()
+    except ValueError as error:
+        return "".join(traceback.format_exception(error))
+    return ""
+
+
+def printed() -> str:
+    """The traceback as Python prints it in the end, with all frames."""
+    return failed().replace("\n", '\n  File "train.py", line 1, in <module>\n', 1)
+
+
+def chained() -> str:
+    try:
+        try:
+            train()
+        except ValueError as error:
+            raise RuntimeError("no training") from error
+    except RuntimeError as error:
+        return "".join(traceback.format_exception(error))
+
+
+def logged() -> str:
+    try:
+        train()
+    except ValueError:
+        record = logging.LogRecord("a", logging.ERROR, "", 1, "failed", None, sys.exc_info())
+        return logging.Formatter("%(levelname)s %(message)s").format(record) + "\n"
+    return ""
+
+
+COLORED = failed().replace("ValueError: no", "\x1b[1;35mValueError\x1b[0m: \x1b[35mno")
+
+
+def shown(console: RunConsole) -> str:
+    return "".join(str(event["msg"]) for event in console.next("1" * 32, 100)[0])
+
+
+@pytest.mark.parametrize("text", [printed(), logged(), COLORED], ids=["printed", "logged", "colored"])
+def test_what_was_printed_is_not_added(capture: Capture, text: str) -> None:
+    console = RunConsole(capture)
+    console.write("stdout", "begun\n", 1)
+    console.show_traceback(failed())
+    console.write("stderr", text, 2)  # a moment after the run's end
+    console.end()
+    assert shown(console) == f"begun\n{text}"
+
+
+@pytest.mark.parametrize(("text", "is_added"), [(failed(), True), (chained(), False)])
+def test_a_chain_is_known_by_its_last_exception(capture: Capture, text: str, is_added: bool) -> None:
+    console = RunConsole(capture)
+    console.write("stderr", text, 1)
+    console.show_traceback(chained())
+    console.end()
+    assert shown(console) == text + (chained() if is_added else "")
+
+
+@pytest.mark.parametrize("text", ["", "ValueError: no such layer\n", "Traceback (most recent call last): see below\n"])
+def test_what_nobody_has_printed_is_added(capture: Capture, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = RunConsole(capture)
+    console.write("stdout", text, 1)
+    console.show_traceback(failed())
+    console.tick()
+    assert (console.awaits_traceback, shown(console)) == (True, text), "it may yet be printed"
+    monkeypatch.setattr("autoinstrument.mirror.console._PRINTED_S", 0.0)
+    console.show_traceback(failed())
+    console.tick()
+    console.tick()
+    assert shown(console) == text + failed()
+    assert "".join(f"{line}\n" for _, line, _ in capture.console()) == text + failed()
+    console.sent(100)
+    assert (console.has_lines, console.awaits_traceback) == (False, False)
+
+
+@pytest.mark.parametrize("text", ["", printed()], ids=["not printed", "printed"])
+def test_the_run_is_complete_when_it_is_known(capture: Capture, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Task fails at once; the traceback is waited for, printed or not, and the run's capture goes then."""
+    ours, theirs = socket.socketpair()
+    with ClearMLServer() as server, ours, theirs:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        session = Session()
+        uploads = Uploads(Files(session))
+        delivery, process = Delivery(uploads), Process(ours)
+        mirror = RunMirror(capture, Settings(), Tasks(session), uploads)
+        mirror.end_as(of_error(failed()))
+        mirror.console.write("stderr", text, 1)
+        delivery.deliver(mirror, process, is_open=False)
+        assert server.tasks[0]["status"] == "failed"
+        assert not mirror.told_end
+        assert not mirror.is_due
+        monkeypatch.setattr("autoinstrument.mirror.console._PRINTED_S", 0.0)
+        mirror.console.show_traceback(failed())
+        delivery.deliver(mirror, process, is_open=False)
+        assert mirror.told_end
+        assert not capture.folder.exists()
+        assert server.console(server.tasks[0]["id"]) == (text or failed())
+
+
+def test_another_worker_adds_it_no_second_time(capture: Capture) -> None:
+    """One that goes on from the capture: `sync`, or the worker's successor."""
+    first = RunConsole(capture)
+    first.show_traceback(failed())
+    first.end()
+    second = RunConsole(Capture.load(capture.folder))
+    second.show_traceback(failed())
+    second.end()
+    assert shown(second) == failed()
+
+
+def test_an_end_that_was_kept_is_read_again(capture: Capture) -> None:
+    capture.end = {"status": "failed", "reason": "a", "message": "a", "traceback": failed()}
+    capture.save()
+    assert Capture.load(capture.folder).end == capture.end
+    capture.end = {"status": "failed", "reason": "a", "message": failed()}
+    capture.save()
+    assert Capture.load(capture.folder).end == capture.end
+    capture.end["other"] = ""
+    capture.save()
+    with pytest.raises(ValueError, match="damaged"):
+        Capture.load(capture.folder)
