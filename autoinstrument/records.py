@@ -166,7 +166,8 @@ class Model(TypedDict):
     """URI of its files for clients other than MLflow's."""
     flavors: list[str]
     tags: dict[str, str]
-    versions: list[Version]
+    versions: list[Version] | None
+    """None where the registry was not asked: there is none, or the process has not used it."""
 
 
 class ModelsLogged(NamedTuple):

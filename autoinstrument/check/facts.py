@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autoinstrument.check.probe import REPORT, TRACKING_URI
-from autoinstrument.from_mlflow.addresses import local_store
-from autoinstrument.from_mlflow.artifact_store import local_folder
+from autoinstrument.from_mlflow.addresses import local_folder, local_store
 from autoinstrument.from_mlflow.links import LINK_TAGS
 from autoinstrument.from_mlflow.store import default_tracking_uri, find_runs, read_run
 from autoinstrument.records import (

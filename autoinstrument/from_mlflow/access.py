@@ -1,4 +1,4 @@
-"""How our threads talk to MLflow's store: with a client that imports nothing, under a lock that no fork cuts in two.
+"""How our threads talk to MLflow's store: under a lock that no fork cuts in two.
 
 SQLite keeps account of its file locks in process memory: a child that is forked while one of our threads is inside a
 transaction inherits a lock that nobody releases, and its own calls fail with "database is locked" (seen with mlflow
@@ -11,7 +11,8 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from typing import Any
+
+from autoinstrument.guard import ourselves
 
 _LOCAL_S, _REMOTE_S = 5.0, 0.05
 """How long a fork waits for a thread of ours that is inside a transaction of SQLite's, and for one that asks a server:
@@ -28,7 +29,8 @@ def store_access(tracking_uri: str) -> Iterator[None]:
     with _lock:
         before, _wait_s = _wait_s, max(_wait_s, _LOCAL_S if tracking_uri.startswith("sqlite") else _REMOTE_S)
         try:
-            yield
+            with ourselves():
+                yield
         finally:
             _wait_s = before
 
@@ -36,17 +38,6 @@ def store_access(tracking_uri: str) -> Iterator[None]:
 def try_briefly() -> None:
     """Have MLflow's client try twice in this process, which is no training: 7 times take minutes (2.16 to 3.17)."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-
-
-def tracking_client(tracking_uri: str) -> Any:
-    """Return MLflow's client of a tracking store; making one imports nothing that the process has not loaded.
-
-    `MlflowClient` looks for Spark each time, and an import on a thread of ours while the training thread is inside one
-    of MLflow's import hooks hangs both: they take Python's import lock and MLflow's in different orders (mlflow 3.17).
-    """
-    from mlflow.tracking._tracking_service.client import TrackingServiceClient
-
-    return TrackingServiceClient(tracking_uri)
 
 
 def _before() -> None:

@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
-from autoinstrument.from_mlflow.access import tracking_client
+from autoinstrument.from_mlflow.addresses import local_folder
+from autoinstrument.from_mlflow.stores import tracking_client
 from autoinstrument.guard import ourselves
 from autoinstrument.records import RunStarted
 
@@ -97,11 +97,3 @@ class ArtifactStore:
     def _repository(self) -> Any:
         """Return MLflow's repository of this run (private in mlflow 2.16 to 3.17; public calls list models too)."""
         return tracking_client(self._run.tracking_uri)._get_artifact_repo(self._run.run_id)
-
-
-def local_folder(uri: str) -> Path | None:
-    """Return the folder of this machine that an artifact root means, None for any other root."""
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    return Path(uri) if uri.startswith("/") else None

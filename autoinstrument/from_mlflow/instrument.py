@@ -22,6 +22,7 @@ from typing import Any
 from autoinstrument.agent import Agent, agent
 from autoinstrument.from_mlflow import artifacts, changes, runs
 from autoinstrument.from_mlflow.references import wrap, wrap_methods
+from autoinstrument.from_mlflow.stores import note_stores
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.guard import guard, is_ourselves, logger
 from autoinstrument.records import (
@@ -61,6 +62,7 @@ def instrument_client(module: ModuleType) -> None:
     if not is_supported(VERSION):
         return
     wrap_methods(module, "TrackingServiceClient", {**_CLIENT, **changes.TRACKING})
+    note_stores(module, "TrackingServiceClient")
 
 
 def instrument_fluent(module: ModuleType) -> None:

@@ -13,6 +13,7 @@ from autoinstrument.from_mlflow.histories import History, read_pages
 from autoinstrument.from_mlflow.inputs import read_inputs, read_traces
 from autoinstrument.from_mlflow.models import read_models
 from autoinstrument.from_mlflow.runs import describe
+from autoinstrument.from_mlflow.stores import StoreClient, StoreNotThereError, tracking_client
 from autoinstrument.guard import logger, ourselves
 from autoinstrument.records import (
     ArtifactLogged,
@@ -34,7 +35,7 @@ class NotFoundError(LookupError):
 
 def problem_of(error: Exception) -> str:
     """Return what a person is told where the store raised an error: one line, without passwords in addresses."""
-    if isinstance(error, NotFoundError):
+    if isinstance(error, (NotFoundError, StoreNotThereError)):
         return str(error)
     return f"MLflow: {type(error).__name__}: {hide_in_text(' '.join(str(error).split()))[:300]}"
 
@@ -67,14 +68,6 @@ class StoredRun(NamedTuple):
         return self.status in _ENDED
 
 
-@functools.lru_cache(maxsize=8)
-def _client(tracking_uri: str) -> Any:
-    """Return MLflow's client of a store; making one takes 2 ms and, with a registry on SQL, another connection."""
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking_uri)
-
-
 def find_runs(
     tracking_uri: str = "",
     *,
@@ -105,7 +98,7 @@ def find_runs(
     bounds = {"start_time": since_ms, "end_time": ended_since_ms}
     wanted = " AND ".join(f"attributes.{name} >= {bound}" for name, bound in bounds.items() if bound)
     with ourselves():
-        client = _client(uri)
+        client = tracking_client(uri)
         for experiment in _pages(functools.partial(client.search_experiments, view_type=view)):
             if experiments and experiment.name not in experiments:
                 continue
@@ -132,11 +125,10 @@ def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), li
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     import mlflow
-    from mlflow.tracking import MlflowClient
 
     uri = tracking_uri or mlflow.get_tracking_uri()
     with ourselves():
-        client: Any = MlflowClient(tracking_uri=uri)
+        client = tracking_client(uri)
         names = {
             experiment.experiment_id: experiment.name
             for experiment in _pages(client.search_experiments)
@@ -163,7 +155,7 @@ def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
 
     uri = tracking_uri or mlflow.get_tracking_uri()
     with ourselves():
-        client = _client(uri)
+        client = tracking_client(uri)
         try:
             run = client.get_run(run_id)
         except MlflowException as error:
@@ -193,7 +185,7 @@ def _stored(run: Any, uri: str, experiment_name: str) -> StoredRun:
     )
 
 
-STATES: dict[str, Callable[[Any, Any], Record]] = {
+STATES: dict[str, Callable[[StoreClient, Any], Record]] = {
     "models": read_models,
     "inputs": lambda client, run: read_inputs(run),
     "traces": read_traces,
@@ -208,9 +200,9 @@ def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
     with ourselves():
-        client = _client(tracking_uri)
+        client = StoreClient(tracking_uri)
         with store_access(tracking_uri):
-            run = client.get_run(run_id)
+            run = client.tracking.get_run(run_id)
         return STATES[kind](client, run)
 
 
@@ -226,9 +218,9 @@ def read_run(
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
     with ourselves():
-        client = _client(tracking_uri)
-        run = client.get_run(run_id)
-        experiment_name = experiment_name or client.get_experiment(run.info.experiment_id).name
+        client = StoreClient(tracking_uri)
+        run = client.tracking.get_run(run_id)
+        experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name
     started = describe(run, tracking_uri, experiment_name=experiment_name, resumed=True, owned=False)
 
     def data() -> Iterator[Record | History]:
@@ -236,7 +228,7 @@ def read_run(
             yield ParamsLogged(run_id, [(key, value, "") for key, value in run.data.params.items()])
         yield TagsSet(run_id, dict(run.data.tags))
         for key in run.data.metrics:
-            yield History(run_id, key, functools.partial(read_pages, client, run_id, key))
+            yield History(run_id, key, functools.partial(read_pages, client.tracking.store, run_id, key))
         if artifacts:
             yield from _artifacts(started)
         for read in STATES.values():

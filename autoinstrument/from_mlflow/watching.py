@@ -35,5 +35,5 @@ def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False) ->
     Runs that have ended, and with `linked` all runs, are introduced only if they have a Task.
     """
     if not the_agent.knows(run_id):
-        make = runs.seen(client, run_id, linked=linked)
+        make = runs.seen(client.tracking_uri, run_id, linked=linked)
         the_agent.run_started(run_id, make, tracking_uri=client.tracking_uri, owned=False)

@@ -48,7 +48,7 @@ class Wanted(NamedTuple):
 def wanted(model: Model, run_id: str) -> Wanted:
     """Return what a model is to look like."""
     given = dict(model["tags"])
-    for version in model["versions"]:
+    for version in model["versions"] or ():
         given.update(version["tags"])
     return Wanted(
         name=acceptable(model["name"]),
@@ -74,6 +74,11 @@ def is_same(held: Mapping[str, Any], wanted: Wanted) -> bool:
     """Tell whether a model that the server has is the one that is wanted."""
     uri = _items(held).get(_URI)
     return uri == wanted.metadata[_URI] if uri else held.get("uri") == wanted.uri
+
+
+def is_left_alone(held: Mapping[str, Any], model: Model) -> bool:
+    """Tell whether the server knows versions of a model and nothing new is known of them."""
+    return model["versions"] is None and f"{_OURS}version" in _items(held)
 
 
 def edits(held: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
@@ -114,7 +119,7 @@ def _metadata(model: Model, run_id: str, given: Mapping[str, str]) -> dict[str, 
         f"{_OURS}flavors": ", ".join(model["flavors"]),
         _TAGS: json.dumps(given, sort_keys=True) if given else "",
     }
-    for number, version in enumerate(model["versions"], 1):
+    for number, version in enumerate(model["versions"] or (), 1):
         suffix = f"_{number}" if number > 1 else ""
         items |= {
             f"{_OURS}registered_model{suffix}": version["name"],

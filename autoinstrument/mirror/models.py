@@ -27,8 +27,9 @@ def write_models(models: Models, task: Task, logged: ModelsLogged) -> None:
         if found is None:
             found = _made(models, holder, wanted)
             held.append(found)
-        models.edit(found["id"], model_mapping.edits(found, wanted))
-        models.set_metadata(found["id"], model_mapping.new_metadata(found, wanted))
+        if not model_mapping.is_left_alone(found, model):
+            models.edit(found["id"], model_mapping.edits(found, wanted))
+            models.set_metadata(found["id"], model_mapping.new_metadata(found, wanted))
         linked = holder["models"]["output"]
         if found["id"] not in [entry.get("model") for entry in linked]:
             name = model_mapping.free_name(wanted.name, [entry.get("name") for entry in linked])

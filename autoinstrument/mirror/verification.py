@@ -168,6 +168,8 @@ def _of_models(logged: ModelsLogged, task: Mapping[str, Any], tasks: Tasks) -> I
         found = next((one for one in held if model_mapping.is_same(one, wanted)), None)
         if found is None or found["id"] not in linked:
             yield Difference("model", f"{wanted.name}: missing")
+        elif model_mapping.is_left_alone(found, model):
+            continue
         elif model_mapping.edits(found, wanted) or model_mapping.new_metadata(found, wanted):
             yield Difference("model", f"{wanted.name}: other name, address, tags, versions or aliases")
 
