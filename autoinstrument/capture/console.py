@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autoinstrument.capture import notebook
+from autoinstrument.tracebacks import leave_out_frame
 
 _STREAMS = ("stdout", "stderr")
 
@@ -126,7 +127,11 @@ class _Shadow:
         def shadow(*args: Any, **kwargs: Any) -> Any:
             # Our own logging, inside the hand-over, ends here again.
             if local.now:
-                return original(*args, **kwargs)
+                try:
+                    return original(*args, **kwargs)
+                except BaseException as error:
+                    leave_out_frame(error)
+                    raise
             local.now = True
             try:
                 result = original(*args, **kwargs)
@@ -138,6 +143,9 @@ class _Shadow:
                     except Exception:  # noqa: S110 - the text has been written: for the writer all is well
                         pass
                 return result
+            except BaseException as error:
+                leave_out_frame(error)
+                raise
             finally:
                 local.now = False
 

@@ -21,6 +21,7 @@ from autoinstrument.capture.secrets import without_credentials
 from autoinstrument.from_mlflow.addresses import absolute, local_store
 from autoinstrument.from_mlflow.references import wrap
 from autoinstrument.guard import guard, is_ourselves, ourselves
+from autoinstrument.tracebacks import users_call
 
 _TRACKING, _REGISTRY = "tracking store", "model registry"
 
@@ -64,7 +65,8 @@ class _Noting(property):
 
     def __init__(self, kind: str, find: Any) -> None:
         def store(client: Any) -> Any:
-            found = find(client)
+            with users_call:
+                found = find(client)
             if _opened.get((kind, client.tracking_uri)) is not found and not is_ourselves():
                 with guard("noting a store"):
                     _note(kind, client, found)

@@ -9,6 +9,7 @@ from autoinstrument.agent import Agent, agent
 from autoinstrument.from_mlflow import runs
 from autoinstrument.from_mlflow.references import Around
 from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.tracebacks import users_call
 
 Observe = Callable[[Agent, Any, dict[str, Any], Any], None]
 """(agent, client, arguments by name, result) -> None."""
@@ -18,7 +19,8 @@ def watched(observe: Observe, *names: str) -> Around:
     """Return a wrapper that calls `observe` after the call succeeded; `names` are those of positional arguments."""
 
     def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        result = wrapped(*args, **kwargs)
+        with users_call:
+            result = wrapped(*args, **kwargs)
         if not is_ourselves():
             with guard(f"mirroring {wrapped.__name__}"):
                 the_agent = agent()
