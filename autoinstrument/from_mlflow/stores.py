@@ -67,8 +67,8 @@ class _Noting(property):
         def store(client: Any) -> Any:
             with users_call:
                 found = find(client)
-            if _opened.get((kind, client.tracking_uri)) is not found and not is_ourselves():
-                with guard("noting a store"):
+            with guard("noting a store"):
+                if _opened.get((kind, client.tracking_uri)) is not found and not is_ourselves():
                     _note(kind, client, found)
             return found
 

@@ -167,6 +167,14 @@ class Outbox:
         self._threads[name] = threading.Thread(target=work, name=f"autoinstrument-{name}", daemon=True)
         self._threads[name].start()
 
+    def _rouse(self) -> None:
+        """Have the sending thread look what there is to be sent."""
+        if self._stopped:
+            self._resume()
+        if not self._awake:
+            self._awake = True
+            self._wake.set()
+
     def _stop_threads(self) -> list[threading.Thread]:
         """Have the threads stop where they can go on later: see `forks`. Return those that will."""
         running = [thread for name, thread in self._threads.items() if name not in self._stopped]
@@ -175,8 +183,10 @@ class Outbox:
         self._parking = True
         self._wake.set()
         self._no_pause.set()
-        self._to_hear.put("look")
-        self._bell[0].send(b".", socket.MSG_DONTWAIT)
+        if self._listening is None:
+            self._to_hear.put("look")
+        with contextlib.suppress(OSError):  # full: it has been rung often enough
+            self._bell[0].send(b".", socket.MSG_DONTWAIT)
         return running
 
     def _stops(self, name: str) -> bool:
@@ -275,12 +285,8 @@ class Outbox:
         if isinstance(item, DROPPABLE):
             self._weight_in += weight(item)
         self._items.append(item)
-        if self._stopped:
-            self._resume()
         if self._started:
-            if not self._awake:
-                self._awake = True
-                self._wake.set()
+            self._rouse()
         elif not isinstance(item, ConsoleWritten):
             with guard("starting the sender"):
                 self.start()
@@ -299,12 +305,11 @@ class Outbox:
         if self._broken:
             return
         self._reads.note(run_id, kind, read, wait_s)
-        if not self._started:
+        if self._started:
+            self._rouse()
+        else:
             with guard("starting the sender"):
                 self.start()
-        elif not self._awake:
-            self._awake = True
-            self._wake.set()
 
     def post_now(self, run_id: str = "") -> None:
         """Post what `post_soon` holds of a run, or of all runs: what is posted next is to come behind it."""
