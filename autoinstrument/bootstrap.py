@@ -189,7 +189,11 @@ class _Loader:
             spec.loader = self._real
         if getattr(module, "__loader__", None) is self:
             module.__loader__ = self._real
-        self._real.exec_module(module)
+        try:
+            self._real.exec_module(module)
+        except BaseException as error:  # `tracebacks.leave_out_frame`, without an import
+            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+            raise
         self._finder.imported(self._spec.name, module)
 
 

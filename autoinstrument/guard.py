@@ -118,10 +118,15 @@ _local = threading.local()
 
 
 class ourselves:  # noqa: N801  (reads as a statement: `with ourselves():`)
-    """Context in which calls to MLflow are the agent's own and must not be seen as the user's."""
+    """Context in which calls to MLflow are the agent's own and must not be seen as the user's.
+
+    What MLflow and the libraries below it log of such a call, failed statements with tracebacks for instance, reaches
+    no handler: the agent reports its own errors, and the user's log is about the user's calls.
+    """
 
     def __enter__(self) -> None:
         _local.depth = getattr(_local, "depth", 0) + 1
+        _keep_quiet()
 
     def __exit__(self, *_: object) -> None:
         _local.depth -= 1
@@ -130,3 +135,30 @@ class ourselves:  # noqa: N801  (reads as a statement: `with ourselves():`)
 def is_ourselves() -> bool:
     """Tell whether this thread is inside `ourselves()`."""
     return getattr(_local, "depth", 0) > 0
+
+
+class _NotOurCalls(logging.Filter):
+    """Drop what is logged inside `ourselves()`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not is_ourselves()
+
+
+_LIBRARIES = ("mlflow", "alembic", "sqlalchemy", "urllib3")
+_not_our_calls = _NotOurCalls()
+_loggers_seen = 0
+
+
+def _keep_quiet() -> None:
+    """Put the filter on all loggers of the libraries: one on a parent or on a handler would not do, or be the user's.
+
+    A logger asks its own filters alone, and loggers appear as modules are imported.
+    """
+    global _loggers_seen
+    loggers = logging.root.manager.loggerDict
+    if len(loggers) == _loggers_seen:
+        return
+    _loggers_seen = len(loggers)
+    for name, log in list(loggers.items()):
+        if name.partition(".")[0] in _LIBRARIES and isinstance(log, logging.Logger):
+            log.addFilter(_not_our_calls)  # nothing where it is there already

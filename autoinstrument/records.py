@@ -173,7 +173,8 @@ class Model(TypedDict):
     flavors: list[str]
     """As its file `MLmodel` says; empty where it has none."""
     tags: dict[str, str]
-    versions: list[Version]
+    versions: list[Version] | None
+    """None where the registry was not asked: there is none, or the process has not used it."""
 
 
 class ModelsLogged(NamedTuple):

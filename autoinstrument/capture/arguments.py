@@ -9,6 +9,8 @@ import functools
 import sys
 from _thread import _local  # what threading.local is; threading itself is not loaded yet
 
+from autoinstrument.tracebacks import users_call
+
 TYPE_CHECKING = False  # type checkers take it for typing's; typing is not loaded yet
 if TYPE_CHECKING:
     from typing import Any
@@ -51,10 +53,11 @@ def _heard(original: Any) -> Any:
         if command_line:
             args = _edited(self, args)
         _nesting.depth = depth + 1
-        try:
-            result = original(self, args, namespace)
-        finally:
-            _nesting.depth = depth
+        with users_call:
+            try:
+                result = original(self, args, namespace)
+            finally:
+                _nesting.depth = depth
         if depth == 0:
             try:
                 # A second parser may be given the rest of the arguments and the first one's namespace.

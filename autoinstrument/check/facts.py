@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoinstrument.check.probe import REPORT, TRACKING_URI
-from autoinstrument.from_mlflow.artifact_store import local_folder
+from autoinstrument.from_mlflow.addresses import local_folder
 from autoinstrument.from_mlflow.existing import NoStoreError
 from autoinstrument.from_mlflow.histories import History
 from autoinstrument.from_mlflow.links import LINK_TAGS

@@ -18,6 +18,7 @@ from typing import Any
 from autoinstrument.bootstrap import is_wanted
 from autoinstrument.from_mlflow.references import wrap
 from autoinstrument.guard import guard
+from autoinstrument.tracebacks import users_call
 
 _CLEARML, _MLFLOW = "clearml", "mlflow"
 
@@ -33,11 +34,15 @@ def instrument_accelerate(module: ModuleType) -> None:
 
 
 def _available(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return _without_clearml(wrapped(*args, **kwargs), "all")
+    with users_call:
+        trackers = wrapped(*args, **kwargs)
+    return _without_clearml(trackers, "all")
 
 
 def _filtered(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return _without_clearml(wrapped(*args, **kwargs), kwargs.get("log_with", args[0] if args else None))
+    with users_call:
+        trackers = wrapped(*args, **kwargs)
+    return _without_clearml(trackers, kwargs.get("log_with", args[0] if args else None))
 
 
 def _without_clearml(trackers: list[Any], asked: Any) -> list[Any]:

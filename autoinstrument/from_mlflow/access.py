@@ -1,4 +1,4 @@
-"""How our threads talk to MLflow's store: with a client that imports nothing, under a lock that no fork cuts in two.
+"""How our threads talk to MLflow's store: under a lock that no fork cuts in two.
 
 SQLite keeps account of its file locks in process memory: a child that is forked while one of our threads is inside a
 transaction inherits a lock that nobody releases, and its own calls fail with "database is locked" (seen with mlflow
@@ -12,7 +12,8 @@ import os
 import threading
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+
+from autoinstrument.guard import ourselves
 
 _LOCAL_S, _REMOTE_S = 5.0, 0.05
 """How long a fork waits for a thread of ours that is inside a transaction of SQLite's, and for one that asks a server:
@@ -31,7 +32,8 @@ def store_access(tracking_uri: str) -> Iterator[None]:
     with _lock:
         before, _wait_s = _wait_s, max(_wait_s, _LOCAL_S if tracking_uri.startswith("sqlite") else _REMOTE_S)
         try:
-            yield
+            with ourselves():
+                yield
         finally:
             _wait_s = before
 
@@ -55,7 +57,7 @@ def give_up_soon(folder: str) -> None:
 
 
 def keep_folders_away() -> None:
-    """Put `give_up_soon`'s folder in the place of `./mlruns`; called wherever a client is made."""
+    """Put `give_up_soon`'s folder in the place of `./mlruns`; called wherever a store is opened."""
     if _artifact_root:
         from mlflow.tracking._tracking_service import utils  # the name's place in mlflow 2.16 to 3.17
 
@@ -72,18 +74,6 @@ def load_client(tracking_uri: str) -> None:
         import_module("mlflow.store.tracking.rest_store")
     elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
         import_module("mlflow.store.tracking.sqlalchemy_store")
-
-
-def tracking_client(tracking_uri: str) -> Any:
-    """Return MLflow's client of a tracking store; making one imports nothing that the process has not loaded.
-
-    `MlflowClient` looks for Spark each time, and an import on a thread of ours while the training thread is inside one
-    of MLflow's import hooks hangs both: they take Python's import lock and MLflow's in different orders (mlflow 3.17).
-    """
-    from mlflow.tracking._tracking_service.client import TrackingServiceClient
-
-    keep_folders_away()
-    return TrackingServiceClient(tracking_uri)
 
 
 def _before() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
 from autoinstrument.capture.secrets import without_credentials
-from autoinstrument.from_mlflow.artifact_store import local_folder
 
 _PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -26,6 +25,14 @@ def absolute(uri: str) -> str:
     if uri and ":" not in uri.split("/", 1)[0] and uri != "databricks":
         return Path(uri).absolute().as_uri()
     return uri
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder of this machine that an artifact root means, None for any other root."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(os.fsdecode(unquote_to_bytes(parts.path)))
+    return Path(uri) if uri.startswith("/") else None
 
 
 def local_store(tracking_uri: str) -> Path | None:

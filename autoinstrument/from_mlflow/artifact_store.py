@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes, urlsplit
 
-from autoinstrument.from_mlflow.access import tracking_client
+from autoinstrument.from_mlflow.addresses import local_folder
+from autoinstrument.from_mlflow.stores import tracking_client
 from autoinstrument.guard import ourselves
 from autoinstrument.records import Model, RunStarted
 
@@ -116,11 +115,3 @@ class ArtifactStore:
         if self._model_id:
             return client._get_artifact_repo(self._model_id, resource="logged_model")
         return client._get_artifact_repo(self._run.run_id)
-
-
-def local_folder(uri: str) -> Path | None:
-    """Return the folder of this machine that an artifact root means, None for any other root."""
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(os.fsdecode(unquote_to_bytes(parts.path)))
-    return Path(uri) if uri.startswith("/") else None

@@ -17,6 +17,7 @@ from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.models import HISTORY
 from autoinstrument.from_mlflow.references import wrap_methods
 from autoinstrument.from_mlflow.store import read_state
+from autoinstrument.from_mlflow.stores import note_stores, registry_client, tracking_client
 from autoinstrument.from_mlflow.unsupported import if_supported
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.records import ModelsLogged, Record, TagsSet
@@ -43,7 +44,7 @@ def _read(tracking_uri: str, run_id: str, kind: str) -> Record:
     record = read_state(tracking_uri, run_id, kind)
     if isinstance(record, ModelsLogged):
         for model in record.models:
-            for name in (model["uri"], *(version["name"] for version in model["versions"])):
+            for name in (model["uri"], *(version["name"] for version in model["versions"] or ())):
                 _runs_of_model.setdefault(name, set()).add(run_id)
     return record
 
@@ -63,12 +64,12 @@ def _model_recorded(the_agent: Agent, client: Any, call: dict[str, Any], _: Any)
     """MLflow 2's store keeps a run's models in a tag, which it sets itself."""
     run_id = call["run_id"]
     _changed(the_agent, client, run_id, "models")
-    the_agent.post_soon(run_id, "models' tag", functools.partial(_history_tag, client, run_id))
+    the_agent.post_soon(run_id, "models' tag", functools.partial(_history_tag, client.tracking_uri, run_id))
 
 
-def _history_tag(client: Any, run_id: str) -> Record | None:
-    with store_access(client.tracking_uri):
-        tags = client.get_run(run_id).data.tags
+def _history_tag(tracking_uri: str, run_id: str) -> Record | None:
+    with store_access(tracking_uri):
+        tags = tracking_client(tracking_uri).get_run(run_id).data.tags
     return TagsSet(run_id, {HISTORY: tags[HISTORY]}) if HISTORY in tags else None
 
 
@@ -91,7 +92,7 @@ def _entity_made(the_agent: Agent, client: Any, _: dict[str, Any], entity: Any) 
 
 def _entity_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     model_id = call["model_id"]
-    ask = functools.partial(_runs_of_entity, client, model_id)
+    ask = functools.partial(_runs_of_entity, client.tracking_uri, model_id)
     _models_changed(the_agent, client, f"models:/{model_id}", ask)
 
 
@@ -99,7 +100,7 @@ def _entity_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any)
 
 
 def _version_made(the_agent: Agent, client: Any, _: dict[str, Any], version: Any) -> None:
-    _changed(the_agent, _tracking(client), version.run_id, "models", linked=True)
+    _changed(the_agent, client, version.run_id, "models", linked=True)
 
 
 def _name_read(the_agent: Agent, client: Any, call: dict[str, Any], model: Any) -> None:
@@ -112,8 +113,8 @@ def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any
     """Note the runs of the version, and of those that may have lost to it what it got."""
     name = call["name"]
     versions = _holders.pop(name, set()) | ({str(call["version"])} if "version" in call else set())
-    asks = [functools.partial(_runs_of_version, client, name, version) for version in sorted(versions)]
-    _models_changed(the_agent, _tracking(client), name, *asks)
+    asks = [functools.partial(_runs_of_version, client.tracking_uri, name, version) for version in sorted(versions)]
+    _models_changed(the_agent, client, name, *asks)
 
 
 def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[], list[Any]]) -> None:
@@ -128,18 +129,12 @@ def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[]
     the_agent.post(find)
 
 
-def _runs_of_entity(client: Any, model_id: str) -> list[Any]:
-    return [client.get_logged_model(model_id).source_run_id]
+def _runs_of_entity(tracking_uri: str, model_id: str) -> list[Any]:
+    return [tracking_client(tracking_uri).get_logged_model(model_id).source_run_id]
 
 
-def _runs_of_version(client: Any, name: str, version: str) -> list[Any]:
-    return [client.get_model_version(name, version).run_id]
-
-
-def _tracking(registry: Any) -> Any:
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=registry.tracking_uri)
+def _runs_of_version(tracking_uri: str, name: str, version: str) -> list[Any]:
+    return [registry_client(tracking_uri).get_model_version(name, version).run_id]
 
 
 TRACKING: dict[str, Any] = {
@@ -180,6 +175,7 @@ _REGISTRY: dict[str, Any] = {
 def instrument_registry(module: ModuleType) -> None:
     """Wrap `ModelRegistryClient` of `mlflow.tracking._model_registry.client`."""
     wrap_methods(module, "ModelRegistryClient", _REGISTRY)
+    note_stores(module, "ModelRegistryClient")
 
 
 def instrument_tracing(module: ModuleType) -> None:

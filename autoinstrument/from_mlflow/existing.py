@@ -1,22 +1,20 @@
-"""Check that a tracking store exists before it is opened: MLflow's constructors create and migrate what is missing.
-
-That is true of a folder, of SQLite, and of a schema on a database server (MLflow 2.16 to 3.17). A command that only
-reads must leave neither an empty `mlflow.db` in the working directory nor a migrated database behind.
-"""
+"""Say why a store is not opened, and what to do: MLflow would create or migrate it."""
 
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
 
 from autoinstrument.capture.secrets import without_credentials
-from autoinstrument.from_mlflow.addresses import absolute, local_store
+from autoinstrument.from_mlflow.addresses import absolute
 
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _VARIABLE = "MLFLOW_TRACKING_URI"
 
 
-class NoStoreError(Exception):
+class StoreNotThereError(Exception):
+    """A store was never made, is gone, or was not opened by the training; the text is one line for a person."""
+
+
+class NoStoreError(StoreNotThereError):
     """MLflow would create or migrate a store if it opened it; the text is one line for a person, with the remedy.
 
     Attributes:
@@ -37,23 +35,13 @@ def shown(tracking_uri: str) -> str:
     return address if os.environ.get(_VARIABLE) else f"{address} (MLflow's default: {_VARIABLE} is not set)"
 
 
-def require_store(tracking_uri: str) -> None:
-    """Raise if MLflow would create or migrate a store that it opens; a tracking server is not asked.
+def require_tables(tracking_uri: str) -> None:
+    """Raise if a database lacks tables that MLflow would make.
 
     Raises:
-        NoStoreError: it would.
+        NoStoreError: it does.
         sqlalchemy.exc.SQLAlchemyError: the database server does not answer.
     """
-    path = local_store(tracking_uri)
-    if path is not None and not path.exists():
-        raise NoStoreError(tracking_uri, "does not exist")
-    if urlsplit(tracking_uri).scheme.partition("+")[0] in _DATABASES:
-        _require_tables(tracking_uri)
-    elif path is not None and not any(path.glob("*/meta.yaml")):
-        raise NoStoreError(tracking_uri, "has no experiments")
-
-
-def _require_tables(tracking_uri: str) -> None:
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(absolute(tracking_uri))

@@ -34,8 +34,8 @@ class History(NamedTuple):
     pages: Callable[[], Iterator[list[Point]]]
 
 
-def read_pages(client: Any, run_id: str, key: str) -> Iterator[list[Point]]:
-    """Yield the points of a metric of a run, `client` being MLflow's.
+def read_pages(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
+    """Yield the points of a metric of a run, `store` being MLflow's.
 
     What is private may fail in an MLflow to come; then, and for a store that is none of MLflow's own or has a reader of
     its own, the store is asked as it is made for.
@@ -43,7 +43,6 @@ def read_pages(client: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
-    store = client._tracking_client.store
     read = _READERS.get(_maker(store))
     if read is not None:
         pages = read(store, run_id, key)

@@ -14,6 +14,7 @@ from typing import Any
 
 from autoinstrument.from_mlflow.references import wrap
 from autoinstrument.guard import is_ourselves
+from autoinstrument.tracebacks import users_call
 
 
 def instrument_import_hooks(module: ModuleType) -> None:
@@ -22,7 +23,8 @@ def instrument_import_hooks(module: ModuleType) -> None:
 
     def find_spec(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not is_ourselves():
-            return wrapped(*args, **kwargs)
+            with users_call:
+                return wrapped(*args, **kwargs)
         name = args[0] if args else kwargs["fullname"]
         if name in hooks:  # imported here, it would be without its hook for good
             raise ModuleNotFoundError(f"{name} is left for a thread of the user's to import", name=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autoinstrument.from_mlflow.access import store_access
+from autoinstrument.from_mlflow.stores import StoreClient
 from autoinstrument.from_mlflow.unsupported import if_supported
 from autoinstrument.records import Dataset, InputsLogged, TracesLogged
 
@@ -33,14 +34,14 @@ def _dataset(logged: Any) -> Dataset:
     )
 
 
-def read_traces(client: Any, run: Any) -> TracesLogged:
+def read_traces(client: StoreClient, run: Any) -> TracesLogged:
     """Return how many traces the run has.
 
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     # The store's own method: the client's reads the spans of each trace as well (seen in mlflow 2.16 to 3.17).
-    store = client._tracking_client.store
+    store = client.tracking.store
     of_run = f"run_id = '{run.info.run_id}'"
 
     def count() -> list[Any]:

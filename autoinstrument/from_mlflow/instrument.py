@@ -23,6 +23,7 @@ from autoinstrument.agent import Agent, agent
 from autoinstrument.from_mlflow import artifacts, changes, runs
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.references import wrap, wrap_methods
+from autoinstrument.from_mlflow.stores import note_stores
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.guard import guard, is_ourselves, logger
 from autoinstrument.records import (
@@ -35,6 +36,7 @@ from autoinstrument.records import (
     TagDeleted,
     TagsSet,
 )
+from autoinstrument.tracebacks import users_call
 
 OLDEST, NEWEST_MAJOR = (2, 16), 3
 """MLflow versions that are supported; others are left alone."""
@@ -65,6 +67,7 @@ def instrument_client(module: ModuleType) -> None:
     if not is_supported(VERSION):
         return
     wrap_methods(module, "TrackingServiceClient", {**_CLIENT, **changes.TRACKING})
+    note_stores(module, "TrackingServiceClient")
 
 
 def instrument_fluent(module: ModuleType) -> None:
@@ -101,12 +104,14 @@ def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> N
 def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Mirror one metric point; its time is taken here, as MLflow would take it, so that both sides have the same."""
     if is_ourselves():
-        return wrapped(*args, **kwargs)
+        with users_call:
+            return wrapped(*args, **kwargs)
     if len(args) <= 3 and kwargs.get("timestamp") is None:
         kwargs = {**kwargs, "timestamp": int(time.time() * 1000)}
     elif len(args) > 3 and args[3] is None:
         args = (*args[:3], int(time.time() * 1000), *args[4:])
-    result = wrapped(*args, **kwargs)
+    with users_call:
+        result = wrapped(*args, **kwargs)
     with guard("mirroring log_metric"):
         the_agent = agent()
         if the_agent is not None:
@@ -213,7 +218,8 @@ def _ended(the_agent: Agent, run_id: str, status: str, end_time: int | None) -> 
 def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Mirror the resumption of a run; the creation of one has been seen by the client's `create_run`."""
     before = time.time()
-    run = wrapped(*args, **kwargs)
+    with users_call:
+        run = wrapped(*args, **kwargs)
     if not is_ourselves():
         with guard("mirroring start_run"):
             the_agent = agent()
@@ -230,7 +236,8 @@ def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs:
     with guard("mirroring end_run"):
         mlflow = sys.modules.get("mlflow")  # gone where its import failed; its at-exit handler runs all the same
         run = mlflow.active_run() if mlflow is not None else None
-    result = wrapped(*args, **kwargs)
+    with users_call:
+        result = wrapped(*args, **kwargs)
     with guard("mirroring end_run"):
         the_agent = agent()
         if the_agent is not None and run is not None and the_agent.is_open(run.info.run_id) and not is_ourselves():
@@ -245,10 +252,11 @@ def _log_params(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwar
         params = kwargs.get("params", args[0] if args else None)
         if isinstance(params, dict):
             _logging.types = {key: type(value).__name__ for key, value in params.items()}
-    try:
-        return wrapped(*args, **kwargs)
-    finally:
-        _logging.types = {}
+    with users_call:
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            _logging.types = {}
 
 
 _FLUENT: dict[str, Any] = {"start_run": _start_run, "end_run": _end_run, "log_params": _log_params}

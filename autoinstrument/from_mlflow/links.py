@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoinstrument.from_mlflow.access import store_access, tracking_client
+from autoinstrument.from_mlflow.access import store_access
+from autoinstrument.from_mlflow.stores import tracking_client
 from autoinstrument.guard import ourselves
 
 TASK_ID, TASK_URL, STATE = "clearml.task_id", "clearml.task_url", "clearml.state"

@@ -16,6 +16,7 @@ from typing import Any
 
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.addresses import openable
+from autoinstrument.from_mlflow.stores import StoreClient, StoreNotThereError
 from autoinstrument.from_mlflow.unsupported import if_supported
 from autoinstrument.records import Model, ModelsLogged, Version
 
@@ -28,7 +29,7 @@ _flavors: OrderedDict[str, list[str]] = OrderedDict()
 """Flavours of models that are complete, by model id: they never change, and each is a file of the artifact store."""
 
 
-def read_models(client: Any, run: Any) -> ModelsLogged:
+def read_models(client: StoreClient, run: Any) -> ModelsLogged:
     """Return all models of a run (`mlflow.entities.Run`), in the order in which they were made.
 
     Raises:
@@ -38,14 +39,17 @@ def read_models(client: Any, run: Any) -> ModelsLogged:
     models = {model["uri"]: model for model in [*_of_history(run, tracking_uri), *_entities(client, run)]}
     places = {model["location"]: model for model in models.values()}
     of_version: dict[str, Model] = {}
-    for version in _versions(client, run.info.run_id):
+    versions = _versions(client, run.info.run_id)
+    for model in models.values():
+        model["versions"] = None if versions is None else []
+    for version in versions or ():
         source = version.source or ""
         location = openable(source, tracking_uri)
-        model = models.get(source) or of_version.get(source) or places.get(location)
-        if model is None:
-            model = models[location] = places[location] = _model(location, version.name, location)
-        of_version[f"models:/{version.name}/{version.version}"] = model
-        model["versions"].append(_version(version))
+        found = models.get(source) or of_version.get(source) or places.get(location)
+        if found is None:
+            found = models[location] = places[location] = _model(location, version.name, location)
+        of_version[f"models:/{version.name}/{version.version}"] = found
+        found["versions"] = [*(found["versions"] or ()), _version(version)]
     return ModelsLogged(run.info.run_id, list(models.values()))
 
 
@@ -72,9 +76,9 @@ def _of_history(run: Any, tracking_uri: str) -> Iterator[Model]:
         yield _model(f"runs:/{run.info.run_id}/{path}", path, location, revision, sorted(entry.get("flavors") or {}))
 
 
-def _entities(client: Any, run: Any) -> Iterator[Model]:
+def _entities(client: StoreClient, run: Any) -> Iterator[Model]:
     """Yield the models of MLflow 3 that are complete."""
-    if not hasattr(client, "search_logged_models"):
+    if not hasattr(client.tracking, "search_logged_models"):
         return
     with store_access(client.tracking_uri):
         found = if_supported(lambda: _all_entities(client, run))
@@ -85,13 +89,13 @@ def _entities(client: Any, run: Any) -> Iterator[Model]:
             yield _model(uri, entity.name, location, entity.model_id, flavors, entity.tags)
 
 
-def _all_entities(client: Any, run: Any) -> list[Any]:
+def _all_entities(client: StoreClient, run: Any) -> list[Any]:
     """Return the run's models: those that it made, and those that others made and it logged."""
     of_run = f"source_run_id = '{run.info.run_id}'"
     found: dict[str, Any] = {}
     token = None
     while True:
-        page = client.search_logged_models([run.info.experiment_id], filter_string=of_run, page_token=token)
+        page = client.tracking.search_logged_models([run.info.experiment_id], filter_string=of_run, page_token=token)
         found.update((entity.model_id, entity) for entity in page)
         token = page.token
         if not token:
@@ -99,11 +103,11 @@ def _all_entities(client: Any, run: Any) -> list[Any]:
     outputs = getattr(run, "outputs", None)
     for output in outputs.model_outputs if outputs else ():
         if output.model_id not in found:
-            found[output.model_id] = client.get_logged_model(output.model_id)
+            found[output.model_id] = client.tracking.get_logged_model(output.model_id)
     return list(found.values())
 
 
-def _flavors_of(client: Any, entity: Any) -> list[str]:
+def _flavors_of(client: StoreClient, entity: Any) -> list[str]:
     """Return the flavours that the model's `MLmodel` file names; none of a model that is kept outside of MLflow."""
     model_id = entity.model_id
     if model_id not in _flavors:
@@ -116,7 +120,7 @@ def _flavors_of(client: Any, entity: Any) -> list[str]:
     return _flavors[model_id]
 
 
-def _read_flavors(client: Any, model_id: str) -> list[str]:
+def _read_flavors(client: StoreClient, model_id: str) -> list[str]:
     import yaml  # loaded by MLflow
 
     with tempfile.TemporaryDirectory(prefix="autoinstrument-") as folder:
@@ -124,7 +128,7 @@ def _read_flavors(client: Any, model_id: str) -> list[str]:
         try:
             # The tracking client's own, which serves any tracking URI; and one that draws no progress bar on stderr,
             # as the public `download_artifacts` does (seen in mlflow 3.0 to 3.17).
-            repository = client._tracking_client._get_artifact_repo(model_id, resource="logged_model")
+            repository = client.tracking._get_artifact_repo(model_id, resource="logged_model")
             repository._download_file("MLmodel", str(path))
             with path.open("rb") as file:
                 return sorted(yaml.safe_load(file.read(_MOST_BYTES))["flavors"])
@@ -132,16 +136,23 @@ def _read_flavors(client: Any, model_id: str) -> list[str]:
             return []
 
 
-def _versions(client: Any, run_id: str) -> list[Any]:
-    """Return the versions in the registry that name the run, oldest first, with their aliases."""
+def _versions(client: StoreClient, run_id: str) -> list[Any] | None:
+    """Return the versions in the registry that name the run, oldest first, with their aliases.
+
+    None where there is no registry, or none that the training has opened.
+    """
+    try:
+        registry = client.registry()
+    except StoreNotThereError:
+        return None
 
     def search() -> list[Any]:
         found: list[Any] = []
         token = None
         while True:
-            page = client.search_model_versions(f"run_id = '{run_id}'", page_token=token)
+            page = registry.search_model_versions(f"run_id = '{run_id}'", page_token=token)
             # A search leaves the aliases out (seen in mlflow 2.16 to 3.17).
-            found += [client.get_model_version(version.name, version.version) for version in page]
+            found += [registry.get_model_version(version.name, version.version) for version in page]
             token = page.token
             if not token:
                 return found

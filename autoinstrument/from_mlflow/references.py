@@ -15,6 +15,7 @@ from typing import Any
 import wrapt
 
 from autoinstrument.steps import note
+from autoinstrument.tracebacks import users_call
 
 Around = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 """wrapt's wrapper function: (wrapped, instance, args, kwargs) -> result."""
@@ -59,9 +60,10 @@ class _MethodReference(Reference):
         return self if instance is None else super().__get__(instance, owner)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if not args:
-            return self.__wrapped__(**kwargs)  # `self` is missing, or given by name
-        return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)
+        with users_call:
+            if not args:
+                return self.__wrapped__(**kwargs)  # `self` is missing, or given by name
+            return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)
 
 
 def wrap(owner: ModuleType | type, name: str, around: Around) -> bool:

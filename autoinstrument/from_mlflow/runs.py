@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from autoinstrument.from_mlflow.access import store_access, tracking_client
+from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.addresses import absolute, run_page
 from autoinstrument.from_mlflow.links import TASK_ID
+from autoinstrument.from_mlflow.stores import tracking_client
 from autoinstrument.records import RunStarted
 
 PARENT_RUN, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
@@ -66,18 +67,19 @@ def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Calla
     return make
 
 
-def seen(client: Any, run_id: str, *, linked: bool = False) -> Callable[[], RunStarted | None]:
+def seen(tracking_uri: str, run_id: str, *, linked: bool = False) -> Callable[[], RunStarted | None]:
     """Return what makes the record of a run that this process did not start; None of one that is left alone.
 
     Left alone is what has ended without a Task, and with `linked` all that has none.
     """
 
     def make() -> RunStarted | None:
-        with store_access(client.tracking_uri):
+        with store_access(tracking_uri):
+            client = tracking_client(tracking_uri)
             run = client.get_run(run_id)
             if TASK_ID not in run.data.tags and (linked or run.info.status != "RUNNING"):
                 return None
             experiment = client.get_experiment(run.info.experiment_id)
-        return describe(run, client.tracking_uri, experiment_name=experiment.name, resumed=True, owned=False)
+        return describe(run, tracking_uri, experiment_name=experiment.name, resumed=True, owned=False)
 
     return make

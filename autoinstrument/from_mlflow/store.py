@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
-from autoinstrument.from_mlflow.access import keep_folders_away, store_access
+from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
-from autoinstrument.from_mlflow.existing import NoStoreError, require_store
 from autoinstrument.from_mlflow.histories import History, read_pages
 from autoinstrument.from_mlflow.inputs import read_inputs, read_traces
 from autoinstrument.from_mlflow.links import STATE
 from autoinstrument.from_mlflow.models import read_models
 from autoinstrument.from_mlflow.runs import describe
+from autoinstrument.from_mlflow.stores import StoreClient, StoreNotThereError, tracking_client
 from autoinstrument.guard import logger, ourselves
 from autoinstrument.records import (
     ArtifactLogged,
@@ -36,7 +36,7 @@ class NotFoundError(LookupError):
 
 def problem_of(error: Exception) -> str:
     """Return what a person is told where the store raised an error: one line, without passwords in addresses."""
-    if isinstance(error, (NotFoundError, NoStoreError)):
+    if isinstance(error, (NotFoundError, StoreNotThereError)):
         return str(error)
     return f"MLflow: {type(error).__name__}: {hide_in_text(' '.join(str(error).split()))[:300]}"
 
@@ -46,17 +46,6 @@ def default_tracking_uri() -> str:
     import mlflow
 
     return str(mlflow.get_tracking_uri())
-
-
-def _existing(tracking_uri: str) -> str:
-    """Return the address of a store that exists, MLflow's own choice if "".
-
-    Raises:
-        NoStoreError: there is none.
-    """
-    uri = tracking_uri or default_tracking_uri()
-    require_store(uri)
-    return uri
 
 
 def left_open(run_id: str) -> str:
@@ -95,15 +84,6 @@ class StoredRun(NamedTuple):
         return left_open(self.run.run_id) if is_open else ""
 
 
-@functools.lru_cache(maxsize=8)
-def _client(tracking_uri: str) -> Any:
-    """Return MLflow's client of a store; making one takes 2 ms and, with a registry on SQL, another connection."""
-    from mlflow.tracking import MlflowClient
-
-    keep_folders_away()
-    return MlflowClient(tracking_uri=tracking_uri)
-
-
 def find_runs(
     tracking_uri: str = "",
     *,
@@ -122,19 +102,19 @@ def find_runs(
         deleted: deleted runs and experiments as well.
 
     Raises:
-        NoStoreError: there is no store at this address; it is not made.
+        StoreNotThereError: there is no store at this address; it is not made.
         NotFoundError: there is no experiment of such a name.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     from mlflow.entities import ViewType
 
-    uri = _existing(tracking_uri)
+    uri = tracking_uri or default_tracking_uri()
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
     found = set()
     bounds = {"start_time": since_ms, "end_time": ended_since_ms}
     wanted = " AND ".join(f"attributes.{name} >= {bound}" for name, bound in bounds.items() if bound)
     with ourselves():
-        client = _client(uri)
+        client = tracking_client(uri)
         for experiment in _pages(functools.partial(client.search_experiments, view_type=view)):
             if experiments and experiment.name not in experiments:
                 continue
@@ -157,23 +137,23 @@ def one_experiment(tracking_uri: str = "") -> None:
     """Read one experiment, if there is any, which takes the same credentials and permissions as reading runs.
 
     Raises:
-        NoStoreError: there is no store at this address; it is not made.
+        StoreNotThereError: there is no store at this address; it is not made.
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
     with ourselves():
-        _client(_existing(tracking_uri)).search_experiments(max_results=1)
+        tracking_client(tracking_uri or default_tracking_uri()).search_experiments(max_results=1)
 
 
 def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
     """Return runs that are `left_open`, `limit` at most, of the first thousand experiments.
 
     Raises:
-        NoStoreError: there is no store at this address; it is not made.
+        StoreNotThereError: there is no store at this address; it is not made.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
-    uri = _existing(tracking_uri)
+    uri = tracking_uri or default_tracking_uri()
     with ourselves():
-        client = _client(uri)
+        client = tracking_client(uri)
         names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
         if not names:
             return []
@@ -186,15 +166,13 @@ def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), li
     """Return the runs of a tracking store that began last, the newest first; `experiments` as for `find_runs`.
 
     Raises:
-        NoStoreError: there is no store at this address; it is not made.
+        StoreNotThereError: there is no store at this address; it is not made.
         LookupError: there is no experiment of such a name.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
-    from mlflow.tracking import MlflowClient
-
-    uri = _existing(tracking_uri)
+    uri = tracking_uri or default_tracking_uri()
     with ourselves():
-        client: Any = MlflowClient(tracking_uri=uri)
+        client = tracking_client(uri)
         names = {
             experiment.experiment_id: experiment.name
             for experiment in _pages(client.search_experiments)
@@ -213,15 +191,15 @@ def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
     """Return one run of a tracking store.
 
     Raises:
-        NoStoreError: there is no store at this address; it is not made.
+        StoreNotThereError: there is no store at this address; it is not made.
         NotFoundError: there is no such run.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     from mlflow.exceptions import MlflowException
 
-    uri = _existing(tracking_uri)
+    uri = tracking_uri or default_tracking_uri()
     with ourselves():
-        client = _client(uri)
+        client = tracking_client(uri)
         try:
             run = client.get_run(run_id)
         except MlflowException as error:
@@ -251,7 +229,7 @@ def _stored(run: Any, uri: str, experiment_name: str) -> StoredRun:
     )
 
 
-STATES: dict[str, Callable[[Any, Any], Record]] = {
+STATES: dict[str, Callable[[StoreClient, Any], Record]] = {
     "models": read_models,
     "inputs": lambda client, run: read_inputs(run),
     "traces": read_traces,
@@ -266,9 +244,9 @@ def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
     with ourselves():
-        client = _client(tracking_uri)
+        client = StoreClient(tracking_uri)
         with store_access(tracking_uri):
-            run = client.get_run(run_id)
+            run = client.tracking.get_run(run_id)
         return STATES[kind](client, run)
 
 
@@ -284,9 +262,9 @@ def read_run(
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
     with ourselves():
-        client = _client(tracking_uri)
-        run = client.get_run(run_id)
-        experiment_name = experiment_name or client.get_experiment(run.info.experiment_id).name
+        client = StoreClient(tracking_uri)
+        run = client.tracking.get_run(run_id)
+        experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name
     started = describe(run, tracking_uri, experiment_name=experiment_name, resumed=True, owned=False)
 
     def data() -> Iterator[Record | History]:
@@ -294,7 +272,7 @@ def read_run(
             yield ParamsLogged(run_id, [(key, value, "") for key, value in run.data.params.items()])
         yield TagsSet(run_id, dict(run.data.tags))
         for key in run.data.metrics:
-            yield History(run_id, key, functools.partial(read_pages, client, run_id, key))
+            yield History(run_id, key, functools.partial(read_pages, client.tracking.store, run_id, key))
         if artifacts:
             yield from _artifacts(started)
         for read in STATES.values():

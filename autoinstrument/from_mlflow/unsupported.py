@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from autoinstrument.from_mlflow.stores import StoreNotThereError
+
 Value = TypeVar("Value")
 
 _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
@@ -13,6 +15,8 @@ _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDE
 def if_supported(ask: Callable[[], list[Value]]) -> list[Value]:
     """Return what the store answers; nothing where it has no such thing (an older server, another vendor's registry).
 
+    Nothing, too, where there is no such store.
+
     Raises:
         mlflow.exceptions.MlflowException: it may answer another time.
     """
@@ -20,7 +24,7 @@ def if_supported(ask: Callable[[], list[Value]]) -> list[Value]:
 
     try:
         return ask()
-    except NotImplementedError:
+    except (NotImplementedError, StoreNotThereError):
         return []
     except MlflowException as error:
         if error.error_code in _MAY_PASS:

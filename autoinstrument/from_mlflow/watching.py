@@ -10,6 +10,7 @@ from autoinstrument.from_mlflow import runs
 from autoinstrument.from_mlflow.references import Around
 from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.records import EventsDropped
+from autoinstrument.tracebacks import users_call
 
 Observe = Callable[[Agent, Any, dict[str, Any], Any], None]
 """(agent, client, arguments by name, result) -> None."""
@@ -26,13 +27,14 @@ def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
     """
 
     def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            result = wrapped(*args, **kwargs)
-        except BaseException:
-            if piecewise and not is_ourselves():
-                with guard(f"mirroring {wrapped.__name__}"):
-                    _failed({**dict(zip(names, args, strict=False)), **kwargs}["run_id"])
-            raise
+        with users_call:
+            try:
+                result = wrapped(*args, **kwargs)
+            except BaseException:
+                if piecewise and not is_ourselves():
+                    with guard(f"mirroring {wrapped.__name__}"):
+                        _failed({**dict(zip(names, args, strict=False)), **kwargs}["run_id"])
+                raise
         if not is_ourselves():
             with guard(f"mirroring {wrapped.__name__}"):
                 the_agent = agent()
@@ -56,5 +58,5 @@ def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False) ->
     Runs that have ended, and with `linked` all runs, are introduced only if they have a Task.
     """
     if not the_agent.knows(run_id):
-        make = runs.seen(client, run_id, linked=linked)
+        make = runs.seen(client.tracking_uri, run_id, linked=linked)
         the_agent.run_started(run_id, make, tracking_uri=client.tracking_uri, owned=False)

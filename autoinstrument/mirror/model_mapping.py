@@ -66,7 +66,7 @@ NO_COPY = Copy()
 def wanted(model: Model, run_id: str, copy: Copy = NO_COPY) -> Wanted:
     """Return what a model must look like."""
     given = dict(model["tags"])
-    for version in model["versions"]:
+    for version in model["versions"] or ():
         given.update(version["tags"])
     metadata = _metadata(model, run_id, given)
     if copy.address:
@@ -119,6 +119,11 @@ def is_same(held: Mapping[str, Any], wanted: Wanted) -> bool:
     return uri == wanted.metadata[_URI] if uri else held.get("uri") == wanted.uri
 
 
+def is_left_alone(held: Mapping[str, Any], model: Model) -> bool:
+    """Tell whether the server knows versions of a model and nothing new is known of them."""
+    return model["versions"] is None and f"{_OURS}version" in _items(held)
+
+
 def edits(held: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
     """Return the fields of a model that are other than wanted; tags that people gave it in ClearML stay."""
     try:
@@ -162,7 +167,7 @@ def _metadata(model: Model, run_id: str, given: Mapping[str, str]) -> dict[str, 
         f"{_OURS}flavors": ", ".join(model["flavors"]),
         _TAGS: json.dumps(given, sort_keys=True) if given else "",
     }
-    for number, version in enumerate(model["versions"], 1):
+    for number, version in enumerate(model["versions"] or (), 1):
         suffix = f"_{number}" if number > 1 else ""
         items |= {
             f"{_OURS}registered_model{suffix}": version["name"],

@@ -186,6 +186,8 @@ def _of_models(logged: ModelsLogged, task: Mapping[str, Any], settings: Settings
         if found is None or found["id"] not in linked:
             yield Difference("model", f"{wanted.name}: missing")
             continue
+        if model_mapping.is_left_alone(found, model):
+            continue
         copy = model_mapping.copy_of(found, model)
         wanted = model_mapping.wanted(model, logged.run_id, copy)
         if settings.artifacts == "upload" and model["revision"] and copy == model_mapping.NO_COPY:

@@ -17,6 +17,7 @@ from typing import Any
 
 from autoinstrument.bootstrap import is_wanted
 from autoinstrument.guard import guard
+from autoinstrument.tracebacks import users_call
 
 
 def instrument_models(module: ModuleType) -> None:
@@ -34,7 +35,8 @@ def instrument_figures(module: ModuleType) -> None:
     def savefig(figure: Any, *args: Any, **kwargs: Any) -> Any:
         path = kwargs.get("fname") or (args[0] if args else "")
         save = binding._patched_original_savefig if _is_mlflows(path) else reporting
-        return save(figure, *args, **kwargs)
+        with users_call:
+            return save(figure, *args, **kwargs)
 
     binding.patched_savefig = staticmethod(savefig)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import select
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Literal
 
 from autoinstrument.guard import guard, ourselves
 from autoinstrument.records import (
@@ -21,9 +23,10 @@ from autoinstrument.records import (
     Record,
 )
 from autoinstrument.steps import note
+from autoinstrument.transport import forks
 from autoinstrument.transport.batches import append, frame
 from autoinstrument.transport.descriptors import above_streams
-from autoinstrument.transport.frames import encode, read_all
+from autoinstrument.transport.frames import Reader, encode
 from autoinstrument.transport.posted import Beginning, Heavy, Item
 from autoinstrument.transport.reads import Read, Reads
 from autoinstrument.transport.weight import DROPPABLE, items, weight
@@ -76,6 +79,8 @@ class Outbox:
         self._reset()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
+        if forks.WANTED:
+            forks.without_threads(self._stop_threads, self._resume)
 
     def _reset(self) -> None:
         self._items: deque[Item] = deque()
@@ -87,6 +92,8 @@ class Outbox:
         self._wake = threading.Event()
         self._awake = False
         self._hurry = threading.Event()
+        self._no_pause = threading.Event()
+        """Set where nobody waits for more to be sent: at the end, and before a fork."""
         self._finished = threading.Event()
         self._delivered = False
         self._broken = False
@@ -97,8 +104,21 @@ class Outbox:
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
         self._heard_on: socket.socket | None = None
-        self._to_hear: SimpleQueue[tuple[socket.socket, threading.Event] | None] = SimpleQueue()
+        self._reader = Reader()
+        self._to_hear: SimpleQueue[tuple[socket.socket, threading.Event] | Literal["look"] | None] = SimpleQueue()
         """Connections, one after the other, each with what is set when it is lost; None ends the hearing."""
+        self._connected: tuple[socket.socket, threading.Event] | None = None
+        """The connection that is sent over."""
+        self._listening: tuple[socket.socket, threading.Event] | None = None
+        """The connection that is heard."""
+        self._attempt = 0
+        self._threads: dict[str, threading.Thread] = {}
+        self._parking = False
+        """The threads are to stop at the next good moment: the process is about to fork."""
+        self._stopped: set[str] = set()
+        """Threads that have stopped for that, and are not running again yet."""
+        self._bell: tuple[socket.socket, ...] = ()
+        """A pair by which the hearing thread is woken, where that may become necessary."""
         self._last: Callable[[], None] | None = None
         self._last_done = threading.Event()
         self._hears = self._sends = False
@@ -108,7 +128,7 @@ class Outbox:
 
     def _forked(self) -> None:
         # The parent's connection is to end when the parent does, and not when its last child does.
-        for connection in (self._connection, self._heard_on):
+        for connection in (self._connection, self._heard_on, *self._bell):
             if connection is not None:
                 connection.close()
         self._started, self.direct = False, True
@@ -131,14 +151,66 @@ class Outbox:
             self._started = True
             self._pid = os.getpid()
             try:
-                threading.Thread(target=self._hear_all, name="autoinstrument-hear", daemon=True).start()
+                if forks.WANTED and hasattr(select, "poll"):
+                    with contextlib.suppress(OSError):
+                        self._bell = tuple(map(above_streams, socket.socketpair()))
+                self._run("hear", self._hear_all)
                 self._hears = True
-                threading.Thread(target=self._send_all, name="autoinstrument-send", daemon=True).start()
+                self._run("send", self._send_all)
                 self._sends = True
             except RuntimeError as error:
                 # What is announced to a worker, it reads from MLflow.
                 self._give_up(f"no thread can be started ({error})" if self._connection is None else "")
                 self._idle.set()
+
+    def _run(self, name: str, work: Callable[[], None]) -> None:
+        self._threads[name] = threading.Thread(target=work, name=f"autoinstrument-{name}", daemon=True)
+        self._threads[name].start()
+
+    def _rouse(self) -> None:
+        """Have the sending thread look what there is to be sent."""
+        if self._stopped:
+            self._resume()
+        if not self._awake:
+            self._awake = True
+            self._wake.set()
+
+    def _stop_threads(self) -> list[threading.Thread]:
+        """Have the threads stop where they can go on later: see `forks`. Return those that will."""
+        running = [thread for name, thread in self._threads.items() if name not in self._stopped]
+        if not self._bell or self._hurry.is_set() or threading.current_thread() in running:
+            return []
+        self._parking = True
+        self._wake.set()
+        self._no_pause.set()
+        if self._listening is None:
+            self._to_hear.put("look")
+        with contextlib.suppress(OSError):  # full: it has been rung often enough
+            self._bell[0].send(b".", socket.MSG_DONTWAIT)
+        return running
+
+    def _stops(self, name: str) -> bool:
+        """Tell whether a thread is to stop now."""
+        if self._parking:
+            self._stopped.add(name)
+        return self._parking
+
+    def _resume(self) -> None:
+        """Have the threads that have stopped go on; it waits for no lock, as whoever holds it may wait for us."""
+        self._parking = False
+        if not self._hurry.is_set():
+            self._no_pause.clear()
+        if not self._lock.acquire(blocking=False):
+            return  # what is posted next comes here again
+        try:
+            for name, work in (("hear", self._hear_all), ("send", self._send_all)):
+                if name in self._stopped:
+                    self._run(name, work)
+                    self._stopped.discard(name)
+        except RuntimeError:  # the interpreter is at its end; the worker will see the connection close
+            pass
+        finally:
+            self._lock.release()
 
     def announce(self, record: Record) -> None:
         """Put a small record on the wire from the calling thread, so that it outlives this process from now on.
@@ -214,9 +286,7 @@ class Outbox:
             self._weight_in += weight(item)
         self._items.append(item)
         if self._started:
-            if not self._awake:
-                self._awake = True
-                self._wake.set()
+            self._rouse()
         elif not isinstance(item, ConsoleWritten):
             with guard("starting the sender"):
                 self.start()
@@ -235,12 +305,11 @@ class Outbox:
         if self._broken:
             return
         self._reads.note(run_id, kind, read, wait_s)
-        if not self._started:
+        if self._started:
+            self._rouse()
+        else:
             with guard("starting the sender"):
                 self.start()
-        elif not self._awake:
-            self._awake = True
-            self._wake.set()
 
     def post_now(self, run_id: str = "") -> None:
         """Post what `post_soon` holds of a run, or of all runs: what is posted next is to come behind it."""
@@ -266,8 +335,9 @@ class Outbox:
         self.post_now()
         self.post(exiting)
         self._hurry.set()
+        self._no_pause.set()
         self._wake.set()
-        if not self._broken:
+        if not self._broken and not self._stopped:
             self._finished.wait(exiting.wait_s)
         if self._broken:
             self._idle.wait(max(0.0, end - time.monotonic()))
@@ -278,42 +348,55 @@ class Outbox:
 
         Waits for it, `wait_s` seconds at most.
         """
-        if not self._hears:
+        if not self._hears or self._stopped:
             return
         self._last = work
         self._to_hear.put(None)
-        if self._heard_on is not None:
+        if (heard := self._heard_on) is not None:
             with contextlib.suppress(OSError):
-                self._heard_on.shutdown(socket.SHUT_RD)
+                heard.shutdown(socket.SHUT_RD)
         self._last_done.wait(wait_s)
 
     def _send_all(self) -> None:
         """Connect and send; if the worker dies, do so once more, with a new one."""
-        failure = ""
-        for attempt in range(_CONNECTIONS):
-            failure = self._send_over(attempt)
+        failure: str | None = ""
+        while not self._broken and self._attempt < _CONNECTIONS:
+            failure = self._send_over(self._attempt)
+            if failure is None:
+                return
+            self._connected = None
+            self._attempt += 1
             if self._hurry.is_set():
                 break
-        self._give_up(failure)
+        if not self._broken:
+            self._give_up(failure or "")
         with ourselves():
             self._record_beginnings()
 
-    def _send_over(self, attempt: int) -> str:
-        """Send over one connection until it is lost; return why it is, or why there was none."""
+    def _send_over(self, attempt: int) -> str | None:
+        """Send over one connection until it is lost; return why it is, or why there was none.
+
+        Returns:
+            None where the thread is to stop; called again, it goes on with the same connection.
+        """
         failure = "no worker can be started"
         try:
             with ourselves():
-                connection = self._connection if attempt == 0 and self._connection else self._connect(attempt)
-                self._connection = connection
-                connection.settimeout(None)  # a worker that hangs keeps this thread waiting, and nobody else
-                self._write(connection, self._introduce(attempt))
+                if self._connected is None:
+                    connection = self._connection if attempt == 0 and self._connection else self._connect(attempt)
+                    self._connection = connection
+                    connection.settimeout(None)  # a worker that hangs keeps this thread waiting, and nobody else
+                    self._write(connection, self._introduce(attempt))
+                    self._connected = connection, threading.Event()
+                    self._to_hear.put(self._connected)
+                connection, lost = self._connected
                 failure = "the worker has died"
-                lost = threading.Event()
-                self._to_hear.put((connection, lost))
                 while not lost.is_set():
                     self._send(connection)
+                    if self._stops("send"):
+                        return None
                     self._wake.wait(self._reads.wait_s())
-                    self._hurry.wait(_GATHER_S)
+                    self._no_pause.wait(_GATHER_S)
                     self._awake = False
                     self._wake.clear()
         except Exception as error:
@@ -337,6 +420,8 @@ class Outbox:
                 with guard("leaving runs to `sync`"):
                     self._left()
             self._idle.set()
+            if self._stops("send"):
+                return
             self._wake.wait()
             self._awake = False
             self._wake.clear()
@@ -384,23 +469,52 @@ class Outbox:
 
     def _hear_all(self) -> None:
         """Hear what the worker says, over one connection after the other; at last do what `do_last` asks for."""
-        while (heard := self._to_hear.get()) is not None:
-            self._listen(*heard)
+        while self._listening is not None or (heard := self._to_hear.get()) is not None:
+            if self._listening is None and heard != "look":
+                self._listening = heard
+            if (self._listening is not None and not self._listen(*self._listening)) or self._stops("hear"):
+                return
         if self._last is not None:
             with guard("the end of the process"), ourselves():
                 self._last()
         self._last_done.set()
 
-    def _listen(self, connection: socket.socket, lost: threading.Event) -> None:
+    def _listen(self, connection: socket.socket, lost: threading.Event) -> bool:
+        """Hear one connection to its end; False where the thread is to stop before, and go on later."""
         with guard("hearing the worker"), ourselves():
-            heard = self._heard_on = above_streams(connection.dup())
-            heard.settimeout(None)
-            for record in read_all(heard):
-                if isinstance(record, Delivered):
-                    self._delivered = True
-                    self._finished.set()
-                else:
-                    with guard("linking a run"):
-                        self._heard(record)
+            if self._heard_on is None:
+                self._heard_on, self._reader = above_streams(connection.dup()), Reader()
+                self._heard_on.settimeout(None)
+            while data := self._received(self._heard_on):
+                for record in self._reader.feed(data):
+                    if isinstance(record, Delivered):
+                        self._delivered = True
+                        self._finished.set()
+                    else:
+                        with guard("linking a run"):
+                            self._heard(record)
+            if data is None:
+                return False
+        if self._heard_on is not None:
+            self._heard_on.close()
+        self._listening = self._heard_on = None
         lost.set()
         self._wake.set()
+        if self._hurry.is_set():
+            self._finished.set()
+        return True
+
+    def _received(self, heard: socket.socket) -> bytes | None:
+        """Return bytes as soon as there are some, b"" at the connection's end, None where the thread is to stop."""
+        try:
+            if self._bell:
+                poll = select.poll()
+                poll.register(heard, select.POLLIN)
+                poll.register(self._bell[1], select.POLLIN)
+                while not any(number == heard.fileno() for number, _ in poll.poll()):
+                    self._bell[1].recv(_SMALL)
+                    if self._stops("hear"):
+                        return None
+            return heard.recv(1 << 18)
+        except OSError:
+            return b""

@@ -46,7 +46,7 @@ def a_run(client: MlflowClient) -> str:
 
 
 def read(client: MlflowClient, run_id: str) -> list[list[Point]]:
-    return list(histories.read_pages(client, run_id, "loss"))
+    return list(histories.read_pages(client._tracking_client.store, run_id, "loss"))
 
 
 def check(client: MlflowClient, pages: list[list[Point]], run_id: str) -> None:

@@ -109,6 +109,8 @@ def test_the_worker_ignores_signals_and_the_programs_it_starts_do_not():
 
     assert run(SIGNALLED) == run("")
     assert run("")[0] == 0
+
+
 def test_the_worker_needs_no_working_directory(tmp_path, monkeypatch):
     """It works in `/`: relative paths mean there what they mean in the training process."""
     (tmp_path / "site").mkdir()

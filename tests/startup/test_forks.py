@@ -1,0 +1,103 @@
+"""From Python 3.12 on `os.fork` warns in a process with several threads: the agent's are not among them."""
+
+from __future__ import annotations
+
+import pytest
+
+SCRIPT = """
+import json, os, socket, sys, threading, time, warnings
+
+from autoinstrument.guard import errors
+from autoinstrument.records import MetricsLogged, RunLinked, RunTagged
+from autoinstrument.transport.frames import Reader, encode
+from autoinstrument.transport.outbox import Outbox
+
+FORKS = 60
+here, there = socket.socketpair()
+heard = []
+outbox = Outbox(lambda attempt: here, lambda attempt: [], heard.append, lambda: None)
+outbox.post(MetricsLogged("run", [("loss", 0.0, 0, -1)]))
+
+received = []
+def receive(until):
+    reader = receive.reader
+    while until not in received:
+        received.extend(record.points[0][3] for record in reader.feed(there.recv(1 << 18)))
+receive.reader = Reader()
+
+def is_back():
+    return sum(thread.name.startswith("autoinstrument-") for thread in threading.enumerate()) == 2
+
+def wait(condition):
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    return condition()
+
+receive(-1)
+back = told = 0
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    for number in range(FORKS):
+        outbox.post(MetricsLogged("run", [("loss", 1.0, 0, number)]))  # some is on its way, some is not
+        if number % 3 == 0:
+            receive(number)
+        frame = encode([RunLinked(str(number), "task", "", False, False)])
+        there.sendall(frame[:7])
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        back += is_back()  # at once, whatever the script does next
+        there.sendall(frame[7:])  # the other half: it is put together by a thread that has begun after the fork
+        told += wait(lambda: len(heard) == number + 1)
+        os.waitpid(child, 0)
+receive(FORKS - 1)
+print(json.dumps([
+    [str(warning.message) for warning in said], back, told, received == [-1, *range(FORKS)],
+    [record.run_id for record in heard] == [str(number) for number in range(FORKS)], dict(errors),
+]))
+os._exit(0) if not sys.stdout.flush() else None
+"""
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_a_fork_finds_no_thread_of_the_agents(new_environment, wheel, version):
+    """Nothing that is sent or heard meanwhile is lost, and the threads go on when the process does."""
+    environment = new_environment(version).install(wheel)
+    assert environment.result("-Xdev", "-c", SCRIPT) == [[], 60, 60, True, True, {}]
+
+
+NO_WORKER = """
+import json, os, threading, time, warnings
+
+from autoinstrument.guard import errors
+from autoinstrument.records import TagDeleted
+from autoinstrument.transport.outbox import Outbox
+from autoinstrument.transport.posted import Beginning
+
+def refuse(attempt):
+    raise OSError("no worker")
+
+begun = []
+outbox = Outbox(refuse, lambda attempt: [], print, lambda: None)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    for number in range(10):
+        outbox.post(Beginning(lambda number=number: begun.append(number)))
+        if number:
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+        end = time.monotonic() + 30
+        while len(begun) <= number and time.monotonic() < end:
+            time.sleep(0.001)
+print(json.dumps([[str(warning.message) for warning in said], begun == list(range(10)), dict(errors)]))
+"""
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_so_it_is_where_there_is_no_worker(new_environment, wheel, version):
+    """The thread that records what begins is the only one with something to do then."""
+    environment = new_environment(version).install(wheel)
+    assert environment.result("-c", NO_WORKER) == [[], True, {}]
