@@ -15,10 +15,11 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from autoinstrument import under_agent
 from autoinstrument.capture.console import Console
-from autoinstrument.capture.process import Changes, remember_main
+from autoinstrument.capture.process import Changes, program_now, remember_main
 from autoinstrument.from_mlflow.addresses import absolute
 from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
 from autoinstrument.guard import guard, logger
@@ -165,8 +166,11 @@ class Agent:
                     self._worker.publish(run_id)
 
         failed = 0
+        program: dict[str, Any] = {}
         if owned:
             self._undescribed[run_id] = absolute(tracking_uri)
+            with guard("finding a run's program"):  # now: the next one may have begun when the run is described
+                program = program_now()
 
         def started() -> RunStarted | None:
             nonlocal failed
@@ -182,6 +186,7 @@ class Agent:
                 self._open[run_id] = False
                 self._left_alone.add(run_id)
                 return None
+            record = record._replace(**program)
             self._uris[run_id] = record.tracking_uri
             self._started[run_id] = record
             self._ended.pop(run_id, None)

@@ -4,7 +4,7 @@ Runs in the training process, so it only looks at what is there; files, git and 
 """
 
 # os.path: pathlib would be one more module in a process that is not ours.
-# ruff: noqa: PTH100, PTH109, PTH113, PTH119, PTH123
+# ruff: noqa: PTH100, PTH109, PTH113, PTH117, PTH118, PTH119, PTH120, PTH123
 from __future__ import annotations
 
 import os
@@ -14,7 +14,18 @@ from typing import Any
 
 from autoinstrument.capture import notebook
 from autoinstrument.capture.arguments import parsed
+from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.records import Param, ProcessChanged, ProcessStarted
+
+_INSTALLED = (
+    os.path.join(os.path.dirname(os.__file__), ""),
+    os.path.join(os.path.dirname(sys.executable or os.__file__), ""),
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""),
+)
+"""Where the standard library, the commands of the environment, and this package are."""
+_MOST_CALLERS = 20
+_WORKERS = ("submitit.core._submit",)
+"""Programs that run functions which another process has sent: neither they nor their arguments are the user's."""
 
 
 class Changes:
@@ -92,15 +103,66 @@ def describe(cwd: str = "") -> ProcessStarted:
     return Changes().describe(cwd)
 
 
+def program_now() -> dict[str, Any]:
+    """Return what `RunStarted` holds of the program that is beginning a run on this thread.
+
+    Empty where that is the program of the whole process, with the arguments that the process was started with.
+    """
+    kind = path = module = ""
+    job = job_arguments()
+    if notebook.shell() is not None and _is_run_by_shell():
+        kind, path, module, _ = _main()
+    elif job and _main()[2] in _WORKERS and (files := own_files_on_stack()):
+        kind, path = "script", files[-1]
+    if not job and not kind:
+        return {}
+    return {"main_kind": kind, "main_path": path, "main_module": module, "arguments": job or parsed()}
+
+
+def own_files_on_stack() -> list[str]:
+    """Return the files of the user's own code that this thread is running, from the innermost call outwards."""
+    frame = sys._getframe(1)
+    files: dict[str, None] = {}
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not os.path.isabs(file):  # a script's name as it was typed: `__file__` has its folder too (Python 3.9+)
+            file = frame.f_globals.get("__file__") or file
+        if isinstance(file, str) and _is_own(file):
+            files[file] = None
+        frame = frame.f_back  # type: ignore[assignment]
+    return list(files)[:_MOST_CALLERS]
+
+
+def _is_own(file: str) -> bool:
+    """Tell whether a file is the user's own: it belongs to no installation, and is not this package's."""
+    return (
+        os.path.isabs(file)
+        and "site-packages" not in file
+        and "dist-packages" not in file
+        and not file.startswith(_INSTALLED)
+    )
+
+
+def _is_run_by_shell() -> bool:
+    """Tell whether IPython is running a script (`ipython train.py`, `%run train.py`), and not what somebody types."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    # A notebook or IPython's own kind of script is run cell by cell. `%run -i` leaves `__file__` behind.
+    return isinstance(file, str) and not file.endswith((".ipynb", ".ipy")) and _same(file, _program())
+
+
+def _program() -> str:
+    return str(sys.argv[0]) if getattr(sys, "argv", None) else ""
+
+
 def _main() -> tuple[str, str, str, str]:
     """Return `main_kind`, `main_path`, `main_module` and `source`, see `ProcessStarted`."""
     shell = notebook.shell()
-    if shell is not None:
+    if shell is not None and not _is_run_by_shell():
         kind = "notebook" if notebook.is_kernel(shell) else "interactive"
         return kind, notebook.path(shell), "", notebook.source(shell)
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None) or _main_file
-    program = str(sys.argv[0]) if getattr(sys, "argv", None) else ""
+    program = _program()
     if not isinstance(file, str) or file in ("", "<stdin>"):
         code = _command() if program == "-c" else ""
         return ("command" if program == "-c" else "interactive"), "", "", code

@@ -22,6 +22,7 @@ from autoinstrument.records import (
     Record,
     RunAnnounced,
     RunEnded,
+    RunStarted,
 )
 from autoinstrument.to_clearml.script import Script, with_arguments, without_arguments
 from autoinstrument.transport.frames import encode
@@ -35,7 +36,8 @@ class Process:
         self.connection = connection
         self._from_remote = from_remote
         self.started: ProcessStarted | None = None
-        self._code: Script | None = None
+        self._code: dict[str, Script] = {}
+        """Script sections without arguments: the process's under "", that of a run's own program under the run's id."""
         self.packages = Packages("", "")
         self.owned: set[str] = set()
         """Runs whose end is this process's: those that it started or resumed."""
@@ -92,10 +94,8 @@ class Process:
             del self.announced_ends[ended.run_id]
 
     def capture(self) -> None:
-        """Capture code and packages, once; takes up to a second."""
-        if self._code is None and self.started is not None:
-            with guard("capturing the code"):
-                self._code = without_arguments(self.started, self._from_remote)
+        """Capture packages, once; takes up to a second."""
+        if not self.packages.requirements and self.started is not None:
             with guard("capturing the packages"):
                 self.packages = packages_of(self._modules, self.started.sys_path)
 
@@ -109,15 +109,23 @@ class Process:
             self.packages = packages_of(self._modules, self.started.sys_path)
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
         if changed.source != before[1].source:
-            self._code = without_arguments(self.started, self._from_remote)
+            self._code.pop("", None)
         return (self.packages, self.started) != before
 
-    @property
-    def script(self) -> dict[str, str]:
-        """The script section of its Task, with the arguments as far as they are known; empty where it was not read."""
-        if self._code is None or self.started is None:
+    def script_of(self, run: RunStarted) -> dict[str, str]:
+        """Return the script section of a run's Task, with the arguments that are known so far.
+
+        Empty where the code cannot be read. It is read when the program's first run begins, because the user may edit
+        the files while the program is running.
+        """
+        if self.started is None:
             return {}
-        return with_arguments(self._code, self.started)._asdict()
+        process, program = run.program_of(self.started), run.run_id if run.main_kind else ""
+        with guard("capturing the code"):
+            if program not in self._code:
+                self._code[program] = without_arguments(process, self._from_remote)
+            return with_arguments(self._code[program], process)._asdict()
+        return {}
 
     def note_death(self) -> None:
         """Look at once what killed the process: its parent is about to take the answer away."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.capture.process import Changes, describe
-from autoinstrument.records import ProcessStarted
+from autoinstrument.records import ProcessStarted, from_json, to_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,6 +186,16 @@ def test_changes_are_told_once():
 
 def test_description_is_json():
     assert ProcessStarted(*json.loads(json.dumps(describe()))).pid == os.getpid()
+
+
+def test_a_record_of_an_older_version_is_read():
+    """It lacks the fields that were added at the end; a capture that waits for `sync` outlives an upgrade."""
+    process = describe()
+    name, *fields = to_json(process)
+    older = [name, *fields[: len(fields) - len(ProcessStarted._field_defaults)]]
+    assert from_json(older) == process._replace(**ProcessStarted._field_defaults)
+    with pytest.raises(ValueError, match="fields, expected"):
+        from_json(older[:-1])
 
 
 def test_notebook_cells(tmp_path):
