@@ -198,6 +198,55 @@ def test_a_record_of_an_older_version_is_read():
         from_json(older[:-1])
 
 
+PROGRAM = """
+import argparse, json
+from autoinstrument.capture.arguments import watch
+watch(argparse)
+from autoinstrument.capture.process import describe, program_now
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr")
+parser.parse_args()
+"""
+SHOW = "print('found', json.dumps([describe().main_kind, program_now()]))"
+
+
+@pytest.fixture
+def ipython(tmp_path, run):
+    """Run IPython with a script `train.py` there; return what was found each time."""
+    pytest.importorskip("IPython")
+    (tmp_path / "train.py").write_text(f"{PROGRAM}\n{SHOW}\n")
+
+    def ipython(*arguments, stdin=""):
+        options = ["--no-banner", "--simple-prompt", "--no-confirm-exit", "--colors=NoColor"]
+        env = {"IPYTHONDIR": str(tmp_path / "ipython")}
+        printed = run("-m", "IPython", *options, *arguments, cwd=tmp_path, stdin=stdin, env=env)
+        return [json.loads(line.partition("found ")[2]) for line in printed.splitlines() if "found [" in line]
+
+    return ipython
+
+
+def test_script_that_ipython_runs(tmp_path, ipython):
+    ((kind, program),) = ipython("train.py", "--", "--lr", "0.2")
+    assert (kind, program["main_kind"], program["main_path"]) == ("script", "script", str(tmp_path / "train.py"))
+    assert program["arguments"] == [["lr", "0.2", "str"]]
+
+
+def test_scripts_and_what_is_typed_in_one_ipython_session(ipython):
+    """`%run` is a script's run, also where it is run in the session's namespace; the lines typed are the session's."""
+    session = f"%run train.py --lr 0.2\n{SHOW}\n%run -i train.py --lr 0.3\n{SHOW}\n"
+    first, typed, second, again = ipython(stdin=session)
+    assert [program["arguments"][0][1] for _, program in (first, second)] == ["0.2", "0.3"]
+    assert [kind for kind, _ in (first, second)] == ["script", "script"]
+    assert typed == again == ["interactive", {}]
+
+
+def test_module_that_ipython_runs(tmp_path, ipython):
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "train.py").rename(tmp_path / "pkg" / "train.py")
+    ((kind, program),) = ipython("-m", "pkg.train", "--", "--lr", "0.2")
+    assert (kind, program["main_module"], program["arguments"][0][1]) == ("module", "pkg.train", "0.2")
+
+
 def test_notebook_cells(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
@@ -206,10 +255,15 @@ def test_notebook_cells(tmp_path):
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})",
         "%time y = 2",
         "raise ValueError",
+        "%run train.py --lr 0.2",
         DESCRIBE,
     ]
+    (tmp_path / "train.py").write_text(f"{PROGRAM}\n{SHOW}\n")
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     nbclient.NotebookClient(book, kernel_name="python3", allow_errors=True, timeout=60).execute(cwd=str(tmp_path))
+    kind, program = json.loads("".join(book.cells[-2].outputs[0]["text"]).removeprefix("found "))
+    assert (kind, program["main_path"]) == ("script", str(tmp_path / "train.py"))
+    assert program["arguments"] == [["lr", "0.2", "str"]]
     process = described("".join(book.cells[-1].outputs[0]["text"]))
     assert process.main_kind == "notebook"
     assert process.source.startswith(f"# %%\n{cells[0]}\n\n# %%\n%time y = 2\n\n")
