@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from autoinstrument.capture import notebook
@@ -23,7 +24,7 @@ _INSTALLED = (
     os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""),
 )
 """Where the standard library, the commands of the environment, and this package are."""
-_MOST_CALLERS = 20
+_MOST_CALLERS, _MOST_FILES = 20, 500
 _WORKERS = ("submitit.core._submit",)
 """Programs that run functions which another process has sent: neither they nor their arguments are the user's."""
 
@@ -38,11 +39,12 @@ class Changes:
         self._reported: set[str] = set()
         self._seen: tuple[int, str] = (0, "")
 
-    def describe(self, cwd: str = "") -> ProcessStarted:
+    def describe(self, cwd: str = "", callers: Iterable[str] = ()) -> ProcessStarted:
         """Return all that only the process itself knows.
 
         Args:
             cwd: the working directory that the process was started in, where known; the script may have moved.
+            callers: what `own_files_on_stack` has given when the first run began.
         """
         kind, path, module, source = _main()
         return ProcessStarted(
@@ -60,6 +62,8 @@ class Changes:
             source=source,
             sys_path=[entry for entry in list(sys.path) if isinstance(entry, str)],
             arguments=_arguments(kind, path, module),
+            files=_own_files(),
+            callers=list(callers),
             modules=self._new_modules(),  # last: it includes what the describing itself has loaded
         )
 
@@ -117,6 +121,18 @@ def program_now() -> dict[str, Any]:
     if not job and not kind:
         return {}
     return {"main_kind": kind, "main_path": path, "main_module": module, "arguments": job or parsed()}
+
+
+def _own_files() -> dict[str, str]:
+    """Return the files of loaded modules that are the user's own, by the modules' names."""
+    found = {}
+    for name, module in list(sys.modules.items()):  # a copy: another thread may be importing
+        # Not by an attribute: some packages load a module when one is asked for.
+        file = vars(module).get("__file__") if isinstance(module, type(sys)) else None
+        is_main = name in ("__main__", "__mp_main__")
+        if isinstance(name, str) and isinstance(file, str) and file.endswith(".py") and not is_main and _is_own(file):
+            found[name] = file
+    return dict(list(found.items())[:_MOST_FILES])
 
 
 def own_files_on_stack() -> list[str]:

@@ -171,6 +171,23 @@ def test_a_command_line_that_no_parser_of_ours_reads(remote: Remote) -> None:
     assert "helper ['--its=own']" in remote.server.console(clone)
 
 
+def test_several_files_outside_of_git(remote: Remote) -> None:
+    """What no repository holds travels with the Task: the agent runs the script and the module beside it."""
+    folder = remote.place.root / "loose"
+    folder.mkdir()
+    call = "import mlflow\n\ndef log(args):\n    with mlflow.start_run():\n        mlflow.log_param('lr', args.lr)\n"
+    (folder / "helper.py").write_text(call)
+    (folder / "loose.py").write_text(
+        "import argparse\nimport helper\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--lr')\nhelper.log(parser.parse_args())\n"
+    )
+    _, source = remote.train("--lr", "0.2", command=[str(folder / "loose.py")], experiment="loose")
+    assert (source["script"].get("repository", ""), source["script"]["entry_point"]) == ("", "loose.py")
+    clone = remote.clone(source, Args__lr="0.7")
+    remote.ended(clone)
+    assert remote.run(clone).data.params == {"lr": "0.7"}
+
+
 def test_a_notebook(remote: Remote, tmp_path: Path) -> None:
     """Its cells are the script that the agent runs."""
     place = remote.place

@@ -218,3 +218,21 @@ def test_scripts_in_one_ipython_session(place: Place, server: ClearMLServer) -> 
         assert section(task, "Args") == {"lr": lr}
         assert task["script"]["entry_point"] == "train.py"
         assert task["script"]["diff"].endswith("# edited") is edited
+
+
+def test_a_program_that_is_given_the_users_code(place: Place, server: ClearMLServer) -> None:
+    """Outside of Git, the Task has the user's modules and not only the program's: pytest here, uvicorn, celery …"""
+    place.write("model.py", "import mlflow\n\ndef train():\n    with mlflow.start_run():\n        pass\n")
+    place.write("test_train.py", "import model\n\ndef test_train():\n    model.train()\n")
+    options = ["-q", "-p", "no:cacheprovider", "test_train.py"]
+    done = place.start("", command=["-m", "pytest", *options]).finish(60)
+    assert done.code == 0, done.stdout
+    task = ended(server, place.the_run().info.run_id)
+    script = task["script"]
+    assert (script["entry_point"], section(task, "Args")["file_or_dir"]) == ("run_pytest.py", "['test_train.py']")
+    shown = [line.split("'")[1] for line in script["diff"].splitlines() if line.startswith("FILES['")]
+    assert shown == ["model.py", "test_train.py"]
+    place.write("agent/run_pytest.py", script["diff"])
+    again = place.start("", command=["agent/run_pytest.py", *options], agent=False).finish(60)
+    assert "1 passed" in again.stdout, again.stdout + again.stderr
+    assert len(place.mlflow_runs()) == 2
