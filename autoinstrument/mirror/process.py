@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 
+from autoinstrument.capture.imports import imported_by
 from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard
 from autoinstrument.mirror import death
@@ -97,7 +98,11 @@ class Process:
         """Capture packages, once; takes up to a second."""
         if not self.packages.requirements and self.started is not None:
             with guard("capturing the packages"):
-                self.packages = packages_of(self._modules, self.started.sys_path)
+                self.packages = self._packages(self.started)
+
+    def _packages(self, started: ProcessStarted) -> Packages:
+        sys_path = [os.path.join(started.cwd, entry) for entry in started.sys_path]  # noqa: PTH118  ("" stays "")
+        return packages_of(self._modules, sys_path, imported_by(started), started.python)
 
     def change(self, changed: ProcessChanged) -> bool:
         """Take in what has changed; tell whether packages, arguments or source are other than before."""
@@ -106,7 +111,7 @@ class Process:
         before = (self.packages, self.started)
         known, self._modules = self._modules, self._modules.union(changed.modules)
         if self.packages.may_change(known, changed.modules):  # finding out takes a quarter of a second
-            self.packages = packages_of(self._modules, self.started.sys_path)
+            self.packages = self._packages(self.started)
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
         if changed.source != before[1].source:
             self._code.pop("", None)
