@@ -90,10 +90,10 @@ def _hydra() -> list[Param]:
         return []
     import ast
 
-    return overrides(ast.literal_eval(_parsed["overrides"][1]))
+    return hydra_overrides(ast.literal_eval(_parsed["overrides"][1]))
 
 
-def overrides(given: list[str]) -> list[Param]:
+def hydra_overrides(given: list[str]) -> list[Param]:
     """Return Hydra's overrides one by one, named as in `Hydra/optimizer.lr`, with the values of secret ones hidden."""
     from autoinstrument.capture.secrets import hide_named
 

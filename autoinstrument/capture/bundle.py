@@ -44,17 +44,19 @@ def bundle(code: Code, process: ProcessStarted) -> str:
         code: the program.
         process: the process that runs it; `files` and `callers` say what else it consists of.
     """
-    layout, module = _Layout(code, process), "" if code.text else code.module
-    texts = {layout.place(file): read(file) for file in _existing(process.callers)}
-    callers, main = bool(texts), ""
+    layout, module, main = _Layout(code, process), "" if code.text else code.module, ""
+    callers = {layout.place(file): read(file) for file in _existing(process.callers)}
+    loaded = {layout.place(file): read(file) for file in _existing(process.files.values())}
+    program = {}
     if code.text:
         main = code.name
-        texts[main] = code.text
+        while main in callers or main in loaded:  # a notebook may be called like a module
+            main = f"run_{main}"
+        program[main] = code.text
     elif code.file is not None:
         main = layout.place(code.file)
-        texts.setdefault(main, read(code.file))
-    for file in _existing(process.files.values()):
-        texts.setdefault(layout.place(file), read(file))
+        program[main] = read(code.file)
+    texts = {**callers, **program, **loaded}
     kept, left_out = _fitting(texts, main)
     if not kept.keys() - {main} or (main and main not in kept):
         return ""

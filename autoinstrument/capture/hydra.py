@@ -1,6 +1,6 @@
 """Read the job of a Hydra sweep that this process is running: its own overrides, and the arguments that run it alone.
 
-Runs in the training process. Hydra (seen in 1.1 to 1.3) runs the jobs of one `--multirun` one after the other in one
+Runs in the training process. Hydra (seen in 1.3) runs the jobs of one `--multirun` one after the other in one
 process, or each in a worker process of joblib's or submitit's: the command line is that of the sweep, or of the worker.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from autoinstrument.capture.arguments import HYDRA, overrides, parsed
+from autoinstrument.capture.arguments import HYDRA, hydra_overrides, parsed
 from autoinstrument.records import Param
 
 _OF_THE_SWEEP = ("hydra.mode", "hydra.sweep", "hydra.sweeper", "hydra.launcher")
@@ -49,7 +49,7 @@ def _overrides(config: Any) -> list[Param]:
     told = any(_name(override) == "hydra.mode" for override in of_hydra)
     if not told and str(getattr(config, "mode", "")).endswith("MULTIRUN"):
         kept.append("hydra.mode=RUN")  # the configuration itself asks for a sweep, whatever the command line says
-    return overrides([*map(str, config.overrides.task), *kept])
+    return hydra_overrides([*map(str, config.overrides.task), *kept])
 
 
 def _name(override: str) -> str:

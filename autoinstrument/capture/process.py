@@ -18,10 +18,14 @@ from autoinstrument.capture.arguments import parsed
 from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.records import Param, ProcessChanged, ProcessStarted
 
-_INSTALLED = (
-    os.path.join(os.path.dirname(os.__file__), ""),
-    os.path.join(os.path.dirname(sys.executable or os.__file__), ""),
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ""),
+_INSTALLED = tuple(
+    os.path.join(folder, "")
+    for folder in (
+        os.path.dirname(getattr(os, "__file__", "")),
+        os.path.dirname(sys.executable or ""),
+        os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    )
+    if folder
 )
 """Where the standard library, the commands of the environment, and this package are."""
 _MOST_CALLERS, _MOST_FILES = 20, 500
@@ -127,8 +131,9 @@ def _own_files() -> dict[str, str]:
     """Return the files of loaded modules that are the user's own, by the modules' names."""
     found = {}
     for name, module in list(sys.modules.items()):  # a copy: another thread may be importing
-        # Not by an attribute: some packages load a module when one is asked for.
-        file = vars(module).get("__file__") if isinstance(module, type(sys)) else None
+        # Past the module's own ways to look up an attribute: a lazy one would be loaded.
+        names = object.__getattribute__(module, "__dict__") if isinstance(module, type(sys)) else {}
+        file = names.get("__file__")
         is_main = name in ("__main__", "__mp_main__")
         if isinstance(name, str) and isinstance(file, str) and file.endswith(".py") and not is_main and _is_own(file):
             found[name] = file

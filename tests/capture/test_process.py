@@ -198,6 +198,30 @@ def test_a_record_of_an_older_version_is_read():
         from_json(older[:-1])
 
 
+def test_own_files(tmp_path, run):
+    """The user's own modules and files on the stack, without what is installed; no lazy module is loaded for it."""
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "__init__.py").touch()
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "installed.py").write_text("def call(function): return function()\n")
+    (tmp_path / "pkg" / "step.py").write_text(
+        "from autoinstrument.capture.process import own_files_on_stack\ndef step(): return own_files_on_stack()\n"
+    )
+    (tmp_path / "lazy.py").write_text("raise SystemExit('loaded')\n")
+    (tmp_path / "train.py").write_text(
+        "import importlib.util, json, sys\n"
+        "spec = importlib.util.find_spec('lazy')\nspec.loader = importlib.util.LazyLoader(spec.loader)\n"
+        "sys.modules['lazy'] = lazy = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(lazy)\n"
+        "sys.path.append('site-packages')\nimport installed, pkg.step\n"
+        "from autoinstrument.capture.process import Changes\n"
+        "print(json.dumps(Changes().describe('', installed.call(pkg.step.step))))\n"
+    )
+    process = described(run("train.py", cwd=tmp_path))
+    assert process.callers == [str(tmp_path / "pkg" / "step.py"), str(tmp_path / "train.py")]
+    loaded = {"lazy": "lazy.py", "pkg": "pkg/__init__.py", "pkg.step": "pkg/step.py"}
+    assert process.files == {name: str(tmp_path / file) for name, file in loaded.items()}
+
+
 PROGRAM = """
 import argparse, json
 from autoinstrument.capture.arguments import watch

@@ -494,6 +494,14 @@ class TestSeveralFilesWithoutRepository:
         assert script.diff.index("FILES['notebook.py']") < script.diff.index("FILES['helper.py']")
         assert execute(script) == "1\n"
 
+    def test_notebook_that_is_called_like_a_module(self, project, section, execute):
+        root = project({"model": "x = 1\n"})
+        script = section(
+            root / "model.ipynb", root, main_kind="notebook", source="# %%\nfrom model import x\nprint(x)\n\n",
+            files={"model": str(root / "model.py")}, callers=[str(root / "model.py")],
+        )  # fmt: skip
+        assert (script.entry_point, execute(script)) == ("model.py", "1\n")
+
     def test_what_is_too_much_is_named(self, project, section, execute):
         names = ["large", *(f"m{number:03}" for number in range(250))]
         root = project({"train": "print('trained')\n", **dict.fromkeys(names, ""), "large": "#" * 499_000})
