@@ -131,9 +131,10 @@ def _own_files() -> dict[str, str]:
     """Return the files of loaded modules that are the user's own, by the modules' names."""
     found = {}
     for name, module in list(sys.modules.items()):  # a copy: another thread may be importing
-        # Past the module's own ways to look up an attribute: a lazy one would be loaded.
-        names = object.__getattribute__(module, "__dict__") if isinstance(module, type(sys)) else {}
-        file = names.get("__file__")
+        try:  # past the module's own ways to look up an attribute: a lazy one would be loaded
+            file = object.__getattribute__(module, "__dict__").get("__file__")
+        except AttributeError:  # anything may stand in for a module, as cffi's libraries do
+            continue
         is_main = name in ("__main__", "__mp_main__")
         if isinstance(name, str) and isinstance(file, str) and file.endswith(".py") and not is_main and _is_own(file):
             found[name] = file

@@ -150,6 +150,8 @@ def test_describing_survives_a_strange_main_module(run):
         "import sys, json, types\n"
         "from autoinstrument.capture.process import describe\n"
         "sys.modules['IPython'] = types.ModuleType('IPython')\n"
+        "class Odd: __slots__ = (); __class__ = property(lambda self: types.ModuleType)\n"
+        "sys.modules['odd'] = Odd()\n"
         "sys.modules[3] = None; sys.path.append(4); sys.modules['hydra.utils'] = types.ModuleType('hydra.utils')\n"
         "main = sys.modules.pop('__main__'); del sys.argv\n"
         "print(json.dumps(describe())); sys.modules['__main__'] = main",
