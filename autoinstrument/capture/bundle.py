@@ -45,8 +45,8 @@ def bundle(code: Code, process: ProcessStarted) -> str:
         process: the process that runs it; `files` and `callers` say what else it consists of.
     """
     layout, module, main = _Layout(code, process), "" if code.text else code.module, ""
-    callers = {layout.place(file): read(file) for file in _existing(process.callers)}
-    loaded = {layout.place(file): read(file) for file in _existing(process.files.values())}
+    callers = {layout.place(file): read(file) for file in layout.own(process.callers)}
+    loaded = {layout.place(file): read(file) for file in layout.own(process.files.values())}
     program = {}
     if code.text:
         main = code.name
@@ -75,12 +75,6 @@ def bundle(code: Code, process: ProcessStarted) -> str:
     return "".join(parts)
 
 
-def _existing(names: Iterable[str]) -> Iterator[Path]:
-    for file in (Path(os.path.realpath(name)) for name in names):
-        if file.suffix == ".py" and file.is_file():
-            yield file
-
-
 class _Layout:
     """Where each file stands in the folder: as below the working directory, so that relative paths stay what they are.
 
@@ -97,6 +91,7 @@ class _Layout:
             if name and file not in self._root:
                 self._root[file] = module_root(file, module) or file.parent
         self._elsewhere: dict[Path, str] = {}
+        self._installed: dict[Path, bool] = {}
 
     def place(self, file: Path) -> str:
         """Return a file's path below the folder."""
@@ -105,8 +100,21 @@ class _Layout:
     def roots(self) -> list[str]:
         """Return the folders that `sys.path` needs, relative to the folder, in the order of `sys.path`."""
         order = {root: number for number, root in reversed(list(enumerate(self._search)))}
-        found = sorted(set(self._root.values()), key=lambda root: (order.get(root, len(order)), root))
+        own = {root for file, root in self._root.items() if not self._is_installed(file)}
+        found = sorted(own, key=lambda root: (order.get(root, len(order)), root))
         return [self._inside(root) for root in found]
+
+    def own(self, names: Iterable[str]) -> Iterator[Path]:
+        """Yield the Python files that exist, without those of `pip install --target`."""
+        for file in (Path(os.path.realpath(name)) for name in names):
+            if file.suffix == ".py" and file.is_file() and not self._is_installed(file):
+                yield file
+
+    def _is_installed(self, file: Path) -> bool:
+        root = self._root.get(file, file.parent)
+        if root not in self._installed:
+            self._installed[root] = next(root.glob("*.dist-info"), None) is not None
+        return self._installed[root]
 
     def _below_root(self, file: Path) -> str:
         return file.relative_to(self._root.get(file, file.parent)).as_posix()

@@ -66,7 +66,7 @@ class Changes:
             source=source,
             sys_path=[entry for entry in list(sys.path) if isinstance(entry, str)],
             arguments=_arguments(kind, path, module),
-            files=_own_files(),
+            files=_own_files(cwd or _cwd(), os.path.dirname(path)),
             callers=list(callers),
             modules=self._new_modules(),  # last: it includes what the describing itself has loaded
         )
@@ -127,8 +127,8 @@ def program_now() -> dict[str, Any]:
     return {"main_kind": kind, "main_path": path, "main_module": module, "arguments": job or parsed()}
 
 
-def _own_files() -> dict[str, str]:
-    """Return the files of loaded modules that are the user's own, by the modules' names."""
+def _own_files(*folders: str) -> dict[str, str]:
+    """Return the files of loaded modules that are the user's own, by the modules' names, those in `folders` first."""
     found = {}
     for name, module in list(sys.modules.items()):  # a copy: another thread may be importing
         try:  # past the module's own ways to look up an attribute: a lazy one would be loaded
@@ -137,8 +137,9 @@ def _own_files() -> dict[str, str]:
             continue
         is_main = name in ("__main__", "__mp_main__")
         if isinstance(name, str) and isinstance(file, str) and file.endswith(".py") and not is_main and _is_own(file):
-            found[name] = file
-    return dict(list(found.items())[:_MOST_FILES])
+            found[name] = os.path.normpath(file)
+    near = tuple(os.path.join(folder, "") for folder in folders if folder)
+    return dict(sorted(found.items(), key=lambda item: not item[1].startswith(near))[:_MOST_FILES])
 
 
 def own_files_on_stack() -> list[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+import textwrap
 import time
 import zipapp
 from pathlib import Path
@@ -202,26 +203,36 @@ def test_a_record_of_an_older_version_is_read():
 
 def test_own_files(tmp_path, run):
     """The user's own modules and files on the stack, without what is installed; no lazy module is loaded for it."""
-    (tmp_path / "pkg").mkdir()
-    (tmp_path / "pkg" / "__init__.py").touch()
-    (tmp_path / "site-packages").mkdir()
-    (tmp_path / "site-packages" / "installed.py").write_text("def call(function): return function()\n")
-    (tmp_path / "pkg" / "step.py").write_text(
-        "from autoinstrument.capture.process import own_files_on_stack\ndef step(): return own_files_on_stack()\n"
-    )
-    (tmp_path / "lazy.py").write_text("raise SystemExit('loaded')\n")
-    (tmp_path / "train.py").write_text(
-        "import importlib.util, json, sys\n"
-        "spec = importlib.util.find_spec('lazy')\nspec.loader = importlib.util.LazyLoader(spec.loader)\n"
-        "sys.modules['lazy'] = lazy = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(lazy)\n"
-        "sys.path.append('site-packages')\nimport installed, pkg.step\n"
-        "from autoinstrument.capture.process import Changes\n"
-        "print(json.dumps(Changes().describe('', installed.call(pkg.step.step))))\n"
-    )
-    process = described(run("train.py", cwd=tmp_path))
-    assert process.callers == [str(tmp_path / "pkg" / "step.py"), str(tmp_path / "train.py")]
-    loaded = {"lazy": "lazy.py", "pkg": "pkg/__init__.py", "pkg.step": "pkg/step.py"}
-    assert process.files == {name: str(tmp_path / file) for name, file in loaded.items()}
+    folder = tmp_path / "project"
+    files = {
+        folder / "pkg" / "__init__.py": "",
+        folder / "pkg" / "step.py": """
+            from autoinstrument.capture.process import own_files_on_stack
+            def step(): return own_files_on_stack()
+            """,
+        folder / "site-packages" / "installed.py": "def call(function): return function()",
+        folder / "lazy.py": "raise SystemExit('loaded')",
+        folder / "train.py": """
+            import importlib.util, json, sys
+            sys.path += ['site-packages', '../far']
+            import far, installed, pkg.step
+            from autoinstrument.capture.process import Changes
+            spec = importlib.util.find_spec('lazy')
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+            sys.modules['lazy'] = lazy = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(lazy)
+            print(json.dumps(Changes().describe('', installed.call(pkg.step.step))))
+            """,
+        tmp_path / "far" / "far.py": "",
+    }
+    for file, text in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+    process = described(run("train.py", cwd=folder))
+    assert process.callers == [str(folder / "pkg" / "step.py"), str(folder / "train.py")]
+    shown = [(name, os.path.relpath(file, folder)) for name, file in process.files.items()]
+    assert shown[:-1] == [("pkg", "pkg/__init__.py"), ("pkg.step", "pkg/step.py"), ("lazy", "lazy.py")]
+    assert shown[-1] == ("far", "../far/far.py")
 
 
 PROGRAM = """

@@ -478,10 +478,13 @@ class TestSeveralFilesWithoutRepository:
         """Two folders of the same name, and neither below the working directory."""
         root = project({"train": "import one, two; print(one.x, two.x)\n"})
         one, two = project({"one": "x = 1\n"}, "a/lib"), project({"two": "x = 2\n"}, "b/lib")
-        files = {"one": str(one / "one.py"), "two": str(two / "two.py")}
+        target = project({"installed": ""}, "target")
+        (target / "installed-1.0.dist-info").mkdir()
+        files = {"one": str(one / "one.py"), "two": str(two / "two.py"), "installed": str(target / "installed.py")}
         script = section(root / "train.py", root, files=files, sys_path=[str(root), str(two), str(one)])
         assert "FILES['lib/one.py']" in script.diff
         assert "FILES['lib_2/two.py']" in script.diff
+        assert "installed" not in script.diff
         assert execute(script) == "1 2\n"
 
     def test_notebook_with_a_module(self, project, section, execute):
