@@ -15,10 +15,11 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from autoinstrument import under_agent
 from autoinstrument.capture.console import Console
-from autoinstrument.capture.process import Changes, remember_main
+from autoinstrument.capture.process import Changes, own_files_on_stack, program_now, remember_main
 from autoinstrument.from_mlflow.addresses import absolute
 from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
 from autoinstrument.guard import be_quiet, guard, logger
@@ -103,6 +104,7 @@ class Agent:
         self._changes = Changes()
         self._captures = Captures(settings)
         self._described: ProcessStarted | None = None
+        self._callers: list[str] = []
         remember_main()
         self._cwd = str(Path.cwd())
         self._finished = False
@@ -179,8 +181,12 @@ class Agent:
                     self._worker.publish(run_id)
 
         failed = 0
+        program: dict[str, Any] = {}
         if owned:
             self._undescribed[run_id] = absolute(tracking_uri)
+            with guard("finding a run's program"):  # now: the next one may have begun when the run is described
+                program = program_now()
+                self._callers = self._callers or own_files_on_stack()
 
         def started() -> RunStarted | None:
             nonlocal failed
@@ -196,6 +202,7 @@ class Agent:
                 self._open[run_id] = False
                 self._left_alone.add(run_id)
                 return None
+            record = record._replace(**program)
             task_id = self._task_to_adopt(run_id, record)
             if self._adopter == run_id:
                 record = record._replace(tags={**record.tags, **under_agent.origin(self._taken)})
@@ -211,7 +218,7 @@ class Agent:
             )
             if record.owned and not record.resumed:
                 if self._described is None:  # there is no worker that it was to be told
-                    self._described = self._changes.describe(self._cwd)
+                    self._described = self._changes.describe(self._cwd, self._callers)
                 with contextlib.suppress(OSError):  # the worker, which takes a second to start, may never get to it
                     self._captures.record(record, self._described)
             return record
@@ -307,7 +314,7 @@ class Agent:
             with guard("watching the exit code"):
                 exit_code.watch(self._worker.folder)
         self._changes = Changes()
-        self._described = self._changes.describe(self._cwd)
+        self._described = self._changes.describe(self._cwd, self._callers)
         records: list[Record] = [self._described]
         if attempt > 0:
             if any(self._log.has_task(run_id) for run_id in self._started):

@@ -43,6 +43,10 @@ class ProcessStarted(NamedTuple):
     """Names of all modules loaded so far."""
     arguments: list[Param]
     """What argparse made of the command line, by name; empty where no parser read `sys.argv`."""
+    files: dict[str, str] = {}  # noqa: RUF012  (never changed)
+    """Files of the loaded modules that are the user's own, and not installed, by the modules' names."""
+    callers: list[str] = []  # noqa: RUF012
+    """Files of the user's own code that made the first run, from the one with MLflow's call outwards."""
 
 
 class ProcessChanged(NamedTuple):
@@ -89,6 +93,25 @@ class RunStarted(NamedTuple):
     """The Task to adopt instead of making one, "" for a new one."""
     switched_off: str = ""
     """The setting that keeps ClearML out of this process, see `to_clearml.switches`; "" where there is none."""
+    main_kind: str = ""
+    """This and the next two as in `ProcessStarted`, where the process runs several programs one after the other, as
+    IPython does with `%run`. "" where the run belongs to the program of the whole process."""
+    main_path: str = ""
+    main_module: str = ""
+    arguments: list[Param] = []  # noqa: RUF012
+    """The run's own arguments: those of such a program, or of one job of a Hydra sweep."""
+
+    def program_of(self, process: ProcessStarted) -> ProcessStarted:
+        """Return the process with the program and the arguments that this run belongs to."""
+        if self.main_kind:
+            return process._replace(
+                main_kind=self.main_kind,
+                main_path=self.main_path,
+                main_module=self.main_module,
+                arguments=self.arguments,
+                source="",
+            )
+        return process._replace(arguments=self.arguments) if self.arguments else process
 
 
 class RunAnnounced(NamedTuple):
@@ -323,7 +346,12 @@ def from_json(value: Any) -> Record:
     """
     try:
         name, *fields = value
-        record: Record = _TYPES[name](*fields)
+        kind = _TYPES[name]
+        most = len(kind._fields)
+        least = most - len(kind._field_defaults)
+        if not least <= len(fields) <= most:
+            raise ValueError(f"{name} has {len(fields)} fields, expected {least} to {most}")
+        record: Record = kind(*fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a record: {str(value)[:100]}") from error
     return record

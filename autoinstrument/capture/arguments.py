@@ -93,8 +93,15 @@ def _hydra() -> list[Param]:
         return []
     import ast
 
-    pairs = [override.partition("=") for override in ast.literal_eval(_parsed["overrides"][1])]
-    return [(f"{HYDRA}{name}", value, "") for name, _, value in pairs]
+    return hydra_overrides(ast.literal_eval(_parsed["overrides"][1]))
+
+
+def hydra_overrides(given: list[str]) -> list[Param]:
+    """Return Hydra's overrides one by one, named as in `Hydra/optimizer.lr`, with the values of secret ones hidden."""
+    from autoinstrument.capture.secrets import hide_named
+
+    named = [override.partition("=") for override in given]
+    return [(f"{HYDRA}{name}", hide_named(name, value), "") for name, _, value in named]
 
 
 def command_line(argv: list[str]) -> str:

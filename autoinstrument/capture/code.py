@@ -45,7 +45,7 @@ def code_of(process: ProcessStarted, cwd: Path) -> Code:
             text = instead(f"{file.name} was deleted before it could be read.")
             return Code(file.parent, file, process.main_module, text, file.name)
         if installed:  # a command in an environment's bin folder: a few lines that call into a package
-            return Code(cwd, text=read(file), name=python_name(file))
+            return Code(cwd, text=read(file), name=command_name(file.stem))
         return Code(file.parent, file, process.main_module)
     path = Path(process.main_path) if process.main_path else None
     name = {"notebook": "notebook.py", "command": "command.py"}.get(kind, "interactive.py")
@@ -67,6 +67,20 @@ def _is_installed(file: Path, process: ProcessStarted) -> bool:
 def python_name(file: Path) -> str:
     """Return the file's name with the suffix .py, by which clearml-agent tells a script's name from its arguments."""
     return file.name if file.suffix == ".py" else f"{file.stem}.py"
+
+
+def command_name(command: str) -> str:
+    """Return the name of the file that runs a command: another one than that of the package which the file imports."""
+    return f"run_{command}.py" if command.isidentifier() else f"{command}.py"
+
+
+def module_root(file: Path, module: str) -> Path | None:
+    """Return the folder on `sys.path` from which a file was imported under a module's name, None for another name."""
+    parts = module.split(".")
+    if file.name in ("__init__.py", "__main__.py"):
+        parts.append(file.stem)
+    ends = file.with_suffix("").parts[-len(parts) :]
+    return file.parents[len(parts) - 1] if list(ends) == parts else None
 
 
 def read(file: Path) -> str:

@@ -4,17 +4,33 @@ Runs in the training process, so it only looks at what is there; files, git and 
 """
 
 # os.path: pathlib would be one more module in a process that is not ours.
-# ruff: noqa: PTH100, PTH109, PTH113, PTH119, PTH123
+# ruff: noqa: PTH100, PTH109, PTH113, PTH117, PTH118, PTH119, PTH120, PTH123
 from __future__ import annotations
 
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from autoinstrument.capture import notebook
 from autoinstrument.capture.arguments import parsed
+from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.records import Param, ProcessChanged, ProcessStarted
+
+_INSTALLED = tuple(
+    os.path.join(folder, "")
+    for folder in (
+        os.path.dirname(getattr(os, "__file__", "")),
+        os.path.dirname(sys.executable or ""),
+        os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    )
+    if folder
+)
+"""Where the standard library, the commands of the environment, and this package are."""
+_MOST_CALLERS, _MOST_FILES = 20, 500
+_WORKERS = ("submitit.core._submit",)
+"""Programs that run functions which another process has sent: neither they nor their arguments are the user's."""
 
 
 class Changes:
@@ -27,11 +43,12 @@ class Changes:
         self._reported: set[str] = set()
         self._seen: tuple[int, str] = (0, "")
 
-    def describe(self, cwd: str = "") -> ProcessStarted:
+    def describe(self, cwd: str = "", callers: Iterable[str] = ()) -> ProcessStarted:
         """Return all that only the process itself knows.
 
         Args:
             cwd: the working directory that the process was started in, where known; the script may have moved.
+            callers: what `own_files_on_stack` has given when the first run began.
         """
         kind, path, module, source = _main()
         return ProcessStarted(
@@ -49,6 +66,8 @@ class Changes:
             source=source,
             sys_path=[_absolute(entry) for entry in list(sys.path) if isinstance(entry, str)],
             arguments=_arguments(kind, path, module),
+            files=_own_files(cwd or _cwd(), os.path.dirname(path)),
+            callers=list(callers),
             modules=self._new_modules(),  # last: it includes what the describing itself has loaded
         )
 
@@ -92,15 +111,81 @@ def describe(cwd: str = "") -> ProcessStarted:
     return Changes().describe(cwd)
 
 
+def program_now() -> dict[str, Any]:
+    """Return what `RunStarted` holds of the program that is beginning a run on this thread.
+
+    Empty where that is the program of the whole process, with the arguments that the process was started with.
+    """
+    kind = path = module = ""
+    job = job_arguments()
+    if notebook.shell() is not None and _is_run_by_shell():
+        kind, path, module, _ = _main()
+    elif job and _main()[2] in _WORKERS and (files := own_files_on_stack()):
+        kind, path = "script", files[-1]
+    if not job and not kind:
+        return {}
+    return {"main_kind": kind, "main_path": path, "main_module": module, "arguments": job or parsed()}
+
+
+def _own_files(*folders: str) -> dict[str, str]:
+    """Return the files of loaded modules that are the user's own, by the modules' names, those in `folders` first."""
+    found = {}
+    for name, module in list(sys.modules.items()):  # a copy: another thread may be importing
+        try:  # past the module's own ways to look up an attribute: a lazy one would be loaded
+            file = object.__getattribute__(module, "__dict__").get("__file__")
+        except AttributeError:  # anything may stand in for a module, as cffi's libraries do
+            continue
+        is_main = name in ("__main__", "__mp_main__")
+        if isinstance(name, str) and isinstance(file, str) and file.endswith(".py") and not is_main and _is_own(file):
+            found[name] = os.path.normpath(file)
+    near = tuple(os.path.join(folder, "") for folder in folders if folder)
+    return dict(sorted(found.items(), key=lambda item: not item[1].startswith(near))[:_MOST_FILES])
+
+
+def own_files_on_stack() -> list[str]:
+    """Return the files of the user's own code that this thread is running, from the innermost call outwards."""
+    frame = sys._getframe(1)
+    files: dict[str, None] = {}
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not os.path.isabs(file):  # a script's name as it was typed: `__file__` has its folder too (Python 3.9+)
+            file = frame.f_globals.get("__file__") or file
+        if isinstance(file, str) and _is_own(file):
+            files[file] = None
+        frame = frame.f_back  # type: ignore[assignment]
+    return list(files)[:_MOST_CALLERS]
+
+
+def _is_own(file: str) -> bool:
+    """Tell whether a file is the user's own: it belongs to no installation, and is not this package's."""
+    return (
+        os.path.isabs(file)
+        and "site-packages" not in file
+        and "dist-packages" not in file
+        and not file.startswith(_INSTALLED)
+    )
+
+
+def _is_run_by_shell() -> bool:
+    """Tell whether IPython is running a script (`ipython train.py`, `%run train.py`), and not what somebody types."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    # A notebook or IPython's own kind of script is run cell by cell. `%run -i` leaves `__file__` behind.
+    return isinstance(file, str) and not file.endswith((".ipynb", ".ipy")) and _same(file, _program())
+
+
+def _program() -> str:
+    return str(sys.argv[0]) if getattr(sys, "argv", None) else ""
+
+
 def _main() -> tuple[str, str, str, str]:
     """Return `main_kind`, `main_path`, `main_module` and `source`, see `ProcessStarted`."""
     shell = notebook.shell()
-    if shell is not None:
+    if shell is not None and not _is_run_by_shell():
         kind = "notebook" if notebook.is_kernel(shell) else "interactive"
         return kind, notebook.path(shell), "", notebook.source(shell)
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None) or _main_file
-    program = str(sys.argv[0]) if getattr(sys, "argv", None) else ""
+    program = _program()
     if not isinstance(file, str) or file in ("", "<stdin>"):
         code = _command() if program == "-c" else ""
         return ("command" if program == "-c" else "interactive"), "", "", code

@@ -219,7 +219,7 @@ def _models(logged: ModelsLogged) -> dict[str, str]:
     for model in logged.models:
         name = f"model {without_ids(model['name'])}"
         counts[name] += 1
-        versions = [f"{version['name']} {version['aliases']} {version['tags']}" for version in model["versions"]]
+        versions = [f"{version['name']} {version['aliases']} {version['tags']}" for version in model["versions"] or ()]
         described = f"flavors {model['flavors']}, tags {model['tags']}, versions {versions}"
         facts[f"{name} ({counts[name]})" if counts[name] > 1 else name] = described
     return facts

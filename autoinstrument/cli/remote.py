@@ -103,6 +103,6 @@ def _requirements(process: ProcessStarted) -> str:
     found = packages_of([], process.sys_path)
     given = Path("requirements.txt")
     if not given.is_file():
-        return found.freeze
+        return f"# Python {process.python}\n\n{found.freeze}"
     ours = [line for line in found.requirements.splitlines() if line.startswith("autoinstrument")]
     return "\n".join([given.read_text(encoding="utf-8").rstrip("\n"), *ours, ""])

@@ -16,7 +16,8 @@ from typing import Any
 
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.addresses import openable
-from autoinstrument.from_mlflow.stores import StoreClient, StoreNotThereError
+from autoinstrument.from_mlflow.existing import StoreNotThereError
+from autoinstrument.from_mlflow.stores import StoreClient
 from autoinstrument.from_mlflow.unsupported import if_supported
 from autoinstrument.records import Model, ModelsLogged, Version
 

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from autoinstrument.capture.secrets import hide_in_text, without_credentials
 from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.artifact_store import ArtifactStore
+from autoinstrument.from_mlflow.existing import StoreNotThereError
 from autoinstrument.from_mlflow.histories import History, read_pages
 from autoinstrument.from_mlflow.inputs import read_inputs, read_traces
 from autoinstrument.from_mlflow.links import STATE
 from autoinstrument.from_mlflow.models import read_models
 from autoinstrument.from_mlflow.runs import describe
-from autoinstrument.from_mlflow.stores import StoreClient, StoreNotThereError, tracking_client
+from autoinstrument.from_mlflow.stores import StoreClient, tracking_client
 from autoinstrument.guard import logger, ourselves
 from autoinstrument.records import (
     ArtifactLogged,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from autoinstrument.from_mlflow.stores import StoreNotThereError
+from autoinstrument.from_mlflow.existing import StoreNotThereError
 
 Value = TypeVar("Value")
 

@@ -288,7 +288,8 @@ class Captures:
         Raises:
             OSError: the folder cannot be written.
         """
-        capture = Capture(self.folder / _safe(run.run_id), run, process and process._replace(modules=[]))
+        process = process and run.program_of(process)._replace(modules=[])
+        capture = Capture(self.folder / _safe(run.run_id), run, process)
         capture.machine, capture.settings = machine(), self._written(run)
         if not (capture.folder / "capture.json").exists():
             capture.save()

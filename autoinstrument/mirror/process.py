@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 
+from autoinstrument.capture.imports import imported_by
 from autoinstrument.capture.packages import Packages, packages_of
 from autoinstrument.guard import guard
 from autoinstrument.mirror import death
@@ -24,6 +25,7 @@ from autoinstrument.records import (
     RunAborted,
     RunAnnounced,
     RunEnded,
+    RunStarted,
 )
 from autoinstrument.to_clearml.script import DiffSettings, Script, with_arguments, without_arguments
 from autoinstrument.transport.frames import encode
@@ -39,7 +41,8 @@ class Process:
         self.connection = connection
         self._diffs = diffs
         self.started: ProcessStarted | None = None
-        self._code: Script | None = None
+        self._code: dict[str, Script] = {}
+        """Script sections without arguments: the process's under "", that of a run's own program under the run's id."""
         self.packages = Packages("", "")
         self.owned: set[str] = set()
         """Runs whose end is this process's: those that it started or resumed."""
@@ -98,12 +101,14 @@ class Process:
             del self.announced_ends[ended.run_id]
 
     def capture(self) -> None:
-        """Capture code and packages, once; takes up to a second."""
-        if self._code is None and self.started is not None:
-            with guard("capturing the code"):
-                self._code = without_arguments(self.started, self._diffs)
+        """Capture packages, once; takes up to a second."""
+        if not self.packages.requirements and self.started is not None:
             with guard("capturing the packages"):
-                self.packages = packages_of(self._modules, self.started.sys_path)
+                self.packages = self._packages(self.started)
+
+    def _packages(self, started: ProcessStarted) -> Packages:
+        sys_path = [os.path.join(started.cwd, entry) for entry in started.sys_path]  # noqa: PTH118  ("" stays "")
+        return packages_of(self._modules, sys_path, imported_by(started), started.python)
 
     def change(self, changed: ProcessChanged) -> bool:
         """Take in what has changed; tell whether packages, arguments or source are other than before."""
@@ -112,18 +117,26 @@ class Process:
         before = (self.packages, self.started)
         known, self._modules = self._modules, self._modules.union(changed.modules)
         if self.packages.may_change(known, changed.modules):  # finding out takes a quarter of a second
-            self.packages = packages_of(self._modules, self.started.sys_path)
+            self.packages = self._packages(self.started)
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
         if changed.source != before[1].source:
-            self._code = without_arguments(self.started, self._diffs)
+            self._code.pop("", None)
         return (self.packages, self.started) != before
 
-    @property
-    def script(self) -> dict[str, str]:
-        """The script section of its Task, with the arguments as far as they are known; empty where it was not read."""
-        if self._code is None or self.started is None:
+    def script_of(self, run: RunStarted) -> dict[str, str]:
+        """Return the script section of a run's Task, with the arguments that are known so far.
+
+        Empty where the code cannot be read. It is read when the program's first run begins, because the user may edit
+        the files while the program is running.
+        """
+        if self.started is None:
             return {}
-        return with_arguments(self._code, self.started)._asdict()
+        process, program = run.program_of(self.started), run.run_id if run.main_kind else ""
+        with guard("capturing the code"):
+            if program not in self._code:
+                self._code[program] = without_arguments(process, self._diffs)
+            return with_arguments(self._code[program], process)._asdict()
+        return {}
 
     def note_death(self) -> None:
         """Look at once what killed the process: its parent is about to take the answer away."""

@@ -148,8 +148,8 @@ class Runs:
                     self.mirrors[run_id].describe_again()
 
     def _describe(self, process: Process, capture: Capture) -> None:
-        capture.process = process.started
-        capture.script = process.script
+        capture.process = process.started and capture.run.program_of(process.started)
+        capture.script = process.script_of(capture.run)
         capture.requirements, capture.freeze = process.packages.requirements, process.packages.freeze
         capture.worker_pid, capture.machine = os.getpid(), machine()
         with guard("writing the capture"):

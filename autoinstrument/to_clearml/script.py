@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from autoinstrument.capture.code import Code, code_of, python_name, read
+from autoinstrument.capture.bundle import bundle
+from autoinstrument.capture.code import Code, code_of, command_name, module_root, python_name, read
 from autoinstrument.capture.git import Checkout, GitError
 from autoinstrument.capture.launcher import launched
 from autoinstrument.capture.patch import instead, new_file, patch, too_large
@@ -38,7 +39,7 @@ class Script(NamedTuple):
     working_dir: str
     """Relative to the repository's root."""
     diff: str
-    """Changes since the commit; where there is no repository, the text of the script itself."""
+    """Changes since the commit; where there is no repository, the script itself, see `bundle` for one of many files."""
     binary: str
 
 
@@ -73,7 +74,7 @@ def without_arguments(process: ProcessStarted, diffs: Callable[[], DiffSettings]
         if checkout is not None and checkout.remote and checkout.commit:
             script = _in_checkout(code, checkout, cwd, process, from_remote=diffs().from_remote)
         else:
-            script = _alone(code, checkout)
+            script = _alone(code, checkout, process)
     script = _overridden(_with_launcher(script, process))
     return script if diffs().stored else script._replace(diff="")
 
@@ -91,15 +92,19 @@ def with_arguments(script: Script, process: ProcessStarted) -> Script:
     return script._replace(entry_point=f"{entry} {argv}")
 
 
-def _alone(code: Code, checkout: Checkout | None) -> Script:
-    """Without a repository that an agent could clone, the text of the script stands for all."""
+def _alone(code: Code, checkout: Checkout | None, process: ProcessStarted) -> Script:
+    """Without a repository that an agent could clone, the texts of the user's own files stand for all."""
     branch, commit = (checkout.branch, checkout.commit) if checkout else ("", "")
+    name = code.name or (python_name(code.file) if code.file else "")
+    if several := bundle(code, process):
+        if code.module and not code.text:
+            name = command_name(code.module.rpartition(".")[2])
+        return Script("", branch, commit, name, ".", several, "")
     if code.module and code.file is None:
         return Script("", branch, commit, f"-m {code.module}", ".", "", "")
     text = code.text or (read(code.file) if code.file else "")
     if too_large(text):
         text = instead("The script is larger than the 500 kB that ClearML keeps.")
-    name = code.name or (python_name(code.file) if code.file else "")
     return Script("", branch, commit, name, ".", text, "")
 
 
@@ -107,7 +112,7 @@ def _in_checkout(code: Code, checkout: Checkout, cwd: Path, process: ProcessStar
     working_dir = checkout.inside(cwd) or "."
     if code.module and code.file is not None and checkout.inside(code.file):
         # Found through sys.path and not in the working directory (a src folder): there, `-m` has to find it again.
-        root = _module_root(code.file, code.module)
+        root = module_root(code.file, code.module)
         if root is not None and not _holds(cwd, code.file, code.module):
             working_dir = checkout.inside(root) or working_dir
     base, published = checkout.commit, checkout.published()
@@ -159,7 +164,7 @@ def _diff(
 def _untracked_modules(checkout: Checkout, process: ProcessStarted, main: Path | None) -> Iterator[bytes]:
     """Yield patches that add the modules which the process has loaded and Git does not know yet."""
     loaded = set(process.modules)
-    roots = [Path(os.path.realpath(entry or process.cwd)) for entry in process.sys_path]
+    roots = [Path(os.path.realpath(Path(process.cwd, entry))) for entry in process.sys_path]
     for inside in checkout.untracked("*.py"):
         file = checkout.root / inside
         for root in roots if file != main else []:
@@ -209,14 +214,8 @@ def _existing(folder: Path) -> Path:
     return next((place for place in (folder, *folder.parents) if place.is_dir()), Path())
 
 
-def _module_root(file: Path, module: str) -> Path | None:
-    parts = [*module.split("."), *(["__main__"] if file.name == "__main__.py" else [])]
-    ends = file.with_suffix("").parts[-len(parts) :]
-    return file.parents[len(parts) - 1] if list(ends) == parts else None
-
-
 def _holds(folder: Path, file: Path, module: str) -> bool:
-    root = _module_root(file, module)
+    root = module_root(file, module)
     return root is not None and os.path.realpath(folder) == str(root)
 
 

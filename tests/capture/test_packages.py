@@ -10,7 +10,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from autoinstrument import __version__
+from autoinstrument.capture.imports import imported_by
 from autoinstrument.capture.packages import packages_of
+from autoinstrument.capture.process import describe
 
 OURS = f"autoinstrument=={__version__}"
 
@@ -64,6 +66,54 @@ def test_only_what_was_loaded_is_required_and_everything_is_frozen(site, install
     packages = packages_of(["used", "used.part", "_native", "sys"], [str(site)])
     assert packages.requirements.splitlines() == ["alsoused==2.0+cpu", OURS, "Used==1.0"]
     assert packages.freeze.splitlines() == ["alsoused==2.0+cpu", "unused==1.0", "Used==1.0"]
+
+
+def test_what_the_code_imports_comes_first(site, install):
+    """Below ClearML's own line; all lines are of use to pip, and to the agent, which installs all of them."""
+    install("mlflow", "3.0", files=["mlflow/__init__.py", "mlflow/server/__init__.py"])
+    install("mlflow-skinny", "3.0", files=["mlflow/__init__.py"])
+    install("google-cloud-storage", files=["google/cloud/storage/__init__.py"])
+    install("google-auth", files=["google/auth/__init__.py"])
+    install("opencv", files=["cv2/__init__.py"])
+    install("opencv-headless", files=["cv2/__init__.py"])
+    install("local", top_level="local\n", origin={"url": "file:///local", "dir_info": {"editable": True}})
+    loaded = [
+        "mlflow", "mlflow.server", "google", "google.cloud", "google.cloud.storage", "google.auth", "cv2", "local",
+        "local.part",
+    ]  # fmt: skip
+    imported = {"mlflow.start_run", "google.cloud.storage", "cv2", "local.part.function", "json", "missing.part"}
+    packages = packages_of(loaded, [str(site)], imported, "3.11.7")
+    first, rest = packages.requirements.split("\n# Not imported by this code directly")
+    assert first == (
+        "# Python 3.11.7\n\ngoogle-cloud-storage==1.0\n# local was installed from a local folder, file:///local:\n"
+        "local==1.0\nmlflow==3.0\nopencv==1.0\nopencv-headless==1.0\n"
+    )
+    assert rest.splitlines()[1:] == [OURS, "google-auth==1.0", "mlflow-skinny==3.0"]
+
+
+def test_what_the_code_imports(tmp_path):
+    """In files of its own and in cells, in every form; of what is imported relatively nothing is installed."""
+    code = """
+import one, two.part as two  # three
+import tabs\t; x = 1
+from four import (
+    five,  # six
+    seven as eight,
+)
+from .relative import nothing
+from . import nothing
+    from nine import *
+"from ten import text"
+"""
+    (tmp_path / "train.py").write_text(code)
+    (tmp_path / "helper.py").write_bytes(b"\xff\nimport eleven\n")
+    process = describe()._replace(
+        main_path=str(tmp_path / "train.py"), source="# %%\n%pip install x\nimport twelve\n", callers=["/tmp/none.py"],
+        files={"helper": str(tmp_path / "helper.py")},
+    )  # fmt: skip
+    assert imported_by(process) == {
+        "one", "two.part", "tabs", "four.five", "four.seven", "nine.*", "eleven", "twelve"
+    }  # fmt: skip
 
 
 def test_namespace_package_is_resolved_by_the_loaded_submodule(install, required):

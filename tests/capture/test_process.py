@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+import textwrap
 import time
 import zipapp
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.capture.process import Changes, describe
-from autoinstrument.records import ProcessStarted
+from autoinstrument.records import ProcessStarted, from_json, to_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -150,6 +151,8 @@ def test_describing_survives_a_strange_main_module(run):
         "import sys, json, types\n"
         "from autoinstrument.capture.process import describe\n"
         "sys.modules['IPython'] = types.ModuleType('IPython')\n"
+        "class Odd: __slots__ = (); __class__ = property(lambda self: types.ModuleType)\n"
+        "sys.modules['odd'] = Odd()\n"
         "sys.modules[3] = None; sys.path.append(4); sys.modules['hydra.utils'] = types.ModuleType('hydra.utils')\n"
         "main = sys.modules.pop('__main__'); del sys.argv\n"
         "print(json.dumps(describe())); sys.modules['__main__'] = main",
@@ -188,6 +191,99 @@ def test_description_is_json():
     assert ProcessStarted(*json.loads(json.dumps(describe()))).pid == os.getpid()
 
 
+def test_a_record_of_an_older_version_is_read():
+    """It lacks the fields that were added at the end; a capture that waits for `sync` outlives an upgrade."""
+    process = describe()
+    name, *fields = to_json(process)
+    older = [name, *fields[: len(fields) - len(ProcessStarted._field_defaults)]]
+    assert from_json(older) == process._replace(**ProcessStarted._field_defaults)
+    with pytest.raises(ValueError, match="fields, expected"):
+        from_json(older[:-1])
+
+
+def test_own_files(tmp_path, run):
+    """The user's own modules and files on the stack, without what is installed; no lazy module is loaded for it."""
+    folder = tmp_path / "project"
+    files = {
+        folder / "pkg" / "__init__.py": "",
+        folder / "pkg" / "step.py": """
+            from autoinstrument.capture.process import own_files_on_stack
+            def step(): return own_files_on_stack()
+            """,
+        folder / "site-packages" / "installed.py": "def call(function): return function()",
+        folder / "lazy.py": "raise SystemExit('loaded')",
+        folder / "train.py": """
+            import importlib.util, json, sys
+            sys.path += ['site-packages', '../far']
+            import far, installed, pkg.step
+            from autoinstrument.capture.process import Changes
+            spec = importlib.util.find_spec('lazy')
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+            sys.modules['lazy'] = lazy = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(lazy)
+            print(json.dumps(Changes().describe('', installed.call(pkg.step.step))))
+            """,
+        tmp_path / "far" / "far.py": "",
+    }
+    for file, text in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+    process = described(run("train.py", cwd=folder))
+    assert process.callers == [str(folder / "pkg" / "step.py"), str(folder / "train.py")]
+    shown = [(name, os.path.relpath(file, folder)) for name, file in process.files.items()]
+    assert shown[:-1] == [("pkg", "pkg/__init__.py"), ("pkg.step", "pkg/step.py"), ("lazy", "lazy.py")]
+    assert shown[-1] == ("far", "../far/far.py")
+
+
+PROGRAM = """
+import argparse, json
+from autoinstrument.capture.arguments import watch
+watch(argparse)
+from autoinstrument.capture.process import describe, program_now
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr")
+parser.parse_args()
+"""
+SHOW = "print('found', json.dumps([describe().main_kind, program_now()]))"
+
+
+@pytest.fixture
+def ipython(tmp_path, run):
+    """Run IPython with a script `train.py` there; return what was found each time."""
+    pytest.importorskip("IPython")
+    (tmp_path / "train.py").write_text(f"{PROGRAM}\n{SHOW}\n")
+
+    def ipython(*arguments, stdin=""):
+        options = ["--no-banner", "--simple-prompt", "--no-confirm-exit", "--colors=NoColor"]
+        env = {"IPYTHONDIR": str(tmp_path / "ipython")}
+        printed = run("-m", "IPython", *options, *arguments, cwd=tmp_path, stdin=stdin, env=env)
+        return [json.loads(line.partition("found ")[2]) for line in printed.splitlines() if "found [" in line]
+
+    return ipython
+
+
+def test_script_that_ipython_runs(tmp_path, ipython):
+    ((kind, program),) = ipython("train.py", "--", "--lr", "0.2")
+    assert (kind, program["main_kind"], program["main_path"]) == ("script", "script", str(tmp_path / "train.py"))
+    assert program["arguments"] == [["lr", "0.2", "str"]]
+
+
+def test_scripts_and_what_is_typed_in_one_ipython_session(ipython):
+    """`%run` is a script's run, also where it is run in the session's namespace; the lines typed are the session's."""
+    session = f"%run train.py --lr 0.2\n{SHOW}\n%run -i train.py --lr 0.3\n{SHOW}\n"
+    first, typed, second, again = ipython(stdin=session)
+    assert [program["arguments"][0][1] for _, program in (first, second)] == ["0.2", "0.3"]
+    assert [kind for kind, _ in (first, second)] == ["script", "script"]
+    assert typed == again == ["interactive", {}]
+
+
+def test_module_that_ipython_runs(tmp_path, ipython):
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "train.py").rename(tmp_path / "pkg" / "train.py")
+    ((kind, program),) = ipython("-m", "pkg.train", "--", "--lr", "0.2")
+    assert (kind, program["main_module"], program["arguments"][0][1]) == ("module", "pkg.train", "0.2")
+
+
 def test_notebook_cells(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
@@ -196,10 +292,15 @@ def test_notebook_cells(tmp_path):
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})",
         "%time y = 2",
         "raise ValueError",
+        "%run train.py --lr 0.2",
         DESCRIBE,
     ]
+    (tmp_path / "train.py").write_text(f"{PROGRAM}\n{SHOW}\n")
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     nbclient.NotebookClient(book, kernel_name="python3", allow_errors=True, timeout=60).execute(cwd=str(tmp_path))
+    kind, program = json.loads("".join(book.cells[-2].outputs[0]["text"]).removeprefix("found "))
+    assert (kind, program["main_path"]) == ("script", str(tmp_path / "train.py"))
+    assert program["arguments"] == [["lr", "0.2", "str"]]
     process = described("".join(book.cells[-1].outputs[0]["text"]))
     assert process.main_kind == "notebook"
     assert process.source.startswith(f"# %%\n{cells[0]}\n\n# %%\n%time y = 2\n\n")

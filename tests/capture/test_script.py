@@ -426,6 +426,129 @@ class TestWithoutRepository:
         assert execute(script) == "cli ['--lr', '1']\n"
 
 
+class TestSeveralFilesWithoutRepository:
+    """The program's own modules travel with it: what an agent gets is one script that has them all in it."""
+
+    @pytest.fixture
+    def project(self, tmp_path):
+        """Write files, each by its path without the suffix; return their folder."""
+
+        def project(files, root="project"):
+            for name, text in files.items():
+                path = tmp_path / root / f"{name}.py"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8", newline="")
+            return tmp_path / root
+
+        return project
+
+    def test_script_with_modules_beside_it(self, project, section, execute):
+        """They lie where they lay, and the file with the run's call is the first that a reader sees."""
+        code = "import sys, lib.model, helper; print(lib.model.x, sys.argv[1:], open('helper.py').read(3))\n"
+        model = "from helper import y\nx = y / 2\n"
+        root = project({"train": code, "helper": "y = 2\n", "lib/__init__": "", "lib/model": model})
+        loaded = {"helper": "helper.py", "lib": "lib/__init__.py", "lib.model": "lib/model.py"}
+        script = section(
+            root / "train.py", root, arguments=[("argv", "--lr 1", "")], sys_path=[str(root)],
+            files={name: str(root / file) for name, file in loaded.items()},
+            callers=[str(root / "lib" / "model.py"), str(root / "train.py")],
+        )  # fmt: skip
+        assert (script.repository, script.entry_point, script.working_dir) == ("", "train.py --lr 1", ".")
+        shown = [line.split("'")[1] for line in script.diff.splitlines() if line.startswith("FILES['")]
+        assert shown == ["lib/model.py", "train.py", "helper.py", "lib/__init__.py"]
+        assert execute(script) == "1.0 ['--lr', '1'] y =\n"
+
+    @pytest.mark.parametrize(("name", "entry"), [("serve", "run_serve.py"), ("my-serve", "my-serve.py")])
+    def test_command_that_is_given_the_users_module(self, tmp_path, project, section, execute, name, entry):
+        """As `uvicorn app:app`: the command's file must not hide the package of its name."""
+        command = tmp_path / "venv" / "bin" / name
+        command.parent.mkdir(parents=True)
+        (tmp_path / "venv" / "pyvenv.cfg").touch()
+        command.write_text("import importlib, sys\nimport serve\nserve.main(importlib.import_module(sys.argv[1]))\n")
+        root = project({"app": "name = 'application'\n", "serve": "def main(app): print('serving', app.name)\n"})
+        files = {"app": str(root / "app.py"), "serve": str(root / "serve.py")}
+        arguments = [("argv", "app --port 80", "")]
+        script = section(command, root, arguments=arguments, files=files, callers=[files["app"]], sys_path=["."])
+        assert script.entry_point == f"{entry} app --port 80"
+        assert script.diff.index("FILES['app.py']") < script.diff.index(f"FILES['{entry}']")
+        assert execute(script) == "serving application\n"
+
+    def test_installed_module_that_is_given_the_users_file(self, tmp_path, project, section, execute):
+        """As `python -m pytest tests/test_train.py`."""
+        root = project({"tests/test_train": "print('tested', __name__)\n"})
+        file = tmp_path / "venv/lib/python3.11/site-packages/pdb.py"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        script = section(
+            file, root, main_kind="module", main_module="runpy", arguments=[("argv", "test_train", "")],
+            files={"test_train": str(root / "tests" / "test_train.py")},
+        )  # fmt: skip
+        assert script.entry_point == "run_runpy.py test_train"
+        assert execute(script) == "tested __main__\n"
+
+    def test_own_module_below_another_folder_of_the_path(self, project, section, execute):
+        text = "from .model import x\nimport sys; print(__name__, __package__, x, sys.argv[0][-13:])\n"
+        root = project({"src/pkg/__init__": "", "src/pkg/train": text, "src/pkg/model": "x = 1\n"})
+        loaded = {"pkg": "pkg/__init__.py", "pkg.model": "pkg/model.py"}
+        script = section(
+            root / "src/pkg/train.py", root, main_kind="module", main_module="pkg.train", sys_path=["src"],
+            files={name: str(root / "src" / file) for name, file in loaded.items()},
+        )  # fmt: skip
+        assert script.entry_point == "run_train.py"
+        assert execute(script) == "__main__ pkg 1 /pkg/train.py\n"
+
+    def test_modules_from_elsewhere(self, project, section, execute):
+        """Two folders of the same name, and neither below the working directory."""
+        root = project({"train": "import one, two; print(one.x, two.x)\n"})
+        one, two = project({"one": "x = 1\n"}, "a/lib"), project({"two": "x = 2\n"}, "b/lib")
+        target = project({"installed": ""}, "target")
+        (target / "installed-1.0.dist-info").mkdir()
+        files = {"one": str(one / "one.py"), "two": str(two / "two.py"), "installed": str(target / "installed.py")}
+        script = section(root / "train.py", root, files=files, sys_path=[str(root), str(two), str(one)])
+        assert "FILES['lib/one.py']" in script.diff
+        assert "FILES['lib_2/two.py']" in script.diff
+        assert "installed" not in script.diff
+        assert execute(script) == "1 2\n"
+
+    def test_notebook_with_a_module(self, project, section, execute):
+        root = project({"helper": "x = 1\n"})
+        script = section(
+            cwd=root, main_kind="notebook", source="# %%\nimport helper\nprint(helper.x)\n\n",
+            files={"helper": str(root / "helper.py")}, callers=["/tmp/ipykernel_1/2.py"],
+        )  # fmt: skip
+        assert script.entry_point == "notebook.py"
+        assert script.diff.index("FILES['notebook.py']") < script.diff.index("FILES['helper.py']")
+        assert execute(script) == "1\n"
+
+    def test_notebook_that_is_called_like_a_module(self, project, section, execute):
+        root = project({"model": "x = 1\n"})
+        script = section(
+            root / "model.ipynb", root, main_kind="notebook", source="# %%\nfrom model import x\nprint(x)\n\n",
+            files={"model": str(root / "model.py")}, callers=[str(root / "model.py")],
+        )  # fmt: skip
+        assert (script.entry_point, execute(script)) == ("model.py", "1\n")
+
+    def test_what_is_too_much_is_named(self, project, section, execute):
+        names = ["large", *(f"m{number:03}" for number in range(250))]
+        root = project({"train": "print('trained')\n", **dict.fromkeys(names, ""), "large": "#" * 499_000})
+        files = {name: str(root / f"{name}.py") for name in names}
+        script = section(root / "train.py", root, files=files, callers=[files["large"]])
+        assert len(script.diff) < 500_000
+        assert "# large.py (499 kB)\n" in script.diff
+        assert "# m249.py (0 kB)\n" in script.diff
+        assert execute(script) == "trained\n"
+
+    @pytest.mark.parametrize(
+        "text",
+        ["'''a'''", '"""a"""', "'''a''' \"\"\"b\"\"\" '", "a\\", '\\n \'\'\'" """', "", "é\0001\\n", "''", "ends\\'"],
+    )
+    def test_texts_are_what_they_were(self, project, section, execute, text):
+        code = "import sys; print(ascii(open('other.py', encoding='utf-8', newline='').read()))\n"
+        root = project({"train": code, "other": text})
+        script = section(root / "train.py", root, files={"other": str(root / "other.py")})
+        assert execute(script) == f"{text!a}\n"
+
+
 class TestTextInRepository:
     """Code that no file holds, started in a working copy whose modules it uses."""
 

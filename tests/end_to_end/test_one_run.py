@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -98,12 +99,16 @@ def test_the_diff_holds_what_was_not_committed(outcome: Outcome) -> None:
 
 
 def test_the_packages_are_those_that_the_script_loaded_and_the_agent(outcome: Outcome) -> None:
-    """Pinned requirements of what was imported, and of autoinstrument itself; the whole freeze is beside them."""
+    """What the script imports comes first, below ClearML's own line; the whole freeze is beside the pinned packages."""
     requirements = outcome.task["script"]["requirements"]["pip"]
     names = {re.split(r"[=@ ]", line)[0].lower() for line in requirements.splitlines() if line and line[0] != "#"}
     loaded = {"mlflow", "sqlalchemy"} if find_spec("sqlalchemy") else {"mlflow-skinny"}
     assert {*loaded, "autoinstrument"} <= names
     assert "pytest" not in names
+    header, imported, rest = requirements.split("\n\n")
+    assert header == f"# Python {platform.python_version()}"
+    assert [line.partition("==")[0] for line in imported.splitlines()] == [min(loaded, key=len)]
+    assert "autoinstrument" in rest
     assert outcome.task["script"]["binary"].startswith("python3")
     freeze = outcome.task["configuration"]["pip freeze"]["value"]
     assert "pytest" in freeze

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capture.hydra_launcher import LAUNCHER
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_of
 from tests.end_to_end.remote import Remote
@@ -137,6 +138,28 @@ def test_hydra(remote: Remote) -> None:
     assert remote.run(clone).data.params == {"lr": "0.6", "depth": "5"}
 
 
+@pytest.mark.parametrize("launcher", ["basic", "process"])
+def test_a_job_of_a_hydra_sweep(remote: Remote, launcher: str) -> None:
+    """Each job's Task has the job's own overrides, also where it ran in a process of its own; its clone is that job."""
+    pytest.importorskip("hydra")
+    files = {"swept.py": HYDRA, "config.yaml": "optimizer:\n  lr: 0.1\ndepth: 3\n", ".gitignore": "multirun\noutputs\n"}
+    remote.commit({**files, "hydra_plugins/process.py": LAUNCHER, "README": launcher})
+    experiment = f"sweep {launcher}"
+    sweep = ("--multirun", "optimizer.lr=0.8,0.9", "depth=5", f"hydra/launcher={launcher}")
+    done = remote.place.run("", *sweep, command=["swept.py"], MLFLOW_EXPERIMENT_NAME=experiment)
+    assert done.code == 0, done.stderr
+    jobs = {run.data.params["lr"]: ended(remote.server, run.info.run_id) for run in remote.runs(experiment)}
+    assert sorted(jobs) == ["0.8", "0.9"]
+    for lr, task in jobs.items():
+        assert section(task, "Hydra") == {"optimizer.lr": lr, "depth": "5"}
+        assert section(task, "Args").get("multirun", "False") == "False"
+        assert (task["script"]["entry_point"], task["script"]["working_dir"]) == ("swept.py", ".")
+    clone = remote.clone(jobs["0.9"])
+    remote.ended(clone)
+    assert remote.run(clone).data.params == {"lr": "0.9", "depth": "5"}
+    assert len(remote.runs(experiment)) == 3
+
+
 def test_a_command_line_that_no_parser_of_ours_reads(remote: Remote) -> None:
     """`Args/argv` is the line, and can be edited; what the script starts itself keeps its own."""
     remote.commit({"clicked.py": CLICK})
@@ -146,6 +169,23 @@ def test_a_command_line_that_no_parser_of_ours_reads(remote: Remote) -> None:
     remote.ended(clone)
     assert remote.run(clone).data.params == {"lr": "0.3", "fast": "True", "data": "('c d', 'e')"}
     assert "helper ['--its=own']" in remote.server.console(clone)
+
+
+def test_several_files_outside_of_git(remote: Remote) -> None:
+    """What no repository holds travels with the Task: the agent runs the script and the module beside it."""
+    folder = remote.place.root / "loose"
+    folder.mkdir()
+    call = "import mlflow\n\ndef log(args):\n    with mlflow.start_run():\n        mlflow.log_param('lr', args.lr)\n"
+    (folder / "helper.py").write_text(call)
+    (folder / "loose.py").write_text(
+        "import argparse\nimport helper\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--lr')\nhelper.log(parser.parse_args())\n"
+    )
+    _, source = remote.train("--lr", "0.2", command=[str(folder / "loose.py")], experiment="loose")
+    assert (source["script"].get("repository", ""), source["script"]["entry_point"]) == ("", "loose.py")
+    clone = remote.clone(source, Args__lr="0.7")
+    remote.ended(clone)
+    assert remote.run(clone).data.params == {"lr": "0.7"}
 
 
 def test_a_notebook(remote: Remote, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
 
@@ -220,3 +222,56 @@ def test_points_without_a_step_end_as_mlflows_last_value(place: Place, server: C
     run = place.the_run()
     task = ended(server, run.info.run_id)
     assert [(step, value) for (_, step), (value, _) in scalars(server, task["id"]).items()] == [(0, 499.0)]
+
+
+def test_scripts_in_one_ipython_session(place: Place, server: ClearMLServer) -> None:
+    """Each `%run` is a script with arguments of its own; the file may have been edited in between."""
+    pytest.importorskip("IPython")
+    code = """
+        import argparse
+        import mlflow
+
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--lr")
+        with mlflow.start_run(run_name=parser.parse_args().lr):
+            mlflow.log_metric("loss", 1.0)
+        """
+    place.write("train.py", code)
+    session = """
+        import time
+        import mlflow
+
+        shell = get_ipython()
+        for lr in ("0.2", "0.3"):
+            shell.run_line_magic("run", f"train.py --lr {lr}")
+            run = mlflow.last_active_run().info.run_id
+            while "clearml.task_id" not in mlflow.get_run(run).data.tags:  # its code has been read then
+                time.sleep(0.1)
+            open("train.py", "a").write("# edited")
+        """
+    place.write("session.ipy", session)
+    done = place.start("", command=["-m", "IPython", "--colors=NoColor", "session.ipy"]).finish(60)
+    assert done.code == 0, done.stderr
+    for lr, edited in (("0.2", False), ("0.3", True)):
+        task = ended(server, place.run_named(lr).info.run_id)
+        assert section(task, "Args") == {"lr": lr}
+        assert task["script"]["entry_point"] == "train.py"
+        assert task["script"]["diff"].endswith("# edited") is edited
+
+
+def test_a_program_that_is_given_the_users_code(place: Place, server: ClearMLServer) -> None:
+    """Outside of Git, the Task has the user's modules and not only the program's: pytest here, uvicorn, celery …"""
+    place.write("model.py", "import mlflow\n\ndef train():\n    with mlflow.start_run():\n        pass\n")
+    place.write("test_train.py", "import model\n\ndef test_train():\n    model.train()\n")
+    options = ["-q", "-p", "no:cacheprovider", "test_train.py"]
+    done = place.start("", command=["-m", "pytest", *options]).finish(60)
+    assert done.code == 0, done.stdout
+    task = ended(server, place.the_run().info.run_id)
+    script = task["script"]
+    assert (script["entry_point"], section(task, "Args")["file_or_dir"]) == ("run_pytest.py", "['test_train.py']")
+    shown = [line.split("'")[1] for line in script["diff"].splitlines() if line.startswith("FILES['")]
+    assert shown == ["model.py", "test_train.py"]
+    place.write("agent/run_pytest.py", script["diff"])
+    again = place.start("", command=["agent/run_pytest.py", *options], agent=False).finish(60)
+    assert "1 passed" in again.stdout, again.stdout + again.stderr
+    assert len(place.mlflow_runs()) == 2

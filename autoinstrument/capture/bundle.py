@@ -1,0 +1,154 @@
+"""Make one script of all files of the user's own that a program consists of, for code that no repository holds.
+
+Without a repository, clearml-agent 3.0.3 writes a Task's diff to the entry point's file and runs that; it applies no
+patch. So the diff is a script that has the files' texts in it, writes them to a folder, and runs the program there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from autoinstrument.capture.code import Code, module_root, read
+from autoinstrument.capture.patch import LIMIT_BYTES
+from autoinstrument.records import ProcessStarted
+
+_MOST_FILES = 200
+_HEAD = """\
+# {count} files that no Git repository holds, {order}.
+# A ClearML agent runs this script, which writes them to the folder `{folder}` beside itself and runs `{program}` there.
+FILES = {{}}
+"""
+_FOOT = """
+import os, runpy, sys
+
+folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), {folder!r})
+for name, text in FILES.items():
+    path = os.path.join(folder, *name.split("/"))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+os.chdir(folder)
+sys.path[:0] = [os.path.normpath(os.path.join(folder, root)) for root in {roots!r}]
+"""
+_FOLDER = "files"
+
+
+def bundle(code: Code, process: ProcessStarted) -> str:
+    """Return the script, "" where the program's own file is all that there is of the user's.
+
+    The files that began the run come first. What is over 500 kB or 200 files is left out, and the script names it.
+
+    Args:
+        code: the program.
+        process: the process that runs it; `files` and `callers` say what else it consists of.
+    """
+    layout, module, main = _Layout(code, process), "" if code.text else code.module, ""
+    callers = {layout.place(file): read(file) for file in layout.own(process.callers)}
+    loaded = {layout.place(file): read(file) for file in layout.own(process.files.values())}
+    program = {}
+    if code.text:
+        main = code.name
+        while main in callers or main in loaded:  # a notebook may be called like a module
+            main = f"run_{main}"
+        program[main] = code.text
+    elif code.file is not None:
+        main = layout.place(code.file)
+        program[main] = read(code.file)
+    texts = {**callers, **program, **loaded}
+    kept, left_out = _fitting(texts, main)
+    if not kept.keys() - {main} or (main and main not in kept):
+        return ""
+    order = "the one that began the MLflow run first" if callers else "the program first"
+    parts = [_HEAD.format(count=len(kept), order=order, folder=_FOLDER, program=module or main)]
+    parts += [f"\nFILES[{name!r}] = {_literal(text)}\n" for name, text in kept.items()]
+    if left_out:
+        parts.append("\n# Left out, because ClearML keeps 500 kB of code:\n")
+        parts += [f"# {name} ({len(texts[name].encode()) // 1000} kB)\n" for name in left_out[:_MOST_FILES]]
+    parts.append(_FOOT.format(folder=_FOLDER, roots=layout.roots()))
+    if module:
+        parts.append(f'runpy.run_module({module!r}, run_name="__main__", alter_sys=True)\n')
+    else:
+        parts.append(f"sys.argv[0] = os.path.join(folder, {main!r})\n")
+        parts.append('runpy.run_path(sys.argv[0], run_name="__main__")\n')
+    return "".join(parts)
+
+
+class _Layout:
+    """Where each file stands in the folder: as below the working directory, so that relative paths stay what they are.
+
+    Files from elsewhere stand in a folder that is called like the one on `sys.path` from which they were imported.
+    """
+
+    def __init__(self, code: Code, process: ProcessStarted) -> None:
+        self._cwd = Path(os.path.realpath(process.cwd or "/"))
+        self._search = [Path(os.path.realpath(self._cwd / entry)) for entry in process.sys_path]
+        self._root: dict[Path, Path] = {}
+        """Folders on `sys.path`, by the files that were imported from there."""
+        for module, name in [*process.files.items(), (code.module, str(code.file or ""))]:
+            file = Path(os.path.realpath(name))
+            if name and file not in self._root:
+                self._root[file] = module_root(file, module) or file.parent
+        self._elsewhere: dict[Path, str] = {}
+        self._installed: dict[Path, bool] = {}
+
+    def place(self, file: Path) -> str:
+        """Return a file's path below the folder."""
+        return f"{self._inside(self._root.get(file, file.parent))}/{self._below_root(file)}".removeprefix("./")
+
+    def roots(self) -> list[str]:
+        """Return the folders that `sys.path` needs, relative to the folder, in the order of `sys.path`."""
+        order = {root: number for number, root in reversed(list(enumerate(self._search)))}
+        own = {root for file, root in self._root.items() if not self._is_installed(file)}
+        found = sorted(own, key=lambda root: (order.get(root, len(order)), root))
+        return [self._inside(root) for root in found]
+
+    def own(self, names: Iterable[str]) -> Iterator[Path]:
+        """Yield the Python files that exist, without those of `pip install --target`."""
+        for file in (Path(os.path.realpath(name)) for name in names):
+            if file.suffix == ".py" and file.is_file() and not self._is_installed(file):
+                yield file
+
+    def _is_installed(self, file: Path) -> bool:
+        root = self._root.get(file, file.parent)
+        if root not in self._installed:
+            self._installed[root] = next(root.glob("*.dist-info"), None) is not None
+        return self._installed[root]
+
+    def _below_root(self, file: Path) -> str:
+        return file.relative_to(self._root.get(file, file.parent)).as_posix()
+
+    def _inside(self, root: Path) -> str:
+        if root.is_relative_to(self._cwd):
+            return root.relative_to(self._cwd).as_posix()
+        if root not in self._elsewhere:
+            name, number = root.name or "root", 1
+            while (self._cwd / name).exists() or name in self._elsewhere.values():
+                number += 1
+                name = f"{root.name}_{number}"
+            self._elsewhere[root] = name
+        return self._elsewhere[root]
+
+
+def _fitting(texts: Mapping[str, str], main: str) -> tuple[dict[str, str], list[str]]:
+    """Return the texts that a Task can hold, in their order, and the names of the others; the program is kept first."""
+    room = LIMIT_BYTES - len(_HEAD) - len(_FOOT) - 10_000
+    kept: set[str] = set()
+    for name in sorted(texts, key=lambda name: name != main):
+        size = len(_literal(texts[name]).encode()) + len(name) + 100
+        if size <= room and len(kept) < _MOST_FILES:
+            kept.add(name)
+            room -= size
+        else:
+            room -= len(name) + 20
+    return {name: text for name, text in texts.items() if name in kept}, [name for name in texts if name not in kept]
+
+
+def _literal(text: str) -> str:
+    """Return the text as a Python literal of many lines, with nothing escaped in it where that can be."""
+    for quotes in ("'''", '"""'):
+        if quotes not in text and not text.endswith((quotes[0], "\\")) and "\0" not in text:
+            return f"r{quotes}\n{text}{quotes}[1:]"
+    text = text.replace("\\", "\\\\").replace("'''", r"\'\'\'").replace("\0", r"\x00")
+    return f"'''\n{text[:-1]}\\''''[1:]" if text.endswith("'") else f"'''\n{text}'''[1:]"

@@ -1,0 +1,33 @@
+"""Find what the user's own code imports; runs in the worker."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from autoinstrument.capture.code import read
+from autoinstrument.records import ProcessStarted
+
+# Not by `ast`, whose parser warns of strings in the user's code, and gives up on a notebook's magics.
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(?P<module>\w[\w.]*)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n#;]+)"
+    r"|import[ \t]+(?P<modules>[^\n#;]+))",
+    re.M,
+)
+_COMMENT = re.compile(r"#[^\n]*")
+
+
+def imported_by(process: ProcessStarted) -> set[str]:
+    """Return the dotted names that the process's own code imports, of functions and classes too (`from a import b`)."""
+    files = {os.path.realpath(file) for file in [process.main_path, *process.files.values(), *process.callers] if file}
+    texts = [process.source, *(read(path) for path in map(Path, files) if path.suffix == ".py" and path.is_file())]
+    return {name for text in texts for name in _imports(text)}
+
+
+def _imports(text: str) -> Iterator[str]:
+    for match in _IMPORT.finditer(text):
+        names = _COMMENT.sub("", match["names"] or match["modules"]).strip("()\\ \t\n").split(",")
+        for name in (words[0] for words in map(str.split, names) if words):
+            yield f"{match['module']}.{name}" if match["module"] else name
