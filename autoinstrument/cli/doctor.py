@@ -23,7 +23,7 @@ def doctor(switch: str | None, as_json: bool) -> None:
     """Look at this environment and at both servers: is all there that linking needs?
 
     Each finding is one line; what is wrong has its remedy below. Secrets are not shown, and nothing is changed. It
-    takes some seconds; what does not answer is waited for no longer than half a minute. Exit code 1 where something is
+    takes some seconds; what does not answer is waited for no longer than a minute. Exit code 1 where something is
     wrong.
     """
     found = (masked(check) for check in _checks(switch))

@@ -24,7 +24,8 @@ from autoinstrument.to_clearml.switches import refusal, switched_off
 from autoinstrument.transport.launch import HIDDEN
 
 _READ_S = 5
-_CLEARML_S = _STORE_S = 30.0
+_CLEARML_S, _STORE_S = 30.0, 60.0
+"""How long each is waited for; importing MLflow takes its part of the latter."""
 _MAX_SKEW_S, _SLOW_S = 60.0, 2.0
 _LOG_TAIL = 2**20
 # Without the working directory: a `logging.py` that stands there is not for us.

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from autoinstrument.cli import service_checks
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.explain import explained
 from autoinstrument.cli.service_checks import tracking_server
@@ -32,6 +33,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 LOOKING = (["status"], ["verify"], ["sync", "--all"], ["sync", "--run", "0" * 32], ["verify", "0" * 32])
 """Commands that look into the store."""
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing MLflow takes long where other tests keep the machine busy."""
+    monkeypatch.setattr(service_checks, "_STORE_S", 600.0)
 
 
 @pytest.fixture
