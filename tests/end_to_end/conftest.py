@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import requests
 from tests.clearml_server import ClearMLServer
 from tests.clearml_server.ports import hold
 from tests.conftest import WHOLE_END
+from tests.end_to_end.fork_server import ForkServer
 from tests.end_to_end.harness import FILE_STORE, Place
 from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import Remote, install_agent, remote_of
@@ -53,14 +55,23 @@ def own_server() -> Iterator[ClearMLServer]:
 
 
 @pytest.fixture(scope="session")
+def fork_server(full_environment: Environment) -> Iterator[ForkServer]:
+    """Runs scripts in the environment with the wheel."""
+    with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
+        server = ForkServer(str(full_environment.python), Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def new_place(
-    database: Path | None, full_environment: Environment
+    database: Path | None, full_environment: Environment, fork_server: ForkServer
 ) -> Iterator[Callable[[ClearMLServer | None], Place]]:
     """Makes places; they are taken away at the session's end."""
     places: list[Place] = []
 
     def new(server: ClearMLServer | None) -> Place:
-        places.append(Place(server, database, full_environment.python))
+        places.append(Place(server, database, full_environment.python, fork_server))
         return places[-1]
 
     yield new

@@ -17,6 +17,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tests.clearml_server import ClearMLServer
+from tests.conftest import WHOLE_END
+from tests.end_to_end.fork_server import ForkedProcess, ForkServer
 from tests.end_to_end.processes import Finished, Started, wait_for
 
 Points = dict[tuple[str, int], tuple[float, int]]
@@ -35,9 +37,16 @@ class Place:
         uri: MLflow's tracking URI: a database, or a folder for `mlflow-skinny`, which has none.
         environ: variables on top, for all scripts of this place.
         python: an interpreter that has the built wheel; `AUTOINSTRUMENT_ENABLED` is what switches the agent on.
+        fork_server: runs what needs no interpreter of its own, None for none.
     """
 
-    def __init__(self, server: ClearMLServer | None, database: Path | None, python: Path) -> None:
+    def __init__(
+        self,
+        server: ClearMLServer | None,
+        database: Path | None,
+        python: Path,
+        fork_server: ForkServer | None = None,
+    ) -> None:
         # Not pytest's own folder: the path of a Unix socket is short.
         self.root = Path(tempfile.mkdtemp(prefix="e2e-"))
         self.folder, self.home, self.temporary = (self.root / name for name in ("work", "home", "tmp"))
@@ -53,6 +62,7 @@ class Place:
             self.uri = (self.root / "mlruns").as_uri()
             self.environ |= FILE_STORE
         self.python = str(python)
+        self.fork_server = fork_server
         self._started: list[subprocess.Popen[bytes]] = []
 
     def environment(self, *, agent: bool = True, **more: str) -> dict[str, str]:
@@ -92,19 +102,29 @@ class Place:
         agent: bool = True,
         name: str = "train.py",
         command: list[str] | None = None,
+        fresh: bool = False,
         **environ: str,
     ) -> Started:
-        """Write a script to a file and start it; `command` instead of `[name]` for what else Python can run."""
+        """Write a script to a file and start it; `command` instead of `[name]` for what else Python can run.
+
+        `fresh`: in a new interpreter, where its start or its end is what is tested.
+        """
         if script:
             self.write(name, script)
-        process = subprocess.Popen(
-            [self.python, *(command or [name]), *arguments],
-            cwd=self.folder,
-            env=self.environment(agent=agent, **environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        line = [self.python, *(command or [name]), *arguments]
+        options: dict[str, Any] = {
+            "cwd": self.folder,
+            "env": self.environment(agent=agent, **environ),
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
+        forks = self.fork_server
+        process: subprocess.Popen[bytes]
+        if forks and not fresh and WHOLE_END not in os.environ and forks.can_run(line, {**self.environ, **environ}):
+            process = ForkedProcess(forks, line, **options)
+        else:
+            process = subprocess.Popen(line, **options)
         self._started.append(process)
         return Started(process)
 
