@@ -113,8 +113,11 @@ class ForkedProcess(subprocess.Popen[bytes]):
 
 
 _SETTINGS = ("AUTOINSTRUMENT_", "CLEARML_", "TRAINS_", "MLFLOW_", "PYTHON", "PYTEST", "COV_")
-_SETTINGS_AT_START = ("PYTHONPATH", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONWARNINGS", "PYTHONSTARTUP", "LC_ALL", "LD_")
+_SETTINGS_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Variables that Python or its libraries read when they start."""
+
+
+_SWITCHES = ("AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_TASK_ID")
 
 
 def _received(connection: socket.socket, size: int) -> bytes:
@@ -189,14 +192,13 @@ def _run(command: list[str]) -> NoReturn:
     sys.orig_argv[:] = command
     sys.argv[:] = command[1:]
     sys.path.pop(0)  # this file's folder
-    # What the start-up file does where the switch is set.
-    if os.environ.get("AUTOINSTRUMENT_ENABLED") or os.environ.get("CLEARML_TASK_ID") or os.environ.get("TRAINS_TASK_ID"):
+    if any(map(os.environ.get, _SWITCHES)):  # as the start-up file does
         import autoinstrument
 
         autoinstrument.init()
     if command[1] == "-m":
         sys.argv[:] = command[2:]
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, str(Path.cwd()))
         name = command[2]
         _end(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
     script = command[1]
@@ -204,7 +206,7 @@ def _run(command: list[str]) -> NoReturn:
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=str(Path(script).absolute()), __builtins__=__builtins__, __cached__=None)
     sys.modules["__main__"] = module
-    _end(lambda: exec(compile(Path(script).read_bytes(), str(Path(script)), "exec"), module.__dict__))  # noqa: S102
+    _end(lambda: exec(compile(Path(script).read_bytes(), str(Path(script)), "exec"), module.__dict__))
 
 
 def _end(program: Callable[[], object]) -> NoReturn:
