@@ -13,7 +13,7 @@ from autoinstrument.to_clearml import storable
 
 _OURS = "mlflow_"
 _URI, _TAGS = f"{_OURS}model_uri", f"{_OURS}tags"
-_COPY, _NO_COPY = f"{_OURS}copied_revision", f"{_OURS}not_copied"
+_COPIED, _NOT_COPIED = f"{_OURS}copied_revision", f"{_OURS}not_copied"
 _PACKAGE = "package"
 """System tag by which ClearML's SDK knows a model that is an archive, to be extracted (clearml 1.16 to 2.1.12)."""
 _DESCRIPTION = "MLmodel"
@@ -70,9 +70,9 @@ def wanted(model: Model, run_id: str, copy: Copy = NO_COPY) -> Wanted:
         given.update(version["tags"])
     metadata = _metadata(model, run_id, given)
     if copy.address:
-        metadata[_COPY] = model["revision"]
+        metadata[_COPIED] = model["revision"]
     elif copy.problem:
-        metadata[_NO_COPY] = hide_in_text(copy.problem)
+        metadata[_NOT_COPIED] = hide_in_text(copy.problem)
     return Wanted(
         name=acceptable(model["name"]),
         uri=copy.address or storable.text(address(model)),
@@ -96,9 +96,9 @@ def address(model: Model) -> str:
 def copy_of(held: Mapping[str, Any], model: Model) -> Copy:
     """Return the copy of a model's present files that the server has, or why it has none."""
     items = _items(held)
-    if model["revision"] and items.get(_COPY) == model["revision"]:
+    if model["revision"] and items.get(_COPIED) == model["revision"]:
         return Copy(str(held.get("uri") or ""))
-    return Copy(problem=items.get(_NO_COPY, ""))
+    return Copy(problem=items.get(_NOT_COPIED, ""))
 
 
 def framework(flavors: Collection[str]) -> str:
