@@ -97,7 +97,9 @@ class Agent:
         self._captures = Captures(settings)
         self._described: ProcessStarted | None = None
         remember_main()
-        self._cwd = str(Path.cwd())
+        self._cwd = ""
+        with contextlib.suppress(OSError):  # the directory was deleted
+            self._cwd = str(Path.cwd())
         self._finished = False
         self._outbox = Outbox(self._connect, self._introduce, self._heard, self._left)
         self._worker: launch.Worker | None = None
