@@ -106,7 +106,9 @@ class Agent:
         self._described: ProcessStarted | None = None
         self._callers: list[str] = []
         remember_main()
-        self._cwd = str(Path.cwd())
+        self._cwd = ""
+        with contextlib.suppress(OSError):  # the directory was deleted
+            self._cwd = str(Path.cwd())
         self._finished = False
         self._outbox = Outbox(self._connect, self._introduce, self._heard, self._left)
         self._worker: launch.Worker | None = None

@@ -148,7 +148,7 @@ class Worker:
                 self._give_up(mirror)
 
     def _may_be_linked(self, mirror: RunMirror) -> bool:
-        """Return True if it is for the worker to write something of a run to MLflow, which may take it."""
+        """Return True if it is worth waiting until MLflow takes what only the worker can still write of a run."""
         is_left = self._delivery.is_left(mirror, self._runs.home[mirror.run.run_id])
         return is_left and self._way_back.has_hope(mirror.run.tracking_uri)
 

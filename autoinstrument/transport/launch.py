@@ -173,8 +173,8 @@ def _import_path() -> list[str]:
 
     `sys.path[0]` is the script's folder (unless `-P`/`-I`): a `logging.py` that stands there is not for us.
     """
-    script = str(Path(sys.argv[0]).resolve().parent) if sys.argv and sys.argv[0] not in ("", "-c", "-m") else ""
-    refused = {script, _absolute(""), ""}
+    script = _absolute(sys.argv[0]) if sys.argv and sys.argv[0] not in ("", "-c", "-m") else ""
+    refused = {str(Path(script).resolve().parent) if script else "", _absolute(""), ""}
     return [path for path in map(_absolute, sys.path) if path not in refused]
 
 

@@ -138,6 +138,7 @@ def test_the_worker_needs_no_working_directory(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
+    monkeypatch.setattr("sys.argv", ["train.py"])
     assert launch._import_path() == ["/elsewhere"]
 
 
