@@ -7,6 +7,7 @@ sending thread.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from types import ModuleType
@@ -17,7 +18,7 @@ from autoinstrument.from_mlflow.access import store_access
 from autoinstrument.from_mlflow.models import HISTORY
 from autoinstrument.from_mlflow.references import wrap_methods
 from autoinstrument.from_mlflow.store import read_state
-from autoinstrument.from_mlflow.stores import note_stores, registry_client, tracking_client
+from autoinstrument.from_mlflow.stores import StoreNotThereError, note_stores, registry_client, tracking_client
 from autoinstrument.from_mlflow.unsupported import if_supported
 from autoinstrument.from_mlflow.watching import know, watched
 from autoinstrument.records import ModelsLogged, Record, TagsSet
@@ -121,8 +122,10 @@ def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[]
     """Note the runs known to have models of this name, and those that the store knows; off the calling thread."""
 
     def find() -> None:
-        with store_access(client.tracking_uri):
-            asked = [run_id for ask in asks for run_id in if_supported(ask)]
+        asked: list[Any] = []
+        for ask in asks:
+            with store_access(client.tracking_uri), contextlib.suppress(StoreNotThereError):
+                asked += if_supported(ask)
         for run_id in {*_runs_of_model.get(name, ()), *asked}:
             _changed(the_agent, client, run_id, "models", linked=True)
 

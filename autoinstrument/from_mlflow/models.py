@@ -142,12 +142,9 @@ def _versions(client: StoreClient, run_id: str) -> list[Any] | None:
 
     None where there is no registry, or none that the training has opened.
     """
-    try:
-        registry = client.registry()
-    except StoreNotThereError:
-        return None
 
     def search() -> list[Any]:
+        registry = client.registry()
         found: list[Any] = []
         token = None
         while True:
@@ -158,8 +155,11 @@ def _versions(client: StoreClient, run_id: str) -> list[Any] | None:
             if not token:
                 return found
 
-    with store_access(client.tracking_uri):
-        versions = if_supported(search)
+    try:
+        with store_access(client.tracking_uri):
+            versions = if_supported(search)
+    except StoreNotThereError:
+        return None
     models = [version for version in versions if _IS_PROMPT not in version.tags]
     return sorted(models, key=lambda version: (version.creation_timestamp, version.name, int(version.version)))
 

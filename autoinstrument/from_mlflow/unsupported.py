@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from autoinstrument.from_mlflow.existing import StoreNotThereError
-
 Value = TypeVar("Value")
 
 _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
@@ -15,8 +13,6 @@ _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDE
 def if_supported(ask: Callable[[], list[Value]]) -> list[Value]:
     """Return what the store answers; nothing where it has no such thing (an older server, another vendor's registry).
 
-    Nothing, too, where there is no such store.
-
     Raises:
         mlflow.exceptions.MlflowException: it may answer another time.
     """
@@ -24,7 +20,7 @@ def if_supported(ask: Callable[[], list[Value]]) -> list[Value]:
 
     try:
         return ask()
-    except (NotImplementedError, StoreNotThereError):
+    except NotImplementedError:
         return []
     except MlflowException as error:
         if error.error_code in _MAY_PASS:

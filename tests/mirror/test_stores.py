@@ -22,6 +22,8 @@ from autoinstrument.from_mlflow.models import read_models
 from autoinstrument.from_mlflow.store import find_runs, latest_runs, read_run
 from autoinstrument.from_mlflow.stores import StoreClient, StoreNotThereError, note_stores, tracking_client
 from autoinstrument.guard import ourselves
+from autoinstrument.mirror import model_mapping
+from autoinstrument.records import Model, Version
 from tests.end_to_end.conftest import database as database
 
 
@@ -106,6 +108,17 @@ def test_a_registry_is_asked_only_if_there_is_one(
     own.create_model_version("iris", f"runs:/{run.info.run_id}/model", run.info.run_id)
     ((version,),) = versions()
     assert (version["name"], version["version"]) == ("iris", "1")
+
+
+def test_versions_that_nobody_was_asked_about_stay() -> None:
+    """As where a run is resumed by a process that logs another model and has nothing to do with the registry."""
+    version = Version(name="iris", version="1", stage="", aliases=["champion"], tags={}, description="")
+    model = Model(uri="models:/m-1", name="line", location="/line", flavors=[], tags={}, versions=[version])
+    metadata = model_mapping.wanted(model, "run").metadata
+    held = {"metadata": {key: {"key": key, "value": value} for key, value in metadata.items()}}
+    assert model_mapping.is_left_alone(held, Model({**model, "versions": None}))
+    assert not model_mapping.is_left_alone(held, Model({**model, "versions": []}))
+    assert not model_mapping.is_left_alone({"metadata": {}}, Model({**model, "versions": None}))
 
 
 # As in a training process
