@@ -145,6 +145,7 @@ def test_a_job_of_a_hydra_sweep(remote: Remote, launcher: str) -> None:
     files = {"swept.py": HYDRA, "config.yaml": "optimizer:\n  lr: 0.1\ndepth: 3\n", ".gitignore": "multirun\noutputs\n"}
     remote.commit({**files, "hydra_plugins/process.py": LAUNCHER, "README": launcher})
     experiment = f"sweep {launcher}"
+    remote.place.client.create_experiment(experiment)  # two jobs at once would both make it, and one would fail
     sweep = ("--multirun", "optimizer.lr=0.8,0.9", "depth=5", f"hydra/launcher={launcher}")
     done = remote.place.run("", *sweep, command=["swept.py"], MLFLOW_EXPERIMENT_NAME=experiment)
     assert done.code == 0, done.stderr
