@@ -1,6 +1,6 @@
 """Hear what argparse makes of the command line, without a change to how it parses.
 
-Runs in every process that imports argparse, MLflow or not: it loads nothing that argparse has not loaded already.
+Runs in every process that imports argparse, MLflow or not: it loads its own and what argparse has loaded.
 """
 
 from __future__ import annotations

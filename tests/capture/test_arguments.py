@@ -221,5 +221,6 @@ def test_watching_loads_nothing():
         "autoinstrument",
         "autoinstrument.capture",
         "autoinstrument.capture.arguments",
+        "autoinstrument.tracebacks",
         "__future__",
     }
