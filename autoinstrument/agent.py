@@ -24,6 +24,7 @@ from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.captures import Captures
 from autoinstrument.records import (
+    CodeLacking,
     ConsoleWritten,
     EndAnnounced,
     EventsDropped,
@@ -93,7 +94,7 @@ class Agent:
         self._names: dict[str, tuple[str, str]] = {}
         self._said: dict[str, str] = {}
         self._reasons: set[str] = set()
-        """Why runs are pending, as far as it was said."""
+        """Why runs are pending, or lack code, as far as it was said."""
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
@@ -318,6 +319,9 @@ class Agent:
         elif isinstance(record, RunPending):
             self._say_pending(record)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})
+        elif isinstance(record, CodeLacking) and record.reason not in self._reasons:
+            self._reasons.add(record.reason)
+            logger().warning("%s", record.reason)
 
     def _say_pending(self, record: RunPending) -> None:
         note("pending", f"{record.run_id} {record.reason}")

@@ -6,7 +6,10 @@ names (hooks, fsmonitor, external diff, textconv). Clean filters (Git LFS) run: 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -14,9 +17,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from autoinstrument.capture.secrets import without_credentials
+from autoinstrument.capture import git_files
+from autoinstrument.capture.secrets import hide_in_text, without_credentials
 
 _TIME_LIMIT_S = 20.0
+_MOST_WORDS, _WORDS_S = 2000, 1.0
+"""Bytes of what Git says on stderr, and how long its end is waited for when Git has ended."""
 _MOST_BYTES = 16 * 1024 * 1024
 # Set inside Git's hooks, they would point every call at another repository (`git rev-parse --local-env-vars`, less
 # GIT_CONFIG_COUNT, by which containers say safe.directory).
@@ -43,6 +49,12 @@ _DIFF = [
 ]  # fmt: skip
 
 
+_OTHER_OWNER = ("dubious ownership", "unsafe repository")
+"""Git's words for a repository that another user owns (since 2.36, and before)."""
+_IN_GIT_DIR = "must be run in a work tree"
+"""Git's words inside a bare repository, or inside `.git`: there is no working copy."""
+
+
 class GitError(Exception):
     """Git is not there, refused, took too long, or had more to say than fits."""
 
@@ -54,6 +66,7 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,)) -> bytes:
         GitError: it could not be run, ended with another code than `codes`, or passed a limit (20 s, 16 MB).
     """
     environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN} | _SETTINGS
+    words, write_end = os.pipe()
     try:
         process = subprocess.Popen(
             ["git", *_OPTIONS, *arguments],
@@ -61,11 +74,14 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,)) -> bytes:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=write_end,
             start_new_session=True,  # so that filters it has started end with it
         )
     except (OSError, ValueError) as error:
+        os.close(words)
         raise GitError(f"git cannot be run: {error}") from error
+    finally:
+        os.close(write_end)
     late = threading.Event()
 
     def stop() -> None:
@@ -75,6 +91,9 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,)) -> bytes:
     timer = threading.Timer(_TIME_LIMIT_S, stop)
     timer.daemon = True
     timer.start()
+    said = bytearray()
+    reader = threading.Thread(target=_read_words, args=(words, said), daemon=True)
+    reader.start()
     try:
         with process:
             output = process.stdout.read(_MOST_BYTES + 1) if process.stdout else b""
@@ -82,13 +101,30 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,)) -> bytes:
                 _end(process)
     finally:
         timer.cancel()
+    reader.join(_WORDS_S)
     if late.is_set():
         raise GitError(f"git {arguments[0]} took more than {_TIME_LIMIT_S:.0f} s")
     if len(output) > _MOST_BYTES:
         raise GitError(f"git {arguments[0]} gave more than {_MOST_BYTES // 1024**2} MB")
     if process.returncode not in codes:
-        raise GitError(f"git {arguments[0]} ended with {process.returncode}")
+        raise GitError(f"git {arguments[0]} ended with {process.returncode}{_fatal(bytes(said))}")
     return output
+
+
+def _read_words(file: int, said: bytearray) -> None:
+    """Keep the beginning of what comes from a pipe, and close it at its end."""
+    # A filter may say any amount, and must not wait for a reader; one that leaves a process behind never ends the pipe.
+    with contextlib.suppress(OSError):
+        while data := os.read(file, 2**16):
+            said += data[: _MOST_WORDS - len(said)]
+    os.close(file)
+
+
+def _fatal(said: bytes) -> str:
+    """Return what Git gives as its reason, "" for none."""
+    lines = hide_in_text(said.decode("utf-8", "replace")).splitlines()
+    reasons = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))]
+    return f": {reasons[0][:500]}" if reasons else ""
 
 
 class Checkout(NamedTuple):
@@ -102,18 +138,53 @@ class Checkout(NamedTuple):
     """The branch's name at the remote, or here where it follows none, "" on a detached HEAD."""
     commit: str
     """Full hash of HEAD, "" before the first commit."""
+    refusal: str = ""
+    """Why Git does not answer, "" where it does. Then the rest is what its files say, and Git is asked for nothing."""
+    remedy: str = ""
+    """What a person can do about it."""
 
     @classmethod
     def of(cls, folder: Path) -> Checkout | None:
-        """Return the working copy that the folder lies in, None where there is none or Git does not say."""
+        """Return the working copy that the folder lies in, None where there is none."""
         try:
-            root = Path(os.path.realpath(os.fsdecode(git(folder, "rev-parse", "--show-toplevel")).rstrip("\n")))
-            commit = _ask(root, "rev-parse", "--verify", "--quiet", "HEAD")
-            here = _ask(root, "symbolic-ref", "--quiet", "--short", "HEAD")
-            upstream = _ask(root, "rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}")
-            remotes = _ask(root, "remote").split("\n")
-        except GitError:
+            return cls._asked(folder)
+        except GitError as error:
+            return cls.read(folder, str(error))
+
+    @classmethod
+    def read(cls, folder: Path, refusal: str) -> Checkout | None:
+        """Return the working copy as its files describe it, None where there is none.
+
+        Args:
+            folder: one that lies in it.
+            refusal: why Git is not asked, or what it has said.
+        """
+        found = git_files.read(folder) if _IN_GIT_DIR not in refusal else None
+        if found is None:
             return None
+        if not shutil.which("git"):
+            refusal, remedy = "there is no git program", "install Git"
+        elif any(words in refusal for words in _OTHER_OWNER):
+            refusal = f"Git refuses {found.root}, which belongs to another user"
+            remedy = f"`git config --global --add safe.directory {shlex.quote(str(found.root))}` allows it"
+        else:
+            refusal = found.problem or refusal
+            remedy = f"`git -C {shlex.quote(str(found.root))} status` says more"
+        remote = without_credentials(found.remote)
+        return cls(found.root, remote, found.branch, found.commit, refusal, remedy)
+
+    @classmethod
+    def _asked(cls, folder: Path) -> Checkout:
+        """Return the working copy that the folder lies in.
+
+        Raises:
+            GitError: Git does not say.
+        """
+        root = Path(os.path.realpath(os.fsdecode(git(folder, "rev-parse", "--show-toplevel")).rstrip("\n")))
+        commit = _ask(root, "rev-parse", "--verify", "--quiet", "HEAD")
+        here = _ask(root, "symbolic-ref", "--quiet", "--short", "HEAD")
+        upstream = _ask(root, "rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}")
+        remotes = _ask(root, "remote").split("\n")
         name = _ask(root, "config", f"branch.{here}.remote") if here else ""
         if name not in remotes:
             name = "origin" if "origin" in remotes else remotes[0]
@@ -121,6 +192,14 @@ class Checkout(NamedTuple):
         remote = without_credentials(_ask(root, "ls-remote", "--get-url", name)) if name else ""
         branch = upstream.removeprefix(f"{name}/") if upstream.startswith(f"{name}/") else here
         return cls(root, remote, branch, commit)
+
+    @property
+    def lacks(self) -> str:
+        """What is missing and why, for a person; "" where Git has said everything."""
+        if not self.refusal or (self.commit and not self.remote):
+            return ""  # without a remote, changes are not asked for
+        what = "the uncommitted changes" if self.commit else "repository, branch and commit"
+        return f"{what} are not kept: {self.refusal}; {self.remedy}"
 
     def inside(self, path: Path) -> str:
         """Return the path relative to the root with forward slashes, "." for the root, "" where it lies outside."""

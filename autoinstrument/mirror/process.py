@@ -14,6 +14,7 @@ from autoinstrument.mirror import death
 from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run, of_silent_exit
 from autoinstrument.mirror.verdict import Agent, Verdict, agent_of
 from autoinstrument.records import (
+    CodeLacking,
     ConsoleWritten,
     EndAnnounced,
     ProcessChanged,
@@ -95,7 +96,7 @@ class Process:
         """Capture code and packages, once; takes up to a second."""
         if self._code is None and self.started is not None:
             with guard("capturing the code"):
-                self._code = without_arguments(self.started, self._from_remote)
+                self._code = without_arguments(self.started, self._from_remote, self._lacks)
             with guard("capturing the packages"):
                 self.packages = packages_of(self._modules, self.started.sys_path)
 
@@ -109,8 +110,11 @@ class Process:
             self.packages = packages_of(self._modules, self.started.sys_path)
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
         if changed.source != before[1].source:
-            self._code = without_arguments(self.started, self._from_remote)
+            self._code = without_arguments(self.started, self._from_remote, self._lacks)
         return (self.packages, self.started) != before
+
+    def _lacks(self, reason: str) -> None:
+        self.tell(CodeLacking(reason))
 
     @property
     def script(self) -> dict[str, str]:

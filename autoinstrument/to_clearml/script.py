@@ -10,6 +10,7 @@ without a time limit (measured: still waiting after 100 s). What the fields mean
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import shlex
 from collections.abc import Callable, Iterator
@@ -42,18 +43,28 @@ class Script(NamedTuple):
     binary: str
 
 
-def script_of(process: ProcessStarted, from_remote: Callable[[], bool] = lambda: False) -> Script:
+def script_of(
+    process: ProcessStarted,
+    from_remote: Callable[[], bool] = lambda: False,
+    lacks: Callable[[str], object] = lambda _: None,
+) -> Script:
     """Return the script section for the process's Task, as `without_arguments` with the arguments of now."""
-    return with_arguments(without_arguments(process, from_remote), process)
+    return with_arguments(without_arguments(process, from_remote, lacks), process)
 
 
-def without_arguments(process: ProcessStarted, from_remote: Callable[[], bool] = lambda: False) -> Script:
+def without_arguments(
+    process: ProcessStarted,
+    from_remote: Callable[[], bool] = lambda: False,
+    lacks: Callable[[str], object] = lambda _: None,
+) -> Script:
     """Return the code that the process runs. Takes some 30 ms with a repository, 20 s a Git call at most.
 
     Args:
         process: the training process; once it has ended, its launcher is not found any more.
         from_remote: tells, where the commit is not published, whether to name the newest one that is, with all changes
             since; it is ClearML's own setting `sdk.development.store_code_diff_from_remote`.
+        lacks: is told in one line what Git does not give, why, and what a person can do; the section's `diff` says it
+            too.
     """
     cwd = Path(process.cwd or ".")
     code = code_of(process, cwd)
@@ -62,9 +73,11 @@ def without_arguments(process: ProcessStarted, from_remote: Callable[[], bool] =
     else:
         checkout = Checkout.of(_existing(code.folder))
         if checkout is not None and checkout.remote and checkout.commit:
-            script = _in_checkout(code, checkout, cwd, process, from_remote)
+            script = _in_checkout(code, checkout, cwd, process, from_remote, lacks)
         else:
             script = _alone(code, checkout)
+        if checkout is not None and checkout.lacks:
+            lacks(checkout.lacks)
     return _overridden(_with_launcher(script, process))
 
 
@@ -89,12 +102,19 @@ def _alone(code: Code, checkout: Checkout | None) -> Script:
     text = code.text or (read(code.file) if code.file else "")
     if too_large(text):
         text = instead("The script is larger than the 500 kB that ClearML keeps.")
+    if checkout is not None and checkout.lacks:
+        text = f"{_comment(checkout.lacks)}{text}"
     name = code.name or (python_name(code.file) if code.file else "")
     return Script("", branch, commit, name, ".", text, "")
 
 
 def _in_checkout(
-    code: Code, checkout: Checkout, cwd: Path, process: ProcessStarted, from_remote: Callable[[], bool]
+    code: Code,
+    checkout: Checkout,
+    cwd: Path,
+    process: ProcessStarted,
+    from_remote: Callable[[], bool],
+    lacks: Callable[[str], object],
 ) -> Script:
     working_dir = checkout.inside(cwd) or "."
     if code.module and code.file is not None and checkout.inside(code.file):
@@ -102,42 +122,65 @@ def _in_checkout(
         root = _module_root(code.file, code.module)
         if root is not None and not _holds(cwd, code.file, code.module):
             working_dir = checkout.inside(root) or working_dir
+    if checkout.refusal:
+        return _committed(code, checkout, working_dir)
     base, published = checkout.commit, checkout.published()
     if published not in ("", base) and from_remote():
         base = published
-    entry, added, leave_out = "", [], []
+    entry, leave_out = "", list[str]()
+    added: list[Callable[[], bytes]] = []
     if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):
         entry = _free_name(checkout.root / working_dir, code.name)
-        added = [new_file(_join(working_dir, entry), code.text)]
+        added = [functools.partial(new_file, _join(working_dir, entry), code.text)]
         leave_out = [":(exclude)*.ipynb"] if process.main_kind == "notebook" else []
     elif code.file is not None:
         inside = checkout.inside(code.file)
         entry = _relative(code.file, checkout.root / working_dir)
         leave_out = [f":(exclude,literal){inside}"] if code.text else []
         if not code.text and not checkout.tracks(inside):
-            added = [checkout.addition(inside)]
+            added = [functools.partial(checkout.addition, inside)]
     return Script(
         checkout.remote,
         checkout.branch,
         base,
         f"-m {code.module}" if code.module and not (code.text and added) else entry,
         working_dir,
-        _diff(code, checkout, base, added, leave_out, process),
+        _diff(code, checkout, base, added, leave_out, process, lacks),
         "",
     )
 
 
+def _committed(code: Code, checkout: Checkout, working_dir: str) -> Script:
+    """Return the code as it is in a repository that Git says nothing about; the place of the changes says why."""
+    if code.text:
+        entry = _free_name(checkout.root / working_dir, code.name)
+        text = f"{_comment(checkout.lacks)}{code.text}"
+    else:
+        entry = _relative(code.file, checkout.root / working_dir) if code.file is not None else ""
+        text = instead(_sentence(checkout.lacks))
+    entry = f"-m {code.module}" if code.module and not code.text else entry
+    return Script(checkout.remote, checkout.branch, checkout.commit, entry, working_dir, text, "")
+
+
 def _diff(
-    code: Code, checkout: Checkout, base: str, added: list[bytes], leave_out: list[str], process: ProcessStarted
+    code: Code,
+    checkout: Checkout,
+    base: str,
+    added: list[Callable[[], bytes]],
+    leave_out: list[str],
+    process: ProcessStarted,
+    lacks: Callable[[str], object],
 ) -> str:
     try:
         changes = checkout.diff(base, leave_out)
-        new = [*_untracked_modules(checkout, process, code.file)]
-        text = patch(changes, *added, *new)
-        if code.text and added and not patch(changes, *new):
+        new = [*(make() for make in added), *_untracked_modules(checkout, process, code.file)]
+        text = patch(changes, *new)
+        if code.text and added and not patch(changes, *new[len(added) :]):
             text = code.text  # as ClearML stores notebooks: the code itself, easier to read than a patch
     except GitError as error:
-        text = instead(f"The uncommitted changes could not be read: {error}.")
+        missing = f"the uncommitted changes of {checkout.root} could not be read: {error}"
+        lacks(missing)
+        text = instead(_sentence(missing))
     if too_large(text):
         kilobytes = len(text.encode("utf-8", "replace")) // 1000
         text = instead(
@@ -195,6 +238,14 @@ def _overridden(script: Script) -> Script:
         working_dir=os.environ.get("CLEARML_VCS_WORK_DIR") or script.working_dir,
         diff=base64.b64decode(diff).decode("utf-8", "replace") if diff else script.diff,
     )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _comment(words: str) -> str:
+    return f"# {_sentence(words)}\n"
 
 
 def _existing(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -220,3 +221,34 @@ def test_commits_that_nobody_else_has_are_changes_where_clearml_is_told_so(
     section = ended(own_server, own_place.the_run().info.run_id)["script"]
     assert section["version_num"] == own_place.git("rev-parse", "origin/topic")
     assert "+import mlflow" in section["diff"].splitlines()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_working_copy_of_another_user(place: Place, server: ClearMLServer) -> None:
+    """Root in a container, on a volume of the user's: Git refuses. The commit is kept, and the way out said once."""
+    script = "import mlflow\nfor number in range(2):\n    with mlflow.start_run():\n        pass\n"
+    place.git("init", "-q", "-b", "topic")
+    place.git("remote", "add", "origin", "https://example.com/team/training.git")
+    place.write("train.py", script)
+    place.git("add", "-A")
+    place.git("commit", "-q", "-m", "Train")
+    commit = place.git("rev-parse", "HEAD")
+    for path in (place.folder, *place.folder.rglob("*")):
+        os.chown(path, 12345, 12345)
+    done = place.run(script)
+    assert (done.code, done.stdout) == (0, "")
+    remedy = f"`git config --global --add safe.directory {place.folder.resolve()}`"
+    said = [line for line in done.stderr.splitlines() if "safe.directory" in line]
+    assert said == [
+        f"autoinstrument: the uncommitted changes are not kept: Git refuses {place.folder.resolve()}, "
+        f"which belongs to another user; {remedy} allows it"
+    ]
+    for run in place.mlflow_runs():
+        section = ended(server, run.info.run_id)["script"]
+        assert (section["repository"], section["branch"]) == ("https://example.com/team/training.git", "topic")
+        assert (section["version_num"], section["entry_point"]) == (commit, "train.py")
+        assert remedy in section["diff"]
+    found = place.command("doctor", AUTOINSTRUMENT_ENABLED="1")
+    assert found.code == 1
+    assert f"Git: {place.folder.resolve()}, topic at {commit[:8]}; its changes are not kept" in found.stdout
+    assert f"  {remedy} allows it." in found.stdout
