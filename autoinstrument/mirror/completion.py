@@ -62,7 +62,7 @@ def complete(
     mirror.incomplete = False
     for _ in range(_FLUSHES):
         mirror.flush()
-        if not mirror.has_work:
+        if not (mirror.has_work or mirror.is_capturing()):
             if not deleted:
                 link(mirror, uri)
             mirror.capture.remove()

@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 
-from autoinstrument.capture.packages import Packages, packages_of
-from autoinstrument.guard import guard
+from autoinstrument.capture.packages import Packages
 from autoinstrument.mirror import death
+from autoinstrument.mirror.capturing import Capturing
 from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run, of_silent_exit
 from autoinstrument.mirror.verdict import Agent, Verdict, agent_of
 from autoinstrument.records import (
@@ -24,7 +25,7 @@ from autoinstrument.records import (
     RunAnnounced,
     RunEnded,
 )
-from autoinstrument.to_clearml.script import Script, with_arguments, without_arguments
+from autoinstrument.to_clearml.script import with_arguments
 from autoinstrument.transport.frames import encode
 
 
@@ -34,10 +35,9 @@ class Process:
     def __init__(self, connection: socket.socket, from_remote: Callable[[], bool] = lambda: False) -> None:
         """`from_remote` as in `without_arguments`."""
         self.connection = connection
-        self._from_remote = from_remote
+        self._telling = threading.Lock()
         self.started: ProcessStarted | None = None
-        self._code: Script | None = None
-        self.packages = Packages("", "")
+        self._capturing = Capturing(from_remote, self._lacks)
         self.owned: set[str] = set()
         """Runs whose end is this process's: those that it started or resumed."""
         self.runs: set[str] = set()
@@ -69,7 +69,7 @@ class Process:
 
     def tell(self, record: Record) -> None:
         """Answer the process, if it still listens."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._telling:
             self.connection.sendall(encode([record]))
 
     def start(self, started: ProcessStarted) -> None:
@@ -93,12 +93,18 @@ class Process:
             del self.announced_ends[ended.run_id]
 
     def capture(self) -> None:
-        """Capture code and packages, once; takes up to a second."""
-        if self._code is None and self.started is not None:
-            with guard("capturing the code"):
-                self._code = without_arguments(self.started, self._from_remote, self._lacks)
-            with guard("capturing the packages"):
-                self.packages = packages_of(self._modules, self.started.sys_path)
+        """Capture code and packages, once; what takes longer than two seconds is there later (`has_captured`)."""
+        if self._capturing.code is None and self.started is not None:
+            self._capturing.ask(self.started, self._modules, code=True, packages=True)
+
+    @property
+    def is_capturing(self) -> bool:
+        """True while more of its code and packages is to come."""
+        return self._capturing.is_busy
+
+    def has_captured(self) -> bool:
+        """Return True, once, if code or packages have come that could not be waited for."""
+        return self._capturing.take()
 
     def change(self, changed: ProcessChanged) -> bool:
         """Take in what has changed; tell whether packages, arguments or source are other than before."""
@@ -106,12 +112,17 @@ class Process:
             return False
         before = (self.packages, self.started)
         known, self._modules = self._modules, self._modules.union(changed.modules)
-        if self.packages.may_change(known, changed.modules):  # finding out takes a quarter of a second
-            self.packages = packages_of(self._modules, self.started.sys_path)
+        packages = self.packages.may_change(known, changed.modules)  # finding out takes a quarter of a second
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
-        if changed.source != before[1].source:
-            self._code = without_arguments(self.started, self._from_remote, self._lacks)
+        code = changed.source != before[1].source
+        if packages or code:
+            self._capturing.ask(self.started, self._modules, code=code, packages=packages)
         return (self.packages, self.started) != before
+
+    @property
+    def packages(self) -> Packages:
+        """What was installed and what of it is loaded, as far as it is known."""
+        return self._capturing.packages
 
     def _lacks(self, reason: str) -> None:
         self.tell(CodeLacking(reason))
@@ -119,9 +130,9 @@ class Process:
     @property
     def script(self) -> dict[str, str]:
         """The script section of its Task, with the arguments as far as they are known; empty where it was not read."""
-        if self._code is None or self.started is None:
+        if self._capturing.code is None or self.started is None:
             return {}
-        return with_arguments(self._code, self.started)._asdict()
+        return with_arguments(self._capturing.code, self.started)._asdict()
 
     def note_death(self) -> None:
         """Look at once what killed the process: its parent is about to take the answer away."""

@@ -58,6 +58,7 @@ class RunMirror:
         made: the Task was made here.
         settled: the run has ended long since: its Task is not set running, and somebody else may be making it too.
         lacking: why files wait to be uploaded, when all else is delivered; "" where none does.
+        is_capturing: tells whether code or packages are still to come; until then the Task is not complete.
         parent_task: gives the id of the parent run's Task, "" where there is none.
         held: nothing is sent until the verdict on its Task is given.
         last_sent: when something was sent last, in seconds of the monotonic clock; as are the next two.
@@ -72,6 +73,7 @@ class RunMirror:
         self.task: Task | None = None
         self.made = self.settled = False
         self.lacking = ""
+        self.is_capturing: Callable[[], bool] = bool
         self.parent_task: Callable[[], str] = str
         self.wait_until = 0.0
         self._named = ""

@@ -140,6 +140,16 @@ class Runs:
                     self._describe(process, self.mirrors[run_id].capture)
                     self.mirrors[run_id].describe_again()
 
+    def take_captured(self) -> None:
+        """Describe the runs again of processes whose code and packages could not be waited for when they began."""
+        for process in self.processes:
+            if process.has_captured():
+                for run_id in process.owned:
+                    mirror = self.mirrors[run_id]
+                    if self.home[run_id] is process and not mirror.told_end:
+                        self._describe(process, mirror.capture)
+                        mirror.describe_again()
+
     def _describe(self, process: Process, capture: Capture) -> None:
         capture.process = process.started
         capture.script = process.script
@@ -157,6 +167,7 @@ class Runs:
             capture = self._captures.of(run, process.started)
             self._describe(process, capture)
             mirror = RunMirror(capture, self._settings, self._tasks, self._uploads)
+            mirror.is_capturing = lambda: self.home[run.run_id].is_capturing
             if run.parent_run_id:
                 mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
             mirror.wait_until = 0.0 if run.owned else time.monotonic() + _OTHERS_S

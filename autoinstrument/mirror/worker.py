@@ -81,6 +81,7 @@ class Worker:
         """Work until nobody is connected any more, and what they left is delivered or given up."""
         while self._runs.processes or (not self._seen and time.monotonic() - self._since < _IDLE_S):
             urgent = self._take()
+            self._runs.take_captured()
             now = time.monotonic()
             if urgent or now >= self._flush_at:
                 self._flush_at = now + _FLUSH_S
@@ -123,7 +124,7 @@ class Worker:
         """Tell processes that are exiting that nothing is left to wait for."""
         for process in self._runs.processes:
             if process.exiting is not None and not process.answered:
-                waiting = any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
+                waiting = process.is_capturing or any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
                 if not waiting or self._delivery.is_stuck():
                     for run_id in process.owned:
                         if self._runs.home[run_id] is process:
@@ -136,7 +137,7 @@ class Worker:
         for process in [process for process in self._runs.processes if process.gone_at is not None]:
             lingered = time.monotonic() - (process.gone_at or 0)
             waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
-            work = waits or any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
+            work = waits or process.is_capturing or any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
             if work and self._delivery.has_hope() and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
                 continue

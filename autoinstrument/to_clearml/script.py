@@ -56,8 +56,10 @@ def without_arguments(
     process: ProcessStarted,
     from_remote: Callable[[], bool] = lambda: False,
     lacks: Callable[[str], object] = lambda _: None,
+    *,
+    by_git: bool = True,
 ) -> Script:
-    """Return the code that the process runs. Takes some 30 ms with a repository, 20 s a Git call at most.
+    """Return the code that the process runs. Takes some 30 ms with a repository, a minute at most.
 
     Args:
         process: the training process; once it has ended, its launcher is not found any more.
@@ -65,20 +67,27 @@ def without_arguments(
             since; it is ClearML's own setting `sdk.development.store_code_diff_from_remote`.
         lacks: is told in one line what Git does not give, why, and what a person can do; the section's `diff` says it
             too.
+        by_git: whether Git is asked; else the repository is described by its files, which takes a millisecond.
     """
+    launcher = launched(process.pid, process.main_path, process.main_module)  # first: the process may be gone soon
     cwd = Path(process.cwd or ".")
     code = code_of(process, cwd)
     if os.environ.get("CLEARML_VCS_REPO_URL"):
         script = _told_by_environment(code, cwd)
     else:
-        checkout = Checkout.of(_existing(code.folder))
+        folder = _existing(code.folder)
+        checkout = Checkout.of(folder) if by_git else Checkout.read(folder)
         if checkout is not None and checkout.remote and checkout.commit:
-            script = _in_checkout(code, checkout, cwd, process, from_remote, lacks)
+            try:
+                script = _in_checkout(code, checkout, cwd, process, from_remote, lacks)
+            except GitError as error:
+                checkout = Checkout.read(folder, str(error)) or checkout
+                script = _in_checkout(code, checkout, cwd, process, from_remote, lacks)
         else:
             script = _alone(code, checkout)
         if checkout is not None and checkout.lacks:
             lacks(checkout.lacks)
-    return _overridden(_with_launcher(script, process))
+    return _overridden(_with_launcher(script, process, launcher))
 
 
 def with_arguments(script: Script, process: ProcessStarted) -> Script:
@@ -124,9 +133,7 @@ def _in_checkout(
             working_dir = checkout.inside(root) or working_dir
     if checkout.refusal:
         return _committed(code, checkout, working_dir)
-    base, published = checkout.commit, checkout.published()
-    if published not in ("", base) and from_remote():
-        base = published
+    base = (checkout.published() if from_remote() else "") or checkout.commit
     entry, leave_out = "", list[str]()
     added: list[Callable[[], bytes]] = []
     if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):
@@ -205,10 +212,10 @@ def _untracked_modules(checkout: Checkout, process: ProcessStarted, main: Path |
                     break
 
 
-def _with_launcher(script: Script, process: ProcessStarted) -> Script:
+def _with_launcher(script: Script, process: ProcessStarted, launcher: str) -> Script:
     """Complete the entry point by the launcher before it."""
     entry = script.entry_point
-    if launcher := launched(process.pid, process.main_path, process.main_module):
+    if launcher:
         entry = f"{launcher} {entry.removeprefix('-m ') if entry.startswith('-m ') else shlex.quote(entry)}"
     version = ".".join(process.python.split(".")[:2])
     return script._replace(entry_point=entry, binary=f"python{version}")

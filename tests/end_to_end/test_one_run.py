@@ -12,7 +12,7 @@ import pytest
 from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_page
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_of, task_page
 from tests.end_to_end.processes import Finished, wait_for
 
 SCRIPT = """
@@ -252,3 +252,50 @@ def test_a_working_copy_of_another_user(place: Place, server: ClearMLServer) -> 
     assert found.code == 1
     assert f"Git: {place.folder.resolve()}, topic at {commit[:8]}; its changes are not kept" in found.stdout
     assert f"  {remedy} allows it." in found.stdout
+
+
+def test_a_slow_git_keeps_no_task_waiting(place: Place, server: ClearMLServer) -> None:
+    """The Task is there, with its points, what files say of the code, and the reason; what Git says follows."""
+    script = """
+        import sys, time
+        from pathlib import Path
+        import mlflow
+        with mlflow.start_run() as run:
+            mlflow.log_metric("loss", 0.5)
+            Path("started").touch()
+            while not Path("seen").exists():
+                time.sleep(0.05)
+        """
+    tools = place.root / "tools"
+    tools.mkdir()
+    slow = tools / "git"
+    # MLflow asks Git as well, and waits for it.
+    wait = f'[ "$GIT_OPTIONAL_LOCKS" != 0 ] || while [ ! -e "{tools}/go" ]; do sleep 0.05; done'
+    slow.write_text(f'#!/bin/sh\n{wait}\nPATH="${{PATH#*:}}" exec git "$@"\n')
+    slow.chmod(0o755)
+    place.git("init", "-q", "-b", "topic")
+    place.git("remote", "add", "origin", "https://example.com/team/training.git")
+    place.write("train.py", "print('before')\n")
+    place.git("add", "-A")
+    place.git("commit", "-q", "-m", "Train")
+    commit = place.git("rev-parse", "HEAD")
+    started = place.start(script, PATH=f"{tools}:{os.environ['PATH']}")
+    wait_for((place.folder / "started").exists, 60)
+    run_id = place.the_run().info.run_id
+    wait_for(lambda: any(properties(task).get("mlflow_run_id") == run_id for task in server.tasks), 60)
+    task = task_of(server, run_id)
+    wait_for(lambda: scalars(server, task["id"]), 60)
+    section = task_of(server, run_id)["script"]
+    assert (section["repository"], section["branch"]) == ("https://example.com/team/training.git", "topic")
+    assert (section["version_num"], section["entry_point"]) == (commit, "train.py")
+    assert "The uncommitted changes are not here yet: Git has not answered yet" in section["diff"]
+    (tools / "go").touch()
+    (place.folder / "seen").touch()
+    done = started.finish(60)
+    assert (done.code, len(done.stderr.splitlines())) == (0, 1), done.stderr
+    task = ended(server, run_id)
+    wait_for(lambda: link_tags(place.the_run())["state"] == "synced", 60)
+    task = task_of(server, run_id)
+    assert "+import mlflow" in task["script"]["diff"]
+    assert "mlflow" in task["script"]["requirements"]["pip"]
+    assert not list((place.home / "captures").iterdir())
