@@ -45,7 +45,7 @@ class Process:
         self.last_run = ""
         """The one that ended last."""
         self.early_console: list[ConsoleWritten] = []
-        """What it wrote before its first run."""
+        """What it wrote while none of its runs was open."""
         self.ended_at_exit: dict[str, RunEnded] = {}
         self.exiting: ProcessExiting | None = None
         self.answered = False

@@ -94,14 +94,14 @@ class Runs:
         """Take in console text while a request is under way, ahead of what came before it; tell whether it was that.
 
         Text overtakes everything else, and so does what says whose it is: a process, a new run. A run's end is handled
-        when its turn comes; text that comes after it is that of the runs that are still open, else of the one that has
-        ended last, as always.
+        when its turn comes; text that comes after it is no longer the run's, as always.
         """
         if isinstance(record, RunEnded):
             self._quiet.add(record.run_id)
             process.last_run = record.run_id
         elif isinstance(record, RunStarted) and record.run_id in self.mirrors:
             self._quiet.discard(record.run_id)
+            self._give_early(process, record)
         elif isinstance(record, (ConsoleWritten, ProcessStarted, RunAnnounced, RunStarted)):
             self.handle(process, record)
             return True
@@ -184,12 +184,11 @@ class Runs:
             self.open[run.run_id] = None
         if run.owned or run.run_id not in self.home:
             self.home[run.run_id] = process
-        for written in process.early_console:
-            mirror.console.write(*written)
-        process.early_console.clear()
+        self._give_early(process, run)
         mirror.incomplete = mirror.incomplete or run.run_id in self._early_lost
         self._early_lost.discard(run.run_id)
-        early, self._early, self._early_weight = self._early, [], 0
+        early, self._early = self._early, []
+        self._early_weight -= sum(weight(record) for _, record in early)
         for other, record in early:
             self._HANDLERS.get(type(record), Runs._logged)(self, other, record)  # other runs' go on waiting
 
@@ -222,14 +221,38 @@ class Runs:
         return mirror.task.id if mirror.task is not None else ""
 
     def _console_written(self, process: Process, written: ConsoleWritten) -> None:
-        """Give text to the process's open runs; between two runs to the one before, before the first one to that."""
+        """Give text to the process's open runs.
+
+        Where none is open it announces the next run ("starting job 1"), and waits for that; when the process ends, or
+        there is too much of it, it belongs to the run before.
+        """
         runs = [run_id for run_id in self.open if run_id in process.runs and run_id not in self._quiet]
-        runs = runs or ([process.last_run] if process.last_run in self.mirrors else [])
         for run_id in runs:
             self.mirrors[run_id].console.write(*written)
-        if not runs and len(process.early_console) < _EARLY_CONSOLE and self._early_weight < _MAX_EARLY:
-            process.early_console.append(written)
-            self._early_weight += weight(written)
+        if runs:
+            return
+        if len(process.early_console) >= _EARLY_CONSOLE or self._early_weight >= _MAX_EARLY:
+            self._leave_early(process)
+            if process.early_console:  # there was no run before
+                return
+        process.early_console.append(written)
+        self._early_weight += weight(written)
+
+    def _give_early(self, process: Process, run: RunStarted) -> None:
+        """Give text that waited for a run of the process's to this one, which has begun."""
+        if run.owned or not process.last_run:
+            self._write_early(process, self.mirrors[run.run_id])
+
+    def _leave_early(self, process: Process) -> None:
+        """Give text that waited for a run to the one that ended last, for no other is expected."""
+        if process.last_run in self.mirrors:
+            self._write_early(process, self.mirrors[process.last_run])
+
+    def _write_early(self, process: Process, mirror: RunMirror) -> None:
+        for written in process.early_console:
+            mirror.console.write(*written)
+            self._early_weight -= weight(written)
+        process.early_console.clear()
 
     def _task_found(self, process: Process, found: TaskFound) -> None:
         mirror = self.mirrors.get(found.run_id)
@@ -260,6 +283,7 @@ class Runs:
         process.exiting, process.answered = exiting, False
         for run_id, ended in process.ended_at_exit.items():
             self._end(self.mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
+        self._leave_early(process)
         for run_id in process.owned:
             self.mirrors[run_id].console.end()
         self._try_once_more(process)
@@ -275,6 +299,7 @@ class Runs:
     def _closed(self, process: Process, closed: Closed) -> None:
         process.gone_at = time.monotonic()
         if process.outlives:
+            self._leave_early(process)
             for run_id in process.owned:
                 self.open.pop(run_id, None)
             return
@@ -287,6 +312,7 @@ class Runs:
         for announced in list(process.announced.values()):
             with guard("finding a run whose process died at once"):
                 self._died_at_once(process, announced)
+        self._leave_early(process)
         left_open = []
         for run_id in process.owned:
             mirror = self.mirrors[run_id]
