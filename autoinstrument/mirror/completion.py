@@ -53,6 +53,7 @@ def complete(
             by_curve.setdefault(mapping.curve(record.key), []).append(record)
         elif isinstance(record, RunEnded):
             end = end or of_run(record)
+            mirror.ended_ms = record.end_time_ms
         else:
             mirror.take(record)
     for history in itertools.chain(*by_curve.values()):  # those of one curve together, as `verify` takes them

@@ -12,6 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any
 
@@ -30,6 +31,7 @@ NOTE = "mlflow.note.content"
 LINK = "MLflow run"
 LEFT_OUT, FILES_LEFT_OUT = "MLflow points left out", "MLflow artifacts left out"
 REFUSED = "refused by ClearML"
+ENDED = "mlflow_run_ended"
 
 _SHORTEST = 3
 """ClearML refuses shorter names, of each segment of a project's path too (400/800)."""
@@ -41,11 +43,14 @@ _RECORD = "logged by the run; an edit in a clone has no effect"
 _PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
 
 
-def new_task(settings: Settings, capture: Capture, params: Sequence[Param]) -> dict[str, Any]:
-    """Return the body of `tasks.create` for a run's Task, all but its project: capture, parameters, links, note."""
+def new_task(settings: Settings, capture: Capture, params: Sequence[Param], ended_ms: int = 0) -> dict[str, Any]:
+    """Return the body of `tasks.create` for a run's Task, all but its project: capture, parameters, links, note.
+
+    `ended_ms` as in `properties`.
+    """
     run, process = capture.run, capture.process
     items = [
-        *properties(run),
+        *properties(run, ended_ms),
         *parameters(params),
         *tags(run.tags),
         *arguments(process.arguments if process else ()),
@@ -183,17 +188,41 @@ def arguments(values: Iterable[Param]) -> list[dict[str, str]]:
     ]
 
 
-def properties(run: RunStarted) -> list[dict[str, str]]:
-    """Return the user properties that lead back to the run."""
+def properties(run: RunStarted, ended_ms: int = 0) -> list[dict[str, str]]:
+    """Return the user properties that lead back to the run, and say when it ran.
+
+    ClearML dates a Task by its own clock: its start is when it was told of it, and the last one where it was resumed.
+
+    Args:
+        run: the run.
+        ended_ms: when it ended, as MLflow has it, 0 where it has not.
+    """
     values = {
         "mlflow_run_id": run.run_id,
         "mlflow_experiment": run.experiment_name,
         "mlflow_tracking_uri": without_credentials(run.tracking_uri),
         "mlflow_run_url": run.run_url,
+        "mlflow_run_started": _time(run.start_time_ms),
+        ENDED: _time(ended_ms),
     }
     if run.run_name and acceptable(run.run_name) != run.run_name:
         values["mlflow_run_name"] = run.run_name
     return [hyperparameter("properties", name, value, "str") for name, value in values.items() if value]
+
+
+def end_time(ended_ms: int) -> list[dict[str, str]]:
+    """Return the user property that says when a run has ended; none where that is not known."""
+    return [hyperparameter("properties", ENDED, text, "str")] if (text := _time(ended_ms)) else []
+
+
+def _time(time_ms: int) -> str:
+    """Return a time in ISO 8601, "" for none; MLflow takes any number for one."""
+    try:
+        return (
+            datetime.fromtimestamp(time_ms / 1000, timezone.utc).isoformat(timespec="milliseconds") if time_ms else ""
+        )
+    except (OverflowError, OSError, ValueError):
+        return ""
 
 
 def adopted(task_id: str) -> dict[str, str]:

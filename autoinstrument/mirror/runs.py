@@ -265,6 +265,7 @@ class Runs:
             self._logged(process, ended)
             return
         process.told_end(ended)
+        mirror.ended_ms = ended.end_time_ms
         self.open.pop(ended.run_id, None)
         self._quiet.discard(ended.run_id)
         process.last_run = ended.run_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from datetime import datetime, timezone
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -154,9 +155,16 @@ def test_name_project_tags_and_comment_are_the_runs(outcome: Outcome, server: Cl
     assert outcome.task["comment"] == "What was tried."
 
 
+def time_of(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, timezone.utc).isoformat(timespec="milliseconds")
+
+
 def test_user_properties_lead_to_the_run(outcome: Outcome) -> None:
-    """A file store has no page, so there is no run URL and no link artifact."""
+    """A file store has no page, so there is no run URL and no link artifact. The times are MLflow's."""
+    info = outcome.run.info
     assert properties(outcome.task) == {
+        "mlflow_run_started": time_of(info.start_time),
+        "mlflow_run_ended": time_of(info.end_time),
         "mlflow_run_id": outcome.run.info.run_id,
         "mlflow_experiment": "vision/cats",
         "mlflow_tracking_uri": outcome.place.uri,
