@@ -135,30 +135,39 @@ class Console:
             self._capture(name, stream)
 
     def _capture(self, name: str, stream: Any) -> None:
-        if notebook.is_output(stream) or not (self._capture_below(name, stream, _DEPTH) or _is_elsewhere(stream)):
-            self._shadow(_Wrapper, stream, name)
+        with _quietly():  # one of the user's own making may refuse in any way: it is not captured
+            if notebook.is_output(stream) or not (
+                self._capture_below(name, stream, _DEPTH) or self._is_elsewhere(stream)
+            ):
+                self._shadow(_Wrapper, stream, name)
 
     def _capture_below(self, name: str, stream: Any, depth: int) -> bool:
         """Capture what the stream writes to the console's descriptors; return True if it does."""
         descriptor = _descriptor(stream)
-        if descriptor is None:
+        if descriptor is not None and not self._is_console(descriptor):
+            return False
+        buffer = None if descriptor is None else _buffer(stream)
+        if buffer is None:
             held = _held_by(stream) if depth > 0 else []
             return any([self._capture_below(name, each, depth - 1) for each in held])  # noqa: C419  (not the first alone)
-        if not self._is_console(descriptor) or (buffer := _buffer(stream)) is None:
-            return False
         self._shadow(_Buffer, buffer, name)
         if stream is _original(name) and not (stream.line_buffering or stream.write_through):
             self._shadow(_Text, stream, name)
         return True
 
-    def _shadow(self, kind: type[_Shadow], stream: Any, name: str) -> _Shadow | None:
+    def _is_elsewhere(self, stream: Any) -> bool:
+        """Return True for a stream to a file or into memory; a text wrapper without a descriptor is one over memory."""
+        if stream is None or isinstance(stream, (io.StringIO, io.TextIOWrapper)):
+            return True
+        descriptor = _descriptor(stream)
+        return descriptor is not None and not self._is_console(descriptor)
+
+    def _shadow(self, kind: type[_Shadow], stream: Any, name: str) -> None:
         shadow = self._shadows.get(id(stream))
         if shadow is None or not shadow.is_on_top():
             # Somebody has put their own over ours, or taken it away. Which of the two cannot be seen; both may stay, as
             # the inner one hands nothing on while the outer one is called.
-            with _quietly():  # one of the user's own making may refuse in any way: it is not captured
-                shadow = self._shadows[id(stream)] = kind(stream, shadow.name if shadow else name, self._listener)
-        return shadow
+            self._shadows[id(stream)] = kind(stream, shadow.name if shadow else name, self._listener)
 
     def _is_ours(self, stream: io.TextIOWrapper) -> bool:
         return id(stream.buffer) in self._shadows
@@ -415,11 +424,6 @@ def _descriptor(stream: Any) -> int | None:
     except Exception:  # `io.UnsupportedOperation` as a rule, anything where it is of another make
         return None
     return descriptor if isinstance(descriptor, int) else None
-
-
-def _is_elsewhere(stream: Any) -> bool:
-    """Return True for a stream to a file or into memory; a text wrapper without a descriptor is one over memory."""
-    return stream is None or isinstance(stream, (io.StringIO, io.TextIOWrapper)) or _descriptor(stream) is not None
 
 
 def _held_by(stream: Any) -> list[Any]:

@@ -147,8 +147,9 @@ class Runs:
                 for run_id in process.owned:
                     mirror = self.mirrors[run_id]
                     if self.home[run_id] is process and not mirror.told_end:
-                        self._describe(process, mirror.capture)
-                        mirror.describe_again()
+                        with guard("describing a run"):
+                            self._describe(process, mirror.capture)
+                            mirror.describe_again()
 
     def _describe(self, process: Process, capture: Capture) -> None:
         capture.process = process.started
