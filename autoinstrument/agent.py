@@ -26,6 +26,7 @@ from autoinstrument.guard import be_quiet, guard, logger
 from autoinstrument.mirror.captures import Captures
 from autoinstrument.records import (
     AbortLogged,
+    CodeLacking,
     ConsoleWritten,
     EndAnnounced,
     EventsDropped,
@@ -99,6 +100,8 @@ class Agent:
         """This process's runs that the tracking store has not described yet, and the URI of that."""
         self._names: dict[str, tuple[str, str]] = {}
         self._log = RunLog()
+        self._lacking: set[str] = set()
+        """What was logged that code lacks."""
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
@@ -351,6 +354,9 @@ class Agent:
             name, _ = self._name(record.run_id)
             logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
             self._outbox.reply(AbortLogged(record.run_id))
+        elif isinstance(record, CodeLacking) and record.reason not in self._lacking:
+            self._lacking.add(record.reason)
+            logger().warning("%s", record.reason)
 
     def _name(self, run_id: str) -> tuple[str, str]:
         """Return a run's name and the address of its page in MLflow, "" where it has none."""

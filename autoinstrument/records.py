@@ -299,6 +299,13 @@ class RunPending(NamedTuple):
     """One line for a person, with the remedy."""
 
 
+class CodeLacking(NamedTuple):
+    """Something of the code that the process runs could not be captured."""
+
+    reason: str
+    """One line for a person: what is missing, why, and what to do."""
+
+
 class RunTagged(NamedTuple):
     """Answer to `RunLinked` of a delivered run: the tags are written. A process on its way out may not get to it."""
 
@@ -326,7 +333,7 @@ Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | EndAnnounced | ParamsLogged
     | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
-    | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | Delivered
+    | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | Delivered
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

@@ -30,6 +30,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autoinstrument.capture import notebook
+from autoinstrument.tracebacks import users_call
 
 _STREAMS = ("stdout", "stderr")
 _MOST_BYTES = 2**20
@@ -135,30 +136,39 @@ class Console:
             self._capture(name, stream)
 
     def _capture(self, name: str, stream: Any) -> None:
-        if notebook.is_output(stream) or not (self._capture_below(name, stream, _DEPTH) or _is_elsewhere(stream)):
-            self._shadow(_Wrapper, stream, name)
+        with _quietly():  # one of the user's own making may refuse in any way: it is not captured
+            if notebook.is_output(stream) or not (
+                self._capture_below(name, stream, _DEPTH) or self._is_elsewhere(stream)
+            ):
+                self._shadow(_Wrapper, stream, name)
 
     def _capture_below(self, name: str, stream: Any, depth: int) -> bool:
         """Capture what the stream writes to the console's descriptors; return True if it does."""
         descriptor = _descriptor(stream)
-        if descriptor is None:
+        if descriptor is not None and not self._is_console(descriptor):
+            return False
+        buffer = None if descriptor is None else _buffer(stream)
+        if buffer is None:
             held = _held_by(stream) if depth > 0 else []
             return any([self._capture_below(name, each, depth - 1) for each in held])  # noqa: C419  (not the first alone)
-        if not self._is_console(descriptor) or (buffer := _buffer(stream)) is None:
-            return False
         self._shadow(_Buffer, buffer, name)
         if stream is _original(name) and not (stream.line_buffering or stream.write_through):
             self._shadow(_Text, stream, name)
         return True
 
-    def _shadow(self, kind: type[_Shadow], stream: Any, name: str) -> _Shadow | None:
+    def _is_elsewhere(self, stream: Any) -> bool:
+        """Return True for a stream to a file or into memory; a text wrapper without a descriptor is one over memory."""
+        if stream is None or isinstance(stream, (io.StringIO, io.TextIOWrapper)):
+            return True
+        descriptor = _descriptor(stream)
+        return descriptor is not None and not self._is_console(descriptor)
+
+    def _shadow(self, kind: type[_Shadow], stream: Any, name: str) -> None:
         shadow = self._shadows.get(id(stream))
         if shadow is None or not shadow.is_on_top():
             # Somebody has put their own over ours, or taken it away. Which of the two cannot be seen; both may stay, as
             # the inner one hands nothing on while the outer one is called.
-            with _quietly():  # one of the user's own making may refuse in any way: it is not captured
-                shadow = self._shadows[id(stream)] = kind(stream, shadow.name if shadow else name, self._listener)
-        return shadow
+            self._shadows[id(stream)] = kind(stream, shadow.name if shadow else name, self._listener)
 
     def _is_ours(self, stream: io.TextIOWrapper) -> bool:
         return id(stream.buffer) in self._shadows
@@ -276,13 +286,14 @@ class _Buffer(_Shadow):
         original, listener, local = stream.write, self._listener, self._listener.local
 
         def write(data: Any, /) -> Any:
-            if local.busy:
-                return original(data)
-            local.busy = True
-            try:
-                written = original(data)
-            finally:
-                local.busy = False
+            with users_call:
+                if local.busy:
+                    return original(data)
+                local.busy = True
+                try:
+                    written = original(data)
+                finally:
+                    local.busy = False
             if listener.wanted:
                 try:
                     listener.look()
@@ -306,27 +317,29 @@ class _Text(_Shadow):
         listener, local = self._listener, self._listener.local
 
         def write(text: Any, /) -> Any:
-            if local.busy:
-                return original(text)
-            local.busy = True
-            try:
-                result = original(text)
-            finally:
-                local.busy = False
+            with users_call:
+                if local.busy:
+                    return original(text)
+                local.busy = True
+                try:
+                    result = original(text)
+                finally:
+                    local.busy = False
             if listener.wanted and text:
                 with _quietly():
                     listener.hand_on(self.name, text)
             return result
 
         def flush() -> Any:
-            # What goes to the buffer now has been handed on.
-            if local.busy:
-                return flush_original()
-            local.busy = True
-            try:
-                return flush_original()
-            finally:
-                local.busy = False
+            with users_call:
+                # What goes to the buffer now has been handed on.
+                if local.busy:
+                    return flush_original()
+                local.busy = True
+                try:
+                    return flush_original()
+                finally:
+                    local.busy = False
 
         return {"write": write, "flush": flush}
 
@@ -350,7 +363,8 @@ class _Wrapper(_Shadow):
         def write(*args: Any, **kwargs: Any) -> Any:
             nonlocal passes_on
             before = local.count
-            result = original(*args, **kwargs)
+            with users_call:
+                result = original(*args, **kwargs)
             if local.busy or passes_on or not listener.wanted:
                 return result
             try:
@@ -386,7 +400,12 @@ class _Wrapper(_Shadow):
 def _unbound(stream: Any) -> Callable[..., Any]:
     """Return the `write` of the stream's type, for this stream, which it does not keep alive."""
     write, reference = type(stream).write, weakref.ref(stream)
-    return lambda *args, **kwargs: write(reference(), *args, **kwargs)
+
+    def bound(*args: Any, **kwargs: Any) -> Any:
+        with users_call:
+            return write(reference(), *args, **kwargs)
+
+    return bound
 
 
 def _reference(stream: Any) -> Callable[[], Any]:
@@ -415,11 +434,6 @@ def _descriptor(stream: Any) -> int | None:
     except Exception:  # `io.UnsupportedOperation` as a rule, anything where it is of another make
         return None
     return descriptor if isinstance(descriptor, int) else None
-
-
-def _is_elsewhere(stream: Any) -> bool:
-    """Return True for a stream to a file or into memory; a text wrapper without a descriptor is one over memory."""
-    return stream is None or isinstance(stream, (io.StringIO, io.TextIOWrapper)) or _descriptor(stream) is not None
 
 
 def _held_by(stream: Any) -> list[Any]:

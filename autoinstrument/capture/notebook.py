@@ -38,7 +38,7 @@ def is_output(stream: Any) -> bool:
 
     Its descriptor, where it has one, is that which the kernel was started with.
     """
-    return any(kind.__module__.startswith("ipykernel") for kind in type(stream).__mro__)
+    return any(str(kind.__module__).startswith("ipykernel") for kind in type(stream).__mro__)
 
 
 def path(shell: Any) -> str:

@@ -42,6 +42,7 @@ def _checks(switch: str | None) -> Iterator[Check]:
     yield environment_checks.switch(switch)
     yield from environment_checks.settings(os.environ)
     yield from environment_checks.versions()
+    yield environment_checks.working_copy()
     try:
         traced = probe("1")
     except (OSError, subprocess.TimeoutExpired) as error:

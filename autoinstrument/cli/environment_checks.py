@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from autoinstrument.capture.git import Checkout, GitError
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
@@ -143,6 +145,25 @@ def versions() -> Iterator[Check]:
         tested = f"{oldest[0]}.{oldest[1]} to {newest}.x"
         good = numbers >= oldest and numbers[0] <= newest
         yield Check(name, good, f"{version} (tested: {tested})", f"Install a version from {tested}.")
+
+
+def working_copy() -> Check:
+    """Look whether Git answers for the working directory, so that a Task can have the code as it is."""
+    checkout = Checkout.of(Path())
+    if checkout is None:
+        return Check("Git", None, "no working copy here; a Task has the script's text")
+    detail = f"{checkout.root}, {checkout.branch or 'no branch'} at {checkout.commit[:8] or 'no commit'}"
+    if not checkout.remote:
+        return Check("Git", None, f"{detail}, without a remote; a Task has the script's text")
+    lacks, remedy = checkout.refusal, checkout.remedy
+    if checkout.commit and not lacks:
+        try:
+            checkout.diff()
+        except GitError as error:
+            lacks, remedy = str(error), f"`git -C {shlex.quote(str(checkout.root))} status` says more"
+    if not lacks:
+        return Check("Git", True, detail)
+    return Check("Git", False, f"{detail}; its changes are not kept: {lacks}", f"{remedy[0].upper()}{remedy[1:]}.")
 
 
 def wrappers(traced: Traced) -> Check:

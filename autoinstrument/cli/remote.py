@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -45,7 +46,7 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
     text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
     session = Session()
     tasks, task = Tasks(session), None
-    script = script_of(process, tasks.diff_settings)
+    script = script_of(process, tasks.diff_settings, functools.partial(click.echo, err=True))
     try:
         task = tasks.create(
             project or mapping.acceptable(experiment or program),

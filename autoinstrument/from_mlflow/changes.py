@@ -15,10 +15,10 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.from_mlflow.access import store_access
+from autoinstrument.from_mlflow.existing import StoreNotThereError
 from autoinstrument.from_mlflow.models import HISTORY
 from autoinstrument.from_mlflow.references import wrap_methods
 from autoinstrument.from_mlflow.store import read_state
-from autoinstrument.from_mlflow.existing import StoreNotThereError
 from autoinstrument.from_mlflow.stores import note_stores, registry_client, tracking_client
 from autoinstrument.from_mlflow.unsupported import if_supported
 from autoinstrument.from_mlflow.watching import know, watched

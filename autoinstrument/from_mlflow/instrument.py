@@ -204,6 +204,16 @@ def _updated(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> Non
         _ended(the_agent, run_id, str(status), None)
 
 
+_watch_terminated = watched(_terminated, "run_id", "status", "end_time")
+
+
+def _set_terminated(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Mirror a run's end; its time is taken here, as MLflow would take it, so that both sides have the same."""
+    if not (is_ourselves() or any(args[2:]) or kwargs.get("end_time")):
+        args, kwargs = args[:2], {**kwargs, "end_time": int(time.time() * 1000)}
+    return _watch_terminated(wrapped, client, args, kwargs)
+
+
 def _ended(the_agent: Agent, run_id: str, status: str, end_time: int | None) -> None:
     if not the_agent.knows(run_id):
         return
@@ -272,7 +282,7 @@ _CLIENT: dict[str, Any] = {
     "delete_run": watched(_deleted, "run_id"),
     "restore_run": watched(_restored, "run_id"),
     "update_run": watched(_updated, "run_id", "status", "name"),
-    "set_terminated": watched(_terminated, "run_id", "status", "end_time"),
+    "set_terminated": _set_terminated,
     **artifacts.METHODS,
 }
 """Methods of `TrackingServiceClient`; one that a version lacks is left out."""

@@ -64,6 +64,7 @@ def complete(
             by_curve.setdefault(mapping.curve(record.key), []).append(record)
         elif isinstance(record, RunEnded):
             end, has_ended = end or of_run(record), True
+            mirror.ended_ms = record.end_time_ms
         else:
             mirror.take(record)
     for history in itertools.chain(*by_curve.values()):  # those of one curve together, as `verify` takes them
@@ -73,7 +74,7 @@ def complete(
     mirror.incomplete = False
     for _ in range(_FLUSHES):
         mirror.flush()
-        if not mirror.has_work:
+        if not (mirror.has_work or mirror.is_capturing()):
             mirror.capture.delivered = True
             if not deleted:
                 with guard("writing the capture"):

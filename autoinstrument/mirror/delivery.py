@@ -117,7 +117,7 @@ class Delivery:
         if task is None:
             return
         run_id, is_new = mirror.run.run_id, task.id != mirror.linked or mirror.pending
-        is_complete = mirror.ended and not mirror.told_end and not mirror.has_work
+        is_complete = mirror.ended and not (mirror.told_end or mirror.has_work or mirror.is_capturing())
         if is_new:
             mirror.linked, mirror.pending = task.id, False
             if (mirror.run.owned or mirror.made) and not is_complete:

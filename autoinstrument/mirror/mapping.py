@@ -12,6 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any
 
@@ -32,6 +33,7 @@ NOTE = "mlflow.note.content"
 LINK = "MLflow run"
 LEFT_OUT, FILES_LEFT_OUT = "MLflow points left out", "MLflow artifacts left out"
 REFUSED = "refused by ClearML"
+ENDED = "mlflow_run_ended"
 
 _SHORTEST = 3
 """ClearML refuses shorter names, of each segment of a project's path too (400/800)."""
@@ -48,11 +50,14 @@ _SYSTEM = re.compile(
 _PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
 
 
-def new_task(settings: Settings, capture: Capture, params: Sequence[Param]) -> dict[str, Any]:
-    """Return the body of `tasks.create` for a run's Task, all but its project: capture, parameters, links, note."""
+def new_task(settings: Settings, capture: Capture, params: Sequence[Param], ended_ms: int = 0) -> dict[str, Any]:
+    """Return the body of `tasks.create` for a run's Task, all but its project: capture, parameters, links, note.
+
+    `ended_ms` as in `properties`.
+    """
     run, process = capture.run, capture.process
     items = [
-        *properties(run),
+        *properties(run, ended_ms=ended_ms),
         *parameters(params),
         *tags(run.tags),
         *arguments(process.arguments if process else ()),
@@ -188,13 +193,16 @@ def arguments(values: Iterable[Param]) -> list[dict[str, str]]:
     ]
 
 
-def properties(run: RunStarted, adopted: str = "") -> list[dict[str, str]]:
-    """Return the user properties that lead back to the run.
+def properties(run: RunStarted, adopted: str = "", *, ended_ms: int = 0) -> list[dict[str, str]]:
+    """Return the user properties that lead back to the run, and say when it ran.
+
+    ClearML dates a Task by its own clock: its start is when it was told of it, and the last one where it was resumed.
 
     Args:
         run: the run.
         adopted: the id of the Task where the run has taken it over: the Task says so later on, and may have a name of
             its own.
+        ended_ms: when it ended, as MLflow has it, 0 where it has not.
     """
     values = {
         "mlflow_run_id": run.run_id,
@@ -202,6 +210,8 @@ def properties(run: RunStarted, adopted: str = "") -> list[dict[str, str]]:
         "mlflow_tracking_uri": without_credentials(run.tracking_uri),
         "mlflow_run_url": run.run_url,
         **as_properties(run.tags),
+        "mlflow_run_started": _time(run.start_time_ms),
+        ENDED: _time(ended_ms),
     }
     if run.run_name and (adopted or acceptable(run.run_name) != run.run_name):
         values["mlflow_run_name"] = run.run_name
@@ -213,6 +223,21 @@ def origin(task: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags that say where a Task's run comes from, as the Task itself keeps them."""
     properties = (task.get("hyperparams") or {}).get("properties") or {}
     return from_properties({name: str(item.get("value") or "") for name, item in properties.items()})
+
+
+def end_time(ended_ms: int) -> list[dict[str, str]]:
+    """Return the user property that says when a run has ended; none where that is not known."""
+    return [hyperparameter("properties", ENDED, text, "str")] if (text := _time(ended_ms)) else []
+
+
+def _time(time_ms: int) -> str:
+    """Return a time in ISO 8601, "" for none; MLflow takes any number for one."""
+    try:
+        return (
+            datetime.fromtimestamp(time_ms / 1000, timezone.utc).isoformat(timespec="milliseconds") if time_ms else ""
+        )
+    except (OverflowError, OSError, ValueError):
+        return ""
 
 
 def sections(items: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Mapping[str, str]]]:

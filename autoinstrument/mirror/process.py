@@ -9,13 +9,13 @@ import socket
 import threading
 from collections.abc import Callable
 
-from autoinstrument.capture.imports import imported_by
-from autoinstrument.capture.packages import Packages, packages_of
-from autoinstrument.guard import guard
+from autoinstrument.capture.packages import Packages
 from autoinstrument.mirror import death
+from autoinstrument.mirror.capturing import Capturing
 from autoinstrument.mirror.ending import End, of_death, of_error, of_exit_code, of_run, of_silent_exit
 from autoinstrument.mirror.verdict import Agent, Verdict, agent_of
 from autoinstrument.records import (
+    CodeLacking,
     ConsoleWritten,
     EndAnnounced,
     ProcessChanged,
@@ -27,7 +27,7 @@ from autoinstrument.records import (
     RunEnded,
     RunStarted,
 )
-from autoinstrument.to_clearml.script import DiffSettings, Script, with_arguments, without_arguments
+from autoinstrument.to_clearml.script import DiffSettings, with_arguments
 from autoinstrument.transport.frames import encode
 
 _LOG_S = 2.0
@@ -39,11 +39,9 @@ class Process:
     def __init__(self, connection: socket.socket, diffs: Callable[[], DiffSettings] = DiffSettings) -> None:
         """`diffs` as in `without_arguments`."""
         self.connection = connection
-        self._diffs = diffs
+        self._telling = threading.Lock()
         self.started: ProcessStarted | None = None
-        self._code: dict[str, Script] = {}
-        """Script sections without arguments: the process's under "", that of a run's own program under the run's id."""
-        self.packages = Packages("", "")
+        self._capturing = Capturing(diffs, self._lacks)
         self.owned: set[str] = set()
         """Runs whose end is this process's: those that it started or resumed."""
         self.runs: set[str] = set()
@@ -51,7 +49,7 @@ class Process:
         self.last_run = ""
         """The one that ended last."""
         self.early_console: list[ConsoleWritten] = []
-        """What it wrote before its first run."""
+        """What it wrote while none of its runs was open."""
         self.ended_at_exit: dict[str, RunEnded] = {}
         self.exiting: ProcessExiting | None = None
         self.answered = False
@@ -77,7 +75,7 @@ class Process:
 
     def tell(self, record: Record) -> None:
         """Answer the process, if it still listens."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._telling:
             self.connection.sendall(encode([record]))
 
     def start(self, started: ProcessStarted) -> None:
@@ -100,15 +98,27 @@ class Process:
         if announced is not None and announced.end_time_ms == ended.end_time_ms:
             del self.announced_ends[ended.run_id]
 
-    def capture(self) -> None:
-        """Capture packages, once; takes up to a second."""
-        if not self.packages.requirements and self.started is not None:
-            with guard("capturing the packages"):
-                self.packages = self._packages(self.started)
+    def capture(self, run: RunStarted) -> None:
+        """Capture packages, and the code of a run's program, once; what takes longer than two seconds is there later.
 
-    def _packages(self, started: ProcessStarted) -> Packages:
-        sys_path = [os.path.join(started.cwd, entry) for entry in started.sys_path]  # noqa: PTH118  ("" stays "")
-        return packages_of(self._modules, sys_path, imported_by(started), started.python)
+        The code is read when the program's first run begins, because the user may edit the files while it is running.
+        """
+        if self.started is None:
+            return
+        program, known = _program(run), self._capturing
+        programs = {} if program in known.code else {program: run.program_of(self.started)}
+        packages = not known.packages.requirements and not known.is_busy
+        if programs or packages:
+            known.ask(self.started, self._modules, programs=programs, packages=packages)
+
+    @property
+    def is_capturing(self) -> bool:
+        """True while more of its code and packages is to come."""
+        return self._capturing.is_busy
+
+    def has_captured(self) -> bool:
+        """Return True, once, if code or packages have come that could not be waited for."""
+        return self._capturing.take()
 
     def change(self, changed: ProcessChanged) -> bool:
         """Take in what has changed; tell whether packages, arguments or source are other than before."""
@@ -116,27 +126,25 @@ class Process:
             return False
         before = (self.packages, self.started)
         known, self._modules = self._modules, self._modules.union(changed.modules)
-        if self.packages.may_change(known, changed.modules):  # finding out takes a quarter of a second
-            self.packages = self._packages(self.started)
+        packages = self.packages.may_change(known, changed.modules)  # finding out takes a quarter of a second
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
-        if changed.source != before[1].source:
-            self._code.pop("", None)
+        programs = {"": self.started} if changed.source != before[1].source else {}
+        if packages or programs:
+            self._capturing.ask(self.started, self._modules, programs=programs, packages=packages)
         return (self.packages, self.started) != before
 
-    def script_of(self, run: RunStarted) -> dict[str, str]:
-        """Return the script section of a run's Task, with the arguments that are known so far.
+    @property
+    def packages(self) -> Packages:
+        """What was installed and what of it is loaded, as far as it is known."""
+        return self._capturing.packages
 
-        Empty where the code cannot be read. It is read when the program's first run begins, because the user may edit
-        the files while the program is running.
-        """
-        if self.started is None:
-            return {}
-        process, program = run.program_of(self.started), run.run_id if run.main_kind else ""
-        with guard("capturing the code"):
-            if program not in self._code:
-                self._code[program] = without_arguments(process, self._diffs)
-            return with_arguments(self._code[program], process)._asdict()
-        return {}
+    def _lacks(self, reason: str) -> None:
+        self.tell(CodeLacking(reason))
+
+    def script_of(self, run: RunStarted) -> dict[str, str]:
+        """Return the script section of a run's Task, with the arguments that are known so far; empty without code."""
+        code = self._capturing.code.get(_program(run))
+        return with_arguments(code, run.program_of(self.started))._asdict() if code and self.started else {}
 
     def note_death(self) -> None:
         """Look at once what killed the process: its parent is about to take the answer away."""
@@ -184,3 +192,8 @@ class Process:
             killed = death.memory_kills() > self._memory_kills
             return of_death(out_of_memory=killed, signal=self._signal)
         return of_silent_exit()
+
+
+def _program(run: RunStarted) -> str:
+    """Return the key of the program that a run belongs to: "" for that of the whole process."""
+    return run.run_id if run.main_kind else ""

@@ -59,10 +59,12 @@ class RunMirror:
         made: the Task was made here.
         settled: the run has ended long since: its Task is not set running, and somebody else may be making it too.
         lacking: why files wait to be uploaded, when all else is delivered; "" where none does.
+        is_capturing: tells whether code or packages are still to come; until then the Task is not complete.
         parent_task: gives the id of the parent run's Task, "" where there is none.
         held: nothing is sent until the verdict on its Task is given.
         last_sent: when something was sent last, in seconds of the monotonic clock; as are the next two.
         server: when what the server refuses of this run as a whole may be tried again.
+        ended_ms: when the run ended, as MLflow has it; 0 where that is not known.
         wait_until: while another process is about to make the Task.
     """
 
@@ -73,11 +75,13 @@ class RunMirror:
         self.task: Task | None = None
         self.made = self.settled = False
         self.lacking = ""
+        self.is_capturing: Callable[[], bool] = bool
         self.parent_task: Callable[[], str] = str
         self.wait_until = 0.0
         self._named = ""
         """The run's name as the Task has it, where that is known."""
         self.end: End | None = None
+        self.ended_ms = self._told_ended_ms = 0
         self.linked = ""
         """The id of the Task that the training process was told of."""
         self.told = self.tagged = False
@@ -192,6 +196,7 @@ class RunMirror:
         self.run = self.capture.run
         self.capture.kept = True
         self.end, self.ended, self.told_end, self.told, self.tagged = None, False, False, False, False
+        self.ended_ms = 0
         self._curves.reopen()
         with guard("writing the capture"):
             self.console.renew()
@@ -276,8 +281,7 @@ class RunMirror:
             return
         if self._restart:
             if not task.adopted:
-                self._tasks.start(task)
-                task = self.task = task._replace(status="in_progress")
+                task = self.task = self._start_again(task)
             self._restart = False
         self._description.send(task)
         self._fields.send(task)  # so that a Task that is looked at has its parameters first
@@ -295,6 +299,9 @@ class RunMirror:
                 self._tasks.set_hyperparameters(task, self._properties(task))
             elif task.status != self.end.status:
                 task = self._placed(task)
+                if self.ended_ms != self._told_ended_ms:
+                    self._tasks.set_hyperparameters(task, mapping.end_time(self.ended_ms))
+                    self._told_ended_ms = self.ended_ms
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
                 self.task = task._replace(status=self.end.status)
             self.ended = True
@@ -370,7 +377,7 @@ class RunMirror:
             return
         if time.monotonic() < self.wait_until:
             return
-        body = mapping.new_task(self.settings, capture, self._fields.params)
+        body = mapping.new_task(self.settings, capture, self._fields.params, self.ended_ms)
         parent = self.parent_task()
         if parent:
             body["parent"] = parent
@@ -396,6 +403,7 @@ class RunMirror:
                 self._find(first)
                 return
         self._tasks.start(task)
+        self._told_ended_ms = self.ended_ms
         self._link(task._replace(parent=parent))
         self.made, self._named = True, self.run.run_name
         self._fields.name("")
@@ -413,8 +421,7 @@ class RunMirror:
             return False
         capture.task_id, capture.adopted = task_id, task.adopted
         if self.run.owned and not (self.settled or task.adopted or task.status == "in_progress"):
-            self._tasks.start(task)
-            task = task._replace(status="in_progress")
+            task = self._start_again(task)
         if is_given and self.run.owned and not self.run.resumed:
             # What a clone has there is its origin's, and so is its name.
             unknown = [name for name, value in as_properties(self.run.tags).items() if not value]
@@ -424,6 +431,7 @@ class RunMirror:
         if self.run.owned:
             items = [*self._properties(task), *mapping.tags(self.run.tags)]
             self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
+            self._told_ended_ms = self.ended_ms
             self._tasks.add_artifacts(task, mapping.link_artifact(self.run))
             self._tasks.add_tag(task, mapping.TAG)
             if self.run.resumed and self.run.tags.get(STATE) != "synced":
@@ -431,6 +439,13 @@ class RunMirror:
         self._curves.held(task.points)
         self._link(self._placed(task))
         return True
+
+    def _start_again(self, task: Task) -> Task:
+        """Set a Task running that has ended; its run has not, any more."""
+        self._tasks.start(task)
+        self._tasks.delete_hyperparameters(task, "properties", [mapping.ENDED])
+        self._told_ended_ms = 0
+        return task._replace(status="in_progress")
 
     def _placed(self, task: Task) -> Task:
         """Put a Task below that of its run's parent, which may have been made later, by another process or `sync`."""
@@ -441,7 +456,7 @@ class RunMirror:
 
     def _properties(self, task: Task) -> list[Item]:
         """Return the properties that lead back to the run, and say whose the Task is."""
-        return mapping.properties(self.run, task.id if task.adopted else "")
+        return mapping.properties(self.run, task.id if task.adopted else "", ended_ms=self.ended_ms)
 
     def _link(self, task: Task) -> None:
         self.task = task

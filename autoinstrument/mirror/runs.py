@@ -101,14 +101,14 @@ class Runs:
         """Take in console text while a request is under way, ahead of what came before it; tell whether it was that.
 
         Text overtakes everything else, and so does what says whose it is: a process, a new run. A run's end is handled
-        when its turn comes; text that comes after it is that of the runs that are still open, else of the one that has
-        ended last, as always.
+        when its turn comes; text that comes after it is no longer the run's, as always.
         """
         if isinstance(record, RunEnded):
             self._quiet.add(record.run_id)
             process.last_run = record.run_id
         elif isinstance(record, RunStarted) and record.run_id in self.mirrors:
             self._quiet.discard(record.run_id)
+            self._give_early(process, record)
         elif isinstance(record, (ConsoleWritten, ProcessStarted, RunAnnounced, RunStarted)):
             self.handle(process, record)
             return True
@@ -147,6 +147,17 @@ class Runs:
                     self._describe(process, self.mirrors[run_id].capture)
                     self.mirrors[run_id].describe_again()
 
+    def take_captured(self) -> None:
+        """Describe the runs again of processes whose code and packages could not be waited for when they began."""
+        for process in self.processes:
+            if process.has_captured():
+                for run_id in process.owned:
+                    mirror = self.mirrors[run_id]
+                    if self.home[run_id] is process and not mirror.told_end:
+                        with guard("describing a run"):
+                            self._describe(process, mirror.capture)
+                            mirror.describe_again()
+
     def _describe(self, process: Process, capture: Capture) -> None:
         capture.process = process.started and capture.run.program_of(process.started)
         capture.script = process.script_of(capture.run)
@@ -156,7 +167,7 @@ class Runs:
             capture.save()
 
     def _run_started(self, process: Process, run: RunStarted) -> None:
-        process.capture()
+        process.capture(run)
         process.announced.pop(run.run_id, None)
         process.runs.add(run.run_id)
         mirror = self.mirrors.get(run.run_id)
@@ -164,6 +175,7 @@ class Runs:
             capture = self._captures.of(run, process.started)
             self._describe(process, capture)
             mirror = RunMirror(capture, self._settings, self._tasks, self._uploads)
+            mirror.is_capturing = lambda: self.home[run.run_id].is_capturing
             if run.parent_run_id:
                 mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
             mirror.wait_until = 0.0 if run.owned else time.monotonic() + _OTHERS_S
@@ -180,12 +192,11 @@ class Runs:
             self.open[run.run_id] = None
         if run.owned or run.run_id not in self.home:
             self.home[run.run_id] = process
-        for written in process.early_console:
-            mirror.console.write(*written)
-        process.early_console.clear()
+        self._give_early(process, run)
         mirror.incomplete = mirror.incomplete or run.run_id in self._early_lost
         self._early_lost.discard(run.run_id)
-        early, self._early, self._early_weight = self._early, [], 0
+        early, self._early = self._early, []
+        self._early_weight -= sum(weight(record) for _, record in early)
         for other, record in early:
             self._HANDLERS.get(type(record), Runs._logged)(self, other, record)  # other runs' go on waiting
 
@@ -220,14 +231,38 @@ class Runs:
         return mirror.task.id if mirror.task is not None else ""
 
     def _console_written(self, process: Process, written: ConsoleWritten) -> None:
-        """Give text to the process's open runs; between two runs to the one before, before the first one to that."""
+        """Give text to the process's open runs.
+
+        Where none is open it announces the next run ("starting job 1"), and waits for that; when the process ends, or
+        there is too much of it, it belongs to the run before.
+        """
         runs = [run_id for run_id in self.open if run_id in process.runs and run_id not in self._quiet]
-        runs = runs or ([process.last_run] if process.last_run in self.mirrors else [])
         for run_id in runs:
             self.mirrors[run_id].console.write(*written)
-        if not runs and len(process.early_console) < _EARLY_CONSOLE and self._early_weight < _MAX_EARLY:
-            process.early_console.append(written)
-            self._early_weight += weight(written)
+        if runs:
+            return
+        if len(process.early_console) >= _EARLY_CONSOLE or self._early_weight >= _MAX_EARLY:
+            self._leave_early(process)
+            if process.early_console:  # there was no run before
+                return
+        process.early_console.append(written)
+        self._early_weight += weight(written)
+
+    def _give_early(self, process: Process, run: RunStarted) -> None:
+        """Give text that waited for a run of the process's to this one, which has begun."""
+        if run.owned or not process.last_run:
+            self._write_early(process, self.mirrors[run.run_id])
+
+    def _leave_early(self, process: Process) -> None:
+        """Give text that waited for a run to the one that ended last, for no other is expected."""
+        if process.last_run in self.mirrors:
+            self._write_early(process, self.mirrors[process.last_run])
+
+    def _write_early(self, process: Process, mirror: RunMirror) -> None:
+        for written in process.early_console:
+            mirror.console.write(*written)
+            self._early_weight -= weight(written)
+        process.early_console.clear()
 
     def _task_found(self, process: Process, found: TaskFound) -> None:
         mirror = self.mirrors.get(found.run_id)
@@ -240,6 +275,7 @@ class Runs:
             self._logged(process, ended)
             return
         process.told_end(ended)
+        mirror.ended_ms = ended.end_time_ms
         self.open.pop(ended.run_id, None)
         self._quiet.discard(ended.run_id)
         process.last_run = ended.run_id
@@ -258,6 +294,7 @@ class Runs:
         process.exiting, process.answered = exiting, False
         for run_id, ended in process.ended_at_exit.items():
             self._end(self.mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
+        self._leave_early(process)
         for run_id in process.owned:
             self.mirrors[run_id].console.end()
         self._try_once_more(process)
@@ -275,6 +312,7 @@ class Runs:
     def _closed(self, process: Process, closed: Closed) -> None:
         process.gone_at = time.monotonic()
         if process.outlives:
+            self._leave_early(process)
             for run_id in process.owned:
                 self.open.pop(run_id, None)
             return
@@ -282,6 +320,7 @@ class Runs:
         for announced in list(process.announced.values()):
             with guard("finding a run whose process died at once"):
                 self._died_at_once(process, announced)
+        self._leave_early(process)
         left_open = []
         for run_id in process.owned:
             mirror = self.mirrors[run_id]

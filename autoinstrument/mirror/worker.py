@@ -84,6 +84,7 @@ class Worker:
         """Work until nobody is connected any more, and what they left is delivered or given up."""
         while self._runs.processes or (not self._seen and time.monotonic() - self._since < _IDLE_S):
             urgent = self._take()
+            self._runs.take_captured()
             now = time.monotonic()
             if urgent or now >= self._flush_at:
                 self._flush_at = now + _FLUSH_S
@@ -126,7 +127,7 @@ class Worker:
         """Tell processes that are exiting that nothing is left to wait for."""
         for process in self._runs.processes:
             if process.exiting is not None and not process.answered:
-                waiting = any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
+                waiting = process.is_capturing or any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
                 if not waiting or self._delivery.is_stuck():
                     for run_id in process.owned:
                         if self._runs.home[run_id] is process:
@@ -140,7 +141,8 @@ class Worker:
             lingered = time.monotonic() - (process.gone_at or 0)
             waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
             mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
-            work = self._delivery.has_hope() and (waits or any(mirror.is_hopeful for mirror in mirrors))
+            waits = waits or process.is_capturing or any(mirror.is_hopeful for mirror in mirrors)
+            work = self._delivery.has_hope() and waits
             if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
                 continue

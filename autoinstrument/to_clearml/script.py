@@ -10,6 +10,7 @@ without a time limit (measured: still waiting after 100 s). What the fields mean
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import shlex
 from collections.abc import Callable, Iterator
@@ -53,29 +54,50 @@ class DiffSettings(NamedTuple):
     """`store_code_diff_from_remote`: changes are those since the newest commit that the remote has."""
 
 
-def script_of(process: ProcessStarted, diffs: Callable[[], DiffSettings] = DiffSettings) -> Script:
+def script_of(
+    process: ProcessStarted,
+    diffs: Callable[[], DiffSettings] = DiffSettings,
+    lacks: Callable[[str], object] = lambda _: None,
+) -> Script:
     """Return the script section for the process's Task, as `without_arguments` with the arguments of now."""
-    return with_arguments(without_arguments(process, diffs), process)
+    return with_arguments(without_arguments(process, diffs, lacks), process)
 
 
-def without_arguments(process: ProcessStarted, diffs: Callable[[], DiffSettings] = DiffSettings) -> Script:
-    """Return the code that the process runs. Takes some 30 ms with a repository, 20 s a Git call at most.
+def without_arguments(
+    process: ProcessStarted,
+    diffs: Callable[[], DiffSettings] = DiffSettings,
+    lacks: Callable[[str], object] = lambda _: None,
+    *,
+    by_git: bool = True,
+) -> Script:
+    """Return the code that the process runs. Takes some 30 ms with a repository, a minute at most.
 
     Args:
         process: the training process; once it has ended, its launcher is not found any more.
         diffs: returns ClearML's own settings.
+        lacks: is told in one line what Git does not give, why, and what a person can do; the section's `diff` says it
+            too.
+        by_git: whether Git is asked; else the repository is described by its files, which takes a millisecond.
     """
+    launcher = launched(process.pid, process.main_path, process.main_module)  # first: the process may be gone soon
     cwd = Path(process.cwd or ".")
     code = code_of(process, cwd)
     if os.environ.get("CLEARML_VCS_REPO_URL"):
         script = _told_by_environment(code, cwd)
     else:
-        checkout = Checkout.of(_existing(code.folder))
+        folder = _existing(code.folder)
+        checkout = Checkout.of(folder) if by_git else Checkout.read(folder)
         if checkout is not None and checkout.remote and checkout.commit:
-            script = _in_checkout(code, checkout, cwd, process, from_remote=diffs().from_remote)
+            try:
+                script = _in_checkout(code, checkout, cwd, process, diffs, lacks)
+            except GitError as error:
+                checkout = Checkout.read(folder, str(error)) or checkout
+                script = _in_checkout(code, checkout, cwd, process, diffs, lacks)
         else:
             script = _alone(code, checkout, process)
-    script = _overridden(_with_launcher(script, process))
+        if checkout is not None and checkout.lacks:
+            lacks(checkout.lacks)
+    script = _overridden(_with_launcher(script, process, launcher))
     return script if diffs().stored else script._replace(diff="")
 
 
@@ -99,58 +121,86 @@ def _alone(code: Code, checkout: Checkout | None, process: ProcessStarted) -> Sc
     if several := bundle(code, process):
         if code.module and not code.text:
             name = command_name(code.module.rpartition(".")[2])
-        return Script("", branch, commit, name, ".", several, "")
+        return Script("", branch, commit, name, ".", f"{_missing(checkout)}{several}", "")
     if code.module and code.file is None:
         return Script("", branch, commit, f"-m {code.module}", ".", "", "")
     text = code.text or (read(code.file) if code.file else "")
     if too_large(text):
         text = instead("The script is larger than the 500 kB that ClearML keeps.")
-    return Script("", branch, commit, name, ".", text, "")
+    return Script("", branch, commit, name, ".", f"{_missing(checkout)}{text}", "")
 
 
-def _in_checkout(code: Code, checkout: Checkout, cwd: Path, process: ProcessStarted, *, from_remote: bool) -> Script:
+def _in_checkout(
+    code: Code,
+    checkout: Checkout,
+    cwd: Path,
+    process: ProcessStarted,
+    diffs: Callable[[], DiffSettings],
+    lacks: Callable[[str], object],
+) -> Script:
     working_dir = checkout.inside(cwd) or "."
     if code.module and code.file is not None and checkout.inside(code.file):
         # Found through sys.path and not in the working directory (a src folder): there, `-m` has to find it again.
         root = module_root(code.file, code.module)
         if root is not None and not _holds(cwd, code.file, code.module):
             working_dir = checkout.inside(root) or working_dir
-    base, published = checkout.commit, checkout.published()
-    if published not in ("", base) and from_remote:
-        base = published
-    entry, added, leave_out = "", [], []
+    if checkout.refusal:
+        return _committed(code, checkout, working_dir)
+    base = (checkout.published() if diffs().from_remote else "") or checkout.commit
+    entry, leave_out = "", list[str]()
+    added: list[Callable[[], bytes]] = []
     if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):
         entry = _free_name(checkout.root / working_dir, code.name)
-        added = [new_file(_join(working_dir, entry), code.text)]
+        added = [functools.partial(new_file, _join(working_dir, entry), code.text)]
         leave_out = [":(exclude)*.ipynb"] if process.main_kind == "notebook" else []
     elif code.file is not None:
         inside = checkout.inside(code.file)
         entry = _relative(code.file, checkout.root / working_dir)
         leave_out = [f":(exclude,literal){inside}"] if code.text else []
         if not code.text and not checkout.tracks(inside):
-            added = [checkout.addition(inside)]
+            added = [functools.partial(checkout.addition, inside)]
     return Script(
         checkout.remote,
         checkout.branch,
         base,
         f"-m {code.module}" if code.module and not (code.text and added) else entry,
         working_dir,
-        _diff(code, checkout, base, added, leave_out, process),
+        _diff(code, checkout, base, added, leave_out, process, lacks),
         "",
     )
 
 
+def _committed(code: Code, checkout: Checkout, working_dir: str) -> Script:
+    """Return the code as it is in a repository that Git says nothing about; the place of the changes says why."""
+    if code.text:
+        entry = _free_name(checkout.root / working_dir, code.name)
+        text = f"{_missing(checkout)}{code.text}"
+    else:
+        entry = _relative(code.file, checkout.root / working_dir) if code.file is not None else ""
+        text = instead(_sentence(checkout.lacks))
+    entry = f"-m {code.module}" if code.module and not code.text else entry
+    return Script(checkout.remote, checkout.branch, checkout.commit, entry, working_dir, text, "")
+
+
 def _diff(
-    code: Code, checkout: Checkout, base: str, added: list[bytes], leave_out: list[str], process: ProcessStarted
+    code: Code,
+    checkout: Checkout,
+    base: str,
+    added: list[Callable[[], bytes]],
+    leave_out: list[str],
+    process: ProcessStarted,
+    lacks: Callable[[str], object],
 ) -> str:
     try:
         changes = checkout.diff(base, leave_out)
-        new = [*_untracked_modules(checkout, process, code.file)]
-        text = patch(changes, *added, *new)
-        if code.text and added and not patch(changes, *new):
+        new = [*(make() for make in added), *_untracked_modules(checkout, process, code.file)]
+        text = patch(changes, *new)
+        if code.text and added and not patch(changes, *new[len(added) :]):
             text = code.text  # as ClearML stores notebooks: the code itself, easier to read than a patch
     except GitError as error:
-        text = instead(f"The uncommitted changes could not be read: {error}.")
+        missing = f"the uncommitted changes of {checkout.root} could not be read: {error}"
+        lacks(missing)
+        text = instead(_sentence(missing))
     if too_large(text):
         kilobytes = len(text.encode("utf-8", "replace")) // 1000
         text = instead(
@@ -175,10 +225,10 @@ def _untracked_modules(checkout: Checkout, process: ProcessStarted, main: Path |
                     break
 
 
-def _with_launcher(script: Script, process: ProcessStarted) -> Script:
+def _with_launcher(script: Script, process: ProcessStarted, launcher: str) -> Script:
     """Complete the entry point by the launcher before it."""
     entry = script.entry_point
-    if launcher := launched(process.pid, process.main_path, process.main_module):
+    if launcher:
         entry = f"{launcher} {entry.removeprefix('-m ') if entry.startswith('-m ') else shlex.quote(entry)}"
     version = ".".join(process.python.split(".")[:2])
     return script._replace(entry_point=entry, binary=f"python{version}")
@@ -208,6 +258,15 @@ def _overridden(script: Script) -> Script:
         working_dir=os.environ.get("CLEARML_VCS_WORK_DIR") or script.working_dir,
         diff=base64.b64decode(diff).decode("utf-8", "replace") if diff else script.diff,
     )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _missing(checkout: Checkout | None) -> str:
+    """Return the comment that names what a script lacks, "" where it lacks nothing."""
+    return f"# {_sentence(checkout.lacks)}\n" if checkout is not None and checkout.lacks else ""
 
 
 def _existing(folder: Path) -> Path:

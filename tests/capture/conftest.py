@@ -39,6 +39,10 @@ class Repository:
         self.git("commit", "-q", "-m", message)
         return self.git("rev-parse", "HEAD")
 
+    @property
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
     def push(self) -> None:
         self.git("push", "-q", "-u", "origin", "HEAD")
 

@@ -250,6 +250,11 @@ class DelegatingTee(Tee):
         return getattr(self.streams[0], name)
 
 
+class TeeWithDescriptor(Tee):
+    def fileno(self):
+        return self.streams[-1].fileno()
+
+
 class LineTee(Tee):
     """One that writes whole lines, as those do that write to a logger."""
 
@@ -295,13 +300,13 @@ def test_a_stream_over_the_old_one_is_captured_at_once_and_once(monkeypatch, str
     assert old is stream
 
 
-@pytest.mark.parametrize("kind", ["alone", "in a tee"])
-def test_another_stream_on_the_descriptor_is_captured_from_the_next_look_on(monkeypatch, stream, listen, kind):
+@pytest.mark.parametrize("tee", [None, Tee, TeeWithDescriptor])
+def test_another_stream_on_the_descriptor_is_captured_from_the_next_look_on(monkeypatch, stream, listen, tee):
     heard = []
     console = listen(lambda *pair: heard.append(pair[1]))
     print("old")
     other = another(stream)
-    monkeypatch.setattr(sys, "stdout", other if kind == "alone" else Tee(io.StringIO(), other))
+    monkeypatch.setattr(sys, "stdout", tee(io.StringIO(), other) if tee else other)
     console.look()
     print("new")
     print("old one", file=stream)

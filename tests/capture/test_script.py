@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.capture import git as git_module
+from autoinstrument.capture import git_files
 from autoinstrument.to_clearml.script import DiffSettings, script_of
 from tests.capture.conftest import Repository
 
@@ -27,7 +29,8 @@ def section(process):
             fields = {"main_kind": "script", "main_path": str(main), **fields}
         if cwd is not None:
             fields["cwd"] = str(cwd)
-        return script_of(process._replace(**fields), lambda: DiffSettings(stored, from_remote))
+        section.lacks = []
+        return script_of(process._replace(**fields), lambda: DiffSettings(stored, from_remote), section.lacks.append)
 
     return section
 
@@ -374,7 +377,10 @@ class TestWithoutRepository:
     def test_git_is_not_installed(self, repository, section, monkeypatch):
         monkeypatch.setenv("PATH", "/nonexistent")
         script = section(repository.root / "train.py", repository.root)
-        assert (script.repository, script.entry_point, script.diff) == ("", "train.py", "print('one')\n")
+        monkeypatch.undo()
+        assert (script.repository, script.version_num) == (str(repository.remote), repository.head)
+        assert "there is no git program; install Git" in script.diff
+        assert section.lacks == ["the uncommitted changes are not kept: there is no git program; install Git"]
 
     def test_no_commit_yet(self, tmp_path, section):
         young = Repository(tmp_path / "young", tmp_path / "r.git")
@@ -646,6 +652,157 @@ class TestGit:
         monkeypatch.setenv("GIT_DIR", "/nonexistent/.git")
         monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent/index")
         assert section(repository.root / "train.py", repository.root).repository == str(repository.remote)
+
+
+def belongs_to_another(root):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    for path in (root, *root.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    return f"belongs to another user; `git config --global --add safe.directory {root}` allows it"
+
+
+def has_a_broken_index(root):
+    (root / ".git/index").write_bytes(b"garbage")
+    return "index file smaller than expected"
+
+
+def has_a_bad_configuration(root):
+    with (root / ".git/config").open("a") as config:
+        config.write("[[[\n")
+    return "bad config line "
+
+
+def is_of_a_format_to_come(root):
+    with (root / ".git/config").open("a") as config:
+        config.write("[core]\n\trepositoryformatversion = 99\n")
+    return "Expected git repo version <= 1, found 99"
+
+
+def has_lost_its_objects(root):
+    for folder in (root / ".git/objects").iterdir():
+        shutil.rmtree(folder)
+    return "git diff ended with 128: "
+
+
+REFUSALS = [belongs_to_another, has_a_broken_index, has_a_bad_configuration, is_of_a_format_to_come]
+
+
+class TestGitThatRefuses:
+    """What can be read without Git is kept; what cannot is said, in the place of the changes and to the caller."""
+
+    @pytest.mark.parametrize("refuses", [*REFUSALS, has_lost_its_objects])
+    def test_the_commit_is_kept(self, repository, section, execute, refuses):
+        commit = repository.head
+        repository.write("train.py", "print('two')\n")
+        why = refuses(repository.root)
+        script = section(repository.root / "train.py", repository.root / "src")
+        assert script[:5] == (str(repository.remote), "main", commit, "../train.py", "src")
+        (said,) = section.lacks
+        assert why in said
+        assert said[1:] in script.diff
+        assert execute(script) == "one\n"
+
+    @pytest.mark.parametrize("refuses", REFUSALS)
+    def test_a_script_that_is_not_committed_fails_with_the_reason(self, repository, section, execute, refuses):
+        main = repository.write("new.py", "print('new')\n")
+        refuses(repository.root)
+        printed = execute(section(main, repository.root))
+        assert section.lacks[0][1:] in printed
+
+    def test_a_notebooks_code_is_kept(self, repository, section):
+        belongs_to_another(repository.root)
+        script = section(main_kind="notebook", main_path="", source="# %%\nprint(1)\n", cwd=repository.root)
+        assert script.version_num
+        assert script.diff.startswith("# The uncommitted changes are not kept: Git refuses ")
+        assert "print(1)" in script.diff
+
+    def test_git_is_asked_for_nothing_that_the_repository_names(self, tmp_path, repository, section):
+        mark, spy = tmp_path / "ran", tmp_path / "spy"
+        spy.write_text(f"#!/bin/sh\ntouch {mark}\n")
+        spy.chmod(0o755)
+        for name in ("core.fsmonitor", "core.sshCommand", "filter.spy.clean", "diff.external", "core.pager"):
+            repository.git("config", name, str(spy))
+        repository.write(".gitattributes", "*.py filter=spy\n")
+        repository.write("train.py", "print('two')\n")
+        mark.unlink(missing_ok=True)
+        belongs_to_another(repository.root)
+        assert section(repository.root / "train.py", repository.root).version_num
+        assert not mark.exists()
+
+    @pytest.mark.parametrize("packed", [False, True], ids=["loose", "packed"])
+    def test_worktree_and_branch_of_another_name(self, tmp_path, repository, section, packed):
+        repository.git("checkout", "-q", "-b", "here")
+        repository.write("train.py", "print('three')\n")
+        commit = repository.commit()
+        repository.git("push", "-q", "-u", "origin", "here:there")
+        repository.git("worktree", "add", "-q", "--track", "-b", "beside", str(tmp_path / "beside"), "origin/there")
+        if packed:
+            repository.git("pack-refs", "--all")
+        belongs_to_another(tmp_path / "beside")
+        script = section(tmp_path / "beside/train.py", tmp_path)
+        assert script[:3] == (str(repository.remote), "there", commit)
+        assert f"safe.directory {tmp_path / 'beside'}" in section.lacks[0]
+
+    def test_worktree_whose_repository_is_gone(self, tmp_path, repository, section):
+        repository.git("worktree", "add", "-q", str(tmp_path / "beside"))
+        repository.root.rename(tmp_path / "moved")
+        script = section(tmp_path / "beside/train.py", tmp_path)
+        assert script[:4] == ("", "", "", "train.py")
+        said = "repository, branch and commit are not kept: "
+        assert section.lacks[0].startswith(f"{said}{repository.root / '.git/worktrees/beside'}: the repository that")
+        assert script.diff == f"# R{section.lacks[0][1:]}.\nprint('one')\n"
+
+    def test_a_repository_that_may_not_be_read(self, repository, section):
+        """Root may read everything, so this is what a file of another kind says."""
+        (repository.root / ".git/HEAD").unlink()
+        os.mkfifo(repository.root / ".git/HEAD")
+        script = section(repository.root / "train.py", repository.root)
+        assert (script.repository, script.diff.splitlines()[1]) == ("", "print('one')")
+        assert section.lacks[0].startswith("repository, branch and commit are not kept: ")
+
+    def test_credentials_of_the_remote(self, repository, section):
+        repository.git("remote", "set-url", "origin", "https://me:secret@example.com/repo.git")
+        belongs_to_another(repository.root)
+        assert section(repository.root / "train.py", repository.root).repository == "https://example.com/repo.git"
+
+    def test_where_nothing_is_lost_nothing_is_said(self, tmp_path, section):
+        """Without a remote the script's text travels, with Git and without it."""
+        lonely = Repository(tmp_path / "lonely", None)
+        main = lonely.write("train.py", "print('one')\n")
+        commit = lonely.commit()
+        belongs_to_another(lonely.root)
+        script = section(main, lonely.root)
+        assert (script.repository, script.branch, script.version_num) == ("", "main", commit)
+        assert (script.diff, section.lacks) == ("print('one')\n", [])
+
+    def test_a_folder_called_git_is_no_repository(self, tmp_path, section):
+        (tmp_path / ".git").mkdir()
+        main = tmp_path / "train.py"
+        main.write_text("print('one')\n")
+        assert section(main, tmp_path).diff == "print('one')\n"
+        assert section.lacks == []
+
+
+@pytest.mark.parametrize(
+    ("config", "remote"),
+    [
+        ('[remote "origin"]\n\turl = https://host/a.git # where it is\n', "https://host/a.git"),
+        ('[REMOTE "origin"] url = "https://host/a b#c"; x\n', "https://host/a b#c"),
+        ('[remote "origin"]\nURL=https://host/\\\na.git\n[remote "other"]\nurl = b\n', "https://host/a.git"),
+        ('[remote "a\\"b"]\nurl = first\n[remote "z"]\nurl = second\n', "first"),
+        ("[remote]\nurl = none\n", ""),
+        ('[include]\npath = other\n[remote "origin"]\nfetch = x\nurl\n', ""),
+        ("\x00\xff[[[", ""),
+    ],
+)
+def test_configuration_is_read_as_git_reads_it(tmp_path, config, remote):
+    Repository(tmp_path / "repo", None)
+    (tmp_path / "repo/.git/config").write_text(config)
+    (tmp_path / "repo/.git/other").write_text('[remote "origin"]\nurl = not read\n')
+    found = git_files.read(tmp_path / "repo")
+    assert found is not None
+    assert (found.remote, found.problem) == (remote, "")
 
 
 class TestClearMLVariables:

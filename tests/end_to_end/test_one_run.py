@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Callable
+from datetime import datetime, timezone
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ import pytest
 from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_page
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_of, task_page
 from tests.end_to_end.processes import Finished, wait_for
 
 SCRIPT = """
@@ -158,9 +160,16 @@ def test_name_project_tags_and_comment_are_the_runs(outcome: Outcome, server: Cl
     assert outcome.task["comment"] == "What was tried."
 
 
+def time_of(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, timezone.utc).isoformat(timespec="milliseconds")
+
+
 def test_user_properties_lead_to_the_run(outcome: Outcome) -> None:
-    """A file store has no page, so there is no run URL and no link artifact."""
+    """A file store has no page, so there is no run URL and no link artifact. The times are MLflow's."""
+    info = outcome.run.info
     assert properties(outcome.task) == {
+        "mlflow_run_started": time_of(info.start_time),
+        "mlflow_run_ended": time_of(info.end_time),
         "mlflow_run_id": outcome.run.info.run_id,
         "mlflow_experiment": "vision/cats",
         "mlflow_tracking_uri": outcome.place.uri,
@@ -225,3 +234,81 @@ def test_commits_that_nobody_else_has_are_changes_where_clearml_is_told_so(
     section = ended(own_server, own_place.the_run().info.run_id)["script"]
     assert section["version_num"] == own_place.git("rev-parse", "origin/topic")
     assert "+import mlflow" in section["diff"].splitlines()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_working_copy_of_another_user(place: Place, server: ClearMLServer) -> None:
+    """Root in a container, on a volume of the user's: Git refuses. The commit is kept, and the way out said once."""
+    script = "import mlflow\nfor number in range(2):\n    with mlflow.start_run():\n        pass\n"
+    place.git("init", "-q", "-b", "topic")
+    place.git("remote", "add", "origin", "https://example.com/team/training.git")
+    place.write("train.py", script)
+    place.git("add", "-A")
+    place.git("commit", "-q", "-m", "Train")
+    commit = place.git("rev-parse", "HEAD")
+    for path in (place.folder, *place.folder.rglob("*")):
+        os.chown(path, 12345, 12345)
+    done = place.run(script)
+    assert (done.code, done.stdout) == (0, "")
+    remedy = f"`git config --global --add safe.directory {place.folder.resolve()}`"
+    said = [line for line in done.stderr.splitlines() if "safe.directory" in line]
+    assert said == [
+        f"autoinstrument: the uncommitted changes are not kept: Git refuses {place.folder.resolve()}, "
+        f"which belongs to another user; {remedy} allows it"
+    ]
+    for run in place.mlflow_runs():
+        section = ended(server, run.info.run_id)["script"]
+        assert (section["repository"], section["branch"]) == ("https://example.com/team/training.git", "topic")
+        assert (section["version_num"], section["entry_point"]) == (commit, "train.py")
+        assert remedy in section["diff"]
+    found = place.command("doctor", AUTOINSTRUMENT_ENABLED="1")
+    assert found.code == 1
+    assert f"Git: {place.folder.resolve()}, topic at {commit[:8]}; its changes are not kept" in found.stdout
+    assert f"  {remedy} allows it." in found.stdout
+
+
+def test_a_slow_git_keeps_no_task_waiting(place: Place, server: ClearMLServer) -> None:
+    """The Task is there, with its points, what files say of the code, and the reason; what Git says follows."""
+    script = """
+        import sys, time
+        from pathlib import Path
+        import mlflow
+        with mlflow.start_run() as run:
+            mlflow.log_metric("loss", 0.5)
+            Path("started").touch()
+            while not Path("seen").exists():
+                time.sleep(0.05)
+        """
+    tools = place.root / "tools"
+    tools.mkdir()
+    slow = tools / "git"
+    # MLflow asks Git as well, and waits for it.
+    wait = f'[ "$GIT_OPTIONAL_LOCKS" != 0 ] || while [ ! -e "{tools}/go" ]; do sleep 0.05; done'
+    slow.write_text(f'#!/bin/sh\n{wait}\nPATH="${{PATH#*:}}" exec git "$@"\n')
+    slow.chmod(0o755)
+    place.git("init", "-q", "-b", "topic")
+    place.git("remote", "add", "origin", "https://example.com/team/training.git")
+    place.write("train.py", "print('before')\n")
+    place.git("add", "-A")
+    place.git("commit", "-q", "-m", "Train")
+    commit = place.git("rev-parse", "HEAD")
+    started = place.start(script, PATH=f"{tools}:{os.environ['PATH']}")
+    wait_for((place.folder / "started").exists, 60)
+    run_id = place.the_run().info.run_id
+    wait_for(lambda: any(properties(task).get("mlflow_run_id") == run_id for task in server.tasks), 60)
+    task = task_of(server, run_id)
+    wait_for(lambda: scalars(server, task["id"]), 60)
+    section = task_of(server, run_id)["script"]
+    assert (section["repository"], section["branch"]) == ("https://example.com/team/training.git", "topic")
+    assert (section["version_num"], section["entry_point"]) == (commit, "train.py")
+    assert "The uncommitted changes are not here yet: Git has not answered yet" in section["diff"]
+    (tools / "go").touch()
+    (place.folder / "seen").touch()
+    done = started.finish(60)
+    assert (done.code, len(done.stderr.splitlines())) == (0, 1), done.stderr
+    task = ended(server, run_id)
+    wait_for(lambda: link_tags(place.the_run())["state"] == "synced", 60)
+    task = task_of(server, run_id)
+    assert "+import mlflow" in task["script"]["diff"]
+    assert "mlflow" in task["script"]["requirements"]["pip"]
+    assert not list((place.home / "captures").iterdir())

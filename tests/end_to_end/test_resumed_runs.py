@@ -54,6 +54,9 @@ def test_a_finished_run_goes_on_in_its_task(place: Place, server: ClearMLServer)
     assert after["id"] == before["id"]
     assert after["status"] == "completed"
     assert max(step for _, step in place.points(run_id)) == 14
+    was, now = properties(before), properties(after)
+    assert now["mlflow_run_started"] == was["mlflow_run_started"]
+    assert now["mlflow_run_ended"] > was["mlflow_run_ended"] > was["mlflow_run_started"]
     console = server.console(after["id"])
     assert console.index("first part") < console.index("second part")
 

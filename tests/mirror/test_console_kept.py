@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from autoinstrument.mirror import runs as runs_module
 from autoinstrument.mirror.captures import Capture, Captures
 from autoinstrument.mirror.delivery import Delivery
 from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.inbox import Closed
 from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.runs import Runs
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.records import RunStarted
+from autoinstrument.records import ConsoleWritten, ProcessExiting, Record, RunEnded, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.files import Files
 from autoinstrument.to_clearml.session import Session
@@ -79,3 +82,69 @@ def test_a_capture_that_somebody_takes_away_is_begun_anew(
     delivery.deliver(mirror, process, is_open=True)
     assert mirror.task is not None
     assert server.console(mirror.task.id).splitlines() == ["one", "two", "three", "four"]
+
+
+def records(*said: str) -> list[Record]:
+    """Return a process's records: "+a" begins run a, or resumes it, "-a" ends it, anything else is written."""
+    found: list[Record] = []
+    begun = set()
+    for word in said:
+        run_id = word[1:] * 32
+        if word.startswith("+"):
+            found.append(RUN._replace(run_id=run_id, resumed=run_id in begun))
+            begun.add(run_id)
+        elif word.startswith("-"):
+            found.append(RunEnded(run_id, "FINISHED", 0, "", False))
+        else:
+            found.append(ConsoleWritten("stdout", f"{word}\n", 0))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("said", "consoles"),
+    [
+        (["+a", "in a", "-a", "to b", "+b", "in b", "-b", "end"], {"a": ["in a"], "b": ["to b", "in b", "end"]}),
+        (["first", "+a", "-a", "last"], {"a": ["first", "last"]}),
+        (["+a", "in a", "-a", "again", "+a", "in a"], {"a": ["in a", "again", "in a"]}),
+        (["+a", "+b", "both", "-b", "still a", "-a", "end"], {"a": ["both", "still a", "end"], "b": ["both"]}),
+    ],
+)
+@pytest.mark.parametrize("end", [ProcessExiting("", False, 1.0), Closed()], ids=["exiting", "killed"])
+@pytest.mark.parametrize("waiting", [False, True], ids=["handled", "while a request is under way"])
+def test_text_between_two_runs_announces_the_second(
+    tmp_path: Path,
+    process: Process,
+    said: list[str],
+    consoles: dict[str, list[str]],
+    end: Record | Closed,
+    waiting: bool,
+) -> None:
+    settings, session = Settings(home=str(tmp_path / "home")), Session()
+    uploads = Uploads(Files(session))
+    runs = Runs(tmp_path, settings, Tasks(session), uploads, Delivery(uploads))
+    runs.processes.append(process)
+    runs.handle(process, PROCESS)
+    later = []
+    for record in records(*said):
+        if not (waiting and runs.handle_console(process, record)):
+            later.append(record) if waiting else runs.handle(process, record)
+    for record in [*later, end]:
+        runs.handle(process, record)
+    for name, lines in consoles.items():
+        assert lines_of(runs.mirrors[name * 32].capture) == lines
+
+
+def test_more_text_between_two_runs_than_memory_holds(
+    tmp_path: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the first run's then, and nothing is lost."""
+    monkeypatch.setattr(runs_module, "_MAX_EARLY", 2000)
+    settings, session = Settings(home=str(tmp_path / "home")), Session()
+    uploads = Uploads(Files(session))
+    runs = Runs(tmp_path, settings, Tasks(session), uploads, Delivery(uploads))
+    numbers = [str(number) for number in range(20)]
+    for record in [PROCESS, *records("+a", "-a", *numbers, "+b")]:
+        runs.handle(process, record)
+    first, second = (lines_of(runs.mirrors[name * 32].capture) for name in "ab")
+    assert first
+    assert first + second == numbers
