@@ -166,12 +166,12 @@ def _open(kind: Callable[..., Any], *uris: str) -> Any:
     """Return a store, opened by a client of MLflow's, which is kept from making anything in a database."""
     with ourselves():
         if "sql" in uris[0].split(":")[0]:
+            require_tables(uris[0])
             _refuse_changes()
         keep_folders_away()
         try:
             return kind(*uris).store
         except _WouldBeChangedError:
-            require_tables(uris[0])
             shown = without_credentials(uris[0])
             raise StoreNotThereError(f"{shown} lacks tables of this MLflow; nothing was changed") from None
 

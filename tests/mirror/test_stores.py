@@ -8,7 +8,6 @@ import logging
 import shutil
 import threading
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +124,14 @@ def test_versions_that_nobody_was_asked_about_stay() -> None:
 
 
 @pytest.fixture
-def training(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+def training(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """MLflow's clients, watched as those of a training process; a module like those of MLflow that define them."""
+    monkeypatch.setattr(stores, "_training", False)  # and so again afterwards
     module = types.ModuleType("clients")
     for kind in (TrackingServiceClient, ModelRegistryClient):
         setattr(module, kind.__name__, type(kind.__name__, (kind,), {"store": vars(kind)["store"]}))
         note_stores(module, kind.__name__)
-    yield module
-    monkeypatch.setattr(stores, "_training", False)
+    return module
 
 
 def test_only_stores_that_the_training_has_opened_are_used(client: MlflowClient, training: Any) -> None:
