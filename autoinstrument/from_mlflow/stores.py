@@ -200,7 +200,7 @@ def _check_is_there(kind: str, uri: str) -> None:
     path = local_store(uri)
     if path is None or _holds_store(kind, path):
         return
-    if kind == _TRACKING:
+    if kind == _TRACKING and not _training:
         raise NoStoreError(uri, "has no experiments" if path.is_dir() else "does not exist")
     raise StoreNotThereError(f"there is no {kind} at {without_credentials(absolute(uri))}")
 

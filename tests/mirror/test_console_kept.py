@@ -18,6 +18,7 @@ from autoinstrument.mirror.process import Process
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.runs import Runs
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mirror.way_back import WayBack
 from autoinstrument.records import ConsoleWritten, ProcessExiting, Record, RunEnded, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.to_clearml.files import Files
@@ -58,7 +59,8 @@ def test_the_console_of_a_run_that_is_resumed(
         assert lines_of(capture) == [f"part {number}"]
         mirror.end_as(End("completed", "", ""))
         delivery.deliver(mirror, process, is_open=False)
-        assert not capture.folder.exists()
+        mirror.tagged = True  # as the process says
+        mirror.capture.remove()
         mirror.reopen(RUN._replace(resumed=True))
         assert Capture.load(capture.folder).end == {}
     (task,) = server.tasks
@@ -121,7 +123,7 @@ def test_text_between_two_runs_announces_the_second(
 ) -> None:
     settings, session = Settings(home=str(tmp_path / "home")), Session()
     uploads = Uploads(Files(session))
-    runs = Runs(tmp_path, settings, Tasks(session), uploads, Delivery(uploads))
+    runs = Runs(tmp_path, settings, Tasks(session), uploads, Delivery(uploads), WayBack())
     runs.processes.append(process)
     runs.handle(process, PROCESS)
     later = []
@@ -141,7 +143,7 @@ def test_more_text_between_two_runs_than_memory_holds(
     monkeypatch.setattr(runs_module, "_MAX_EARLY", 2000)
     settings, session = Settings(home=str(tmp_path / "home")), Session()
     uploads = Uploads(Files(session))
-    runs = Runs(tmp_path, settings, Tasks(session), uploads, Delivery(uploads))
+    runs = Runs(tmp_path, settings, Tasks(session), uploads, Delivery(uploads), WayBack())
     numbers = [str(number) for number in range(20)]
     for record in [PROCESS, *records("+a", "-a", *numbers, "+b")]:
         runs.handle(process, record)

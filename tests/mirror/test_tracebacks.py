@@ -139,7 +139,7 @@ def test_the_run_is_complete_when_it_is_known(capture: Capture, text: str, monke
         mirror.console.show_traceback(failed())
         delivery.deliver(mirror, process, is_open=False)
         assert mirror.told_end
-        assert not capture.folder.exists()
+        assert Capture.load(capture.folder).delivered
         assert server.console(server.tasks[0]["id"]) == (text or failed())
 
 
