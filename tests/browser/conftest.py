@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.end_to_end.conftest import database, mlflow_server, new_place, place, server
+from tests.end_to_end.conftest import database, fork_server, mlflow_server, new_place, place, server
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-__all__ = ["database", "mlflow_server", "new_place", "place", "server"]  # fixtures
+__all__ = ["database", "fork_server", "mlflow_server", "new_place", "place", "server"]  # fixtures
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.conftest import database, new_place, server
+from tests.end_to_end.conftest import database, fork_server, new_place, server
 from tests.end_to_end.harness import Place
 from tests.startup.environment import ROOT, Environment
 
-__all__ = ["database", "new_place", "server"]  # fixtures
+__all__ = ["database", "fork_server", "new_place", "server"]  # fixtures
 
 
 @pytest.fixture

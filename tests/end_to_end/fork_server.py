@@ -52,7 +52,8 @@ class ForkServer:
             listener.listen(16)
             self._process = subprocess.Popen(
                 [python, __file__, str(listener.fileno()), str(folder)],
-                cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                cwd=folder, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,  # as the scripts have them: a file could be sought in
                 pass_fds=[listener.fileno()],
                 env={key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)},
             )  # fmt: skip

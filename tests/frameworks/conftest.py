@@ -5,11 +5,20 @@ from collections.abc import Callable
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.conftest import database, new_place, own_place, own_server, place, sdk_place, server
+from tests.end_to_end.conftest import database, fork_server, new_place, own_place, own_server, place, sdk_place, server
 from tests.end_to_end.harness import Place
 from tests.frameworks.mirrored import Mirrored, mirrored
 
-__all__ = ["database", "new_place", "own_place", "own_server", "place", "sdk_place", "server"]  # fixtures
+__all__ = [
+    "database",
+    "fork_server",
+    "new_place",
+    "own_place",
+    "own_server",
+    "place",
+    "sdk_place",
+    "server",
+]  # fixtures
 
 
 @pytest.fixture
