@@ -132,9 +132,9 @@ class Delivery:
             mirror.told_end = mirror.capture.delivered = True
             if mirror.is_linked:
                 mirror.capture.remove()
-                return
-            with guard("writing the capture"):
-                mirror.capture.save()
+            else:
+                with guard("writing the capture"):
+                    mirror.capture.save()
             if not home.answered and home.gone_at is None:
                 mirror.told = True
                 home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
