@@ -30,6 +30,8 @@ class _Report(NamedTuple):
     differences: list[Difference]
     problem: str
     has_task: bool = True
+    left_open: str = ""
+    """Why nothing will end the run in MLflow, with the remedy. The Task is right, so this is no difference."""
 
     @property
     def repair(self) -> str:
@@ -57,11 +59,14 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
     different: list[_Report] = []
     problems: list[_Report] = []
     without_task: list[str] = []
+    left_open: list[_Report] = []
     same = 0
     with progress("comparing", len(runs) or None) as advance:
         for report in _compared(runs, settings):
             if report.problem:
                 problems.append(report)
+            elif report.left_open:
+                left_open.append(report)
             elif not report.has_task:
                 without_task.append(report.run_id)
             elif report.differences:
@@ -76,6 +81,7 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
             "same": same,
             "different": _as_json(different),
             "problems": _as_problems(problems),
+            "left_open": [{"run_id": report.run_id, "remedy": report.left_open} for report in left_open],
             "without_task": {"runs": without_task, "repair": _MAKE_TASKS if without_task else ""},
         }
         click.echo(json.dumps(told, indent=2))
@@ -83,7 +89,7 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
         name_default_store()
         rest = f", {len(without_task)} without a Task: `{_MAKE_TASKS}` makes them" if without_task else ""
         click.echo(f"{same} the same, {len(different)} different{rest}")
-    elif not problems:
+    elif not (problems or left_open):
         click.echo(f"nothing to compare: no run has ended in {shown(default_tracking_uri())}")
     sys.exit(1 if different or problems or without_task else 0)
 
@@ -100,7 +106,7 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
             yield _Report(run_id, run.run_name, [], "", has_task=False)
             continue
         if found.left_open:
-            yield _Report(run_id, run.run_name, [], found.left_open)
+            yield _Report(run_id, run.run_name, [], "", left_open=found.left_open)
             continue
         try:
             yield _Report(run_id, run.run_name, list(differences(found, settings, tasks)), "")
@@ -131,8 +137,8 @@ def _meant(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]]
 
 def _say(report: _Report) -> None:
     name = report.run_name or report.run_id
-    if report.problem:
-        click.echo(f"{name}: {report.problem}" if name else report.problem, err=True)
+    if problem := report.problem or report.left_open:
+        click.echo(f"{name}: {problem}" if name else problem, err=True)
     elif report.differences:
         click.echo(f"{name}: differs")
         for difference in report.differences:

@@ -9,6 +9,7 @@ its next job), and no call that asks for the working directory would succeed fro
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import re
@@ -157,7 +158,7 @@ def _start_process(folder: Path) -> subprocess.Popen[bytes]:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", worker.__file__, *arguments],
+                [sys.executable, "-I", "-S", *_program(), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -166,6 +167,13 @@ def _start_process(folder: Path) -> subprocess.Popen[bytes]:
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _program() -> list[str]:
+    """Return the worker's program: its file, whose name `ps` shows, or its text where it is inside a zip archive."""
+    if os.path.isfile(worker.__file__):  # noqa: PTH113
+        return [worker.__file__]
+    return ["-c", inspect.getsource(worker)]
 
 
 def _import_path() -> list[str]:

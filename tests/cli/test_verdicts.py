@@ -233,7 +233,7 @@ def test_a_run_that_nothing_will_end_is_named(server: ClearMLServer, client: Mlf
     listed = autoinstrument("status")
     assert (listed.exit_code, remedy in listed.output) == (0, True), listed.output
     verified = autoinstrument("verify")
-    assert (verified.exit_code, remedy in verified.output) == (1, True), verified.output
+    assert (verified.exit_code, remedy in verified.output) == (0, True), verified.output
     synced = autoinstrument("sync", "--all")
     assert f'piped: running MLflow says RUNNING, but its process is gone: `python -c "{remedy}"`' in synced.output
     checks = {check.what: check for check in tracking_server(client.tracking_uri)}

@@ -58,7 +58,7 @@ def own_server() -> Iterator[ClearMLServer]:
 def fork_server(full_environment: Environment) -> Iterator[ForkServer]:
     """Runs scripts in the environment with the wheel."""
     with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
-        server = ForkServer(str(full_environment.python), Path(folder))
+        server = ForkServer(full_environment, Path(folder))
         yield server
         server.stop()
 

@@ -25,7 +25,10 @@ import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from tests.startup.environment import Environment
 
 _LEFT_OUT = ("mlflow", "autoinstrument", "clearml", "wrapt", "__")
 """Modules that each script loads itself."""
@@ -43,15 +46,18 @@ pathlib.Path(sys.argv[1], "modules.json").write_text(json.dumps(list(sys.modules
 class ForkServer:
     """The tests' side: starts the server, and processes by it."""
 
-    def __init__(self, python: str, folder: Path) -> None:
+    def __init__(self, environment: Environment, folder: Path) -> None:
         """`folder` must be short enough for the path of a socket."""
-        self.python = python
+        self.python = str(environment.python)
+        # Below site-packages it is none of the user's own files, which the agent finds by the frames on the stack.
+        program = environment.site_packages / "tests_fork_server.py"
+        program.write_text(Path(__file__).read_text())
         self._path = str(folder / "socket")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self._path)
             listener.listen(16)
             self._process = subprocess.Popen(
-                [python, __file__, str(listener.fileno()), str(folder)],
+                [self.python, str(program), str(listener.fileno()), str(folder)],
                 cwd=folder, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,  # as the scripts have them: a file could be sought in
                 pass_fds=[listener.fileno()],
@@ -60,7 +66,9 @@ class ForkServer:
 
     def can_run(self, command: list[str], environ: dict[str, str]) -> bool:
         """Return True if a fork behaves as a new interpreter would with this command line and these variables."""
-        is_known = command[0] == self.python and (command[1] == "-m" or not command[1].startswith("-"))
+        is_known = command[0] == self.python and (
+            command[1].endswith(".py") or command[1:3] == ["-m", "autoinstrument"]
+        )
         return is_known and not any(key.startswith(_SETTINGS_AT_START) for key in environ)
 
     def fork(

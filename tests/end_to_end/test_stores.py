@@ -145,7 +145,7 @@ def test_a_command_makes_no_store(place: Place, command: list[str]) -> None:
     place.uri = ""
     done = place.command(*command)
     assert done.code == 1
-    assert "there is no tracking store at " in done.stdout + done.stderr
+    assert "mlflow.db (MLflow's default: MLFLOW_TRACKING_URI is not set) does not exist" in done.stdout + done.stderr
     assert list(place.folder.iterdir()) == []
 
 

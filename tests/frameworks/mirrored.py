@@ -41,7 +41,8 @@ def mirrored(place: Place, server: ClearMLServer, plain: Place, script: str) -> 
     runs = place.mlflow_runs()
     assert runs
     assert len(runs) == len(plain.mlflow_runs())
-    assert len(done.said) == len(runs), done.stderr  # a line each, with the Task's address, and nothing else
+    # A line each with the Task's address, from the sixth on one for all, and nothing else.
+    assert len(done.said) == min(len(runs), 6), done.stderr
     assert len(server.tasks) == len(runs)
     return [_compared(place, server, run) for run in runs]
 
