@@ -65,14 +65,14 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
         for report in _compared(runs, settings):
             if report.problem:
                 problems.append(report)
-            elif report.left_open:
-                left_open.append(report)
             elif not report.has_task:
                 without_task.append(report.run_id)
             elif report.differences:
                 different.append(report)
             else:
                 same += 1
+            if report.left_open:
+                left_open.append(report)
             if not as_json:
                 _say(report)
             advance(report.run_name)
@@ -89,7 +89,7 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
         name_default_store()
         rest = f", {len(without_task)} without a Task: `{_MAKE_TASKS}` makes them" if without_task else ""
         click.echo(f"{same} the same, {len(different)} different{rest}")
-    elif not (problems or left_open):
+    elif not problems:
         click.echo(f"nothing to compare: no run has ended in {shown(default_tracking_uri())}")
     sys.exit(1 if different or problems or without_task else 0)
 
@@ -105,11 +105,9 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
         if not runs and found.has_ended and TASK_ID not in run.tags:
             yield _Report(run_id, run.run_name, [], "", has_task=False)
             continue
-        if found.left_open:
-            yield _Report(run_id, run.run_name, [], "", left_open=found.left_open)
-            continue
         try:
-            yield _Report(run_id, run.run_name, list(differences(found, settings, tasks)), "")
+            differing = list(differences(found, settings, tasks))
+            yield _Report(run_id, run.run_name, differing, "", left_open=found.left_open)
         except (InternalError, RefusedError, TooLargeError) as error:
             yield _Report(run_id, run.run_name, [], str(error))
         except ClearMLError as error:
@@ -139,7 +137,7 @@ def _say(report: _Report) -> None:
     name = report.run_name or report.run_id
     if problem := report.problem or report.left_open:
         click.echo(f"{name}: {problem}" if name else problem, err=True)
-    elif report.differences:
+    if report.differences:
         click.echo(f"{name}: differs")
         for difference in report.differences:
             click.echo(f"  {difference.what}: {difference.detail}")

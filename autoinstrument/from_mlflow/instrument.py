@@ -227,7 +227,6 @@ def _ended(the_agent: Agent, run_id: str, status: str, end_time: int | None) -> 
 
 def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Mirror the resumption of a run; the creation of one has been seen by the client's `create_run`."""
-    before = time.time()
     with users_call:
         run = wrapped(*args, **kwargs)
     if not is_ourselves():
@@ -235,8 +234,7 @@ def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwarg
             the_agent = agent()
             if the_agent is not None and not the_agent.is_open(run.info.run_id):
                 tracking_uri = sys.modules["mlflow"].get_tracking_uri()
-                resumed = run.info.start_time / 1000 < before - 1 or the_agent.knows(run.info.run_id)
-                make = runs.started(run, tracking_uri, resumed=resumed, owned=True)
+                make = runs.started(run, tracking_uri, resumed=True, owned=True)
                 the_agent.run_started(run.info.run_id, make, tracking_uri=tracking_uri, again=True)
     return run
 

@@ -296,11 +296,11 @@ class RunMirror:
         if self.end is not None and not self.ended:
             if task.adopted:
                 # While `Task.init` is at work it replaces all hyperparameters, ours too (clearml 2.1.12).
-                self._tasks.set_hyperparameters(task, self._properties(task))
+                self._set_hyperparameters(task, self._properties(task))
             elif task.status != self.end.status:
                 task = self._placed(task)
                 if self.ended_ms != self._told_ended_ms:
-                    self._tasks.set_hyperparameters(task, mapping.end_time(self.ended_ms))
+                    self._set_hyperparameters(task, mapping.end_time(self.ended_ms))
                     self._told_ended_ms = self.ended_ms
                 self._tasks.finish(task, self.end.status, self.end.reason, self.end.message)
                 self.task = task._replace(status=self.end.status)
@@ -308,6 +308,10 @@ class RunMirror:
         if self._archived is not None and self._may_archive:
             self._tasks.archive(task, self._archived)
             self._archived = None
+
+    def _set_hyperparameters(self, task: Task, items: list[Item]) -> None:
+        """Set what the server takes; what it refuses is left out."""
+        self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
 
     def _note_refused(self, task: Task) -> None:
         """List on the Task what the server has refused of it."""
@@ -430,7 +434,7 @@ class RunMirror:
             self._named = self.run.run_name
         if self.run.owned:
             items = [*self._properties(task), *mapping.tags(self.run.tags)]
-            self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
+            self._set_hyperparameters(task, items)
             self._told_ended_ms = self.ended_ms
             self._tasks.add_artifacts(task, mapping.link_artifact(self.run))
             self._tasks.add_tag(task, mapping.TAG)
@@ -443,7 +447,8 @@ class RunMirror:
     def _start_again(self, task: Task) -> Task:
         """Set a Task running that has ended; its run has not, any more."""
         self._tasks.start(task)
-        self._tasks.delete_hyperparameters(task, "properties", [mapping.ENDED])
+        with contextlib.suppress(RefusedError):  # it is set anew when the run ends
+            self._tasks.delete_hyperparameters(task, "properties", [mapping.ENDED])
         self._told_ended_ms = 0
         return task._replace(status="in_progress")
 
