@@ -46,8 +46,8 @@ class Capturing:
 
     @property
     def is_busy(self) -> bool:
-        """True while more is to come."""
-        return self._busy
+        """True while more is to come, or something that has come was not taken yet: no Task is complete before."""
+        return self._busy or self._is_new
 
     def ask(
         self,
