@@ -157,7 +157,7 @@ def own_files_on_stack() -> list[str]:
 
 
 def _is_own(file: str) -> bool:
-    """Tell whether a file is the user's own: it belongs to no installation, and is not this package's."""
+    """Return True if a file is the user's own: it belongs to no installation and not to this package."""
     return (
         os.path.isabs(file)
         and "site-packages" not in file
@@ -167,7 +167,7 @@ def _is_own(file: str) -> bool:
 
 
 def _is_run_by_shell() -> bool:
-    """Tell whether IPython is running a script (`ipython train.py`, `%run train.py`), and not what somebody types."""
+    """Return True if IPython runs a script (`ipython train.py`, `%run train.py`) and not typed input."""
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     # A notebook or IPython's own kind of script is run cell by cell. `%run -i` leaves `__file__` behind.
     return isinstance(file, str) and not file.endswith((".ipynb", ".ipy")) and _same(file, _program())

@@ -36,7 +36,7 @@ class Row(NamedTuple):
     task_url: str
     run_url: str
     pending: str
-    """What is to be done for the run and why, "" for nothing."""
+    """What must still be done for the run and why, "" for nothing."""
 
 
 @click.command()

@@ -53,7 +53,7 @@ def described() -> dict[str, Any]:
         return {"problem": problem, "remedy": remedy}
     try:
         left_open = [stored.run.run_id for stored in left_open_runs(limit=_MOST_OPEN)]
-    except Exception:  # a store that cannot search by tags answers all the same
+    except Exception:  # a store that cannot search by tags still answers
         left_open = []
     return {"problem": "", "remedy": "", "left_open": left_open}
 
