@@ -93,7 +93,7 @@ def own_place(own_server: ClearMLServer, new_place: Callable[[ClearMLServer | No
 
 @pytest.fixture
 def sdk_place(own_place: Place) -> Place:
-    """A place where the SDK reports from a thread: its reporter process takes 12 s to close."""
+    """A place where the SDK reports from a thread: its reporter process takes 12 s to close, or never ends."""
     file = own_place.root / "clearml.conf"
     file.write_text("sdk { development { report_use_subprocess: false } }")
     own_place.environ["CLEARML_CONFIG_FILE"] = str(file)

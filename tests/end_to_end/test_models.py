@@ -260,7 +260,11 @@ def test_a_copied_model_is_one_archive_that_clearml_extracts(
     """`upload` copies models too, once: what ClearML's own client fetches is what MLflow loads."""
     own_place.uri = mlflow_server if served else own_place.uri
     own_place.environ |= {"AUTOINSTRUMENT_ARTIFACTS": "upload", "MLFLOW_TRACKING_URI": own_place.uri}
-    done = own_place.run(SCRIPT.replace('"models"', f'"copied models {served}"'))
+    script = SCRIPT.replace('"models"', f'"copied models {served}"')
+    # Models of another test on this server would get their Tasks here too: the script changes versions of theirs.
+    for name in ("iris", "copier"):
+        script = script.replace(f'"{name}"', f'"copied-{name}"')
+    done = own_place.run(script)
     assert len(done.said) == 1, done.stderr
     (run,) = [run for run in own_place.mlflow_runs() if run.info.run_name == f"copied models {served}"]
     ended(own_server, run.info.run_id)

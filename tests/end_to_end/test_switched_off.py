@@ -78,9 +78,9 @@ def test_nothing_is_sent_and_the_run_is_recorded(
     assert "trained" in own_server.console(task["id"])
 
 
-def test_a_script_that_sets_clearml_offline(own_place: Place, own_server: ClearMLServer) -> None:
+def test_a_script_that_sets_clearml_offline(sdk_place: Place, own_server: ClearMLServer) -> None:
     """From then on runs are recorded; the Task that the SDK keeps in a folder is no Task to take over."""
-    done = own_place.run("""
+    done = sdk_place.run("""
         import mlflow
         with mlflow.start_run(run_name="before"):
             pass
@@ -91,11 +91,11 @@ def test_a_script_that_sets_clearml_offline(own_place: Place, own_server: ClearM
             mlflow.log_metric("loss", 0.5)
         """)
     assert done.code == 0, done.stderr
-    assert ended(own_server, own_place.run_named("before").info.run_id)["status"] == "completed"
-    offline = own_place.run_named("offline")
+    assert ended(own_server, sdk_place.run_named("before").info.run_id)["status"] == "completed"
+    offline = sdk_place.run_named("offline")
     assert link_tags(offline) == {"state": "pending"}
     assert len(own_server.tasks) == 1
-    assert own_place.command("sync").code == 0
+    assert sdk_place.command("sync").code == 0
     assert ended(own_server, offline.info.run_id)["status"] == "completed"
 
 
