@@ -3,8 +3,6 @@
 This file imports nothing, and must not: every interpreter of the environment runs it at start-up, switched on or not.
 """
 
-__version__ = "0.1.0"
-
 
 def init():
     # type: () -> None
@@ -19,15 +17,24 @@ def init():
     if os.environ.get("AUTOINSTRUMENT_EXPLAIN"):
         import sys
 
-        from autoinstrument.steps import note
+        from autoinstrument.bootstrap.explain_log import note
 
         note("started", sys.executable)
         note("on" if on else "off", switch)
     if (on or not switch) and (os.environ.get("CLEARML_TASK_ID") or os.environ.get("TRAINS_TASK_ID")):
-        from autoinstrument.under_agent import begin
+        from autoinstrument.clone_run.start import begin
 
         on = begin() or on
     if on:
-        from autoinstrument.bootstrap import arm
+        from autoinstrument.bootstrap.import_hook import arm
 
         arm()
+
+
+def __getattr__(name):
+    # type: (str) -> str
+    if name == "__version__":
+        from autoinstrument._version import __version__
+
+        return __version__
+    raise AttributeError("module 'autoinstrument' has no attribute " + repr(name))

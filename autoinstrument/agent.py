@@ -17,13 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autoinstrument import under_agent
+from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.capture.console import Console
 from autoinstrument.capture.process import Changes, own_files_on_stack, program_now, remember_main
-from autoinstrument.from_mlflow.addresses import absolute
-from autoinstrument.from_mlflow.links import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
+from autoinstrument.clearml_switches import switched_off
+from autoinstrument.clone_run import start as clone_run
 from autoinstrument.guard import be_quiet, guard, logger
-from autoinstrument.mirror.captures import Captures
+from autoinstrument.integrations.clearml_current_task import existing_task_id
+from autoinstrument.journal.run_journal import Captures
+from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
+from autoinstrument.mlflow_store.urls import absolute
 from autoinstrument.records import (
     AbortLogged,
     CodeLacking,
@@ -44,13 +47,10 @@ from autoinstrument.records import (
 )
 from autoinstrument.run_log import RunLog
 from autoinstrument.settings import Settings, SettingsError, read_settings
-from autoinstrument.steps import note
-from autoinstrument.to_clearml.existing import existing_task_id
-from autoinstrument.to_clearml.switches import switched_off
-from autoinstrument.transport import exit_code, launch
-from autoinstrument.transport.outbox import Outbox
-from autoinstrument.transport.posted import Beginning, Item
-from autoinstrument.transport.reads import Read
+from autoinstrument.transport import exit_status, worker_process
+from autoinstrument.transport.deferred_reads import Read
+from autoinstrument.transport.posted import DeferredStart, Item
+from autoinstrument.transport.sender import Sender
 
 _SHARE = 0.85
 """Of the time that the end may take: for the worker; the rest is for saying that it did not get through."""
@@ -113,8 +113,8 @@ class Agent:
         with contextlib.suppress(OSError):  # the directory was deleted
             self._cwd = str(Path.cwd())
         self._finished = False
-        self._outbox = Outbox(self._connect, self._introduce, self._heard, self._left)
-        self._worker: launch.Worker | None = None
+        self._sender = Sender(self._connect, self._introduce, self._heard, self._left)
+        self._worker: worker_process.WorkerHandle | None = None
         self._watched = False
         self._join = ""
         """A run that another process may have begun: its worker is ours too."""
@@ -131,15 +131,15 @@ class Agent:
         self._console.look()
         if self._left_alone and getattr(item, "run_id", "") in self._left_alone:
             return
-        self._outbox.post(item)
+        self._sender.post(item)
 
     def has_room(self, size: int) -> bool:
         """Tell whether a file's content of that many bytes may be posted (`Heavy`); else the worker reads it."""
-        return self._outbox.has_room(size)
+        return self._sender.has_room(size)
 
     def post_soon(self, run_id: str, kind: str, read: Read) -> None:
         """Have one kind of a run's data read from the store: soon, and before the run's end; costs a dict entry."""
-        self._outbox.post_soon(run_id, kind, read)
+        self._sender.post_soon(run_id, kind, read)
 
     def knows(self, run_id: str) -> bool:
         """Tell whether the run was started, resumed or seen in this process."""
@@ -177,11 +177,11 @@ class Agent:
             self._console.follow()
         if again or not owned:
             self._join = self._join or run_id
-        self._outbox.direct = self._outbox.direct or not owned
+        self._sender.direct = self._sender.direct or not owned
         off = switched_off()
         if self.settings.worker == "process":
             with guard("announcing a run"):
-                self._outbox.announce(RunAnnounced(run_id, absolute(tracking_uri), os.getpid(), owned, off))
+                self._sender.announce(RunAnnounced(run_id, absolute(tracking_uri), os.getpid(), owned, off))
                 if owned and self._worker is not None:
                     self._worker.publish(run_id)
 
@@ -200,7 +200,7 @@ class Agent:
             except Exception:
                 failed += 1
                 if failed < _TRIES:
-                    self._outbox.post_soon(run_id, "start", retry, _PAUSE_S * 2**failed)
+                    self._sender.post_soon(run_id, "start", retry, _PAUSE_S * 2**failed)
                 raise
             self._undescribed.pop(run_id, None)
             if record is None:
@@ -210,7 +210,7 @@ class Agent:
             record = record._replace(**program)
             task_id = self._task_to_adopt(run_id, record)
             if self._adopter == run_id:
-                record = record._replace(tags={**record.tags, **under_agent.origin(self._taken)})
+                record = record._replace(tags={**record.tags, **clone_run.origin(self._taken)})
             self._uris[run_id] = record.tracking_uri
             self._started[run_id] = record
             self._ended.pop(run_id, None)
@@ -233,8 +233,8 @@ class Agent:
                 return started()
             return None
 
-        self._outbox.post(Beginning(started))
-        self._outbox.post_soon("", "console", self._look, _LOOK_S)
+        self._sender.post(DeferredStart(started))
+        self._sender.post_soon("", "console", self._look, _LOOK_S)
 
     def run_ended(self, ended: RunEnded) -> None:
         """Take in the end of a run, with what the process has loaded since the last report."""
@@ -247,23 +247,23 @@ class Agent:
         if self.settings.worker == "process" and not ended.at_exit:  # then it is on the wire when `finish` returns
             with guard("announcing a run's end"):
                 error = ended.error[-_ANNOUNCED:]
-                self._outbox.announce(EndAnnounced(ended.run_id, ended.status, ended.end_time_ms, error))
-        self._outbox.post_now(ended.run_id)
-        self._outbox.post(lambda: self._changes.changed())
-        self._outbox.post(ended)
+                self._sender.announce(EndAnnounced(ended.run_id, ended.status, ended.end_time_ms, error))
+        self._sender.post_now(ended.run_id)
+        self._sender.post(lambda: self._changes.changed())
+        self._sender.post(ended)
         if self._finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
-            self._outbox.finish(self._exiting(0.5))
+            self._sender.finish(self._exiting(0.5))
 
     def _look(self) -> None:
         """Look now and then for a console that the script has replaced, while it may have no other sign of life."""
         self._console.look()
         if any(self._open.values()):
-            self._outbox.post_soon("", "console", self._look, _LOOK_S)
+            self._sender.post_soon("", "console", self._look, _LOOK_S)
 
     def _written(self, stream: str, text: str) -> None:
         if self._adopter and not self._taken and "clearml" in sys.modules:
             self._look_for_task()  # `Task.init` prints
-        self._outbox.post(ConsoleWritten(stream, text, int(time.time() * 1000)))
+        self._sender.post(ConsoleWritten(stream, text, int(time.time() * 1000)))
 
     # The Task that the process has already
 
@@ -282,7 +282,7 @@ class Agent:
         task_id = existing_task_id()
         if task_id and task_id != self._taken and self._adopter:
             self._taken = task_id
-            self._outbox.post(TaskFound(self._adopter, task_id))
+            self._sender.post(TaskFound(self._adopter, task_id))
 
     # The worker
 
@@ -293,11 +293,11 @@ class Agent:
                 shutil.rmtree(self._worker.folder, ignore_errors=True)  # a worker that was killed leaves it behind
             self._watched = False
             if attempt == 0 and self._join and self.settings.worker == "process":
-                self._worker = launch.find(self._join)
+                self._worker = worker_process.find(self._join)
                 if self._worker is not None:
                     with contextlib.suppress(OSError):
                         return self._worker.connect()
-            self._worker = launch.start(self.settings.worker)
+            self._worker = worker_process.start(self.settings.worker)
         return self._worker.connect()
 
     def _forked(self) -> None:
@@ -317,7 +317,7 @@ class Agent:
             self._watched = True
             self._worker.settle()
             with guard("watching the exit code"):
-                exit_code.watch(self._worker.folder)
+                exit_status.watch(self._worker.folder)
         self._changes = Changes()
         self._described = self._changes.describe(self._cwd, self._callers)
         records: list[Record] = [self._described]
@@ -340,20 +340,20 @@ class Agent:
             if record.task_url:
                 tags[TASK_URL] = record.task_url
             if record.adopted:
-                tags |= under_agent.origin(record.task_id)
+                tags |= clone_run.origin(record.task_id)
             if record.delivered:
                 self._started.pop(record.run_id, None)
                 self._ended.pop(record.run_id, None)
             set_tags(self._uris[record.run_id], record.run_id, tags)
             if record.delivered:
-                self._outbox.reply(RunTagged(record.run_id))
+                self._sender.reply(RunTagged(record.run_id))
         elif isinstance(record, RunPending):
             self._say_pending([record.run_id], record.reason)
             set_tags(self._uris[record.run_id], record.run_id, {STATE: "pending"})
         elif isinstance(record, RunAborted):
             name, _ = self._name(record.run_id)
             logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
-            self._outbox.reply(AbortLogged(record.run_id))
+            self._sender.reply(AbortLogged(record.run_id))
         elif isinstance(record, CodeLacking) and record.reason not in self._lacking:
             self._lacking.add(record.reason)
             logger().warning("%s", record.reason)
@@ -391,11 +391,11 @@ class Agent:
                 self._finished = True
                 self._console.detach()
                 end = time.monotonic() + self.settings.exit_timeout_s
-                delivered = self._outbox.finish(self._exiting(self.settings.exit_timeout_s * _SHARE))
+                delivered = self._sender.finish(self._exiting(self.settings.exit_timeout_s * _SHARE))
                 pending = [] if delivered else self._undelivered()
                 self._log.summarize()
                 if pending:  # MLflow's client may try for minutes where its server is down
-                    self._outbox.do_last(lambda: self._tag_left(pending), max(0.0, end - time.monotonic()))
+                    self._sender.do_last(lambda: self._tag_left(pending), max(0.0, end - time.monotonic()))
                 if self.settings.worker == "thread" and self._worker is not None:
                     shutil.rmtree(self._worker.folder, ignore_errors=True)
         except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
@@ -406,8 +406,8 @@ class Agent:
 
         A worker process continues; when a run that has its Task already is complete, it writes the tags.
         """
-        if self._outbox.failure:
-            return self._say_left(self._outbox.failure)
+        if self._sender.failure:
+            return self._say_left(self._sender.failure)
         late = f"not delivered to ClearML within {self.settings.exit_timeout_s:g} s"
         if self._worker is not None and self._worker.is_thread:
             return self._say_left(late)
@@ -417,11 +417,11 @@ class Agent:
 
     def _left(self) -> None:
         """Say at once, here and in MLflow, of the runs that no worker takes that they are left to `sync`."""
-        self._tag_left(self._say_left(self._outbox.failure or "no worker takes it"))
+        self._tag_left(self._say_left(self._sender.failure or "no worker takes it"))
 
     def _say_left(self, reason: str, unless: str = "") -> list[str]:
         """Log why runs are left to `sync`, in one line; return them. Those that were reported before are left out."""
-        known = [*self._started, *(self._undescribed if self._outbox.failure else ())]  # else a worker knows of them
+        known = [*self._started, *(self._undescribed if self._sender.failure else ())]  # else a worker knows of them
         runs = [run_id for run_id in known if not self._log.is_pending(run_id)]
         remedies = {run_id: self._captures.remedy(run_id) for run_id in runs}
         for remedy in dict.fromkeys(remedies.values()):

@@ -15,7 +15,7 @@ from collections import Counter
 from types import TracebackType
 from typing import TextIO
 
-from autoinstrument.steps import note
+from autoinstrument.bootstrap.explain_log import note
 
 errors: Counter[str] = Counter()
 """How often something went wrong, by place."""
@@ -57,7 +57,7 @@ class _StderrHandler(logging.Handler):
         try:
             stream = _own_stderr()
             if stream is not None:
-                from autoinstrument.capture.secrets import hide_in_text  # a driver's errors quote its addresses
+                from autoinstrument.scrubber import hide_in_text  # a driver's errors quote its addresses
 
                 stream.write(f"autoinstrument: {hide_in_text(record.getMessage())}\n")
                 stream.flush()

@@ -92,7 +92,7 @@ class RunStarted(NamedTuple):
     task_id: str
     """The Task to adopt instead of making one, "" for a new one."""
     switched_off: str = ""
-    """The setting that keeps ClearML out of this process, see `to_clearml.switches`; "" where there is none."""
+    """The setting that keeps ClearML out of this process, see `clearml_switches`; "" where there is none."""
     main_kind: str = ""
     """This and the next two as in `ProcessStarted`, where the process runs several programs one after the other, as
     IPython does with `%run`. "" where the run belongs to the program of the whole process."""

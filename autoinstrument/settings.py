@@ -8,7 +8,7 @@ import string
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from autoinstrument.capture.secrets import hide_in_text
+from autoinstrument.scrubber import hide_in_text
 
 PROJECT_FIELDS = ("experiment", "user", "script")
 TASK_FIELDS = ("run_name", "run_id", "experiment", "script")

@@ -25,7 +25,7 @@ _PROCESSES = 2 * (os.cpu_count() or 1)
 _SIZES_GB = {"test": 1.0, "frameworks": 1.9}
 _HEARTBEAT_S = 30
 # What an installation is made from; a change to the code itself needs no new one, because it is editable.
-_SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/__init__.py")
+_SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/_version.py")
 
 
 class SetupError(Exception):

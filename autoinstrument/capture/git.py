@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autoinstrument.capture import git_files
-from autoinstrument.capture.secrets import hide_in_text, without_credentials
+from autoinstrument.scrubber import hide_in_text, without_credentials
 
 _TIME_LIMIT_S, _TOTAL_S = 20.0, 60.0
 """For one command, and for all that is asked of one working copy."""

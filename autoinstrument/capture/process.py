@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from autoinstrument.capture import notebook
-from autoinstrument.capture.arguments import parsed
 from autoinstrument.capture.hydra import job_arguments
+from autoinstrument.integrations.argparse_values import parsed
 from autoinstrument.records import Param, ProcessChanged, ProcessStarted
 
 _INSTALLED = tuple(

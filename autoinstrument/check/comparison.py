@@ -13,7 +13,7 @@ from autoinstrument.check.line_diff import compare_lines
 _NUMBERS = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|\d+(\.\d+)?")
 
 
-class Difference(NamedTuple):
+class ChangedFact(NamedTuple):
     """A fact that is one thing without the agent and another with it; None where there is no such fact."""
 
     what: str
@@ -21,7 +21,7 @@ class Difference(NamedTuple):
     on: str | None
 
 
-class Comparison(NamedTuple):
+class CheckReport(NamedTuple):
     """What came of a check.
 
     Attributes:
@@ -33,14 +33,14 @@ class Comparison(NamedTuple):
     """
 
     compared: int
-    differences: list[Difference]
+    differences: list[ChangedFact]
     varying: list[str]
     probed: bool
     runs: int
     problem: str = ""
 
 
-def check(command: Sequence[str], environ: Mapping[str, str], tracking_uri: str = "") -> Comparison:
+def check(command: Sequence[str], environ: Mapping[str, str], tracking_uri: str = "") -> CheckReport:
     """Run a command without the agent, with it, and without it again, and compare."""
     off, on, again = (look(command, environ, agent=agent, tracking_uri=tracking_uri) for agent in (False, True, False))
     outcome = compare(off.facts, on.facts, again.facts)
@@ -48,17 +48,17 @@ def check(command: Sequence[str], environ: Mapping[str, str], tracking_uri: str 
     return outcome._replace(probed=off.probed and on.probed, runs=on.runs, problem=problem)
 
 
-def compare(off: Facts, on: Facts, again: Facts) -> Comparison:
+def compare(off: Facts, on: Facts, again: Facts) -> CheckReport:
     """Compare the facts of a run with the agent with those of two runs without it."""
     compared = 0
-    differences, varying = list[Difference](), list[str]()
+    differences, varying = list[ChangedFact](), list[str]()
     for group in sorted({*off, *on, *again}):
         mine, theirs, control = (facts.get(group, {}) for facts in (off, on, again))
         if group in LINES:
             streams = [list(lines.values()) for lines in (mine, theirs, control)]
             diff = compare_lines(streams[0], streams[1], streams[2], _without_news)
             compared += diff.compared
-            differences += [Difference(f"{group}: {name}", *texts) for name, *texts in diff.differences]
+            differences += [ChangedFact(f"{group}: {name}", *texts) for name, *texts in diff.differences]
             varying += [f"{group}: {name}" for name in diff.varying]
             continue
         shared = mine.keys() & theirs.keys() & control.keys()
@@ -72,8 +72,8 @@ def compare(off: Facts, on: Facts, again: Facts) -> Comparison:
                     continue
             compared += 1
             if before != after:
-                differences.append(Difference(what, before, after))
-    return Comparison(compared, differences, varying, True, 0)
+                differences.append(ChangedFact(what, before, after))
+    return CheckReport(compared, differences, varying, True, 0)
 
 
 def _alike(value: str | None) -> str | None:

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autoinstrument.bootstrap.startup_files import are_installed, python_path
 from autoinstrument.check.probe import REPORT, TRACKING_URI
-from autoinstrument.from_mlflow.addresses import local_folder
-from autoinstrument.from_mlflow.existing import NoStoreError
-from autoinstrument.from_mlflow.histories import History
-from autoinstrument.from_mlflow.links import LINK_TAGS
-from autoinstrument.from_mlflow.store import find_runs, problem_of, read_run
+from autoinstrument.mlflow_store.link_tags import LINK_TAGS
+from autoinstrument.mlflow_store.metric_history import History
+from autoinstrument.mlflow_store.runs import find_runs, problem_of, read_run
+from autoinstrument.mlflow_store.store_errors import NoStoreError
+from autoinstrument.mlflow_store.urls import local_folder
 from autoinstrument.records import (
     ArtifactLogged,
     InputsLogged,
@@ -33,7 +34,6 @@ from autoinstrument.records import (
     TagsSet,
     TracesLogged,
 )
-from autoinstrument.startup_files import are_installed, python_path
 
 Facts = dict[str, dict[str, str]]
 """Group → fact → value."""

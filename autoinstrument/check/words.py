@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autoinstrument.check.comparison import Comparison
+from autoinstrument.check.comparison import CheckReport
 
 _MOST = 20
 _LONGEST = 300
 
 
-def as_words(outcome: Comparison) -> Iterator[str]:
+def as_words(outcome: CheckReport) -> Iterator[str]:
     """Yield the lines that a person reads."""
     for difference in outcome.differences[:_MOST]:
         yield difference.what

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from autoinstrument import __version__
+from autoinstrument._version import __version__
 from autoinstrument.cli.doctor import doctor
 from autoinstrument.cli.explain import explain
 from autoinstrument.cli.install import install, uninstall
@@ -17,7 +17,7 @@ from autoinstrument.cli.run import run
 from autoinstrument.cli.status import status
 from autoinstrument.cli.sync import sync
 from autoinstrument.cli.verify import verify
-from autoinstrument.from_mlflow.access import try_briefly
+from autoinstrument.mlflow_store.client import try_briefly
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

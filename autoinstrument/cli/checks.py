@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import click
 
-from autoinstrument.capture.secrets import hide_in_text
 from autoinstrument.cli.output import is_terminal
+from autoinstrument.scrubber import hide_in_text
 
 _MARKS = {True: ("✓", "ok", "green"), False: ("✗", "!!", "red"), None: ("·", "--", "")}
 """Mark, the same in ASCII, colour; None is for what is neither good nor bad."""

@@ -9,13 +9,13 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from autoinstrument.bootstrap.startup_files import site_folders
 from autoinstrument.capture.git import Checkout, GitError
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
-from autoinstrument.mirror.captures import home
+from autoinstrument.journal.run_journal import home
 from autoinstrument.settings import Settings, SettingsError, enabled, read_settings
-from autoinstrument.startup_files import site_folders
 
 _PYTHONS = ((3, 10), (3, 14))
 TESTED = {"mlflow": ((2, 16), 3), "clearml": ((1, 16), 2), "wrapt": ((1, 15), 2)}

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from autoinstrument.bootstrap.startup_files import hook_folder, site_folders
 from autoinstrument.records import parse
-from autoinstrument.startup_files import hook_folder, site_folders
 
 MANIFEST = "autoinstrument-hook.json"
 """Lists what `install` has put into a folder, so that `uninstall` takes exactly that away."""

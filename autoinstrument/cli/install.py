@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from autoinstrument import __version__
+from autoinstrument._version import __version__
 from autoinstrument.cli.hook_files import (
     MANIFEST,
     SITECUSTOMIZE,
@@ -21,7 +21,7 @@ from autoinstrument.cli.hook_files import (
     owned,
     sitecustomize,
 )
-from autoinstrument.mirror.captures import Captures, home
+from autoinstrument.journal.run_journal import Captures, home
 from autoinstrument.settings import Settings, SettingsError, read_settings
 
 _TARGET_HELP = "An interpreter, a virtual environment, its site-packages, or a folder that stands on PYTHONPATH."

@@ -81,8 +81,8 @@ def _draw(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], t
 def name_default_store() -> None:
     """Write to stderr which MLflow store a command looks at, if nobody has chosen one."""
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        from autoinstrument.from_mlflow.existing import shown
-        from autoinstrument.from_mlflow.store import default_tracking_uri
+        from autoinstrument.mlflow_store.runs import default_tracking_uri
+        from autoinstrument.mlflow_store.store_errors import shown
 
         click.echo(f"MLflow store: {shown(default_tracking_uri())}", err=True)
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import click
 
-from autoinstrument.capture.arguments import command_line
-from autoinstrument.capture.packages import packages_of
-from autoinstrument.capture.secrets import MASK, without_credentials
+from autoinstrument.capture.requirements import packages_of
+from autoinstrument.capture.script_section import script_of
+from autoinstrument.clearml_api.errors import ClearMLError
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clone_run.settings import OBJECT, written
+from autoinstrument.integrations.argparse_values import command_line
 from autoinstrument.mirror import mapping
 from autoinstrument.records import ProcessStarted
+from autoinstrument.scrubber import MASK, without_credentials
 from autoinstrument.settings import SettingsError, read_settings
-from autoinstrument.to_clearml.errors import ClearMLError
-from autoinstrument.to_clearml.script import script_of
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
-from autoinstrument.under_agent.settings import OBJECT, written
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

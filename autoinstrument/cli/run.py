@@ -12,9 +12,9 @@ from typing import NoReturn
 
 import click
 
-from autoinstrument.from_mlflow.access import try_briefly
+from autoinstrument.bootstrap.startup_files import are_installed, python_path
+from autoinstrument.mlflow_store.client import try_briefly
 from autoinstrument.settings import SettingsError, read_settings
-from autoinstrument.startup_files import are_installed, python_path
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 """What a shell exits with."""

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from autoinstrument.capture.secrets import hide_in_text, without_credentials
+from autoinstrument.clearml_switches import refusal, switched_off
 from autoinstrument.cli.checks import Check
-from autoinstrument.from_mlflow.addresses import local_store
-from autoinstrument.from_mlflow.existing import shown
-from autoinstrument.mirror.captures import Capture, Captures, distrusted, home, nearest
-from autoinstrument.mirror.liveness import why_alive
+from autoinstrument.journal.liveness import why_alive
+from autoinstrument.journal.run_journal import Capture, Captures, distrusted, home, nearest
+from autoinstrument.mlflow_store.store_errors import shown
+from autoinstrument.mlflow_store.urls import local_store
+from autoinstrument.scrubber import hide_in_text, without_credentials
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.switches import refusal, switched_off
-from autoinstrument.transport.launch import HIDDEN
+from autoinstrument.transport.hidden_variables import HIDDEN
 
 _READ_S = 5
 _CLEARML_S, _STORE_S = 30.0, 60.0
@@ -30,8 +30,8 @@ _MAX_SKEW_S, _SLOW_S = 60.0, 2.0
 _LOG_TAIL = 2**20
 # Without the working directory: a `logging.py` that stands there is not for us.
 _ELSEWHERE = "import sys; sys.path[:] = [path for path in sys.path if path]\n"
-_PROBE = "from autoinstrument.to_clearml.probe import main; main()"
-_STORE = "from autoinstrument.from_mlflow.probe import main; main()"
+_PROBE = "from autoinstrument.clearml_api.probe import main; main()"
+_STORE = "from autoinstrument.mlflow_store.probe import main; main()"
 _NO_SERVER = "Check MLFLOW_TRACKING_URI, and that the server runs."
 
 

@@ -16,11 +16,11 @@ from types import FrameType
 import click
 
 from autoinstrument.cli.output import name_default_store, progress, table
-from autoinstrument.from_mlflow.existing import shown
-from autoinstrument.from_mlflow.store import NotFoundError, default_tracking_uri
-from autoinstrument.mirror.selection import Outcome, Selection
-from autoinstrument.mirror.sync import sync as sync_runs
+from autoinstrument.mlflow_store.runs import NotFoundError, default_tracking_uri
+from autoinstrument.mlflow_store.store_errors import shown
 from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.sync.recorded import sync as sync_runs
+from autoinstrument.sync.selection import Outcome, Selection
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 _EVERY_S = 10.0

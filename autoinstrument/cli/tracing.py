@@ -1,4 +1,4 @@
-"""Run a command with its steps noted (`autoinstrument.steps`), and read what was noted."""
+"""Run a command with its steps noted (`autoinstrument.bootstrap.explain_log`), and read what was noted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from autoinstrument.bootstrap.explain_log import VARIABLE
 from autoinstrument.records import parse
-from autoinstrument.steps import VARIABLE
 
 _MAX_TRACE = 16 * 2**20
 _PROBE_S = 60.0

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import click
 
+from autoinstrument.clearml_api.errors import ClearMLError, InternalError, RefusedError, TooLargeError
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.output import name_default_store, progress
-from autoinstrument.from_mlflow.existing import shown
-from autoinstrument.from_mlflow.links import TASK_ID
-from autoinstrument.from_mlflow.store import StoredRun, default_tracking_uri, find_run, find_runs, problem_of
-from autoinstrument.mirror.verification import Difference, differences
+from autoinstrument.mlflow_store.link_tags import TASK_ID
+from autoinstrument.mlflow_store.runs import StoredRun, default_tracking_uri, find_run, find_runs, problem_of
+from autoinstrument.mlflow_store.store_errors import shown
 from autoinstrument.settings import Settings, SettingsError, read_settings
-from autoinstrument.to_clearml.errors import ClearMLError, InternalError, RefusedError, TooLargeError
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.sync.verify import Difference, differences
 
 _MAKE_TASKS = "autoinstrument sync --all"
 

@@ -6,16 +6,16 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from autoinstrument.from_mlflow.histories import History
-from autoinstrument.from_mlflow.links import STATE, TASK_ID, TASK_URL, set_killed, set_tags
-from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.clone_run.lineage import lineage
 from autoinstrument.guard import guard
+from autoinstrument.journal.run_journal import Capture
 from autoinstrument.mirror import mapping
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.mirror.ending import End, of_run
+from autoinstrument.mirror.mapping.run_status import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_tags
+from autoinstrument.mlflow_store.metric_history import History
+from autoinstrument.mlflow_store.runs import read_run
 from autoinstrument.records import RunEnded
-from autoinstrument.under_agent.lineage import lineage
 
 _FLUSHES = 3
 """A file that cannot be read from the store is tried again that often."""

@@ -11,25 +11,28 @@ import functools
 import time
 from collections.abc import Callable
 
-from autoinstrument.capture.secrets import hide_in_text
-from autoinstrument.from_mlflow.histories import History
-from autoinstrument.from_mlflow.links import STATE
-from autoinstrument.from_mlflow.runs import RUN_NAME
+from autoinstrument.clearml_api.backoff import Backoff
+from autoinstrument.clearml_api.errors import FilesUnavailableError, InternalError, RefusedError
+from autoinstrument.clearml_api.tasks import Hyperparameter, Task, Tasks
+from autoinstrument.clone_run.lineage import as_properties
+from autoinstrument.clone_run.start import is_taken
 from autoinstrument.guard import guard, logger
+from autoinstrument.journal.run_journal import Capture
 from autoinstrument.mirror import mapping
-from autoinstrument.mirror.artifacts import Artifacts
-from autoinstrument.mirror.backoff import Backoff
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.mirror.console import RunConsole
-from autoinstrument.mirror.curves import Curves
-from autoinstrument.mirror.description import Description
-from autoinstrument.mirror.ending import End
-from autoinstrument.mirror.fields import Fields
-from autoinstrument.mirror.latest import Latest
-from autoinstrument.mirror.models import ModelWriter
-from autoinstrument.mirror.part import Part
-from autoinstrument.mirror.refusals import Refusals
+from autoinstrument.mirror.mapping.run_status import End
+from autoinstrument.mirror.parts.artifacts import ArtifactsPart
+from autoinstrument.mirror.parts.base import RunPart
+from autoinstrument.mirror.parts.console import ConsolePart
+from autoinstrument.mirror.parts.environment import EnvironmentPart
+from autoinstrument.mirror.parts.models import ModelWriter
+from autoinstrument.mirror.parts.parameters import ParametersPart
+from autoinstrument.mirror.parts.scalars import ScalarsPart
+from autoinstrument.mirror.parts.snapshot import SnapshotPart
+from autoinstrument.mirror.rejections import Rejections
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.describe import RUN_NAME
+from autoinstrument.mlflow_store.link_tags import STATE
+from autoinstrument.mlflow_store.metric_history import History
 from autoinstrument.records import (
     EventsDropped,
     InputsLogged,
@@ -41,11 +44,8 @@ from autoinstrument.records import (
     TagsSet,
     TracesLogged,
 )
+from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.errors import FilesUnavailableError, InternalError, RefusedError
-from autoinstrument.to_clearml.tasks import Item, Task, Tasks
-from autoinstrument.under_agent import is_taken
-from autoinstrument.under_agent.lineage import as_properties
 
 _EVENTS = 2000
 
@@ -98,20 +98,20 @@ class RunMirror:
         self._archived: bool | None = None
         self._restart = False
         self._dropped = 0
-        self.console = RunConsole(capture)
-        self._refusals = Refusals(capture.run.run_id, self._confirm_well)
-        self._description = Description(capture, settings, tasks, self._refusals)
-        self._fields, self._curves = Fields(tasks, self._refusals), Curves(tasks, self._refusals)
-        self._artifacts = Artifacts(lambda: self.run, settings, tasks, uploads, self._refusals)
+        self.console = ConsolePart(capture)
+        self._rejections = Rejections(capture.run.run_id, self._confirm_well)
+        self._description = EnvironmentPart(capture, settings, tasks, self._rejections)
+        self._fields, self._curves = ParametersPart(tasks, self._rejections), ScalarsPart(tasks, self._rejections)
+        self._artifacts = ArtifactsPart(lambda: self.run, settings, tasks, uploads, self._rejections)
         models = ModelWriter(tasks.models, lambda: self.run, uploads if settings.artifacts == "upload" else None)
-        self._parts: list[Part] = [
+        self._parts: list[RunPart] = [
             self._description,
             self._fields,
             self._curves,
             self._artifacts,
-            Latest(ModelsLogged, models.write, self._refusals),
-            Latest(InputsLogged, self._write_inputs, self._refusals),
-            Latest(TracesLogged, self._write_traces, self._refusals),
+            SnapshotPart(ModelsLogged, models.write, self._rejections),
+            SnapshotPart(InputsLogged, self._write_inputs, self._rejections),
+            SnapshotPart(TracesLogged, self._write_traces, self._rejections),
         ]
 
     @property
@@ -309,17 +309,17 @@ class RunMirror:
             self._tasks.archive(task, self._archived)
             self._archived = None
 
-    def _set_hyperparameters(self, task: Task, items: list[Item]) -> None:
+    def _set_hyperparameters(self, task: Task, items: list[Hyperparameter]) -> None:
         """Set what the server takes; what it refuses is left out."""
-        self._refusals.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
+        self._rejections.send_each(functools.partial(self._tasks.set_hyperparameters, task), items, mapping.item_name)
 
     def _note_refused(self, task: Task) -> None:
         """List on the Task what the server has refused of it."""
-        if self._refusals.noted:
+        if self._rejections.noted:
             return
-        self._refusals.noted = True
+        self._rejections.noted = True
         with contextlib.suppress(RefusedError, InternalError):  # it has been logged
-            self._tasks.set_configuration(task, [mapping.refused(self._refusals.reasons, self._refusals.more)])
+            self._tasks.set_configuration(task, [mapping.refused(self._rejections.reasons, self._rejections.more)])
 
     def _confirm_well(self, after_s: float) -> None:
         if self.task is not None:
@@ -456,10 +456,12 @@ class RunMirror:
         """Put a Task below that of its run's parent, which may have been made later, by another process or `sync`."""
         if task.adopted or task.parent or not (parent := self.parent_task()):
             return task
-        self._refusals.send_each(lambda some: self._tasks.edit(task, parent=some[0]), [parent], lambda _: "the parent")
+        self._rejections.send_each(
+            lambda some: self._tasks.edit(task, parent=some[0]), [parent], lambda _: "the parent"
+        )
         return task._replace(parent=parent)
 
-    def _properties(self, task: Task) -> list[Item]:
+    def _properties(self, task: Task) -> list[Hyperparameter]:
         """Return the properties that lead back to the run, and say whose the Task is."""
         return mapping.properties(self.run, task.id if task.adopted else "", ended_ms=self.ended_ms)
 
@@ -475,7 +477,7 @@ class RunMirror:
             text, lines = self.console.next(task.id, _EVENTS - len(events))
             if not task.adopted:  # there, ClearML's own SDK or agent sends the console
                 events += text
-            self._refusals.send_events(self._tasks.add_events, events)
+            self._rejections.send_events(self._tasks.add_events, events)
             self._curves.sent(points)
             self.console.sent(lines)
 

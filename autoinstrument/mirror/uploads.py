@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from autoinstrument.from_mlflow.store import problem_of
-from autoinstrument.mirror.backoff import Backoff
-from autoinstrument.to_clearml.errors import FilesUnavailableError, NotAllowedError, RefusedError, UnavailableError
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.tasks import Task
+from autoinstrument.clearml_api.backoff import Backoff
+from autoinstrument.clearml_api.errors import FilesUnavailableError, NotAllowedError, RefusedError, UnavailableError
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.tasks import Task
+from autoinstrument.mlflow_store.runs import problem_of
 
 _SLOW_S = 5.0
 """A store that takes so long to refuse a file does not answer; a file that is missing is refused at once."""
@@ -18,7 +18,7 @@ _SLOW_S = 5.0
 class Uploads:
     """ClearML's place for files, as all runs of a worker share it."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: FileUploads) -> None:
         self._files = files
         self._reason = ""
         self.server = Backoff()
@@ -49,7 +49,7 @@ class Uploads:
             raise FilesUnavailableError(self._reason)
 
     def upload(self, task: Task, folder: str, path: str, content: bytes | Path, *, artifact: bool) -> str:
-        """Upload a file and return its address; see `Files.upload`.
+        """Upload a file and return its address; see `FileUploads.upload`.
 
         Raises:
             FilesUnavailableError: the place does not answer, or did not a moment ago.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autoinstrument.guard import guard
 from autoinstrument.records import ConsoleWritten, Record
-from autoinstrument.transport.frames import encode
+from autoinstrument.transport.protocol import encode
 
 _JOIN_MS, _JOIN_CHARACTERS = 20, 4000
 

@@ -10,7 +10,7 @@ Item = Record | Callable[[], Record | None]
 """A record, or what makes one: work that the training thread must not wait for is done on the sending thread."""
 
 
-class Heavy:
+class DeferredFile:
     """What makes a record that holds the content of a file."""
 
     def __init__(self, content: bytes, make: Callable[[bytes], Record]) -> None:
@@ -21,7 +21,7 @@ class Heavy:
         return self._make(self.content)
 
 
-class Beginning:
+class DeferredStart:
     """What makes the record of a run that has begun; done also where there is no worker: the run is recorded by it."""
 
     def __init__(self, make: Callable[[], Record | None]) -> None:

@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from autoinstrument.capture.arguments import command_line, watch
+from autoinstrument.integrations.argparse_values import command_line, watch
 from tests.capture.conftest import ROOT
 
 WATCH = """
 import argparse, json, sys
-from autoinstrument.capture.arguments import parsed, watch
+from autoinstrument.integrations.argparse_values import parsed, watch
 watch(argparse)
 """
 SHOW = "\nprint(json.dumps({name: [value, kind] for name, value, kind in parsed()}))"
@@ -152,8 +152,8 @@ class TestUnchanged:
     def watched(self, monkeypatch):
         original = argparse.ArgumentParser.parse_known_args
         monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", original)
-        monkeypatch.setattr("autoinstrument.capture.arguments._watched", [])
-        monkeypatch.setattr("autoinstrument.capture.arguments._parsed", {})
+        monkeypatch.setattr("autoinstrument.integrations.argparse_values._watched", [])
+        monkeypatch.setattr("autoinstrument.integrations.argparse_values._parsed", {})
         self.original = original
         watch(argparse)
 
@@ -188,7 +188,7 @@ class TestUnchanged:
             argparse.ArgumentParser().parse_known_args(1, 2, 3)
 
     def test_nesting_is_left_when_a_parser_raises(self, monkeypatch, capsys):
-        from autoinstrument.capture.arguments import parsed
+        from autoinstrument.integrations.argparse_values import parsed
 
         self.test_exceptions_pass(monkeypatch, capsys)
         monkeypatch.setattr(sys, "argv", ["prog", "--lr", "1"])
@@ -201,7 +201,7 @@ class TestUnchanged:
         """In a process of its own: importing clearml, as other tests do, puts functions into argparse for good."""
         code = (
             "import sys; sys.path.insert(0, sys.argv.pop()); import argparse, copy, pickle\n"
-            "from autoinstrument.capture.arguments import watch; watch(argparse)\n"
+            "from autoinstrument.integrations.argparse_values import watch; watch(argparse)\n"
             "for thing in (argparse.ArgumentParser, argparse.ArgumentParser.parse_known_args):\n"
             "    assert pickle.loads(pickle.dumps(thing)) is thing\n"
             "assert copy.copy(argparse.ArgumentParser(prog='prog')).prog == 'prog'\n"
@@ -213,14 +213,14 @@ def test_watching_loads_nothing():
     """The hook runs in every process that imports argparse, MLflow or not."""
     code = (
         "import sys; sys.path.insert(0, sys.argv.pop()); import argparse; before = set(sys.modules)\n"
-        "from autoinstrument.capture.arguments import watch; watch(argparse)\n"
+        "from autoinstrument.integrations.argparse_values import watch; watch(argparse)\n"
         "print(*(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code, str(ROOT)], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) <= {
         "autoinstrument",
-        "autoinstrument.capture",
-        "autoinstrument.capture.arguments",
+        "autoinstrument.integrations",
+        "autoinstrument.integrations.argparse_values",
         "autoinstrument.tracebacks",
         "__future__",
     }

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from autoinstrument.clone_run.command_line import arguments_for, overrides
+from autoinstrument.clone_run.read_task import changes
+from autoinstrument.clone_run.settings import read
 from autoinstrument.guard import logger
-from autoinstrument.to_clearml.clone import changes
-from autoinstrument.under_agent.command_line import arguments_for, overrides
-from autoinstrument.under_agent.settings import read
 
 
 class Kind(Enum):

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoinstrument.capture.folding import Folder, Line
+from autoinstrument.capture.terminal import Line, TerminalLines
 
 
 def fold(*pieces, **options):
-    folder = Folder(**options)
+    folder = TerminalLines(**options)
     lines = [line for piece in pieces for line in folder.feed(piece, 1)]
     return [line.text for line in lines + folder.flush(2)]
 
@@ -56,7 +56,7 @@ def test_only_what_was_overwritten_is_lost(rows):
 @given(st.one_of(ANYTHING, PIECES), st.lists(st.integers(0, 400), max_size=12), st.integers(10, 60))
 @settings(max_examples=200, deadline=None)
 def test_lines_and_memory_are_bounded(text, places, longest):
-    folder = Folder(longest=longest)
+    folder = TerminalLines(longest=longest)
     for piece in cut(text, places):
         for line in folder.feed(piece, 1):
             assert len(line.text) <= longest
@@ -102,13 +102,13 @@ def test_long_lines_are_cut():
 
 
 def test_a_stream_without_newline_is_given_out_in_pieces():
-    folder = Folder(longest=100)
+    folder = TerminalLines(longest=100)
     lines = [line for _ in range(1000) for line in folder.feed("." * 10, 1)]
     assert sum(len(line.text) for line in lines) >= 9900
 
 
 def test_a_line_has_the_time_of_its_end():
-    folder = Folder()
+    folder = TerminalLines()
     assert folder.feed("a", 5) == []
     assert folder.feed("b\nc", 8) == [Line("ab", 8)]
     assert folder.flush(9) == [Line("c", 9)]
@@ -116,14 +116,14 @@ def test_a_line_has_the_time_of_its_end():
 
 
 def test_a_long_bar_appears_now_and_then():
-    folder = Folder(every_ms=10_000)
+    folder = TerminalLines(every_ms=10_000)
     lines = [line for second in range(60) for line in folder.feed(f"\r{second}s", second * 1000)]
     assert [line.text for line in lines] == ["9s", "19s", "29s", "39s", "49s"]
     assert [line.text for line in folder.feed("\n", 60_000)] == ["59s"]
 
 
 def test_an_unfinished_line_appears_after_a_while_and_is_not_said_twice():
-    folder = Folder(every_ms=10_000)
+    folder = TerminalLines(every_ms=10_000)
     assert folder.feed("Loading...", 0) == []
     assert folder.due(5_000) == []
     assert folder.due(10_000) == [Line("Loading...", 10_000)]
@@ -132,7 +132,7 @@ def test_an_unfinished_line_appears_after_a_while_and_is_not_said_twice():
 
 
 def test_a_state_that_was_shown_is_not_said_again_at_the_end():
-    folder = Folder(every_ms=10_000)
+    folder = TerminalLines(every_ms=10_000)
     folder.feed("\r90%", 0)
     folder.feed("\r100%", 1)
     assert folder.due(10_001) == [Line("100%", 10_001)]

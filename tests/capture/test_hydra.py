@@ -13,7 +13,7 @@ pytest.importorskip("hydra")
 
 TRAIN = """
 import argparse, json
-from autoinstrument.capture.arguments import watch
+from autoinstrument.integrations.argparse_values import watch
 watch(argparse)
 import hydra
 from autoinstrument.capture.process import describe, program_now

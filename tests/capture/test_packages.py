@@ -9,10 +9,10 @@ import time
 import pytest
 from packaging.requirements import Requirement
 
-from autoinstrument import __version__
+from autoinstrument._version import __version__
 from autoinstrument.capture.imports import imported_by
-from autoinstrument.capture.packages import packages_of
 from autoinstrument.capture.process import describe
+from autoinstrument.capture.requirements import packages_of
 
 OURS = f"autoinstrument=={__version__}"
 

@@ -237,7 +237,7 @@ def test_own_files(tmp_path, run):
 
 PROGRAM = """
 import argparse, json
-from autoinstrument.capture.arguments import watch
+from autoinstrument.integrations.argparse_values import watch
 watch(argparse)
 from autoinstrument.capture.process import describe, program_now
 parser = argparse.ArgumentParser()

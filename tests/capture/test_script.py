@@ -18,7 +18,7 @@ import pytest
 
 from autoinstrument.capture import git as git_module
 from autoinstrument.capture import git_files
-from autoinstrument.to_clearml.script import DiffSettings, script_of
+from autoinstrument.capture.script_section import DiffSettings, script_of
 from tests.capture.conftest import Repository
 
 

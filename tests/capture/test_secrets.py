@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from autoinstrument.capture.secrets import (
+from autoinstrument.clone_run.command_line import overrides
+from autoinstrument.scrubber import (
     MASK,
     hide_in_arguments,
     hide_in_text,
@@ -13,7 +14,6 @@ from autoinstrument.capture.secrets import (
     is_secret,
     without_credentials,
 )
-from autoinstrument.under_agent.command_line import overrides
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from autoinstrument.clearml_api.probe import ahead_s
 from autoinstrument.cli import service_checks
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.explain import explained
 from autoinstrument.cli.service_checks import tracking_server
 from autoinstrument.cli.tracing import Traced
-from autoinstrument.from_mlflow.probe import described
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.to_clearml.probe import ahead_s
+from autoinstrument.journal.run_journal import Capture
+from autoinstrument.mlflow_store.probe import described
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.mirror.runs import PROCESS

@@ -70,7 +70,7 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
 
 
 def test_a_worker_that_is_a_thread_says_why_it_ends_its_process(place: Place, server: ClearMLServer) -> None:
-    script = "import autoinstrument.mirror.watch as watch\nwatch._EVERY_S = 0.5\n" + SCRIPT.format(seconds=170)
+    script = "import autoinstrument.worker.abort_watcher as watch\nwatch._EVERY_S = 0.5\n" + SCRIPT.format(seconds=170)
     started = place.start(script, AUTOINSTRUMENT_WORKER="thread")
     wait_for((place.folder / "ready").exists, 30)
     wait_for(lambda: link_tags(place.the_run()).get("state") == "live", 30)

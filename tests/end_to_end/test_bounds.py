@@ -190,8 +190,8 @@ def test_a_worker_that_was_stopped_for_a_while_delivers_all(own_place: Place, ow
 
 def test_a_byte_now_and_then_does_not_hold_a_request_open() -> None:
     """A limit for one packet is none for a request: a server that drips has a deadline, too."""
-    from autoinstrument.to_clearml.errors import UnavailableError
-    from autoinstrument.to_clearml.session import Session
+    from autoinstrument.clearml_api.errors import UnavailableError
+    from autoinstrument.clearml_api.session import Session
 
     beats = []
     session = Session(lambda: beats.append(time.monotonic()))

@@ -134,7 +134,7 @@ def test_a_run_that_mlflow_does_not_describe_at_once_is_described_later(place: P
     script = """
         import time
         import mlflow
-        import autoinstrument.from_mlflow.runs as runs
+        import autoinstrument.mlflow_store.describe as runs
 
         ask, failures = runs.tracking_client, 1
         def client(uri):

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from autoinstrument.check.comparison import Comparison, Difference, compare
+from autoinstrument.check.comparison import ChangedFact, CheckReport, compare
 from autoinstrument.check.facts import GROUPS, OF_RECORDS, Facts, Looked, look
 from autoinstrument.check.probe import LOOKS
 from autoinstrument.check.words import as_words
-from autoinstrument.from_mlflow.store import read_run
+from autoinstrument.mlflow_store.runs import read_run
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place
 
@@ -341,8 +341,8 @@ def test_a_store_that_cannot_be_read_is_a_problem(place: Place, monkeypatch: Any
 
 
 def test_the_outcome_is_said_in_words() -> None:
-    difference = Difference("stdout: line 3", None, "only with the agent\n")
-    assert list(as_words(Comparison(41, [difference], ["stdout: line 1"], probed=False, runs=0))) == [
+    difference = ChangedFact("stdout: line 3", None, "only with the agent\n")
+    assert list(as_words(CheckReport(41, [difference], ["stdout: line 1"], probed=False, runs=0))) == [
         "stdout: line 3",
         "  without the agent: nothing",
         "  with the agent:    'only with the agent\\n'",
@@ -358,7 +358,7 @@ def test_what_varies_by_itself_is_not_held_against_the_agent() -> None:
     off = {"stdout": {"line 1": "run 1 took 0.5 s", "line 2": "x"}, "file": {"a": "random", "b": "1"}}
     again = {"stdout": {"line 1": "run 2 took 0.7 s", "line 2": "x"}, "file": {"a": "other", "b": "1"}}
     on = {"stdout": {"line 1": "run 3 took 1.5 s", "line 2": "y"}, "file": {"a": "third", "b": "1"}}
-    assert compare(off, on, again)[:3] == (3, [Difference("stdout: line 2", "x", "y")], ["file: a"])
+    assert compare(off, on, again)[:3] == (3, [ChangedFact("stdout: line 2", "x", "y")], ["file: a"])
 
 
 def test_names_that_are_new_each_time_are_compared_without_what_is_new() -> None:
@@ -366,7 +366,7 @@ def test_names_that_are_new_each_time_are_compared_without_what_is_new() -> None
     off, on, again = ({"file": {f"log-{pid}.txt": "same", f"log-{pid}-b.txt": "x"}} for pid in (11, 12, 13))
     assert compare(off, on, again)[:3] == (2, [], [])
     on["file"]["log-12-b.txt"] = "y"
-    assert compare(off, on, again)[:2] == (2, [Difference("file: log-<n>-b.txt", "x", "y")])
+    assert compare(off, on, again)[:2] == (2, [ChangedFact("file: log-<n>-b.txt", "x", "y")])
     twice = [{"file": {f"{pid}.txt": "a", f"{pid + 1}.txt": "b"}} for pid in (11, 21, 31)]
     assert compare(twice[0], twice[1], twice[2])[:3] == (2, [], [])
 
@@ -376,11 +376,11 @@ def test_a_line_more_is_one_difference() -> None:
 
     off, again = (lines("a", f"took {seconds} s", "b", "c") for seconds in (1, 2))
     assert compare(off, lines("a", "took 3 s", "new", "b", "c"), again).differences == [
-        Difference("stderr: line 2, 1 after it", None, "new")
+        ChangedFact("stderr: line 2, 1 after it", None, "new")
     ]
-    assert compare(off, lines("a", "took 3 s", "c"), again).differences == [Difference("stderr: line 3", "b", None)]
+    assert compare(off, lines("a", "took 3 s", "c"), again).differences == [ChangedFact("stderr: line 3", "b", None)]
     assert compare(off, lines("new", "a", "took 3 s", "b", "c"), again).differences == [
-        Difference("stderr: the beginning, 1 after it", None, "new")
+        ChangedFact("stderr: the beginning, 1 after it", None, "new")
     ]
 
 

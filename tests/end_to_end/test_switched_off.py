@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoinstrument.to_clearml.switches import switched_off
+from autoinstrument.clearml_switches import switched_off
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, section
 from tests.end_to_end.processes import wait_for

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.to_clearml.session import Session
+from autoinstrument.clearml_api.session import Session
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end import test_artifacts, test_models, test_sync
 from tests.end_to_end.harness import Place

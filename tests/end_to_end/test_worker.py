@@ -69,7 +69,7 @@ def test_a_thread_keeps_no_module_from_the_script() -> None:
 
         sys.meta_path.insert(0, Look())
         import pathlib
-        from autoinstrument.mirror.worker import Worker
+        from autoinstrument.worker.service import Worker
         from autoinstrument.settings import Settings
         lean = len(sys.argv) > 1
         worker = Worker(pathlib.Path("nowhere"), Settings(), **({"lean": True} if lean else {}))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mlflow.entities import Run
 
-from autoinstrument.capture.secrets import hide_named
+from autoinstrument.scrubber import hide_named
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, Points, ended, link_tags, scalars, section
 from tests.end_to_end.processes import Finished

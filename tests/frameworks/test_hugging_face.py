@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from autoinstrument.capture.secrets import hide_named
+from autoinstrument.scrubber import hide_named
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, properties, scalars, section
 from tests.frameworks.mirrored import LIMIT_S, Mirrored

@@ -14,18 +14,18 @@ import pytest
 from clearml.backend_api.services.v2_23 import events, tasks
 from hypothesis import HealthCheck, example, given, settings
 
-from autoinstrument.from_mlflow.histories import History
+from autoinstrument.clearml_api import storable
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import Capture
 from autoinstrument.mirror import mapping
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.metric_history import History
 from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, Point, Record, RunStarted, TagsSet
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml import storable
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import scalars, section
 from tests.mirror.runs import PROCESS, runs
@@ -70,7 +70,7 @@ def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> di
     started, records = run
     session = Session()
     capture = Capture(folder / started.run_id, started, PROCESS)
-    mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(Files(session)))
+    mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
     history: dict[str, list[Point]] = {}
     for record in records:
         if isinstance(record, MetricsLogged) and not live:

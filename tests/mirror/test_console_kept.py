@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.mirror import runs as runs_module
-from autoinstrument.mirror.captures import Capture, Captures
-from autoinstrument.mirror.delivery import Delivery
-from autoinstrument.mirror.ending import End
-from autoinstrument.mirror.inbox import Closed
-from autoinstrument.mirror.process import Process
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
-from autoinstrument.mirror.runs import Runs
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mirror.way_back import WayBack
 from autoinstrument.records import ConsoleWritten, ProcessExiting, Record, RunEnded, RunStarted
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.worker import dispatcher as runs_module
+from autoinstrument.worker.dispatcher import Dispatcher
+from autoinstrument.worker.mlflow_access import MLflowAccess
+from autoinstrument.worker.receiver import ConnectionClosed
+from autoinstrument.worker.scheduler import Scheduler
+from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.mirror.runs import PROCESS
 from tests.mirror.test_sync_store import server as server
@@ -34,10 +34,10 @@ RUN = RunStarted("c" * 32, "a", "0", "exp", "sqlite:///nowhere.db", "", "", 0, "
 
 
 @pytest.fixture
-def process() -> Iterator[Process]:
+def process() -> Iterator[TrainingProcess]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Process(ours)
+        yield TrainingProcess(ours)
 
 
 def lines_of(capture: Capture) -> list[str]:
@@ -47,13 +47,13 @@ def lines_of(capture: Capture) -> list[str]:
 
 
 def test_the_console_of_a_run_that_is_resumed(
-    server: ClearMLServer, tmp_path: Path, process: Process, caplog: pytest.LogCaptureFixture
+    server: ClearMLServer, tmp_path: Path, process: TrainingProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The capture was removed when the Task was complete; the process resumes the run and goes on."""
     capture = Captures(Settings(home=str(tmp_path / "home"))).of(RUN, PROCESS)
     session = Session()
-    uploads = Uploads(Files(session))
-    mirror, delivery = RunMirror(capture, Settings(), Tasks(session), uploads), Delivery(uploads)
+    uploads = Uploads(FileUploads(session))
+    mirror, delivery = RunMirror(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)
     for number in range(2):
         mirror.console.write("stdout", f"part {number}\n", number)
         assert lines_of(capture) == [f"part {number}"]
@@ -69,12 +69,12 @@ def test_the_console_of_a_run_that_is_resumed(
 
 
 def test_a_capture_that_somebody_takes_away_is_begun_anew(
-    server: ClearMLServer, tmp_path: Path, process: Process
+    server: ClearMLServer, tmp_path: Path, process: TrainingProcess
 ) -> None:
     capture = Captures(Settings(home=str(tmp_path / "home"))).of(RUN._replace(run_id="d" * 32), PROCESS)
     session = Session()
-    uploads = Uploads(Files(session))
-    mirror, delivery = RunMirror(capture, Settings(), Tasks(session), uploads), Delivery(uploads)
+    uploads = Uploads(FileUploads(session))
+    mirror, delivery = RunMirror(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)
     mirror.console.write("stdout", "one\ntwo\n", 1)
     delivery.deliver(mirror, process, is_open=True)
     mirror.console.write("stdout", "three\n", 2)
@@ -111,19 +111,19 @@ def records(*said: str) -> list[Record]:
         (["+a", "+b", "both", "-b", "still a", "-a", "end"], {"a": ["both", "still a", "end"], "b": ["both"]}),
     ],
 )
-@pytest.mark.parametrize("end", [ProcessExiting("", False, 1.0), Closed()], ids=["exiting", "killed"])
+@pytest.mark.parametrize("end", [ProcessExiting("", False, 1.0), ConnectionClosed()], ids=["exiting", "killed"])
 @pytest.mark.parametrize("waiting", [False, True], ids=["handled", "while a request is under way"])
 def test_text_between_two_runs_announces_the_second(
     tmp_path: Path,
-    process: Process,
+    process: TrainingProcess,
     said: list[str],
     consoles: dict[str, list[str]],
-    end: Record | Closed,
+    end: Record | ConnectionClosed,
     waiting: bool,
 ) -> None:
     settings, session = Settings(home=str(tmp_path / "home")), Session()
-    uploads = Uploads(Files(session))
-    runs = Runs(tmp_path, settings, Tasks(session), uploads, Delivery(uploads), WayBack())
+    uploads = Uploads(FileUploads(session))
+    runs = Dispatcher(tmp_path, settings, Tasks(session), uploads, Scheduler(uploads), MLflowAccess())
     runs.processes.append(process)
     runs.handle(process, PROCESS)
     later = []
@@ -137,13 +137,13 @@ def test_text_between_two_runs_announces_the_second(
 
 
 def test_more_text_between_two_runs_than_memory_holds(
-    tmp_path: Path, process: Process, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, process: TrainingProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the first run's then, and nothing is lost."""
     monkeypatch.setattr(runs_module, "_MAX_EARLY", 2000)
     settings, session = Settings(home=str(tmp_path / "home")), Session()
-    uploads = Uploads(Files(session))
-    runs = Runs(tmp_path, settings, Tasks(session), uploads, Delivery(uploads), WayBack())
+    uploads = Uploads(FileUploads(session))
+    runs = Dispatcher(tmp_path, settings, Tasks(session), uploads, Scheduler(uploads), MLflowAccess())
     numbers = [str(number) for number in range(20)]
     for record in [PROCESS, *records("+a", "-a", *numbers, "+b")]:
         runs.handle(process, record)

@@ -9,7 +9,7 @@ from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 from mlflow.utils.validation import _validate_metric_name
 
 from autoinstrument.mirror.mapping import curve
-from autoinstrument.mirror.pictures import place
+from autoinstrument.mirror.mapping.pictures import place
 
 
 @pytest.mark.parametrize(

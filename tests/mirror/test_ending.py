@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from autoinstrument.mirror.ending import of_capture, of_error
+from autoinstrument.mirror.mapping.run_status import of_capture, of_error
 
 
 def _plain() -> None:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.mirror.delivery import Delivery
-from autoinstrument.mirror.ending import of_death
-from autoinstrument.mirror.process import Process
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import Capture
+from autoinstrument.mirror.mapping.run_status import of_death
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.worker.scheduler import Scheduler
+from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.mirror.runs import PROCESS
 
@@ -31,14 +31,14 @@ def test_where_mlflow_does_not_answer_the_guess_counts(tmp_path: Path, monkeypat
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
         session = Session()
-        uploads = Uploads(Files(session))
+        uploads = Uploads(FileUploads(session))
         (tmp_path / "captures").mkdir(mode=0o700)
         mirror = RunMirror(
             Capture(tmp_path / "captures" / run.run_id, run, PROCESS), Settings(), Tasks(session), uploads
         )
         mirror.end_as(of_death(out_of_memory=True), guessed=True)
         mirror.incomplete = True
-        Delivery(uploads).deliver(mirror, Process(ours), is_open=False)
+        Scheduler(uploads).deliver(mirror, TrainingProcess(ours), is_open=False)
         (task,) = server.tasks
         assert (task["status"], task["status_reason"]) == ("failed", "killed by the system: out of memory")
         kept = Capture.load(mirror.capture.folder)

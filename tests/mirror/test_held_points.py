@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoinstrument.mirror import held_points
-from autoinstrument.mirror.held_points import Comparison, ForgottenError
+from autoinstrument.mirror.parts import scalar_diff
+from autoinstrument.mirror.parts.scalar_diff import ForgottenError, ScalarDiff
 
 STEPS = st.integers(-3, 30)
 VALUES = st.sampled_from([0.0, 0.5, 0.1])
 
 
-def compared(curve: dict[int, float], points: list[tuple[int, float]], window: int) -> Comparison:
-    comparison = Comparison(sorted(curve.items()), window)
+def compared(curve: dict[int, float], points: list[tuple[int, float]], window: int) -> ScalarDiff:
+    comparison = ScalarDiff(sorted(curve.items()), window)
     for step, value in points:
         comparison.take(step, value)
     return comparison
@@ -45,7 +45,7 @@ def test_what_differs_is_found(
 @given(st.dictionaries(STEPS, VALUES), st.dictionaries(STEPS, VALUES))
 def test_of_more_than_are_counted_none_is_left_out(curve: dict[int, float], wanted: dict[int, float]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_points, "COUNTED", 2)
+        patch.setattr(scalar_diff, "COUNTED", 2)
         found = compared(curve, sorted(wanted.items()), 1)
     missing = wanted.keys() - curve.keys()
     other = {step for step in wanted.keys() & curve.keys() if wanted[step] != curve[step]}
@@ -61,7 +61,7 @@ def test_only_a_window_is_held() -> None:
         for read in range(1000):
             yield read, 0.0
 
-    comparison = Comparison(curve(), 10)
+    comparison = ScalarDiff(curve(), 10)
     for step in range(500):
         comparison.take(step, 0.0)
         assert read == step

@@ -17,7 +17,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 from sqlalchemy import event
 
-from autoinstrument.from_mlflow import histories
+from autoinstrument.mlflow_store import metric_history
 from autoinstrument.records import Point
 from tests.end_to_end.conftest import database as database
 
@@ -46,7 +46,7 @@ def a_run(client: MlflowClient) -> str:
 
 
 def read(client: MlflowClient, run_id: str) -> list[list[Point]]:
-    return list(histories.read_pages(client._tracking_client.store, run_id, "loss"))
+    return list(metric_history.read_pages(client._tracking_client.store, run_id, "loss"))
 
 
 def check(client: MlflowClient, pages: list[list[Point]], run_id: str) -> None:
@@ -64,7 +64,7 @@ def check(client: MlflowClient, pages: list[list[Point]], run_id: str) -> None:
 def test_a_database_gives_each_point_once_by_step(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(histories, "_POINTS", size)
+    monkeypatch.setattr(metric_history, "_POINTS", size)
     a_run(client)
     run_id = a_run(client)
     pages = read(client, run_id)
@@ -77,15 +77,15 @@ def test_a_store_that_makes_pages_itself_gives_each_point_once(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `mlflow server` does; a database's own call for it is the same."""
-    monkeypatch.setattr(histories, "_POINTS", 4)
+    monkeypatch.setattr(metric_history, "_POINTS", 4)
     run_id = a_run(client)
-    pages = list(histories._of_any(client._tracking_client.store, run_id, "loss"))
+    pages = list(metric_history._of_any(client._tracking_client.store, run_id, "loss"))
     check(client, pages, run_id)
 
 
 def test_a_folder_gives_each_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setattr(histories, "_POINTS", 4)
+    monkeypatch.setattr(metric_history, "_POINTS", 4)
     client = MlflowClient(tracking_uri=f"file://{tmp_path / 'mlruns'}")
     run_id = a_run(client)
     client.log_batch(run_id, [Metric("loss", 1.0, 1, 1, dataset_name="mnist", dataset_digest="1")])
@@ -110,7 +110,7 @@ def test_a_store_with_a_reader_of_its_own_is_asked(client: MlflowClient, monkeyp
 
 def test_what_cannot_be_read_directly_is_asked_for(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an MLflow to come, whose private parts have other names."""
-    monkeypatch.setattr(histories, "_POINTS", 4)
+    monkeypatch.setattr(metric_history, "_POINTS", 4)
     run_id = a_run(client)
     monkeypatch.delattr(client._tracking_client.store, "db_type")
     check(client, read(client, run_id), run_id)

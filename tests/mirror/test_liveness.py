@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from autoinstrument.capture.machine import machine
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.mirror.liveness import SILENT_S, STARTING_S, beat, why_alive
+from autoinstrument.journal.liveness import SILENT_S, STARTING_S, beat, why_alive
+from autoinstrument.journal.run_journal import Capture
 from autoinstrument.records import RunStarted
 from tests.mirror.runs import PROCESS
 

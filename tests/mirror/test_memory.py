@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.mirror import curves
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.mirror.delivery import Delivery
-from autoinstrument.mirror.ending import End
-from autoinstrument.mirror.process import Process
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import Capture
+from autoinstrument.mirror.mapping.run_status import End
+from autoinstrument.mirror.parts import scalars
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import MetricsLogged, RunStarted
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.worker.scheduler import Scheduler
+from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.mirror.runs import PROCESS
 
@@ -35,7 +35,7 @@ def points(run: RunStarted, start: int, stop: int) -> MetricsLogged:
 
 def held_bytes() -> int:
     """What the module that remembers points has allocated and not freed."""
-    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, curves.__file__)])
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, scalars.__file__)])
     return sum(trace.size for trace in snapshot.traces)
 
 
@@ -45,8 +45,8 @@ def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pyte
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
         session = Session()
-        tasks, uploads = Tasks(session), Uploads(Files(session))
-        delivery, process = Delivery(uploads), Process(ours)
+        tasks, uploads = Tasks(session), Uploads(FileUploads(session))
+        delivery, process = Scheduler(uploads), TrainingProcess(ours)
         mirrors: list[RunMirror] = []
         tracemalloc.start()
         try:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.from_mlflow.access import store_access
-from autoinstrument.from_mlflow.addresses import local_store
-from autoinstrument.under_agent.settings import is_elsewhere
+from autoinstrument.clone_run.settings import is_elsewhere
+from autoinstrument.mlflow_store.client import store_access
+from autoinstrument.mlflow_store.urls import local_store
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from autoinstrument.mirror.artifact_entries import address, key, preview
-from autoinstrument.mirror.pictures import MAX_PLOT, Place, is_picture, is_thumbnail, place, plots
+from autoinstrument.mirror.mapping.artifact_entries import address, key, preview
+from autoinstrument.mirror.mapping.pictures import MAX_PLOT, Place, is_picture, is_thumbnail, place, plots
 from autoinstrument.records import RunStarted
 
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
+from autoinstrument.clearml_api import storable
+from autoinstrument.clearml_api.errors import ClearMLError, InternalError, RefusedError, UnavailableError
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import Capture
 from autoinstrument.mirror import mapping
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, Record, RunStarted, TagsSet
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml import storable
-from autoinstrument.to_clearml.errors import ClearMLError, InternalError, RefusedError, UnavailableError
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import scalars, section
 from tests.mirror.runs import PROCESS
@@ -39,7 +39,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClearMLServer]:
 
 def new_mirror(run: RunStarted = RUN) -> RunMirror:
     session = Session()
-    return RunMirror(Capture(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(Files(session)))
+    return RunMirror(Capture(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(FileUploads(session)))
 
 
 def mirrored(server: ClearMLServer, *records: Record, run: RunStarted = RUN) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def test_kinds_of_500(server: ClearMLServer, text: str, subcode: int, kind: type
 def test_an_internal_error_that_one_item_meets_each_time_costs_that_item(
     server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autoinstrument.mirror.refusals._AGAIN_S", (0.01, 0.01))
+    monkeypatch.setattr("autoinstrument.mirror.rejections._AGAIN_S", (0.01, 0.01))
     for endpoint in ("tasks.create", "tasks.edit_hyper_params", "events.add_batch"):
         server.faults.add(Fault(endpoint, containing="poison", status=500))
     points = [(key, 1.0, 1_600_000_000_000, 0) for key in ("loss", "poison")]
@@ -206,7 +206,7 @@ def test_an_internal_error_that_one_item_meets_each_time_costs_that_item(
 
 def test_an_ill_server_refuses_nothing(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it answers everything with 500, everything waits; then everything is there."""
-    monkeypatch.setattr("autoinstrument.mirror.refusals._AGAIN_S", (0.01, 0.01))
+    monkeypatch.setattr("autoinstrument.mirror.rejections._AGAIN_S", (0.01, 0.01))
     mirror = new_mirror()
     mirror.flush()
     ill = server.faults.add(Fault("*", status=500))

@@ -16,12 +16,12 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._model_registry.client import ModelRegistryClient
 from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
-from autoinstrument.from_mlflow import stores
-from autoinstrument.from_mlflow.models import read_models
-from autoinstrument.from_mlflow.store import find_runs, latest_runs, read_run
-from autoinstrument.from_mlflow.stores import StoreClient, StoreNotThereError, note_stores, tracking_client
 from autoinstrument.guard import ourselves
-from autoinstrument.mirror import model_mapping
+from autoinstrument.mirror.mapping import model_fields
+from autoinstrument.mlflow_store import stores
+from autoinstrument.mlflow_store.models import read_models
+from autoinstrument.mlflow_store.runs import find_runs, latest_runs, read_run
+from autoinstrument.mlflow_store.stores import StoreClient, StoreNotThereError, note_stores, tracking_client
 from autoinstrument.records import Model, Version
 from tests.end_to_end.conftest import database as database
 
@@ -113,11 +113,11 @@ def test_versions_that_nobody_was_asked_about_stay() -> None:
     """As where a run is resumed by a process that logs another model and has nothing to do with the registry."""
     version = Version(name="iris", version="1", stage="", aliases=["champion"], tags={}, description="")
     model = Model(uri="models:/m-1", name="line", location="/line", flavors=[], tags={}, versions=[version])
-    metadata = model_mapping.wanted(model, "run").metadata
+    metadata = model_fields.wanted(model, "run").metadata
     held = {"metadata": {key: {"key": key, "value": value} for key, value in metadata.items()}}
-    assert model_mapping.is_left_alone(held, Model({**model, "versions": None}))
-    assert not model_mapping.is_left_alone(held, Model({**model, "versions": []}))
-    assert not model_mapping.is_left_alone({"metadata": {}}, Model({**model, "versions": None}))
+    assert model_fields.is_left_alone(held, Model({**model, "versions": None}))
+    assert not model_fields.is_left_alone(held, Model({**model, "versions": []}))
+    assert not model_fields.is_left_alone({"metadata": {}}, Model({**model, "versions": None}))
 
 
 # As in a training process

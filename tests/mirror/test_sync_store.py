@@ -14,17 +14,17 @@ from click.testing import CliRunner, Result
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli import main
-from autoinstrument.from_mlflow.store import read_run
-from autoinstrument.mirror.captures import Capture, Captures
+from autoinstrument.journal.run_journal import Capture, Captures
 from autoinstrument.mirror.completion import complete
-from autoinstrument.mirror.ending import End
+from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.runs import read_run
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import link_tags, properties, scalars, section, task_of
@@ -88,7 +88,7 @@ def mirrored(client: MlflowClient, run_id: str, home: Path, **more: Any) -> None
     run, _ = read_run(client.tracking_uri, run_id)
     capture = Captures(Settings(home=str(home))).of(run._replace(**more), PROCESS)
     session = Session()
-    mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(Files(session)))
+    mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
     complete(mirror, client.tracking_uri, end=End("completed", "", ""))
 
 
@@ -420,10 +420,10 @@ def test_a_long_history_is_sent_once_and_compared_in_pages(
 ) -> None:
     """Over many pages: steps that come again, what was added since, what is other on the Task; only that is sent."""
     if order == "by time":  # as `mlflow server` has them
-        monkeypatch.setattr("autoinstrument.from_mlflow.histories._READERS", {})
-    monkeypatch.setattr("autoinstrument.from_mlflow.histories._POINTS", 100)
-    monkeypatch.setattr("autoinstrument.mirror.curves.MAX_REMEMBERED", 60)
-    monkeypatch.setattr("autoinstrument.mirror.held_points.WINDOW", 60)
+        monkeypatch.setattr("autoinstrument.mlflow_store.metric_history._READERS", {})
+    monkeypatch.setattr("autoinstrument.mlflow_store.metric_history._POINTS", 100)
+    monkeypatch.setattr("autoinstrument.mirror.parts.scalars.MAX_REMEMBERED", 60)
+    monkeypatch.setattr("autoinstrument.mirror.parts.scalar_diff.WINDOW", 60)
     run_id = a_run(client, "long", points=950)
     client.log_batch(run_id, [Metric("train/loss", 2.0, 1_600_000_001_000 + n, n) for n in range(500)])
     assert autoinstrument("sync", "--run", run_id).exit_code == 0
@@ -445,7 +445,7 @@ def test_long_histories_of_one_curve_are_drawn_as_verify_compares_them(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others' points, which come between in MLflow, would have the first one's forgotten."""
-    monkeypatch.setattr("autoinstrument.mirror.curves.MAX_REMEMBERED", 60)
+    monkeypatch.setattr("autoinstrument.mirror.parts.scalars.MAX_REMEMBERED", 60)
     run_id = a_run(client, "two of one curve", points=0, status="")
     times = {"a": 1_600_000_002_000, "a/Z": 1_600_000_000_000, "a/a": 1_600_000_001_000}
     for value, (key, time_ms) in enumerate(times.items()):

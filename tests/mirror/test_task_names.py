@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.mirror.captures import Capture
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import Capture
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted, TagsSet
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import properties
 from tests.mirror.runs import PROCESS
@@ -44,7 +44,9 @@ def test_name_of_an_agents_task(server: ClearMLServer, before: str, after: str, 
     task_id = session.call("tasks.create", name=before, type="training")["id"]
     session.call("tasks.started", task=task_id)
     run = RunStarted("1" * 32, "bold-fox-12", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, task_id)
-    mirror = RunMirror(Capture(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(Files(session)))
+    mirror = RunMirror(
+        Capture(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(FileUploads(session))
+    )
     mirror.flush()
     assert server.task(task_id)["name"] == after
     assert properties(server.task(task_id))["mlflow_run_name"] == "bold-fox-12"

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.mirror.captures import Capture
-from autoinstrument.mirror.console import RunConsole
-from autoinstrument.mirror.delivery import Delivery
-from autoinstrument.mirror.ending import of_error
-from autoinstrument.mirror.process import Process
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import Capture
+from autoinstrument.mirror.mapping.run_status import of_error
+from autoinstrument.mirror.parts.console import ConsolePart
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
+from autoinstrument.worker.scheduler import Scheduler
+from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.mirror.runs import PROCESS
 
@@ -78,13 +78,13 @@ def logged() -> str:
 COLORED = failed().replace("ValueError: no", "\x1b[1;35mValueError\x1b[0m: \x1b[35mno")
 
 
-def shown(console: RunConsole) -> str:
+def shown(console: ConsolePart) -> str:
     return "".join(str(event["msg"]) for event in console.next("1" * 32, 100)[0])
 
 
 @pytest.mark.parametrize("text", [printed(), logged(), COLORED], ids=["printed", "logged", "colored"])
 def test_what_was_printed_is_not_added(capture: Capture, text: str) -> None:
-    console = RunConsole(capture)
+    console = ConsolePart(capture)
     console.write("stdout", "begun\n", 1)
     console.show_traceback(failed())
     console.write("stderr", text, 2)  # a moment after the run's end
@@ -94,7 +94,7 @@ def test_what_was_printed_is_not_added(capture: Capture, text: str) -> None:
 
 @pytest.mark.parametrize(("text", "is_added"), [(failed(), True), (chained(), False)])
 def test_a_chain_is_known_by_its_last_exception(capture: Capture, text: str, is_added: bool) -> None:
-    console = RunConsole(capture)
+    console = ConsolePart(capture)
     console.write("stderr", text, 1)
     console.show_traceback(chained())
     console.end()
@@ -103,12 +103,12 @@ def test_a_chain_is_known_by_its_last_exception(capture: Capture, text: str, is_
 
 @pytest.mark.parametrize("text", ["", "ValueError: no such layer\n", "Traceback (most recent call last): see below\n"])
 def test_what_nobody_has_printed_is_added(capture: Capture, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    console = RunConsole(capture)
+    console = ConsolePart(capture)
     console.write("stdout", text, 1)
     console.show_traceback(failed())
     console.tick()
     assert (console.awaits_traceback, shown(console)) == (True, text), "it may yet be printed"
-    monkeypatch.setattr("autoinstrument.mirror.console._PRINTED_S", 0.0)
+    monkeypatch.setattr("autoinstrument.mirror.parts.console._PRINTED_S", 0.0)
     console.show_traceback(failed())
     console.tick()
     console.tick()
@@ -126,8 +126,8 @@ def test_the_run_is_complete_when_it_is_known(capture: Capture, text: str, monke
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
         session = Session()
-        uploads = Uploads(Files(session))
-        delivery, process = Delivery(uploads), Process(ours)
+        uploads = Uploads(FileUploads(session))
+        delivery, process = Scheduler(uploads), TrainingProcess(ours)
         mirror = RunMirror(capture, Settings(), Tasks(session), uploads)
         mirror.end_as(of_error(failed()))
         mirror.console.write("stderr", text, 1)
@@ -135,7 +135,7 @@ def test_the_run_is_complete_when_it_is_known(capture: Capture, text: str, monke
         assert server.tasks[0]["status"] == "failed"
         assert not mirror.told_end
         assert not mirror.is_due
-        monkeypatch.setattr("autoinstrument.mirror.console._PRINTED_S", 0.0)
+        monkeypatch.setattr("autoinstrument.mirror.parts.console._PRINTED_S", 0.0)
         mirror.console.show_traceback(failed())
         delivery.deliver(mirror, process, is_open=False)
         assert mirror.told_end
@@ -145,10 +145,10 @@ def test_the_run_is_complete_when_it_is_known(capture: Capture, text: str, monke
 
 def test_another_worker_adds_it_no_second_time(capture: Capture) -> None:
     """One that goes on from the capture: `sync`, or the worker's successor."""
-    first = RunConsole(capture)
+    first = ConsolePart(capture)
     first.show_traceback(failed())
     first.end()
-    second = RunConsole(Capture.load(capture.folder))
+    second = ConsolePart(Capture.load(capture.folder))
     second.show_traceback(failed())
     second.end()
     assert shown(second) == failed()

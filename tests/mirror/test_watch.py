@@ -15,21 +15,21 @@ import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.from_mlflow.store import read_run
-from autoinstrument.mirror import process as process_module
-from autoinstrument.mirror.captures import Capture, Captures
-from autoinstrument.mirror.delivery import Delivery
-from autoinstrument.mirror.inbox import Inbox
-from autoinstrument.mirror.process import Process
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import Capture, Captures
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mirror.watch import Watch
+from autoinstrument.mlflow_store.runs import read_run
 from autoinstrument.records import AbortLogged, RunAborted, RunDeleted
 from autoinstrument.settings import Settings
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
-from autoinstrument.transport.frames import encode, read_all
+from autoinstrument.transport.protocol import encode, read_all
+from autoinstrument.worker import training_process as process_module
+from autoinstrument.worker.abort_watcher import AbortWatcher
+from autoinstrument.worker.receiver import Receiver
+from autoinstrument.worker.scheduler import Scheduler
+from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import task_of
@@ -59,15 +59,15 @@ def test_only_a_person_stops_a_training(
     """`sync` elsewhere and the server end the Tasks of processes that are silent; these may come back, and go on."""
     session, run_id = Session(), a_run(client, "silent for a while", status="")
     ours, theirs = socket.socketpair()
-    process = Process(ours)
+    process = TrainingProcess(ours)
     started_ms = int(psutil.Process(training.pid).create_time() * 1000)
     process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
     run, _ = read_run(client.tracking_uri, run_id)
     capture = Captures(Settings(home=str(tmp_path / "home"))).of(run._replace(owned=True), process.started)
     capture.machine = "elsewhere"
     capture.save()
-    tasks, uploads = Tasks(session), Uploads(Files(session))
-    mirror, delivery, watch = RunMirror(capture, Settings(), tasks, uploads), Delivery(uploads), Watch(tasks)
+    tasks, uploads = Tasks(session), Uploads(FileUploads(session))
+    mirror, delivery, watch = RunMirror(capture, Settings(), tasks, uploads), Scheduler(uploads), AbortWatcher(tasks)
 
     def status() -> str:
         """Do the worker's rounds: look, and deliver."""
@@ -116,10 +116,10 @@ def test_a_process_logs_why_before_it_is_ended(
     monkeypatch.setattr(process_module, "_LOG_S", 60.0)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        process = Process(ours)
+        process = TrainingProcess(ours)
         started_ms = int(psutil.Process(training.pid).create_time() * 1000)
         process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
-        threading.Thread(target=Inbox().read, args=(process,), daemon=True).start()
+        threading.Thread(target=Receiver().read, args=(process,), daemon=True).start()
         aborting = threading.Thread(target=process.abort, args=("run", "aborted in ClearML: by a person"))
         aborting.start()
         assert next(read_all(theirs)) == RunAborted("run", "aborted in ClearML: by a person")

@@ -13,20 +13,21 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.from_mlflow.store import read_run
-from autoinstrument.mirror import uploads, way_back
-from autoinstrument.mirror.captures import Capture, Captures
-from autoinstrument.mirror.ending import End
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clone_run.read_task import described
+from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.mirror import uploads
+from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mirror.worker import Worker
+from autoinstrument.mlflow_store.runs import read_run
 from autoinstrument.records import ArtifactLogged, Record, RunEnded, RunLinked, RunStarted, RunTagged
 from autoinstrument.settings import read_settings
-from autoinstrument.to_clearml.clone import described
-from autoinstrument.to_clearml.files import Files
-from autoinstrument.to_clearml.session import Session
-from autoinstrument.to_clearml.tasks import Tasks
-from autoinstrument.transport.frames import encode, read_all
+from autoinstrument.transport.protocol import encode, read_all
+from autoinstrument.worker import mlflow_access
+from autoinstrument.worker.service import Worker
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import properties, task_of
@@ -163,7 +164,7 @@ def test_what_the_worker_cannot_write_sync_writes(
 
 def test_a_server_that_never_answers_holds_nothing_up(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker gives up, and everything is kept for `sync`."""
-    monkeypatch.setattr(way_back, "LIMIT_S", 0.5)
+    monkeypatch.setattr(mlflow_access, "LIMIT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         one = training(uri=f"http://127.0.0.1:{silent.getsockname()[1]}")
         one.end()
@@ -196,7 +197,7 @@ def test_a_store_of_artifacts_that_never_answers_is_asked_once(
         run = RunStarted("c" * 32, "slow", "0", "old", uri, "", root, 0, "", {}, False, True, "")
         session = Session()
         capture = Captures(read_settings()).of(run, PROCESS)
-        mirror = RunMirror(capture, read_settings(), Tasks(session), Uploads(Files(session)))
+        mirror = RunMirror(capture, read_settings(), Tasks(session), Uploads(FileUploads(session)))
         for number in range(10):
             mirror.take(ArtifactLogged(run.run_id, f"{number}.txt", 10, 0, None))
         mirror.end_as(End("completed", "", ""))

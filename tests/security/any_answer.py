@@ -47,22 +47,23 @@ for name in ("API", "WEB", "FILES"):
     os.environ[f"CLEARML_{name}_HOST"] = f"http://127.0.0.1:{server.server_port}"
 os.environ |= {"CLEARML_API_ACCESS_KEY": "k", "CLEARML_API_SECRET_KEY": "s", "CLEARML_CONFIG_FILE": "/nowhere"}
 
-from autoinstrument.from_mlflow.store import StoredRun  # noqa: E402  (the SDK reads the variables when imported)
-from autoinstrument.mirror import verification  # noqa: E402
-from autoinstrument.mirror.backfill import _with_tasks, _without_work  # noqa: E402
-from autoinstrument.mirror.captures import Capture  # noqa: E402
-from autoinstrument.mirror.ending import End  # noqa: E402
-from autoinstrument.mirror.models import ModelWriter  # noqa: E402
+from autoinstrument.clearml_api import probe  # noqa: E402
+from autoinstrument.clearml_api.errors import ClearMLError  # noqa: E402
+from autoinstrument.clearml_api.file_uploads import FileUploads  # noqa: E402
+from autoinstrument.clearml_api.session import Session  # noqa: E402
+from autoinstrument.clearml_api.tasks import Task, Tasks  # noqa: E402
+from autoinstrument.clone_run import read_task  # noqa: E402
+from autoinstrument.journal.run_journal import Capture  # noqa: E402
+from autoinstrument.mirror.mapping.run_status import End  # noqa: E402
+from autoinstrument.mirror.parts.models import ModelWriter  # noqa: E402
 from autoinstrument.mirror.run_mirror import RunMirror  # noqa: E402
-from autoinstrument.mirror.selection import Selection  # noqa: E402
 from autoinstrument.mirror.uploads import Uploads  # noqa: E402
+from autoinstrument.mlflow_store.runs import StoredRun  # noqa: E402  (the SDK reads the variables when imported)
 from autoinstrument.records import ArtifactLogged, Model, ModelsLogged, ParamsLogged, RunEnded, RunStarted  # noqa: E402
 from autoinstrument.settings import Settings  # noqa: E402
-from autoinstrument.to_clearml import clone, probe  # noqa: E402
-from autoinstrument.to_clearml.errors import ClearMLError  # noqa: E402
-from autoinstrument.to_clearml.files import Files  # noqa: E402
-from autoinstrument.to_clearml.session import Session  # noqa: E402
-from autoinstrument.to_clearml.tasks import Task, Tasks  # noqa: E402
+from autoinstrument.sync import verify  # noqa: E402
+from autoinstrument.sync.selection import Selection  # noqa: E402
+from autoinstrument.sync.stored import _with_tasks, _without_work  # noqa: E402
 
 RUN = RunStarted("run", "name", "0", "e", "http://h", "", "file:///nowhere", 1, "", {"a": "b"}, False, True, "")
 STORED = StoredRun(RUN, "FINISHED", False, {"p": "1"}, {"loss": 1.0})
@@ -71,7 +72,7 @@ LOGGED = ModelsLogged(
 )
 TASK = Task("id", "", False, {}, {}, "in_progress", "")
 # In place of MLflow's store: what is asked about here is the Task.
-verification.read_run = lambda *_, **__: (  # type: ignore[assignment]
+verify.read_run = lambda *_, **__: (  # type: ignore[assignment]
     RUN,
     [
         ParamsLogged("run", [("p", "1", "")]),
@@ -86,7 +87,7 @@ def mirror(tasks: Tasks) -> None:
     """Do with a run's Task what `sync` does, as far as it is not MLflow's."""
     capture = Capture(Path("/nowhere"), RUN, None)
     capture.kept, capture.task_id = False, "id"
-    mirrored = RunMirror(capture, Settings(), tasks, Uploads(Files(session)))
+    mirrored = RunMirror(capture, Settings(), tasks, Uploads(FileUploads(session)))
     mirrored.take(ParamsLogged("run", [("p", "1", "")]))
     mirrored.end = End("completed", "", "")
     mirrored.flush()
@@ -112,8 +113,8 @@ CALLS: list[Callable[[Tasks], Any]] = [
     lambda tasks: tasks.models.of_task("id"),
     lambda tasks: tasks.models.create("id", "", {}),
     lambda tasks: ModelWriter(tasks.models, lambda: RUN, None).write(TASK, LOGGED),
-    lambda tasks: list(verification.differences(STORED, Settings(), tasks)),
-    lambda tasks: json.dumps(clone.described(session, "id")),
+    lambda tasks: list(verify.differences(STORED, Settings(), tasks)),
+    lambda tasks: json.dumps(read_task.described(session, "id")),
     mirror,
     look,
 ]

@@ -94,9 +94,9 @@ for name in ("API", "WEB", "FILES"):
     os.environ[f"CLEARML_{name}_HOST"] = address
 os.environ |= {"CLEARML_API_ACCESS_KEY": "k", "CLEARML_API_SECRET_KEY": "s", "CLEARML_CONFIG_FILE": "/nowhere"}
 
-from autoinstrument import answers  # noqa: E402  (the SDK reads the variables when imported)
-from autoinstrument.to_clearml.errors import TooLargeError, UnavailableError  # noqa: E402
-from autoinstrument.to_clearml.session import Session  # noqa: E402
+from autoinstrument.clearml_api import http  # noqa: E402  (the SDK reads the variables when imported)
+from autoinstrument.clearml_api.errors import TooLargeError, UnavailableError  # noqa: E402
+from autoinstrument.clearml_api.session import Session  # noqa: E402
 
 
 def error_of(call: Callable[[], object]) -> UnavailableError:
@@ -128,9 +128,9 @@ resource.setrlimit(resource.RLIMIT_AS, (now + 1024 * MIB, now + 1024 * MIB))
 for name, answer in ANSWERS.items():
     told = answer()
     assert isinstance(error_of(lambda: session.call("tasks.get_all")), TooLargeError), name
-answers.MOST, told = 4 * MIB, itertools.chain([OK + b"Content-Encoding: gzip\r\n\r\n"], gzip(b""))
+http.MOST, told = 4 * MIB, itertools.chain([OK + b"Content-Encoding: gzip\r\n\r\n"], gzip(b""))
 assert isinstance(error_of(lambda: session.call("tasks.get_all")), TooLargeError), "packed, it is nothing without end"
-answers.MOST, told = 64 * MIB, ANSWERS["gzip"]()
+http.MOST, told = 64 * MIB, ANSWERS["gzip"]()
 assert isinstance(error_of(lambda: session.upload(address, "name", b"content", "text/plain")), TooLargeError)
 for name, answer in OTHERS.items():
     told = answer()

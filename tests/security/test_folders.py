@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.mirror.captures import Capture, Captures, private_folder
+from autoinstrument.journal.run_journal import Capture, Captures, private_folder
 from autoinstrument.settings import Settings
 from tests.security.test_readers import PROCESS, RUN
 

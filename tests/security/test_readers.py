@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoinstrument.mirror.captures import Capture, Captures
-from autoinstrument.mirror.liveness import why_alive
+from autoinstrument.clone_run.settings import read
+from autoinstrument.journal.liveness import why_alive
+from autoinstrument.journal.run_journal import Capture, Captures
 from autoinstrument.records import ProcessStarted, RunStarted, has_right_types, to_json
 from autoinstrument.settings import Settings
-from autoinstrument.transport.frames import Reader, encode
-from autoinstrument.under_agent.settings import read
+from autoinstrument.transport.protocol import Reader, encode
 from tests.startup.environment import ROOT
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -134,7 +134,7 @@ def test_any_answer_of_a_server(script: str) -> None:
 
 def test_a_connection_that_is_cut(tmp_path: Path) -> None:
     """Half a frame is no record, and no error."""
-    from autoinstrument.transport.frames import read_all
+    from autoinstrument.transport.protocol import read_all
 
     ours, theirs = socket.socketpair()
     theirs.sendall(encode([RUN])[:-1])

@@ -35,19 +35,19 @@ def null_bytes(environment):
 
 
 def syntax_error_in_bootstrap(environment):
-    (environment.site_packages / "autoinstrument" / "bootstrap.py").write_text("def arm(:\n")
+    (environment.site_packages / "autoinstrument" / "bootstrap/import_hook.py").write_text("def arm(:\n")
 
 
 def bootstrap_missing(environment):
-    (environment.site_packages / "autoinstrument" / "bootstrap.py").unlink()
+    (environment.site_packages / "autoinstrument" / "bootstrap/import_hook.py").unlink()
 
 
 def bootstrap_of_another_version(environment):
-    (environment.site_packages / "autoinstrument" / "bootstrap.py").write_text("def start(): pass\n")
+    (environment.site_packages / "autoinstrument" / "bootstrap/import_hook.py").write_text("def start(): pass\n")
 
 
 def error_in_arm(environment):
-    (environment.site_packages / "autoinstrument" / "bootstrap.py").write_text("def arm(): 1 / 0\n")
+    (environment.site_packages / "autoinstrument" / "bootstrap/import_hook.py").write_text("def arm(): 1 / 0\n")
 
 
 BREAKAGES = [
@@ -65,7 +65,8 @@ def test_interpreter_starts_and_says_nothing(breakable, damage):
 
 
 @pytest.mark.parametrize(
-    "missing", ["agent", "guard", "capture/arguments", "from_mlflow/instrument", "from_mlflow/references"]
+    "missing",
+    ["agent", "guard", "integrations/argparse_values", "integrations/mlflow_tracking", "integrations/wrapping"],
 )
 def test_imports_go_on_where_a_part_is_missing(breakable, tmp_path, missing):
     """The awaited modules are imported as without the agent; where it can still be said, one line says so."""

@@ -9,7 +9,7 @@ import pytest
 
 PRELUDE = """
 import importlib, importlib.resources, importlib.util, inspect, json, pkgutil, sys, threading
-from autoinstrument.bootstrap import AfterImport
+from autoinstrument.bootstrap.import_hook import AfterImport
 seen = []
 hooks = {name: (lambda module: seen.append((module.__name__, sorted(vars(module))[-1])))
          for name in ("awaited", "package", "package.part", "other", "broken")}

@@ -9,8 +9,8 @@ import json, os, socket, sys, threading, time, warnings
 
 from autoinstrument.guard import errors
 from autoinstrument.records import MetricsLogged, RunLinked, RunTagged
-from autoinstrument.transport.frames import Reader, encode
-from autoinstrument.transport.outbox import Outbox
+from autoinstrument.transport.protocol import Reader, encode
+from autoinstrument.transport.sender import Outbox
 
 FORKS = 60
 here, there = socket.socketpair()
@@ -72,7 +72,7 @@ import json, os, threading, time, warnings
 
 from autoinstrument.guard import errors
 from autoinstrument.records import TagDeleted
-from autoinstrument.transport.outbox import Outbox
+from autoinstrument.transport.sender import Outbox
 from autoinstrument.transport.posted import Beginning
 
 def refuse(attempt):

@@ -40,7 +40,7 @@ look = {
     "threads": [thread.name for thread in threading.enumerate()],
     "clearml": "clearml" in sys.modules,
 }
-wrapped = [type(f).__module__ == "autoinstrument.from_mlflow.references" for f in functions]
+wrapped = [type(f).__module__ == "autoinstrument.integrations.wrapping" for f in functions]
 """
 
 PATCH = """
@@ -77,7 +77,7 @@ print(json.dumps([type(again).__name__, type(again.__wrapped__).__name__, type(f
 
 
 def is_wrapped(expression: str) -> str:
-    return f"type({expression}).__module__ == 'autoinstrument.from_mlflow.references'"
+    return f"type({expression}).__module__ == 'autoinstrument.integrations.wrapping'"
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ print(json.dumps([mlflow.start_run is fluent.start_run, mlflow.end_run is fluent
 
 def test_init_after_mlflow_was_imported_wraps_both_names(full_environment):
     """A notebook in which the variable is set in a cell."""
-    assert full_environment.result("-c", LATE) == [True, True, True, True, "autoinstrument.from_mlflow.references"]
+    assert full_environment.result("-c", LATE) == [True, True, True, True, "autoinstrument.integrations.wrapping"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autoinstrument.bootstrap import is_other_program
+from autoinstrument.bootstrap.program import is_other_program
 from tests.startup.environment import Environment
 
 ON = {"AUTOINSTRUMENT_ENABLED": "1"}
@@ -167,7 +167,14 @@ def project(folder, requires=()):
 
 def test_not_in_pip(full_environment, recorded):
     (one,) = recorded("-m", "pip", "--version")
-    assert (one["armed"], one["package"]) == (False, ["autoinstrument", "autoinstrument.bootstrap"])
+    assert (one["armed"], one["package"]) == (
+        False,
+        [
+            "autoinstrument",
+            "autoinstrument.bootstrap",
+            *map("autoinstrument.bootstrap.{}".format, ("import_hook", "program")),
+        ],
+    )
 
 
 def test_not_in_the_script_pip(full_environment, recorded):

@@ -163,7 +163,7 @@ def test_processes_of_a_pool_are_given_wrapped_calls(full_environment, tmp_path)
 
 CLASS_CALLS = """
 import json
-from autoinstrument.from_mlflow.references import wrap
+from autoinstrument.integrations.wrapping import wrap
 
 seen = []
 class Base:

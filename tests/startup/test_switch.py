@@ -9,7 +9,12 @@ import pytest
 LOADED = "import sys, json; print(json.dumps(sorted(sys.modules)))"
 FINDERS = "import sys, json; print(json.dumps([type(finder).__name__ for finder in sys.meta_path]))"
 ON = {"AUTOINSTRUMENT_ENABLED": "1"}
-PACKAGE = {"autoinstrument", "autoinstrument.bootstrap"}
+PACKAGE = {
+    "autoinstrument",
+    "autoinstrument.bootstrap",
+    "autoinstrument.bootstrap.import_hook",
+    "autoinstrument.bootstrap.program",
+}
 
 
 @pytest.mark.parametrize("env", [{}, {"AUTOINSTRUMENT_ENABLED": ""}, {"AUTOINSTRUMENT_HOME": "/tmp/a"}])
@@ -41,7 +46,7 @@ def test_on_stays_so_until_mlflow_is_imported(pair):
     )
     bare = set(pair.bare.result("-c", code))
     extra = set(pair.installed.result("-c", code, env=ON)) - bare
-    own = {"autoinstrument.capture", "autoinstrument.capture.arguments", "autoinstrument.tracebacks"}
+    own = {"autoinstrument.integrations", "autoinstrument.integrations.argparse_values", "autoinstrument.tracebacks"}
     assert extra == PACKAGE | own | {"__future__"}
 
 
@@ -100,7 +105,8 @@ def test_nothing_under_dash_S(pair):
 
 def test_started_twice_is_armed_once(light):
     """Two start-up files, or a call in the program as well."""
-    code = f"import autoinstrument, autoinstrument.bootstrap as b; autoinstrument.init(); b.arm(); b.arm(); {FINDERS}"
+    code = "from autoinstrument import init; from autoinstrument.bootstrap.import_hook import arm; init(); arm(); arm()"
+    code = f"{code}; {FINDERS}"
     assert light.result("-c", code, env=ON).count("AfterImport") == 1
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from autoinstrument.transport import launch
+from autoinstrument.transport import worker_process
 from tests.end_to_end.processes import wait_for
 
 ON = {"AUTOINSTRUMENT_ENABLED": "1"}
@@ -66,7 +66,7 @@ def test_a_signal_in_the_first_moment_does_not_end_the_worker(tmp_path, monkeypa
     """
     monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    worker = launch.start("process")
+    worker = worker_process.start("process")
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
         os.kill(worker._process.pid, number)
@@ -74,7 +74,11 @@ def test_a_signal_in_the_first_moment_does_not_end_the_worker(tmp_path, monkeypa
     with worker.connect():
         wait_for(lambda: [process.name() for process in processes_of(worker.folder)] == ["autoinstrument"])
         (process,) = processes_of(worker.folder)
-        assert process.cmdline()[1:4] == ["-I", "-S", str(Path(launch.__file__).parents[1] / "worker.py")]
+        assert process.cmdline()[1:4] == [
+            "-I",
+            "-S",
+            str(Path(worker_process.__file__).parents[1] / "worker/program.py"),
+        ]
     wait_for(lambda: not worker.folder.exists(), 30)
 
 
@@ -89,7 +93,7 @@ print(subprocess.run([sys.executable, "-c", status], check=True, capture_output=
 """
 
 SIGNALLED = """
-from autoinstrument.worker import ignore_signals
+from autoinstrument.worker.program import ignore_signals
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 ignore_signals()
@@ -127,19 +131,19 @@ def test_the_worker_needs_no_working_directory(tmp_path, monkeypatch):
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    environment = launch._environment()
+    environment = worker_process._environment()
     assert {name: environment[name] for name in given} == {
         **given,
         "CLEARML_CONFIG_FILE": str(tmp_path / "clearml.conf"),
         "AUTOINSTRUMENT_HOME": str(tmp_path / "not made yet"),
         "MLFLOW_REGISTRY_URI": f"sqlite:///{tmp_path / 'registry.db'}",
     }
-    assert launch._import_path() == [str(tmp_path / "site"), "/elsewhere"]
+    assert worker_process._import_path() == [str(tmp_path / "site"), "/elsewhere"]
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     monkeypatch.setattr("sys.argv", ["train.py"])
-    assert launch._import_path() == ["/elsewhere"]
+    assert worker_process._import_path() == ["/elsewhere"]
 
 
 def _is_running(pid: str) -> bool:

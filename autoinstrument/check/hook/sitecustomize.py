@@ -7,7 +7,7 @@ import sys
 
 def _run_next():
     # The package's own file, which arms the agent (if that is on) and runs the next sitecustomize on the path.
-    from autoinstrument.startup_files import hook_folder
+    from autoinstrument.bootstrap.startup_files import hook_folder
 
     spec = importlib.util.spec_from_file_location("sitecustomize", str(hook_folder() / "sitecustomize.py"))
     spec.loader.exec_module(importlib.util.module_from_spec(spec))

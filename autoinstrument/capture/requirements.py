@@ -1,0 +1,125 @@
+"""List the distributions that a training process uses, so that pip can install them elsewhere.
+
+Runs in the worker, on the training process's `sys.path`. A distribution is in use when the process has loaded a module
+of it; for a namespace shared by several (`google.*`) the submodule decides.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from importlib import metadata
+from typing import NamedTuple
+
+from autoinstrument.capture.distributions import Installed, installed, key_of
+
+_OURSELVES = "autoinstrument"
+_REST = "\n# Not imported by this code directly: dependencies of the packages above, and autoinstrument\n"
+
+
+class Requirements(NamedTuple):
+    """Two texts in pip's requirements format, a line for each distribution, sorted by name."""
+
+    requirements: str
+    """Distributions in use, the agent's included, each pinned so that another machine gets the same.
+
+    As with ClearML's SDK, the Python version comes first, and then what the user's code imports.
+    """
+    freeze: str
+    """All distributions on the path, as `pip freeze` lists them."""
+    shared: frozenset[str] = frozenset()
+    """First parts of module names that are, or may be, shared by several distributions (`google`)."""
+
+    def may_change(self, known: Set[str], new: Iterable[str]) -> bool:
+        """Tell whether modules loaded since may be a sign of more packages: of other ones than those `known`."""
+        tops = {name.partition(".")[0] for name in known} | sys.stdlib_module_names
+        return any(top not in tops or top in self.shared for top in {name.partition(".")[0] for name in new})
+
+
+def packages_of(
+    modules: Iterable[str], sys_path: Sequence[str], imported: Iterable[str] = (), python: str = ""
+) -> Requirements:
+    """Return the packages of a process.
+
+    Args:
+        modules: names of the modules it has loaded.
+        sys_path: its `sys.path`; of two distributions of one name the first counts, as for `import`.
+        imported: names that the user's own code imports, see `imported_by`.
+        python: the version of Python, as in "3.11.7".
+
+    Distributions without a readable name or version are left out.
+    """
+    everything = {item.key: item for item in reversed(list(_found(sys_path)))}
+    loaded = set(modules)
+    tops = {name.partition(".")[0] for name in loaded}
+    names = {key: item.module_names(tops) for key, item in everything.items()}
+    used, shared = _used(names, loaded)
+    first = set(_holders({key: names[key] for key in used}, imported))
+    used |= _agent(everything)
+    lines = {key: item.requirement() for key, item in everything.items()}
+    if _OURSELVES not in lines:  # put on the path without being installed (sitecustomize, a checkout)
+        from autoinstrument._version import __version__
+
+        lines[_OURSELVES] = f"{_OURSELVES}=={__version__}"
+
+    def listed(keys: Iterable[str]) -> str:
+        return "".join(f"{lines[key]}\n" for key in sorted(keys))
+
+    rest = used - first
+    header = f"# Python {python}\n\n" if python else ""
+    return Requirements(
+        requirements=header + (f"{listed(first)}{_REST}{listed(rest)}" if first and rest else listed(used)),
+        freeze=listed(everything),
+        shared=shared,
+    )
+
+
+def _found(sys_path: Sequence[str]) -> Iterable[Installed]:
+    for distribution in metadata.distributions(path=[entry or "." for entry in sys_path]):
+        item = installed(distribution)
+        if item is not None:
+            yield item
+
+
+def _used(names: Mapping[str, set[str]], loaded: set[str]) -> tuple[set[str], frozenset[str]]:
+    """Return the keys of the distributions in use, and `Requirements.shared`; `names` are those of their modules."""
+    claims = Counter(name for own in names.values() for name in own)
+    used = set()
+    for key, own in names.items():
+        matching = own & loaded
+        # A package whose __init__ several distributions ship is a namespace of the old kind, and no sign of this one
+        # as long as the rest of it was not loaded. Where they share everything (opencv-python and its headless twin),
+        # all are named.
+        own_alone = {name for name in own if claims[name] == 1}
+        if matching and (matching & own_alone or not own_alone or any(not _is_package(n, own) for n in matching)):
+            used.add(key)
+    holders = Counter(top for own in names.values() for top in {name.partition(".")[0] for name in own})
+    return used, frozenset(top for top, number in holders.items() if number > 1 or not claims[top])
+
+
+def _holders(names: Mapping[str, set[str]], imported: Iterable[str]) -> Iterator[str]:
+    """Yield the keys of the distributions that have the imported modules.
+
+    Of several that share a module, that of its name counts alone: `import mlflow` is no import of mlflow-skinny.
+    """
+    holders: dict[str, set[str]] = {}
+    for key, own in names.items():
+        for name in own:
+            holders.setdefault(name, set()).add(key)
+    for name in imported:
+        module = name
+        while module and module not in holders:  # the last part may be a function, or a module of an editable package
+            module = module.rpartition(".")[0]
+        keys, alone = holders.get(module, set()), key_of(name.partition(".")[0])
+        yield from {alone} if alone in keys else keys
+
+
+def _is_package(name: str, names: set[str]) -> bool:
+    return any(other.startswith(f"{name}.") for other in names)
+
+
+def _agent(everything: dict[str, Installed]) -> set[str]:
+    """Return the keys of the agent and of what it needs, which no training script imports."""
+    ours = everything.get(_OURSELVES)
+    return {_OURSELVES, *(key for key in (ours.needs() if ours else ["clearml"]) if key in everything)}

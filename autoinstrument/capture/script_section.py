@@ -1,0 +1,295 @@
+"""Say in ClearML's terms which code a training process runs: the script section of its Task.
+
+ClearML's own `ScriptInfo` is not used. Seen in 1.16.5 and 2.1.12, called from another process than the one that trains:
+the working directory and `-m` are those of the caller; an entry script that Git does not know yet is not in the diff; a
+changed binary file makes the diff one that `git apply` refuses; a script reached through a symbolic link has no
+repository; without a remote the Task has a patch and nothing to apply it to; and Git runs the repository's fsmonitor
+without a time limit (measured: still waiting after 100 s). What the fields mean is as there and in clearml-agent 3.0.3.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from autoinstrument.capture.bundle import bundle
+from autoinstrument.capture.code import Code, code_of, command_name, module_root, python_name, read
+from autoinstrument.capture.git import Checkout, GitError
+from autoinstrument.capture.launcher import launched
+from autoinstrument.capture.patch import instead, new_file, patch, too_large
+from autoinstrument.records import ProcessStarted
+from autoinstrument.scrubber import without_credentials
+
+_ENTRY_POINT = "CLEARML_VCS_ENTRY_POINT"
+
+
+class Script(NamedTuple):
+    """The script section of a Task, under the names of ClearML's API (`tasks.create`, `script`)."""
+
+    repository: str
+    branch: str
+    version_num: str
+    """The commit's full hash."""
+    entry_point: str
+    """File relative to `working_dir`, or "-m module"; arguments follow where no parser reads them from the Task."""
+    working_dir: str
+    """Relative to the repository's root."""
+    diff: str
+    """Changes since the commit; where there is no repository, the script itself, see `bundle` for one of many files."""
+    binary: str
+
+
+class DiffSettings(NamedTuple):
+    """What ClearML's configuration says about `Script.diff`, in its section `sdk.development`."""
+
+    stored: bool = True
+    """`store_uncommitted_code_diff`: where it is false, the Task has no code, as with the SDK (clearml 1.16 to 2.1.12):
+    no changes, no notebook, and no script without a repository."""
+    from_remote: bool = False
+    """`store_code_diff_from_remote`: changes are those since the newest commit that the remote has."""
+
+
+def script_of(
+    process: ProcessStarted,
+    diffs: Callable[[], DiffSettings] = DiffSettings,
+    lacks: Callable[[str], object] = lambda _: None,
+) -> Script:
+    """Return the script section for the process's Task, as `without_arguments` with the arguments of now."""
+    return with_arguments(without_arguments(process, diffs, lacks), process)
+
+
+def without_arguments(
+    process: ProcessStarted,
+    diffs: Callable[[], DiffSettings] = DiffSettings,
+    lacks: Callable[[str], object] = lambda _: None,
+    *,
+    by_git: bool = True,
+) -> Script:
+    """Return the code that the process runs. Takes some 30 ms with a repository, a minute at most.
+
+    Args:
+        process: the training process; once it has ended, its launcher is not found any more.
+        diffs: returns ClearML's own settings.
+        lacks: is told in one line what Git does not give, why, and what a person can do; the section's `diff` says it
+            too.
+        by_git: whether Git is asked; else the repository is described by its files, which takes a millisecond.
+    """
+    launcher = launched(process.pid, process.main_path, process.main_module)  # first: the process may be gone soon
+    cwd = Path(process.cwd or ".")
+    code = code_of(process, cwd)
+    if os.environ.get("CLEARML_VCS_REPO_URL"):
+        script = _told_by_environment(code, cwd)
+    else:
+        folder = _existing(code.folder)
+        checkout = Checkout.of(folder) if by_git else Checkout.read(folder)
+        if checkout is not None and checkout.remote and checkout.commit:
+            try:
+                script = _in_checkout(code, checkout, cwd, process, diffs, lacks)
+            except GitError as error:
+                checkout = Checkout.read(folder, str(error)) or checkout
+                script = _in_checkout(code, checkout, cwd, process, diffs, lacks)
+        else:
+            script = _alone(code, checkout, process)
+        if checkout is not None and checkout.lacks:
+            lacks(checkout.lacks)
+    script = _overridden(_with_launcher(script, process, launcher))
+    return script if diffs().stored else script._replace(diff="")
+
+
+def with_arguments(script: Script, process: ProcessStarted) -> Script:
+    """Return the script section with the arguments that no parser has read by name, up to now.
+
+    What argparse has read is in the Task's Args section, from where ClearML gives it to a clone's parser. Arguments
+    that nobody has read by name are kept where a clone gets them again; clearml-agent splits them as a shell does.
+    """
+    argv = process.arguments[0][1] if [name for name, _, _ in process.arguments] == ["argv"] else ""
+    if not argv or process.main_kind == "notebook" or os.environ.get(_ENTRY_POINT):
+        return script
+    entry = script.entry_point if script.entry_point.startswith("-m ") else shlex.quote(script.entry_point)
+    return script._replace(entry_point=f"{entry} {argv}")
+
+
+def _alone(code: Code, checkout: Checkout | None, process: ProcessStarted) -> Script:
+    """Without a repository that an agent could clone, the texts of the user's own files stand for all."""
+    branch, commit = (checkout.branch, checkout.commit) if checkout else ("", "")
+    name = code.name or (python_name(code.file) if code.file else "")
+    if several := bundle(code, process):
+        if code.module and not code.text:
+            name = command_name(code.module.rpartition(".")[2])
+        return Script("", branch, commit, name, ".", f"{_missing(checkout)}{several}", "")
+    if code.module and code.file is None:
+        return Script("", branch, commit, f"-m {code.module}", ".", "", "")
+    text = code.text or (read(code.file) if code.file else "")
+    if too_large(text):
+        text = instead("The script is larger than the 500 kB that ClearML keeps.")
+    return Script("", branch, commit, name, ".", f"{_missing(checkout)}{text}", "")
+
+
+def _in_checkout(
+    code: Code,
+    checkout: Checkout,
+    cwd: Path,
+    process: ProcessStarted,
+    diffs: Callable[[], DiffSettings],
+    lacks: Callable[[str], object],
+) -> Script:
+    working_dir = checkout.inside(cwd) or "."
+    if code.module and code.file is not None and checkout.inside(code.file):
+        # Found through sys.path and not in the working directory (a src folder): there, `-m` has to find it again.
+        root = module_root(code.file, code.module)
+        if root is not None and not _holds(cwd, code.file, code.module):
+            working_dir = checkout.inside(root) or working_dir
+    if checkout.refusal:
+        return _committed(code, checkout, working_dir)
+    base = (checkout.published() if diffs().from_remote else "") or checkout.commit
+    entry, leave_out = "", list[str]()
+    added: list[Callable[[], bytes]] = []
+    if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):
+        entry = _free_name(checkout.root / working_dir, code.name)
+        added = [functools.partial(new_file, _join(working_dir, entry), code.text)]
+        leave_out = [":(exclude)*.ipynb"] if process.main_kind == "notebook" else []
+    elif code.file is not None:
+        inside = checkout.inside(code.file)
+        entry = _relative(code.file, checkout.root / working_dir)
+        leave_out = [f":(exclude,literal){inside}"] if code.text else []
+        if not code.text and not checkout.tracks(inside):
+            added = [functools.partial(checkout.addition, inside)]
+    return Script(
+        checkout.remote,
+        checkout.branch,
+        base,
+        f"-m {code.module}" if code.module and not (code.text and added) else entry,
+        working_dir,
+        _diff(code, checkout, base, added, leave_out, process, lacks),
+        "",
+    )
+
+
+def _committed(code: Code, checkout: Checkout, working_dir: str) -> Script:
+    """Return the code as it is in a repository that Git says nothing about; the place of the changes says why."""
+    if code.text:
+        entry = _free_name(checkout.root / working_dir, code.name)
+        text = f"{_missing(checkout)}{code.text}"
+    else:
+        entry = _relative(code.file, checkout.root / working_dir) if code.file is not None else ""
+        text = instead(_sentence(checkout.lacks))
+    entry = f"-m {code.module}" if code.module and not code.text else entry
+    return Script(checkout.remote, checkout.branch, checkout.commit, entry, working_dir, text, "")
+
+
+def _diff(
+    code: Code,
+    checkout: Checkout,
+    base: str,
+    added: list[Callable[[], bytes]],
+    leave_out: list[str],
+    process: ProcessStarted,
+    lacks: Callable[[str], object],
+) -> str:
+    try:
+        changes = checkout.diff(base, leave_out)
+        new = [*(make() for make in added), *_untracked_modules(checkout, process, code.file)]
+        text = patch(changes, *new)
+        if code.text and added and not patch(changes, *new[len(added) :]):
+            text = code.text  # as ClearML stores notebooks: the code itself, easier to read than a patch
+    except GitError as error:
+        missing = f"the uncommitted changes of {checkout.root} could not be read: {error}"
+        lacks(missing)
+        text = instead(_sentence(missing))
+    if too_large(text):
+        kilobytes = len(text.encode("utf-8", "replace")) // 1000
+        text = instead(
+            f"The uncommitted changes are {kilobytes} kB, more than the 500 kB that ClearML keeps with a Task.\n"
+            f"None of them are kept here. They were in {checkout.root} on {process.host} when the run began.\n"
+            "Clear this section to run a clone on the commit without them."
+        )
+    return text
+
+
+def _untracked_modules(checkout: Checkout, process: ProcessStarted, main: Path | None) -> Iterator[bytes]:
+    """Yield patches that add the modules which the process has loaded and Git does not know yet."""
+    loaded = set(process.modules)
+    roots = [Path(os.path.realpath(Path(process.cwd, entry))) for entry in process.sys_path]
+    for inside in checkout.untracked("*.py"):
+        file = checkout.root / inside
+        for root in roots if file != main else []:
+            if file.is_relative_to(root):
+                name = ".".join(file.relative_to(root).with_suffix("").parts)
+                if name.removesuffix(".__init__") in loaded:
+                    yield checkout.addition(inside)
+                    break
+
+
+def _with_launcher(script: Script, process: ProcessStarted, launcher: str) -> Script:
+    """Complete the entry point by the launcher before it."""
+    entry = script.entry_point
+    if launcher:
+        entry = f"{launcher} {entry.removeprefix('-m ') if entry.startswith('-m ') else shlex.quote(entry)}"
+    version = ".".join(process.python.split(".")[:2])
+    return script._replace(entry_point=entry, binary=f"python{version}")
+
+
+def _told_by_environment(code: Code, cwd: Path) -> Script:
+    """Take the repository from ClearML's variables, for containers that have the code without its `.git`."""
+    root = Path(os.path.realpath(cwd / os.environ.get("CLEARML_VCS_ROOT", "")))
+    told = Checkout(
+        root=root,
+        remote=without_credentials(os.environ["CLEARML_VCS_REPO_URL"]),
+        branch=os.environ.get("CLEARML_VCS_BRANCH", ""),
+        commit=os.environ.get("CLEARML_VCS_COMMIT_ID", ""),
+    )
+    working_dir = told.inside(cwd) or "."
+    entry = f"-m {code.module}" if code.module else code.name
+    if not entry and code.file is not None:
+        entry = _relative(code.file, root / working_dir)
+    return Script(told.remote, told.branch, told.commit, entry, working_dir, code.text, "")
+
+
+def _overridden(script: Script) -> Script:
+    """Apply ClearML's variables for single fields (clearml/config/defs.py, clearml 1.16 to 2.1.12)."""
+    diff = os.environ.get("CLEARML_VCS_DIFF")
+    return script._replace(
+        entry_point=os.environ.get(_ENTRY_POINT) or script.entry_point,
+        working_dir=os.environ.get("CLEARML_VCS_WORK_DIR") or script.working_dir,
+        diff=base64.b64decode(diff).decode("utf-8", "replace") if diff else script.diff,
+    )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _missing(checkout: Checkout | None) -> str:
+    """Return the comment that names what a script lacks, "" where it lacks nothing."""
+    return f"# {_sentence(checkout.lacks)}\n" if checkout is not None and checkout.lacks else ""
+
+
+def _existing(folder: Path) -> Path:
+    return next((place for place in (folder, *folder.parents) if place.is_dir()), Path())
+
+
+def _holds(folder: Path, file: Path, module: str) -> bool:
+    root = module_root(file, module)
+    return root is not None and os.path.realpath(folder) == str(root)
+
+
+def _free_name(folder: Path, name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    number = 0
+    while (folder / name).exists():  # an agent would run the file that is there
+        number += 1
+        name = f"{stem}_{number}{dot}{suffix}"
+    return name
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return os.path.relpath(os.path.realpath(file), folder).replace(os.sep, "/")
+
+
+def _join(folder: str, name: str) -> str:
+    return name if folder == "." else f"{folder}/{name}"

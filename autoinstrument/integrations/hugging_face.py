@@ -1,0 +1,66 @@
+"""Keep Hugging Face's libraries from logging to ClearML by themselves what the run's Task holds anyway.
+
+There, "report to all" means every tracker that is installed, and the agent brings clearml along. Their integrations
+call `Task.init` in the training process: it reseeds random generators, makes a second Task, and raises where ClearML is
+not configured. Seen with `TrainingArguments(report_to="all")` of transformers 4.57, where it is the default, and 5.24,
+and with `Accelerator(log_with="all")` of accelerate 1.15.
+
+Left alone are ClearML asked for by its name, scripts that imported clearml themselves, and processes without MLflow.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from autoinstrument.bootstrap.support import is_wanted
+from autoinstrument.guard import guard
+from autoinstrument.integrations.wrapping import wrap
+from autoinstrument.tracebacks import users_call
+
+_CLEARML, _MLFLOW = "clearml", "mlflow"
+
+
+def instrument_transformers(module: ModuleType) -> None:
+    """Wrap what `report_to="all"` asks in `transformers.integrations.integration_utils`."""
+    wrap(module, "get_available_reporting_integrations", _available)
+
+
+def instrument_accelerate(module: ModuleType) -> None:
+    """Wrap what reads `log_with` in `accelerate.tracking`."""
+    wrap(module, "filter_trackers", _filtered)
+
+
+def _available(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with users_call:
+        trackers = wrapped(*args, **kwargs)
+    return _without_clearml(trackers, "all")
+
+
+def _filtered(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with users_call:
+        trackers = wrapped(*args, **kwargs)
+    return _without_clearml(trackers, kwargs.get("log_with", args[0] if args else None))
+
+
+def _without_clearml(trackers: list[Any], asked: Any) -> list[Any]:
+    """Return the trackers without ClearML where an MLflow run will have its Task, all of them elsewhere."""
+    with guard("leaving out ClearML's callback"):
+        names = _names(trackers)
+        is_by_name = _CLEARML in _names(asked if isinstance(asked, (list, tuple)) else [asked])
+        if _CLEARML in names and not is_by_name and _CLEARML not in sys.modules and _runs_have_tasks(names):
+            return [tracker for name, tracker in zip(names, trackers, strict=True) if name != _CLEARML]
+    return trackers
+
+
+def _names(trackers: Iterable[Any]) -> list[Any]:
+    """Return the names of trackers: transformers has strings, accelerate members of an enumeration and objects."""
+    return [getattr(tracker, "value", tracker) for tracker in trackers]
+
+
+def _runs_have_tasks(names: list[Any]) -> bool:
+    if _MLFLOW in names:
+        import mlflow  # noqa: F401  (what its integration is about to do)
+    return _MLFLOW in sys.modules and is_wanted()

@@ -1,0 +1,125 @@
+"""The live feed of artifacts: what was written to a run's artifact root, with the content of small files.
+
+All that logs files ends in three methods of `TrackingServiceClient` (seen in mlflow 2.16 to 3.17): texts, figures,
+images and tables are written to a temporary file first, which is gone a moment later. So a small file is read here, on
+the training thread; what is larger the worker reads from the store.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from autoinstrument import previews
+from autoinstrument.agent import Agent
+from autoinstrument.integrations.observing import know, watched
+from autoinstrument.records import ArtifactLogged, EventsDropped, Record
+from autoinstrument.transport.posted import DeferredFile
+
+_SMALL = 256 * 2**10
+"""Bytes that are read of one file here, at most."""
+_FILES, _BYTES = 2000, 4 * 2**20
+"""Of one call: files that are told one by one, and bytes that are read."""
+_RENAMED, _RENAMING = frozenset("#%?"), ("http", "https", "mlflow-artifacts", "")
+"""Characters, and schemes of artifact roots ("": not known) whose client puts paths into URLs as they are, so that
+the server stores `a#b` as `a` (mlflow 2.16 to 3.17)."""
+
+
+class _File(NamedTuple):
+    local: str
+    path: str
+
+
+def _log_artifact(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    local, folder = os.fspath(call["local_path"]), call.get("artifact_path") or ""
+    if Path(local).is_dir():
+        name = posixpath.basename(os.path.normpath(local))
+        _tell(the_agent, client, call["run_id"], _below(local, posixpath.join(folder, name)))
+    else:
+        path = posixpath.normpath(posixpath.join(folder, Path(local).name))
+        _tell(the_agent, client, call["run_id"], iter([_File(local, path)]))
+
+
+def _log_artifacts(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    folder = os.fspath(call["local_dir"])
+    _tell(the_agent, client, call["run_id"], _below(folder, call.get("artifact_path") or ""))
+
+
+def _log_artifact_async(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    """Say that a file is about to be written; MLflow's own thread does it, and tells nobody when."""
+    if the_agent.settings.artifacts != "off":
+        know(the_agent, client, call["run_id"])
+        path = posixpath.normpath(posixpath.join(call.get("artifact_path") or "", call["filename"]))
+        _post(the_agent, ArtifactLogged(call["run_id"], path, -1, 0, None))
+
+
+def _below(folder: str, path: str) -> Iterator[_File]:
+    """Yield all files of a folder with their places in the store."""
+    for parent, _, names in os.walk(folder):
+        place = posixpath.join(path, os.path.relpath(parent, folder).replace(os.sep, "/"))
+        for name in names:
+            yield _File(os.path.join(parent, name), posixpath.normpath(posixpath.join(place, name)))  # noqa: PTH118
+
+
+def _tell(the_agent: Agent, client: Any, run_id: str, files: Iterator[_File]) -> None:
+    if the_agent.settings.artifacts == "off":
+        return
+    know(the_agent, client, run_id)
+    room = _BYTES
+    for number, file in enumerate(files):
+        if number == _FILES:
+            the_agent.post(EventsDropped(run_id, 1))  # the store has them all
+            return
+        room -= _tell_file(the_agent, run_id, file, room)
+
+
+def _tell_file(the_agent: Agent, run_id: str, file: _File, room: int) -> int:
+    """Hand over one file, and its content where that is small; return how many bytes were read."""
+    try:
+        status = os.stat(file.local)  # noqa: PTH116  (half the time of pathlib's, on the training thread)
+        size, time_ms = status.st_size, status.st_mtime_ns // 1_000_000
+        wanted = previews.wanted(file.path, size)
+        if wanted > min(_SMALL, room) or not the_agent.has_room(wanted):
+            _post(the_agent, ArtifactLogged(run_id, file.path, size, time_ms, None))
+            return 0
+        with open(file.local, "rb", buffering=0) as stream:  # noqa: PTH123
+            content = stream.read(wanted) if wanted else b""
+    except OSError:  # somebody was quick to remove it; the store has it
+        _post(the_agent, ArtifactLogged(run_id, file.path, -1, 0, None))
+        return 0
+
+    def make(read: bytes) -> Record:
+        text = base64.b64encode(previews.kept(read, size)).decode("ascii")
+        return _as_kept(the_agent, ArtifactLogged(run_id, file.path, size, time_ms, text))
+
+    the_agent.post(DeferredFile(content, make))
+    return len(content)
+
+
+def _post(the_agent: Agent, record: ArtifactLogged) -> None:
+    """Hand over a file without its content."""
+    if _RENAMED.isdisjoint(record.path):
+        the_agent.post(record)
+    else:
+        the_agent.post(lambda: _as_kept(the_agent, record))
+
+
+def _as_kept(the_agent: Agent, record: ArtifactLogged) -> Record:
+    """Return the record, unless the file may have another name in the store: that is read when the run ends."""
+    is_odd = not _RENAMED.isdisjoint(record.path)
+    if is_odd and urlsplit(the_agent.artifact_root(record.run_id)).scheme in _RENAMING:
+        return EventsDropped(record.run_id, 0)
+    return record
+
+
+METHODS: dict[str, Any] = {
+    "log_artifact": watched(_log_artifact, "run_id", "local_path", "artifact_path", piecewise=True),
+    "log_artifacts": watched(_log_artifacts, "run_id", "local_dir", "artifact_path", piecewise=True),
+    "_log_artifact_async": watched(_log_artifact_async, "run_id", "filename", "artifact_path", "artifact"),
+}
+"""Methods of `TrackingServiceClient`."""

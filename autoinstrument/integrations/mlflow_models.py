@@ -1,0 +1,187 @@
+"""The live feed of models, data sets and traces: note which run has changed, and have its state read soon.
+
+What a call has changed cannot be told from its arguments alone: a version has aliases, an alias moves from one version
+to another. So the wrappers only note the run, and the reader that serves `sync` (`store.STATES`) reads the rest, on the
+sending thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from autoinstrument.agent import Agent
+from autoinstrument.integrations.observing import know, watched
+from autoinstrument.integrations.wrapping import wrap_methods
+from autoinstrument.mlflow_store.client import store_access
+from autoinstrument.mlflow_store.models import HISTORY
+from autoinstrument.mlflow_store.runs import read_state
+from autoinstrument.mlflow_store.store_errors import StoreNotThereError
+from autoinstrument.mlflow_store.stores import note_stores, registry_client, tracking_client
+from autoinstrument.mlflow_store.unsupported import if_supported
+from autoinstrument.records import ModelsLogged, Record, TagsSet
+
+_SOURCE_RUN = "mlflow.sourceRun"
+
+_runs_of_model: dict[str, set[str]] = {}
+"""Runs that were read in this process, by the names of the registered models and the URIs of the models they have."""
+_holders: dict[str, set[str]] = {}
+"""Versions with an alias, or the latest of a stage, by the registered model's name: as the user's call found them."""
+
+
+def _changed(the_agent: Agent, client: Any, run_id: str | None, kind: str, *, linked: bool = False) -> None:
+    """Have one kind of a run's data read; the one place that all changes come to.
+
+    With `linked`, a run that is not this process's is left alone unless it has a Task.
+    """
+    if run_id:
+        know(the_agent, client, run_id, linked=linked)
+        the_agent.post_soon(run_id, kind, functools.partial(_read, client.tracking_uri, run_id, kind))
+
+
+def _read(tracking_uri: str, run_id: str, kind: str) -> Record:
+    record = read_state(tracking_uri, run_id, kind)
+    if isinstance(record, ModelsLogged):
+        for model in record.models:
+            for name in (model["uri"], *(version["name"] for version in model["versions"] or ())):
+                _runs_of_model.setdefault(name, set()).add(run_id)
+    return record
+
+
+# Runs
+
+
+def _inputs_logged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    _changed(the_agent, client, call["run_id"], "inputs")
+
+
+def _model_logged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    _changed(the_agent, client, call["run_id"], "models")
+
+
+def _model_recorded(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    """MLflow 2's store keeps a run's models in a tag, which it sets itself."""
+    run_id = call["run_id"]
+    _changed(the_agent, client, run_id, "models")
+    the_agent.post_soon(run_id, "models' tag", functools.partial(_history_tag, client.tracking_uri, run_id))
+
+
+def _history_tag(tracking_uri: str, run_id: str) -> Record | None:
+    with store_access(tracking_uri):
+        tags = tracking_client(tracking_uri).get_run(run_id).data.tags
+    return TagsSet(run_id, {HISTORY: tags[HISTORY]}) if HISTORY in tags else None
+
+
+def _traces_linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    _changed(the_agent, client, call["run_id"], "traces")
+
+
+def _trace_started(the_agent: Agent, client: Any, _: dict[str, Any], trace: Any) -> None:
+    """Note the run that was active when the trace began; the trace says it itself, under either of two names."""
+    metadata = getattr(trace, "trace_metadata", None) or getattr(trace, "request_metadata", None) or {}
+    _changed(the_agent, client, metadata.get(_SOURCE_RUN), "traces")
+
+
+# Models of MLflow 3
+
+
+def _entity_made(the_agent: Agent, client: Any, _: dict[str, Any], entity: Any) -> None:
+    _changed(the_agent, client, entity.source_run_id, "models")
+
+
+def _entity_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    model_id = call["model_id"]
+    ask = functools.partial(_runs_of_entity, client.tracking_uri, model_id)
+    _models_changed(the_agent, client, f"models:/{model_id}", ask)
+
+
+# The registry
+
+
+def _version_made(the_agent: Agent, client: Any, _: dict[str, Any], version: Any) -> None:
+    _changed(the_agent, client, version.run_id, "models", linked=True)
+
+
+def _name_read(the_agent: Agent, client: Any, call: dict[str, Any], model: Any) -> None:
+    """Remember who has an alias or a stage: MLflow 3 asks before it gives it to another version."""
+    holders = {str(version) for version in (model.aliases or {}).values()}
+    _holders[call["name"]] = holders | {str(version.version) for version in model.latest_versions or ()}
+
+
+def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    """Note the runs of the version, and of those that may have lost to it what it got."""
+    name = call["name"]
+    versions = _holders.pop(name, set()) | ({str(call["version"])} if "version" in call else set())
+    asks = [functools.partial(_runs_of_version, client.tracking_uri, name, version) for version in sorted(versions)]
+    _models_changed(the_agent, client, name, *asks)
+
+
+def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[], list[Any]]) -> None:
+    """Note the runs known to have models of this name, and those that the store knows; off the calling thread."""
+
+    def find() -> None:
+        asked: list[Any] = []
+        for ask in asks:
+            with store_access(client.tracking_uri), contextlib.suppress(StoreNotThereError):
+                asked += if_supported(ask)
+        for run_id in {*_runs_of_model.get(name, ()), *asked}:
+            _changed(the_agent, client, run_id, "models", linked=True)
+
+    the_agent.post(find)
+
+
+def _runs_of_entity(tracking_uri: str, model_id: str) -> list[Any]:
+    return [tracking_client(tracking_uri).get_logged_model(model_id).source_run_id]
+
+
+def _runs_of_version(tracking_uri: str, name: str, version: str) -> list[Any]:
+    return [registry_client(tracking_uri).get_model_version(name, version).run_id]
+
+
+TRACKING: dict[str, Any] = {
+    "log_inputs": watched(_inputs_logged, "run_id", "datasets", "models"),
+    "log_outputs": watched(_model_logged, "run_id", "models"),
+    "_record_logged_model": watched(_model_recorded, "run_id", "mlflow_model"),
+    "create_logged_model": watched(_entity_made),
+    "finalize_logged_model": watched(_entity_changed, "model_id", "status"),
+    "set_logged_model_tags": watched(_entity_changed, "model_id", "tags"),
+    "delete_logged_model_tag": watched(_entity_changed, "model_id", "key"),
+    "delete_logged_model": watched(_entity_changed, "model_id"),
+    "link_traces_to_run": watched(_traces_linked, "trace_ids", "run_id"),
+    "unlink_traces_from_run": watched(_traces_linked, "trace_ids", "run_id"),
+    "start_trace": watched(_trace_started),
+}
+"""Methods of `TrackingServiceClient`; one that a version lacks is left out, here and below."""
+
+_TRACING: dict[str, Any] = {"start_trace": watched(_trace_started), "start_trace_v3": watched(_trace_started)}
+"""Methods of `TracingClient`, which exists since mlflow 3.0."""
+
+_REGISTRY: dict[str, Any] = {
+    "get_registered_model": watched(_name_read, "name"),
+    "create_model_version": watched(_version_made),
+    "copy_model_version": watched(_version_made),
+    "update_model_version": watched(_version_changed, "name", "version", "description"),
+    "transition_model_version_stage": watched(_version_changed, "name", "version", "stage"),
+    "set_model_version_tag": watched(_version_changed, "name", "version", "key", "value"),
+    "delete_model_version_tag": watched(_version_changed, "name", "version", "key"),
+    "set_registered_model_alias": watched(_version_changed, "name", "alias", "version"),
+    "delete_registered_model_alias": watched(_version_changed, "name", "alias"),
+    "delete_model_version": watched(_version_changed, "name", "version"),
+    "rename_registered_model": watched(_version_changed, "name", "new_name"),
+    "delete_registered_model": watched(_version_changed, "name"),
+}
+"""Methods of `ModelRegistryClient`."""
+
+
+def instrument_registry(module: ModuleType) -> None:
+    """Wrap `ModelRegistryClient` of `mlflow.tracking._model_registry.client`."""
+    wrap_methods(module, "ModelRegistryClient", _REGISTRY)
+    note_stores(module, "ModelRegistryClient")
+
+
+def instrument_tracing(module: ModuleType) -> None:
+    """Wrap `TracingClient` of `mlflow.tracing.client`."""
+    wrap_methods(module, "TracingClient", _TRACING)

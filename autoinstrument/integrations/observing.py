@@ -1,0 +1,62 @@
+"""How a wrapped method of one of MLflow's clients tells the agent what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from autoinstrument.agent import Agent, agent
+from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.integrations.wrapping import Around
+from autoinstrument.mlflow_store import describe
+from autoinstrument.records import EventsDropped
+from autoinstrument.tracebacks import users_call
+
+Observe = Callable[[Agent, Any, dict[str, Any], Any], None]
+"""(agent, client, arguments by name, result) -> None."""
+
+
+def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
+    """Return a wrapper that calls `observe` after the call succeeded.
+
+    Args:
+        observe: what tells the agent.
+        names: those of positional arguments.
+        piecewise: the call may store a part of what it is given before it raises; what it has stored is left to be read
+            from MLflow then.
+    """
+
+    def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with users_call:
+            try:
+                result = wrapped(*args, **kwargs)
+            except BaseException:
+                if piecewise and not is_ourselves():
+                    with guard(f"mirroring {wrapped.__name__}"):
+                        _failed({**dict(zip(names, args, strict=False)), **kwargs}["run_id"])
+                raise
+        if not is_ourselves():
+            with guard(f"mirroring {wrapped.__name__}"):
+                the_agent = agent()
+                if the_agent is not None:
+                    observe(the_agent, client, {**dict(zip(names, args, strict=False)), **kwargs}, result)
+        return result
+
+    return around
+
+
+def _failed(run_id: str) -> None:
+    """Have a run completed from the store when it ends; one that is not known may not exist."""
+    the_agent = agent()
+    if the_agent is not None and the_agent.knows(run_id):
+        the_agent.post(EventsDropped(run_id, 0))
+
+
+def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False) -> None:
+    """Introduce a run that this process writes to without having started it.
+
+    Runs that have ended, and with `linked` all runs, are introduced only if they have a Task.
+    """
+    if not the_agent.knows(run_id):
+        make = describe.seen(client.tracking_uri, run_id, linked=linked)
+        the_agent.run_started(run_id, make, tracking_uri=client.tracking_uri, owned=False)

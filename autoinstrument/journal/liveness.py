@@ -1,0 +1,77 @@
+"""Tell a run that is still being trained from one whose process is dead, so that `sync` ends only the latter.
+
+On the machine where the run was started the process table knows. Another machine, or another container, that shares
+`AUTOINSTRUMENT_HOME` cannot look there: it goes by the heartbeat, which the worker leaves in the capture's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from autoinstrument.capture.machine import machine
+from autoinstrument.journal.run_journal import Capture
+
+BEAT_S = 30.0
+"""How often a worker shows that it is alive."""
+SILENT_S = 300.0
+"""After so long without a heartbeat, a run on another machine counts as dead; network file systems cache for 60 s."""
+STARTING_S = 10.0
+"""How long a run that only its training process has recorded is left to the worker, which takes a second to start."""
+_CLOCK_S = 2.0
+
+
+def beat(capture: Capture) -> None:
+    """Leave a heartbeat; nothing where the capture is not kept here.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if capture.kept:
+        os.utime(capture.folder / "capture.json")
+
+
+def why_alive(capture: Capture) -> str:
+    """Return why a run counts as being at work, for a person; "" where its process and its worker are gone."""
+    process = capture.process
+    if process is None:
+        return ""
+    if capture.machine == machine():
+        if (not capture.end and _exists(process.pid, process.started_ms / 1000)) or _exists(capture.worker_pid, None):
+            return "its process is still at work"
+        if not (capture.end or capture.worker_pid) and _silence_s(capture.folder) < STARTING_S:
+            return "its worker may be about to begin"
+        return ""
+    if capture.end and not capture.worker_pid:
+        return ""
+    silent_s = _silence_s(capture.folder)
+    if silent_s < SILENT_S:
+        return f"it was at work on {process.host} {silent_s:.0f} s ago"
+    return ""
+
+
+def _silence_s(folder: Path) -> float:
+    """Return how old the last heartbeat is, by the clock of the file system: machines' clocks differ."""
+    try:
+        last = max((folder / name).stat().st_mtime for name in os.listdir(folder))  # noqa: PTH208
+        with tempfile.NamedTemporaryFile(dir=folder.parent, prefix=".now-") as now:
+            return max(0.0, Path(now.name).stat().st_mtime - last)
+    except (OSError, ValueError):
+        return SILENT_S  # the run's folder is gone, or this is not our own to write in
+
+
+def _exists(pid: int, started_s: float | None) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if started_s is None:
+            return any("autoinstrument" in argument for argument in process.cmdline())
+        return bool(abs(process.create_time() - started_s) < _CLOCK_S)
+    except psutil.Error:
+        return False

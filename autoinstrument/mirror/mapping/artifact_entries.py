@@ -1,0 +1,77 @@
+"""What an artifact is in a Task's list of artifacts: pure functions of its path and its content."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from typing import Any
+
+from autoinstrument import previews
+from autoinstrument.clearml_api import storable
+from autoinstrument.mirror import mapping
+from autoinstrument.mirror.mapping import pictures
+from autoinstrument.mlflow_store.urls import openable
+from autoinstrument.records import ArtifactLogged, RunStarted
+
+PATH = "MLflow path"
+"""What the path in MLflow is called among an artifact's metadata."""
+_LONGEST = 250
+
+
+def key(path: str, *, taken: bool = False) -> str:
+    """Return the key of an artifact: its path, unless that is too long or taken by something that is not of the run."""
+    digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    path = shown(path)
+    if len(path) <= _LONGEST and not taken and path != mapping.LINK:
+        return path
+    return f"{path[:80]}…{path[-150:]} ~{digest}" if len(path) > _LONGEST else f"{path} ~{digest}"
+
+
+def shown(path: str) -> str:
+    """Return a path as the Task has it: names of files are bytes, of which ClearML keeps text alone."""
+    return storable.name(path)
+
+
+def address(run: RunStarted, path: str) -> str:
+    """Return where an artifact of a run is, for a browser or for ClearML's client."""
+    return storable.text(openable(run.artifact_uri, run.tracking_uri, path))
+
+
+def entry(run: RunStarted, record: ArtifactLogged, key: str, uri: str, preview: str, digest: str) -> dict[str, Any]:
+    """Return an item of `tasks.add_or_update_artifacts`; `digest` is the file's SHA-256, "" where it is not known."""
+    kind = mimetypes.guess_type(record.path)[0] or "application/octet-stream"
+    return {
+        "key": key,
+        "type": "custom",
+        "mode": "output",
+        "uri": uri,
+        "content_size": max(record.size, 0),
+        "timestamp": seconds(run, record),
+        "type_data": {"preview": preview, "content_type": kind},
+        "display_data": [[PATH, shown(record.path)]],
+        **({"hash": digest} if digest else {}),
+    }
+
+
+def seconds(run: RunStarted, record: ArtifactLogged) -> int:
+    """Return an artifact's time; where the store does not tell it, that of the run's beginning."""
+    return (record.time_ms or run.start_time_ms) // 1000
+
+
+def is_ours(artifact: dict[str, Any]) -> bool:
+    """Tell whether a Task's artifact is one of MLflow's, and not one of its owner's."""
+    return any(item[:1] == [PATH] for item in artifact.get("display_data") or [])
+
+
+def preview(path: str, content: bytes) -> str:
+    """Return the beginning of a text, "" of anything else, and of what is shown as a picture or a plot."""
+    if pictures.is_page(path) or previews.suffix(path) in previews.PICTURES or b"\0" in content:
+        return ""
+    cut = content[: previews.PREVIEW]
+    try:
+        text = cut.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(cut) - 3:  # else a character that the end cuts in two
+            return ""
+        text = cut[: error.start].decode("utf-8")
+    return text

@@ -1,0 +1,217 @@
+"""What an artifact looks like among a Task's plots and debug samples: pure functions of its path and its content.
+
+Both feeds end here, so that a figure looks the same whether it was mirrored live or read back from the store.
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import binascii
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from autoinstrument import previews
+from autoinstrument.mirror.mapping import split
+
+MAX_PLOT = 5 * 2**20
+"""Characters of a plot's JSON; a larger one stays an artifact alone (a request has 15 MB at most)."""
+_MAX_ROWS = 1000
+"""Rows of a table that are shown."""
+
+# `log_image(key=..., step=...)` names its files itself: "%" and "#" in 2.16, "+" and "~" for a slash in 3.17.
+_STEPPED = re.compile(
+    r"images/(?P<key>.+)(?P<s>[+%])step(?P=s)(?P<step>-?\d+)(?P=s)timestamp(?P=s)(?P<time>\d+)(?P=s)[0-9a-f-]+"
+    r"(?P<small>(?P=s)compressed)?\.(?:png|webp)"
+)
+_TABLE_THUMBNAIL = re.compile(r"table_images/.+/[0-9a-f-]{36}\.webp")
+_BETWEEN = tuple(" \t\r\n,")
+_FONT = {"family": "Heebo, verdana, arial, sans-serif"}
+_TYPES = {"i1": "b", "u1": "B", "u1c": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
+"""Number types of plotly.py 6 and later, as codes of the `array` module."""
+
+
+class Place(NamedTuple):
+    """Where a picture or plot is shown."""
+
+    title: str
+    series: str
+    iteration: int
+    time_ms: int
+    """0 where the path does not tell."""
+
+
+def place(path: str) -> Place:
+    """Return where an artifact is shown: folder and name, or key and step of an image that was logged by step."""
+    stepped = _STEPPED.fullmatch(path)
+    if stepped and abs(int(stepped["step"])) < 2**63:
+        return Place(*split(re.sub("[#~]", "/", stepped["key"])), int(stepped["step"]), int(stepped["time"]))
+    return Place(*split(path), 0, 0)
+
+
+def is_thumbnail(path: str) -> bool:
+    """Return True for the compressed copy of an image that MLflow stores for its own pages.
+
+    `log_image` by step and `log_table` write one beside each image (mlflow 2.16 to 3.17); a Task has the image alone.
+    """
+    stepped = _STEPPED.fullmatch(path)
+    return bool((stepped and stepped["small"]) or _TABLE_THUMBNAIL.fullmatch(path))
+
+
+def is_picture(path: str) -> bool:
+    """Return True for a file that is an image."""
+    return previews.suffix(path) in previews.PICTURES
+
+
+def is_page(path: str) -> bool:
+    """Tell whether a file is a page for a browser."""
+    return previews.suffix(path) in previews.PAGES
+
+
+def plots(task_id: str, path: str, content: bytes, time_ms: int) -> list[dict[str, Any]]:
+    """Return the plots that a file holds, as events: plotly figures in HTML or JSON, tables of `log_table`."""
+    if is_page(path):
+        figures = list(_of_page(content.decode("utf-8", "replace")))
+    elif previews.suffix(path) == ".json":
+        figures = _of_json(content, place(path).series)
+    else:
+        return []
+    events = []
+    where = place(path)
+    for number, figure in enumerate(figures, 1):
+        series = where.series if number == 1 else f"{where.series} {number}"
+        text = json.dumps(_finite(_titled(figure, series)), separators=(",", ":"), allow_nan=False)
+        if len(text) <= MAX_PLOT:
+            events.append(_event("plot", task_id, where._replace(series=series), time_ms, plot_str=text))
+    return events
+
+
+def sample(task_id: str, path: str, url: str, time_ms: int) -> dict[str, Any]:
+    """Return the debug sample that shows an uploaded file, as an event."""
+    where = place(path)
+    key = url.partition("://")[2].partition("/")[2]
+    return _event("training_debug_image", task_id, where, where.time_ms or time_ms, url=url, key=key)
+
+
+def _event(kind: str, task_id: str, where: Place, time_ms: int, **more: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "task": task_id,
+        "iter": where.iteration,
+        "timestamp": time_ms,
+        "metric": where.title,
+        "variant": where.series,
+        **more,
+    }
+
+
+def _titled(figure: dict[str, Any], series: str) -> dict[str, Any]:
+    """Return a figure with a title: its own, else the series, which the SDK gives to every figure (clearml 2.1.12).
+
+    ClearML's pages need one: without it *Maximize* shows an empty dialog (web pages 2.5).
+    """
+    title = figure["layout"].get("title")
+    text = title.get("text") if isinstance(title, dict) else title
+    has_title = isinstance(text, str) and text.strip() != ""
+    return figure if has_title else {**figure, "layout": {**figure["layout"], "title": series}}
+
+
+def _of_page(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the figures of a page that plotly's `write_html` made: the arguments of `Plotly.newPlot`."""
+    decoder = json.JSONDecoder()
+    for call in re.finditer(r"Plotly\.newPlot\(", text):
+        try:
+            values, at = [], call.end()
+            for _ in range(3):
+                while text[at : at + 1] in _BETWEEN:
+                    at += 1
+                value, at = decoder.raw_decode(text, at)
+                values.append(value)
+        except (ValueError, RecursionError):  # plotly's own code, where it is part of the page
+            continue
+        if isinstance(values[1], list) and isinstance(values[2], dict):
+            yield {"data": values[1], "layout": values[2]}
+
+
+def _of_json(content: bytes, name: str) -> list[dict[str, Any]]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(value, dict) or not isinstance(value.get("data"), list):
+        return []
+    if set(value) == {"columns", "data"} and isinstance(value["columns"], list):
+        return [_table(value["columns"], value["data"], name)]
+    if isinstance(value.get("layout"), dict):
+        return [{"data": value["data"], "layout": value["layout"]}]
+    return []
+
+
+def _table(columns: list[Any], rows: list[Any], name: str) -> dict[str, Any]:
+    """Return a table as a figure that looks as the ClearML SDK's own tables do (clearml 2.1)."""
+    shown = [row if isinstance(row, list) else [row] for row in rows[:_MAX_ROWS]]
+    cells = [[_cell(row[number]) if number < len(row) else "" for row in shown] for number in range(len(columns))]
+    left_out = f" (first {_MAX_ROWS} of {len(rows)} rows)" if len(rows) > _MAX_ROWS else ""
+    return {
+        "data": [
+            {
+                "type": "table",
+                "header": {
+                    "values": [_cell(column) for column in columns],
+                    "align": "left",
+                    "line": {"width": 0.5, "color": "#d4d6e0"},
+                    "fill": {"color": "#fff"},
+                    "font": {**_FONT, "size": 12, "color": "#333"},
+                },
+                "cells": {
+                    "height": 30,
+                    "values": cells,
+                    "align": "left",
+                    "line": {"color": "white", "width": 1},
+                    "font": {**_FONT, "size": 14, "color": "#384161"},
+                },
+            }
+        ],
+        "layout": {"title": name + left_out},
+    }
+
+
+def _cell(value: Any) -> Any:
+    """Return a cell as plotly shows it; of an image of `log_table` where it is."""
+    if isinstance(value, dict) and isinstance(value.get("filepath"), str):
+        return value["filepath"]
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+
+
+def _finite(value: Any) -> Any:
+    """Return a figure with null for what is no JSON number, and numbers for plotly.py's packed arrays.
+
+    Those are `{"dtype": "f8", "bdata": "<base64>"}` since plotly.py 6, which older web pages of ClearML cannot draw.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        if "bdata" in value and value.get("dtype") in _TYPES:
+            return _unpacked(value)
+        return {key: _finite(item) for key, item in value.items()}
+    return value
+
+
+def _unpacked(packed: dict[str, Any]) -> Any:
+    try:
+        numbers = array.array(_TYPES[packed["dtype"]], base64.b64decode(packed["bdata"]))
+        shape = [int(length) for length in str(packed.get("shape") or len(numbers)).split(",")]
+    except (ValueError, TypeError, binascii.Error):
+        return packed
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    flat = _finite(numbers.tolist())
+    for length in reversed(shape[1:]):
+        flat = [flat[at : at + length] for at in range(0, len(flat), max(length, 1))]
+    return flat

@@ -1,0 +1,217 @@
+"""A run's console on its way to the Task: folded into lines, kept on disk, sent together with the run's points.
+
+The traceback of a run that has failed is part of it. Where nobody catches the exception, Python prints one, a moment
+after the run's end; where none is printed, it is added.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from autoinstrument.capture.terminal import Line, TerminalLines
+from autoinstrument.guard import logger
+from autoinstrument.journal.run_journal import Capture, ConsoleLine
+from autoinstrument.mirror import mapping
+from autoinstrument.mirror.mapping.run_status import named
+from autoinstrument.scrubber import hide_in_text
+
+_MAX_LINES, _MAX_CHARACTERS = 5000, 4 * 2**20
+"""Console of one run held in memory; the capture on disk has all of it."""
+_LOG_LINES, _LOG_CHARACTERS = 200, 32_000
+_PRINTED_S = 3.0
+"""How long a traceback may take to be printed before it is added."""
+_TRACEBACK, _SGR = "Traceback (most recent call last)", re.compile(r"\x1b\[[0-9;]*m")
+
+
+class _Held(NamedTuple):
+    """A line in memory, and whether the capture has it too."""
+
+    line: ConsoleLine
+    kept: bool
+
+
+class _Printed:
+    """The exceptions whose tracebacks were printed lately, by the line that names them."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=200)
+        self._begun = False
+
+    def take(self, text: str) -> None:
+        """Look at the next line."""
+        self._begun = self._begun or _TRACEBACK in text
+        if self._begun:
+            line = _SGR.sub("", text).removeprefix("  | ")  # as in `named`
+            if line and not line[0].isspace():
+                self._lines.append(line[:500])
+
+    def __contains__(self, error: str) -> bool:
+        return named(error) in self._lines
+
+
+class ConsolePart:
+    """What of a run's console its Task still lacks.
+
+    Attributes:
+        ended: the Task is complete and the capture gone: what is written from then on is in memory only.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.ended = False
+        self._capture = capture
+        self._lines: list[_Held] = []
+        self._characters = 0
+        self._more = True
+        """The capture has lines on disk that are not in memory yet."""
+        self._folders = {"stdout": TerminalLines(), "stderr": TerminalLines()}
+        self._log_ms = 0
+        self._warned = False
+        self._printed = _Printed()
+        self._is_known = not (capture.folder / "console.jsonl").exists()
+        """All lines were looked at for tracebacks; else some of them were written before."""
+        self._traceback = ""
+        self._traceback_at = 0.0
+
+    def write(self, stream: str, text: str, time_ms: int) -> None:
+        """Take text; it is folded into lines and kept on disk until the Task holds it."""
+        self._keep(stream, self._folders[stream].feed(text, time_ms))
+
+    def tick(self) -> None:
+        """Show progress bars that have not ended their line for a while."""
+        now_ms = int(time.time() * 1000)
+        for stream, folder in self._folders.items():
+            self._keep(stream, folder.due(now_ms))
+        if self._traceback and time.monotonic() >= self._traceback_at:
+            self.end()
+
+    def show_traceback(self, error: str) -> None:
+        """Have a traceback at the end of the console, unless it is printed by then; "" for none."""
+        self._traceback, self._traceback_at = error, time.monotonic() + _PRINTED_S
+
+    def end(self) -> None:
+        """Take the last line, which no newline ends, and the traceback that was not printed."""
+        now_ms = int(time.time() * 1000)
+        for stream, folder in self._folders.items():
+            self._keep(stream, folder.flush(now_ms))
+        error, self._traceback = self._traceback, ""
+        if not error:
+            return
+        if not self._is_known and error not in self._printed:
+            for _, text, _ in self._capture.console():
+                self._printed.take(text)
+        if error not in self._printed:
+            self._keep("stderr", [Line(text, now_ms) for text in error.splitlines()])
+        if self._capture.end:
+            self._capture.end["traceback"] = ""  # nobody else is to add it
+
+    @property
+    def has_lines(self) -> bool:
+        """True while lines wait, or may wait on disk."""
+        return bool(self._lines or self._more)
+
+    @property
+    def awaits_traceback(self) -> bool:
+        """True while a traceback may yet be printed."""
+        return bool(self._traceback)
+
+    def next(self, task_id: str, count: int) -> tuple[list[dict[str, Any]], int]:
+        """Return the events that are next to be sent, `count` at most, and how many lines they hold."""
+        self._fetch()
+        events: list[dict[str, Any]] = []
+        lines = 0
+        while lines < len(self._lines) and len(events) < count:
+            together = list(self._together(lines))
+            stream, _, time_ms = together[0]
+            # Lines of one millisecond would be shown in any order.
+            self._log_ms = max(time_ms, self._log_ms + 1)
+            text = "".join(f"{text}\n" for _, text, _ in together)
+            events.append(mapping.log(task_id, self._worker(), stream, text, self._log_ms))
+            lines += len(together)
+        return events, lines
+
+    def sent(self, lines: int) -> None:
+        """Note that the Task has the first of the lines that wait."""
+        self._capture.console_sent += sum(held.kept for held in self._lines[:lines])
+        self._characters -= sum(len(held.line[1]) for held in self._lines[:lines])
+        del self._lines[:lines]
+
+    def start_over(self) -> None:
+        """Note that the Task is another one, and holds nothing."""
+        self._capture.console_sent = self._characters = 0
+        self._lines.clear()
+        self._more = True
+
+    def renew(self) -> None:
+        """Begin the capture anew where it was taken away, with the lines that it had.
+
+        The Task was complete and the run was resumed, or somebody took its process for dead.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        if self._capture.kept and not self._capture.is_there:
+            self._capture.console_sent = 0
+            self._lines = [held._replace(kept=False) for held in self._lines]
+            self._more = False
+            self._capture.save()
+
+    def _fetch(self) -> None:
+        """Take the next lines from disk where memory does not hold all of them."""
+        if self._lines or not self._more:
+            return
+        self._more = False
+        for line in self._capture.console(self._capture.console_sent):
+            if not self._has_room(line[1]):
+                self._more = True
+                return
+            self._hold(line, kept=True)
+
+    def _keep(self, stream: str, lines: Iterable[Any]) -> None:
+        new: list[ConsoleLine] = [(stream, hide_in_text(line.text), line.time_ms) for line in lines]
+        if not new:
+            return
+        for _, text, _ in new:
+            self._printed.take(text)
+        kept = False
+        if not self.ended:
+            try:
+                self.renew()
+                kept = self._capture.add_console(new)
+            except OSError as error:  # a full disk, or none to write to: what memory holds is all there is
+                if not self._warned:
+                    self._warned = True
+                    logger().warning("run %s: the console cannot be kept on disk (%s)", self._capture.run.run_id, error)
+        if not kept:
+            self._fetch()  # where the disk has no more than that, memory goes on from there
+        for line in new:
+            if not self._more and self._has_room(line[1]):
+                self._hold(line, kept=kept)
+            elif kept:
+                self._more = True
+
+    def _has_room(self, text: str) -> bool:
+        fits = len(self._lines) < _MAX_LINES and self._characters + len(text) <= _MAX_CHARACTERS
+        return fits or not self._lines
+
+    def _hold(self, line: ConsoleLine, *, kept: bool) -> None:
+        self._lines.append(_Held(line, kept))
+        self._characters += len(line[1])
+
+    def _together(self, start: int) -> Iterator[ConsoleLine]:
+        """Yield the lines from `start` on that go into one event: of one stream, and not too many."""
+        characters = 0
+        stream = self._lines[start].line[0]
+        for number in range(start, min(start + _LOG_LINES, len(self._lines))):
+            line = self._lines[number].line
+            characters += len(line[1])
+            if line[0] != stream or (characters > _LOG_CHARACTERS and number > start):
+                return
+            yield line
+
+    def _worker(self) -> str:
+        process = self._capture.process
+        return f"{process.host}:{process.pid}" if process else "autoinstrument"

@@ -1,0 +1,59 @@
+"""Read the data sets of a run, and how many traces it has, from the MLflow store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoinstrument.mlflow_store.client import store_access
+from autoinstrument.mlflow_store.stores import StoreClient
+from autoinstrument.mlflow_store.unsupported import if_supported
+from autoinstrument.records import Dataset, InputsLogged, TracesLogged
+
+MOST_TRACES = 5000
+"""Traces are counted no further: the store has no call that counts, so each of them is read."""
+_PAGE = 500
+
+
+def read_inputs(run: Any) -> InputsLogged:
+    """Return the data sets of a run (`mlflow.entities.Run`), by name."""
+    inputs = getattr(run, "inputs", None)
+    datasets = [_dataset(logged) for logged in inputs.dataset_inputs] if inputs else []
+    return InputsLogged(run.info.run_id, sorted(datasets, key=lambda dataset: (dataset["name"], dataset["digest"])))
+
+
+def _dataset(logged: Any) -> Dataset:
+    dataset = logged.dataset
+    return Dataset(
+        name=dataset.name,
+        digest=dataset.digest,
+        source_type=dataset.source_type or "",
+        source=dataset.source or "",
+        schema=dataset.schema or "",
+        profile=dataset.profile or "",
+        tags={tag.key: tag.value for tag in sorted(logged.tags, key=lambda tag: str(tag.key))},
+    )
+
+
+def read_traces(client: StoreClient, run: Any) -> TracesLogged:
+    """Return how many traces the run has.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    # The store's own method: the client's reads the spans of each trace as well (seen in mlflow 2.16 to 3.17).
+    store = client.tracking.store
+    of_run = f"run_id = '{run.info.run_id}'"
+
+    def count() -> list[Any]:
+        traces, token = 0, None
+        while True:
+            page, token = store.search_traces(
+                [run.info.experiment_id], filter_string=of_run, max_results=_PAGE, page_token=token
+            )
+            traces += len(page)
+            if not token or traces >= MOST_TRACES:
+                return [traces, bool(token)]
+
+    with store_access(client.tracking_uri):
+        traces, more = if_supported(count) or (0, False)
+    return TracesLogged(run.info.run_id, traces, more)

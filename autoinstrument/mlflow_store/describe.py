@@ -1,0 +1,85 @@
+"""Turn MLflow's run into a record. What asks the tracking store is a function, for the sending thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from autoinstrument.mlflow_store.client import store_access
+from autoinstrument.mlflow_store.link_tags import TASK_ID
+from autoinstrument.mlflow_store.stores import tracking_client
+from autoinstrument.mlflow_store.urls import absolute, run_page
+from autoinstrument.records import RunStarted
+
+PARENT_RUN, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
+_KNOWN_S = 10.0
+"""An experiment may be renamed; asking for it takes as long as starting a run does, and short runs may be many."""
+_experiments: dict[tuple[str, str], tuple[str, float]] = {}
+"""Names of experiments by tracking URI and id, and until when they are believed."""
+
+
+def number(value: Any) -> float:
+    """Return a metric's value as MLflow stores it: a float, of one-element arrays and tensors too.
+
+    Raises:
+        TypeError, ValueError: the value is no number.
+    """
+    if isinstance(value, (int, float)):
+        return float(value)
+    return float(value.item()) if hasattr(value, "item") else float(value)
+
+
+def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool, owned: bool) -> RunStarted:
+    """Return the record of a run that MLflow gave (`mlflow.entities.Run`)."""
+    info, tags = run.info, dict(run.data.tags)
+    uri = absolute(tracking_uri)
+    return RunStarted(
+        run_id=info.run_id,
+        run_name=getattr(info, "run_name", None) or tags.get(RUN_NAME, ""),
+        experiment_id=str(info.experiment_id),
+        experiment_name=experiment_name,
+        tracking_uri=uri,
+        run_url=run_page(uri, str(info.experiment_id), info.run_id, os.environ.get("AUTOINSTRUMENT_MLFLOW_UI", "")),
+        artifact_uri=absolute(getattr(info, "artifact_uri", None) or ""),
+        start_time_ms=int(info.start_time or 0),
+        parent_run_id=tags.get(PARENT_RUN, ""),
+        tags=tags,
+        resumed=resumed,
+        owned=owned,
+        task_id="",
+    )
+
+
+def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Callable[[], RunStarted]:
+    """Return what makes the record of a run that was created or resumed; it asks the store for the experiment."""
+
+    def make() -> RunStarted:
+        experiment_id = str(run.info.experiment_id)
+        name, until = _experiments.get((tracking_uri, experiment_id), ("", 0.0))
+        if time.monotonic() >= until:
+            with store_access(tracking_uri):
+                name = tracking_client(tracking_uri).get_experiment(experiment_id).name
+            _experiments[tracking_uri, experiment_id] = name, time.monotonic() + _KNOWN_S
+        return describe(run, tracking_uri, experiment_name=name, resumed=resumed, owned=owned)
+
+    return make
+
+
+def seen(tracking_uri: str, run_id: str, *, linked: bool = False) -> Callable[[], RunStarted | None]:
+    """Return what makes the record of a run that this process did not start; None of one that is left alone.
+
+    Left alone is what has ended without a Task, and with `linked` all that has none.
+    """
+
+    def make() -> RunStarted | None:
+        with store_access(tracking_uri):
+            client = tracking_client(tracking_uri)
+            run = client.get_run(run_id)
+            if TASK_ID not in run.data.tags and (linked or run.info.status != "RUNNING"):
+                return None
+            experiment = client.get_experiment(run.info.experiment_id)
+        return describe(run, tracking_uri, experiment_name=experiment.name, resumed=True, owned=False)
+
+    return make

@@ -1,0 +1,57 @@
+"""The way back: write the link tags on the run. Called off the training thread, by the process or by `sync`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoinstrument.guard import ourselves
+from autoinstrument.mlflow_store.client import store_access
+from autoinstrument.mlflow_store.stores import tracking_client
+
+TASK_ID, TASK_URL, STATE = "clearml.task_id", "clearml.task_url", "clearml.state"
+LINK_TAGS = (TASK_ID, TASK_URL, STATE)
+_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+
+
+def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
+    """Set tags of a run in one call; a run that was deleted meanwhile takes none.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    from mlflow.entities import RunTag
+    from mlflow.exceptions import MlflowException
+
+    with ourselves(), store_access(tracking_uri):
+        client = tracking_client(tracking_uri)
+        try:
+            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        except MlflowException:
+            if _found(client, run_id) is not None:
+                raise
+
+
+def set_killed(tracking_uri: str, run_id: str) -> None:
+    """Set a run that is still open, and not deleted, to KILLED: its process was ended from outside, and is gone.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    with ourselves(), store_access(tracking_uri):
+        client = tracking_client(tracking_uri)
+        run = _found(client, run_id)
+        if run is not None and run.info.status == "RUNNING":
+            client.set_terminated(run_id, "KILLED")
+
+
+def _found(client: Any, run_id: str) -> Any:
+    """Return a run that can be written to, None for one that was deleted, also permanently."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == _NOT_THERE and run_id in str(error):  # else a proxy's 404, which says nothing of the run
+            return None
+        raise
+    return None if run.info.lifecycle_stage == "deleted" else run

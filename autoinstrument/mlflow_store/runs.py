@@ -1,0 +1,295 @@
+"""The sync feed: read a run back from the MLflow store, in the records of the live feed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+from autoinstrument.guard import logger, ourselves
+from autoinstrument.mlflow_store.artifacts import ArtifactStore
+from autoinstrument.mlflow_store.client import store_access
+from autoinstrument.mlflow_store.datasets import read_inputs, read_traces
+from autoinstrument.mlflow_store.describe import describe
+from autoinstrument.mlflow_store.link_tags import STATE
+from autoinstrument.mlflow_store.metric_history import History, read_pages
+from autoinstrument.mlflow_store.models import read_models
+from autoinstrument.mlflow_store.store_errors import StoreNotThereError
+from autoinstrument.mlflow_store.stores import StoreClient, tracking_client
+from autoinstrument.records import (
+    ArtifactLogged,
+    ParamsLogged,
+    Record,
+    RunEnded,
+    RunStarted,
+    TagsSet,
+)
+from autoinstrument.scrubber import hide_in_text, without_credentials
+
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+_PAGE = 1000
+
+
+class NotFoundError(LookupError):
+    """The store has no such run or experiment; the text is one line for a person."""
+
+
+def problem_of(error: Exception) -> str:
+    """Return what a person is told where the store raised an error: one line, without passwords in addresses."""
+    if isinstance(error, (NotFoundError, StoreNotThereError)):
+        return str(error)
+    return f"MLflow: {type(error).__name__}: {hide_in_text(' '.join(str(error).split()))[:300]}"
+
+
+def default_tracking_uri() -> str:
+    """Return the store that MLflow itself would take here."""
+    import mlflow
+
+    return str(mlflow.get_tracking_uri())
+
+
+def left_open(run_id: str) -> str:
+    """Return what a person is told of a run that nothing will end, because its process is gone."""
+    call = f"import mlflow; mlflow.MlflowClient().set_terminated('{run_id}', 'KILLED')"
+    return f'MLflow says RUNNING, but its process is gone: `python -c "{call}"` ends it'
+
+
+class StoredRun(NamedTuple):
+    """A run as a search finds it: all but histories, files and models.
+
+    Attributes:
+        status: MLflow's word.
+        deleted: it is in MLflow's trash.
+        metrics: the latest value of each.
+    """
+
+    run: RunStarted
+    status: str
+    deleted: bool
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+    @property
+    def has_ended(self) -> bool:
+        """False while a process may be at work on it."""
+        return self.status in _ENDED
+
+    @property
+    def left_open(self) -> str:
+        """Why nothing will end a run that MLflow calls RUNNING, with the remedy; "" for any other run.
+
+        Its Task is complete, so the agent has seen its process end, by SIGPIPE for example, which runs no exit handler.
+        """
+        is_open = not self.has_ended and self.run.tags.get(STATE) == "synced"
+        return left_open(self.run.run_id) if is_open else ""
+
+
+def find_runs(
+    tracking_uri: str = "",
+    *,
+    experiments: Collection[str] = (),
+    since_ms: int = 0,
+    ended_since_ms: int = 0,
+    deleted: bool = False,
+) -> Iterator[StoredRun]:
+    """Yield the runs of a tracking store, experiment by experiment, the oldest first, a page of them in memory.
+
+    Args:
+        tracking_uri: the store; MLflow's own choice if "".
+        experiments: names of experiments, empty for all.
+        since_ms: runs that began earlier are left out.
+        ended_since_ms: runs that have not ended, or ended earlier, are left out.
+        deleted: deleted runs and experiments as well.
+
+    Raises:
+        StoreNotThereError: there is no store at this address; it is not made.
+        NotFoundError: there is no experiment of such a name.
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    from mlflow.entities import ViewType
+
+    uri = tracking_uri or default_tracking_uri()
+    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    found = set()
+    bounds = {"start_time": since_ms, "end_time": ended_since_ms}
+    wanted = " AND ".join(f"attributes.{name} >= {bound}" for name, bound in bounds.items() if bound)
+    with ourselves():
+        client = tracking_client(uri)
+        for experiment in _pages(functools.partial(client.search_experiments, view_type=view)):
+            if experiments and experiment.name not in experiments:
+                continue
+            found.add(experiment.name)
+            search = functools.partial(
+                client.search_runs,
+                [experiment.experiment_id],
+                filter_string=wanted,
+                run_view_type=view,
+                order_by=["attributes.start_time ASC"],
+            )
+            for run in _pages(search):
+                yield _stored(run, uri, experiment.name)
+    missing = sorted(set(experiments) - found)
+    if missing:
+        raise NotFoundError(f"no experiment is called {missing[0]!r}")
+
+
+def one_experiment(tracking_uri: str = "") -> None:
+    """Read one experiment, if there is any, which takes the same credentials and permissions as reading runs.
+
+    Raises:
+        StoreNotThereError: there is no store at this address; it is not made.
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    with ourselves():
+        tracking_client(tracking_uri or default_tracking_uri()).search_experiments(max_results=1)
+
+
+def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
+    """Return runs that are `left_open`, `limit` at most, of the first thousand experiments.
+
+    Raises:
+        StoreNotThereError: there is no store at this address; it is not made.
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    uri = tracking_uri or default_tracking_uri()
+    with ourselves():
+        client = tracking_client(uri)
+        names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
+        if not names:
+            return []
+        wanted = f"attributes.status = 'RUNNING' AND tags.`{STATE}` = 'synced'"
+        found = client.search_runs(list(names), filter_string=wanted, max_results=limit)
+        return [_stored(run, uri, names[run.info.experiment_id]) for run in found]
+
+
+def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
+    """Return the runs of a tracking store that began last, the newest first; `experiments` as for `find_runs`.
+
+    Raises:
+        StoreNotThereError: there is no store at this address; it is not made.
+        LookupError: there is no experiment of such a name.
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    uri = tracking_uri or default_tracking_uri()
+    with ourselves():
+        client = tracking_client(uri)
+        names = {
+            experiment.experiment_id: experiment.name
+            for experiment in _pages(client.search_experiments)
+            if not experiments or experiment.name in experiments
+        }
+        missing = sorted(set(experiments) - set(names.values()))
+        if missing:
+            raise LookupError(f"no experiment is called {missing[0]!r}")
+        if not names:
+            return []
+        found = client.search_runs(list(names), order_by=["attributes.start_time DESC"], max_results=limit)
+        return [_stored(run, uri, names[run.info.experiment_id]) for run in found]
+
+
+def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
+    """Return one run of a tracking store.
+
+    Raises:
+        StoreNotThereError: there is no store at this address; it is not made.
+        NotFoundError: there is no such run.
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri or default_tracking_uri()
+    with ourselves():
+        client = tracking_client(uri)
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in _NOT_THERE:
+                raise
+            raise NotFoundError(f"there is no run {run_id!r} at {without_credentials(uri)}") from error
+        return _stored(run, uri, client.get_experiment(run.info.experiment_id).name)
+
+
+def _pages(search: Callable[..., Any]) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _stored(run: Any, uri: str, experiment_name: str) -> StoredRun:
+    return StoredRun(
+        describe(run, uri, experiment_name=experiment_name, resumed=True, owned=True),
+        run.info.status,
+        run.info.lifecycle_stage == "deleted",
+        dict(run.data.params),
+        dict(run.data.metrics),
+    )
+
+
+STATES: dict[str, Callable[[StoreClient, Any], Record]] = {
+    "models": read_models,
+    "inputs": lambda client, run: read_inputs(run),
+    "traces": read_traces,
+}
+"""What is read from the store as a whole, by the live feed after each change."""
+
+
+def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
+    """Return one of a run's `STATES`.
+
+    Raises:
+        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
+    """
+    with ourselves():
+        client = StoreClient(tracking_uri)
+        with store_access(tracking_uri):
+            run = client.tracking.get_run(run_id)
+        return STATES[kind](client, run)
+
+
+def read_run(
+    tracking_uri: str, run_id: str, *, experiment_name: str = "", artifacts: bool = True
+) -> tuple[RunStarted, Iterator[Record | History]]:
+    """Return a run of the store, and its data.
+
+    That is params, tags, each metric's history, `artifacts` without their content, and its end if it has ended.
+    The store is asked for the experiment's name where it is not given.
+
+    Raises:
+        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
+    """
+    with ourselves():
+        client = StoreClient(tracking_uri)
+        run = client.tracking.get_run(run_id)
+        experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name
+    started = describe(run, tracking_uri, experiment_name=experiment_name, resumed=True, owned=False)
+
+    def data() -> Iterator[Record | History]:
+        if run.data.params:
+            yield ParamsLogged(run_id, [(key, value, "") for key, value in run.data.params.items()])
+        yield TagsSet(run_id, dict(run.data.tags))
+        for key in run.data.metrics:
+            yield History(run_id, key, functools.partial(read_pages, client.tracking.store, run_id, key))
+        if artifacts:
+            yield from _artifacts(started)
+        for read in STATES.values():
+            with ourselves():
+                state = read(client, run)
+            yield state
+        if run.info.status in _ENDED:
+            yield RunEnded(run_id, run.info.status, int(run.info.end_time or 0), "", False)
+
+    return started, data()
+
+
+def _artifacts(run: RunStarted) -> Iterator[Record]:
+    """Yield what the artifact store lists; where it cannot be read, the run has to do without."""
+    try:
+        for file in ArtifactStore(run).files():
+            yield ArtifactLogged(run.run_id, file.path, file.size, file.time_ms, None)
+    except Exception as error:  # it raises what its driver raises, an ImportError too
+        logger().warning("run %s: artifacts cannot be listed (%s: %s)", run.run_name, type(error).__name__, error)

@@ -1,0 +1,196 @@
+"""`sync`: make Tasks complete, of runs that were recorded on this machine and of any other run of MLflow's store.
+
+Recorded are runs that had no server, or whose processes died with work undone; see `captures`. For the others, see
+`backfill`. Both go through `completion`, so that doing it again, half-way or by two people at once, ends in one state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError, UnavailableError
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clone_run.settings import kept
+from autoinstrument.journal.liveness import why_alive
+from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.mirror.completion import complete, write_back
+from autoinstrument.mirror.mapping.run_status import of_capture, of_death
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.link_tags import TASK_ID
+from autoinstrument.mlflow_store.runs import NotFoundError, StoredRun, find_run, find_runs, left_open, problem_of
+from autoinstrument.scrubber import without_credentials
+from autoinstrument.settings import Settings
+from autoinstrument.sync.selection import Outcome, Selection
+from autoinstrument.sync.stored import sync_runs
+
+_PATIENCE_S = 15.0
+
+
+def sync(
+    selection: Selection, settings: Settings, *, jobs: int = 1, executor: Executor | None = None
+) -> Iterator[Outcome]:
+    """Complete the Tasks of the runs that are meant; yield what became of each, as they are done.
+
+    Of the store's runs `jobs` are synced at a time, by `executor` or by threads.
+
+    Raises:
+        NotFoundError: there is no experiment of such a name.
+    """
+    seen = set()
+    if selection.runs or not selection.experiments:  # --all begins with what only this machine knows
+        for outcome in _sync_recorded(selection, settings):
+            seen.add(outcome.run_id)
+            yield outcome
+    if selection.runs or selection.is_of_store:
+        yield from _sync_stored(selection, settings, seen, jobs, executor)
+
+
+def _sync_stored(
+    selection: Selection, settings: Settings, seen: Collection[str], jobs: int, executor: Executor | None
+) -> Iterator[Outcome]:
+    """Complete runs of the tracking store that were not `seen` among the recorded ones."""
+    single: list[StoredRun] = []
+    for run_id in selection.runs:
+        if run_id not in seen:
+            try:
+                single.append(find_run(run_id))
+            except Exception as error:  # MLflow's store raises what its driver raises
+                yield Outcome(run_id, "", "failed", problem_of(error))
+    found = _found(selection, seen) if selection.is_of_store else iter(())
+    try:
+        yield from sync_runs(itertools.chain(single, found), selection, settings, jobs, executor)
+    except NotFoundError:
+        raise
+    except Exception as error:  # as above: the search itself
+        yield Outcome("", "", "failed", problem_of(error))
+
+
+def _found(selection: Selection, seen: Collection[str]) -> Iterator[StoredRun]:
+    for stored in find_runs(
+        experiments=selection.experiments,
+        since_ms=selection.since_ms,
+        ended_since_ms=selection.ended_since_ms,
+        deleted=True,
+    ):
+        is_wanted = selection.deleted or not stored.deleted or TASK_ID in stored.run.tags
+        if is_wanted and stored.run.run_id not in seen:
+            yield stored
+
+
+def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome]:
+    """Complete recorded runs, parents first; after the server refused the credentials no further run is tried."""
+    session = Session()
+    tasks, uploads = Tasks(session), Uploads(FileUploads(session))
+    made: dict[str, str] = {}
+    stop = ""
+    for folder, capture in _recorded(Captures(settings), selection.runs):
+        if not isinstance(capture, Capture):
+            yield Outcome(folder.name, "", "failed", capture)
+            continue
+        outcome = Outcome(capture.run.run_id, capture.run.run_name, "pending", "")
+        if not selection.dry_run:
+            capture = _after_waiting(capture)
+        alive = why_alive(capture)
+        if not (folder / "capture.json").exists():
+            continue  # the worker has completed it meanwhile
+        if alive:
+            yield outcome._replace(result="running", detail=f"{alive}; left alone")
+        elif selection.dry_run:
+            yield outcome._replace(detail=capture.task_url or "no Task yet")
+        elif stop:
+            yield outcome._replace(result="failed", detail=stop)
+        else:
+            try:
+                yield outcome._replace(result="synced", detail=_complete(capture, settings, tasks, uploads, made))
+            except ClearMLError as error:
+                stop = str(error) if isinstance(error, NotAllowedError) else ""
+                yield outcome._replace(result="failed", detail=str(error))
+            except ImportError:
+                stop = "MLflow is not installed in this environment"
+                yield outcome._replace(result="failed", detail=stop)
+            except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next run
+                yield outcome._replace(result="failed", detail=problem_of(error))
+
+
+def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
+    if capture.delivered:  # MLflow alone lacks something
+        write_back(capture, _tracking_uri(capture))
+        capture.remove()
+        made[capture.run.run_id] = capture.task_id
+        return capture.task_url
+    if not tasks.diff_settings().stored:
+        capture.script.pop("diff", None)
+    mirror = RunMirror(capture, kept(capture.settings, settings) if capture.settings else settings, tasks, uploads)
+    mirror.look_first = True
+    if parent := capture.run.parent_run_id:
+        mirror.parent_task = lambda: made.get(parent) or tasks.of_run(parent)
+    end = of_capture(capture.end) if capture.end else None
+    if end is not None and end.traceback:
+        mirror.console.show_traceback(end.traceback)
+        mirror.console.end()
+    dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
+    try:
+        has_ended = complete(
+            mirror, _tracking_uri(capture), end=None if capture.guessed else end, end_if_open=end or dead
+        )
+    except ClearMLError as error:
+        capture.reason = str(error)[:500]
+        capture.save()  # a Task that was made meanwhile is to be found again
+        raise
+    made[capture.run.run_id] = capture.task_id
+    if mirror.lacking:
+        capture.reason = mirror.lacking
+        capture.save()
+        raise UnavailableError(mirror.lacking)
+    return capture.task_url if has_ended or not dead else f"{capture.task_url}; {left_open(capture.run.run_id)}"
+
+
+def _after_waiting(capture: Capture) -> Capture:
+    """Give the worker of a run that has just begun or ended the seconds in which it begins, delivers or gives up."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while (capture.end or not capture.worker_pid) and why_alive(capture) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it is gone where the worker has delivered
+            capture = Capture.load(capture.folder)
+    return capture
+
+
+def _tracking_uri(capture: Capture) -> str:
+    """Return the run's tracking URI, with the credentials that the environment has for it."""
+    uri = capture.run.tracking_uri
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return given if given and without_credentials(given) == uri else uri
+
+
+def _recorded(captures: Captures, runs: Collection[str]) -> list[tuple[Path, Capture | str]]:
+    """Return the captures that are wanted, parents before their children; in place of a damaged one, why."""
+    found: list[tuple[Path, Capture | str]] = []
+    for folder in captures:
+        try:
+            capture = Capture.load(folder)
+        except FileNotFoundError:
+            continue  # its worker was quicker
+        except (OSError, ValueError, KeyError) as error:
+            if not runs or folder.name in runs:
+                found.append((folder, f"the capture cannot be read: {' '.join(str(error).split())[:300]}"))
+            continue
+        if not runs or capture.run.run_id in runs:
+            found.append((folder, capture))
+    known = {capture.run.run_id for _, capture in found if isinstance(capture, Capture)}
+
+    def order(item: tuple[Path, Capture | str]) -> tuple[bool, int]:
+        capture = item[1]
+        if isinstance(capture, str):
+            return True, 0
+        return capture.run.parent_run_id in known, capture.run.start_time_ms
+
+    return sorted(found, key=order)

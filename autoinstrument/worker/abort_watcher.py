@@ -1,0 +1,63 @@
+"""Stop training whose Task somebody has stopped in ClearML, as SIGTERM would.
+
+What this project or the server has stopped because it took the process for dead is set running again. A Task that is
+stopped because its run has ended in MLflow is left so, and so is the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from autoinstrument.clearml_api.errors import ClearMLError
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.guard import guard, logger
+from autoinstrument.mirror.completion import write_back
+from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_mlflow
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.worker.training_process import TrainingProcess
+
+_EVERY_S = 58.0
+
+
+class AbortWatcher:
+    """Asks about all running Tasks at once, in one small request a minute."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._at = time.monotonic() + _EVERY_S
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._at
+
+    def look(self, running: list[tuple[RunMirror, TrainingProcess]]) -> None:
+        """Send SIGTERM to the processes whose Tasks a person has stopped.
+
+        Args:
+            running: runs whose Tasks are ours and run, each with the process whose end is the run's.
+        """
+        self._at = time.monotonic() + _EVERY_S
+        by_task = {mirror.task.id: (mirror, process) for mirror, process in running if mirror.task is not None}
+        if not by_task:
+            return
+        with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
+            for task_id, (reason, message) in self._tasks.stopped(by_task).items():
+                mirror, process = by_task[task_id]
+                if is_of_a_process(reason, message):
+                    logger().warning("run %s goes on, its Task was stopped: %s", mirror.run.run_id, reason)
+                    mirror.go_on()
+                    continue
+                if is_of_mlflow(reason):
+                    continue
+                words = " ".join(filter(None, (message, reason)))
+                if process.pid == os.getpid():  # a worker that is a thread dies with the process
+                    mirror.capture.killed = True
+                    with guard("ending an aborted run"):
+                        write_back(mirror.capture, mirror.run.tracking_uri)
+                    with guard("writing the capture"):
+                        mirror.capture.save()
+                aborted = process.abort(mirror.run.run_id, f"aborted in ClearML: {words}")
+                if aborted and process.pid != os.getpid():  # the process itself has logged it on stderr
+                    logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)

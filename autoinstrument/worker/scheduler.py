@@ -1,0 +1,182 @@
+"""Bring the Tasks of the worker's runs up to date: when, in what order, and what the processes are told of it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+
+from autoinstrument.clearml_api.backoff import Backoff
+from autoinstrument.clearml_api.errors import ClearMLError, InternalError, RefusedError, TooLargeError
+from autoinstrument.clearml_switches import refusal
+from autoinstrument.guard import guard, logger
+from autoinstrument.mirror.completion import complete, write_back
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.runs import problem_of
+from autoinstrument.records import RunLinked, RunPending
+from autoinstrument.worker.mlflow_access import MLflowAccess
+from autoinstrument.worker.training_process import TrainingProcess
+
+_PING_S = 1800.0
+"""A Task of which nothing was sent for so long is said to be alive; the server stops it after 7,200 s."""
+
+_OF_ONE_RUN = (InternalError, RefusedError, TooLargeError)
+
+
+class Scheduler:
+    """The way to the one ClearML server, and how it fares; and the way back, for what the processes left to it."""
+
+    def __init__(self, uploads: Uploads, mlflow_access: MLflowAccess | None = None) -> None:
+        self._mlflow = mlflow_access or MLflowAccess()
+        self._server = Backoff()
+        self._problem = ""
+        """What the server's last answer lacked, "" after one that was good."""
+        self._files = uploads.server
+
+    def is_due(self) -> bool:
+        """Tell whether the server may be asked for something now."""
+        return self._server.is_due()
+
+    def is_stuck(self) -> bool:
+        """Tell whether there is something to wait for before either server may be asked again."""
+        return not self._server.is_due() or not self._files.is_due()
+
+    def has_hope(self) -> bool:
+        """Tell whether waiting a little longer may help."""
+        return self._server.has_hope() and self._files.has_hope()
+
+    def try_once_more(self) -> None:
+        """Shorten the waits, because a process is about to go."""
+        self._server.try_once_more()
+        self._files.try_once_more()
+
+    def deliver(self, mirror: RunMirror, home: TrainingProcess, *, is_open: bool) -> None:
+        """Send what waits of a run, or else a sign of life where nothing was sent for long."""
+        mirror.console.tick()
+        if self.is_left(mirror, home) and self._mlflow.is_due(mirror.run.tracking_uri):
+            self._write_back(mirror)
+        if mirror.run.switched_off:
+            if not mirror.pending:
+                self._leave(mirror, home, refusal(mirror.run.switched_off))
+            return
+        if not self._server.is_due():
+            return
+        with guard("mirroring a run"):
+            if mirror.is_due:
+                self._send(mirror, home)
+            elif is_open and time.monotonic() - mirror.last_sent > _PING_S:
+                with contextlib.suppress(ClearMLError):
+                    mirror.alive()
+
+    def _send(self, mirror: RunMirror, home: TrainingProcess) -> None:
+        began = time.monotonic()
+        try:
+            mirror.flush_without_end()
+            if mirror.incomplete and mirror.end is not None:
+                self._complete(mirror)
+            else:
+                mirror.flush()
+        except ClearMLError as error:
+            self._failed(mirror, home, error, time.monotonic() - began)
+        else:
+            self._succeeded(mirror, home)
+
+    def _failed(self, mirror: RunMirror, home: TrainingProcess, error: ClearMLError, took_s: float) -> None:
+        if isinstance(error, _OF_ONE_RUN):  # it is not to keep the others waiting
+            is_gone = isinstance(error, RefusedError) and error.is_gone
+            mirror.server.failed(error, 0.0)
+            if is_gone and mirror.task is not None and not mirror.task.adopted:
+                mirror.lost()
+                if mirror.server.has_hope():
+                    mirror.server.try_once_more()  # a new Task may be made at once
+        else:
+            self._server.failed(error, took_s)
+            self._problem = str(error)
+        self._leave(mirror, home, str(error))
+
+    def leave(self, mirror: RunMirror, home: TrainingProcess) -> None:
+        """Say of a run, whose process is about to go, that it waits as others do: it was not tried by itself."""
+        if self._problem and mirror.has_work and not (mirror.pending or mirror.held):
+            self._leave(mirror, home, self._problem)
+
+    def _leave(self, mirror: RunMirror, home: TrainingProcess, problem: str) -> None:
+        mirror.capture.reason = problem[:500]
+        with guard("writing the capture"):
+            mirror.capture.keep()
+            mirror.capture.save()
+        if not mirror.pending:
+            mirror.pending = True
+            home.tell(RunPending(mirror.run.run_id, f"{problem}; {mirror.capture.remedy}"))
+
+    def _succeeded(self, mirror: RunMirror, home: TrainingProcess) -> None:
+        self._server.succeeded()
+        self._problem = ""
+        mirror.server.succeeded()
+        task = mirror.task
+        if task is None:
+            return
+        run_id, is_new = mirror.run.run_id, task.id != mirror.linked or mirror.pending
+        is_complete = mirror.ended and not (mirror.told_end or mirror.has_work or mirror.is_capturing())
+        if is_new:
+            mirror.linked, mirror.pending = task.id, False
+            if (mirror.run.owned or mirror.made) and not is_complete:
+                home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=False))
+            if not mirror.ended:
+                with guard("writing the capture"):
+                    mirror.capture.save()
+        if mirror.ended and mirror.lacking and not mirror.told_lacking:
+            mirror.told_lacking = True
+            home.tell(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
+        if is_complete:
+            mirror.told_end = mirror.capture.delivered = True
+            if mirror.is_linked:
+                mirror.capture.remove()
+            else:
+                with guard("writing the capture"):
+                    mirror.capture.save()
+            if not home.answered and home.gone_at is None:
+                mirror.told = True
+                home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
+
+    def is_left(self, mirror: RunMirror, home: TrainingProcess) -> bool:
+        """Return True if MLflow lacks something of a run that only the worker can still write."""
+        is_unlinked = mirror.capture.delivered and not mirror.tagged
+        is_alone = home.gone_at is not None or (home.answered and not mirror.told)
+        return mirror.capture.killed or (is_unlinked and is_alone)
+
+    def _write_back(self, mirror: RunMirror) -> None:
+        """Write to MLflow what only the capture knows, and drop the capture when that is all; else it stays."""
+        capture, uri = mirror.capture, mirror.run.tracking_uri
+        try:
+            self._mlflow.ask(uri, lambda: write_back(capture, uri))
+        except Exception as error:  # MLflow's store raises what its driver raises
+            self._not_taken(mirror, error)
+        else:
+            mirror.tagged = capture.delivered
+            if capture.delivered:
+                capture.remove()
+
+    def _not_taken(self, mirror: RunMirror, error: Exception) -> None:
+        """Note why MLflow cannot be asked for a run, or does not take its link; `sync` tries again."""
+        mirror.capture.reason = problem_of(error)[:500]
+        logger().warning("run %s: %s; %s", mirror.run.run_id, mirror.capture.reason, mirror.capture.remedy)
+        with guard("writing the capture"):
+            mirror.capture.save()
+
+    def _complete(self, mirror: RunMirror) -> None:
+        """Fetch from MLflow what a run lacks, and end it; end it all the same where MLflow does not answer."""
+        ask = functools.partial(self._mlflow.ask, mirror.run.tracking_uri)
+        try:
+            complete(mirror, end=None if mirror.capture.guessed else mirror.end, end_if_open=mirror.end, ask=ask)
+        except ClearMLError:
+            raise
+        except Exception as error:  # MLflow's store raises what its driver raises
+            if mirror.capture.delivered:  # all but the link
+                mirror.told_end = True
+                self._not_taken(mirror, error)
+                return
+            mirror.flush()
+            mirror.told_end = True  # it is not complete: the capture stays, for `sync`
+            mirror.incomplete = False
+            self._not_taken(mirror, error)

@@ -1,0 +1,209 @@
+"""The worker: takes records from the training process and its children, and keeps their runs' Tasks up to date.
+
+Each connection has a thread that reads (`worker.receiver`). One thread does the rest: disk (`worker.dispatcher`) and
+ClearML (`worker.scheduler`). The process ends when nobody is connected and nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import os
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+from autoinstrument.clearml_api.errors import ClearMLError
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.guard import guard, ourselves
+from autoinstrument.journal.liveness import BEAT_S, beat
+from autoinstrument.journal.run_journal import home, private_folder
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.client import give_up_soon
+from autoinstrument.records import Delivered
+from autoinstrument.scrubber import hide_in_text
+from autoinstrument.settings import Settings, read_settings
+from autoinstrument.worker.abort_watcher import AbortWatcher
+from autoinstrument.worker.dispatcher import Dispatcher
+from autoinstrument.worker.mlflow_access import MLflowAccess
+from autoinstrument.worker.receiver import Receiver
+from autoinstrument.worker.scheduler import Scheduler
+from autoinstrument.worker.training_process import TrainingProcess
+
+_FLUSH_S = 2.0
+_IDLE_S = 30.0
+_TAKE = 5000
+_LINGER_S = 60.0
+"""How long the worker tries to deliver after the training process is gone."""
+
+
+class Worker:
+    """Takes in what connected processes say, and delivers it."""
+
+    def __init__(self, folder: Path, settings: Settings, *, lean: bool = False) -> None:
+        """`lean` as in `Session`: the worker is a process."""
+        self._settings = settings
+        self._receiver = Receiver()
+        # Text is put on disk while a request is under way, which may be for half a minute where the server hangs.
+        session = Session(lambda: self._receiver.overtake(self._runs.handle_console), lean=lean)
+        tasks, uploads = Tasks(session), Uploads(FileUploads(session))
+        self._tasks = tasks
+        self._mlflow = MLflowAccess(lambda: self._receiver.overtake(self._runs.handle_console))
+        self._scheduler, self._watch = Scheduler(uploads, self._mlflow), AbortWatcher(tasks)
+        self._runs = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow)
+        self._flush_at = self._beat_at = 0.0
+        self._seen = False
+        self._since = time.monotonic()
+
+    # Connections
+
+    def listen(self, listener: socket.socket) -> None:
+        """Accept connections until the listener is closed."""
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                self.add(connection)
+
+    def add(self, connection: socket.socket) -> None:
+        """Take in a connection and read it on a thread of its own."""
+        connection.setblocking(True)
+        process = TrainingProcess(connection, self._tasks.diff_settings)
+        self._runs.processes.append(process)
+        self._seen = True
+        threading.Thread(target=self._receiver.read, args=(process,), daemon=True).start()
+
+    # The loop
+
+    def run(self) -> None:
+        """Work until nobody is connected any more, and what they left is delivered or given up."""
+        while self._runs.processes or (not self._seen and time.monotonic() - self._since < _IDLE_S):
+            urgent = self._take()
+            self._runs.take_captured()
+            now = time.monotonic()
+            if urgent or now >= self._flush_at:
+                self._flush_at = now + _FLUSH_S
+                self._deliver_all()
+                self._answer()
+                self._forget()
+            if now >= self._beat_at:
+                self._beat_at = now + BEAT_S
+                self._beat()
+
+    def _beat(self) -> None:
+        """Show those who look at the captures from another machine that runs are being worked on."""
+        for mirror in self._runs.mirrors.values():
+            # The folder is gone where the Task is complete.
+            with guard("leaving a heartbeat"), contextlib.suppress(FileNotFoundError):
+                beat(mirror.capture)
+
+    def _take(self) -> bool:
+        """Take in what has arrived, waiting for it until the next flush is due; tell whether it cannot wait longer."""
+        urgent = False
+        for process, record in self._receiver.take(max(0.01, self._flush_at - time.monotonic()), _TAKE):
+            self._since = time.monotonic()
+            urgent = self._runs.handle(process, record) or urgent
+        for dropped in self._receiver.dropped():
+            self._runs.note_dropped(dropped)
+        return urgent
+
+    # ClearML
+
+    def _deliver_all(self) -> None:
+        runs = self._runs
+        if self._settings.abort == "on" and self._watch.is_due and self._scheduler.is_due():
+            mirrors = [runs.mirrors[run_id] for run_id in runs.open]
+            self._watch.look([(mirror, runs.home[mirror.run.run_id]) for mirror in mirrors if mirror.is_running])
+        for run_id, mirror in list(runs.mirrors.items()):
+            self._scheduler.deliver(mirror, runs.home[run_id], is_open=run_id in runs.open)
+        runs.waiting = sum(mirror.weight for mirror in runs.mirrors.values())
+
+    def _answer(self) -> None:
+        """Tell processes that are exiting that nothing is left to wait for."""
+        for process in self._runs.processes:
+            if process.exiting is not None and not process.answered:
+                waiting = process.is_capturing or any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
+                if not waiting or self._scheduler.is_stuck():
+                    for run_id in process.owned:
+                        if self._runs.home[run_id] is process:
+                            self._scheduler.leave(self._runs.mirrors[run_id], process)
+                    process.answered = True
+                    process.tell(Delivered())
+
+    def _forget(self) -> None:
+        """Drop processes that are gone, with their runs, when these are delivered or there is no hope."""
+        for process in [process for process in self._runs.processes if process.gone_at is not None]:
+            lingered = time.monotonic() - (process.gone_at or 0)
+            waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
+            mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
+            waits = waits or process.is_capturing or any(mirror.is_hopeful for mirror in mirrors)
+            work = self._scheduler.has_hope() and waits
+            if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
+                self._flush_at = time.monotonic() + 0.2
+                continue
+            for mirror in self._runs.forget(process):
+                self._give_up(mirror)
+
+    def _may_be_linked(self, mirror: RunMirror) -> bool:
+        """Return True if it is worth waiting until MLflow takes what only the worker can still write of a run."""
+        is_left = self._scheduler.is_left(mirror, self._runs.home[mirror.run.run_id])
+        return is_left and self._mlflow.has_hope(mirror.run.tracking_uri)
+
+    def _is_given(self, process: TrainingProcess, *, last: bool) -> bool:
+        """Tell whether ClearML has said how the process's Task ended."""
+        with contextlib.suppress(ClearMLError):
+            if process.verdict is None or process.verdict.is_given(last=last):
+                process.verdict = None
+                return True
+        return False
+
+    def _give_up(self, mirror: RunMirror) -> None:
+        """Say in the capture, where it is still there, that the rest is for `sync`."""
+        if mirror.capture.is_there:
+            mirror.capture.worker_pid = 0
+            with guard("writing the capture"):
+                mirror.capture.save()
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return hide_in_text(super().format(record))
+
+
+def _log_to_file(folder: Path) -> None:
+    """Keep what the worker has to say; its streams lead nowhere."""
+    private_folder(folder, home=folder)
+    handler = logging.handlers.RotatingFileHandler(
+        folder / "worker.log", maxBytes=2**20, backupCount=1, encoding="utf-8", errors="backslashreplace"
+    )
+    handler.setFormatter(_Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
+    logging.getLogger("autoinstrument").addHandler(handler)
+
+
+def serve(connection: socket.socket, folder: Path) -> None:
+    """Serve one connection on this thread (`AUTOINSTRUMENT_WORKER=thread`)."""
+    with guard("the worker"), ourselves():
+        worker = Worker(folder, read_settings())
+        worker.add(connection)
+        worker.run()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(file: int, folder: str) -> None:
+    """Serve a listening socket that was inherited; the process's main program."""
+    os.umask(0o077)  # what is written here is for the user alone
+    listener = socket.socket(fileno=file)
+    with guard("opening the log"):
+        _log_to_file(home(read_settings()))
+    give_up_soon(folder)
+    worker = Worker(Path(folder), read_settings(), lean=True)
+    threading.Thread(target=worker.listen, args=(listener,), daemon=True).start()
+    with guard("the worker"):
+        worker.run()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)  # threads of the SDK may be waiting for something; nothing is left to be done

@@ -1,0 +1,199 @@
+"""A training process, or a child of one, as the worker knows it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+
+from autoinstrument import process_identity
+from autoinstrument.capture.requirements import Requirements
+from autoinstrument.capture.script_section import DiffSettings, with_arguments
+from autoinstrument.mirror.mapping.run_status import End, of_death, of_error, of_exit_code, of_run, of_silent_exit
+from autoinstrument.records import (
+    CodeLacking,
+    ConsoleWritten,
+    EndAnnounced,
+    ProcessChanged,
+    ProcessExiting,
+    ProcessStarted,
+    Record,
+    RunAborted,
+    RunAnnounced,
+    RunEnded,
+    RunStarted,
+)
+from autoinstrument.transport.protocol import encode
+from autoinstrument.worker.agent_task import AgentTaskOutcome, ClearMLAgent, clearml_agent_of
+from autoinstrument.worker.capture_thread import CaptureThread
+
+_LOG_S = 2.0
+
+
+class TrainingProcess:
+    """One connection: what the process said of itself, what was captured of it, and the runs whose end it is."""
+
+    def __init__(self, connection: socket.socket, diffs: Callable[[], DiffSettings] = DiffSettings) -> None:
+        """`diffs` as in `without_arguments`."""
+        self.connection = connection
+        self._telling = threading.Lock()
+        self.started: ProcessStarted | None = None
+        self._capturing = CaptureThread(diffs, self._lacks)
+        self.owned: set[str] = set()
+        """Runs whose end is this process's: those that it started or resumed."""
+        self.runs: set[str] = set()
+        """All runs that it has spoken of."""
+        self.last_run = ""
+        """The one that ended last."""
+        self.early_console: list[ConsoleWritten] = []
+        """What it wrote while none of its runs was open."""
+        self.ended_at_exit: dict[str, RunEnded] = {}
+        self.exiting: ProcessExiting | None = None
+        self.answered = False
+        self.gone_at: float | None = None
+        self._modules: set[str] = set()
+        self._memory_kills = process_identity.memory_kills()
+        self._signal = ""
+        self.announced: dict[str, RunAnnounced] = {}
+        """Runs of which nothing but their existence is known, by run id."""
+        self.announced_ends: dict[str, RunEnded] = {}
+        """Ends of runs of which more was to come, by run id."""
+        self.pid = 0
+        self.outlives = False
+        """It has closed its connection, and lives: it has another worker, or none."""
+        self.aborted = ""
+        """Why it was ended from ClearML's side, "" where it was not."""
+        self.abort_logged = threading.Event()
+        """The process has logged why it is about to be ended."""
+        self.agent: ClearMLAgent | None = None
+        """The ClearML agent that runs it."""
+        self.verdict: AgentTaskOutcome | None = None
+        """What is yet to be asked about its Task, when it is gone."""
+
+    def tell(self, record: Record) -> None:
+        """Answer the process, if it still listens."""
+        with contextlib.suppress(OSError), self._telling:
+            self.connection.sendall(encode([record]))
+
+    def start(self, started: ProcessStarted) -> None:
+        """Take in what the process says of itself."""
+        self.started, self._modules, self.pid = started, set(started.modules), started.pid
+        self.agent = clearml_agent_of(started.pid)
+
+    def announce(self, announced: RunAnnounced) -> None:
+        """Note that the process has made or resumed a run, about which it will say more if it lives."""
+        self.announced[announced.run_id], self.pid = announced, announced.pid
+        self.announced_ends.pop(announced.run_id, None)
+
+    def announce_end(self, announced: EndAnnounced) -> None:
+        """Note how a run has ended, should the process not get to say more of it."""
+        self.announced_ends[announced.run_id] = RunEnded(*announced, at_exit=False)
+
+    def told_end(self, ended: RunEnded) -> None:
+        """Note that nothing more is to come of a run's end."""
+        announced = self.announced_ends.get(ended.run_id)
+        if announced is not None and announced.end_time_ms == ended.end_time_ms:
+            del self.announced_ends[ended.run_id]
+
+    def capture(self, run: RunStarted) -> None:
+        """Capture packages, and the code of a run's program, once; what takes longer than two seconds is there later.
+
+        The code is read when the program's first run begins, because the user may edit the files while it is running.
+        """
+        if self.started is None:
+            return
+        program, known = _program(run), self._capturing
+        programs = {} if program in known.code else {program: run.program_of(self.started)}
+        packages = not known.packages.requirements and not known.is_busy
+        if programs or packages:
+            known.ask(self.started, self._modules, programs=programs, packages=packages)
+
+    @property
+    def is_capturing(self) -> bool:
+        """True while more of its code and packages is to come."""
+        return self._capturing.is_busy
+
+    def has_captured(self) -> bool:
+        """Return True, once, if code or packages have come that could not be waited for."""
+        return self._capturing.take()
+
+    def change(self, changed: ProcessChanged) -> bool:
+        """Take in what has changed; tell whether packages, arguments or source are other than before."""
+        if self.started is None:
+            return False
+        before = (self.packages, self.started)
+        known, self._modules = self._modules, self._modules.union(changed.modules)
+        packages = self.packages.may_change(known, changed.modules)  # finding out takes a quarter of a second
+        self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
+        programs = {"": self.started} if changed.source != before[1].source else {}
+        if packages or programs:
+            self._capturing.ask(self.started, self._modules, programs=programs, packages=packages)
+        return (self.packages, self.started) != before
+
+    @property
+    def packages(self) -> Requirements:
+        """What was installed and what of it is loaded, as far as it is known."""
+        return self._capturing.packages
+
+    def _lacks(self, reason: str) -> None:
+        self.tell(CodeLacking(reason))
+
+    def script_of(self, run: RunStarted) -> dict[str, str]:
+        """Return the script section of a run's Task, with the arguments that are known so far; empty without code."""
+        code = self._capturing.code.get(_program(run))
+        return with_arguments(code, run.program_of(self.started))._asdict() if code and self.started else {}
+
+    def note_death(self) -> None:
+        """Look at once what killed the process: its parent is about to take the answer away."""
+        if self.exiting is None:
+            self._signal = process_identity.signal_of(self.pid)
+            if self.started is not None and self.pid != os.getpid():
+                self.outlives = process_identity.outlives(self.pid, self.started.started_ms)
+
+    def abort(self, run_id: str, reason: str) -> bool:
+        """End the process as `kill` would, once; the script's own handler of SIGTERM decides as always.
+
+        Before that the process logs why, if it does so within `_LOG_S`.
+
+        Returns:
+            False where the process is not known to be there any more.
+        """
+        if self.aborted or not self._is_alive():
+            return False
+        self.aborted = reason
+        self.tell(RunAborted(run_id, reason))
+        self.abort_logged.wait(_LOG_S)
+        if not self._is_alive():
+            return False
+        os.kill(self.pid, signal.SIGTERM)
+        return True
+
+    def _is_alive(self) -> bool:
+        return self.started is not None and process_identity.is_alive(self.pid, self.started.started_ms)
+
+    def reported_end(self, run_id: str, exit_code: int | None) -> End | None:
+        """Return how a run ended that this process, which is gone, left open; None where that was not reported."""
+        if run_id in self.announced_ends:
+            return of_run(self.announced_ends[run_id])
+        if self.aborted:
+            return End("stopped", self.aborted, "")
+        if self.exiting is not None and self.exiting.error:
+            return of_error(self.exiting.error, interrupted=self.exiting.interrupted)
+        if self.exiting is not None and exit_code:
+            return of_exit_code(exit_code)
+        return None
+
+    def guessed_end(self) -> End:
+        """Return how such a run ended as far as can be told from here; MLflow may know that it ended before."""
+        if self.exiting is None:
+            killed = process_identity.memory_kills() > self._memory_kills
+            return of_death(out_of_memory=killed, signal=self._signal)
+        return of_silent_exit()
+
+
+def _program(run: RunStarted) -> str:
+    """Return the key of the program that a run belongs to: "" for that of the whole process."""
+    return run.run_id if run.main_kind else ""
