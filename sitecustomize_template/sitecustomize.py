@@ -1,7 +1,7 @@
-"""Arm autoinstrument where nothing can be installed into site-packages: put this file's folder on PYTHONPATH.
+"""Start autoinstrument where nothing can be installed into site-packages: put this file's folder on PYTHONPATH.
 
-Python imports one `sitecustomize` at start-up, the first on the path. This one arms the agent and then runs the next
-one on the path, which would have been the one without it.
+At its start, Python imports the first `sitecustomize` on the path, and no other. This one starts the agent, and then
+runs the next `sitecustomize` on the path, which Python would have imported without this file.
 """
 
 
@@ -16,8 +16,8 @@ def _run_next():
         except OSError:  # the working directory is gone
             return folder
 
-    # Other tools' files (New Relic's, a copy of this one) run the next one as well, and take this one for it. What is
-    # being run stands on the call stack.
+    # The files of other tools (New Relic, a copy of this file) also run the next one, and may find this file again. The
+    # call stack shows which files are running already.
     running = set()
     frame = sys._getframe()
     while frame is not None:
@@ -30,15 +30,15 @@ def _run_next():
     from importlib.util import module_from_spec
 
     module = module_from_spec(spec)
-    sys.modules["sitecustomize"] = module  # as if this file had not been there
-    spec.loader.exec_module(module)  # an exception is for `site` to report, as it would have been
+    sys.modules["sitecustomize"] = module  # as if this file did not exist
+    spec.loader.exec_module(module)  # `site` reports an exception, as it would without this file
 
 
 try:
     import autoinstrument
 
     autoinstrument.init()
-except Exception:  # a missing or broken package must not keep the interpreter from starting
+except Exception:  # the interpreter must start even if the package is missing or broken
     pass
 
 _run_next()
