@@ -1,6 +1,6 @@
-"""`python docs/screens.py`: make the pictures of MLflow's page and of the command line, from real ones.
+"""`python docs/screens.py`: make the pictures of MLflow's page and of the command line from real output.
 
-Needs Chromium, and the dependency groups `test` and `browser`. It trains an example in a temporary folder, against an
+It needs Chromium and the dependency groups `test` and `browser`. It trains an example in a temporary folder, with an
 MLflow server and the ClearML server made for tests.
 """
 
@@ -59,21 +59,23 @@ def main() -> None:
 
 
 def on_a_terminal(command: list[str], environ: dict[str, str], folder: Path) -> str:
-    """Run a command on a terminal of its own, and return what it has written there."""
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, WIDTH, 0, 0))
-    with subprocess.Popen(command, env=environ, cwd=folder, stdin=its, stdout=its, stderr=its):
-        os.close(its)
+    """Run a command on a separate pseudo-terminal, and return its output."""
+    master, terminal_side = pty.openpty()
+    fcntl.ioctl(terminal_side, termios.TIOCSWINSZ, struct.pack("HHHH", 50, WIDTH, 0, 0))
+    with subprocess.Popen(
+        command, env=environ, cwd=folder, stdin=terminal_side, stdout=terminal_side, stderr=terminal_side
+    ):
+        os.close(terminal_side)
         written = b""
-        with contextlib.suppress(OSError):  # how the end of a terminal is told
-            while read := os.read(ours, 65536):
+        with contextlib.suppress(OSError):  # reading fails when the terminal is closed
+            while read := os.read(master, 65536):
                 written += read
-    os.close(ours)
+    os.close(master)
     return written.decode().replace("\r\n", "\n")
 
 
 def page(address: str, profile: Path) -> None:
-    """Take the picture of a run's page: the tags in view, the column of the assistant cut off, 256 colours."""
+    """Take a screenshot of a run's page with the tags in view, without the column of the assistant, in 64 colours."""
     browser = start(profile, 1500, 950)
     try:
         browser.get(address)
@@ -82,7 +84,7 @@ def page(address: str, profile: Path) -> None:
             if tags and tags[0].is_displayed():
                 break
             time.sleep(0.5)
-        time.sleep(2)  # what is drawn last
+        time.sleep(2)  # until the page is drawn completely
         picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).crop((0, 0, 1115, 700))
         picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(PICTURES / "mlflow-run.png", optimize=True)
     finally:
@@ -90,12 +92,12 @@ def page(address: str, profile: Path) -> None:
 
 
 def terminal(command: str, output: str) -> None:
-    """Draw what a command has printed as it looks on a terminal."""
+    """Draw the output of a command as it looks on a terminal."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ autoinstrument {command}", style="bold"))
     console.print(Text.from_ansi(re.sub(r"\n+$", "", output)))
     drawn = console.export_svg(title="", unique_id=command)
-    # No font from elsewhere: the page is to be read offline.
+    # No remote font, so that the page can be read offline.
     drawn = re.sub(r"@font-face \{.*?\}\n", "", drawn, flags=re.S)
     (PICTURES / f"{command}.svg").write_text(drawn, "utf-8")
 
