@@ -49,7 +49,7 @@ from autoinstrument.run_log import RunLog
 from autoinstrument.settings import Settings, SettingsError, read_settings
 from autoinstrument.transport import exit_status, worker_process
 from autoinstrument.transport.deferred_reads import Read
-from autoinstrument.transport.posted import DeferredStart, Item
+from autoinstrument.transport.deferred_records import DeferredStart, Item
 from autoinstrument.transport.sender import Sender
 
 _SHARE = 0.85
