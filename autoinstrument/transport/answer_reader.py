@@ -91,6 +91,8 @@ class AnswerReader:
         with guard("receiving from the worker"), ourselves():
             if self._socket is None:
                 self._socket, self._reader = connection.receiving_side(), Reader()
+                if self._last is not None:  # `run_last` has come before there was a socket that it could shut down
+                    self._socket.shutdown(socket.SHUT_RD)
             while data := self._data(self._socket):
                 for record in self._reader.feed(data):
                     with guard("linking a run"):
@@ -119,8 +121,13 @@ class AnswerReader:
 def _is_readable(sock: socket.socket, bell: socket.socket) -> bool:
     """Wait until one of two sockets can be read; return True if the first one can be."""
     if sys.platform == "win32":
-        return sock in select.select([sock, bell], [], [])[0]
-    poll = select.poll()  # `select` knows no descriptors over 1,023
+        return is_readable_by_select(sock, bell)
+    poll = select.poll()  # `select` takes no descriptors over 1,023
     poll.register(sock, select.POLLIN)
     poll.register(bell, select.POLLIN)
     return any(number == sock.fileno() for number, _ in poll.poll())
+
+
+def is_readable_by_select(sock: socket.socket, bell: socket.socket) -> bool:
+    """Do so on a system without `poll`."""
+    return sock in select.select([sock, bell], [], [])[0]

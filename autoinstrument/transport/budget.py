@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from autoinstrument.records import ArtifactLogged, ConsoleWritten, MetricsLogged, ParamsLogged, Record, TagsSet
 
-RECORD, POINT, TEXT = 200, 200, 60
-"""Bytes of a record, of a point with its numbers, and of a text beside its characters (CPython 3.11, 64 bits)."""
+RECORD, POINT, NAMED_TEXT = 200, 200, 200
+"""Bytes of a record, of a point with its numbers, and of a name with a text beside their characters (CPython 3.10 to
+3.13, 64 bits)."""
 DROPPABLE = (MetricsLogged, ParamsLogged, TagsSet)
 """Records of which a run may log any number, and which MLflow's store holds: without room they are read from there."""
 
@@ -31,9 +32,9 @@ def weight(record: Record) -> int:
     if isinstance(record, MetricsLogged):
         return RECORD + POINT * len(record.points)
     if isinstance(record, ParamsLogged):
-        return RECORD + sum(2 * TEXT + len(key) + len(value) for key, value, _ in record.params)
+        return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value, _ in record.params)
     if isinstance(record, TagsSet):
-        return RECORD + sum(2 * TEXT + len(key) + len(value) for key, value in record.tags.items())
+        return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value in record.tags.items())
     if isinstance(record, ConsoleWritten):
         return len(record.text)
     return RECORD
