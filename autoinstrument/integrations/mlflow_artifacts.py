@@ -19,7 +19,7 @@ from autoinstrument import previews
 from autoinstrument.agent import Agent
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.records import ArtifactLogged, EventsDropped, Record
-from autoinstrument.transport.posted import DeferredFile
+from autoinstrument.transport.deferred_records import DeferredFile
 
 _SMALL = 256 * 2**10
 """Bytes that are read of one file here, at most."""

@@ -1,6 +1,6 @@
-"""Frames on the socket between training process and worker: a length in four bytes, then a JSON list of records.
+"""Messages on the socket between training process and worker: a length in four bytes, then a JSON list of records.
 
-JSON and not pickle: what arrives is data, whoever sent it.
+JSON and not pickle: the bytes are data, whoever sent them.
 """
 
 from __future__ import annotations
@@ -10,23 +10,39 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
+from autoinstrument.guard import guard
 from autoinstrument.records import Record, from_json, parse, to_json
+from autoinstrument.transport.limits import FRAME_BYTES
 
 _LENGTH = struct.Struct("!I")
-MAX_FRAME = 64 * 2**20
-"""Bytes in one frame, at most; a longer one is taken for garbage and ends the connection."""
+RECEIVE_BYTES = 1 << 18
+"""Bytes that one call receives at most."""
 
 
 def encode(records: Iterable[Record]) -> bytes:
     """Return one frame that holds the records.
 
     Raises:
+        TypeError: a record holds something that is not JSON.
         ValueError: they do not fit into one frame.
     """
     body = json.dumps([to_json(record) for record in records], separators=(",", ":")).encode()
-    if len(body) > MAX_FRAME:
-        raise ValueError(f"a frame of {len(body)} bytes is over {MAX_FRAME}")
+    if len(body) > FRAME_BYTES:
+        raise ValueError(f"a frame of {len(body)} bytes is over {FRAME_BYTES}")
     return _LENGTH.pack(len(body)) + body
+
+
+def encode_good(records: list[Record]) -> bytes:
+    """Return the records as one frame; leave out and log each record that cannot be encoded."""
+    try:
+        return encode(records)
+    except (TypeError, ValueError):
+        good: list[Record] = []
+        for record in records:
+            with guard(f"sending {type(record).__name__}"):
+                encode([record])
+                good.append(record)
+        return encode(good)
 
 
 class Reader:
@@ -36,23 +52,23 @@ class Reader:
         self._bytes = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Record]:
-        """Take bytes as they come, yield the records of every frame that is complete.
+        """Take the next bytes, and yield the records of every frame that is complete.
 
         Raises:
-            ValueError: the bytes are not ours (length over `MAX_FRAME`, no JSON, unknown record).
+            ValueError: the bytes are not of this protocol (length over `FRAME_BYTES`, no JSON, unknown record).
         """
         self._bytes += data
         while len(self._bytes) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._bytes)
-            if length > MAX_FRAME:
-                raise ValueError(f"a frame of {length} bytes is over {MAX_FRAME}")
+            if length > FRAME_BYTES:
+                raise ValueError(f"a frame of {length} bytes is over {FRAME_BYTES}")
             end = _LENGTH.size + length
             if len(self._bytes) < end:
                 return
             values = parse(bytes(self._bytes[_LENGTH.size : end]))
             del self._bytes[:end]
             if not isinstance(values, list):
-                raise ValueError("a frame that is no list of records")  # noqa: TRY004  (data, not a caller's mistake)
+                raise ValueError("a frame that is not a list of records")  # noqa: TRY004  (data, not a caller's mistake)
             for value in values:
                 yield from_json(value)
 
@@ -61,12 +77,12 @@ def read_all(connection: socket.socket) -> Iterator[Record]:
     """Yield records until the other side closes; a broken connection counts as closed.
 
     Raises:
-        ValueError: the bytes are not ours.
+        ValueError: the bytes are not of this protocol.
     """
     reader = Reader()
     while True:
         try:
-            data = connection.recv(1 << 18)
+            data = connection.recv(RECEIVE_BYTES)
         except OSError:
             return
         if not data:

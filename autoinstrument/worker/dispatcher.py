@@ -35,18 +35,16 @@ from autoinstrument.records import (
 )
 from autoinstrument.settings import Settings
 from autoinstrument.transport import exit_status
-from autoinstrument.transport.record_size import DROPPABLE, items, weight
+from autoinstrument.transport.budget import DROPPABLE, content_weight, items, weight
+from autoinstrument.transport.limits import UNKNOWN_RUNS, WAITING_BYTES
 from autoinstrument.worker.agent_task import AgentTaskOutcome
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import ConnectionClosed
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 
-_EARLY = _EARLY_CONSOLE = 10_000
 _OTHERS_S = 15.0
 """How long the process that began a run is given to make the Task."""
-_MAX_WAITING, _MAX_EARLY = 64 * 2**20, 8 * 2**20
-"""Bytes of all runs that wait for the server, and of what was said of runs that are not known yet."""
 
 
 class Dispatcher:
@@ -78,10 +76,10 @@ class Dispatcher:
         self._settings = settings
         self._captures = Captures(settings)
         self._tasks, self._uploads, self._scheduler, self._mlflow = tasks, uploads, scheduler, mlflow_access
-        self._early: list[tuple[TrainingProcess, Any]] = []
-        """What children have said of runs that their parents are still describing."""
-        self._early_weight = 0
-        """Bytes of that, and of text before a first run."""
+        self._early: list[tuple[TrainingProcess, Any, int]] = []
+        """Records that children have sent of runs that their parents are still describing, with their weights."""
+        self._early_bytes = 0
+        """Bytes of these, and of text before a first run."""
         self._early_lost: set[str] = set()
         """Runs of which something was left out that came before they were known."""
         self._quiet: set[str] = set()
@@ -196,8 +194,8 @@ class Dispatcher:
         mirror.incomplete = mirror.incomplete or run.run_id in self._early_lost
         self._early_lost.discard(run.run_id)
         early, self._early = self._early, []
-        self._early_weight -= sum(weight(record) for _, record in early)
-        for other, record in early:
+        for other, record, size in early:
+            self._early_bytes -= size
             self._HANDLERS.get(type(record), Dispatcher._logged)(self, other, record)  # other runs' go on waiting
 
     def _logged(self, process: TrainingProcess, record: Any) -> None:
@@ -207,20 +205,21 @@ class Dispatcher:
             process.runs.add(record.run_id)
             if mirror.run.switched_off:
                 return  # `sync` reads it from MLflow
-            if isinstance(record, DROPPABLE):
-                if self.waiting >= _MAX_WAITING:
-                    record = EventsDropped(record.run_id, items(record))
-                self.waiting += weight(record)
+            if isinstance(record, DROPPABLE) and self.waiting >= WAITING_BYTES:
+                record = EventsDropped(record.run_id, items(record))
+            before = mirror.weight
             mirror.take(record)
-        elif len(self._early) < _EARLY and self._early_weight < _MAX_EARLY:
-            self._early.append((process, record))
-            self._early_weight += weight(record)
+            self.waiting += mirror.weight - before
+        elif len(self._early) < UNKNOWN_RUNS.records and self._early_bytes < UNKNOWN_RUNS.bytes:
+            size = weight(record) + content_weight(record)
+            self._early.append((process, record, size))
+            self._early_bytes += size
         else:
             self._lose(record)
 
     def _lose(self, record: Any) -> None:
         """Note that something was left out of a run that is not known yet: MLflow has it."""
-        if len(self._early_lost) < _EARLY:
+        if len(self._early_lost) < UNKNOWN_RUNS.records:
             self._early_lost.add(record.run_id)
 
     def _task_of(self, run_id: str) -> str:
@@ -241,12 +240,12 @@ class Dispatcher:
             self.mirrors[run_id].console.write(*written)
         if runs:
             return
-        if len(process.early_console) >= _EARLY_CONSOLE or self._early_weight >= _MAX_EARLY:
+        if len(process.early_console) >= UNKNOWN_RUNS.records or self._early_bytes >= UNKNOWN_RUNS.bytes:
             self._leave_early(process)
             if process.early_console:  # there was no run before
                 return
         process.early_console.append(written)
-        self._early_weight += weight(written)
+        self._early_bytes += weight(written)
 
     def _give_early(self, process: TrainingProcess, run: RunStarted) -> None:
         """Give text that waited for a run of the process's to this one, which has begun."""
@@ -261,7 +260,7 @@ class Dispatcher:
     def _write_early(self, process: TrainingProcess, mirror: RunMirror) -> None:
         for written in process.early_console:
             mirror.console.write(*written)
-            self._early_weight -= weight(written)
+            self._early_bytes -= weight(written)
         process.early_console.clear()
 
     def _task_found(self, process: TrainingProcess, found: TaskFound) -> None:

@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 from autoinstrument.guard import guard
 from autoinstrument.records import AbortLogged, ArtifactLogged, EventsDropped, Record
+from autoinstrument.transport.budget import DROPPABLE, Budget, content_weight, items, weight
+from autoinstrument.transport.limits import RECEIVED_CONTENTS, RECEIVED_RECORDS
 from autoinstrument.transport.protocol import read_all
-from autoinstrument.transport.record_size import DROPPABLE, items, weight
 from autoinstrument.worker.training_process import TrainingProcess
 
-MAX_RECORDS, MAX_BYTES, MAX_CONTENT = 20_000, 32 * 2**20, 32 * 2**20
-"""Records, their bytes without files' contents, and characters of those."""
 _PATIENCE_S = 0.25
 """How long a reader waits for room before it drops something: what comes behind it may be console text."""
 
@@ -30,13 +29,20 @@ class ConnectionClosed(NamedTuple):
 Arrived = tuple[TrainingProcess, Record | ConnectionClosed]
 
 
+class _Waiting(NamedTuple):
+    arrived: Arrived
+    size: int
+    content: int
+    """Bytes of the record, and of the file's content that it carries, weighed when it arrived."""
+
+
 class Receiver:
     """Records in the order in which they arrived; those of one process are in the order of that process."""
 
     def __init__(self) -> None:
-        self._records: deque[Arrived] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
-        self._bytes = self._content = 0
+        self._records, self._contents = Budget(RECEIVED_RECORDS), Budget(RECEIVED_CONTENTS)
         self._full = False
         self._dropped: Counter[str] = Counter()
 
@@ -54,15 +60,15 @@ class Receiver:
     def take(self, wait_s: float, most: int) -> Iterator[Arrived]:
         """Yield what is there, `most` records at most, and wait for the first one."""
         with self._changed:
-            self._changed.wait_for(lambda: self._records or self._dropped, wait_s)
+            self._changed.wait_for(lambda: self._waiting or self._dropped, wait_s)
         for _ in range(most):
             with self._changed:
-                if not self._records:
+                if not self._waiting:
                     return
-                arrived = self._records.popleft()
-                self._weigh(arrived[1], -1)
+                waiting = self._waiting.popleft()
+                self._remove(waiting)
                 self._changed.notify_all()
-            yield arrived
+            yield waiting.arrived
 
     def dropped(self) -> list[EventsDropped]:
         """Return what was dropped since the last call, by run."""
@@ -73,21 +79,21 @@ class Receiver:
     def overtake(self, is_wanted: Callable[[TrainingProcess, Record | ConnectionClosed], bool]) -> None:
         """Take those records out of their order that `is_wanted` has handled itself; others stay as they are."""
         with self._changed:
-            waiting, self._records = self._records, deque()
-        kept: deque[Arrived] = deque()
-        for arrived in waiting:
-            if is_wanted(*arrived):
+            all_waiting, self._waiting = self._waiting, deque()
+        kept: deque[_Waiting] = deque()
+        for waiting in all_waiting:
+            if is_wanted(*waiting.arrived):
                 with self._changed:
-                    self._weigh(arrived[1], -1)
+                    self._remove(waiting)
             else:
-                kept.append(arrived)
+                kept.append(waiting)
         with self._changed:
-            kept.extend(self._records)
-            self._records = kept
+            kept.extend(self._waiting)
+            self._waiting = kept
             self._changed.notify_all()
 
     def _put(self, process: TrainingProcess, record: Record) -> None:
-        if isinstance(record, ArtifactLogged) and self._content + len(record.content or "") > MAX_CONTENT:
+        if isinstance(record, ArtifactLogged) and not self._contents.has_room(content_weight(record)):
             record = record._replace(content=None)  # the store has it
         if isinstance(record, DROPPABLE) and not self._has_room():
             with self._changed:
@@ -98,23 +104,24 @@ class Receiver:
     def _has_room(self) -> bool:
         with self._changed:
             wait_s = 0.0 if self._full else _PATIENCE_S
-            self._full = not self._changed.wait_for(self._is_roomy, wait_s)
+            self._full = not self._changed.wait_for(self._records.has_room, wait_s)
             return not self._full
 
-    def _is_roomy(self, times: int = 1) -> bool:
-        return len(self._records) < times * MAX_RECORDS and self._bytes < times * MAX_BYTES
-
     def _add(self, arrived: Arrived) -> None:
+        record = arrived[1]
+        is_end = isinstance(record, ConnectionClosed)
+        size = 0 if isinstance(record, ConnectionClosed) else weight(record)
+        waiting = _Waiting(arrived, size, content_weight(record))
         with self._changed:
             # Twice the bound holds for everything: then the socket fills up, and the training process's own buffer.
-            self._changed.wait_for(lambda: self._is_roomy(2) or isinstance(arrived[1], ConnectionClosed))
-            self._records.append(arrived)
-            self._weigh(arrived[1], 1)
+            self._changed.wait_for(lambda: self._records.has_room(times=2) or is_end)
+            self._waiting.append(waiting)
+            self._records.add(waiting.size)
+            if waiting.content:
+                self._contents.add(waiting.content)
             self._changed.notify_all()
 
-    def _weigh(self, record: Record | ConnectionClosed, sign: int) -> None:
-        if isinstance(record, ConnectionClosed):
-            return
-        content = len(record.content or "") if isinstance(record, ArtifactLogged) else 0
-        self._content += sign * content
-        self._bytes += sign * (weight(record) - content)
+    def _remove(self, waiting: _Waiting) -> None:
+        self._records.remove(waiting.size)
+        if waiting.content:
+            self._contents.remove(waiting.content)

@@ -18,6 +18,7 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ConsoleWritten, ProcessExiting, Record, RunEnded, RunStarted
 from autoinstrument.settings import Settings
+from autoinstrument.transport.budget import Limit
 from autoinstrument.worker import dispatcher as runs_module
 from autoinstrument.worker.dispatcher import Dispatcher
 from autoinstrument.worker.mlflow_access import MLflowAccess
@@ -140,7 +141,7 @@ def test_more_text_between_two_runs_than_memory_holds(
     tmp_path: Path, process: TrainingProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the first run's then, and nothing is lost."""
-    monkeypatch.setattr(runs_module, "_MAX_EARLY", 2000)
+    monkeypatch.setattr(runs_module, "UNKNOWN_RUNS", Limit(10_000, 20))
     settings, session = Settings(home=str(tmp_path / "home")), Session()
     uploads = Uploads(FileUploads(session))
     runs = Dispatcher(tmp_path, settings, Tasks(session), uploads, Scheduler(uploads), MLflowAccess())

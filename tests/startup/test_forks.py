@@ -10,13 +10,13 @@ import json, os, socket, sys, threading, time, warnings
 from autoinstrument.guard import errors
 from autoinstrument.records import MetricsLogged, RunLinked, RunTagged
 from autoinstrument.transport.protocol import Reader, encode
-from autoinstrument.transport.sender import Outbox
+from autoinstrument.transport.sender import Sender
 
 FORKS = 60
 here, there = socket.socketpair()
 heard = []
-outbox = Outbox(lambda attempt: here, lambda attempt: [], heard.append, lambda: None)
-outbox.post(MetricsLogged("run", [("loss", 0.0, 0, -1)]))
+sender = Sender(lambda attempt: here, lambda attempt: [], heard.append, lambda: None)
+sender.post(MetricsLogged("run", [("loss", 0.0, 0, -1)]))
 
 received = []
 def receive(until):
@@ -39,7 +39,7 @@ back = told = 0
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     for number in range(FORKS):
-        outbox.post(MetricsLogged("run", [("loss", 1.0, 0, number)]))  # some is on its way, some is not
+        sender.post(MetricsLogged("run", [("loss", 1.0, 0, number)]))  # some is on its way, some is not
         if number % 3 == 0:
             receive(number)
         frame = encode([RunLinked(str(number), "task", "", False, False)])
@@ -72,18 +72,18 @@ import json, os, threading, time, warnings
 
 from autoinstrument.guard import errors
 from autoinstrument.records import TagDeleted
-from autoinstrument.transport.sender import Outbox
-from autoinstrument.transport.posted import Beginning
+from autoinstrument.transport.sender import Sender
+from autoinstrument.transport.deferred_records import DeferredStart
 
 def refuse(attempt):
     raise OSError("no worker")
 
 begun = []
-outbox = Outbox(refuse, lambda attempt: [], print, lambda: None)
+sender = Sender(refuse, lambda attempt: [], print, lambda: None)
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     for number in range(10):
-        outbox.post(Beginning(lambda number=number: begun.append(number)))
+        sender.post(DeferredStart(lambda number=number: begun.append(number)))
         if number:
             child = os.fork()
             if child == 0:

@@ -22,13 +22,12 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.records import ArtifactLogged, Record, RunStarted
 from autoinstrument.settings import Settings
+from autoinstrument.transport.limits import RUN_CONTENTS_BYTES
 
 MAX_ARTIFACTS = 2000
 """Artifacts of one Task: it is one document, of 16 MB at most."""
 _MAX_PREVIEWS, _SHORT_PREVIEW = 4 * 2**20, 500
 """Characters of all previews together, and of one when these are used up."""
-_MAX_CONTENT = 64 * 2**20
-"""Characters of contents that wait in memory; what comes on top is read from the store."""
 _BATCH, _BATCH_CHARACTERS = 100, 2 * 2**20
 _TRIES = 3
 """How often a file is looked for that is not in the store yet: MLflow may be writing it."""
@@ -99,7 +98,7 @@ class ArtifactsPart:
         ):
             return  # the same, read back from the store
         self._drop(record.path)
-        if self._content + len(record.content or "") > _MAX_CONTENT:
+        if self._content + len(record.content or "") > RUN_CONTENTS_BYTES:
             record = record._replace(content=None)
         self._content += len(record.content or "")
         self._waiting[record.path] = record

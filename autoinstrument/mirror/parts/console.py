@@ -18,9 +18,8 @@ from autoinstrument.journal.run_journal import Capture, ConsoleLine
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.mapping.run_status import named
 from autoinstrument.scrubber import hide_in_text
+from autoinstrument.transport.limits import RUN_CONSOLE
 
-_MAX_LINES, _MAX_CHARACTERS = 5000, 4 * 2**20
-"""Console of one run held in memory; the capture on disk has all of it."""
 _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
 _PRINTED_S = 3.0
 """How long a traceback may take to be printed before it is added."""
@@ -194,7 +193,7 @@ class ConsolePart:
                 self._more = True
 
     def _has_room(self, text: str) -> bool:
-        fits = len(self._lines) < _MAX_LINES and self._characters + len(text) <= _MAX_CHARACTERS
+        fits = len(self._lines) < RUN_CONSOLE.records and self._characters + len(text) <= RUN_CONSOLE.bytes
         return fits or not self._lines
 
     def _hold(self, line: ConsoleLine, *, kept: bool) -> None:

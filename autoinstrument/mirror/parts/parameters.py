@@ -10,7 +10,7 @@ from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.rejections import Rejections
 from autoinstrument.records import Param, ParamsLogged, Record, RunStarted, TagDeleted, TagsSet
-from autoinstrument.transport.record_size import weight
+from autoinstrument.transport.budget import weight
 
 _ROOM = 8 * 2**20
 """Characters of all parameters and tags: a Task is one document of 16 MB, and a full one takes no status either."""

@@ -21,10 +21,9 @@ from autoinstrument.mirror.parts.scalar_diff import ScalarDiff
 from autoinstrument.mirror.rejections import Rejections
 from autoinstrument.mlflow_store.metric_history import History
 from autoinstrument.records import MetricsLogged, Point, Record
-from autoinstrument.transport.record_size import POINT
+from autoinstrument.transport.budget import POINT
+from autoinstrument.transport.limits import RUN_POINTS
 
-MAX_POINTS = 200_000
-"""Points of one run that wait for the server; what comes on top is left to `sync`, which reads it from MLflow."""
 MAX_REMEMBERED = 100_000
 """Points of one run that are remembered, to tell which of several at one step is drawn.
 
@@ -250,7 +249,7 @@ class ScalarsPart:
             elif bounded and last_step is not None and step <= last_step:
                 self.incomplete = True  # whether there was one at this step before is not remembered
             self._last_step[key] = step if last_step is None else max(step, last_step)
-            if bounded and len(self._waiting) >= MAX_POINTS:
+            if bounded and len(self._waiting) >= RUN_POINTS:
                 self.incomplete = True
             else:
                 self._waiting.append(point)

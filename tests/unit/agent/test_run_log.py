@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from autoinstrument import run_log
+from autoinstrument.agent import run_log
+from autoinstrument.agent.run_log import RunLog
 from autoinstrument.guard import logger
-from autoinstrument.run_log import RunLog
 
 REASON = "no credentials; recorded, `autoinstrument sync` completes it later"
 

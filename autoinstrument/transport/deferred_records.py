@@ -1,4 +1,4 @@
-"""What is posted to the outbox: records, and what makes them on the sending thread."""
+"""Records that are made on the sending thread, because making them takes longer than the training thread may wait."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections.abc import Callable
 from autoinstrument.records import Record
 
 Item = Record | Callable[[], Record | None]
-"""A record, or what makes one: work that the training thread must not wait for is done on the sending thread."""
+"""A record, or a function that makes one, or none, on the sending thread."""
 
 
 class DeferredFile:
-    """What makes a record that holds the content of a file."""
+    """A record that carries the content of a file.
+
+    Attributes:
+        content: the bytes that were read of the file.
+    """
 
     def __init__(self, content: bytes, make: Callable[[bytes], Record]) -> None:
+        """`make` returns the record for the content."""
         self.content = content
         self._make = make
 
@@ -22,7 +27,10 @@ class DeferredFile:
 
 
 class DeferredStart:
-    """What makes the record of a run that has begun; done also where there is no worker: the run is recorded by it."""
+    """The record of a run that has begun; it is made without a worker too, because making it records the run on disk.
+
+    `make` returns None for a run that has no Task.
+    """
 
     def __init__(self, make: Callable[[], Record | None]) -> None:
         self._make = make

@@ -1,0 +1,296 @@
+"""The agent in the training process: it tracks the process's runs and hands records to the sender.
+
+It never imports clearml. It holds no lock while MLflow or the user's code runs, and waits for no network on the user's
+threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from autoinstrument.agent.exit_cause import exiting
+from autoinstrument.agent.process_report import ProcessReport
+from autoinstrument.agent.run_reports import RunReports
+from autoinstrument.agent.run_start import RunStart
+from autoinstrument.agent.task_adoption import TaskAdoption
+from autoinstrument.agent.tracked_run import TrackedRun
+from autoinstrument.agent.worker_access import WorkerAccess
+from autoinstrument.bootstrap.explain_log import note
+from autoinstrument.capture.console import Console
+from autoinstrument.clearml_switches import switched_off
+from autoinstrument.guard import be_quiet, guard, logger
+from autoinstrument.journal.run_journal import Captures
+from autoinstrument.mlflow_store.link_tags import LINK_TAGS
+from autoinstrument.mlflow_store.urls import absolute
+from autoinstrument.records import (
+    ConsoleWritten,
+    EndAnnounced,
+    Record,
+    RunAnnounced,
+    RunEnded,
+    RunStarted,
+)
+from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.transport.deferred_reads import Read
+from autoinstrument.transport.deferred_records import Item
+from autoinstrument.transport.sender import Sender
+
+_WORKER_SHARE = 0.85
+"""Share of the exit time-out in which the worker must deliver; the rest is for reporting that it did not."""
+_LATE_S = 0.5
+"""Seconds that a run's end may wait for the worker where it comes after `finish`."""
+_ANNOUNCED = 2000
+"""Characters of a traceback that are announced: an announcement is small, or it is not sent."""
+_LOOK_S = 1.0
+"""Seconds between two looks for another `sys.stdout`, where nothing else gives reason to look."""
+
+_agent: Agent | None = None
+_refused = False
+
+
+def agent() -> Agent | None:
+    """Return this process's agent, made at the first call; None where a setting is bad (logged once on stderr)."""
+    global _agent, _refused
+    if _agent is None and not _refused:
+        try:
+            _agent = Agent(read_settings())
+        except SettingsError as error:
+            _refused = True
+            note("bad setting", error)
+            logger().warning("%s; the agent stays off", error)
+    return _agent
+
+
+class Agent:
+    """The runs of the training process, and the way to their worker.
+
+    Attributes:
+        settings: as this process's environment has them.
+        is_exiting: the interpreter runs its at-exit handlers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        if settings.quiet == "on":
+            be_quiet()
+        self.is_exiting = False
+        self._is_finished = False
+        self._runs: dict[str, TrackedRun] = {}
+        self._captures = Captures(settings)
+        self._worker = WorkerAccess(settings.worker)
+        self._sender = Sender(self._worker.connect, self._introduce, self._answered, self._leave)
+        self._reports = RunReports(self._runs, self._captures, self._sender.reply)
+        self._adoption = TaskAdoption()
+        self._process = ProcessReport()
+        self._console = Console(self._written)
+        with guard("capturing the console"):
+            self._console.attach()
+        if sys.platform != "win32":
+            os.register_at_fork(after_in_child=self._forked)
+
+    # Called by the wrappers of MLflow's functions
+
+    def post(self, item: Item) -> None:
+        """Hand a record over; costs an append."""
+        self._console.look()
+        run = self._runs.get(getattr(item, "run_id", ""))
+        if run is None or not run.is_left_alone:
+            self._sender.post(item)
+
+    def has_room(self, size: int) -> bool:
+        """Return True if a file's content of `size` bytes may be posted (`DeferredFile`); else the worker reads it."""
+        return self._sender.has_room(size)
+
+    def post_soon(self, run_id: str, kind: str, read: Read) -> None:
+        """Have one kind of a run's data read from the store: soon, and before the run's end; costs a dict entry."""
+        self._sender.post_soon(run_id, kind, read)
+
+    def knows(self, run_id: str) -> bool:
+        """Return True if the run was started, resumed or seen in this process."""
+        return run_id in self._runs
+
+    def artifact_root(self, run_id: str) -> str:
+        """Return the root of a run's artifacts, "" where it is not known; for the sending thread."""
+        run = self._runs.get(run_id)
+        return run.artifact_root if run is not None else ""
+
+    def is_open(self, run_id: str) -> bool:
+        """Return True if the run is known and has not ended."""
+        run = self._runs.get(run_id)
+        return run is not None and run.is_open
+
+    def run_started(
+        self,
+        run_id: str,
+        make: Callable[[], RunStarted | None],
+        *,
+        tracking_uri: str,
+        owned: bool = True,
+        again: bool = False,
+    ) -> None:
+        """Take in a run that was created, resumed or first seen; each start is reported once.
+
+        Args:
+            run_id: MLflow's id.
+            make: returns the run's record, None for a run that is left alone; called on the sending thread, because it
+                asks the tracking store.
+            tracking_uri: where the run is.
+            owned: this process ends the run.
+            again: the run was resumed.
+        """
+        run = self._runs.get(run_id)
+        if run is not None and (run.is_open or not again):
+            return
+        note("run", run_id)
+        run = self._runs.setdefault(run_id, TrackedRun(run_id))
+        run.begin(absolute(tracking_uri), owned=owned)
+        with guard("following the console"):
+            self._console.follow()
+        if again or not owned:
+            self._worker.shared_run = self._worker.shared_run or run_id
+        self._sender.direct = self._sender.direct or not owned
+        off = switched_off()
+        if self.settings.worker == "process":
+            with guard("announcing a run"):
+                self._sender.announce(RunAnnounced(run_id, absolute(tracking_uri), os.getpid(), owned, off))
+                if owned:
+                    self._worker.publish(run_id)
+        program: dict[str, Any] = {}
+        if owned:
+            with guard("finding a run's program"):  # now: the next one may have begun when the run is described
+                program = self._process.note_program()
+
+        def taken(record: RunStarted | None) -> RunStarted | None:
+            return self._run_described(run, record and record._replace(switched_off=off, **program))
+
+        def ask_again(retry: Read, wait_s: float) -> None:
+            self._sender.post_soon(run_id, "start", retry, wait_s)
+
+        self._sender.post(RunStart(make, taken, ask_again))
+        self._sender.post_soon("", "console", self._look, _LOOK_S)
+
+    def _run_described(self, run: TrackedRun, record: RunStarted | None) -> RunStarted | None:
+        """Take in what the tracking store says of a run; return the record to send."""
+        if record is None:
+            run.leave_alone()
+            return None
+        record = self._adoption.adopt(record)
+        run.describe(record._replace(task_id=""))
+        if not record.resumed:
+            record = record._replace(tags={key: tag for key, tag in record.tags.items() if key not in LINK_TAGS})
+            if record.owned:
+                with contextlib.suppress(OSError):  # the worker, which takes a second to start, may never get to it
+                    self._captures.record(record, self._process.latest())
+        return record
+
+    def run_ended(self, ended: RunEnded) -> None:
+        """Take in the end of a run, with what the process has loaded since the last report."""
+        run = self._runs.get(ended.run_id)
+        if run is None or not run.is_open:
+            return
+        run.end(ended)
+        self._console.look()
+        self._look_for_task()  # now: ClearML's own at-exit handler forgets its Task
+        if self.settings.worker == "process" and not ended.at_exit:  # then it is sent when `finish` returns
+            with guard("announcing a run's end"):
+                error = ended.error[-_ANNOUNCED:]
+                self._sender.announce(EndAnnounced(ended.run_id, ended.status, ended.end_time_ms, error))
+        self._sender.post_now(ended.run_id)
+        self._sender.post(lambda: self._process.changes())
+        self._sender.post(ended)
+        if self._is_finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
+            self._sender.finish(exiting(_LATE_S))
+
+    # Console, and a Task of the script's own
+
+    def _look(self) -> None:
+        """Look now and then for a console that the script has replaced, while it logs nothing."""
+        self._console.look()
+        if any(run.is_open for run in list(self._runs.values())):
+            self._sender.post_soon("", "console", self._look, _LOOK_S)
+
+    def _written(self, stream: str, text: str) -> None:
+        if self._adoption.is_expected and "clearml" in sys.modules:
+            self._look_for_task()  # `Task.init` prints
+        self._sender.post(ConsoleWritten(stream, text, int(time.time() * 1000)))
+
+    def _look_for_task(self) -> None:
+        if (found := self._adoption.look()) is not None:
+            self._sender.post(found)
+
+    # The worker
+
+    def _introduce(self, attempt: int) -> list[Record]:
+        """Return what a worker must know first: the process, and for a second worker all undelivered runs."""
+        self._worker.settle()
+        records: list[Record] = [self._process.for_worker()]
+        if attempt > 0:
+            self._reports.worker_lost()
+            for run in list(self._runs.values()):
+                records += run.for_second_worker()
+        return records
+
+    def _answered(self, record: Record) -> None:
+        self._reports.take(record)
+
+    def _forked(self) -> None:
+        """Go on as a process that runs beside another one, which ends the runs so far."""
+        self._reports.forked()
+        for run in self._runs.values():
+            run.hand_over()
+        if self._worker.is_lost_in_child:
+            self._runs.clear()  # what is logged to them introduces them to a worker of this process's own
+
+    # Exit
+
+    def exiting(self) -> None:
+        """Note that the interpreter is on its way out; runs before MLflow's own at-exit handler ends the open runs."""
+        self.is_exiting = True
+        with guard("looking for a Task"):
+            self._look_for_task()
+
+    def finish(self) -> None:
+        """Wait for the worker to deliver the rest, `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds at most."""
+        try:
+            with guard("the end of the process"):
+                self._is_finished = True
+                self._console.detach()
+                end = time.monotonic() + self.settings.exit_timeout_s
+                delivered = self._sender.finish(exiting(self.settings.exit_timeout_s * _WORKER_SHARE))
+                pending = [] if delivered else self._undelivered()
+                self._reports.summarize()
+                if pending:  # MLflow's client may try for minutes where its server is down
+                    left_s = max(0.0, end - time.monotonic())
+                    self._sender.do_last(lambda: self._reports.tag_pending(pending), left_s)
+                self._worker.clean_up()
+        except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
+            pass
+
+    def _undelivered(self) -> list[TrackedRun]:
+        """Log which runs were not delivered in time; return those that are pending in MLflow.
+
+        A worker process continues; when a run that has its Task already is complete, it writes the tags.
+        """
+        if self._sender.failure:
+            return self._left(self._sender.failure)
+        late = f"not delivered to ClearML within {self.settings.exit_timeout_s:g} s"
+        if self._worker.ends_with_process:
+            return self._left(late)
+        linked = [run for run in self._runs.values() if run.started and self._reports.has_task(run)]
+        left = self._left(f"{late}, the worker continues", " if the worker does not")
+        return [run for run in left if run not in linked]
+
+    def _leave(self) -> None:
+        """Report at once, here and in MLflow, that the runs which no worker takes are left to `sync`."""
+        self._reports.tag_pending(self._left(self._sender.failure or "no worker takes it"))
+
+    def _left(self, reason: str, unless: str = "") -> list[TrackedRun]:
+        runs = list(self._runs.values())
+        # Without a worker, nobody else knows of runs that were not described.
+        known = [run for run in runs if run.started or (run.is_undescribed and self._sender.failure)]
+        return self._reports.leave(known, reason, unless)

@@ -1,0 +1,122 @@
+"""What is reported about runs: the worker's answers, as link tags in MLflow and as lines on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from autoinstrument.agent.run_log import RunLog
+from autoinstrument.agent.tracked_run import TrackedRun
+from autoinstrument.bootstrap.explain_log import note
+from autoinstrument.clone_run import start as clone_run
+from autoinstrument.guard import logger
+from autoinstrument.journal.run_journal import Captures
+from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_tags
+from autoinstrument.records import AbortLogged, CodeLacking, Record, RunAborted, RunLinked, RunPending, RunTagged
+
+
+class RunReports:
+    """Writes the link tags of the process's runs, and logs each report once; for the sender's two threads.
+
+    Args:
+        runs: the process's runs by id.
+        captures: where runs are recorded.
+        reply: sends a record to the worker at once.
+    """
+
+    def __init__(self, runs: Mapping[str, TrackedRun], captures: Captures, reply: Callable[[Record], None]) -> None:
+        self._runs, self._captures, self._reply = runs, captures, reply
+        self._log = RunLog()
+        self._lacking: set[str] = set()
+        """What was logged about missing code."""
+
+    def take(self, record: Record) -> None:
+        """Act on an answer of the worker.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the tags cannot be written.
+        """
+        if isinstance(record, RunLinked):
+            self._linked(record)
+        elif isinstance(record, RunPending):
+            self._log_pending([self._runs[record.run_id]], record.reason)
+            set_tags(self._runs[record.run_id].tracking_uri, record.run_id, {STATE: "pending"})
+        elif isinstance(record, RunAborted):
+            name = self._runs[record.run_id].name if record.run_id in self._runs else record.run_id
+            logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
+            self._reply(AbortLogged(record.run_id))
+        elif isinstance(record, CodeLacking) and record.reason not in self._lacking:
+            self._lacking.add(record.reason)
+            logger().warning("%s", record.reason)
+
+    def _linked(self, linked: RunLinked) -> None:
+        run = self._runs[linked.run_id]
+        self._log_linked(run, linked)
+        tags = {TASK_ID: linked.task_id, STATE: "synced" if linked.delivered else "live"}
+        if linked.task_url:
+            tags[TASK_URL] = linked.task_url
+        if linked.adopted:
+            tags |= clone_run.origin(linked.task_id)
+        if linked.delivered:
+            run.deliver()
+        set_tags(run.tracking_uri, run.run_id, tags)
+        if linked.delivered:
+            self._reply(RunTagged(run.run_id))
+
+    def _log_linked(self, run: TrackedRun, linked: RunLinked) -> None:
+        if linked.delivered and not (run.started and run.started.owned):
+            return
+        task = linked.task_url or linked.task_id
+        line = f"run {run.name} is ClearML Task {task}" + (f" (MLflow: {run.page_url})" if run.page_url else "")
+        if self._log.linked(run.run_id, linked.task_id, line):
+            note("linked", f"{run.run_id} {task}")
+
+    def has_task(self, run: TrackedRun) -> bool:
+        """Return True if the run's Task was logged, and nothing since then."""
+        return self._log.has_task(run.run_id)
+
+    def worker_lost(self) -> None:
+        """Log that a second worker continues, if any run of the first one has a Task."""
+        if any(run.started and self.has_task(run) for run in list(self._runs.values())):
+            logger().warning(
+                "the worker process was killed or crashed; a new one continues, some console lines may be missing"
+            )
+
+    def leave(self, runs: Iterable[TrackedRun], reason: str, unless: str = "") -> list[TrackedRun]:
+        """Log why runs are left to `sync`, one line for each remedy.
+
+        Args:
+            runs: those that are left; of these, the ones that were reported before are passed over.
+            reason: why.
+            unless: what may yet happen instead.
+
+        Returns:
+            The runs that were not reported before.
+        """
+        left = [run for run in runs if not self._log.is_pending(run.run_id)]
+        remedies = {run.run_id: self._captures.remedy(run.run_id) for run in left}
+        for remedy in dict.fromkeys(remedies.values()):
+            self._log_pending([run for run in left if remedies[run.run_id] == remedy], f"{reason}; {remedy}{unless}")
+        return left
+
+    def _log_pending(self, runs: list[TrackedRun], reason: str) -> None:
+        for run in runs:
+            note("pending", f"{run.run_id} {reason}")
+        self._log.pending({run.run_id: run.name for run in runs}, reason)
+
+    def tag_pending(self, runs: Iterable[TrackedRun]) -> None:
+        """Write in MLflow that runs are left to `sync`.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the tags cannot be written.
+        """
+        for run in runs:
+            if uri := run.undelivered_uri:  # else the worker has delivered it in the meantime
+                set_tags(uri, run.run_id, {STATE: "pending"})
+
+    def summarize(self) -> None:
+        """Log the lines that were held back because there were many."""
+        self._log.summarize()
+
+    def forked(self) -> None:
+        """Forget, in a forked child, the lines that were held back: the parent logs them."""
+        self._log.drop_summary()

@@ -1,0 +1,42 @@
+"""Which run takes over the Task that the process already has: its own `Task.init`'s, or that of a ClearML agent."""
+
+from __future__ import annotations
+
+from autoinstrument.clone_run import start as clone_run
+from autoinstrument.integrations.clearml_current_task import existing_task_id
+from autoinstrument.records import RunStarted, TaskFound
+
+
+class TaskAdoption:
+    """Gives the process's own Task to one top-level run, the first that begins while or before there is one."""
+
+    def __init__(self) -> None:
+        self._run_id = ""
+        """The run that has taken the Task over, or is going to."""
+        self._task_id = ""
+
+    @property
+    def is_expected(self) -> bool:
+        """True while a run would take over a Task that the script has yet to make."""
+        return bool(self._run_id) and not self._task_id
+
+    def adopt(self, run: RunStarted) -> RunStarted:
+        """Return the record of a run that begins, with the id of the Task that it takes over."""
+        if run.owned and not run.parent_run_id:
+            task_id = existing_task_id()
+            if task_id and task_id != self._task_id:
+                self._run_id, self._task_id = run.run_id, task_id
+                run = run._replace(task_id=task_id)
+            elif not self._run_id:
+                self._run_id = run.run_id
+        if self._run_id == run.run_id:
+            run = run._replace(tags={**run.tags, **clone_run.origin(self._task_id)})
+        return run
+
+    def look(self) -> TaskFound | None:
+        """Return the Task once, if `Task.init` was called after the first top-level run began."""
+        task_id = existing_task_id()
+        if not task_id or task_id == self._task_id or not self._run_id:
+            return None
+        self._task_id = task_id
+        return TaskFound(self._run_id, task_id)

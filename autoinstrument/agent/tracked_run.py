@@ -1,0 +1,82 @@
+"""What the training process knows of one run."""
+
+from __future__ import annotations
+
+from autoinstrument.records import EventsDropped, Record, RunEnded, RunStarted
+
+
+class TrackedRun:
+    """A run that this process started, resumed or logged to.
+
+    Attributes:
+        run_id: MLflow's id.
+        is_open: it has not ended.
+        is_left_alone: it has no Task and gets none.
+        started: its description; None before the tracking store was asked, and once its Task is complete.
+        ended: its end, None while it is open and once its Task is complete.
+        name: its name, or its id until it is described.
+        page_url: the address of its page in the MLflow UI, "" where it has none.
+        tracking_uri: the absolute tracking URI.
+        is_undescribed: it is a run of this process, and the tracking store was not asked about it yet.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.is_open = True
+        self.is_left_alone = False
+        self.started: RunStarted | None = None
+        self.ended: RunEnded | None = None
+        self.name, self.page_url = run_id, ""
+        self.tracking_uri = ""
+        self.is_undescribed = False
+
+    def begin(self, tracking_uri: str, *, owned: bool) -> None:
+        """Note that the run was created, resumed or first seen; `owned` if this process ends it."""
+        self.is_open, self.is_left_alone = True, False
+        self.tracking_uri = tracking_uri
+        self.is_undescribed = owned
+
+    def describe(self, started: RunStarted) -> None:
+        """Note what the tracking store says of the run."""
+        self.is_undescribed = False
+        self.started, self.ended = started, None
+        self.tracking_uri = started.tracking_uri
+        self.name, self.page_url = started.run_name, started.run_url
+
+    def leave_alone(self) -> None:
+        """Note that the run has no Task and gets none."""
+        self.is_undescribed = False
+        self.is_open, self.is_left_alone = False, True
+
+    def end(self, ended: RunEnded) -> None:
+        """Note that the run has ended."""
+        self.is_open, self.ended = False, ended
+
+    def deliver(self) -> None:
+        """Note that the Task holds everything: a second worker need not hear of the run."""
+        self.started = self.ended = None
+
+    def hand_over(self) -> None:
+        """Note, in a forked child, that the parent process ends the run."""
+        self.is_undescribed = False
+        self.started = self.started and self.started._replace(owned=False)
+
+    @property
+    def undelivered_uri(self) -> str:
+        """The tracking URI of a run whose Task is not complete, "" for any other."""
+        return self.tracking_uri if self.is_undescribed or self.started else ""
+
+    @property
+    def artifact_root(self) -> str:
+        """The root of the run's artifacts, "" where it is not known."""
+        return self.started.artifact_uri if self.started else ""
+
+    def for_second_worker(self) -> list[Record]:
+        """Return what a second worker must know of the run.
+
+        It finds the run's Task in its capture; what was on the way to the first worker is read from MLflow.
+        """
+        if self.started is None:
+            return []
+        ended = [self.ended] if self.ended else []
+        return [self.started._replace(resumed=True), EventsDropped(self.run_id, 0), *ended]

@@ -1,0 +1,95 @@
+"""Weigh records, and bound what waits in memory: the one measure of every buffer between a logging call and ClearML.
+
+`limits` names the bounds of all buffers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from autoinstrument.records import ArtifactLogged, ConsoleWritten, MetricsLogged, ParamsLogged, Record, TagsSet
+
+RECORD, POINT, NAMED_TEXT = 200, 200, 200
+"""Bytes of a record, of a point with its numbers, and of a name with a text beside their characters (CPython 3.10 to
+3.13, 64 bits)."""
+DROPPABLE = (MetricsLogged, ParamsLogged, TagsSet)
+"""Records of which a run may log any number, and which MLflow's store holds: without room they are read from there."""
+
+
+class Limit(NamedTuple):
+    """How much may wait in one buffer."""
+
+    records: int
+    bytes: int
+
+
+def weight(record: Record) -> int:
+    """Return about how many bytes a record takes in memory, erring on the heavy side.
+
+    The content of an artifact is weighed by `content_weight`. Console text weighs its characters alone: it is written
+    in pieces of any size and joined on its way, so that buffers bound the pieces by their number.
+    """
+    if isinstance(record, MetricsLogged):
+        return RECORD + POINT * len(record.points)
+    if isinstance(record, ParamsLogged):
+        return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value, _ in record.params)
+    if isinstance(record, TagsSet):
+        return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value in record.tags.items())
+    if isinstance(record, ConsoleWritten):
+        return len(record.text)
+    return RECORD
+
+
+def content_weight(record: object) -> int:
+    """Return how many bytes the content of an artifact takes, 0 for any other record."""
+    return len(record.content or "") if isinstance(record, ArtifactLogged) else 0
+
+
+def items(record: MetricsLogged | ParamsLogged | TagsSet) -> int:
+    """Return how many points, parameters or tags a record holds."""
+    return len(record[1])
+
+
+class Budget:
+    """What waits in one buffer, counted against the buffer's limit.
+
+    It takes no lock. Any thread may `add` while one thread removes; where several threads add at the same moment, one
+    of them may not be counted, until `clear` corrects the count.
+    """
+
+    __slots__ = ("_added", "_bytes_added", "_bytes_removed", "_removed", "limit")
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self._added = self._removed = self._bytes_added = self._bytes_removed = 0
+
+    @property
+    def records(self) -> int:
+        """Records that wait."""
+        return self._added - self._removed
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the records that wait."""
+        return self._bytes_added - self._bytes_removed
+
+    def has_room(self, size: int = 1, *, times: int = 1) -> bool:
+        """Return True if a record of `size` bytes fits below `times` the limit.
+
+        Without a size, a record fits as long as the limit is not reached, so that one of any size is taken.
+        """
+        return self.records < times * self.limit.records and self.bytes + size <= times * self.limit.bytes
+
+    def add(self, size: int) -> None:
+        """Count a record of `size` bytes."""
+        self._added += 1
+        self._bytes_added += size
+
+    def remove(self, size: int) -> None:
+        """Count a record of `size` bytes no more."""
+        self._removed += 1
+        self._bytes_removed += size
+
+    def clear(self) -> None:
+        """Note that nothing waits; for a thread that adds."""
+        self._added, self._bytes_added = self._removed, self._bytes_removed

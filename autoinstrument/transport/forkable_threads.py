@@ -1,0 +1,84 @@
+"""The agent's daemon threads in the training process, which a fork stops and the parent starts again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+PREFIX = "autoinstrument-"
+"""How the names of all threads of the agent begin."""
+
+
+class ForkableThreads:
+    """Threads that run loops, and can stop in the middle: a loop that is started again goes on where it was.
+
+    A loop calls `stops` with its own name wherever it can stop, and returns if that is True. The threads are daemons,
+    and keep no process from ending.
+
+    Args:
+        loops: the threads' work by name, in the order in which the threads are started.
+    """
+
+    def __init__(self, loops: Mapping[str, Callable[[], None]]) -> None:
+        self._loops = dict(loops)
+        self._threads: dict[str, threading.Thread] = {}
+        self._stopped: set[str] = set()
+        self._stopping = False
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the threads.
+
+        Raises:
+            RuntimeError: the system or the interpreter, at its end, starts no more threads; some may have started.
+        """
+        with self._lock:
+            for name in self._loops:
+                self._run(name)
+
+    def is_started(self, name: str) -> bool:
+        """Return True if the thread was started once, whether or not it runs at the moment."""
+        return name in self._threads
+
+    @property
+    def are_stopped(self) -> bool:
+        """True while at least one thread has stopped for a fork, and was not started again."""
+        return bool(self._stopped)
+
+    def running(self) -> list[threading.Thread]:
+        """Return the threads that have not stopped."""
+        return [thread for name, thread in list(self._threads.items()) if name not in self._stopped]
+
+    def stop(self) -> None:
+        """Have `stops` return True; the caller sees to it that the loops ask."""
+        self._stopping = True
+
+    def stops(self, name: str) -> bool:
+        """Return True if the loop must return now; it is started again by `resume`."""
+        if self._stopping:
+            self._stopped.add(name)
+        return self._stopping
+
+    def resume(self) -> None:
+        """Start the threads again that have stopped.
+
+        Waits for no lock, because the thread that holds it may wait for the caller: then this changes nothing, and a
+        later call starts the threads.
+        """
+        self._stopping = False
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            for name in self._loops:
+                if name in self._stopped:
+                    self._run(name)
+                    self._stopped.discard(name)
+        except RuntimeError:  # the interpreter is at its end; the worker will see the connection close
+            pass
+        finally:
+            self._lock.release()
+
+    def _run(self, name: str) -> None:
+        thread = threading.Thread(target=self._loops[name], name=f"{PREFIX}{name}", daemon=True)
+        thread.start()
+        self._threads[name] = thread

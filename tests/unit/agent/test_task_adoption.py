@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from autoinstrument.agent.task_adoption import TaskAdoption
+from autoinstrument.records import TaskFound
+from tests.unit.agent.test_tracked_run import STARTED
+
+FIRST, SECOND = (STARTED._replace(run_id=name) for name in ("first", "second"))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CLEARML_TASK_ID", "TRAINS_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_first_top_level_run_takes_the_task_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the second one gets a Task of its own."""
+    monkeypatch.setenv("CLEARML_TASK_ID", "task")
+    adoption = TaskAdoption()
+    for other in (FIRST._replace(parent_run_id="parent"), FIRST._replace(owned=False)):
+        assert adoption.adopt(other).task_id == ""
+    assert adoption.adopt(FIRST).task_id == "task"
+    assert adoption.adopt(SECOND).task_id == ""
+    assert not adoption.is_expected
+    assert adoption.look() is None
+
+
+def test_a_task_that_is_made_after_the_run_began_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    adoption = TaskAdoption()
+    assert not adoption.is_expected
+    assert adoption.adopt(FIRST).task_id == ""
+    assert adoption.is_expected
+    assert adoption.look() is None
+    monkeypatch.setenv("CLEARML_TASK_ID", "task")
+    assert adoption.look() == TaskFound("first", "task")
+    assert adoption.look() is None
+    assert not adoption.is_expected
+
+
+def test_a_task_without_a_run_is_left_to_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEARML_TASK_ID", "task")
+    adoption = TaskAdoption()
+    assert adoption.look() is None
+    assert adoption.adopt(FIRST).task_id == "task"
+
+
+def test_a_second_task_of_the_script_goes_to_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEARML_TASK_ID", "task")
+    adoption = TaskAdoption()
+    adoption.adopt(FIRST)
+    monkeypatch.setenv("CLEARML_TASK_ID", "another")
+    assert adoption.adopt(SECOND).task_id == "another"

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+
+from autoinstrument.guard import errors
+from autoinstrument.records import Record, RunTagged
+from autoinstrument.transport import answer_reader
+from autoinstrument.transport.answer_reader import AnswerReader
+from autoinstrument.transport.connection import Connection
+from autoinstrument.transport.protocol import encode
+from tests.unit.transport.worker import PATIENCE_S, Worker, wait_for
+
+
+class Receiving:
+    """A reader and its thread."""
+
+    def __init__(self, *, interruptible: bool = True) -> None:
+        self.taken: list[Record] = []
+        self.lost = 0
+        self.stopping = False
+        self.reader = AnswerReader(self.take, self.note_lost, lambda: self.stopping)
+        if interruptible:
+            self.reader.make_interruptible()
+        self.start()
+
+    def take(self, record: Record) -> None:
+        if record == RunTagged("bad"):
+            raise ValueError("bad")
+        self.taken.append(record)
+
+    def note_lost(self) -> None:
+        self.lost += 1
+
+    def start(self) -> None:
+        self.stopping = False
+        self.thread = threading.Thread(target=self.reader.run, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.reader.interrupt()
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture(params=["poll", "select"])
+def waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the thread waits for two sockets: `select` is Windows' way."""
+    if request.param == "select":
+        monkeypatch.setattr(answer_reader, "_is_readable", answer_reader.is_readable_by_select)
+    elif sys.platform == "win32":
+        pytest.skip("no poll")
+
+
+@pytest.mark.usefixtures("waits")
+def test_answers_are_taken_over_one_connection_after_the_other() -> None:
+    receiving, workers = Receiving(), [Worker(), Worker()]
+    connections = [Connection(worker.there) for worker in workers]
+    for connection in connections:
+        receiving.reader.follow(connection)
+    workers[1].answer(RunTagged("second"))
+    workers[0].answer(RunTagged("first"))
+    wait_for(lambda: receiving.taken)
+    assert not connections[0].lost.is_set()
+    workers[0].die()
+    wait_for(lambda: len(receiving.taken) == 2)
+    assert receiving.taken == [RunTagged("first"), RunTagged("second")]
+    assert (connections[0].lost.is_set(), connections[1].lost.is_set(), receiving.lost) == (True, False, 1)
+
+
+def test_what_taking_raises_is_logged_and_the_next_answer_is_taken() -> None:
+    receiving, worker, before = Receiving(), Worker(), errors["linking a run"]
+    receiving.reader.follow(Connection(worker.there))
+    worker.answer(RunTagged("bad"))
+    worker.answer(RunTagged("good"))
+    wait_for(lambda: receiving.taken == [RunTagged("good")])
+    assert errors["linking a run"] == before + 1
+
+
+def test_bytes_of_another_protocol_end_the_connection() -> None:
+    receiving, worker = Receiving(), Worker()
+    connection = Connection(worker.there)
+    receiving.reader.follow(connection)
+    worker._socket.sendall(b"\xff" * 100)
+    wait_for(connection.lost.is_set)
+
+
+@pytest.mark.usefixtures("waits")
+def test_a_stop_loses_nothing_of_what_was_received() -> None:
+    """Not even half a message."""
+    receiving, worker = Receiving(), Worker()
+    receiving.stop()
+    receiving.start()
+    receiving.reader.follow(Connection(worker.there))
+    frame = encode([RunTagged("run")])
+    worker._socket.sendall(frame[:7])
+    wait_for(lambda: receiving.reader._socket is not None and receiving.reader._reader._bytes)
+    receiving.stop()
+    worker._socket.sendall(frame[7:])
+    receiving.start()
+    wait_for(lambda: receiving.taken == [RunTagged("run")])
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_the_last_work_runs_instead_of_more_answers(connected: bool) -> None:
+    receiving, worker, threads = Receiving(), Worker(), []
+    if connected:
+        receiving.reader.follow(Connection(worker.there))
+        worker.answer(RunTagged("run"))
+        wait_for(lambda: receiving.taken)
+    receiving.reader.run_last(lambda: threads.append(threading.current_thread()), PATIENCE_S)
+    assert threads == [receiving.thread]
+
+
+def test_last_work_that_hangs_is_not_waited_for() -> None:
+    receiving, hangs = Receiving(), threading.Event()
+    receiving.reader.run_last(lambda: hangs.wait() and None, 0.01)
+    assert receiving.thread.is_alive()
+    hangs.set()

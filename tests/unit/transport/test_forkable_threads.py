@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from autoinstrument.transport.forkable_threads import PREFIX, ForkableThreads
+from tests.unit.transport.worker import PATIENCE_S, wait_for
+
+
+class Loops:
+    """Two loops that count their rounds."""
+
+    def __init__(self) -> None:
+        self.rounds = {"a": 0, "b": 0}
+        self.is_over = threading.Event()
+        self.threads = ForkableThreads({"a": lambda: self.run("a"), "b": lambda: self.run("b")})
+
+    def run(self, name: str) -> None:
+        while not self.is_over.wait(0.001):
+            self.rounds[name] += 1
+            if self.threads.stops(name):
+                return
+
+    def names(self) -> set[str]:
+        return {thread.name for thread in self.threads.running() if thread.is_alive()}
+
+
+@pytest.fixture
+def loops() -> Loops:
+    loops = Loops()
+    yield loops
+    loops.is_over.set()
+
+
+def test_threads_stop_and_go_on(loops: Loops) -> None:
+    loops.threads.start()
+    assert loops.names() == {f"{PREFIX}a", f"{PREFIX}b"}
+    assert not loops.threads.are_stopped
+    running = loops.threads.running()
+    loops.threads.stop()
+    for thread in running:
+        thread.join(PATIENCE_S)
+    assert (loops.names(), loops.threads.are_stopped, loops.threads.is_started("a")) == (set(), True, True)
+    loops.threads.resume()
+    assert loops.names() == {f"{PREFIX}a", f"{PREFIX}b"}
+    assert not loops.threads.are_stopped
+    before = dict(loops.rounds)
+    wait_for(lambda: all(loops.rounds[name] > before[name] for name in before))
+
+
+def test_a_thread_that_has_not_stopped_is_not_started_twice(loops: Loops) -> None:
+    loops.threads.start()
+    loops.threads.stop()
+    loops.threads.resume()
+    wait_for(lambda: loops.names() == {f"{PREFIX}a", f"{PREFIX}b"} or loops.threads.are_stopped)
+    loops.threads.resume()
+    assert sum(thread.name.startswith(f"{PREFIX}a") for thread in threading.enumerate()) == 1
+
+
+def test_resuming_waits_for_no_lock(loops: Loops) -> None:
+    loops.threads.start()
+    loops.threads.stop()
+    wait_for(lambda: not loops.names())
+    with loops.threads._lock:
+        loops.threads.resume()
+        assert loops.threads.are_stopped
+    loops.threads.resume()
+    assert not loops.threads.are_stopped
+
+
+def test_nothing_is_started_before(loops: Loops) -> None:
+    assert not loops.threads.is_started("a")
+    assert loops.threads.running() == []
+    loops.threads.resume()
+    assert loops.threads.running() == []

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pytest
+
+from autoinstrument.guard import errors
+from autoinstrument.records import ArtifactLogged, ConsoleWritten, EventsDropped, Record, RunDeleted, TagDeleted
+from autoinstrument.transport import limits
+from autoinstrument.transport.budget import Limit
+from autoinstrument.transport.deferred_records import DeferredFile, DeferredStart
+from autoinstrument.transport.send_buffer import SendBuffer
+from tests.unit.transport.worker import point
+
+
+@pytest.fixture
+def buffer() -> SendBuffer:
+    buffer = SendBuffer()
+    buffer.begin()
+    return buffer
+
+
+def text(words: str, time_ms: int = 0, stream: str = "stdout") -> ConsoleWritten:
+    return ConsoleWritten(stream, words, time_ms)
+
+
+def all_of(buffer: SendBuffer) -> list[Record]:
+    records = []
+    while buffer:
+        records += buffer.take_batch()
+    return records
+
+
+def test_records_come_out_in_their_order_and_deferred_ones_are_made(buffer: SendBuffer) -> None:
+    given = [point(1), RunDeleted("run"), point(2)]
+    for item in (given[0], lambda: given[1], given[2], lambda: None):
+        assert buffer.put(item)
+    assert all_of(buffer) == given
+    assert not buffer
+
+
+def test_first_and_last(buffer: SendBuffer) -> None:
+    buffer.put(point(3))
+    buffer.put_first([point(1), point(2)])
+    buffer.put_last([point(4)])
+    assert all_of(buffer) == [point(step) for step in (1, 2, 3, 4)]
+
+
+def test_what_a_deferred_record_raises_keeps_no_other_back(buffer: SendBuffer) -> None:
+    def fails() -> Record:
+        raise ValueError("no store")
+
+    before = errors["describing a run"]
+    buffer.put(fails)
+    buffer.put(point(1))
+    assert all_of(buffer) == [point(1)]
+    assert errors["describing a run"] == before + 1
+
+
+@pytest.mark.parametrize("limit", [Limit(3, 10**6), Limit(1000, 1200)], ids=["records", "bytes"])
+def test_points_that_do_not_fit_are_counted_and_there_is_room_again(
+    buffer: SendBuffer, monkeypatch: pytest.MonkeyPatch, limit: Limit
+) -> None:
+    monkeypatch.setattr(limits, "SEND_RECORDS", limit)
+    buffer = SendBuffer()
+    buffer.begin()
+    assert [buffer.put(point(step)) for step in range(5)] == [True, True, True, False, False]
+    assert buffer.put(TagDeleted("run", "key")), "few, and never left out"
+    batch = buffer.take_batch()
+    assert batch == [point(0), point(1), point(2), TagDeleted("run", "key"), EventsDropped("run", 2)]
+    assert buffer.put(point(5))
+    assert buffer.take_batch() == [point(5)]
+
+
+def test_a_batch_is_one_small_message(buffer: SendBuffer) -> None:
+    for step in range(limits.FRAME.records + 1):
+        buffer.put(point(step))
+    assert len(buffer.take_batch()) == limits.FRAME.records
+    assert len(buffer.take_batch()) == 1
+    many = point(0)._replace(points=point(0).points * 1000)
+    for _ in range(3):
+        buffer.put(many)
+    assert len(buffer.take_batch()) == 1, "one of them is over the bytes of a message"
+
+
+def test_contents_have_room_of_their_own_and_count_for_a_message(
+    buffer: SendBuffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SEND_CONTENTS", Limit(10, 1000))
+    buffer = SendBuffer()
+
+    def make(content: bytes) -> Record:
+        return ArtifactLogged("run", "a", len(content), 0, content.decode())
+
+    assert buffer.has_room(1000)
+    buffer.put(DeferredFile(b"x" * 600, make))
+    assert not buffer.has_room(401)
+    (artifact,) = buffer.take_batch()
+    assert isinstance(artifact, ArtifactLogged)
+    assert artifact.content == "x" * 600
+    assert buffer.has_room(1000)
+
+
+def test_text_is_joined_that_was_written_piece_by_piece(buffer: SendBuffer) -> None:
+    for piece in (text("a"), text("\n", 5), text("late", 500), text("other", 501, "stderr")):
+        buffer.put(piece)
+    assert all_of(buffer) == [text("a\n"), text("late", 500), text("other", 501, "stderr")]
+
+
+def test_text_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEND_CONSOLE", Limit(1000, 100))
+    buffer = SendBuffer()
+    buffer.begin()
+    assert [buffer.put(text("x" * 60)) for _ in range(2)] == [True, False]
+    assert buffer.put(point(1)), "text takes no room from points"
+    all_of(buffer)
+    assert buffer.put(text("x" * 60))
+
+
+def test_before_a_run_the_latest_text_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEND_EARLY_CONSOLE", Limit(1000, 100))
+    buffer = SendBuffer()
+    for number in range(9):
+        assert buffer.put(text(str(number) * 40, 100 * number))
+    assert [record.text[0] for record in all_of(buffer) if isinstance(record, ConsoleWritten)] == ["7", "8"]
+    assert not buffer.put(text("x" * 101)), "more than there is room for"
+
+
+def test_without_a_worker_only_starts_are_made(buffer: SendBuffer) -> None:
+    made = []
+    buffer.put(lambda: made.append("another"))
+    buffer.put(DeferredStart(lambda: made.append("start")))
+    buffer.put(point(1))
+    buffer.make_starts()
+    assert made == ["start"]
+    assert not buffer
