@@ -86,7 +86,7 @@ class Agent:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        if settings.quiet == "on":
+        if settings.quiet:
             be_quiet()
         self.is_exiting = False
         self._open: dict[str, bool] = {}

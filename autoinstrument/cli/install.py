@@ -21,8 +21,9 @@ from autoinstrument.cli.hook_files import (
     owned,
     sitecustomize,
 )
+from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.journal.run_journal import Captures, home
-from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.settings import Settings, read_settings
 
 _TARGET_HELP = "An interpreter, a virtual environment, its site-packages, or a folder that stands on PYTHONPATH."
 
@@ -52,19 +53,15 @@ def install(target: str, by_sitecustomize: bool) -> None:
 @click.option("--target", default="", metavar="PATH", help=f"{_TARGET_HELP} By default this environment.")
 @click.option("--purge", is_flag=True, help="Captures and logs in AUTOINSTRUMENT_HOME too; asks first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@reports_bad_settings
 def uninstall(target: str, purge: bool, yes: bool) -> None:
     """Take away the start-up files that pip or `install` has put there; one that was changed since stays.
 
     `pip uninstall autoinstrument` takes the package away, and these files with it.
     """
-    settings = Settings()
-    if purge:
-        try:
-            settings = read_settings()
-        except SettingsError as error:
-            raise click.UsageError(str(error)) from None
-        if not (yes or sys.stdin.isatty()):
-            raise click.UsageError("--purge asks before it deletes; add --yes where nobody can answer")
+    settings = read_settings() if purge else Settings()
+    if purge and not (yes or sys.stdin.isatty()):
+        raise click.UsageError("--purge asks before it deletes; add --yes where nobody can answer")
     try:
         folder, _ = folder_of(target)
         changed = _take(folder)

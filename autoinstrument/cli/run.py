@@ -13,8 +13,9 @@ from typing import NoReturn
 import click
 
 from autoinstrument.bootstrap.startup_files import are_installed, python_path
+from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.client import try_briefly
-from autoinstrument.settings import SettingsError, read_settings
+from autoinstrument.settings import read_settings
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 """What a shell exits with."""
@@ -27,6 +28,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 @click.option("--check", "is_check", is_flag=True, help="Run it without and with the agent, and print what differs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome of --check as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@reports_bad_settings
 def run(project: str, task: str, artifacts: str, is_check: bool, as_json: bool, command: tuple[str, ...]) -> None:
     """Run COMMAND with the agent on, as in `-- python train.py --lr 0.1`: the command and what it starts.
 
@@ -40,10 +42,7 @@ def run(project: str, task: str, artifacts: str, is_check: bool, as_json: bool, 
     """
     chosen = {"PROJECT": project, "TASK": task, "ARTIFACTS": artifacts}
     options = {f"AUTOINSTRUMENT_{name}": value for name, value in chosen.items() if value}
-    try:
-        read_settings(options)
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from None
+    read_settings(options)
     environ = {**os.environ, **options, "AUTOINSTRUMENT_ENABLED": "1"}
     if is_check:
         sys.exit(_check(command, environ, as_json=as_json))

@@ -13,7 +13,7 @@ from tests.startup.environment import ROOT
 PACKAGE = ROOT / "autoinstrument"
 SHARED = {
     "_version", "clearml_switches", "guard", "previews", "process_identity", "records", "run_log", "scrubber",
-    "settings", "tracebacks",
+    "settings", "switch", "tracebacks",
 }  # fmt: skip
 """Modules at the top of the package that every room may import."""
 ROOMS = {
