@@ -24,7 +24,7 @@ from autoinstrument.clearml_switches import switched_off
 from autoinstrument.clone_run import start as clone_run
 from autoinstrument.guard import be_quiet, guard, logger
 from autoinstrument.integrations.clearml_current_task import existing_task_id
-from autoinstrument.journal.run_journal import Captures
+from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE, TASK_ID, TASK_URL, set_tags
 from autoinstrument.mlflow_store.urls import absolute
 from autoinstrument.records import (
@@ -105,7 +105,7 @@ class Agent:
         self._adopter = ""
         self._taken = ""
         self._changes = Changes()
-        self._captures = Captures(settings)
+        self._captures = RunJournals(settings)
         self._described: ProcessStarted | None = None
         self._callers: list[str] = []
         remember_main()

@@ -14,7 +14,7 @@ from autoinstrument.capture.git import Checkout, GitError
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
-from autoinstrument.journal.run_journal import home
+from autoinstrument.journal.state_folder import home
 from autoinstrument.settings import INTERNAL, SWITCH, TABLE, Settings, SettingsError, enabled
 
 _PYTHONS = ((3, 10), (3, 14))

@@ -14,7 +14,7 @@ import click
 from autoinstrument.cli.output import Link, is_terminal, name_default_store, table
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.journal.liveness import why_alive
-from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs, problem_of
 from autoinstrument.mlflow_store.store_errors import NoStoreError, shown
@@ -102,9 +102,9 @@ def _stored(experiments: tuple[str, ...], limit: int, waiting: dict[str, Row]) -
 def _recorded(settings: Settings) -> dict[str, Row]:
     """Return the runs that are recorded on this machine, by id."""
     rows = {}
-    for folder in Captures(settings):
+    for folder in RunJournals(settings):
         try:
-            capture = Capture.load(folder)
+            capture = RunJournal.load(folder)
         except (OSError, ValueError, KeyError) as error:
             rows[folder.name] = _damaged(folder, error)
             continue

@@ -22,7 +22,7 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, ourselves
 from autoinstrument.journal.liveness import BEAT_S, beat
-from autoinstrument.journal.run_journal import home, private_folder
+from autoinstrument.journal.state_folder import home, private_folder
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
