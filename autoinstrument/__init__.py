@@ -6,14 +6,17 @@ This file imports nothing, and must not: every interpreter of the environment ru
 
 def init():
     # type: () -> None
-    """Arm the agent if `AUTOINSTRUMENT_ENABLED` says so, or, where that is not set, the Task that a ClearML agent runs.
+    """Arm the agent if `AUTOINSTRUMENT_ENABLED` is on, or if it is not set and a ClearML agent runs a mirrored Task.
 
-    What the start-up files call. Calling it again is harmless.
+    The start-up files call this function. Calling it again changes nothing.
     """
     import os  # loaded by `site` already
 
-    switch = os.environ.get("AUTOINSTRUMENT_ENABLED", "").strip().lower()
-    on = switch in ("1", "true", "yes", "on")
+    switch, on = os.environ.get("AUTOINSTRUMENT_ENABLED", "").strip(), False
+    if switch:
+        from autoinstrument.switch import is_on
+
+        on = is_on(switch)
     if os.environ.get("AUTOINSTRUMENT_EXPLAIN"):
         import sys
 

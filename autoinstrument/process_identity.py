@@ -1,67 +1,67 @@
-"""What can be learned of a process that died without a word; Linux, as far as `/proc` and the control group tell."""
+"""Is a process alive, and is it the same one: the one rule for the worker and for the commands.
+
+A process id alone proves nothing, because the system assigns it again. A process that was alive at some time is the one
+that has its id now if the latter was created no later: two processes never have the same id at the same time. So any
+time at which the process was known to be alive identifies it. The best one is its creation time as psutil reports it,
+which the worker takes; the training process, which must not load psutil, reports the current time.
+
+Only processes of this machine and of this namespace of process ids count, see `capture.machine`.
+"""
 
 from __future__ import annotations
 
-import re
-import signal
 import time
-from pathlib import Path
 
 import psutil
 
 _CLOCK_S = 2.0
-_GONE = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+"""Creation times are computed from the clock and the time since boot; these drift apart when the clock is adjusted."""
 
 
-def memory_kills() -> int:
-    """Return how many processes the system has killed for want of memory, in our control group or else in all.
-
-    `memory.events` of control group v2, `oom_kill` of `/proc/vmstat` (Linux 4.13 and later); 0 where neither is there.
-    """
-    group = _match(Path("/proc/self/cgroup"), r"^0::(.*)$")
-    for path in (Path(f"/sys/fs/cgroup{group}/memory.events"), Path("/proc/vmstat")):
-        count = _match(path, r"^oom_kill (\d+)$")
-        if count:
-            return int(count)
-    return 0
-
-
-def signal_of(pid: int) -> str:
-    """Return the name of the signal that killed a process, while its parent has not taken its exit status; else "".
-
-    The last field of `/proc/PID/stat` is the wait status of a zombie (proc(5)).
-    """
-    if not pid:
-        return ""
+def created_ms(pid: int) -> int:
+    """Return when a process was created, in ms since the epoch; 0 if there is none."""
     try:
-        status = int(Path(f"/proc/{pid}/stat").read_text().rsplit(" ", 1)[1])
-        return signal.Signals(status & 0x7F).name if status & 0x7F else ""
-    except (OSError, ValueError, IndexError):
-        return ""
+        return int(psutil.Process(pid).create_time() * 1000)
+    except (psutil.Error, ValueError):
+        return 0
 
 
-def outlives(pid: int, started_ms: int, wait_s: float = 1.0) -> bool:
-    """Tell whether a process is still at work that has closed its connection; a dying one closes it a moment before."""
+def is_alive(pid: int, alive_ms: int) -> bool:
+    """Return True if a process is still running.
+
+    Args:
+        pid: its id; 0 or less is no process.
+        alive_ms: a time at which it was alive, in ms since the epoch.
+    """
+    if pid <= 0:
+        return False
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() <= alive_ms / 1000 + _CLOCK_S and is_running(process)
+    except (psutil.Error, ValueError, OverflowError):
+        return False
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Return True if a process still does something: it exists, and is not a zombie, which only waits for its parent.
+
+    Args:
+        process: psutil's object, which knows when the process was created.
+    """
+    try:
+        return process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return False
+
+
+def outlives(pid: int, alive_ms: int, wait_s: float = 1.0) -> bool:
+    """Return True if a process that has closed its connection is still running after `wait_s` seconds.
+
+    A process that is dying closes its connections a moment before it is gone. Other arguments as in `is_alive`.
+    """
     end = time.monotonic() + wait_s
-    while is_alive(pid, started_ms):
+    while is_alive(pid, alive_ms):
         if time.monotonic() > end:
             return True
         time.sleep(0.02)
     return False
-
-
-def is_alive(pid: int, started_ms: int) -> bool:
-    """Tell whether a process of this machine runs; the time of its start tells it from a later one of the same id."""
-    try:
-        process = psutil.Process(pid)
-        return process.status() not in _GONE and abs(process.create_time() - started_ms / 1000) < _CLOCK_S
-    except (psutil.Error, ValueError):
-        return False
-
-
-def _match(path: Path, pattern: str) -> str:
-    try:
-        found = re.search(pattern, path.read_text(), re.MULTILINE)
-    except OSError:
-        return ""
-    return found[1] if found else ""

@@ -22,6 +22,7 @@ class ProcessStarted(NamedTuple):
 
     pid: int
     started_ms: int
+    """A time at which the process was alive: the worker replaces it by the creation time, see `process_identity`."""
     host: str
     user: str
     python: str

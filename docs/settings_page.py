@@ -1,19 +1,19 @@
-"""`python docs/settings_page.py`: write docs/settings.md, made of what autoinstrument/settings.py says of each setting.
+"""`python docs/settings_page.py`: write docs/settings.md from the table in autoinstrument/settings.py.
 
-A test compares the page with what this script would write.
+A test compares the page with the output of this script.
 """
 
 from __future__ import annotations
 
-import ast
-import runpy
+import sys
 from pathlib import Path
+from typing import Any
 
 PAGE = Path(__file__).with_name("settings.md")
-ROOT = PAGE.parent.parent
-_SOURCE = ROOT / "autoinstrument" / "settings.py"
-_code = runpy.run_path(str(_SOURCE))  # this checkout's, whichever is installed
-Settings, SettingsError, read_settings = (_code[name] for name in ("Settings", "SettingsError", "read_settings"))
+sys.path.insert(0, str(PAGE.parent.parent))  # this checkout's package, whichever is installed
+
+from autoinstrument.settings import SWITCH, TABLE, Setting  # noqa: E402  (the checkout is on the path only now)
+from autoinstrument.switch import ON  # noqa: E402
 
 _BEGINNING = """\
 # Settings
@@ -26,55 +26,35 @@ configuration (`clearml.conf`, `CLEARML_*`) and MLflow's (`MLFLOW_*`) are read, 
 
 | variable | meaning | allowed | default |
 | --- | --- | --- | --- |
-| `AUTOINSTRUMENT_ENABLED` | The switch; anything else is off. Under a ClearML agent it is on by itself for \
-[Tasks of this project](orchestration.md) | `1`, `true`, `yes`, `on`, in upper or lower case | off |
 """
 _END = """
 With `AUTOINSTRUMENT_WORKER=thread`, what is unsent when the process ends or is killed is left to `autoinstrument sync`.
 The fields of the templates: `{experiment}`, `{run_name}` and `{run_id}` are MLflow's, `{user}` is the user who trains,
 `{script}` the name of the script.
 
-`AUTOINSTRUMENT_PROJECT`, `_TASK`, `_ARTIFACTS` and `_MLFLOW_UI` are kept with each run and its Task: `sync` and
+{kept} are kept with each run and its Task: `sync` and
 `verify`, which may run later, elsewhere and with other settings, go by those with which the Task was made.
 """
-_NOT_ALLOWED = "{}"
-"""What no setting with a rule takes: a field without a name, no choice, no number, no address."""
 
 
 def page() -> str:
-    """Return the page as the code would have it."""
-    rows = []
-    for field, meaning in _meanings().items():
-        name = field.removesuffix("_s").upper()
-        default = getattr(Settings(), field)
-        shown = f"{default:g}" if isinstance(default, float) else str(default)
-        meaning = meaning.removesuffix(".")
-        cells = [f"`AUTOINSTRUMENT_{name}`", meaning, _allowed(name), f"`{shown}`" if shown else ""]
-        rows.append("| " + " | ".join(cells) + " |\n")
-    return _BEGINNING + "".join(rows) + _END
+    """Return the text of the page."""
+    switch = _row(SWITCH, ", ".join(f"`{word}`" for word in ON) + ", in upper or lower case")
+    rows = [_row(setting, setting.values.allowed or "any") for setting in TABLE]
+    kept = [setting.variable.removeprefix("AUTOINSTRUMENT") for setting in TABLE if setting.scope == "task"]
+    names = ", ".join(f"`{name}`" for name in kept[:-1]) + f" and `{kept[-1]}`"
+    return _BEGINNING + switch + "".join(rows) + _END.replace("{kept}", names.replace("`_", "`AUTOINSTRUMENT_", 1))
 
 
-def _meanings() -> dict[str, str]:
-    """Return what the code says below each field of `Settings`, by the field's name."""
-    tree = ast.parse(_SOURCE.read_text("utf-8"))
-    (settings,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
-    meanings = dict.fromkeys(Settings._fields, "")
-    for before, after in zip(settings.body, settings.body[1:], strict=False):
-        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(after, ast.Expr):
-            meanings[before.target.id] = " ".join(str(ast.literal_eval(after.value)).split())
-    missing = [field for field, meaning in meanings.items() if not meaning]
-    if missing:
-        raise SystemExit(f"settings.py says nothing about {', '.join(missing)}: a docstring below the field is missing")
-    return meanings
-
-
-def _allowed(name: str) -> str:
-    """Return what the code itself says when it refuses a value."""
-    try:
-        read_settings({f"AUTOINSTRUMENT_{name}": _NOT_ALLOWED})
-    except SettingsError as error:
-        return str(error).partition(" is not allowed: ")[2].replace("{", "`{").replace("}", "}`")
-    return "any"
+def _row(setting: Setting[Any], allowed: str) -> str:
+    default = setting.text(setting.default)
+    cells = [
+        f"`{setting.variable}`",
+        setting.meaning.removesuffix("."),
+        allowed.replace("{", "`{").replace("}", "}`"),
+        f"`{default}`" if default else "",
+    ]
+    return "| " + " | ".join(cells) + " |\n"
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def main() -> int:
     checks = [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
-        ["mypy"],
+        *(["mypy", "--platform", platform] for platform in ("linux", "darwin", "win32")),
         ["mkdocs", "build", "--strict", "--site-dir", site],
         ["pytest", "-n", str(_PROCESSES), "--dist", "worksteal", *pytest_arguments],  # a later -n has the last word
     ]

@@ -24,7 +24,7 @@ from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.capture.console import Console
 from autoinstrument.clearml_switches import switched_off
 from autoinstrument.guard import be_quiet, guard, logger
-from autoinstrument.journal.run_journal import Captures
+from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.urls import absolute
 from autoinstrument.records import (
@@ -76,12 +76,12 @@ class Agent:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        if settings.quiet == "on":
+        if settings.quiet:
             be_quiet()
         self.is_exiting = False
         self._is_finished = False
         self._runs: dict[str, TrackedRun] = {}
-        self._captures = Captures(settings)
+        self._captures = RunJournals(settings)
         self._worker = WorkerAccess(settings.worker)
         self._sender = Sender(self._worker.connect, self._introduce, self._answered, self._leave)
         self._reports = RunReports(self._runs, self._captures, self._sender.reply)

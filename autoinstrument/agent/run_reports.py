@@ -9,7 +9,7 @@ from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.clone_run import start as clone_run
 from autoinstrument.guard import logger
-from autoinstrument.journal.run_journal import Captures
+from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_tags
 from autoinstrument.records import AbortLogged, CodeLacking, Record, RunAborted, RunLinked, RunPending, RunTagged
 
@@ -23,7 +23,7 @@ class RunReports:
         reply: sends a record to the worker at once.
     """
 
-    def __init__(self, runs: Mapping[str, TrackedRun], captures: Captures, reply: Callable[[Record], None]) -> None:
+    def __init__(self, runs: Mapping[str, TrackedRun], captures: RunJournals, reply: Callable[[Record], None]) -> None:
         self._runs, self._captures, self._reply = runs, captures, reply
         self._log = RunLog()
         self._lacking: set[str] = set()

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -296,7 +297,8 @@ def _ask(folder: Path, *arguments: str, until: float) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (OSError, AttributeError):  # gone already; no process groups on Windows
-        process.kill()
+    if sys.platform != "win32":  # Windows has no process groups of this kind
+        with contextlib.suppress(OSError):  # it is gone already
+            os.killpg(process.pid, signal.SIGKILL)
+            return
+    process.kill()

@@ -4,7 +4,7 @@ Runs in the training process, so it only looks at what is there; files, git and 
 """
 
 # os.path: pathlib would be one more module in a process that is not ours.
-# ruff: noqa: PTH100, PTH109, PTH113, PTH117, PTH118, PTH119, PTH120, PTH123
+# ruff: noqa: PTH100, PTH109, PTH113, PTH117, PTH118, PTH119, PTH120
 from __future__ import annotations
 
 import os
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from autoinstrument.bootstrap.program import what_runs
 from autoinstrument.capture import notebook
 from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.integrations.argparse_values import parsed
@@ -53,7 +54,7 @@ class Changes:
         kind, path, module, source = _main()
         return ProcessStarted(
             pid=os.getpid(),
-            started_ms=_started_ms(),
+            started_ms=int(time.time() * 1000),  # alive now: the worker asks the system when it was created
             host=_host(),
             user=_user(),
             python="{}.{}.{}".format(*sys.version_info[:3]),
@@ -104,11 +105,6 @@ def remember_main() -> None:
     """Keep the script's path: the interpreter (seen in 3.10 to 3.12) forgets it when the script has run."""
     global _main_file
     _main_file = getattr(sys.modules.get("__main__"), "__file__", None)
-
-
-def describe(cwd: str = "") -> ProcessStarted:
-    """Return a report that stands alone; `Changes` is for a process that reports again."""
-    return Changes().describe(cwd)
 
 
 def program_now() -> dict[str, Any]:
@@ -187,7 +183,7 @@ def _main() -> tuple[str, str, str, str]:
     file = getattr(main, "__file__", None) or _main_file
     program = _program()
     if not isinstance(file, str) or file in ("", "<stdin>"):
-        code = _command() if program == "-c" else ""
+        code = what_runs(sys.orig_argv[1:])[1] if program == "-c" else ""
         return ("command" if program == "-c" else "interactive"), "", "", code
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if isinstance(name, str) and name != "__main__":
@@ -204,26 +200,6 @@ def _main() -> tuple[str, str, str, str]:
 def _arguments(kind: str, path: str, module: str) -> list[Param]:
     """Return the command line; that of a notebook's kernel, or of a launcher, is not that of the run's code."""
     return [] if kind == "notebook" or is_launcher(path, module) else parsed()
-
-
-def _command() -> str:
-    """Return the text after `-c` of the interpreter's own command line."""
-    given = iter(getattr(sys, "orig_argv", [])[1:])
-    for argument in given:
-        if not argument.startswith("-") or argument in ("-", "--"):
-            break
-        if argument == "--check-hash-based-pycs":
-            next(given, "")
-        if argument.startswith("--"):
-            continue
-        for position, letter in enumerate(argument[1:], 2):  # options may be joined: -Ic "print()"
-            if letter == "c":
-                return argument[position:] or next(given, "")
-            if letter in "WX":
-                if not argument[position:]:
-                    next(given, "")
-                break
-    return ""
 
 
 def _same(one: str, other: str) -> bool:
@@ -252,36 +228,21 @@ def _absolute(entry: str) -> str:
         return entry
 
 
-def _started_ms() -> int:
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            # The second field, the program's name, may hold anything; starttime is the 20th after it, in clock ticks.
-            ticks = int(file.read().rpartition(b")")[2].split()[19])
-        with open("/proc/uptime", "rb") as file:
-            up_s = float(file.read().split()[0])
-        running_s = up_s - ticks / os.sysconf("SC_CLK_TCK")
-        # In a container uptime may be the container's own and starttime the host's.
-        if running_s >= 0:
-            return int((time.time() - running_s) * 1000)
-    except (OSError, ValueError, IndexError, AttributeError):  # not Linux
-        pass
-    return int(time.time() * 1000)
-
-
 def _host() -> str:
-    try:
-        return os.uname().nodename
-    except AttributeError:  # Windows
+    if sys.platform == "win32":
         return os.environ.get("COMPUTERNAME", "")
+    return os.uname().nodename
 
 
 def _user() -> str:
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):  # the order of getpass.getuser
         if os.environ.get(variable):
             return os.environ[variable]
-    try:
-        import pwd
+    if sys.platform == "win32":
+        return ""
+    import pwd
 
+    try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):  # a container's user often has no name
+    except KeyError:  # a container's user often has no name
         return ""

@@ -13,7 +13,7 @@ import click
 from autoinstrument.cli import environment_checks, service_checks
 from autoinstrument.cli.checks import Check, masked, show
 from autoinstrument.cli.tracing import probe
-from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.settings import Settings
 
 
 @click.command()
@@ -52,8 +52,5 @@ def _checks(switch: str | None) -> Iterator[Check]:
         if traced.code == 0:
             yield from service_checks.tracking_server((traced.stdout.strip().splitlines() or [""])[-1])
     yield from service_checks.clearml()
-    try:
-        settings = read_settings()
-    except SettingsError:  # said above
-        settings = Settings(home=os.environ.get("AUTOINSTRUMENT_HOME", ""))
-    yield from service_checks.recorded(settings)
+    # Of the settings the folder alone: another one may be wrong, and has its own line.
+    yield from service_checks.recorded(Settings(home=os.environ.get("AUTOINSTRUMENT_HOME", "").strip()))

@@ -14,13 +14,12 @@ from autoinstrument.capture.git import Checkout, GitError
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
-from autoinstrument.journal.run_journal import home
-from autoinstrument.settings import Settings, SettingsError, enabled, read_settings
+from autoinstrument.journal.state_folder import home
+from autoinstrument.settings import INTERNAL, SWITCH, TABLE, Settings, SettingsError, enabled
 
 _PYTHONS = ((3, 10), (3, 14))
 TESTED = {"mlflow": ((2, 16), 3), "clearml": ((1, 16), 2), "wrapt": ((1, 15), 2)}
 """Oldest version and newest major version of each."""
-_NOT_SETTINGS = ("AUTOINSTRUMENT_ENABLED", "AUTOINSTRUMENT_CLONE", "AUTOINSTRUMENT_EXPLAIN")
 
 
 def interpreter() -> Check:
@@ -90,43 +89,23 @@ def switch(value: str | None) -> Check:
     return Check("switch", on, f"{detail}: {'on' if on else 'off'}", remedy)
 
 
-class _Asked(dict[str, str]):
-    """An environment that remembers which variables it was asked for."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self.names: list[str] = []
-
-    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
-        self.names.append(name)
-        return super().get(name, default)
-
-
 def settings(environ: Mapping[str, str]) -> Iterator[Check]:
-    """Look at each setting and where its value comes from, and at variables that are no setting."""
-    asked = _Asked({})
-    defaults = _defaults(asked)
-    for name in dict.fromkeys(asked.names):
-        value = environ.get(name, "").strip()
-        if not value:
-            yield Check(name, None, f"{defaults.get(name) or 'none'} (default)")
-            continue
+    """Check each setting and name the source of its value; then report variables that are no setting."""
+    derived = {"home": str(home(Settings())), "mlflow_ui": "the tracking URI"}
+    for setting in TABLE:
+        given = environ.get(setting.variable, "").strip()
         try:
-            read_settings({name: value})
+            setting.read(environ)
         except SettingsError as error:
-            yield Check(name, False, str(error), "Correct the variable, or unset it.")
-        else:
-            yield Check(name, True, f"{value} (environment)")
+            yield Check(setting.variable, False, str(error), "Correct the variable, or unset it.")
+            continue
+        default = derived.get(setting.field) or setting.text(setting.default) or "none"
+        detail = f"{given} (environment)" if given else f"{default} (default)"
+        yield Check(setting.variable, True if given else None, detail)
+    known = {SWITCH.variable, *INTERNAL, *(setting.variable for setting in TABLE)}
     for name in sorted(environ):
-        if name.startswith("AUTOINSTRUMENT_") and name not in (*asked.names, *_NOT_SETTINGS):
+        if name.startswith("AUTOINSTRUMENT_") and name not in known:
             yield Check(name, False, "there is no such setting", "Correct its name, or unset it.")
-
-
-def _defaults(asked: Mapping[str, str]) -> dict[str, object]:
-    """Return what each variable has by default, also where that depends on this machine."""
-    values: Settings = read_settings(asked)
-    values = values._replace(home=str(home(values)), mlflow_ui="the tracking URI")
-    return {f"AUTOINSTRUMENT_{name.removesuffix('_s').upper()}": value for name, value in values._asdict().items()}
 
 
 def versions() -> Iterator[Check]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from autoinstrument import atomic_file
 from autoinstrument._version import __version__
 from autoinstrument.cli.hook_files import (
     MANIFEST,
@@ -21,8 +22,10 @@ from autoinstrument.cli.hook_files import (
     owned,
     sitecustomize,
 )
-from autoinstrument.journal.run_journal import Captures, home
-from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.journal.run_journal import RunJournals, remove_folder
+from autoinstrument.journal.state_folder import home
+from autoinstrument.settings import Settings, read_settings
 
 _TARGET_HELP = "An interpreter, a virtual environment, its site-packages, or a folder that stands on PYTHONPATH."
 
@@ -52,19 +55,15 @@ def install(target: str, by_sitecustomize: bool) -> None:
 @click.option("--target", default="", metavar="PATH", help=f"{_TARGET_HELP} By default this environment.")
 @click.option("--purge", is_flag=True, help="Captures and logs in AUTOINSTRUMENT_HOME too; asks first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@reports_bad_settings
 def uninstall(target: str, purge: bool, yes: bool) -> None:
     """Take away the start-up files that pip or `install` has put there; one that was changed since stays.
 
     `pip uninstall autoinstrument` takes the package away, and these files with it.
     """
-    settings = Settings()
-    if purge:
-        try:
-            settings = read_settings()
-        except SettingsError as error:
-            raise click.UsageError(str(error)) from None
-        if not (yes or sys.stdin.isatty()):
-            raise click.UsageError("--purge asks before it deletes; add --yes where nobody can answer")
+    settings = read_settings() if purge else Settings()
+    if purge and not (yes or sys.stdin.isatty()):
+        raise click.UsageError("--purge asks before it deletes; add --yes where nobody can answer")
     try:
         folder, _ = folder_of(target)
         changed = _take(folder)
@@ -91,9 +90,10 @@ def _put(folder: Path, files: dict[str, bytes]) -> None:
         if _content(folder / name) == content:
             click.echo(f"{folder / name} is in place already")
             continue
-        _write(folder / name, content)
+        atomic_file.write(folder / name, content, mode=0o666)
         ours[name] = digest(content)
-        _write(folder / MANIFEST, json.dumps({"autoinstrument": __version__, "files": ours}, indent=2).encode())
+        manifest = json.dumps({"autoinstrument": __version__, "files": ours}, indent=2).encode()
+        atomic_file.write(folder / MANIFEST, manifest, mode=0o666)
         click.echo(f"{folder / name} written")
 
 
@@ -141,7 +141,7 @@ def _forget_bytecode(folder: Path) -> None:
 def _purge(settings: Settings, *, yes: bool) -> None:
     """Remove what is ours in the state folder, and the folder if that was all."""
     folder = home(settings)
-    pending = list(Captures(settings))
+    pending = list(RunJournals(settings))
     if not folder.is_dir():
         click.echo(f"{folder} is not there")
         return
@@ -150,11 +150,8 @@ def _purge(settings: Settings, *, yes: bool) -> None:
         click.echo(f"{folder} stays")
         return
     try:
-        for capture in pending:
-            for name in ("capture.json", "capture.part", "console.jsonl"):
-                (capture / name).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                capture.rmdir()
+        for run_folder in pending:
+            remove_folder(run_folder)
         for log in folder.glob("worker.log*"):
             log.unlink()
         for empty in (folder / "captures", folder):
@@ -175,17 +172,6 @@ def _content(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file in one piece or not at all, readable by all who run the interpreter."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _fail(error: Exception) -> None:

@@ -17,12 +17,13 @@ from autoinstrument.capture.script_section import script_of
 from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.clone_run.settings import OBJECT, written
 from autoinstrument.integrations.argparse_values import command_line
 from autoinstrument.mirror import mapping
 from autoinstrument.records import ProcessStarted
 from autoinstrument.scrubber import MASK, without_credentials
-from autoinstrument.settings import SettingsError, read_settings
+from autoinstrument.settings import read_settings
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -30,16 +31,14 @@ from autoinstrument.settings import SettingsError, read_settings
 @click.option("--project", default="", help="ClearML project; by default the experiment's name, else the script's.")
 @click.option("--name", default="", help="Name of the Task; by default the script's.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@reports_bad_settings
 def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> None:
     """Queue COMMAND, as in `-- python train.py --lr 0.1` or `-- python -m package.train`, for a ClearML agent.
 
     Code and arguments are those of this folder; packages are those of its `requirements.txt`, else all that is
     installed here. The command is not run here.
     """
-    try:
-        settings = read_settings()
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from None
+    settings = read_settings()
     process = _described(command)
     program = process.main_module or Path(process.main_path).stem
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -13,8 +14,10 @@ from typing import NoReturn
 import click
 
 from autoinstrument.bootstrap.startup_files import are_installed, python_path
+from autoinstrument.cli.tracing import wait
+from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.client import try_briefly
-from autoinstrument.settings import SettingsError, read_settings
+from autoinstrument.settings import read_settings
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 """What a shell exits with."""
@@ -27,6 +30,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 @click.option("--check", "is_check", is_flag=True, help="Run it without and with the agent, and print what differs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome of --check as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@reports_bad_settings
 def run(project: str, task: str, artifacts: str, is_check: bool, as_json: bool, command: tuple[str, ...]) -> None:
     """Run COMMAND with the agent on, as in `-- python train.py --lr 0.1`: the command and what it starts.
 
@@ -40,10 +44,7 @@ def run(project: str, task: str, artifacts: str, is_check: bool, as_json: bool, 
     """
     chosen = {"PROJECT": project, "TASK": task, "ARTIFACTS": artifacts}
     options = {f"AUTOINSTRUMENT_{name}": value for name, value in chosen.items() if value}
-    try:
-        read_settings(options)
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from None
+    read_settings(options)
     environ = {**os.environ, **options, "AUTOINSTRUMENT_ENABLED": "1"}
     if is_check:
         sys.exit(_check(command, environ, as_json=as_json))
@@ -82,23 +83,32 @@ def _check(command: tuple[str, ...], environ: dict[str, str], *, as_json: bool) 
 
 
 def _become(command: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
-    program = found(command[0])
-    # Python ignores these two, and a command would inherit that.
-    ignored = {name: signal.signal(getattr(signal, name), signal.SIG_DFL) for name in _IGNORED if hasattr(signal, name)}
+    """Replace this process by the command; on Windows, which cannot do that, wait for it and exit as it did."""
+    words = [found(command[0]), *command[1:]]
     try:
-        os.execvpe(program, [program, *command[1:]], environ)  # noqa: S606  (the words are the command's; no shell)
+        if sys.platform == "win32":  # `os.exec*` would start a second process there and exit with 0 at once
+            with subprocess.Popen(words, env=environ) as process:
+                sys.exit(wait(process))
+        _exec(words, environ)
     except FileNotFoundError:
         problem, code = "there is no such command", _NOT_FOUND
     except OSError as error:
         problem, code = error.strerror or str(error), _NOT_EXECUTABLE
-    for name, handler in ignored.items():
-        signal.signal(getattr(signal, name), handler)
     sys.exit(_cannot_run(command[0], problem, code))
+
+
+def _exec(words: list[str], environ: dict[str, str]) -> NoReturn:
+    if sys.platform == "win32":
+        raise NotImplementedError
+    # Python ignores these two signals, and a command would inherit that.
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGPIPE, signal.SIGXFSZ)}
+    try:
+        os.execvpe(words[0], words, environ)  # noqa: S606  (the words are the command's; no shell)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _cannot_run(name: str, problem: str, code: int) -> int:
     click.echo(f"autoinstrument run: {name}: {problem}", err=True)
     return code
-
-
-_IGNORED = ("SIGPIPE", "SIGXFSZ")

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from autoinstrument.clearml_switches import refusal, switched_off
 from autoinstrument.cli.checks import Check
 from autoinstrument.journal.liveness import why_alive
-from autoinstrument.journal.run_journal import Capture, Captures, distrusted, home, nearest
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
+from autoinstrument.journal.state_folder import distrusted, home, nearest
 from autoinstrument.mlflow_store.store_errors import shown
 from autoinstrument.mlflow_store.urls import local_store
 from autoinstrument.scrubber import hide_in_text, without_credentials
@@ -135,9 +136,9 @@ def recorded(settings: Settings) -> Iterator[Check]:
             return
     if problem := _problem_of_folder(folder):
         yield Check("folder of captures", False, problem, "Set AUTOINSTRUMENT_HOME to a folder that can be written.")
-    for path in Captures(settings):
+    for path in RunJournals(settings):
         try:
-            alive = bool(why_alive(Capture.load(path)))
+            alive = bool(why_alive(RunJournal.load(path)))
         except (OSError, ValueError, KeyError):
             damaged += 1
         else:

@@ -12,13 +12,14 @@ from typing import NamedTuple
 import click
 
 from autoinstrument.cli.output import Link, is_terminal, name_default_store, table
+from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.journal.liveness import why_alive
-from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs, problem_of
 from autoinstrument.mlflow_store.store_errors import NoStoreError, shown
 from autoinstrument.scrubber import hide_in_text, without_credentials
-from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.settings import Settings, read_settings
 
 
 class Row(NamedTuple):
@@ -43,16 +44,14 @@ class Row(NamedTuple):
 @click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Of this experiment; may be repeated.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many runs at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
+@reports_bad_settings
 def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
     """List the runs of the tracking server, the newest first, and those that wait on this machine.
 
     Exit code 1 where the tracking server does not answer, or there is no such store: then only what is recorded here is
     listed. A store that does not exist is not created.
     """
-    try:
-        settings = read_settings()
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from None
+    settings = read_settings()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     waiting, problem = _recorded(settings), ""
     try:
@@ -103,9 +102,9 @@ def _stored(experiments: tuple[str, ...], limit: int, waiting: dict[str, Row]) -
 def _recorded(settings: Settings) -> dict[str, Row]:
     """Return the runs that are recorded on this machine, by id."""
     rows = {}
-    for folder in Captures(settings):
+    for folder in RunJournals(settings):
         try:
-            capture = Capture.load(folder)
+            capture = RunJournal.load(folder)
         except (OSError, ValueError, KeyError) as error:
             rows[folder.name] = _damaged(folder, error)
             continue

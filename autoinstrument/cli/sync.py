@@ -16,9 +16,10 @@ from types import FrameType
 import click
 
 from autoinstrument.cli.output import name_default_store, progress, table
+from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.runs import NotFoundError, default_tracking_uri
 from autoinstrument.mlflow_store.store_errors import shown
-from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.settings import Settings, read_settings
 from autoinstrument.sync.recorded import sync as sync_runs
 from autoinstrument.sync.selection import Outcome, Selection
 
@@ -49,6 +50,7 @@ _SLOWEST = 12
 @click.option("--follow", is_flag=True, help=f"Go on until Ctrl-C: look every {_EVERY_S:.0f} s for what has come.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; with --follow, a line for each run.")
+@reports_bad_settings
 def sync(
     runs: tuple[str, ...],
     experiments: tuple[str, ...],
@@ -71,10 +73,7 @@ def sync(
 
     Exit codes: 0 all is delivered, 1 something is not (the reason is printed), 2 wrong usage.
     """
-    try:
-        settings = read_settings()
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from None
+    settings = read_settings()
     if everything and (experiments or runs):
         raise click.UsageError("--all is all there is: give it without --experiment and --run")
     if (since or deleted) and not (everything or experiments):

@@ -60,15 +60,19 @@ def run_traced(
             )  # fmt: skip
             return Traced(done.returncode, _read(path), done.stdout, done.stderr)
         with subprocess.Popen(list(command), env=environ, stdout=stdout) as process:
-            while True:
-                try:
-                    code = process.wait()
-                    break
-                except KeyboardInterrupt:  # the command has it too, and decides
-                    continue
+            code = wait(process)
         return Traced(code, _read(path))
     finally:
         path.unlink(missing_ok=True)
+
+
+def wait(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process on the same terminal and return its exit code; Ctrl-C is for that process to handle."""
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def probe(switch: str | None) -> Traced:

@@ -13,10 +13,11 @@ from autoinstrument.clearml_api.errors import ClearMLError, InternalError, Refus
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.output import name_default_store, progress
+from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.runs import StoredRun, default_tracking_uri, find_run, find_runs, problem_of
 from autoinstrument.mlflow_store.store_errors import shown
-from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.settings import Settings, read_settings
 from autoinstrument.sync.verify import Difference, differences
 
 _MAKE_TASKS = "autoinstrument sync --all"
@@ -50,12 +51,10 @@ Exit codes: 0 no difference, 1 differences, runs without a Task, or a run or a s
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+@reports_bad_settings
 def verify(runs: tuple[str, ...], as_json: bool) -> None:
     """Compare runs with their Tasks."""
-    try:
-        settings = read_settings()
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from None
+    settings = read_settings()
     different: list[_Report] = []
     problems: list[_Report] = []
     without_task: list[str] = []

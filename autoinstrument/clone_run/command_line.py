@@ -12,8 +12,7 @@ from typing import Any
 
 from autoinstrument.guard import logger
 from autoinstrument.scrubber import MASK
-
-_TRUE = ("true", "1", "yes", "on")
+from autoinstrument.switch import is_on
 
 
 def overrides(section: Mapping[str, str]) -> list[str]:
@@ -59,13 +58,13 @@ def arguments_for(parser: argparse.ArgumentParser, values: Mapping[str, str]) ->
 def _words(action: argparse.Action, text: str) -> list[str]:
     option = next((word for word in action.option_strings if word.startswith("--")), (*action.option_strings, "")[0])
     if isinstance(action, argparse.BooleanOptionalAction):
-        wanted = text.strip().lower() in _TRUE
+        wanted = is_on(text)
         return [word for word in action.option_strings if word.startswith("--no-") != wanted][:1]
     if isinstance(action, argparse._CountAction):
         return [option] * (int(text or 0) - int(action.default or 0))
     if action.nargs == 0:
         const = action.const if isinstance(action, argparse._StoreConstAction) else None
-        chosen = (text.strip().lower() in _TRUE) == const if isinstance(const, bool) else text == str(const)
+        chosen = (is_on(text)) == const if isinstance(const, bool) else text == str(const)
         return [option] if const is not None and chosen else []
     if isinstance(action, argparse._AppendAction):
         given = _items(text)
@@ -81,7 +80,7 @@ def _words(action: argparse.Action, text: str) -> list[str]:
 def _single(action: argparse.Action, option: str, text: str) -> list[str]:
     kind: Any = action.type
     if kind is bool:
-        text = "True" if text.strip().lower() in _TRUE else ""
+        text = "True" if is_on(text) else ""
     elif not text and kind not in (None, str):
         return []
     elif callable(kind):

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 from autoinstrument.mlflow_store.urls import absolute, local_store
 from autoinstrument.scrubber import without_credentials
-from autoinstrument.settings import Settings, with_task
+from autoinstrument.settings import TABLE, Settings, with_task
 
 OBJECT = "autoinstrument"
 """Name of the configuration object, by which a Task of this project is known, and its clones."""
 
-_TRAVELLING = {
-    "AUTOINSTRUMENT_PROJECT": "project",
-    "AUTOINSTRUMENT_TASK": "task",
-    "AUTOINSTRUMENT_ARTIFACTS": "artifacts",
-    "AUTOINSTRUMENT_WORKER": "worker",
-    "AUTOINSTRUMENT_EXIT_TIMEOUT": "exit_timeout_s",
-    "AUTOINSTRUMENT_MLFLOW_UI": "mlflow_ui",
-    "AUTOINSTRUMENT_ABORT": "abort",
-}
-"""All but the folder of captures, which is the machine's."""
+_TRAVELLING = [setting for setting in TABLE if setting.scope != "machine"]
 _LONGEST = 4000
 
 
 def written(settings: Settings, tracking_uri: str, experiment: str) -> str:
     """Return the object's text; the URI has no credentials in it."""
-    defaults = Settings()
     values = {"MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_EXPERIMENT_NAME": experiment}
-    for name, field in _TRAVELLING.items():
-        if getattr(settings, field) != getattr(defaults, field):
-            values[name] = without_credentials(str(getattr(settings, field)))
+    for setting in _TRAVELLING:
+        value = getattr(settings, setting.field)
+        if value != setting.default:
+            values[setting.variable] = without_credentials(setting.text(value))
     return "".join(f"{name}={value}\n" for name, value in values.items() if value)
 
 
 def read(text: str) -> dict[str, str]:
     """Return the settings by name; lines that are none of these, and comments, are passed over."""
-    allowed = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", *_TRAVELLING}
+    allowed = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", *(setting.variable for setting in _TRAVELLING)}
     pairs = ((name.strip(), value.strip()) for name, _, value in (line.partition("=") for line in text.splitlines()))
     return {name: value for name, value in pairs if name in allowed and _is_fit(value)}
 

@@ -10,10 +10,9 @@ import os
 import tempfile
 from pathlib import Path
 
-import psutil
-
 from autoinstrument.capture.machine import machine
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.process_identity import is_alive
 
 BEAT_S = 30.0
 """How often a worker shows that it is alive."""
@@ -21,10 +20,9 @@ SILENT_S = 300.0
 """After so long without a heartbeat, a run on another machine counts as dead; network file systems cache for 60 s."""
 STARTING_S = 10.0
 """How long a run that only its training process has recorded is left to the worker, which takes a second to start."""
-_CLOCK_S = 2.0
 
 
-def beat(capture: Capture) -> None:
+def beat(capture: RunJournal) -> None:
     """Leave a heartbeat; nothing where the capture is not kept here.
 
     Raises:
@@ -34,13 +32,14 @@ def beat(capture: Capture) -> None:
         os.utime(capture.folder / "capture.json")
 
 
-def why_alive(capture: Capture) -> str:
+def why_alive(capture: RunJournal) -> str:
     """Return why a run counts as being at work, for a person; "" where its process and its worker are gone."""
     process = capture.process
     if process is None:
         return ""
     if capture.machine == machine():
-        if (not capture.end and _exists(process.pid, process.started_ms / 1000)) or _exists(capture.worker_pid, None):
+        is_training = not capture.end and is_alive(process.pid, process.started_ms)
+        if is_training or is_alive(capture.worker_pid, capture.worker_started_ms):
             return "its process is still at work"
         if not (capture.end or capture.worker_pid) and _silence_s(capture.folder) < STARTING_S:
             return "its worker may be about to begin"
@@ -61,17 +60,3 @@ def _silence_s(folder: Path) -> float:
             return max(0.0, Path(now.name).stat().st_mtime - last)
     except (OSError, ValueError):
         return SILENT_S  # the run's folder is gone, or this is not our own to write in
-
-
-def _exists(pid: int, started_s: float | None) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        if started_s is None:
-            return any("autoinstrument" in argument for argument in process.cmdline())
-        return bool(abs(process.create_time() - started_s) < _CLOCK_S)
-    except psutil.Error:
-        return False

@@ -8,7 +8,7 @@ from typing import Any
 
 from autoinstrument.clone_run.lineage import lineage
 from autoinstrument.guard import guard
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.mapping.run_status import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -86,7 +86,7 @@ def complete(
     return has_ended
 
 
-def write_back(capture: Capture, tracking_uri: str) -> None:
+def write_back(capture: RunJournal, tracking_uri: str) -> None:
     """Write to MLflow what only the capture knows: the end of a killed run; the link, and the origin of a cloned Task.
 
     The link is written when the Task is complete. Doing it again changes nothing.

@@ -17,7 +17,7 @@ from autoinstrument.clearml_api.tasks import Hyperparameter, Task, Tasks
 from autoinstrument.clone_run.lineage import as_properties
 from autoinstrument.clone_run.start import is_taken
 from autoinstrument.guard import guard, logger
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.parts.artifacts import ArtifactsPart
@@ -68,7 +68,7 @@ class RunMirror:
         wait_until: while another process is about to make the Task.
     """
 
-    def __init__(self, capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads) -> None:
+    def __init__(self, capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads) -> None:
         self.capture = capture
         self.run = capture.run
         self.settings = settings

@@ -20,7 +20,7 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clone_run.settings import kept
 from autoinstrument.journal.liveness import why_alive
-from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.completion import complete, write_back
 from autoinstrument.mirror.mapping.run_status import of_capture, of_death
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -92,8 +92,8 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
     made: dict[str, str] = {}
     stop = ""
-    for folder, capture in _recorded(Captures(settings), selection.runs):
-        if not isinstance(capture, Capture):
+    for folder, capture in _recorded(RunJournals(settings), selection.runs):
+        if not isinstance(capture, RunJournal):
             yield Outcome(folder.name, "", "failed", capture)
             continue
         outcome = Outcome(capture.run.run_id, capture.run.run_name, "pending", "")
@@ -121,7 +121,7 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
                 yield outcome._replace(result="failed", detail=problem_of(error))
 
 
-def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
+def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
     if capture.delivered:  # MLflow alone lacks something
         write_back(capture, _tracking_uri(capture))
         capture.remove()
@@ -154,29 +154,29 @@ def _complete(capture: Capture, settings: Settings, tasks: Tasks, uploads: Uploa
     return capture.task_url if has_ended or not dead else f"{capture.task_url}; {left_open(capture.run.run_id)}"
 
 
-def _after_waiting(capture: Capture) -> Capture:
+def _after_waiting(capture: RunJournal) -> RunJournal:
     """Give the worker of a run that has just begun or ended the seconds in which it begins, delivers or gives up."""
     deadline = time.monotonic() + _PATIENCE_S
     while (capture.end or not capture.worker_pid) and why_alive(capture) and time.monotonic() < deadline:
         time.sleep(0.2)
         with contextlib.suppress(OSError, ValueError, KeyError):  # it is gone where the worker has delivered
-            capture = Capture.load(capture.folder)
+            capture = RunJournal.load(capture.folder)
     return capture
 
 
-def _tracking_uri(capture: Capture) -> str:
+def _tracking_uri(capture: RunJournal) -> str:
     """Return the run's tracking URI, with the credentials that the environment has for it."""
     uri = capture.run.tracking_uri
     given = os.environ.get("MLFLOW_TRACKING_URI", "")
     return given if given and without_credentials(given) == uri else uri
 
 
-def _recorded(captures: Captures, runs: Collection[str]) -> list[tuple[Path, Capture | str]]:
+def _recorded(captures: RunJournals, runs: Collection[str]) -> list[tuple[Path, RunJournal | str]]:
     """Return the captures that are wanted, parents before their children; in place of a damaged one, why."""
-    found: list[tuple[Path, Capture | str]] = []
+    found: list[tuple[Path, RunJournal | str]] = []
     for folder in captures:
         try:
-            capture = Capture.load(folder)
+            capture = RunJournal.load(folder)
         except FileNotFoundError:
             continue  # its worker was quicker
         except (OSError, ValueError, KeyError) as error:
@@ -185,9 +185,9 @@ def _recorded(captures: Captures, runs: Collection[str]) -> list[tuple[Path, Cap
             continue
         if not runs or capture.run.run_id in runs:
             found.append((folder, capture))
-    known = {capture.run.run_id for _, capture in found if isinstance(capture, Capture)}
+    known = {capture.run.run_id for _, capture in found if isinstance(capture, RunJournal)}
 
-    def order(item: tuple[Path, Capture | str]) -> tuple[bool, int]:
+    def order(item: tuple[Path, RunJournal | str]) -> tuple[bool, int]:
         capture = item[1]
         if isinstance(capture, str):
             return True, 0

@@ -25,7 +25,7 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks, is_adopted
 from autoinstrument.clone_run.settings import OBJECT
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.mapping.run_status import End, of_run
@@ -250,7 +250,7 @@ class StoredRunSync:
         if settings.mlflow_ui:
             page = run_page(run.tracking_uri, run.experiment_id, run.run_id, settings.mlflow_ui)
             run = run._replace(run_url=page)
-        capture = Capture(Path(), run, None)
+        capture = RunJournal(Path(), run, None)
         capture.kept = False
         capture.task_id = str(task.get("id", ""))
         capture.script = script(run.tags)

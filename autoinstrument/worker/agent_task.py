@@ -18,6 +18,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.process_identity import is_running
 
 _AGENTS = ("clearml-agent", "clearml_agent")
 """The command, and the module behind `python -m`; they stand among the first words of the agent's command line."""
@@ -36,7 +37,7 @@ class ClearMLAgent(NamedTuple):
 
     def is_alive(self) -> bool:
         """Tell whether the agent will end the Task."""
-        return any(map(_is_alive, self.processes))
+        return any(map(is_running, self.processes))
 
 
 def clearml_agent_of(pid: int) -> ClearMLAgent | None:
@@ -79,7 +80,7 @@ class AgentTaskOutcome:
         task = self._tasks.find(self._task_id, adopted=True)
         status = task.status if task is not None else ""
         if task is not None and status == "in_progress" and self._agent is not None:
-            if self._agent.is_alive() or _is_alive(self._agent.program):
+            if self._agent.is_alive() or is_running(self._agent.program):
                 if not last:
                     return False
             else:
@@ -109,11 +110,4 @@ def _is_agent(process: psutil.Process) -> bool:
     try:
         return any(PurePath(word).name in _AGENTS for word in process.cmdline()[:5])
     except psutil.Error:  # somebody else's
-        return False
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
         return False

@@ -14,11 +14,12 @@ from autoinstrument.capture.process import is_launcher
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clone_run.start import task_of_agent
 from autoinstrument.guard import guard
-from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.run_status import End, is_interruption, of_exit_code, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.runs import read_run
+from autoinstrument.process_identity import created_ms
 from autoinstrument.records import (
     ConsoleWritten,
     EndAnnounced,
@@ -73,8 +74,9 @@ class Dispatcher:
         self.open: dict[str, None] = {}
         self.waiting = 0
         self._folder = folder
+        self._started_ms = created_ms(os.getpid())
         self._settings = settings
-        self._captures = Captures(settings)
+        self._captures = RunJournals(settings)
         self._tasks, self._uploads, self._scheduler, self._mlflow = tasks, uploads, scheduler, mlflow_access
         self._early: list[tuple[TrainingProcess, Any, int]] = []
         """Records that children have sent of runs that their parents are still describing, with their weights."""
@@ -156,11 +158,12 @@ class Dispatcher:
                             self._describe(process, mirror.capture)
                             mirror.describe_again()
 
-    def _describe(self, process: TrainingProcess, capture: Capture) -> None:
+    def _describe(self, process: TrainingProcess, capture: RunJournal) -> None:
         capture.process = process.started and capture.run.program_of(process.started)
         capture.script = process.script_of(capture.run)
         capture.requirements, capture.freeze = process.packages.requirements, process.packages.freeze
         capture.worker_pid, capture.machine = os.getpid(), machine()
+        capture.worker_started_ms = self._started_ms
         with guard("writing the capture"):
             capture.save()
 

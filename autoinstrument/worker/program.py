@@ -22,6 +22,8 @@ def main(descriptor: int, folder: str, path: str) -> None:
         folder: the folder that the worker shares with the training process.
         path: what to append to `sys.path`, as JSON.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError("Windows has no fork: there the worker is a thread")
     # `-S` lets the interpreter reach the forks in 10 ms; the grandchild then does what `-S` left out.
     if os.fork():
         os._exit(0)
@@ -48,6 +50,8 @@ def ignore_signals() -> None:
     Schedulers signal all processes of a job (`scancel`, `docker stop`, systemd), also for a checkpoint. The worker ends
     when the training has gone and everything is delivered; SIGKILL ends it at once.
     """
+    if sys.platform == "win32":
+        return
     import signal
 
     # Handlers that do nothing, not SIG_IGN: programs that the worker starts would inherit that.

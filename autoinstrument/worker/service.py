@@ -22,7 +22,7 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, ourselves
 from autoinstrument.journal.liveness import BEAT_S, beat
-from autoinstrument.journal.run_journal import home, private_folder
+from autoinstrument.journal.state_folder import home, private_folder
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
@@ -116,7 +116,7 @@ class Worker:
 
     def _deliver_all(self) -> None:
         runs = self._runs
-        if self._settings.abort == "on" and self._watch.is_due and self._scheduler.is_due():
+        if self._settings.abort and self._watch.is_due and self._scheduler.is_due():
             mirrors = [runs.mirrors[run_id] for run_id in runs.open]
             self._watch.look([(mirror, runs.home[mirror.run.run_id]) for mirror in mirrors if mirror.is_running])
         for run_id, mirror in list(runs.mirrors.items()):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ from autoinstrument.records import (
     RunStarted,
 )
 from autoinstrument.transport.protocol import encode
+from autoinstrument.worker import cause_of_death
 from autoinstrument.worker.agent_task import AgentTaskOutcome, ClearMLAgent, clearml_agent_of
 from autoinstrument.worker.capture_thread import CaptureThread
 
@@ -55,7 +57,7 @@ class TrainingProcess:
         self.answered = False
         self.gone_at: float | None = None
         self._modules: set[str] = set()
-        self._memory_kills = process_identity.memory_kills()
+        self._memory_kills = cause_of_death.memory_kills()
         self._signal = ""
         self.announced: dict[str, RunAnnounced] = {}
         """Runs of which nothing but their existence is known, by run id."""
@@ -80,6 +82,7 @@ class TrainingProcess:
 
     def start(self, started: ProcessStarted) -> None:
         """Take in what the process says of itself."""
+        started = started._replace(started_ms=process_identity.created_ms(started.pid) or started.started_ms)
         self.started, self._modules, self.pid = started, set(started.modules), started.pid
         self.agent = clearml_agent_of(started.pid)
 
@@ -149,7 +152,7 @@ class TrainingProcess:
     def note_death(self) -> None:
         """Look at once what killed the process: its parent is about to take the answer away."""
         if self.exiting is None:
-            self._signal = process_identity.signal_of(self.pid)
+            self._signal = cause_of_death.signal_of(self.pid)
             if self.started is not None and self.pid != os.getpid():
                 self.outlives = process_identity.outlives(self.pid, self.started.started_ms)
 
@@ -168,7 +171,7 @@ class TrainingProcess:
         self.abort_logged.wait(_LOG_S)
         if not self._is_alive():
             return False
-        os.kill(self.pid, signal.SIGTERM)
+        _terminate(self.pid)
         return True
 
     def _is_alive(self) -> bool:
@@ -189,9 +192,18 @@ class TrainingProcess:
     def guessed_end(self) -> End:
         """Return how such a run ended as far as can be told from here; MLflow may know that it ended before."""
         if self.exiting is None:
-            killed = process_identity.memory_kills() > self._memory_kills
+            killed = cause_of_death.memory_kills() > self._memory_kills
             return of_death(out_of_memory=killed, signal=self._signal)
         return of_silent_exit()
+
+
+def _terminate(pid: int) -> None:
+    """End a process as `kill` would."""
+    if sys.platform == "win32" and pid == os.getpid():
+        # `os.kill` would end the process without calling the script's handler. The worker is a thread of it there.
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        os.kill(pid, signal.SIGTERM)
 
 
 def _program(run: RunStarted) -> str:

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.capture.process import Changes, describe
+from autoinstrument.capture.process import Changes
 from autoinstrument.records import ProcessStarted, from_json, to_json
 
 ROOT = Path(__file__).parents[2]
 
 DESCRIBE = """
 import json
-from autoinstrument.capture.process import describe
-print(json.dumps(describe()))
+from autoinstrument.capture.process import Changes
+print(json.dumps(Changes().describe()))
 """
 
 
@@ -73,7 +73,7 @@ def test_command(tmp_path, run, options):
 
 
 def test_command_joined_to_its_option(run):
-    code = "import json;from autoinstrument.capture.process import describe;print(json.dumps(describe()))"
+    code = "import json;from autoinstrument.capture.process import Changes;print(json.dumps(Changes().describe()))"
     assert described(run(f"-c{code}")).source == code
 
 
@@ -124,8 +124,8 @@ def test_spawned_child_names_the_parents_script(tmp_path, run):
     script = tmp_path / "train.py"
     script.write_text(
         "import json, multiprocessing as mp\n"
-        "from autoinstrument.capture.process import describe\n"
-        "def child(): print(json.dumps(describe()))\n"
+        "from autoinstrument.capture.process import Changes\n"
+        "def child(): print(json.dumps(Changes().describe()))\n"
         "if __name__ == '__main__':\n"
         "    p = mp.get_context('spawn').Process(target=child); p.start(); p.join()\n"
     )
@@ -138,8 +138,8 @@ def test_describing_loads_next_to_nothing(run):
     output = run(
         "-c",
         "import re, sys, typing; before = set(sys.modules)\n"
-        "from autoinstrument.capture.process import describe\n"
-        "describe(); print(*sorted(set(sys.modules) - before))",
+        "from autoinstrument.capture.process import Changes\n"
+        "Changes().describe(); print(*sorted(set(sys.modules) - before))",
     )
     added = {name for name in output.split() if not name.startswith("autoinstrument")}
     assert added <= {"shlex", "pwd", "__future__"}
@@ -149,13 +149,13 @@ def test_describing_survives_a_strange_main_module(run):
     output = run(
         "-c",
         "import sys, json, types\n"
-        "from autoinstrument.capture.process import describe\n"
+        "from autoinstrument.capture.process import Changes\n"
         "sys.modules['IPython'] = types.ModuleType('IPython')\n"
         "class Odd: __slots__ = (); __class__ = property(lambda self: types.ModuleType)\n"
         "sys.modules['odd'] = Odd()\n"
         "sys.modules[3] = None; sys.path.append(4); sys.modules['hydra.utils'] = types.ModuleType('hydra.utils')\n"
         "main = sys.modules.pop('__main__'); del sys.argv\n"
-        "print(json.dumps(describe())); sys.modules['__main__'] = main",
+        "print(json.dumps(Changes().describe())); sys.modules['__main__'] = main",
     )
     assert described(output).main_kind == "interactive"
 
@@ -188,12 +188,12 @@ def test_changes_are_told_once():
 
 
 def test_description_is_json():
-    assert ProcessStarted(*json.loads(json.dumps(describe()))).pid == os.getpid()
+    assert ProcessStarted(*json.loads(json.dumps(Changes().describe()))).pid == os.getpid()
 
 
 def test_a_record_of_an_older_version_is_read():
     """It lacks the fields that were added at the end; a capture that waits for `sync` outlives an upgrade."""
-    process = describe()
+    process = Changes().describe()
     name, *fields = to_json(process)
     older = [name, *fields[: len(fields) - len(ProcessStarted._field_defaults)]]
     assert from_json(older) == process._replace(**ProcessStarted._field_defaults)
@@ -239,12 +239,12 @@ PROGRAM = """
 import argparse, json
 from autoinstrument.integrations.argparse_values import watch
 watch(argparse)
-from autoinstrument.capture.process import describe, program_now
+from autoinstrument.capture.process import Changes, program_now
 parser = argparse.ArgumentParser()
 parser.add_argument("--lr")
 parser.parse_args()
 """
-SHOW = "print('found', json.dumps([describe().main_kind, program_now()]))"
+SHOW = "print('found', json.dumps([Changes().describe().main_kind, program_now()]))"
 
 
 @pytest.fixture
@@ -304,4 +304,4 @@ def test_notebook_cells(tmp_path):
     process = described("".join(book.cells[-1].outputs[0]["text"]))
     assert process.main_kind == "notebook"
     assert process.source.startswith(f"# %%\n{cells[0]}\n\n# %%\n%time y = 2\n\n")
-    assert process.source.rstrip().endswith("print(json.dumps(describe()))")
+    assert process.source.rstrip().endswith("print(json.dumps(Changes().describe()))")

@@ -20,7 +20,7 @@ from autoinstrument.cli.checks import Check
 from autoinstrument.cli.explain import explained
 from autoinstrument.cli.service_checks import tracking_server
 from autoinstrument.cli.tracing import Traced
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mlflow_store.probe import described
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
@@ -252,7 +252,7 @@ def test_sync_of_a_dead_process_names_the_run_that_stays_open(
 ) -> None:
     run_id = a_run(client, "killed", status="")
     run, _ = read_run(client.tracking_uri, run_id)
-    capture = Capture(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
+    capture = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
     capture.kept, capture.machine = True, "elsewhere"
     capture.save()
     os.utime(capture.folder / "capture.json", (0, 0))

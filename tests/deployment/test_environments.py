@@ -121,7 +121,7 @@ def test_a_home_folder_that_may_not_be_looked_into(place: Place) -> None:
         pytest.skip("only root can become another user")
     code = f"""
         import os
-        from autoinstrument.journal.run_journal import home
+        from autoinstrument.journal.state_folder import home
         from autoinstrument.settings import Settings
         os.setgroups([])
         os.setgid({NOBODY})

@@ -18,7 +18,7 @@ from autoinstrument.clearml_api import storable
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -38,7 +38,7 @@ Run = tuple[RunStarted, list[Record]]
 @given(runs())
 def test_requests_fit_the_sdks_own_schema(run: Run) -> None:
     started, records = run
-    capture = Capture(Path("/nowhere"), started, PROCESS)
+    capture = RunJournal(Path("/nowhere"), started, PROCESS)
     capture.freeze = "a==1"
     params = [param for record in records if isinstance(record, ParamsLogged) for param in record.params]
     body = mapping.new_task(Settings(), capture, params)
@@ -69,7 +69,7 @@ def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> di
     """Mirror a run's records, live as they come or at once as `sync` does, and return its Task."""
     started, records = run
     session = Session()
-    capture = Capture(folder / started.run_id, started, PROCESS)
+    capture = RunJournal(folder / started.run_id, started, PROCESS)
     mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
     history: dict[str, list[Point]] = {}
     for record in records:

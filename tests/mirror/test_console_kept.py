@@ -12,7 +12,7 @@ import pytest
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
@@ -41,9 +41,9 @@ def process() -> Iterator[TrainingProcess]:
         yield TrainingProcess(ours)
 
 
-def lines_of(capture: Capture) -> list[str]:
+def lines_of(capture: RunJournal) -> list[str]:
     """Return what is kept and the Task lacks."""
-    kept = Capture.load(capture.folder)
+    kept = RunJournal.load(capture.folder)
     return [line for _, line, _ in kept.console(kept.console_sent)]
 
 
@@ -51,7 +51,7 @@ def test_the_console_of_a_run_that_is_resumed(
     server: ClearMLServer, tmp_path: Path, process: TrainingProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The capture was removed when the Task was complete; the process resumes the run and goes on."""
-    capture = Captures(Settings(home=str(tmp_path / "home"))).of(RUN, PROCESS)
+    capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN, PROCESS)
     session = Session()
     uploads = Uploads(FileUploads(session))
     mirror, delivery = RunMirror(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)
@@ -63,7 +63,7 @@ def test_the_console_of_a_run_that_is_resumed(
         mirror.tagged = True  # as the process says
         mirror.capture.remove()
         mirror.reopen(RUN._replace(resumed=True))
-        assert Capture.load(capture.folder).end == {}
+        assert RunJournal.load(capture.folder).end == {}
     (task,) = server.tasks
     assert server.console(task["id"]).splitlines() == ["part 0", "part 1"]
     assert not caplog.records
@@ -72,7 +72,7 @@ def test_the_console_of_a_run_that_is_resumed(
 def test_a_capture_that_somebody_takes_away_is_begun_anew(
     server: ClearMLServer, tmp_path: Path, process: TrainingProcess
 ) -> None:
-    capture = Captures(Settings(home=str(tmp_path / "home"))).of(RUN._replace(run_id="d" * 32), PROCESS)
+    capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN._replace(run_id="d" * 32), PROCESS)
     session = Session()
     uploads = Uploads(FileUploads(session))
     mirror, delivery = RunMirror(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)

@@ -10,7 +10,7 @@ import pytest
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.mapping.run_status import of_death
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
@@ -34,16 +34,16 @@ def test_where_mlflow_does_not_answer_the_guess_counts(tmp_path: Path, monkeypat
         uploads = Uploads(FileUploads(session))
         (tmp_path / "captures").mkdir(mode=0o700)
         mirror = RunMirror(
-            Capture(tmp_path / "captures" / run.run_id, run, PROCESS), Settings(), Tasks(session), uploads
+            RunJournal(tmp_path / "captures" / run.run_id, run, PROCESS), Settings(), Tasks(session), uploads
         )
         mirror.end_as(of_death(out_of_memory=True), guessed=True)
         mirror.incomplete = True
         Scheduler(uploads).deliver(mirror, TrainingProcess(ours), is_open=False)
         (task,) = server.tasks
         assert (task["status"], task["status_reason"]) == ("failed", "killed by the system: out of memory")
-        kept = Capture.load(mirror.capture.folder)
+        kept = RunJournal.load(mirror.capture.folder)
         assert (kept.guessed, kept.end["status"]) == (True, "failed")
         mirror.reopen(run)
         mirror.capture.save()
-        kept = Capture.load(mirror.capture.folder)
+        kept = RunJournal.load(mirror.capture.folder)
         assert (kept.guessed, kept.end) == (False, {})

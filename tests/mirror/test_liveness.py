@@ -10,7 +10,7 @@ import pytest
 
 from autoinstrument.capture.machine import machine
 from autoinstrument.journal.liveness import SILENT_S, STARTING_S, beat, why_alive
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.records import RunStarted
 from tests.mirror.runs import PROCESS
 
@@ -19,15 +19,15 @@ HERE = PROCESS._replace(pid=os.getpid(), started_ms=int(psutil.Process().create_
 
 
 @pytest.fixture
-def capture(tmp_path: Path) -> Capture:
+def capture(tmp_path: Path) -> RunJournal:
     """The capture of a run whose process is this one."""
-    capture = Capture(tmp_path / RUN.run_id, RUN, HERE)
+    capture = RunJournal(tmp_path / RUN.run_id, RUN, HERE)
     capture.machine = machine()
     capture.save()
     return capture
 
 
-def test_here_the_process_table_tells(capture: Capture) -> None:
+def test_here_the_process_table_tells(capture: RunJournal) -> None:
     assert "still at work" in why_alive(capture)
     capture.process = HERE._replace(started_ms=HERE.started_ms - 60_000)  # another process has got the number since
     assert "its worker may be about to begin" in why_alive(capture)
@@ -41,7 +41,7 @@ def test_here_the_process_table_tells(capture: Capture) -> None:
     assert why_alive(capture) == ""
 
 
-def test_elsewhere_the_heartbeat_tells(capture: Capture) -> None:
+def test_elsewhere_the_heartbeat_tells(capture: RunJournal) -> None:
     """Another host, another boot, another container: the process ids there say nothing here."""
     capture.machine, capture.worker_pid = f"{machine()} other", os.getpid()
     assert "it was at work on host" in why_alive(capture)

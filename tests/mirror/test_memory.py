@@ -11,7 +11,7 @@ import pytest
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.parts import scalars
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -52,7 +52,7 @@ def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pyte
         try:
             for number in range(2):
                 run = RunStarted(f"{number:032x}", "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
-                mirror = RunMirror(Capture(tmp_path / run.run_id, run, PROCESS), Settings(), tasks, uploads)
+                mirror = RunMirror(RunJournal(tmp_path / run.run_id, run, PROCESS), Settings(), tasks, uploads)
                 mirror.take(points(run, 0, POINTS))
                 delivery.deliver(mirror, process, is_open=True)
                 assert held_bytes() > 100 * POINTS

@@ -14,7 +14,7 @@ from autoinstrument.clearml_api.errors import ClearMLError, InternalError, Refus
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -39,7 +39,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClearMLServer]:
 
 def new_mirror(run: RunStarted = RUN) -> RunMirror:
     session = Session()
-    return RunMirror(Capture(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(FileUploads(session)))
+    return RunMirror(
+        RunJournal(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(FileUploads(session))
+    )
 
 
 def mirrored(server: ClearMLServer, *records: Record, run: RunStarted = RUN) -> dict[str, Any]:

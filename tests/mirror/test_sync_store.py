@@ -18,7 +18,7 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli import main
-from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -86,7 +86,7 @@ def edit(server: ClearMLServer, run_id: str, **fields: Any) -> None:
 def mirrored(client: MlflowClient, run_id: str, home: Path, **more: Any) -> None:
     """Complete a run's Task as the worker does for a process that begins the run, or resumes it."""
     run, _ = read_run(client.tracking_uri, run_id)
-    capture = Captures(Settings(home=str(home))).of(run._replace(**more), PROCESS)
+    capture = RunJournals(Settings(home=str(home))).of(run._replace(**more), PROCESS)
     session = Session()
     mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
     complete(mirror, client.tracking_uri, end=End("completed", "", ""))
@@ -400,7 +400,7 @@ def test_a_run_of_another_machine_is_ended_when_that_is_silent(
     """AUTOINSTRUMENT_HOME is shared: what beats there is left alone, however dead its process looks from here."""
     run_id = a_run(client, "far away", status="")
     run, _ = read_run(client.tracking_uri, run_id)
-    capture = Capture(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
+    capture = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
     capture.kept, capture.machine, capture.worker_pid = True, "elsewhere", 1
     capture.save()
     done = autoinstrument("sync")

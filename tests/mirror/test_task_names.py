@@ -10,7 +10,7 @@ import pytest
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted, TagsSet
@@ -45,7 +45,7 @@ def test_name_of_an_agents_task(server: ClearMLServer, before: str, after: str, 
     session.call("tasks.started", task=task_id)
     run = RunStarted("1" * 32, "bold-fox-12", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, task_id)
     mirror = RunMirror(
-        Capture(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(FileUploads(session))
+        RunJournal(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(FileUploads(session))
     )
     mirror.flush()
     assert server.task(task_id)["name"] == after

@@ -13,7 +13,7 @@ import pytest
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.mapping.run_status import of_error
 from autoinstrument.mirror.parts.console import ConsolePart
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -31,9 +31,9 @@ RUN = RunStarted("1" * 32, "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, F
 
 
 @pytest.fixture
-def capture(tmp_path: Path) -> Capture:
+def capture(tmp_path: Path) -> RunJournal:
     (tmp_path / "captures").mkdir(mode=0o700)
-    capture = Capture(tmp_path / "captures" / RUN.run_id, RUN, PROCESS)
+    capture = RunJournal(tmp_path / "captures" / RUN.run_id, RUN, PROCESS)
     capture.save()
     return capture
 
@@ -83,7 +83,7 @@ def shown(console: ConsolePart) -> str:
 
 
 @pytest.mark.parametrize("text", [printed(), logged(), COLORED], ids=["printed", "logged", "colored"])
-def test_what_was_printed_is_not_added(capture: Capture, text: str) -> None:
+def test_what_was_printed_is_not_added(capture: RunJournal, text: str) -> None:
     console = ConsolePart(capture)
     console.write("stdout", "begun\n", 1)
     console.show_traceback(failed())
@@ -93,7 +93,7 @@ def test_what_was_printed_is_not_added(capture: Capture, text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "is_added"), [(failed(), True), (chained(), False)])
-def test_a_chain_is_known_by_its_last_exception(capture: Capture, text: str, is_added: bool) -> None:
+def test_a_chain_is_known_by_its_last_exception(capture: RunJournal, text: str, is_added: bool) -> None:
     console = ConsolePart(capture)
     console.write("stderr", text, 1)
     console.show_traceback(chained())
@@ -102,7 +102,7 @@ def test_a_chain_is_known_by_its_last_exception(capture: Capture, text: str, is_
 
 
 @pytest.mark.parametrize("text", ["", "ValueError: no such layer\n", "Traceback (most recent call last): see below\n"])
-def test_what_nobody_has_printed_is_added(capture: Capture, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_has_printed_is_added(capture: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     console = ConsolePart(capture)
     console.write("stdout", text, 1)
     console.show_traceback(failed())
@@ -119,7 +119,7 @@ def test_what_nobody_has_printed_is_added(capture: Capture, text: str, monkeypat
 
 
 @pytest.mark.parametrize("text", ["", printed()], ids=["not printed", "printed"])
-def test_the_run_is_complete_when_it_is_known(capture: Capture, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Task fails at once; the traceback is waited for, printed or not, and the run's capture goes then."""
     ours, theirs = socket.socketpair()
     with ClearMLServer() as server, ours, theirs:
@@ -139,29 +139,29 @@ def test_the_run_is_complete_when_it_is_known(capture: Capture, text: str, monke
         mirror.console.show_traceback(failed())
         delivery.deliver(mirror, process, is_open=False)
         assert mirror.told_end
-        assert Capture.load(capture.folder).delivered
+        assert RunJournal.load(capture.folder).delivered
         assert server.console(server.tasks[0]["id"]) == (text or failed())
 
 
-def test_another_worker_adds_it_no_second_time(capture: Capture) -> None:
+def test_another_worker_adds_it_no_second_time(capture: RunJournal) -> None:
     """One that goes on from the capture: `sync`, or the worker's successor."""
     first = ConsolePart(capture)
     first.show_traceback(failed())
     first.end()
-    second = ConsolePart(Capture.load(capture.folder))
+    second = ConsolePart(RunJournal.load(capture.folder))
     second.show_traceback(failed())
     second.end()
     assert shown(second) == failed()
 
 
-def test_an_end_that_was_kept_is_read_again(capture: Capture) -> None:
+def test_an_end_that_was_kept_is_read_again(capture: RunJournal) -> None:
     capture.end = {"status": "failed", "reason": "a", "message": "a", "traceback": failed()}
     capture.save()
-    assert Capture.load(capture.folder).end == capture.end
+    assert RunJournal.load(capture.folder).end == capture.end
     capture.end = {"status": "failed", "reason": "a", "message": failed()}
     capture.save()
-    assert Capture.load(capture.folder).end == capture.end
+    assert RunJournal.load(capture.folder).end == capture.end
     capture.end["other"] = ""
     capture.save()
     with pytest.raises(ValueError, match="damaged"):
-        Capture.load(capture.folder)
+        RunJournal.load(capture.folder)

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.runs import read_run
@@ -63,7 +63,7 @@ def test_only_a_person_stops_a_training(
     started_ms = int(psutil.Process(training.pid).create_time() * 1000)
     process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
     run, _ = read_run(client.tracking_uri, run_id)
-    capture = Captures(Settings(home=str(tmp_path / "home"))).of(run._replace(owned=True), process.started)
+    capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(run._replace(owned=True), process.started)
     capture.machine = "elsewhere"
     capture.save()
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
@@ -85,7 +85,7 @@ def test_only_a_person_stops_a_training(
         assert (task["status"], capture.folder.exists()) == ("stopped", False)
         assert status() == "in_progress"
         mirror.console.write("stdout", "after\n", 2)
-        kept = Capture.load(capture.folder)
+        kept = RunJournal.load(capture.folder)
         assert [line for _, line, _ in kept.console(kept.console_sent)] == ["after"]
         assert status() == "in_progress"
         assert server.console(task["id"]).splitlines() == ["before", "after"]

@@ -17,7 +17,7 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clone_run.read_task import described
-from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror import uploads
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -73,8 +73,8 @@ class Training:
     def die(self) -> None:
         self._connection.close()
 
-    def captures(self) -> list[Capture]:
-        return [Capture.load(folder) for folder in Captures(read_settings())]
+    def captures(self) -> list[RunJournal]:
+        return [RunJournal.load(folder) for folder in RunJournals(read_settings())]
 
     def worker_ends(self) -> None:
         self._worker.join(120)
@@ -196,7 +196,7 @@ def test_a_store_of_artifacts_that_never_answers_is_asked_once(
         uri, root = f"http://127.0.0.1:{silent.getsockname()[1]}", "mlflow-artifacts:/root"
         run = RunStarted("c" * 32, "slow", "0", "old", uri, "", root, 0, "", {}, False, True, "")
         session = Session()
-        capture = Captures(read_settings()).of(run, PROCESS)
+        capture = RunJournals(read_settings()).of(run, PROCESS)
         mirror = RunMirror(capture, read_settings(), Tasks(session), Uploads(FileUploads(session)))
         for number in range(10):
             mirror.take(ArtifactLogged(run.run_id, f"{number}.txt", 10, 0, None))
@@ -228,7 +228,7 @@ def test_the_end_of_a_killed_run_is_kept_until_mlflow_takes_it(client: MlflowCli
     """Its Task was reset and is another run's: there is nothing to link, but MLflow calls the run RUNNING."""
     run_id = a_run(client, "killed", status="")
     run, _ = read_run(client.tracking_uri, run_id)
-    captures = Captures(read_settings())
+    captures = RunJournals(read_settings())
     capture = captures.of(run._replace(tracking_uri=f"{client.tracking_uri}?timeout=0.05", owned=True), PROCESS)
     capture.delivered = capture.killed = True
     capture.end = {"status": "stopped", "reason": "", "message": ""}

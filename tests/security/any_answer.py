@@ -53,7 +53,7 @@ from autoinstrument.clearml_api.file_uploads import FileUploads  # noqa: E402
 from autoinstrument.clearml_api.session import Session  # noqa: E402
 from autoinstrument.clearml_api.tasks import Task, Tasks  # noqa: E402
 from autoinstrument.clone_run import read_task  # noqa: E402
-from autoinstrument.journal.run_journal import Capture  # noqa: E402
+from autoinstrument.journal.run_journal import RunJournal  # noqa: E402
 from autoinstrument.mirror.mapping.run_status import End  # noqa: E402
 from autoinstrument.mirror.parts.models import ModelWriter  # noqa: E402
 from autoinstrument.mirror.run_mirror import RunMirror  # noqa: E402
@@ -85,7 +85,7 @@ verify.read_run = lambda *_, **__: (  # type: ignore[assignment]
 
 def mirror(tasks: Tasks) -> None:
     """Do with a run's Task what `sync` does, as far as it is not MLflow's."""
-    capture = Capture(Path("/nowhere"), RUN, None)
+    capture = RunJournal(Path("/nowhere"), RUN, None)
     capture.kept, capture.task_id = False, "id"
     mirrored = RunMirror(capture, Settings(), tasks, Uploads(FileUploads(session)))
     mirrored.take(ParamsLogged("run", [("p", "1", "")]))

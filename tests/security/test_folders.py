@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.journal.run_journal import Capture, Captures, private_folder
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
+from autoinstrument.journal.state_folder import private_folder
 from autoinstrument.settings import Settings
 from tests.security.test_readers import PROCESS, RUN
 
 
-def capture_in(home: Path) -> Capture:
-    return Capture(home / "captures" / "r", RUN, PROCESS)
+def capture_in(home: Path) -> RunJournal:
+    return RunJournal(home / "captures" / "r", RUN, PROCESS)
 
 
 def mode(path: Path) -> int:
@@ -57,10 +58,11 @@ def test_a_file_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
     victim.write_text("valuable")
     capture = capture_in(tmp_path / "home")
     capture.save()
-    for name in ("capture.part", "console.jsonl"):
+    (capture.folder / "capture.json").unlink()
+    for name in ("capture.json", "console.jsonl"):
         (capture.folder / name).symlink_to(victim)
-    with pytest.raises(OSError, match=r"symbolic links|link"):
-        capture.save()
+    capture.save()
+    assert not (capture.folder / "capture.json").is_symlink()
     with pytest.raises(OSError, match=r"symbolic links|link"):
         capture.add_console([("stdout", "text", 1)])
     assert victim.read_text() == "valuable"
@@ -71,8 +73,8 @@ def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
     """Neither written nor read."""
     capture_in(tmp_path).save()
     os.chown(tmp_path / "captures", 12345, 12345)
-    with pytest.raises(OSError, match="somebody else"):
+    with pytest.raises(OSError, match="another user"):
         capture_in(tmp_path).save()
-    assert list(Captures(Settings(home=str(tmp_path)))) == []
-    with pytest.raises(OSError, match="somebody else"):
+    assert list(RunJournals(Settings(home=str(tmp_path)))) == []
+    with pytest.raises(OSError, match="another user"):
         private_folder(tmp_path / "captures", home=tmp_path)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from autoinstrument.clone_run.settings import read
 from autoinstrument.journal.liveness import why_alive
-from autoinstrument.journal.run_journal import Capture, Captures
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.records import ProcessStarted, RunStarted, has_right_types, to_json
 from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import Reader, encode
@@ -36,7 +36,7 @@ values = st.recursive(
 
 
 def capture_text(tmp_path: Path) -> dict[str, Any]:
-    capture = Capture(tmp_path / "captures" / "r", RUN, PROCESS)
+    capture = RunJournal(tmp_path / "captures" / "r", RUN, PROCESS)
     capture.save()
     text: dict[str, Any] = json.loads((capture.folder / "capture.json").read_text())
     return text
@@ -45,7 +45,7 @@ def capture_text(tmp_path: Path) -> dict[str, Any]:
 def loaded(folder: Path) -> None:
     """Load a capture and use it, as `sync` and `status` do."""
     try:
-        capture = Capture.load(folder)
+        capture = RunJournal.load(folder)
     except (ValueError, OSError):
         return
     why_alive(capture)
@@ -55,7 +55,7 @@ def loaded(folder: Path) -> None:
 
 def test_the_records_of_a_capture_have_the_right_types(tmp_path: Path) -> None:
     capture_text(tmp_path)
-    assert Capture.load(tmp_path / "captures" / "r").run == RUN
+    assert RunJournal.load(tmp_path / "captures" / "r").run == RUN
 
 
 @MANY
@@ -66,8 +66,8 @@ def test_any_bytes_in_place_of_a_capture(tmp_path: Path, data: bytes) -> None:
     (folder / "capture.json").write_bytes(data)
     (folder / "console.jsonl").write_bytes(data + b"\n" + data)
     loaded(folder)
-    list(Captures(Settings(home=str(tmp_path))))
-    list(Capture(folder, RUN, PROCESS).console())
+    list(RunJournals(Settings(home=str(tmp_path))))
+    list(RunJournal(folder, RUN, PROCESS).console())
 
 
 @MANY
@@ -88,9 +88,9 @@ def test_nesting_that_no_parser_survives(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "capture.json").write_text(DEEP)
     with pytest.raises(ValueError, match="nested"):
-        Capture.load(folder)
+        RunJournal.load(folder)
     (folder / "console.jsonl").write_text(DEEP)
-    assert list(Capture(folder, RUN, PROCESS).console()) == []
+    assert list(RunJournal(folder, RUN, PROCESS).console()) == []
     with pytest.raises(ValueError, match="nested"):
         list(Reader().feed(len(DEEP).to_bytes(4, "big") + DEEP.encode()))
 

@@ -73,7 +73,7 @@ def test_running_the_cell_that_arms_again_is_harmless(kernel):
 
 
 def test_the_kernels_own_command_line_is_not_the_codes(kernel):
-    stdout, _ = kernel("from autoinstrument.capture.process import describe; print(describe().arguments)")
+    stdout, _ = kernel("from autoinstrument.capture.process import Changes; print(Changes().describe().arguments)")
     assert stdout == "[]\n"
 
 

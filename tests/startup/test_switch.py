@@ -14,6 +14,7 @@ PACKAGE = {
     "autoinstrument.bootstrap",
     "autoinstrument.bootstrap.import_hook",
     "autoinstrument.bootstrap.program",
+    "autoinstrument.switch",
 }
 
 
@@ -26,10 +27,12 @@ def test_not_set_loads_nothing_at_all(pair, env):
 
 
 @pytest.mark.parametrize("value", [" ", "0", "false", "off", "no", "banana", "2", "1 1"])
-def test_off_loads_the_empty_package_and_nothing_else(pair, value):
+def test_off_loads_the_empty_package_and_the_words_of_the_switch(pair, value):
+    """No other module of the package or of the standard library."""
     env = {"AUTOINSTRUMENT_ENABLED": value}
     bare = set(pair.bare.result("-c", LOADED, env=env))
-    assert set(pair.installed.result("-c", LOADED, env=env)) - bare == {"autoinstrument"}
+    words = {"autoinstrument.switch"} if value.strip() else set()
+    assert set(pair.installed.result("-c", LOADED, env=env)) - bare == {"autoinstrument"} | words
 
 
 @pytest.mark.parametrize("value", ["1", "true", "TRUE", "Yes", "on", " 1 "])

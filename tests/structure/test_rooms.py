@@ -12,15 +12,15 @@ from tests.startup.environment import ROOT
 
 PACKAGE = ROOT / "autoinstrument"
 SHARED = {
-    "_version", "clearml_switches", "guard", "previews", "process_identity", "records", "scrubber",
-    "settings", "tracebacks",
+    "_version", "atomic_file", "clearml_switches", "guard", "previews", "process_identity", "records", "scrubber",
+    "settings", "switch", "tracebacks",
 }  # fmt: skip
 """Modules at the top of the package that every room may import."""
 ROOMS = {
     "bootstrap": {"agent", "integrations"},
     "integrations": {"agent", "bootstrap", "mlflow_store", "transport"},
     "agent": {"bootstrap", "capture", "clone_run", "integrations", "journal", "mlflow_store", "transport"},
-    "capture": {"integrations"},
+    "capture": {"bootstrap", "integrations"},
     "transport": {"bootstrap", "mlflow_store", "worker"},
     "mlflow_store": {"integrations"},
     "clearml_api": {"capture"},
@@ -42,7 +42,7 @@ FOREIGN = {
     "clearml": {"clearml_api", "integrations"},
     "mlflow": {"mlflow_store", "integrations", "bootstrap", "cli"},
     "wrapt": {"integrations"},
-    "psutil": {"process_identity", "journal", "worker", "cli", "check"},
+    "psutil": {"process_identity", "worker", "cli", "check"},
 }
 """The rooms that may name another library. `bootstrap` asks for MLflow's version; `cli` traces a program's calls."""
 

@@ -21,7 +21,7 @@ from autoinstrument.clearml_api.tasks import ADOPTED, DEVELOPMENT
 from autoinstrument.clone_run.lineage import as_properties, from_properties
 from autoinstrument.clone_run.settings import OBJECT, kept, written
 from autoinstrument.integrations.argparse_values import HYDRA
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.records import Dataset, Param, Point, ProcessStarted, RunStarted, TracesLogged
 from autoinstrument.scrubber import hide_in_text, hide_named, without_credentials
 from autoinstrument.settings import Settings
@@ -50,7 +50,7 @@ _SYSTEM = re.compile(
 _PARAM_TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
 
 
-def new_task(settings: Settings, capture: Capture, params: Sequence[Param], ended_ms: int = 0) -> dict[str, Any]:
+def new_task(settings: Settings, capture: RunJournal, params: Sequence[Param], ended_ms: int = 0) -> dict[str, Any]:
     """Return the body of `tasks.create` for a run's Task, all but its project: capture, parameters, links, note.
 
     `ended_ms` as in `properties`.
@@ -88,12 +88,12 @@ def bare(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**needed, "hyperparams": {"properties": body["hyperparams"]["properties"]}}
 
 
-def script(capture: Capture) -> dict[str, Any]:
+def script(capture: RunJournal) -> dict[str, Any]:
     """Return the script section, with the requirements that an agent is to install."""
     return {**capture.script, "requirements": {"pip": capture.requirements}}
 
 
-def configuration(capture: Capture) -> list[dict[str, str]]:
+def configuration(capture: RunJournal) -> list[dict[str, str]]:
     """Return the configuration object that lists all installed packages."""
     if not capture.freeze:
         return []

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from autoinstrument.capture.terminal import Line, TerminalLines
 from autoinstrument.guard import logger
-from autoinstrument.journal.run_journal import Capture, ConsoleLine
+from autoinstrument.journal.console_file import ConsoleLine
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.mapping.run_status import named
 from autoinstrument.scrubber import hide_in_text
@@ -59,7 +60,7 @@ class ConsolePart:
         ended: the Task is complete and the capture gone: what is written from then on is in memory only.
     """
 
-    def __init__(self, capture: Capture) -> None:
+    def __init__(self, capture: RunJournal) -> None:
         self.ended = False
         self._capture = capture
         self._lines: list[_Held] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from autoinstrument.clearml_api.tasks import Hyperparameter, Task, Tasks
-from autoinstrument.journal.run_journal import Capture
+from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror import mapping
 from autoinstrument.mirror.rejections import Rejections
 from autoinstrument.records import Record
@@ -19,7 +19,7 @@ class EnvironmentPart:
         has_work: the capture is another than the Task was described by.
     """
 
-    def __init__(self, capture: Capture, settings: Settings, tasks: Tasks, rejections: Rejections) -> None:
+    def __init__(self, capture: RunJournal, settings: Settings, tasks: Tasks, rejections: Rejections) -> None:
         self.has_work = False
         self._capture, self._settings = capture, settings
         self._tasks = tasks

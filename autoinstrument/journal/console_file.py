@@ -1,0 +1,51 @@
+"""A run's console on disk, until its Task holds all of it: one JSON list `[stream, text, time in ms]` a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from autoinstrument.atomic_file import FLAGS, write_all
+from autoinstrument.records import parse
+
+MAX_BYTES = 256 * 2**20
+"""Size of the file of one run; later lines are left out."""
+_MAX_LINE = 64 * 2**20
+
+ConsoleLine = tuple[str, str, int]
+"""Stream, text, time in ms."""
+
+
+def append(path: Path, lines: list[ConsoleLine]) -> bool:
+    """Append lines, all of them or none; return True if the file holds them.
+
+    Raises:
+        OSError: the folder cannot be written, or the file is a link.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | FLAGS, 0o600)
+    try:
+        size = os.fstat(file).st_size
+        if size >= MAX_BYTES:
+            return False
+        try:
+            write_all(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        except OSError:
+            os.ftruncate(file, size)  # half a line would hide all lines after it
+            raise
+    finally:
+        os.close(file)
+    return True
+
+
+def read(path: Path, start: int = 0) -> Iterator[ConsoleLine]:
+    """Yield the lines from number `start` on, up to one that a crash has cut off."""
+    try:
+        with path.open("rb") as file:
+            for number, text in enumerate(iter(lambda: file.readline(_MAX_LINE), b"")):
+                if number >= start:
+                    stream, line, time_ms = parse(text)
+                    yield str(stream), str(line), int(time_ms)
+    except (OSError, ValueError, TypeError, OverflowError):
+        return

@@ -1,0 +1,49 @@
+"""`doctor`'s findings about the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.cli.environment_checks import settings, switch
+from autoinstrument.settings import TABLE
+
+
+def found(environ: dict[str, str]) -> dict[str, tuple[bool | None, str]]:
+    return {check.what: (check.ok, check.detail) for check in settings(environ)}
+
+
+def test_each_setting_is_shown_with_its_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    shown = found({})
+    assert shown.keys() == {setting.variable for setting in TABLE}
+    assert shown["AUTOINSTRUMENT_HOME"] == (None, f"{tmp_path / 'autoinstrument'} (default)")
+    assert shown["AUTOINSTRUMENT_MLFLOW_UI"] == (None, "the tracking URI (default)")
+    assert shown["AUTOINSTRUMENT_EXIT_TIMEOUT"] == (None, "10 (default)")
+    assert shown["AUTOINSTRUMENT_QUIET"] == (None, "off (default)")
+
+
+def test_values_of_the_environment_good_and_bad() -> None:
+    """Variables of the package's own processes are no settings, and no mistake."""
+    shown = found(
+        {
+            "AUTOINSTRUMENT_WORKER": "fiber",
+            "AUTOINSTRUMENT_TASK": "{run_id}",
+            "AUTOINSTRUMENT_PROJEKT": "x",
+            "AUTOINSTRUMENT_ENABLED": "1",
+            "AUTOINSTRUMENT_EXPLAIN": "/tmp/x",
+            "PATH": "/bin",
+        }
+    )
+    assert shown["AUTOINSTRUMENT_TASK"] == (True, "{run_id} (environment)")
+    assert shown["AUTOINSTRUMENT_WORKER"][0] is False
+    assert "one of process, thread" in shown["AUTOINSTRUMENT_WORKER"][1]
+    assert shown["AUTOINSTRUMENT_PROJEKT"] == (False, "there is no such setting")
+    assert len(shown) == len(TABLE) + 1
+
+
+@pytest.mark.parametrize(("value", "detail"), [(None, "is not set: off"), ("1", "=1: on"), ("banana", "=banana: off")])
+def test_the_switch(value: str | None, detail: str) -> None:
+    check = switch(value)
+    assert (check.ok, check.detail) == (value == "1", f"AUTOINSTRUMENT_ENABLED {detail}".replace(" =", "="))

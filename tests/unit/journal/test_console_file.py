@@ -1,0 +1,57 @@
+"""A run's console on disk: all of a batch or none, and the beginning of what a crash has cut off."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.journal import console_file
+from autoinstrument.journal.console_file import ConsoleLine, append, read
+
+LINES: list[ConsoleLine] = [("stdout", "one", 1), ("stderr", "zwei ü\n", 2), ("stdout", "", 3)]
+
+
+def test_what_was_appended_is_read_from_any_line_on(tmp_path: Path) -> None:
+    path = tmp_path / "console.jsonl"
+    assert list(read(path)) == []
+    assert append(path, LINES[:1])
+    assert append(path, LINES[1:])
+    assert list(read(path)) == LINES
+    assert list(read(path, 2)) == LINES[2:]
+
+
+def test_reading_ends_at_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "console.jsonl"
+    append(path, LINES)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert list(read(path)) == LINES[:2]
+
+
+def test_a_full_disk_takes_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "console.jsonl"
+    append(path, LINES)
+    write = os.write
+    written = []
+
+    def full(file: int, content: bytes) -> int:
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(content)
+        return write(file, content[:5])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        append(path, LINES)
+    monkeypatch.setattr(os, "write", write)
+    assert append(path, LINES)
+    assert list(read(path)) == LINES * 2
+
+
+def test_a_file_that_is_too_large_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "console.jsonl"
+    append(path, LINES)
+    monkeypatch.setattr(console_file, "MAX_BYTES", path.stat().st_size)
+    assert not append(path, LINES)
+    assert list(read(path)) == LINES

@@ -1,0 +1,66 @@
+"""Is a process alive, and is it the same one; on every platform that psutil knows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from autoinstrument.process_identity import created_ms, is_alive, is_running, outlives
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives until it is killed."""
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"]) as process:
+        yield process
+        process.kill()
+
+
+def test_any_time_at_which_it_was_alive_identifies_a_process(sleeper: subprocess.Popen[bytes]) -> None:
+    """Its creation time, or any later one: where the system does not tell the process, it reports the time of then."""
+    created = created_ms(sleeper.pid)
+    assert abs(created - time.time() * 1000) < 600_000
+    assert is_alive(sleeper.pid, created)
+    assert is_alive(sleeper.pid, created + 3_600_000)
+
+
+def test_a_process_that_was_created_later_is_another_one(sleeper: subprocess.Popen[bytes]) -> None:
+    """The id of a process that has died is assigned again."""
+    assert not is_alive(sleeper.pid, created_ms(sleeper.pid) - 60_000)
+
+
+def test_a_zombie_is_dead(sleeper: subprocess.Popen[bytes]) -> None:
+    created, process = created_ms(sleeper.pid), psutil.Process(sleeper.pid)
+    assert is_running(process)
+    sleeper.kill()
+    while process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert not is_alive(sleeper.pid, created)
+    assert not is_running(process)
+    sleeper.wait()
+    assert not is_alive(sleeper.pid, created)
+    assert not is_running(process)
+    assert created_ms(sleeper.pid) == 0
+
+
+@pytest.mark.parametrize(("pid", "alive_ms"), [(0, 2**62), (-1, 2**62), (2**31 - 1, 2**62), (10**30, 1)])
+def test_what_is_no_process(pid: int, alive_ms: int) -> None:
+    assert not is_alive(pid, alive_ms)
+
+
+def test_any_time_may_stand_in_a_file() -> None:
+    assert not is_alive(os.getpid(), 0)
+    assert not is_alive(os.getpid(), 10**400)
+
+
+def test_a_dying_process_does_not_outlive_its_connection(sleeper: subprocess.Popen[bytes]) -> None:
+    created = created_ms(sleeper.pid)
+    assert outlives(sleeper.pid, created, 0.05)
+    sleeper.kill()
+    assert not outlives(sleeper.pid, created, 600)

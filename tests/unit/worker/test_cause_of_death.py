@@ -1,0 +1,48 @@
+"""Why a process died, as far as Linux tells."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autoinstrument.worker import cause_of_death
+from autoinstrument.worker.cause_of_death import memory_kills, signal_of
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_signal_is_known_until_the_parent_takes_it(number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"]) as process:
+        assert signal_of(process.pid) == ""
+        os.kill(process.pid, number)
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+        assert signal_of(process.pid) == number.name
+        process.wait()
+        assert signal_of(process.pid) == ""
+    assert signal_of(0) == ""
+
+
+def test_processes_killed_for_want_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the control group count, else those of the machine; a system that tells neither has none."""
+    files = {
+        "/proc/self/cgroup": "0::/job\n",
+        "/sys/fs/cgroup/job/memory.events": "oom 4\noom_kill 3\n",
+        "/proc/vmstat": "oom_kill 7\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name[1:]).write_text(text)
+    monkeypatch.setattr(cause_of_death, "Path", lambda name: tmp_path / name[1:])
+    assert memory_kills() == 3
+    (tmp_path / "sys/fs/cgroup/job/memory.events").unlink()
+    assert memory_kills() == 7
+    (tmp_path / "proc/vmstat").unlink()
+    assert memory_kills() == 0
