@@ -15,8 +15,8 @@ from autoinstrument.cli.output import Link, is_terminal, name_default_store, tab
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import Capture, Captures
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
-from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs, problem_of
-from autoinstrument.mlflow_store.store_errors import NoStoreError, shown
+from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs
+from autoinstrument.mlflow_store.store_errors import NoStoreError, problem_of, shown
 from autoinstrument.scrubber import hide_in_text, without_credentials
 from autoinstrument.settings import Settings, SettingsError, read_settings
 

@@ -18,7 +18,7 @@ from autoinstrument.journal.run_journal import Capture, Captures
 from autoinstrument.mirror.mapping.run_status import End, is_interruption, of_exit_code, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.runs import read_run
+from autoinstrument.mlflow_store.run_data import read_run
 from autoinstrument.records import (
     ConsoleWritten,
     EndAnnounced,
