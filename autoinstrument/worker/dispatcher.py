@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from autoinstrument.capture.machine import machine
 from autoinstrument.capture.process import is_launcher
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.clone_run.start import task_of_agent
+from autoinstrument.clone_run.task_description import task_of_agent
 from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import Capture, Captures
 from autoinstrument.mirror.mapping.run_status import End, is_interruption, of_exit_code, of_run
