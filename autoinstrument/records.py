@@ -8,7 +8,9 @@ Times are milliseconds since the epoch (`_ms`), as in MLflow and in ClearML's ev
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypedDict, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypedDict, get_type_hints
+
+from autoinstrument.json_shape import mismatch
 
 Point = tuple[str, float, int, int]
 """A metric point: key, value, timestamp in ms, step."""
@@ -366,22 +368,9 @@ def from_json(value: Any) -> Record:
 
 
 def has_right_types(record: Record) -> bool:
-    """Tell whether the fields of a record that was read from a file are what they are said to be."""
+    """Return True if the fields of a record that was read from a file have the types that the record declares."""
     kinds = get_type_hints(type(record))
-    return all(_is_a(value, kinds[name]) for name, value in record._asdict().items())
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is list:
-        return isinstance(value, list) and all(_is_a(item, arguments[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_is_a(item, arguments[1]) for item in value.values())
-    if origin is tuple:  # JSON makes it a list
-        return isinstance(value, (list, tuple)) and len(value) == len(arguments) and all(map(_is_a, value, arguments))
-    if kind is int:
-        return type(value) is int and abs(value) < 2**63
-    return type(value) is kind or (kind is float and type(value) is int)
+    return not any(mismatch(value, kinds[name]) for name, value in record._asdict().items())
 
 
 def parse(text: bytes | str) -> Any:

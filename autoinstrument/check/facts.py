@@ -21,8 +21,9 @@ from autoinstrument.bootstrap.startup_files import are_installed, python_path
 from autoinstrument.check.probe import REPORT, TRACKING_URI
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.metric_history import History
-from autoinstrument.mlflow_store.runs import find_runs, problem_of, read_run
-from autoinstrument.mlflow_store.store_errors import NoStoreError
+from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mlflow_store.runs import find_runs
+from autoinstrument.mlflow_store.store_errors import NoStoreError, problem_of
 from autoinstrument.mlflow_store.urls import local_folder
 from autoinstrument.records import (
     ArtifactLogged,

@@ -1,4 +1,4 @@
-"""What can go wrong with a ClearML server, in the three kinds that call for different action."""
+"""Errors of a ClearML server, in the three kinds that call for different action: wait, ask a person, leave it out."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ClearMLError(Exception):
 
 
 class UnavailableError(ClearMLError):
-    """It may succeed later: no connection, time-out, 429, 5xx.
+    """The call may succeed later: no connection, a time-out, 429, 5xx.
 
     Attributes:
-        retry_after_s: how long the server asked to be left alone, 0 where it did not.
+        retry_after_s: the pause that the server asked for, in seconds; 0 if it did not.
     """
 
     def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
@@ -26,34 +26,38 @@ class UnavailableError(ClearMLError):
         self.retry_after_s = retry_after_s
 
 
+class HiccupError(UnavailableError):
+    """The call may succeed within a second: another attempt is worth making at once."""
+
+
 class UnreachableError(UnavailableError):
-    """Nothing listens at the server's address, or it has none: trying again in some seconds will hardly help."""
+    """Nothing listens at the server's address, or the address is unknown: waiting for some seconds hardly helps."""
 
 
 class FilesUnavailableError(UnavailableError):
-    """The same of the place for files alone: the Task itself has everything else."""
+    """The storage for files is unavailable; everything else is on the Task."""
 
 
 class TooLargeError(UnavailableError):
-    """The server's answer is larger than any that is read; others may be readable, and what was asked may be done."""
+    """The response is larger than any that is read. Others may be readable, and the request may have taken effect."""
 
 
 class InternalError(UnavailableError):
-    """The server failed at this very request (an exception in its own code), maybe because of what is in it.
+    """An exception in the server's own code, which the content of the request may have caused.
 
-    The request is at fault if the server takes others meanwhile: the caller tries less of it (`mirror.rejections`).
+    If the server takes other requests meanwhile, this one is at fault: `mirror.rejections` then sends less of it.
     """
 
 
 class NotAllowedError(ClearMLError):
-    """It will not succeed until somebody changes the configuration: no credentials, wrong credentials."""
+    """The call cannot succeed until a person changes the configuration: no credentials, or wrong ones."""
 
 
 class RefusedError(ClearMLError):
-    """The server refuses this very request for good (validation, status rules, what its database cannot store).
+    """The server will never take this request (validation, status rules, values that its database cannot store).
 
     Attributes:
-        code: result code and subcode of the answer, as in (400, 110).
+        code: result code and subcode of the response, as in (400, 110). The meanings below are those of API 2.34.
     """
 
     def __init__(self, message: str, code: tuple[int, int] = (0, 0)) -> None:
@@ -62,23 +66,33 @@ class RefusedError(ClearMLError):
 
     @property
     def is_partly_stored(self) -> bool:
-        """True where the server has stored the good events of the batch (API 2.34)."""
+        """True if the server has stored the valid events of the batch."""
         return self.code == (500, 100)
 
     @property
     def is_gone(self) -> bool:
-        """True where the Task itself is what is missing; of events the text alone tells (API 2.34)."""
+        """True if the Task itself does not exist; for events only the text says so."""
         return self.code == (400, 101) or (self.code == (400, 131) and "Invalid task id" in str(self))
+
+    @property
+    def is_finished(self) -> bool:
+        """True if the Task's status forbids the change."""
+        return self.code == (400, 110)
+
+    @property
+    def is_duplicate(self) -> bool:
+        """True if there is an object of that name."""
+        return self.code == (400, 801)
 
 
 _NOT_UNDERSTOOD = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 
 
 def understood(owner: _Class) -> _Class:
-    """Class decorator: an answer of another form than the methods expect is an error of the server's like others.
+    """Class decorator: a response that a public method cannot use raises `UnavailableError`, as other errors do.
 
-    What comes from a server is data. Without this a proxy's or another version's answer would be taken for an error of
-    our own, and the run would never be said to be pending.
+    The server's responses are data. Without this, the response of a proxy or of another version would look like an
+    error of this package, and the run would not become pending.
     """
     for name, method in list(vars(owner).items()):
         if inspect.isfunction(method) and not name.startswith("_"):
@@ -88,7 +102,7 @@ def understood(owner: _Class) -> _Class:
 
 def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     def problem(error: Exception) -> UnavailableError:
-        text = f"{method.__qualname__}: the server's answer is not understood ({type(error).__name__}: {error})"
+        text = f"{method.__qualname__}: the server's response is not understood ({type(error).__name__}: {error})"
         return UnavailableError(text[:300])
 
     @functools.wraps(method)

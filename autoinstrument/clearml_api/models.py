@@ -1,7 +1,7 @@
-"""Write the models of a Task: every request about a model that is ever sent.
+"""Read and write the models of a Task.
 
-Each `models.create` makes a new model (API 2.34), so that a model must be looked for before. Models can be changed
-whatever the status of their Task; a finished Task takes no single model, but it takes all of them in one `edit`.
+Each `models.create` makes a new model (API 2.34), so that a caller must look for an existing one first. Models can be
+changed whatever the status of their Task is.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from autoinstrument.clearml_api import schema
-from autoinstrument.clearml_api.errors import RefusedError, understood
+from autoinstrument.clearml_api.errors import understood
+from autoinstrument.clearml_api.finished_tasks import change
 from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.task_lookup import read
 
-_WRONG_STATUS = (400, 110)
 _FIELDS = ["id", "name", "uri", "framework", "tags", "system_tags", "metadata"]
 
 
@@ -24,7 +25,7 @@ class Models:
         self._session = session
 
     def of_task(self, task_id: str) -> list[dict[str, Any]]:
-        """Return the models that were made for a Task, linked to it or not: `id`, and all else that is written here.
+        """Return the models that were created for a Task, whether or not they are linked to it.
 
         Raises:
             ClearMLError: they cannot be read.
@@ -33,12 +34,12 @@ class Models:
         return [schema.model(model) for model in answer.get("models") or []]
 
     def create(self, task_id: str, project_id: str, fields: dict[str, Any]) -> str:
-        """Make a model and return its id.
+        """Create a model and return its id.
 
-        It is tried once: where the answer is lost, the model may be there.
+        There is only one attempt: if its response is lost, the model may exist.
 
         Raises:
-            ClearMLError: there may be no model.
+            ClearMLError: the model may not exist.
         """
         body = {**fields, "task": task_id, "ready": False}
         if project_id:
@@ -46,7 +47,7 @@ class Models:
         return str(self._session.call_once("models.create", **body)["id"])
 
     def edit(self, model_id: str, fields: dict[str, Any]) -> None:
-        """Replace fields of a model; nothing is sent where there are none.
+        """Replace fields of a model; nothing is sent if there are none.
 
         Raises:
             ClearMLError: the server did not take them.
@@ -55,7 +56,7 @@ class Models:
             self._session.call("models.edit", model=model_id, **fields)
 
     def set_metadata(self, model_id: str, items: list[dict[str, str]]) -> None:
-        """Replace all metadata of a model; nothing is sent where there are no items.
+        """Replace all metadata of a model; nothing is sent if there are no items.
 
         Raises:
             ClearMLError: the server did not take them.
@@ -64,32 +65,32 @@ class Models:
             self._session.call("models.add_or_update_metadata", model=model_id, metadata=items, replace_metadata=True)
 
     def link(self, task: dict[str, Any], name: str, model_id: str) -> None:
-        """Put a model on a Task (as `tasks.get_by_id` gives it) under a name that is free there.
+        """Put a model on a Task under a name that is free there.
+
+        Args:
+            task: the Task, as the method `task` returns it; the model is added to it.
+            name: name of the model on the Task.
+            model_id: id of the model.
 
         Raises:
             ClearMLError: the server did not take it.
         """
-        linked = task["models"]["output"]
-        try:
-            self._session.call("tasks.add_or_update_model", task=task["id"], name=name, model=model_id, type="output")
-        except RefusedError as error:
-            if error.code != _WRONG_STATUS:
-                raise
-            models = {
-                kind: [{"name": entry["name"], "model": entry["model"]} for entry in entries]
-                for kind, entries in task["models"].items()
-            }
-            models["output"].append({"name": name, "model": model_id})
-            self._session.call("tasks.edit", task=task["id"], force=True, models=models)
-        linked.append({"name": name, "model": model_id})
+        entry = {"name": name, "model": model_id}
+
+        def merge(models: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+            held = {kind: [{"name": one["name"], "model": one["model"]} for one in models[kind]] for kind in models}
+            return {**held, "output": [*held.get("output", []), entry]}
+
+        change(self._session, "tasks.add_or_update_model", "models", merge, task=task["id"], type="output", **entry)
+        task["models"]["output"].append(entry)
 
     def task(self, task_id: str) -> dict[str, Any]:
-        """Return a Task as far as its models are concerned: id, project, models.
+        """Return `id`, `project` and `models` of a Task.
 
         Raises:
             ClearMLError: it cannot be read.
         """
-        found = schema.task(self._session.call("tasks.get_by_id", task=task_id)["task"])
+        found = read(self._session, task_id)
         models = found.get("models") or {}
         return {
             "id": task_id,

@@ -29,7 +29,7 @@ def described() -> dict[str, Any]:
     }
     session = Session(lean=True)
     try:
-        found |= session.addresses()
+        found |= session.login.addresses()
         began = time.time()
         date = session.ping()
         ended = time.time()

@@ -1,71 +1,109 @@
-"""The form of what is read of Tasks and models: what a server says is data, and looked at before it is used."""
+"""Shapes of the parts of Tasks and models that are read here (API 2.34); every answer is checked against them.
+
+The server keeps hyperparameters, configuration objects and metadata as it was given them, so that their items may hold
+anything.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
-_ANY = "*"
-_ITEM: dict[str, Any] = {}
-"""Its value may be anything: the server keeps what it is given (API 2.34)."""
+from autoinstrument.json_shape import mismatch
 
-TASK: dict[str, Any] = {
-    **dict.fromkeys(("id", "name", "comment", "parent", "project"), str),
-    **dict.fromkeys(("status", "status_reason", "status_message"), str),
-    "system_tags": [str],
-    "script": {"entry_point": str},
-    "output": {"destination": str},
-    "hyperparams": {_ANY: {_ANY: _ITEM}},
-    "configuration": {_ANY: _ITEM},
-    "last_metrics": {_ANY: {_ANY: {"metric": str, "variant": str, "count": int}}},
-    "execution": {"artifacts": [{"key": str, "mode": str, "uri": str, "hash": str, "display_data": [[str]]}]},
-    "models": {"input": [{"name": str, "model": str}], "output": [{"name": str, "model": str}]},
-}
-"""Fields of a Task by name (API 2.34), `_ANY` for names that are anybody's. What is empty may be so in any form."""
-MODEL: dict[str, Any] = {
-    **dict.fromkeys(("id", "name", "uri", "framework"), str),
-    "tags": [str],
-    "system_tags": [str],
-    "metadata": {_ANY: _ITEM},
-}
+_Items = dict[str, dict[str, Any]]
+
+
+class _Script(TypedDict, total=False):
+    entry_point: str
+
+
+class _Output(TypedDict, total=False):
+    destination: str
+
+
+class _LastValue(TypedDict, total=False):
+    metric: str
+    variant: str
+    count: int
+
+
+class _Artifact(TypedDict, total=False):
+    key: str
+    mode: str
+    uri: str
+    hash: str
+    display_data: list[list[str]]
+
+
+class _Execution(TypedDict, total=False):
+    artifacts: list[_Artifact]
+
+
+class _LinkedModel(TypedDict, total=False):
+    name: str
+    model: str
+
+
+class _LinkedModels(TypedDict, total=False):
+    input: list[_LinkedModel]
+    output: list[_LinkedModel]
+
+
+class _Identified(TypedDict):
+    id: str
+
+
+class TaskAnswer(_Identified, total=False):
+    """A Task in an answer of the server."""
+
+    name: str
+    comment: str
+    parent: str
+    project: str
+    status: str
+    status_reason: str
+    status_message: str
+    system_tags: list[str]
+    script: _Script
+    output: _Output
+    hyperparams: dict[str, _Items]
+    configuration: _Items
+    last_metrics: dict[str, dict[str, _LastValue]]
+    execution: _Execution
+    models: _LinkedModels
+
+
+class ModelAnswer(_Identified, total=False):
+    """A model in an answer of the server."""
+
+    name: str
+    uri: str
+    framework: str
+    tags: list[str]
+    system_tags: list[str]
+    metadata: _Items
 
 
 def task(value: Any) -> dict[str, Any]:
-    """Return a Task as the server gave it.
+    """Return a Task of an answer, unchanged.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it does not have the shape of a Task.
     """
-    return _checked(value, TASK, "Task")
+    return _checked(value, TaskAnswer, "Task")
 
 
 def model(value: Any) -> dict[str, Any]:
-    """Return a model as the server gave it.
+    """Return a model of an answer, unchanged.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it does not have the shape of a model.
     """
-    return _checked(value, MODEL, "model")
+    return _checked(value, ModelAnswer, "model")
 
 
-def _checked(value: Any, form: dict[str, Any], what: str) -> dict[str, Any]:
-    wrong = "" if isinstance(value, dict) and isinstance(value.get("id"), str) else what
-    wrong = wrong or _wrong(value, form, what)
-    if wrong:
-        raise ValueError(f"{wrong} is of another form")
+def _checked(value: Any, shape: type[Any], name: str) -> dict[str, Any]:
+    if wrong := mismatch(value, shape, name):
+        raise ValueError(f"{wrong} has an unexpected shape")
     checked: dict[str, Any] = value
     return checked
-
-
-def _wrong(value: Any, form: Any, name: str) -> str:
-    """Return the name of what is not of a form, "" where all is."""
-    if isinstance(form, type):
-        return "" if type(value) is form else name
-    if type(value) is not type(form):
-        return name
-    if isinstance(form, list):
-        parts = [(item, form[0], name) for item in value]
-    else:
-        named = [key for key in form if value.get(key)]
-        parts = [(value[key], form[key], f"{name}.{key}") for key in named if key != _ANY]
-        parts += [(item, form[_ANY], f"{name}.{key[:40]}") for key, item in value.items() if _ANY in form]
-    return next(filter(None, (_wrong(*part) for part in parts)), "")

@@ -16,8 +16,8 @@ from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
-from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs, problem_of
-from autoinstrument.mlflow_store.store_errors import NoStoreError, shown
+from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs
+from autoinstrument.mlflow_store.store_errors import NoStoreError, problem_of, shown
 from autoinstrument.scrubber import hide_in_text, without_credentials
 from autoinstrument.settings import Settings, read_settings
 

@@ -17,8 +17,8 @@ import click
 
 from autoinstrument.cli.output import name_default_store, progress, table
 from autoinstrument.cli.usage_errors import reports_bad_settings
-from autoinstrument.mlflow_store.runs import NotFoundError, default_tracking_uri
-from autoinstrument.mlflow_store.store_errors import shown
+from autoinstrument.mlflow_store.runs import default_tracking_uri
+from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.sync.recorded import sync as sync_runs
 from autoinstrument.sync.selection import Outcome, Selection

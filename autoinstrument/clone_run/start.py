@@ -1,31 +1,28 @@
-"""A ClearML agent runs this process: take settings and edited arguments from the Task, if it is one of this project's.
+"""Start a process that a ClearML agent runs: take settings and edited arguments from the agent's Task.
 
-The process itself asks ClearML nothing and does not import it: a short-lived process does (`clone_run/read_task.py`),
-once, and children inherit its answer in the variable `AUTOINSTRUMENT_CLONE`.
+Only a Task that carries the settings of this package is taken from. The process does not import clearml. This module is
+imported at the interpreter's start, and imports what only some processes need when they need it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import Any
 
-_ANSWER = "AUTOINSTRUMENT_CLONE"
-_LONGEST = 100_000
-"""Characters of one variable; Linux takes 131,072 bytes."""
-_LIMIT_S = 60.0
-_LAUNCHERS = ("torch.distributed.", "accelerate.commands.")
+from autoinstrument.clone_run import task_description
+from autoinstrument.clone_run.entry_point import has_arguments_of, runs_entry_point
+from autoinstrument.clone_run.task_description import TaskDescription
 
-_clone: dict[str, Any] = {}
+_description: TaskDescription | None = None
 
 
 def begin() -> bool:
-    """Take the Task's settings into the environment, and its command line; tell whether the Task is this project's.
+    """Take the Task's settings into the environment, and its command line; return True if the Task has settings.
 
-    Variables that are set already win: the machine's own settings go before the Task's.
+    Variables that are set already win: the machine's own settings come before the Task's.
     """
-    global _clone
+    global _description
     from autoinstrument.bootstrap.program import is_other_program, what_runs
     from autoinstrument.clearml_switches import switched_off
     from autoinstrument.guard import guard
@@ -34,23 +31,27 @@ def begin() -> bool:
         return False
     with guard("asking for the Task that the agent runs"):
         task_id = os.environ.get("CLEARML_TASK_ID") or os.environ["TRAINS_TASK_ID"]
-        inherited = _inherited()
-        if inherited.get("task") == task_id:
-            _clone = inherited
-        elif what_runs(sys.orig_argv[1:])[0] in ("", "m"):  # what an agent starts is a script or a module
-            _clone = _ask(task_id)
-        if _clone.get("ours"):
-            _take_settings(_clone["settings"])
-            _take_command_line(_clone["sections"].get("Args") or {})
+        found = task_description.inherited()
+        if found is None or found["task"] != task_id:
+            # An agent starts a script or a module.
+            found = _read(task_id) if what_runs(sys.orig_argv[1:])[0] in ("", "m") else None
+        _description = found
+        if found is not None and "settings" in found:
+            _take_settings(found["settings"])
+            _take_command_line(found)
             return True
     return False
 
 
 def edited(parser: Any) -> list[str] | None:
-    """Return the command line that the Task's parameters say for a parser, None where it has one of its own."""
-    sections = _clone.get("sections") or {}
-    values = dict(sections.get("Args") or {})
-    if len(sys.argv) > 1 or not values or "argv" in values or not _is_entry_point():
+    """Return the command line that gives a parser the Task's parameters, None if this process has one of its own."""
+    if _description is None:
+        return None
+    sections = _description.get("sections", {})
+    values = dict(sections.get("Args", {}))
+    if len(sys.argv) > 1 or not values or "argv" in values:
+        return None
+    if not runs_entry_point(_description.get("entry_point", "")):
         return None
     from autoinstrument.clone_run.command_line import arguments_for, overrides
 
@@ -60,58 +61,20 @@ def edited(parser: Any) -> list[str] | None:
 
 
 def origin(task_id: str) -> dict[str, str]:
-    """Return the tags that say where the run of this Task comes from, empty where it comes from none."""
-    tags: dict[str, str] = _clone.get("lineage") or {}
-    return tags if _clone.get("task") == task_id else {}
-
-
-def task_of_agent() -> str:
-    """Return the id of the Task that the agent runs, also in a process that was started below it, "" for none."""
-    return str(_inherited().get("task", ""))
-
-
-def is_taken(task_id: str, run_id: str) -> bool:
-    """Return True if a Task is the agent's, and the run that it names is one that the agent's program has begun.
-
-    Before, it names its origin's, the one that it had before it was reset, or none.
-    """
-    answer = _inherited()
-    return answer.get("task") == task_id and run_id not in ("", answer.get("run", ""))
-
-
-def _inherited() -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(os.environ.get(_ANSWER) or "{}")
-    return answer
-
-
-def _ask(task_id: str) -> dict[str, Any]:
-    import subprocess
-
-    from autoinstrument.guard import logger
-    from autoinstrument.transport.hidden_variables import HIDDEN
-
-    # Without the script's folder, where the agent starts it and which it has put on PYTHONPATH: a `logging.py` that
-    # stands there is not for us.
-    code = "import os, sys; here = os.path.realpath('.')\n"
-    code += "sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != here]\n"
-    code += "from autoinstrument.clone_run.read_task import main; main(sys.argv[1])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, task_id],
-        env={name: value for name, value in os.environ.items() if name not in HIDDEN} | {"AUTOINSTRUMENT_ENABLED": "0"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_LIMIT_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        logger().warning("the Task that the agent runs cannot be read, its settings do not count: %s", *reason or ["?"])
+    """Return the tags that say where the run of a Task comes from, empty if it is no clone or not the agent's Task."""
+    if _description is None or _description["task"] != task_id:
         return {}
-    text = done.stdout.decode().splitlines()[-1]
-    if len(text) < _LONGEST:
-        os.environ[_ANSWER] = text
-    answer: dict[str, Any] = json.loads(text)
-    return answer
+    return _description.get("lineage", {})
+
+
+def _read(task_id: str) -> TaskDescription | None:
+    from autoinstrument.clone_run import reader_process
+
+    text = reader_process.read(task_id)
+    found = task_description.from_text(text)
+    if found is not None:
+        task_description.pass_on(text)
+    return found
 
 
 def _take_settings(settings: dict[str, str]) -> None:
@@ -128,33 +91,17 @@ def _take_settings(settings: dict[str, str]) -> None:
     os.environ.setdefault("AUTOINSTRUMENT_ENABLED", "1")
 
 
-def _take_command_line(values: dict[str, str]) -> None:
-    """Give a program whose arguments were not read by argparse the line that the Task has, edited or not."""
+def _take_command_line(description: TaskDescription) -> None:
+    """Give a program that does not use argparse the command line of the Task, edited or not."""
     import shlex
 
     from autoinstrument.guard import logger
 
-    given = getattr(sys, "argv", [])[1:]
+    values = description.get("sections", {}).get("Args", {})
+    entry_point = description.get("entry_point", "")
     # The entry point has the arguments as they were. A helper that the program starts has others, and keeps them.
-    if list(values) == ["argv"] and given and _is_entry_point() and _entry_words()[-len(given) :] == given:
+    if list(values) == ["argv"] and runs_entry_point(entry_point) and has_arguments_of(entry_point):
         try:
             sys.argv[1:] = shlex.split(values["argv"])
         except ValueError as error:
             logger().warning("Args/argv is not understood (%s); the arguments stay as they were", error)
-
-
-def _is_entry_point() -> bool:
-    """Tell whether this process runs the Task's own program, and not a launcher or a helper of it."""
-    from autoinstrument.bootstrap.program import what_runs
-
-    option, program = what_runs(sys.orig_argv[1:])
-    if option not in ("", "m") or program.startswith(_LAUNCHERS):
-        return False
-    names = [os.path.basename(word) for word in _entry_words()]  # noqa: PTH119
-    return os.path.basename(program) in names  # noqa: PTH119
-
-
-def _entry_words() -> list[str]:
-    import shlex
-
-    return shlex.split(str(_clone.get("entry_point", "")))

@@ -16,12 +16,12 @@ from typing import Any
 from autoinstrument.agent import Agent
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap_methods
-from autoinstrument.mlflow_store.client import store_access
 from autoinstrument.mlflow_store.models import HISTORY
-from autoinstrument.mlflow_store.runs import read_state
-from autoinstrument.mlflow_store.store_errors import StoreNotThereError
-from autoinstrument.mlflow_store.stores import note_stores, registry_client, tracking_client
-from autoinstrument.mlflow_store.unsupported import if_supported
+from autoinstrument.mlflow_store.run_data import read_state
+from autoinstrument.mlflow_store.store_access import store_access
+from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
+from autoinstrument.mlflow_store.stores import registry_client, tracking_client
+from autoinstrument.mlflow_store.training_stores import note_stores
 from autoinstrument.records import ModelsLogged, Record, TagsSet
 
 _SOURCE_RUN = "mlflow.sourceRun"

@@ -25,8 +25,8 @@ from autoinstrument.integrations import mlflow_artifacts, mlflow_models
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
 from autoinstrument.mlflow_store import describe
-from autoinstrument.mlflow_store.client import store_access
-from autoinstrument.mlflow_store.stores import note_stores
+from autoinstrument.mlflow_store.store_access import store_access
+from autoinstrument.mlflow_store.training_stores import note_stores
 from autoinstrument.records import (
     MetricsLogged,
     ParamsLogged,

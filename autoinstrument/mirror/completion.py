@@ -14,7 +14,7 @@ from autoinstrument.mirror.mapping.run_status import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_tags
 from autoinstrument.mlflow_store.metric_history import History
-from autoinstrument.mlflow_store.runs import read_run
+from autoinstrument.mlflow_store.run_data import read_run
 from autoinstrument.records import RunEnded
 
 _FLUSHES = 3

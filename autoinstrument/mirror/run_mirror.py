@@ -15,7 +15,7 @@ from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.errors import FilesUnavailableError, InternalError, RefusedError
 from autoinstrument.clearml_api.tasks import Hyperparameter, Task, Tasks
 from autoinstrument.clone_run.lineage import as_properties
-from autoinstrument.clone_run.start import is_taken
+from autoinstrument.clone_run.task_description import is_taken
 from autoinstrument.guard import guard, logger
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror import mapping

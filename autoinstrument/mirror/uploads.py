@@ -9,7 +9,7 @@ from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.errors import FilesUnavailableError, NotAllowedError, RefusedError, UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.tasks import Task
-from autoinstrument.mlflow_store.runs import problem_of
+from autoinstrument.mlflow_store.store_errors import problem_of
 
 _SLOW_S = 5.0
 """A store that takes so long to refuse a file does not answer; a file that is missing is refused at once."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoinstrument.guard import ourselves
+from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.urls import local_folder
 from autoinstrument.records import Model, RunStarted
@@ -90,7 +91,7 @@ class ArtifactStore:
         with tempfile.TemporaryDirectory(prefix="autoinstrument-") as folder:
             copy = Path(folder) / "artifact"
             with ourselves():
-                self._repository()._download_file(f"{self._below}{path}", str(copy))
+                internals.download(self._repository(), f"{self._below}{path}", copy)
             yield copy
 
     def _files_here(self, root: Path) -> Iterator[StoredFile]:
@@ -110,8 +111,7 @@ class ArtifactStore:
                 yield StoredFile(info.path.removeprefix(self._below), size, 0)
 
     def _repository(self) -> Any:
-        """Return MLflow's repository (private in mlflow 2.16 to 3.17; public calls list models among a run's files)."""
         client = tracking_client(self._run.tracking_uri)
         if self._model_id:
-            return client._get_artifact_repo(self._model_id, resource="logged_model")
-        return client._get_artifact_repo(self._run.run_id)
+            return internals.model_artifacts(client, self._model_id)
+        return internals.run_artifacts(client, self._run.run_id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoinstrument.mlflow_store.client import store_access
+from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store.store_access import store_access
+from autoinstrument.mlflow_store.store_errors import if_supported
 from autoinstrument.mlflow_store.stores import StoreClient
-from autoinstrument.mlflow_store.unsupported import if_supported
 from autoinstrument.records import Dataset, InputsLogged, TracesLogged
 
 MOST_TRACES = 5000
@@ -40,17 +41,14 @@ def read_traces(client: StoreClient, run: Any) -> TracesLogged:
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
-    # The store's own method: the client's reads the spans of each trace as well (seen in mlflow 2.16 to 3.17).
-    store = client.tracking.store
-    of_run = f"run_id = '{run.info.run_id}'"
 
     def count() -> list[Any]:
         traces, token = 0, None
         while True:
-            page, token = store.search_traces(
-                [run.info.experiment_id], filter_string=of_run, max_results=_PAGE, page_token=token
+            found, token = internals.search_traces(
+                client.tracking, run.info.experiment_id, run.info.run_id, _PAGE, token
             )
-            traces += len(page)
+            traces += found
             if not token or traces >= MOST_TRACES:
                 return [traces, bool(token)]
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from autoinstrument.mlflow_store.client import store_access
 from autoinstrument.mlflow_store.link_tags import TASK_ID
+from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.urls import absolute, run_page
 from autoinstrument.records import RunStarted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autoinstrument.guard import ourselves
-from autoinstrument.mlflow_store.client import store_access
+from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.stores import tracking_client
 
 TASK_ID, TASK_URL, STATE = "clearml.task_id", "clearml.task_url", "clearml.state"

@@ -1,8 +1,7 @@
 """Read a metric's history in pages; MLflow's own client gathers all of it.
 
-What is used of the stores is private in MLflow (2.16 to 3.17). Their own pages do not do for long histories: a page is
-counted from the first point on and sorted anew (a million points: fifty times), before MLflow 3.2 there are none, and
-on SQLite without statistics the points of all runs are looked through for each page of one.
+The stores' own pages are too slow for long histories: they sort all points again for each page (a million points: fifty
+times), before MLflow 3.2 there are none, and on SQLite without statistics each page searches the points of all runs.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoinstrument.guard import logger, ourselves
+from autoinstrument.mlflow_store import internals
 from autoinstrument.records import Point
 
 _POINTS = 20_000
-"""Points that are read at a time: as tuples some 4 MB, as MLflow's own objects ten times as much."""
+"""Points of a page: about 4 MB as tuples, ten times as much as MLflow's own objects."""
 _LOWEST = -(2**63)
 
 
@@ -25,8 +24,8 @@ class History(NamedTuple):
     """All points of one metric, in pages that can be read again; never held whole.
 
     Attributes:
-        pages: reads them. Of a database they come by step, time and value; of a server by time, step and value; of a
-            folder as they were logged; of a plug-in's store in its own order, each page by time.
+        pages: reads them. The points of a database come by step, time and value; those of a server by time, step and
+            value; those of a folder as they were logged; those of a plug-in in its own order, each page by time.
     """
 
     run_id: str
@@ -35,21 +34,25 @@ class History(NamedTuple):
 
 
 def read_pages(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
-    """Yield the points of a metric of a run, `store` being MLflow's.
+    """Yield the points of a metric of a run.
 
-    What is private may fail in an MLflow to come; then, and for a store that is none of MLflow's own or has a reader of
-    its own, the store is asked as it is made for.
+    The public call is used for stores of plug-ins, and if a private part of MLflow fails, as it may in a later version.
+
+    Args:
+        store: MLflow's store.
+        run_id: id of the run.
+        key: name of the metric.
 
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
-    read = _READERS.get(_maker(store))
+    read = _READERS.get(internals.history_module(store))
     if read is not None:
         pages = read(store, run_id, key)
         try:
             first = next(pages, [])
-        except Exception as error:  # whatever it is, the store's own answer, or error, is what counts
-            logger().debug("%s is not read in pages of our own: %s: %s", key, type(error).__name__, error)
+        except Exception as error:  # the public call decides: it answers, or raises an error that counts
+            logger().debug("%s is read by the public call: %s: %s", key, type(error).__name__, error)
         else:
             yield first
             yield from pages
@@ -57,33 +60,12 @@ def read_pages(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     yield from _of_any(store, run_id, key)
 
 
-def _maker(store: Any) -> str:
-    """Return the module whose way of reading histories a store has, its own or inherited; "" if none."""
-    kinds = (kind for kind in type(store).__mro__ if "get_metric_history" in vars(kind))
-    return next((kind.__module__ for kind in kinds), "")
-
-
 def _of_database(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
-    """Yield pages, each of which an index finds by the step at which the one before has ended."""
-    from mlflow.store.tracking.dbmodels.models import SqlMetric as Row
-    from sqlalchemy import func, or_
-
-    is_of_key = Row.key == key
-    if store.db_type == "sqlite":  # else it takes the key for rare, and goes through all runs' points of that key
-        is_of_key = func.likely(is_of_key)
+    """Yield pages; an index finds each by the step at which the previous one ended."""
     last, seen = (_LOWEST, _LOWEST), 0
     while True:
-        step, time_ms = last
-        with ourselves(), store.ManagedSessionMaker() as session:
-            rows = (
-                session.query(Row.step, Row.timestamp, Row.value, Row.is_nan)
-                .filter(Row.run_uuid == run_id, is_of_key)
-                .filter(Row.step >= step, or_(Row.step > step, Row.timestamp >= time_ms))
-                .order_by(Row.step, Row.timestamp, Row.value, Row.is_nan)
-                .offset(seen)
-                .limit(_POINTS)
-                .all()
-            )
+        with ourselves():
+            rows = internals.metric_rows(store, run_id, key, last, seen, _POINTS)
         yield [(key, math.nan if row.is_nan else row.value, row.timestamp, row.step) for row in rows]
         if len(rows) < _POINTS:
             return
@@ -93,12 +75,12 @@ def _of_database(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
 
 
 def _of_folder(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
-    """Yield pages of the file in which a metric has a line for each point: time, value, step, and maybe a data set.
+    """Yield pages of a metric's file, which has a line for each point: time, value, step, and maybe a data set.
 
-    With a data set, and without a step, MLflow itself says that the step is 0.
+    With a data set, and without a step, MLflow reads the step as 0.
     """
     with ourselves():
-        path = Path(store._get_metric_path(store._get_run_info(run_id).experiment_id, run_id, key))
+        path = internals.metric_file(store, run_id, key)
     with path.open(encoding="utf-8") as file:
         while lines := list(itertools.islice(file, _POINTS)):
             fields = (line.split() for line in lines)
@@ -106,7 +88,7 @@ def _of_folder(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
 
 
 def _of_any(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
-    """Yield pages as the store makes them; before MLflow 3.2 `mlflow server` makes none: all points come at once."""
+    """Yield the store's own pages; before MLflow 3.2 `mlflow server` has none, and all points come at once."""
     token = None
     while True:
         with ourselves():
@@ -119,6 +101,6 @@ def _of_any(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
 
 
 _READERS: dict[str, Callable[[Any, str, str], Iterator[list[Point]]]] = {
-    "mlflow.store.tracking.sqlalchemy_store": _of_database,
-    "mlflow.store.tracking.file_store": _of_folder,
+    internals.DATABASE_STORE: _of_database,
+    internals.FOLDER_STORE: _of_folder,
 }

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autoinstrument.mlflow_store.client import store_access
-from autoinstrument.mlflow_store.store_errors import StoreNotThereError
+from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store.store_access import store_access
+from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
 from autoinstrument.mlflow_store.stores import StoreClient
-from autoinstrument.mlflow_store.unsupported import if_supported
 from autoinstrument.mlflow_store.urls import openable
 from autoinstrument.records import Model, ModelsLogged, Version
 
@@ -127,10 +127,7 @@ def _read_flavors(client: StoreClient, model_id: str) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="autoinstrument-") as folder:
         path = Path(folder) / "MLmodel"
         try:
-            # The tracking client's own, which serves any tracking URI; and one that draws no progress bar on stderr,
-            # as the public `download_artifacts` does (seen in mlflow 3.0 to 3.17).
-            repository = client.tracking._get_artifact_repo(model_id, resource="logged_model")
-            repository._download_file("MLmodel", str(path))
+            internals.download(internals.model_artifacts(client.tracking, model_id), "MLmodel", path)
             with path.open("rb") as file:
                 return sorted(yaml.safe_load(file.read(_MOST_BYTES))["flavors"])
         except Exception:  # each artifact store raises its own; a model without the file is a model all the same

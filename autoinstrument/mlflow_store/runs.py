@@ -1,4 +1,4 @@
-"""The sync feed: read a run back from the MLflow store, in the records of the live feed."""
+"""Find the runs of an MLflow store, described without histories, files and models."""
 
 from __future__ import annotations
 
@@ -6,62 +6,39 @@ import functools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from autoinstrument.guard import logger, ourselves
-from autoinstrument.mlflow_store.artifacts import ArtifactStore
-from autoinstrument.mlflow_store.client import store_access
-from autoinstrument.mlflow_store.datasets import read_inputs, read_traces
+from autoinstrument.guard import ourselves
 from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.link_tags import STATE
-from autoinstrument.mlflow_store.metric_history import History, read_pages
-from autoinstrument.mlflow_store.models import read_models
-from autoinstrument.mlflow_store.store_errors import StoreNotThereError
-from autoinstrument.mlflow_store.stores import StoreClient, tracking_client
-from autoinstrument.records import (
-    ArtifactLogged,
-    ParamsLogged,
-    Record,
-    RunEnded,
-    RunStarted,
-    TagsSet,
-)
-from autoinstrument.scrubber import hide_in_text, without_credentials
+from autoinstrument.mlflow_store.store_errors import NotFoundError
+from autoinstrument.mlflow_store.stores import tracking_client
+from autoinstrument.records import RunStarted
+from autoinstrument.scrubber import without_credentials
 
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-_ENDED = ("FINISHED", "FAILED", "KILLED")
+ENDED = ("FINISHED", "FAILED", "KILLED")
 _PAGE = 1000
 
 
-class NotFoundError(LookupError):
-    """The store has no such run or experiment; the text is one line for a person."""
-
-
-def problem_of(error: Exception) -> str:
-    """Return what a person is told where the store raised an error: one line, without passwords in addresses."""
-    if isinstance(error, (NotFoundError, StoreNotThereError)):
-        return str(error)
-    return f"MLflow: {type(error).__name__}: {hide_in_text(' '.join(str(error).split()))[:300]}"
-
-
 def default_tracking_uri() -> str:
-    """Return the store that MLflow itself would take here."""
+    """Return the address of the store that MLflow itself would use in this process."""
     import mlflow
 
     return str(mlflow.get_tracking_uri())
 
 
 def left_open(run_id: str) -> str:
-    """Return what a person is told of a run that nothing will end, because its process is gone."""
+    """Return a line for a person about a run that nothing will end, because its process is gone."""
     call = f"import mlflow; mlflow.MlflowClient().set_terminated('{run_id}', 'KILLED')"
     return f'MLflow says RUNNING, but its process is gone: `python -c "{call}"` ends it'
 
 
 class StoredRun(NamedTuple):
-    """A run as a search finds it: all but histories, files and models.
+    """A run as a search returns it.
 
     Attributes:
-        status: MLflow's word.
+        status: MLflow's status, as "RUNNING".
         deleted: it is in MLflow's trash.
-        metrics: the latest value of each.
+        metrics: the latest value of each metric.
     """
 
     run: RunStarted
@@ -72,14 +49,14 @@ class StoredRun(NamedTuple):
 
     @property
     def has_ended(self) -> bool:
-        """False while a process may be at work on it."""
-        return self.status in _ENDED
+        """False while a process may still log to it."""
+        return self.status in ENDED
 
     @property
     def left_open(self) -> str:
         """Why nothing will end a run that MLflow calls RUNNING, with the remedy; "" for any other run.
 
-        Its Task is complete, so the agent has seen its process end, by SIGPIPE for example, which runs no exit handler.
+        Its Task is complete, so that the agent saw its process end: by SIGPIPE for example, which runs no exit handler.
         """
         is_open = not self.has_ended and self.run.tags.get(STATE) == "synced"
         return left_open(self.run.run_id) if is_open else ""
@@ -93,33 +70,29 @@ def find_runs(
     ended_since_ms: int = 0,
     deleted: bool = False,
 ) -> Iterator[StoredRun]:
-    """Yield the runs of a tracking store, experiment by experiment, the oldest first, a page of them in memory.
+    """Yield the runs of a tracking store, experiment by experiment, the oldest first, with one page of them in memory.
 
     Args:
-        tracking_uri: the store; MLflow's own choice if "".
+        tracking_uri: address of the store, "" for the one that MLflow itself would use.
         experiments: names of experiments, empty for all.
-        since_ms: runs that began earlier are left out.
-        ended_since_ms: runs that have not ended, or ended earlier, are left out.
-        deleted: deleted runs and experiments as well.
+        since_ms: leave out runs that began earlier, in ms since the epoch.
+        ended_since_ms: leave out runs that ended earlier or have not ended, in ms since the epoch.
+        deleted: include deleted runs and experiments.
 
     Raises:
-        StoreNotThereError: there is no store at this address; it is not made.
-        NotFoundError: there is no experiment of such a name.
+        StoreNotThereError: there is no store at this address; it is not created.
+        NotFoundError: there is no experiment of one of the names.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     from mlflow.entities import ViewType
 
     uri = tracking_uri or default_tracking_uri()
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-    found = set()
     bounds = {"start_time": since_ms, "end_time": ended_since_ms}
     wanted = " AND ".join(f"attributes.{name} >= {bound}" for name, bound in bounds.items() if bound)
     with ourselves():
         client = tracking_client(uri)
-        for experiment in _pages(functools.partial(client.search_experiments, view_type=view)):
-            if experiments and experiment.name not in experiments:
-                continue
-            found.add(experiment.name)
+        for experiment in _experiments(client, experiments, view_type=view):
             search = functools.partial(
                 client.search_runs,
                 [experiment.experiment_id],
@@ -129,16 +102,13 @@ def find_runs(
             )
             for run in _pages(search):
                 yield _stored(run, uri, experiment.name)
-    missing = sorted(set(experiments) - found)
-    if missing:
-        raise NotFoundError(f"no experiment is called {missing[0]!r}")
 
 
 def one_experiment(tracking_uri: str = "") -> None:
-    """Read one experiment, if there is any, which takes the same credentials and permissions as reading runs.
+    """Read one experiment, if there is any; this needs the same credentials and permissions as reading runs.
 
     Raises:
-        StoreNotThereError: there is no store at this address; it is not made.
+        StoreNotThereError: there is no store at this address; it is not created.
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
     with ourselves():
@@ -146,10 +116,10 @@ def one_experiment(tracking_uri: str = "") -> None:
 
 
 def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
-    """Return runs that are `left_open`, `limit` at most, of the first thousand experiments.
+    """Return runs that were `left_open` in the first thousand experiments, `limit` of them at most.
 
     Raises:
-        StoreNotThereError: there is no store at this address; it is not made.
+        StoreNotThereError: there is no store at this address; it is not created.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     uri = tracking_uri or default_tracking_uri()
@@ -164,24 +134,11 @@ def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
 
 
 def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
-    """Return the runs of a tracking store that began last, the newest first; `experiments` as for `find_runs`.
-
-    Raises:
-        StoreNotThereError: there is no store at this address; it is not made.
-        LookupError: there is no experiment of such a name.
-        mlflow.exceptions.MlflowException: the store does not answer.
-    """
+    """Return the runs that began last, the newest first; arguments and errors are those of `find_runs`."""
     uri = tracking_uri or default_tracking_uri()
     with ourselves():
         client = tracking_client(uri)
-        names = {
-            experiment.experiment_id: experiment.name
-            for experiment in _pages(client.search_experiments)
-            if not experiments or experiment.name in experiments
-        }
-        missing = sorted(set(experiments) - set(names.values()))
-        if missing:
-            raise LookupError(f"no experiment is called {missing[0]!r}")
+        names = {experiment.experiment_id: experiment.name for experiment in _experiments(client, experiments)}
         if not names:
             return []
         found = client.search_runs(list(names), order_by=["attributes.start_time DESC"], max_results=limit)
@@ -192,7 +149,7 @@ def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
     """Return one run of a tracking store.
 
     Raises:
-        StoreNotThereError: there is no store at this address; it is not made.
+        StoreNotThereError: there is no store at this address; it is not created.
         NotFoundError: there is no such run.
         mlflow.exceptions.MlflowException: the store does not answer.
     """
@@ -208,6 +165,17 @@ def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
                 raise
             raise NotFoundError(f"there is no run {run_id!r} at {without_credentials(uri)}") from error
         return _stored(run, uri, client.get_experiment(run.info.experiment_id).name)
+
+
+def _experiments(client: Any, names: Collection[str], **options: Any) -> Iterator[Any]:
+    """Yield the experiments of some names, or all; raise an error in the end if one does not exist."""
+    found = set()
+    for experiment in _pages(functools.partial(client.search_experiments, **options)):
+        if not names or experiment.name in names:
+            found.add(experiment.name)
+            yield experiment
+    if missing := sorted(set(names) - found):
+        raise NotFoundError(f"no experiment is called {missing[0]!r}")
 
 
 def _pages(search: Callable[..., Any]) -> Iterator[Any]:
@@ -228,68 +196,3 @@ def _stored(run: Any, uri: str, experiment_name: str) -> StoredRun:
         dict(run.data.params),
         dict(run.data.metrics),
     )
-
-
-STATES: dict[str, Callable[[StoreClient, Any], Record]] = {
-    "models": read_models,
-    "inputs": lambda client, run: read_inputs(run),
-    "traces": read_traces,
-}
-"""What is read from the store as a whole, by the live feed after each change."""
-
-
-def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
-    """Return one of a run's `STATES`.
-
-    Raises:
-        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
-    """
-    with ourselves():
-        client = StoreClient(tracking_uri)
-        with store_access(tracking_uri):
-            run = client.tracking.get_run(run_id)
-        return STATES[kind](client, run)
-
-
-def read_run(
-    tracking_uri: str, run_id: str, *, experiment_name: str = "", artifacts: bool = True
-) -> tuple[RunStarted, Iterator[Record | History]]:
-    """Return a run of the store, and its data.
-
-    That is params, tags, each metric's history, `artifacts` without their content, and its end if it has ended.
-    The store is asked for the experiment's name where it is not given.
-
-    Raises:
-        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
-    """
-    with ourselves():
-        client = StoreClient(tracking_uri)
-        run = client.tracking.get_run(run_id)
-        experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name
-    started = describe(run, tracking_uri, experiment_name=experiment_name, resumed=True, owned=False)
-
-    def data() -> Iterator[Record | History]:
-        if run.data.params:
-            yield ParamsLogged(run_id, [(key, value, "") for key, value in run.data.params.items()])
-        yield TagsSet(run_id, dict(run.data.tags))
-        for key in run.data.metrics:
-            yield History(run_id, key, functools.partial(read_pages, client.tracking.store, run_id, key))
-        if artifacts:
-            yield from _artifacts(started)
-        for read in STATES.values():
-            with ourselves():
-                state = read(client, run)
-            yield state
-        if run.info.status in _ENDED:
-            yield RunEnded(run_id, run.info.status, int(run.info.end_time or 0), "", False)
-
-    return started, data()
-
-
-def _artifacts(run: RunStarted) -> Iterator[Record]:
-    """Yield what the artifact store lists; where it cannot be read, the run has to do without."""
-    try:
-        for file in ArtifactStore(run).files():
-            yield ArtifactLogged(run.run_id, file.path, file.size, file.time_ms, None)
-    except Exception as error:  # it raises what its driver raises, an ImportError too
-        logger().warning("run %s: artifacts cannot be listed (%s: %s)", run.run_name, type(error).__name__, error)

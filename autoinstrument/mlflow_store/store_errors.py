@@ -1,17 +1,23 @@
-"""Say why a store is not opened, and what to do: MLflow would create or migrate it."""
+"""What can go wrong with an MLflow store: the agent's own errors, MLflow's errors sorted, and both for a person."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from autoinstrument.mlflow_store.urls import absolute
-from autoinstrument.scrubber import without_credentials
+from autoinstrument.scrubber import hide_in_text, without_credentials
+
+Value = TypeVar("Value")
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
+_MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+"""MLflow's codes of errors after which another try may succeed."""
 
 
 class StoreNotThereError(Exception):
-    """A store was never made, is gone, or was not opened by the training; the text is one line for a person."""
+    """A store does not exist any more or yet, or the training has not opened it; the text is one line for a person."""
 
 
 class NoStoreError(StoreNotThereError):
@@ -29,31 +35,36 @@ class NoStoreError(StoreNotThereError):
         super().__init__(f"MLflow store {shown(tracking_uri)} {problem}: {self.remedy}")
 
 
+class NotFoundError(LookupError):
+    """The store has no such run or experiment; the text is one line for a person."""
+
+
 def shown(tracking_uri: str) -> str:
-    """Return a store's address for a person, without credentials; MLflow's own choice is named as such."""
+    """Return a store's address for a person, without credentials; MLflow's default is named as such."""
     address = without_credentials(absolute(tracking_uri))
     return address if os.environ.get(_VARIABLE) else f"{address} (MLflow's default: {_VARIABLE} is not set)"
 
 
-def require_tables(tracking_uri: str) -> None:
-    """Raise if a database lacks tables that MLflow would make.
+def problem_of(error: Exception) -> str:
+    """Return one line for a person about an error of a store, without passwords in addresses."""
+    if isinstance(error, (NotFoundError, StoreNotThereError)):
+        return str(error)
+    return f"MLflow: {type(error).__name__}: {hide_in_text(' '.join(str(error).split()))[:300]}"
+
+
+def if_supported(ask: Callable[[], list[Value]]) -> list[Value]:
+    """Return what `ask` returns, or [] if the store cannot answer it: an older server, another vendor's registry.
 
     Raises:
-        NoStoreError: it does.
-        sqlalchemy.exc.SQLAlchemyError: the database server does not answer.
+        mlflow.exceptions.MlflowException: it may answer another time.
     """
-    import sqlalchemy
+    from mlflow.exceptions import MlflowException
 
-    engine = sqlalchemy.create_engine(absolute(tracking_uri))
     try:
-        if "experiments" not in sqlalchemy.inspect(engine).get_table_names():
-            raise NoStoreError(tracking_uri, "has no tables of MLflow")
-        try:
-            from mlflow.store.db.utils import _all_tables_exist  # private, seen in MLflow 2.16 to 3.17
-        except ImportError:
-            return
-        if not _all_tables_exist(engine):
-            remedy = "back it up, then run `mlflow db upgrade` on it"
-            raise NoStoreError(tracking_uri, "is of an older MLflow", remedy, is_new=False)
-    finally:
-        engine.dispose()
+        return ask()
+    except NotImplementedError:
+        return []
+    except MlflowException as error:
+        if error.error_code in _MAY_PASS:
+            raise
+        return []

@@ -26,7 +26,8 @@ from autoinstrument.mirror.mapping.run_status import of_capture, of_death
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.link_tags import TASK_ID
-from autoinstrument.mlflow_store.runs import NotFoundError, StoredRun, find_run, find_runs, left_open, problem_of
+from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
+from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
 from autoinstrument.scrubber import without_credentials
 from autoinstrument.settings import Settings
 from autoinstrument.sync.selection import Outcome, Selection

@@ -32,7 +32,8 @@ from autoinstrument.mirror.mapping.run_status import End, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE, TASK_ID, TASK_URL
-from autoinstrument.mlflow_store.runs import NotFoundError, StoredRun, find_run, problem_of
+from autoinstrument.mlflow_store.runs import StoredRun, find_run
+from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
 from autoinstrument.mlflow_store.urls import run_page
 from autoinstrument.records import RunDeleted, RunEnded, RunRestored, TagDeleted
 from autoinstrument.scrubber import without_credentials

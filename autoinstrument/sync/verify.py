@@ -14,7 +14,8 @@ from autoinstrument.mirror.rejections import Rejections
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID
 from autoinstrument.mlflow_store.metric_history import History
-from autoinstrument.mlflow_store.runs import StoredRun, read_run
+from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import (
     ArtifactLogged,
     ModelsLogged,

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 from autoinstrument.capture.machine import machine
 from autoinstrument.capture.process import is_launcher
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.clone_run.start import task_of_agent
+from autoinstrument.clone_run.task_description import task_of_agent
 from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.run_status import End, is_interruption, of_exit_code, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.runs import read_run
+from autoinstrument.mlflow_store.run_data import read_run
 from autoinstrument.process_identity import created_ms
 from autoinstrument.records import (
     ConsoleWritten,

@@ -15,7 +15,7 @@ from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.deadline import Deadline
 from autoinstrument.clearml_api.errors import UnavailableError
 from autoinstrument.guard import guard
-from autoinstrument.mlflow_store.client import load_client
+from autoinstrument.mlflow_store.internals import import_clients
 
 LIMIT_S = 30.0
 """For one call in all, as for a request to ClearML."""
@@ -68,4 +68,4 @@ class MLflowAccess:
         A ClearML agent deletes working directory and virtual environment for its next job (clearml-agent 3.0.3).
         """
         with guard("loading MLflow"):
-            self._limit.do(lambda: load_client(tracking_uri), LIMIT_S, tick_s=_TICK_S, tick=self._meanwhile)
+            self._limit.do(lambda: import_clients(tracking_uri), LIMIT_S, tick_s=_TICK_S, tick=self._meanwhile)

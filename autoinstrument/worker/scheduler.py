@@ -13,7 +13,7 @@ from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.completion import complete, write_back
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.runs import problem_of
+from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import RunLinked, RunPending
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.training_process import TrainingProcess

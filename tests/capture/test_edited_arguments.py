@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.clone_run.command_line import arguments_for, overrides
-from autoinstrument.clone_run.read_task import changes
+from autoinstrument.clone_run.origin import changes
 from autoinstrument.clone_run.settings import read
 from autoinstrument.guard import logger
 

@@ -12,7 +12,7 @@ from autoinstrument.check.comparison import ChangedFact, CheckReport, compare
 from autoinstrument.check.facts import GROUPS, OF_RECORDS, Facts, Looked, look
 from autoinstrument.check.probe import LOOKS
 from autoinstrument.check.words import as_words
-from autoinstrument.mlflow_store.runs import read_run
+from autoinstrument.mlflow_store.run_data import read_run
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place
 

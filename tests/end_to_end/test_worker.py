@@ -74,7 +74,7 @@ def test_a_thread_keeps_no_module_from_the_script() -> None:
         lean = len(sys.argv) > 1
         worker = Worker(pathlib.Path("nowhere"), Settings(), **({"lean": True} if lean else {}))
         try:
-            worker._watch._tasks._session.addresses()
+            worker._watch._tasks._session.login.addresses()
         except Exception as error:
             print(type(error).__name__)
         """

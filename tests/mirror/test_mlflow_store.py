@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.clone_run.settings import is_elsewhere
-from autoinstrument.mlflow_store.client import store_access
+from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.urls import local_store
 
 

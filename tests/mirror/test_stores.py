@@ -18,10 +18,13 @@ from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
 from autoinstrument.guard import ourselves
 from autoinstrument.mirror.mapping import model_fields
-from autoinstrument.mlflow_store import stores
+from autoinstrument.mlflow_store import training_stores
 from autoinstrument.mlflow_store.models import read_models
-from autoinstrument.mlflow_store.runs import find_runs, latest_runs, read_run
-from autoinstrument.mlflow_store.stores import StoreClient, StoreNotThereError, note_stores, tracking_client
+from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mlflow_store.runs import find_runs, latest_runs
+from autoinstrument.mlflow_store.store_errors import StoreNotThereError
+from autoinstrument.mlflow_store.stores import StoreClient, tracking_client
+from autoinstrument.mlflow_store.training_stores import note_stores
 from autoinstrument.records import Model, Version
 from tests.end_to_end.conftest import database as database
 
@@ -126,7 +129,7 @@ def test_versions_that_nobody_was_asked_about_stay() -> None:
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """MLflow's clients, watched as those of a training process; a module like those of MLflow that define them."""
-    monkeypatch.setattr(stores, "_training", False)  # and so again afterwards
+    monkeypatch.setattr(training_stores, "_watched", False)  # and so again afterwards
     module = types.ModuleType("clients")
     for kind in (TrackingServiceClient, ModelRegistryClient):
         setattr(module, kind.__name__, type(kind.__name__, (kind,), {"store": vars(kind)["store"]}))
@@ -173,7 +176,7 @@ def test_no_store_outlives_its_clients(tmp_path: Path, training: Any) -> None:
     (tmp_path / "mlflow.db").write_text("not empty")
     held = {"store": type("Store", (), {})()}
     client_kind = type("Client", (training.TrackingServiceClient,), {})
-    setattr(client_kind, "store", stores._Noting("tracking store", lambda _: held["store"]))  # noqa: B010
+    setattr(client_kind, "store", training_stores.NotingProperty("tracking store", lambda _: held["store"]))  # noqa: B010
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     assert client_kind(uri).store is tracking_client(uri).store is held["store"]
     held.clear()

@@ -23,7 +23,7 @@ from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.runs import read_run
+from autoinstrument.mlflow_store.run_data import read_run
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database

@@ -21,7 +21,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.runs import read_run
+from autoinstrument.mlflow_store.run_data import read_run
 from autoinstrument.records import AbortLogged, RunAborted, RunDeleted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import encode, read_all

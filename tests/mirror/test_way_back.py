@@ -22,7 +22,7 @@ from autoinstrument.mirror import uploads
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.runs import read_run
+from autoinstrument.mlflow_store.run_data import read_run
 from autoinstrument.records import ArtifactLogged, Record, RunEnded, RunLinked, RunStarted, RunTagged
 from autoinstrument.settings import read_settings
 from autoinstrument.transport.protocol import encode, read_all

@@ -201,7 +201,7 @@ def check(data: Any, raw: bytes | None, packed: bool, meta: Any, status: int) ->
 )
 def check_login(answer: Any, status: int, date: str) -> None:
     told["login"], told["status"], told["date"] = (status, json.dumps(answer).encode()), 200, date
-    is_one_line_or_nothing(Session().addresses)
+    is_one_line_or_nothing(Session().login.addresses)
     assert "\n" not in probe.described()["error"]
 
 

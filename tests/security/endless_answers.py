@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 import resource
@@ -96,6 +97,7 @@ os.environ |= {"CLEARML_API_ACCESS_KEY": "k", "CLEARML_API_SECRET_KEY": "s", "CL
 
 from autoinstrument.clearml_api import http  # noqa: E402  (the SDK reads the variables when imported)
 from autoinstrument.clearml_api.errors import TooLargeError, UnavailableError  # noqa: E402
+from autoinstrument.clearml_api.file_uploads import FileServer  # noqa: E402
 from autoinstrument.clearml_api.session import Session  # noqa: E402
 
 
@@ -119,7 +121,7 @@ def memory() -> int:
 
 
 session = Session()
-session.addresses()
+session.login.addresses()
 before = memory()
 # A limit that is missing is not to take the machine's memory.
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -131,13 +133,15 @@ for name, answer in ANSWERS.items():
 http.MOST, told = 4 * MIB, itertools.chain([OK + b"Content-Encoding: gzip\r\n\r\n"], gzip(b""))
 assert isinstance(error_of(lambda: session.call("tasks.get_all")), TooLargeError), "packed, it is nothing without end"
 http.MOST, told = 64 * MIB, ANSWERS["gzip"]()
-assert isinstance(error_of(lambda: session.upload(address, "name", b"content", "text/plain")), TooLargeError)
+assert isinstance(
+    error_of(lambda: FileServer(session).upload(address, "name", io.BytesIO(b"content"), "text/plain")), TooLargeError
+)
 for name, answer in OTHERS.items():
     told = answer()
     assert not isinstance(error_of(lambda: session.call_once("tasks.get_all")), TooLargeError), name
 for answer in (ANSWERS["gzip"], OTHERS["a header"]):
     login = answer()
-    error_of(Session().addresses)
+    error_of(Session().login.addresses)
 grown = memory() - before
 assert grown < 256, f"{grown} MiB"
 

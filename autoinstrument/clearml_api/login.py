@@ -1,0 +1,98 @@
+"""Log in to the ClearML server, and return what the configuration says about it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from autoinstrument.capture.script_section import DiffSettings
+from autoinstrument.clearml_api import sdk
+from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError
+from autoinstrument.clearml_api.failures import login_failure
+from autoinstrument.clearml_switches import refusal, switched_off
+from autoinstrument.scrubber import hint
+
+
+class Login:
+    """The SDK's session, which is logged in when it is first needed, and the servers and settings behind it.
+
+    Methods that need the session or the configuration raise `NotAllowedError` without usable credentials or
+    configuration, and `UnavailableError` if the server does not answer.
+
+    Args:
+        lean: import the SDK without pandas and pyarrow; for a process of the agent's own.
+    """
+
+    def __init__(self, *, lean: bool = False) -> None:
+        self._lean = lean
+        self._session: Any = None
+
+    def session(self) -> Any:
+        """Return the SDK's session."""
+        if self._session is None:
+            with _login_errors():
+                if switch := switched_off():
+                    raise NotAllowedError(f"{refusal(switch)}; unset it to go on")
+                sdk.load(lean=self._lean)
+                self._session = sdk.log_in()
+        return self._session
+
+    def forget(self) -> None:
+        """Leave the session to a thread that may still use it; the next request logs in again."""
+        self._session = None
+
+    def addresses(self) -> dict[str, str]:
+        """Return the addresses of the servers (`api`, `web`, `files`), and the beginning of the access key (`key`)."""
+        session = self.session()
+        with _login_errors():
+            api, web, files = sdk.addresses(session)
+            return {"api": api, "web": web, "files": files, "key": hint(sdk.access_key(session))}
+
+    def files_server(self) -> str:
+        """Return the address to which files are uploaded; it may be a storage bucket or a folder."""
+        session = self.session()
+        with _login_errors():
+            return sdk.files_address(session).rstrip("/")
+
+    def output_uri(self, of_task: str = "") -> str:
+        """Return the address to which artifacts are uploaded.
+
+        That is the Task's own output destination, else the configured one, else the file server.
+        """
+        given = of_task
+        if not given:
+            with _login_errors():
+                sdk.load(lean=self._lean)
+                given = sdk.default_output_uri()
+        return given.rstrip("/") if given.lower() not in ("", "true", "false", "none") else self.files_server()
+
+    def diff_settings(self) -> DiffSettings:
+        """Return the configuration's settings about uncommitted changes; the defaults if it cannot be read."""
+        try:
+            with _login_errors():
+                sdk.load(lean=self._lean)
+                stored, from_remote = (
+                    str(sdk.configured(f"development.{name}")).lower()
+                    for name in ("store_uncommitted_code_diff", "store_code_diff_from_remote")
+                )
+        except ClearMLError:  # a broken configuration is reported at the login
+            return DiffSettings()
+        return DiffSettings(stored=stored != "false", from_remote=from_remote == "true")
+
+    def task_page(self, task_id: str, project_id: str) -> str:
+        """Return the address of a Task's page, "" if no web server is known."""
+        with _login_errors():
+            return sdk.task_page(task_id, project_id)
+
+
+class _login_errors:  # noqa: N801  (reads as a statement)
+    """Raise the SDK's exceptions as this package's."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ClearMLError):
+            raise login_failure(error) from error

@@ -1,0 +1,125 @@
+"""A Task as the server describes it: the record of it, and whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+Hyperparameter = dict[str, str]
+"""A hyperparameter or configuration item: section (hyperparameters only), name, value, type."""
+
+DEVELOPMENT = "development"
+"""System tag of a Task that no agent has started. A Task that is created here has it, and a clone loses it."""
+ADOPTED = "mlflow_task_adopted"
+"""User property of a Task that a run has adopted: the Task's own id. A clone keeps the property, but has another id."""
+_RUN_ID = "mlflow_run_id"
+_NAME_OF_CLONE = "clone of "
+"""Beginning of the names that ClearML gives to clones: "Clone Of" (web pages 2.5), "Clone of" (SDK 1.16 to 2.1)."""
+
+
+class Task(NamedTuple):
+    """A Task on the server.
+
+    Attributes:
+        adopted: the user's script or an agent created it. It keeps its own status, console, name and comment.
+        points: number of points of each curve when it was found: (title, series) to the server's own count.
+        artifacts: the output artifacts that it had when it was found, by key.
+        status: its status when it was found; "in_progress" if it was created here.
+        output: its output destination for artifacts, "" for the configured one.
+        run_id: id of the run that it named when it was found.
+        parent: id of its parent Task when it was found, "" for none.
+        comment: its comment when it was found.
+        name: its name when it was found.
+    """
+
+    id: str
+    url: str
+    adopted: bool
+    points: dict[tuple[str, str], int]
+    artifacts: dict[str, dict[str, Any]]
+    status: str
+    output: str
+    run_id: str = ""
+    parent: str = ""
+    comment: str = ""
+    name: str = ""
+
+    @property
+    def has_own_name(self) -> bool:
+        """True if a person, a script or an optimiser has named it; ClearML's pages and SDK name a clone."""
+        return self.adopted and not self.name.lower().startswith(_NAME_OF_CLONE)
+
+
+def from_answer(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
+    """Return the record of a Task as `tasks.get_by_id` describes it.
+
+    Args:
+        found: a Task that `schema.task` has checked.
+        url: address of its page.
+        adopted: it is known to be adopted; else its properties decide.
+    """
+    return Task(
+        found["id"],
+        url,
+        adopted or is_adopted(found),
+        _points(found),
+        _artifacts(found),
+        str(found.get("status") or ""),
+        str((found.get("output") or {}).get("destination") or ""),
+        run_of(found),
+        str(found.get("parent") or ""),
+        str(found.get("comment") or ""),
+        str(found.get("name") or ""),
+    )
+
+
+def is_adopted(task: Mapping[str, Any]) -> bool:
+    """Return True if the properties of a Task say that a run has adopted it, see `Task.adopted`."""
+    return bool(task.get("id")) and _property(task, ADOPTED) == task["id"]
+
+
+def has_had_run(task: Mapping[str, Any]) -> bool:
+    """Return True if a run has had this Task, whatever its status is now; a clone has had none."""
+    return is_adopted(task) or DEVELOPMENT in (task.get("system_tags") or [])
+
+
+def is_of_run(task: Mapping[str, Any], run_id: str) -> bool:
+    """Return True if a Task is a run's own, which it may be even if it has lost its properties.
+
+    A clone is not, even after it has run, and neither is a Task that waits for an agent or that its owner has reset:
+    it will belong to another run.
+    """
+    status = task.get("status")
+    if run_of(task) not in ("", run_id):
+        return False
+    if is_adopted(task):
+        return status not in ("created", "queued")
+    return DEVELOPMENT in (task.get("system_tags") or []) and status != "queued"
+
+
+def run_of(task: Mapping[str, Any]) -> str:
+    """Return the id of the run that a Task names, "" for none; a clone names the run of its origin."""
+    return _property(task, _RUN_ID)
+
+
+def artifact_identity(artifact: Mapping[str, Any]) -> tuple[str, str]:
+    """Return key and mode of an artifact, which together identify it on its Task."""
+    return str(artifact.get("key")), str(artifact.get("mode") or "output")
+
+
+def _property(task: Mapping[str, Any], name: str) -> str:
+    properties = (task.get("hyperparams") or {}).get("properties") or {}
+    return str((properties.get(name) or {}).get("value") or "")
+
+
+def _points(task: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+    return {
+        (last.get("metric", ""), last.get("variant", "")): int(last.get("count") or 0)
+        for variants in (task.get("last_metrics") or {}).values()
+        for last in variants.values()
+    }
+
+
+def _artifacts(task: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    held = (task.get("execution") or {}).get("artifacts") or []
+    return {artifact["key"]: artifact for artifact in held if artifact_identity(artifact)[1] == "output"}

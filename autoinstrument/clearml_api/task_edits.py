@@ -1,0 +1,85 @@
+"""Change what a Task holds: hyperparameters, configuration objects, artifacts, tags and other fields."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from autoinstrument.clearml_api.errors import understood
+from autoinstrument.clearml_api.finished_tasks import change, replace
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.task import Hyperparameter, Task, artifact_identity
+
+_Sections = dict[str, dict[str, Any]]
+
+
+@understood
+class TaskEdits:
+    """Changes Tasks of one server, finished or not. Every method raises `ClearMLError` if a change is not taken."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def edit(self, task: Task, **fields: Any) -> None:
+        """Replace fields of the Task."""
+        self._session.call("tasks.edit", task=task.id, force=True, **fields)
+
+    def add_tag(self, task: Task, tag: str) -> None:
+        """Add a tag, unless the Task has it."""
+        self._session.call("tasks.update_tags", ids=[task.id], add_tags=[tag])
+
+    def add_artifacts(self, task: Task, artifacts: list[dict[str, Any]]) -> None:
+        """Add artifacts, or replace those of the same key."""
+
+        def merge(execution: dict[str, Any]) -> dict[str, Any]:
+            new = {artifact_identity(artifact) for artifact in artifacts}
+            others = [other for other in execution.get("artifacts") or [] if artifact_identity(other) not in new]
+            return {**execution, "artifacts": [*others, *artifacts]}
+
+        if artifacts:
+            self._change("tasks.add_or_update_artifacts", "execution", merge, task=task.id, artifacts=artifacts)
+
+    def set_configuration(self, task: Task, items: list[Hyperparameter]) -> None:
+        """Add configuration objects or replace them; other objects stay."""
+
+        def merge(configuration: dict[str, Any]) -> dict[str, Any]:
+            return {**configuration, **{item["name"]: item for item in items}}
+
+        if items:
+            self._change("tasks.edit_configuration", "configuration", merge, task=task.id, configuration=items)
+
+    def set_hyperparameters(self, task: Task, items: list[Hyperparameter]) -> None:
+        """Add hyperparameters or change them; others stay."""
+
+        def merge(sections: _Sections) -> _Sections:
+            merged = {name: dict(held) for name, held in sections.items()}
+            for item in items:
+                merged.setdefault(item["section"], {})[item["name"]] = item
+            return merged
+
+        if items:
+            self._change("tasks.edit_hyper_params", "hyperparams", merge, task=task.id, hyperparams=items)
+
+    def delete_hyperparameters(self, task: Task, section: str, names: Collection[str]) -> None:
+        """Delete hyperparameters of a section, if they are there."""
+
+        def merge(sections: _Sections) -> _Sections:
+            kept = {name: item for name, item in sections.get(section, {}).items() if name not in names}
+            return {**sections, section: kept}
+
+        items = [{"section": section, "name": name} for name in names]
+        self._change("tasks.delete_hyper_params", "hyperparams", merge, task=task.id, hyperparams=items)
+
+    def delete_sections(self, task: Task, sections: Collection[str], properties: Collection[str] = ()) -> None:
+        """Delete whole sections of hyperparameters, and user properties, if they are there."""
+
+        def merge(held: _Sections) -> _Sections:
+            kept = {name: dict(items) for name, items in held.items() if name not in sections}
+            for name in properties:
+                kept.get("properties", {}).pop(name, None)
+            return kept
+
+        replace(self._session, task.id, "hyperparams", merge)
+
+    def _change(self, action: str, field: str, merge: Any, /, **body: Any) -> None:
+        change(self._session, action, field, merge, force=True, **body)

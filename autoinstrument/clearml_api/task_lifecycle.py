@@ -1,0 +1,56 @@
+"""Create Tasks, start and end them, keep them alive, archive and delete them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoinstrument.clearml_api.errors import understood
+from autoinstrument.clearml_api.projects import Projects
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.task import Task
+
+
+@understood
+class TaskLifecycle:
+    """Creates and ends Tasks of one server. Every method raises `ClearMLError` if the server does not do it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._projects = Projects(session)
+
+    def create(self, project: str, body: dict[str, Any]) -> Task:
+        """Create a Task, which is not started by that.
+
+        Args:
+            project: name of its project, which is created if there is none.
+            body: the other fields of `tasks.create`.
+        """
+        project_id = self._projects.id_of(project)
+        task_id = str(self._session.call("tasks.create", project=project_id, **body)["id"])
+        page = self._session.login.task_page(task_id, project_id)
+        return Task(task_id, page, False, {}, {}, "in_progress", "")
+
+    def start(self, task: Task) -> None:
+        """Set a Task running, whatever its present status is."""
+        self._session.call("tasks.started", task=task.id, force=True)
+
+    def finish(self, task: Task, status: str, reason: str, message: str) -> None:
+        """Set the last status ("completed", "failed" or "stopped"), whatever the present one is."""
+        self._session.call(f"tasks.{status}", task=task.id, status_reason=reason, status_message=message, force=True)
+
+    def archive(self, task: Task, archived: bool) -> None:
+        """Archive a Task, or take it back out of the archive."""
+        self._session.call("tasks.archive_many" if archived else "tasks.unarchive_many", ids=[task.id])
+
+    def ping(self, task: Task) -> None:
+        """Report that the Task is alive; the server stops Tasks that are silent for two hours."""
+        self._session.call("tasks.ping", task=task.id)
+
+    def confirm_well(self, task: Task, after_s: float) -> None:
+        """Wait, then check that the server can write to the Task, by a request that it cannot refuse."""
+        self._session.pause(after_s)
+        self.ping(task)
+
+    def delete(self, task: Task) -> None:
+        """Delete a Task that was created here and that another one replaces."""
+        self._session.call("tasks.delete", task=task.id, force=True, delete_output_models=False)

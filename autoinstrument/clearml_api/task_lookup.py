@@ -1,0 +1,121 @@
+"""Find Tasks and read them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from autoinstrument.clearml_api import schema
+from autoinstrument.clearml_api.errors import RefusedError, understood
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.task import Task, from_answer, is_of_run, run_of
+
+
+def read(session: Session, task_id: str) -> dict[str, Any]:
+    """Return a Task as the server holds it.
+
+    Raises:
+        ClearMLError: it cannot be read.
+        ValueError, KeyError: the response does not hold a Task; for callers that are `understood`.
+    """
+    return schema.task(session.call("tasks.get_by_id", task=task_id)["task"])
+
+
+@understood
+class TaskLookup:
+    """Reads the Tasks of one server. Every method raises `ClearMLError` if the server does not answer."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, task_id: str) -> dict[str, Any]:
+        """Return a Task as the server holds it, an empty dictionary if there is none."""
+        try:
+            return read(self._session, task_id)
+        except RefusedError as error:
+            if error.is_gone:
+                return {}
+            raise
+
+    def find(self, task_id: str, *, adopted: bool, run_id: str = "") -> Task | None:
+        """Return a Task, None if it is gone or not the run's own.
+
+        Args:
+            task_id: id of the Task.
+            adopted: it is known to be adopted; else its properties decide.
+            run_id: the run that it must belong to, "" for any.
+        """
+        found = self.get(task_id)
+        if not found or (run_id and not is_of_run(found, run_id)):
+            return None
+        page = self._session.login.task_page(task_id, str(found.get("project") or "*"))
+        return from_answer(found, page, adopted=adopted)
+
+    def of_run(self, run_id: str, linked: str = "") -> str:
+        """Return the id of a run's Task, "" for none: the one that the run is linked to, else the oldest."""
+        return str(self.chosen(run_id, linked, self.of_runs([run_id]).get(run_id, [])).get("id", ""))
+
+    def chosen(self, run_id: str, linked: str, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return a run's Task among those `found` for it; if there are none, the linked one, unless another run has it.
+
+        Args:
+            run_id: the run.
+            linked: id of the Task that the run is linked to, "" for none.
+            found: Tasks of the run, as `of_runs` returns them.
+        """
+        for task in found:
+            if task["id"] == linked:
+                return task
+        if found:
+            return found[0]
+        task = self.get(linked) if linked else {}
+        return task if task and is_of_run(task, run_id) else {}
+
+    def of_runs(self, run_ids: Sequence[str], fields: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
+        """Return `fields` of the Tasks that belong to some runs, by run id, the oldest first; a run may have none.
+
+        A clone names its origin's run too until an agent runs it. It belongs to a person, not to that run.
+        """
+        # `hyperparams.*` can be queried for (clearml-server 1.x and 2.x; the web UI filters so). A server that cannot
+        # do that answers with any Tasks.
+        properties = [] if "hyperparams" in fields else ["hyperparams.properties"]
+        answer = self._session.call(
+            "tasks.get_all",
+            **{"hyperparams.properties.mlflow_run_id.value": list(run_ids)},
+            tags=["mlflow"],
+            only_fields=list(dict.fromkeys(["id", "status", "system_tags", *properties, *fields])),
+            order_by=["created"],
+            page_size=10 * len(run_ids),
+        )
+        found: dict[str, list[dict[str, Any]]] = {}
+        for task in map(schema.task, answer.get("tasks") or []):
+            run_id = run_of(task)
+            if run_id in run_ids and is_of_run(task, run_id):
+                found.setdefault(run_id, []).append(task)
+        return found
+
+    def add_configuration(self, tasks: Sequence[dict[str, Any]], name: str) -> None:
+        """Add one configuration object to the descriptions of some Tasks, of those that have it."""
+        if not tasks:
+            return
+        by_id = {str(task["id"]): task for task in tasks}
+        answer = self._session.call("tasks.get_configurations", tasks=list(by_id), names=[name])
+        for found in answer.get("configurations") or []:
+            if task := by_id.get(found["task"]):
+                task["configuration"] = {item["name"]: item for item in found["configuration"]}
+                schema.task(task)
+
+    def stopped(self, task_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Return reason and message of those Tasks that are stopped or must stop, by id.
+
+        `tasks.stop` sets a Task `stopped`, or leaves it running with the message "stopping" if a worker reports for it
+        (API 2.34).
+        """
+        fields = ["id", "status", "status_reason", "status_message"]
+        found = self._session.call("tasks.get_all", id=list(task_ids), only_fields=fields).get("tasks")
+        stopped = {}
+        for task in map(schema.task, found or []):
+            reason, message = task.get("status_reason") or "", task.get("status_message") or ""
+            if task.get("status") == "stopped" or message == "stopping":
+                stopped[str(task["id"])] = (reason, message)
+        return stopped

@@ -1,0 +1,29 @@
+"""Recognise the process that runs a Task's own program: launchers and helpers below an agent have other arguments."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_LAUNCHERS = ("torch.distributed.", "accelerate.commands.")
+
+
+def runs_entry_point(entry_point: str) -> bool:
+    """Return True if this process runs the program of an entry point, and is not a launcher or a helper of it."""
+    import shlex
+
+    from autoinstrument.bootstrap.program import what_runs
+
+    option, program = what_runs(sys.orig_argv[1:])
+    if option not in ("", "m") or program.startswith(_LAUNCHERS):
+        return False
+    names = [os.path.basename(word) for word in shlex.split(entry_point)]  # noqa: PTH119
+    return os.path.basename(program) in names  # noqa: PTH119
+
+
+def has_arguments_of(entry_point: str) -> bool:
+    """Return True if this process has arguments, and they are the last ones of the entry point."""
+    import shlex
+
+    given = getattr(sys, "argv", [])[1:]
+    return bool(given) and shlex.split(entry_point)[-len(given) :] == given

@@ -1,0 +1,94 @@
+"""Find the Task that was cloned, and say what was changed: the lineage of a clone's run."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from typing import Any
+
+from autoinstrument.clearml_api.errors import ClearMLError
+from autoinstrument.clearml_api.task import has_had_run, run_of
+from autoinstrument.clearml_api.task_lookup import TaskLookup
+from autoinstrument.clone_run.lineage import CHANGED, CLONED_FROM, CLONED_FROM_RUN, as_property
+from autoinstrument.clone_run.settings import OBJECT
+from autoinstrument.integrations.argparse_values import command_line
+from autoinstrument.scrubber import hide, hide_in_text, is_secret
+
+SECTIONS = ("Args", "Hydra")
+"""Hyperparameter sections of which a changed value takes effect in a clone."""
+_LONGEST = 5000
+"""Characters of the tag that lists the changes."""
+
+Values = dict[str, dict[str, str]]
+"""Values of a Task's hyperparameters, by section and name."""
+
+
+def values_of(task: dict[str, Any]) -> Values:
+    """Return the values of a Task's hyperparameters."""
+    sections = task.get("hyperparams") or {}
+    return {
+        section: {name: str(item.get("value") or "") for name, item in items.items()}
+        for section, items in sections.items()
+    }
+
+
+def lineage_of(tasks: TaskLookup, task: dict[str, Any]) -> dict[str, str]:
+    """Return the tags of the run of a clone: the Task and the run that it was cloned from, and the changes."""
+    run_id = origin_run(task)
+    tags = {CLONED_FROM_RUN: run_id}
+    try:
+        origin = _origin(tasks, task, run_id)
+    except ClearMLError:  # the run matters more
+        origin = {}
+    if origin:
+        tags[CLONED_FROM] = str(origin["id"])
+        tags[CHANGED] = "\n".join(changes(values_of(origin), values_of(task)))[:_LONGEST] or "nothing"
+    return {name: value for name, value in tags.items() if value}
+
+
+def origin_run(task: dict[str, Any]) -> str:
+    """Return the id of the run whose Task was cloned, "" for none.
+
+    A clone still has the properties of its origin. A Task that was reset has its own, from the run that it had before.
+    """
+    if has_had_run(task):
+        return values_of(task).get("properties", {}).get(as_property(CLONED_FROM_RUN), "")
+    return run_of(task)
+
+
+def _origin(tasks: TaskLookup, task: dict[str, Any], run_id: str) -> dict[str, Any]:
+    """Return the Task that was cloned, empty if it is gone.
+
+    It is the parent of a clone that a person makes. The parent of a clone that an optimiser or a pipeline makes is the
+    optimiser's or pipeline's own Task; then the origin is found by its run.
+    """
+    if not run_id:
+        return {}
+    parent = tasks.get(str(task["parent"])) if task.get("parent") else {}
+    if OBJECT in (parent.get("configuration") or {}) and run_of(parent) == run_id:
+        return parent
+    found = tasks.of_run(run_id)
+    return tasks.get(found) if found and found != task["id"] else {}
+
+
+def changes(before: Values, after: Values) -> list[str]:
+    """Return a line for each changed parameter of `SECTIONS`, with secrets hidden."""
+    found = []
+    for section in SECTIONS:
+        old, new = before.get(section, {}), after.get(section, {})
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                found.append(f"{section}/{name}: {_shown(name, old)} -> {_shown(name, new)}")
+    return found
+
+
+def _shown(name: str, values: dict[str, str]) -> str:
+    """Return a value as a tag may show it: a person may have typed a secret into the clone."""
+    if name not in values:
+        return "(none)"
+    if is_secret(name):
+        return hide(values[name])
+    if name == "argv":
+        with contextlib.suppress(ValueError):
+            return command_line(shlex.split(values[name]))
+    return hide_in_text(values[name])

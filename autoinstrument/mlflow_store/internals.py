@@ -1,0 +1,180 @@
+"""The private parts of MLflow that this package uses in its stores, one function each.
+
+All were seen in MLflow 2.16 to 3.17, unless a function says otherwise. MLflow is imported when a function is called,
+not with this module. The parts of MLflow that are patched in the training process are in `integrations`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+DATABASE_STORE, FOLDER_STORE = "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.tracking.file_store"
+"""The modules of MLflow's own tracking stores."""
+_SERVER_STORE = "mlflow.store.tracking.rest_store"
+
+# Clients and stores
+
+
+def tracking_client_class() -> Any:
+    """Return the class of clients that keep one tracking URI, as `MlflowClient` uses them.
+
+    `MlflowClient` itself looks for Spark each time that it is created. An import on one of the agent's threads while
+    the training thread is inside one of MLflow's import hooks hangs both: they take Python's import lock and MLflow's
+    in different orders (3.17).
+    """
+    from mlflow.tracking._tracking_service.client import TrackingServiceClient
+
+    return TrackingServiceClient
+
+
+def registry_client_class() -> Any:
+    """Return the class of clients of a model registry."""
+    from mlflow.tracking._model_registry.client import ModelRegistryClient
+
+    return ModelRegistryClient
+
+
+def client_of(store: Any, kind: type, **uris: str) -> Any:
+    """Return a client of class `kind` that keeps to a store, instead of looking one up by URI at each call.
+
+    Looking it up would create a store if MLflow's cache has none.
+    """
+    client: Any = object.__new__(_without_lookup(kind))
+    vars(client).update(uris, store=store)
+    return client
+
+
+@functools.cache
+def _without_lookup(kind: type) -> type:
+    return type(kind.__name__, (kind,), {"store": None})
+
+
+def registry_uri(tracking_uri: str) -> str:
+    """Return the address of the model registry beside a tracking store, as `MlflowClient` finds it."""
+    from mlflow.tracking._model_registry import utils
+
+    return str(utils._resolve_registry_uri(None, tracking_uri))
+
+
+def import_clients(tracking_uri: str) -> None:
+    """Import all that a client of a tracking store needs, without opening the store.
+
+    MLflow imports the class of a store when it opens the first one.
+    """
+    import_module("mlflow.tracking")
+    if tracking_uri.startswith(("http:", "https:")):
+        import_module(_SERVER_STORE)
+    elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
+        import_module(DATABASE_STORE)
+
+
+# Keeping stores as they are
+
+
+def set_default_artifact_root(folder: str) -> None:
+    """Set the folder that MLflow creates when it opens a database, `./mlruns` otherwise."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils.DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH = folder
+
+
+def tables_are_current(engine: Any) -> bool:
+    """Return True if a database has all tables of this MLflow, or if this MLflow cannot tell."""
+    try:
+        from mlflow.store.db.utils import _all_tables_exist
+    except ImportError:
+        return True
+    return bool(_all_tables_exist(engine))
+
+
+def wrap_migrations(wrapper: Callable[..., Any]) -> None:
+    """Wrap the two functions by which MLflow creates and migrates tables; wrapping them again changes nothing."""
+    import sqlalchemy
+    from alembic import command
+
+    from autoinstrument.integrations.wrapping import wrap
+
+    for owner, name in ((sqlalchemy.MetaData, "create_all"), (command, "upgrade")):
+        wrap(owner, name, wrapper)
+
+
+# Artifacts
+
+
+def run_artifacts(client: Any, run_id: str) -> Any:
+    """Return the artifact repository of a run; the public calls list a run's models among its files."""
+    return client._get_artifact_repo(run_id)
+
+
+def model_artifacts(client: Any, model_id: str) -> Any:
+    """Return the artifact repository of a model (MLflow 3), for any tracking URI."""
+    return client._get_artifact_repo(model_id, resource="logged_model")
+
+
+def download(repository: Any, path: str, file: Path) -> None:
+    """Download one file; the public `download_artifacts` draws a progress bar on stderr."""
+    repository._download_file(path, str(file))
+
+
+# Histories and traces
+
+
+def search_traces(client: Any, experiment_id: str, run_id: str, page_size: int, token: str | None) -> tuple[int, Any]:
+    """Return the number of traces on one page of a run's traces, and the token of the next page, if any.
+
+    The public call also reads the spans of each trace.
+    """
+    of_run = f"run_id = '{run_id}'"
+    page, token = client.store.search_traces(
+        [experiment_id], filter_string=of_run, max_results=page_size, page_token=token
+    )
+    return len(page), token
+
+
+def history_module(store: Any) -> str:
+    """Return the module whose `get_metric_history` a store has, its own or an inherited one; "" if none."""
+    kinds = (kind for kind in type(store).__mro__ if "get_metric_history" in vars(kind))
+    return next((kind.__module__ for kind in kinds), "")
+
+
+def metric_rows(store: Any, run_id: str, key: str, start: tuple[int, int], skip: int, most: int) -> list[Any]:
+    """Return points of a metric from a database, by step, time in ms and value.
+
+    Args:
+        store: a store of `DATABASE_STORE`.
+        run_id: the run.
+        key: the metric.
+        start: step and time of the first points.
+        skip: number of points to leave out, from `start` on.
+        most: number of points to return at most.
+
+    Returns:
+        Rows with `step`, `timestamp`, `value` and `is_nan`.
+    """
+    from mlflow.store.tracking.dbmodels.models import SqlMetric as Row
+    from sqlalchemy import func, or_
+
+    step, time_ms = start
+    is_of_key = Row.key == key
+    if store.db_type == "sqlite":  # else it takes the key for rare, and searches all runs' points of that key
+        is_of_key = func.likely(is_of_key)
+    with store.ManagedSessionMaker() as session:
+        found: list[Any] = (
+            session.query(Row.step, Row.timestamp, Row.value, Row.is_nan)
+            .filter(Row.run_uuid == run_id, is_of_key)
+            .filter(Row.step >= step, or_(Row.step > step, Row.timestamp >= time_ms))
+            .order_by(Row.step, Row.timestamp, Row.value, Row.is_nan)
+            .offset(skip)
+            .limit(most)
+            .all()
+        )
+    return found
+
+
+def metric_file(store: Any, run_id: str, key: str) -> Path:
+    """Return the file of a folder store that has a line for each point of a metric."""
+    return Path(store._get_metric_path(store._get_run_info(run_id).experiment_id, run_id, key))

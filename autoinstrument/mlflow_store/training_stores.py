@@ -1,0 +1,76 @@
+"""The stores that the training's own clients have opened: the only ones that the agent uses in a training process.
+
+Opening another one there could create or migrate it, and Alembic, which migrates, keeps its state in one global: two
+threads that open stores break each other (MLflow 2.16 to 3.17).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+from weakref import WeakValueDictionary
+
+from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.mlflow_store.opening import REGISTRY, TRACKING, check_exists
+from autoinstrument.mlflow_store.store_errors import StoreNotThereError
+from autoinstrument.mlflow_store.urls import absolute
+from autoinstrument.scrubber import without_credentials
+from autoinstrument.tracebacks import users_call
+
+_watched = False
+_opened: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
+"""The latest store by kind and the tracking URI that its client has; a store is not kept alive by this."""
+_names: dict[tuple[str, str], tuple[str, str]] = {}
+"""By kind and absolute tracking URI: the tracking URI that the client has, and the store's own URI."""
+
+
+def are_watched() -> bool:
+    """Return True in a process whose MLflow clients are watched, which is a training process."""
+    return _watched
+
+
+def note_stores(module: ModuleType, class_name: str) -> None:
+    """Note which stores the clients of a class open: `TrackingServiceClient` or `ModelRegistryClient`.
+
+    Both look their store up at each use, by the property `store` (MLflow 2.16 to 3.17). Without it nothing is noted,
+    and reading the store is left to the worker.
+    """
+    global _watched
+    _watched = True
+    owner = vars(module).get(class_name)
+    original = vars(owner).get("store") if isinstance(owner, type) else None
+    if isinstance(original, property) and not isinstance(original, NotingProperty):
+        kind = REGISTRY if class_name == "ModelRegistryClient" else TRACKING
+        setattr(owner, "store", NotingProperty(kind, original.fget))  # noqa: B010  (mypy knows no such attribute)
+
+
+class NotingProperty(property):
+    """MLflow's property `store`, which also notes the store that it returns."""
+
+    def __init__(self, kind: str, find: Any) -> None:
+        def store(client: Any) -> Any:
+            with users_call:
+                found = find(client)
+            with guard("noting a store"):
+                if _opened.get((kind, client.tracking_uri)) is not found and not is_ourselves():
+                    given = client.tracking_uri
+                    _names[kind, absolute(given)] = given, getattr(client, "registry_uri", given)
+                    _opened[kind, given] = found
+            return found
+
+        super().__init__(store, doc=find.__doc__)
+
+
+def find(kind: str, tracking_uri: str) -> tuple[Any, str]:
+    """Return the store that the training has opened, and its own URI, as long as that leads to the same place.
+
+    Raises:
+        StoreNotThereError: the training has opened none, or it is gone.
+    """
+    place = absolute(tracking_uri)
+    given, uri = _names.get((kind, place), ("", ""))
+    store = _opened.get((kind, given))
+    if store is None or absolute(given) != place:  # a relative URI leads elsewhere from another working directory
+        raise StoreNotThereError(f"the training has not opened the {kind} of {without_credentials(place)}")
+    check_exists(kind, uri, for_training=True)
+    return store, uri
