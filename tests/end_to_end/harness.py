@@ -122,7 +122,7 @@ class Place:
         forks = self.fork_server
         process: subprocess.Popen[bytes]
         if forks and not fresh and WHOLE_END not in os.environ and forks.can_run(line, {**self.environ, **environ}):
-            process = ForkedProcess(forks, line, **options)
+            process = ForkedProcess(forks, line, **{**options, "env": options["env"] | forks.environ})
         else:
             process = subprocess.Popen(line, **options)
         self._started.append(process)

@@ -1,0 +1,260 @@
+"""The fork server's program: it loads libraries, then forks a process for each program that it is asked for.
+
+There are two servers. One has loaded MLflow, but nothing of the agent: scripts are forked from it, and the agent is
+armed in them as in a notebook, after MLflow's import. The other, itself a fork of the first, has loaded the agent and
+ClearML's SDK too: `autoinstrument` commands and workers are forked from it.
+
+Standard library only, because this runs in the environment of the scripts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import ctypes
+import fcntl
+import gc
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import re
+import runpy
+import select
+import signal
+import socket
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tests_hand_over import FRAME, receive  # as `fork_server.py` names the file beside this one
+
+_SWITCHES = ("AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_TASK_ID")
+_REFERENCE = """
+import sys, mlflow
+mlflow.set_tracking_uri(f"sqlite:///{sys.argv[1]}/mlflow.db")
+with mlflow.start_run() as run:
+    mlflow.log_metric("loss", 1.0)
+    mlflow.log_text("text", "text.txt")
+mlflow.MlflowClient().search_runs([run.info.experiment_id])
+"""
+"""What loads what scripts and workers load."""
+_MODULE = re.compile(r"\.(?:py|pyd|so|pth)(?:,|$)")
+_SDK = (
+    "clearml.backend_api", "clearml.backend_api.utils", "clearml.backend_interface.task", "clearml.config",
+    "clearml.storage", "clearml.utilities.requests_toolbelt",
+)  # fmt: skip
+
+
+def main(scripts: int, agents: int, folder: str) -> None:
+    """Load the libraries and serve both listening sockets, until standard input is closed."""
+    _load_mlflow(folder)
+    if os.fork() == 0:
+        os.close(scripts)
+        _load_agent()
+        _serve(socket.socket(fileno=agents))
+    os.close(agents)
+    _serve(socket.socket(fileno=scripts))
+
+
+def _load_mlflow(folder: str) -> None:
+    import mlflow  # noqa: F401
+
+    listed = Path(folder, "modules.json")
+    pid = os.fork()
+    if pid == 0:  # a process of its own, because MLflow keeps what it is told
+        sys.argv[1:] = [folder]
+        with contextlib.suppress(Exception):
+            exec(_REFERENCE, {})
+        listed.write_text(json.dumps(list(sys.modules)))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    _import(name for name in json.loads(listed.read_text()) if not name.startswith("__"))
+
+
+def _load_agent() -> None:
+    import autoinstrument
+
+    _import(_SDK)
+    found = pkgutil.walk_packages(autoinstrument.__path__, "autoinstrument.", onerror=lambda _: None)
+    _import(name for _, name, _ in found if not name.endswith("__main__"))
+    inspect.stack()  # goes through all modules, the first time
+    for remember in (_remember_distributions, _remember_configuration):
+        with contextlib.suppress(Exception):  # another version: it takes longer
+            remember()
+
+
+def _remember_distributions() -> None:
+    """Read what is installed once; not what is in the environment itself, where tests install and break things."""
+    others = [path for path in sys.path if path.endswith("-packages") and not path.startswith(sys.prefix)]
+    found: list[Any] = list(metadata.distributions(path=others))
+    names = ("METADATA", "RECORD", "direct_url.json", "top_level.txt")
+    texts = {(str(each._path), name): each.read_text(name) for each in found for name in names}
+    for (path, name), text in texts.items():
+        if name == "RECORD" and text:  # a hundred thousand lines, of which the agent looks at those with modules
+            texts[path, name] = "\n".join(line for line in text.split("\n") if _MODULE.search(line))
+    (kind,) = set(map(type, found))  # the standard library's, or that of the package `importlib_metadata`
+    read = kind.read_text
+
+    def read_text(self: Any, filename: str) -> str | None:
+        key = str(self._path), filename
+        return texts[key] if key in texts else read(self, filename)
+
+    kind.read_text = read_text
+
+
+def _remember_configuration() -> None:
+    """Parse the SDK's own settings once: they are 0.4 s of the CPU time of each process that logs in."""
+    from clearml.utilities.pyhocon import ConfigFactory
+
+    parse = ConfigFactory.parse_string.__func__
+    parsed: dict[tuple[Any, ...], Any] = {}
+
+    def parse_string(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        key = (args[0], *args[2:], *kwargs.items())
+        if "${" in args[0] or re.search(
+            r"^\s*include\b", args[0], re.M
+        ):  # variables of the process; other files, from args[1] on
+            return parse(cls, *args, **kwargs)
+        if key not in parsed:
+            parsed[key] = parse(cls, *args, **kwargs)
+        return copy.deepcopy(parsed[key])
+
+    ConfigFactory.parse_string = classmethod(parse_string)
+    for file in Path(sys.modules["clearml"].__file__ or "").parent.rglob("*.conf"):
+        ConfigFactory.parse_file(str(file))
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):  # another version, or a name that a module has put there itself
+                importlib.import_module(name)
+
+
+def _serve(listener: socket.socket) -> NoReturn:
+    tempfile.tempdir = None
+    gc.collect()
+    gc.freeze()  # neither the children's collections nor their ends look through what is loaded here
+    while True:
+        ready, _, _ = select.select([listener, 0], [], [])
+        if 0 in ready:
+            os._exit(0)
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            _keep(connection)
+        connection.close()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _keep(connection: socket.socket) -> NoReturn:
+    """Start the process that a connection asks for, and wait for it: only its parent learns how it ended."""
+    frame, received, _, _ = socket.recv_fds(connection, FRAME.size, 64)
+    frame += receive(connection, FRAME.size - len(frame)) if len(frame) < FRAME.size else b""
+    request = json.loads(receive(connection, FRAME.unpack(frame)[0]))
+    pid = os.fork()
+    if pid == 0:
+        descriptors = dict(zip(request["numbers"], received, strict=True))
+        _put(descriptors, connection.detach())
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environ"])
+        _name(request["command"])
+        if "umask" in request:
+            _run_worker(request)
+        _run(request["command"])
+    os.closerange(0, 3)
+    for descriptor in received:
+        os.close(descriptor)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # for the script, where its whole group is signalled
+    with contextlib.suppress(OSError):  # the tests are over
+        connection.sendall(pid.to_bytes(8, "little"))
+        _, status = os.waitpid(pid, 0)
+        connection.sendall(status.to_bytes(8, "little"))
+    os._exit(0)
+
+
+def _put(descriptors: dict[int, int], connection: int) -> None:
+    """Give received descriptors the numbers that they shall have, and close all else that is open."""
+    above = max([*descriptors, *descriptors.values()]) + 1
+    moved = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for number, descriptor in descriptors.items()}
+    for number, descriptor in moved.items():
+        os.dup2(descriptor, number)
+    for descriptor in {*descriptors.values(), *moved.values(), connection} - {*descriptors}:
+        os.close(descriptor)
+
+
+def _name(command: list[str]) -> None:
+    """Let `ps` show the command: it is written over the server's own (Linux)."""
+    sys.orig_argv[:] = command
+    with contextlib.suppress(OSError):
+        begin, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
+        line = b"".join(os.fsencode(word) + b"\0" for word in command)
+        ctypes.memmove(begin, line.ljust(end - begin, b"\0")[: end - begin - 1], end - begin - 1)
+
+
+def _run_worker(request: dict[str, Any]) -> NoReturn:
+    """Do what the worker's program does; its first fork lets the fork server's process end."""
+    os.umask(request["umask"])
+    program = next(word for word in request["command"] if word.endswith(".py"))
+    sys.argv[:] = request["command"][request["command"].index(program) :]
+    sys.path[:] = request["path"]
+    runpy.run_path(program, run_name="__main__")
+    os._exit(0)
+
+
+def _run(command: list[str]) -> NoReturn:
+    """Do what the interpreter does with this command line, start-up files included."""
+    sys.argv[:] = command[1:]
+    sys.path.pop(0)  # this file's folder
+    if any(map(os.environ.get, _SWITCHES)):  # as the start-up file does
+        import autoinstrument
+
+        autoinstrument.init()
+    if command[1] == "-m":
+        sys.argv[:] = command[2:]
+        sys.path.insert(0, str(Path.cwd()))
+        name = command[2]
+        _end(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
+    script = command[1]
+    sys.path.insert(0, str(Path(script).resolve().parent))
+    module = types.ModuleType("__main__")
+    module.__dict__.update(__file__=str(Path(script).absolute()), __builtins__=__builtins__, __cached__=None)
+    sys.modules["__main__"] = module
+    _end(lambda: exec(compile(Path(script).read_bytes(), str(Path(script)), "exec"), module.__dict__))
+
+
+def _end(program: Callable[[], object]) -> NoReturn:
+    """Run a program, and end the process as the interpreter would."""
+    try:
+        program()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        traceback = error.__traceback__
+        for _ in range(2):  # the frames of this file
+            traceback = traceback and traceback.tb_next
+        sys.last_type, sys.last_value, sys.last_traceback = type(error), error, traceback
+        sys.excepthook(type(error), error, traceback)
+        if isinstance(error, KeyboardInterrupt):  # the interpreter ends by the signal, after its exit handlers
+            import atexit
+
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        sys.exit(1)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
