@@ -108,7 +108,7 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def checked(place: Place, *command: str) -> dict[str, Any]:
-    done = place.command("run", "--check", "--json", "--", "python", *command, seconds=240, **QUIET)
+    done = place.command("run", "--check", "--json", "--", "python", *command, **QUIET)
     assert done.stderr == ""
     outcome: dict[str, Any] = json.loads(done.stdout)
     assert done.code == (1 if outcome["differences"] else 0)
