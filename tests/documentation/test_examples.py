@@ -9,7 +9,7 @@ from tests.end_to_end.harness import Place, ended, section
 from tests.startup.environment import ROOT
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_the_example_of_the_demo_logs_one_of_everything(place: Place, server: ClearMLServer) -> None:
     """Parameters, metrics, figures, images, tables, files and a model."""
     command = [str(ROOT / "examples" / "train_loop.py"), "--epochs", "2"]

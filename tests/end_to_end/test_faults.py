@@ -22,12 +22,12 @@ from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, link_tags, properties, scalars, section
-from tests.end_to_end.processes import Finished, wait_for
+from tests.end_to_end.processes import AT_ONCE_S, Finished, wait_for
 from tests.end_to_end.proxy import Proxy
 
 EXIT_S = 3.0
 """`AUTOINSTRUMENT_EXIT_TIMEOUT`."""
-FACTOR, MORE_S = 3.0, 5.0
+FACTOR, MORE_S = 3.0, AT_ONCE_S
 """A script may take so much longer than the same one did without the agent: the machine may be busy meanwhile."""
 HEALS_S = 2.0
 
