@@ -18,8 +18,9 @@ __all__ = ["database", "fork_server", "new_place", "server"]  # fixtures
 
 @pytest.fixture
 def place(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Place]) -> Place:
-    """A place whose scripts wait for the delivery as long as a busy machine takes."""
+    """A place where nothing is forked, and whose scripts wait for the delivery as long as a busy machine takes."""
     place = new_place(server)
+    place.fork_server = None
     place.environ["AUTOINSTRUMENT_EXIT_TIMEOUT"] = "120"
     return place
 

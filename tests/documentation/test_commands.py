@@ -24,7 +24,7 @@ def test_every_command_is_one_that_is_run_or_says_why_not(page: Path) -> None:
     commands(page)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
 def test_the_commands_do_what_the_page_says(page: Path, place: Place) -> None:
     """One shell for a page, in a Git repository with `train.py`, the environment activated and the servers at hand."""

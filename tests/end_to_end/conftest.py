@@ -124,7 +124,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> I
                 return False
 
         try:
-            wait_for(answers, 60)
+            wait_for(answers)
             yield url
         finally:
             os.killpg(process.pid, 15)

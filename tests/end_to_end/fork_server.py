@@ -8,6 +8,7 @@ server's side. What is about the interpreter's start or end asks for a new one: 
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import subprocess
@@ -44,16 +45,17 @@ class ForkServer:
         (there / "tests_hand_over.pth").write_text(
             f"import os; {VARIABLE!r} in os.environ and __import__('tests_hand_over').hand_over()\n"
         )
-        self._scripts, self._agents = str(folder / "scripts"), str(folder / "agents")
+        self._scripts, self._models, self._agents = (str(folder / name) for name in ("scripts", "models", "agents"))
         self.environ = {VARIABLE: self._agents}
-        listeners = [socket.socket(socket.AF_UNIX) for _ in range(2)]
-        for listener, path in zip(listeners, (self._scripts, self._agents), strict=True):
+        paths = (self._scripts, self._models, self._agents)
+        listeners = [socket.socket(socket.AF_UNIX) for _ in paths]
+        for listener, path in zip(listeners, paths, strict=True):
             listener.bind(path)
             listener.listen(64)
         descriptors = [listener.fileno() for listener in listeners]
         self._process = subprocess.Popen(
             [self.python, str(program), *map(str, descriptors), str(folder), _PADDING],
-            cwd=folder, stdin=subprocess.PIPE,  # both servers end when it is closed
+            cwd=folder, stdin=subprocess.PIPE,  # the servers end when it is closed
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,  # as the scripts have them: a file could be sought in
             pass_fds=descriptors,
             env={key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
@@ -72,7 +74,7 @@ class ForkServer:
     ) -> tuple[int, socket.socket]:
         """Start a command; return its process id, and a socket that will have its status as `os.waitpid` gives it."""
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self._agents if self._is_agents(command) else self._scripts)
+        connection.connect(self._server_of(command, Path(folder)))
         descriptors = dict(enumerate(streams))
         ask(connection, {"command": command, "folder": folder, "environ": environ}, descriptors)
         return int.from_bytes(receive(connection, 8), "little"), connection
@@ -80,6 +82,12 @@ class ForkServer:
     def stop(self) -> None:
         """End the server; processes that it has started go on."""
         self._process.communicate()
+
+    def _server_of(self, command: list[str], folder: Path) -> str:
+        if self._is_agents(command):
+            return self._agents
+        script = (folder / command[1]).read_text(errors="replace")
+        return self._models if re.search(r"sklearn|torch|log_model", script) else self._scripts
 
     def _is_agents(self, command: list[str]) -> bool:
         return command[1:3] == ["-m", "autoinstrument"]

@@ -1,8 +1,8 @@
 """The fork server's program: it loads libraries, then forks a process for each program that it is asked for.
 
-There are two servers. One has loaded MLflow, but nothing of the agent: scripts are forked from it, and the agent is
-armed in them as in a notebook, after MLflow's import. The other, itself a fork of the first, has loaded the agent and
-ClearML's SDK too: `autoinstrument` commands and workers are forked from it.
+There are three servers. One has loaded MLflow, but nothing of the agent: scripts are forked from it, and the agent is
+armed in them as in a notebook, after MLflow's import. The others are forks of it: one has loaded what models are made
+with, too, the other one the agent and ClearML's SDK, for `autoinstrument` commands and workers.
 
 Standard library only, because this runs in the environment of the scripts.
 """
@@ -45,21 +45,22 @@ mlflow.MlflowClient().search_runs([run.info.experiment_id])
 """
 """What loads what scripts and workers load."""
 _MODULE = re.compile(r"\.(?:py|pyd|so|pth)(?:,|$)")
+_MODELS = (
+    "torch", "sklearn.linear_model", "skops.io", "mlflow.sklearn", "mlflow.pyfunc.loaders",
+    "mlflow.store.model_registry.sqlalchemy_store", "mlflow.models.display_utils",
+)  # fmt: skip
+"""What scripts load that train or log a model, as far as it is installed: 5 s of CPU time."""
 _SDK = (
     "clearml.backend_api", "clearml.backend_api.utils", "clearml.backend_interface.task", "clearml.config",
     "clearml.storage", "clearml.utilities.requests_toolbelt",
 )  # fmt: skip
 
 
-def main(scripts: int, agents: int, folder: str) -> None:
-    """Load the libraries and serve both listening sockets, until standard input is closed."""
+def main(scripts: int, models: int, agents: int, folder: str) -> None:
+    """Load MLflow and serve the listening sockets, until standard input is closed."""
     _load_mlflow(folder)
-    if os.fork() == 0:
-        os.close(scripts)
-        _load_agent()
-        _serve(socket.socket(fileno=agents))
-    os.close(agents)
-    _serve(socket.socket(fileno=scripts))
+    listeners = [socket.socket(fileno=file) for file in (scripts, models, agents)]
+    _serve(listeners[0], {listeners[1]: _load_models, listeners[2]: _load_agent})
 
 
 def _load_mlflow(folder: str) -> None:
@@ -75,6 +76,10 @@ def _load_mlflow(folder: str) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     _import(name for name in json.loads(listed.read_text()) if not name.startswith("__"))
+
+
+def _load_models() -> None:
+    _import(_MODELS)
 
 
 def _load_agent() -> None:
@@ -137,19 +142,30 @@ def _import(names: Iterable[str]) -> None:
                 importlib.import_module(name)
 
 
-def _serve(listener: socket.socket) -> NoReturn:
+def _serve(listener: socket.socket, others: dict[socket.socket, Callable[[], None]]) -> NoReturn:
+    """Serve a socket; the others are served by processes that first load more, as soon as they are asked for."""
     tempfile.tempdir = None
     gc.collect()
     gc.freeze()  # neither the children's collections nor their ends look through what is loaded here
     while True:
-        ready, _, _ = select.select([listener, 0], [], [])
+        ready, _, _ = select.select([listener, *others, 0], [], [])
         if 0 in ready:
             os._exit(0)
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            _keep(connection)
-        connection.close()
+        for other in [other for other in others if other in ready]:
+            load = others.pop(other)
+            if os.fork() == 0:
+                for each in (listener, *others):
+                    each.close()
+                load()
+                _serve(other, {})
+            other.close()
+        if listener in ready:
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                for each in (listener, *others):
+                    each.close()
+                _keep(connection)
+            connection.close()
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -257,4 +273,4 @@ def _end(program: Callable[[], object]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(*map(int, sys.argv[1:4]), sys.argv[4])

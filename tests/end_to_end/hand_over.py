@@ -22,10 +22,12 @@ VARIABLE = "TESTS_FORK_SERVER_OF_WORKERS"
 FRAME = struct.Struct("<Q")
 """What comes before a request, and with the descriptors: the request's size in bytes."""
 
-_LATE = {"CLEARML_" + name for name in (
+_LATE = {
     "API_HOST", "WEB_HOST", "FILES_HOST", "API_ACCESS_KEY", "API_SECRET_KEY", "CONFIG_FILE",
-)}  # fmt: skip
-"""ClearML's variables that its SDK reads when it needs them; it may read any other when it is imported."""
+    "LOG_LEVEL", "WORKER_ID", "WORKER_NAME", "AGENT_QUEUE_POLL_FREQ_SEC",
+    "AGENT_SKIP_PYTHON_ENV_INSTALL", "AGENT_SKIP_PIP_VENV_INSTALL",
+}  # fmt: skip
+"""Ends of the names of ClearML's variables that its SDK does not read when it is imported, as it may any other."""
 
 
 def hand_over() -> None:
@@ -33,11 +35,12 @@ def hand_over() -> None:
     if not sys.argv[0].endswith("worker/program.py"):
         return
     path = os.environ.pop(VARIABLE)
-    mine = [name for name in os.environ if name.startswith(("CLEARML_", "TRAINS_"))]
-    if not _LATE.issuperset(mine) or sys.flags.isolated == 0:
+    if any(name.startswith(("CLEARML_", "TRAINS_")) and name.partition("_")[2] not in _LATE for name in os.environ):
         return
     connection = socket.socket(socket.AF_UNIX)
-    with contextlib.suppress(OSError):  # the tests are over
+    with contextlib.suppress(OSError):  # the tests are over, or this is another user's process
+        if os.stat(path).st_uid != os.getuid():  # noqa: PTH116  (pathlib is not loaded)
+            return
         connection.connect(path)
         opened = map(int, os.listdir("/dev/fd"))  # noqa: PTH208  (pathlib is not loaded)
         descriptors = {number: number for number in opened if _is_open(number) and number != connection.fileno()}

@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from tests.clearml_server import ClearMLServer
 from tests.conftest import WHOLE_END
 from tests.end_to_end.fork_server import ForkedProcess, ForkServer
+from tests.end_to_end.hand_over import VARIABLE
 from tests.end_to_end.processes import Finished, Started, wait_for
 
 Points = dict[tuple[str, int], tuple[float, int]]
@@ -37,7 +38,7 @@ class Place:
         uri: MLflow's tracking URI: a database, or a folder for `mlflow-skinny`, which has none.
         environ: variables on top, for all scripts of this place.
         python: an interpreter that has the built wheel; `AUTOINSTRUMENT_ENABLED` is what switches the agent on.
-        fork_server: runs what needs no interpreter of its own, None for none.
+        fork_server: runs what needs no interpreter of its own, and the scripts' workers; None for new ones always.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Place:
             "TMPDIR": str(self.temporary),
             "PYTHONDONTWRITEBYTECODE": "1",
             # The end of a script waits longer than by default: other tests keep the machine busy.
-            "AUTOINSTRUMENT_EXIT_TIMEOUT": "30",
+            "AUTOINSTRUMENT_EXIT_TIMEOUT": "120",
             "MLFLOW_TRACKING_URI": self.uri,
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.com",
@@ -86,6 +87,8 @@ class Place:
             kept |= self.server.environ
         else:
             kept["CLEARML_CONFIG_FILE"] = str(self.root / "no-clearml.conf")
+        if self.fork_server is not None:
+            kept |= self.fork_server.environ
         return {**kept, **self.environ, **more}
 
     def write(self, name: str, text: str) -> Path:
@@ -107,14 +110,18 @@ class Place:
     ) -> Started:
         """Write a script to a file and start it; `command` instead of `[name]` for what else Python can run.
 
-        `fresh`: in a new interpreter, where its start or its end is what is tested.
+        `fresh`: in a new interpreter, as is its worker, where its start or its end is what is tested. A new interpreter
+        with a forked worker is what the fixture `whole_end` gives.
         """
         if script:
             self.write(name, script)
         line = [self.python, *(command or [name]), *arguments]
+        variables = self.environment(agent=agent, **environ)
+        if fresh:
+            variables.pop(VARIABLE, None)
         options: dict[str, Any] = {
             "cwd": self.folder,
-            "env": self.environment(agent=agent, **environ),
+            "env": variables,
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
@@ -122,20 +129,20 @@ class Place:
         forks = self.fork_server
         process: subprocess.Popen[bytes]
         if forks and not fresh and WHOLE_END not in os.environ and forks.can_run(line, {**self.environ, **environ}):
-            process = ForkedProcess(forks, line, **{**options, "env": options["env"] | forks.environ})
+            process = ForkedProcess(forks, line, **options)
         else:
             process = subprocess.Popen(line, **options)
         self._started.append(process)
         return Started(process)
 
-    def run(self, script: str, *arguments: str, seconds: float = 60, **more: Any) -> Finished:
+    def run(self, script: str, *arguments: str, **more: Any) -> Finished:
         """Run a script to its end."""
-        return self.start(script, *arguments, **more).finish(seconds)
+        return self.start(script, *arguments, **more).finish()
 
-    def command(self, *arguments: str, seconds: float = 60, **environ: str) -> Finished:
+    def command(self, *arguments: str, **environ: str) -> Finished:
         """Run `autoinstrument ARGUMENTS…` as a user does in the same environment, the switch not set."""
         environ = {"AUTOINSTRUMENT_ENABLED": "", **environ}
-        return self.start("", *arguments, command=["-m", "autoinstrument"], **environ).finish(seconds)
+        return self.start("", *arguments, command=["-m", "autoinstrument"], **environ).finish()
 
     def git(self, *arguments: str) -> str:
         """Run git in the working directory."""
@@ -196,7 +203,7 @@ class Place:
 
     def kill_workers(self) -> None:
         """SIGKILL to the agent's processes, as soon as there are some."""
-        for worker in wait_for(self.workers, 10):
+        for worker in wait_for(self.workers):
             with contextlib.suppress(psutil.NoSuchProcess):  # one that was to start another one
                 worker.kill()
 
@@ -227,14 +234,14 @@ def task_of(server: ClearMLServer, run_id: str) -> dict[str, Any]:
     return task
 
 
-def ended(server: ClearMLServer, run_id: str, seconds: float = 15.0) -> dict[str, Any]:
+def ended(server: ClearMLServer, run_id: str) -> dict[str, Any]:
     """Return the run's Task as soon as it has ended."""
 
     def has_ended() -> bool:
         of_run = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
         return bool(of_run) and of_run[0]["status"] not in ("created", "in_progress")
 
-    wait_for(has_ended, seconds)
+    wait_for(has_ended)
     return task_of(server, run_id)
 
 

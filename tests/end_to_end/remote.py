@@ -139,7 +139,7 @@ class Remote:
     def ended(self, task_id: str) -> dict[str, Any]:
         """Wait until a Task that was queued has run; returns it."""
         self.start_daemon()
-        return wait_for(lambda: self._ended(task_id), 60)
+        return wait_for(lambda: self._ended(task_id))
 
     def _ended(self, task_id: str) -> dict[str, Any]:
         task = self.server.task(task_id)
@@ -148,7 +148,7 @@ class Remote:
     def running(self, task_id: str) -> Run:
         """Wait until the agent has begun the run of a Task that was queued; returns the run."""
         self.start_daemon()
-        return wait_for(lambda: self.linked(task_id), 60)[0]
+        return wait_for(lambda: self.linked(task_id))[0]
 
     def run(self, task_id: str) -> Run:
         """Return the one run that says it is this Task's; else what the agent said."""

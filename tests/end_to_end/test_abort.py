@@ -44,9 +44,9 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     going_on = other.start(SCRIPT.format(seconds=62), AUTOINSTRUMENT_ABORT="off")
     started = own_place.start(SCRIPT.format(seconds=170))
     for place in (own_place, other):
-        wait_for((place.folder / "ready").exists, 30)
+        wait_for((place.folder / "ready").exists)
     run, run_that_goes_on = own_place.the_run(), other.the_run().info.run_id
-    wait_for(lambda: link_tags(other.mlflow_run(run_that_goes_on)) and own_server.calls("events.add_batch"), 20)
+    wait_for(lambda: link_tags(other.mlflow_run(run_that_goes_on)) and own_server.calls("events.add_batch"))
     stop(server, task_of(server, run_that_goes_on)["id"])
     time.sleep(1)
     own_server.clear_requests()
@@ -59,11 +59,11 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     assert done.code == -signal.SIGTERM
     assert "by a person; this process receives SIGTERM" in done.said[-1]
     assert len(own_server.calls("tasks.get_all")) == 1
-    wait_for(lambda: own_place.the_run().info.status == "KILLED", 20)
+    wait_for(lambda: own_place.the_run().info.status == "KILLED")
     task = ended(own_server, run.info.run_id)
     assert task["status"] == "stopped"
-    wait_for(lambda: "aborted in ClearML" in own_server.task(task["id"])["status_reason"], 10)
-    wait_for(lambda: own_place.captures() == [], 10)
+    wait_for(lambda: "aborted in ClearML" in own_server.task(task["id"])["status_reason"])
+    wait_for(lambda: own_place.captures() == [])
 
     assert going_on.finish(80).code == 0
     assert ended(server, run_that_goes_on)["status"] == "completed"
@@ -72,8 +72,8 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
 def test_a_worker_that_is_a_thread_says_why_it_ends_its_process(place: Place, server: ClearMLServer) -> None:
     script = "import autoinstrument.worker.abort_watcher as watch\nwatch._EVERY_S = 0.5\n" + SCRIPT.format(seconds=170)
     started = place.start(script, AUTOINSTRUMENT_WORKER="thread")
-    wait_for((place.folder / "ready").exists, 30)
-    wait_for(lambda: link_tags(place.the_run()).get("state") == "live", 30)
+    wait_for((place.folder / "ready").exists)
+    wait_for(lambda: link_tags(place.the_run()).get("state") == "live")
     stop(server, task_of(server, place.the_run().info.run_id)["id"])
     done = started.finish(60)
     assert done.code == -signal.SIGTERM

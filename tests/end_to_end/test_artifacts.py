@@ -124,7 +124,7 @@ def comparable(server: ClearMLServer, task: dict[str, Any]) -> dict[str, Any]:
 
 
 def bring_back(place: Place, server: ClearMLServer) -> None:
-    wait_for(lambda: not place.workers(), 30)
+    wait_for(lambda: not place.workers())
     server.start()
 
 
@@ -249,7 +249,7 @@ def test_upload_and_off(own_place: Place, own_server: ClearMLServer) -> None:
     assert done.code == 0, done.stderr
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)
-    wait_for(lambda: not own_place.workers(), 30)
+    wait_for(lambda: not own_place.workers())
     root = Path(urlsplit(run.info.artifact_uri).path)
     held = artifacts(own_server.task(task["id"]))
     for path, item in held.items():
@@ -300,7 +300,7 @@ def test_a_file_server_that_is_down_costs_only_the_pictures(own_place: Place, ow
     assert len(plots(own_server, task)) == 3
     assert samples(own_server, task) == {}
     assert link_tags(run)["state"] == "pending"
-    wait_for(lambda: not own_place.workers(), 70)
+    wait_for(lambda: not own_place.workers())
     assert own_place.command("sync").code == 1
     own_server.faults.clear()
     assert own_place.command("sync").code == 0
@@ -326,7 +326,7 @@ def test_what_a_server_never_takes_is_left_out_and_named(own_place: Place, own_s
         """
     done = own_place.run(script)
     assert done.code == 0, done.stderr
-    wait_for(lambda: not own_place.workers(), 60)
+    wait_for(lambda: not own_place.workers())
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)
     assert len(task["execution"]["artifacts"]) == 2000

@@ -169,10 +169,10 @@ def test_two_people_at_once_make_no_second_task(old: Place, own_server: ClearMLS
 def test_following_it_completes_what_ends(own_place: Place, own_server: ClearMLServer) -> None:
     """Runs that come while it follows get their Tasks; it ends when it is told to, with what it did and code 0."""
     following = start_sync(own_place, "--follow")
-    wait_for(lambda: own_server.calls("tasks.get_all") or following.process.poll() is None, 60)
+    wait_for(lambda: own_server.calls("tasks.get_all") or following.process.poll() is None)
     assert own_place.run(OLD, agent=False).code == 0
-    wait_for(lambda: len([task for task in own_server.tasks if task["status"] in ("completed", "failed")]) == 5, 90)
-    wait_for(lambda: link_tags(own_place.run_named("elsewhere")).get("state") == "synced", 30)
+    wait_for(lambda: len([task for task in own_server.tasks if task["status"] in ("completed", "failed")]) == 5)
+    wait_for(lambda: link_tags(own_place.run_named("elsewhere")).get("state") == "synced")
     following.kill(signal.SIGINT)
     done = following.finish(30)
     assert done.code == 0, done.stderr
@@ -188,20 +188,20 @@ def test_interrupting_it_says_what_was_done(own_place: Place, own_server: ClearM
     assert own_place.run(OLD, agent=False).code == 0
     own_server.faults.add(Fault("tasks.create", latency=0.5))
     syncing = start_sync(own_place)
-    wait_for(lambda: own_server.tasks, 60)
+    wait_for(lambda: own_server.tasks)
     syncing.kill(signal.SIGINT)
     done = syncing.finish(30)
     assert done.code == 1
     assert done.stderr.splitlines()[-1] == "interrupted: the same command goes on from here"
     assert "Traceback" not in done.stderr
-    assert start_sync(own_place).finish(90).code == 0
+    assert start_sync(own_place).finish().code == 0
     assert_all_once(own_place, own_server)
 
 
 def test_a_live_run_is_unchanged_for_sync(own_place: Place, own_server: ClearMLServer) -> None:
     """What was mirrored live needs nothing; a crash that MLflow calls FINISHED stays failed."""
     assert own_place.run("import mlflow\nmlflow.start_run(run_name='live')\nmlflow.log_metric('a', 1)\n1/0\n").code == 1
-    wait_for(lambda: link_tags(own_place.the_run()).get("state") == "synced", 15)
+    wait_for(lambda: link_tags(own_place.the_run()).get("state") == "synced")
     assert own_place.the_run().info.status == "FINISHED"
     assert outcomes(own_place, "--all") == {"live": "unchanged"}
     (task,) = own_server.tasks

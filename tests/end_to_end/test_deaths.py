@@ -32,13 +32,13 @@ def assert_stopped_and_complete(place: Place, server: ClearMLServer, reason: str
     """The Task is stopped with a reason within seconds, holds MLflow's points, and nothing is left behind."""
     run = place.the_run()
     assert run.info.status == "RUNNING"
-    task = ended(server, run.info.run_id, 15)
+    task = ended(server, run.info.run_id)
     assert task["status"] == "stopped"
     assert reason in task["status_reason"]
     assert task["status_reason"]
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
-    wait_for(lambda: link_tags(place.the_run()).get("state") == "synced", 5)
-    wait_for(lambda: not place.left_behind(), 10)
+    wait_for(lambda: link_tags(place.the_run()).get("state") == "synced")
+    wait_for(lambda: not place.left_behind())
     assert place.captures() == []
 
 
@@ -46,7 +46,7 @@ def assert_stopped_and_complete(place: Place, server: ClearMLServer, reason: str
 def test_killed_in_the_middle_of_a_loop(place: Place, server: ClearMLServer, name: str) -> None:
     number = getattr(signal, name)
     started = place.start(LOOP.format(at=300))
-    wait_for((place.folder / "ready").exists, 30)
+    wait_for((place.folder / "ready").exists)
     started.kill(number)
     assert started.finish().code == -number
     assert_stopped_and_complete(place, server)
@@ -59,14 +59,14 @@ def test_killed_right_after_start_run(place: Place, server: ClearMLServer, numbe
     script = f"import os, mlflow\nmlflow.start_run()\nos.kill(os.getpid(), {int(number)})\n"
     assert place.run(script).code == -number
     run_id = place.the_run().info.run_id
-    wait_for(lambda: any(properties(task).get("mlflow_run_id") == run_id for task in server.tasks), 20)
+    wait_for(lambda: any(properties(task).get("mlflow_run_id") == run_id for task in server.tasks))
     assert_stopped_and_complete(place, server)
 
 
 def test_killed_at_the_end_of_a_loop(place: Place, server: ClearMLServer) -> None:
     """The last points and the last line of the console are there."""
     started = place.start(LOOP.format(at=-1))
-    wait_for((place.folder / "done").exists, 60)
+    wait_for((place.folder / "done").exists)
     started.kill(signal.SIGKILL)
     assert started.finish().code == -signal.SIGKILL
     assert_stopped_and_complete(place, server)
@@ -76,7 +76,7 @@ def test_killed_at_the_end_of_a_loop(place: Place, server: ClearMLServer) -> Non
 
 def test_killed_while_idle_keeps_the_console(place: Place, server: ClearMLServer) -> None:
     started = place.start(LOOP.format(at=-1).replace("2000", "20"))
-    wait_for((place.folder / "done").exists, 60)
+    wait_for((place.folder / "done").exists)
     time.sleep(1)
     started.kill(signal.SIGTERM)
     assert started.finish().code == -signal.SIGTERM
@@ -151,14 +151,14 @@ def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer)
         assert scalars(server, task["id"]) == place.points(run.info.run_id)
         assert len(place.points(run.info.run_id)) == 20
     assert len(place.mlflow_runs()) == 4
-    wait_for(lambda: not place.left_behind(), 10)
+    wait_for(lambda: not place.left_behind())
     assert place.captures() == []
 
 
 def test_interrupted_outside_with(place: Place, server: ClearMLServer) -> None:
     """Ctrl-C is a stop and no failure, and the shell sees what it would have seen."""
     started = place.start(LOOP.format(at=100))
-    wait_for((place.folder / "done").exists, 60)  # inside a call of MLflow's it may become another exception
+    wait_for((place.folder / "done").exists)  # inside a call of MLflow's it may become another exception
     started.kill(signal.SIGINT)
     done = started.finish()
     assert done.code == -signal.SIGINT
@@ -180,7 +180,7 @@ def test_interrupted_inside_with(place: Place, server: ClearMLServer) -> None:
             time.sleep(60)
         """
     started = place.start(script)
-    wait_for((place.folder / "ready").exists, 30)
+    wait_for((place.folder / "ready").exists)
     started.kill(signal.SIGINT)
     assert started.finish().code == -signal.SIGINT
     task = ended(server, place.the_run().info.run_id)
@@ -199,7 +199,7 @@ def test_the_scripts_own_handler_of_sigterm_decides(place: Place, server: ClearM
         time.sleep(60)
         """
     started = place.start(script)
-    wait_for((place.folder / "ready").exists, 30)
+    wait_for((place.folder / "ready").exists)
     started.kill(signal.SIGTERM)
     assert started.finish().code == 0
     time.sleep(0.5)
@@ -211,7 +211,7 @@ def test_a_dying_process_group_does_not_take_the_worker_along(place: Place, serv
     """Job control and schedulers signal the whole group; the worker is in a session of its own."""
     script = LOOP.format(at=300).replace("import pathlib", "import os, pathlib; os.setpgrp()\nimport pathlib")
     started = place.start(script)
-    wait_for((place.folder / "ready").exists, 30)
+    wait_for((place.folder / "ready").exists)
     os.killpg(started.process.pid, signal.SIGKILL)
     assert started.finish().code == -signal.SIGKILL
     assert_stopped_and_complete(place, server)

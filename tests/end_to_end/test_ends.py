@@ -164,7 +164,7 @@ def test_a_run_that_mlflow_does_not_describe_at_once_is_described_later(place: P
         except ValueError:
             print("goes on")
         """
-    done = place.run(script, seconds=90)
+    done = place.run(script)
     assert (done.code, done.stdout) == (0, "True\ngoes on\n"), done.stderr
     for name, status in (("later", "completed"), ("never", "completed"), ("failed", "failed")):
         run = place.run_named(name)

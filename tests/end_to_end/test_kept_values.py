@@ -29,7 +29,7 @@ with mlflow.start_run(run_name="kept") as run:
 
 def assert_verified(place: Place, server: ClearMLServer) -> None:
     """The live run is clean, and a sync has nothing to do."""
-    wait_for(lambda: not place.workers(), 60)
+    wait_for(lambda: not place.workers())
     verified = place.command("verify")
     assert verified.code == 0, verified.stdout + verified.stderr
     synced = place.command("sync", "--all")

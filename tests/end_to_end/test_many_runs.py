@@ -59,7 +59,7 @@ mlflow.log_metric("loss", 6)
 @pytest.fixture(scope="module")
 def place(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Place]) -> Place:
     place = new_place(server)
-    done = place.run(SCRIPT)
+    done = place.run(SCRIPT, fresh=True)
     assert done.code == 0, done.stderr
     return place
 

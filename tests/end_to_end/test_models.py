@@ -74,7 +74,7 @@ def outcome(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], P
     done = place.run(SCRIPT)
     run = place.the_run()
     ended(server, run.info.run_id)
-    wait_for(lambda: not place.workers(), 20)
+    wait_for(lambda: not place.workers())
     return Outcome(place, done, run, ended(server, run.info.run_id))
 
 
@@ -168,7 +168,7 @@ def test_another_process_changes_the_registry_later(outcome: Outcome, server: Cl
     ):
         done = outcome.place.run(script.format(call=call), name="promote.py")
         assert (done.code, done.said) == (0, []), done.stderr
-        wait_for(lambda: not outcome.place.workers(), 20)
+        wait_for(lambda: not outcome.place.workers())
         task = server.task(outcome.task["id"])
         assert models(server, task)["line"]["metadata"]["mlflow_aliases"] == aliases
         assert task["status"] == "completed"
@@ -191,7 +191,7 @@ def test_sync_makes_the_same_and_once(
     """A run that was recorded without a server ends as one that was mirrored live; a second sync changes nothing."""
     own_server.close()
     assert own_place.run(SCRIPT).code == 0
-    wait_for(lambda: not own_place.workers(), 30)
+    wait_for(lambda: not own_place.workers())
     own_server.start()
     (capture,) = own_place.captures()
     shutil.copytree(capture, own_place.root / "kept")
@@ -219,14 +219,14 @@ def test_a_second_worker_finds_the_models_of_the_first(own_place: Place, own_ser
     )
     own_server.faults.add(Fault(endpoints="models.create", status=500, times=1, when="after"))
     started = own_place.start(script)
-    wait_for(lambda: own_server.tasks and own_server.tasks[0]["models"]["output"], 40)
+    wait_for(lambda: own_server.tasks and own_server.tasks[0]["models"]["output"])
     for worker in own_place.workers():
         worker.kill()
     own_place.write("go on", "")
     assert started.finish().code == 0
     run = own_place.the_run()
-    task = ended(own_server, run.info.run_id, 20)
-    wait_for(lambda: not own_place.workers(), 20)
+    task = ended(own_server, run.info.run_id)
+    wait_for(lambda: not own_place.workers())
     assert sorted(models(own_server, own_server.task(task["id"]))) == ["line", "twice"]
     assert len(own_server.models) == 2
 
@@ -240,7 +240,7 @@ def test_a_run_of_a_tracking_server_has_addresses_that_can_be_opened(
     assert len(done.said) == 1, done.stderr
     (run,) = [run for run in place.mlflow_runs() if run.info.run_name == "models"]
     task = ended(server, run.info.run_id)
-    wait_for(lambda: not place.workers(), 20)
+    wait_for(lambda: not place.workers())
     task = ended(server, run.info.run_id)
     line = models(server, task)["line"]
     assert line["framework"] == "ScikitLearn"
@@ -268,7 +268,7 @@ def test_a_copied_model_is_one_archive_that_clearml_extracts(
     assert len(done.said) == 1, done.stderr
     (run,) = [run for run in own_place.mlflow_runs() if run.info.run_name == f"copied models {served}"]
     ended(own_server, run.info.run_id)
-    wait_for(lambda: not own_place.workers(), 30)
+    wait_for(lambda: not own_place.workers())
     task = ended(own_server, run.info.run_id)
     line = models(own_server, task)["line"]
     assert line["uri"].startswith(own_server.files_url)

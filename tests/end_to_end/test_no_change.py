@@ -108,7 +108,7 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 def checked(place: Place, *command: str) -> dict[str, Any]:
-    done = place.command("run", "--check", "--json", "--", "python", *command, seconds=240, **QUIET)
+    done = place.command("run", "--check", "--json", "--", "python", *command, **QUIET)
     assert done.stderr == ""
     outcome: dict[str, Any] = json.loads(done.stdout)
     assert done.code == (1 if outcome["differences"] else 0)
@@ -123,7 +123,7 @@ def looked(place: Place, monkeypatch: Any, *command: str) -> tuple[Looked, Looke
     return off, on
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_the_numbers_and_the_models_are_the_same(place: Place) -> None:
     """Random streams, a forest and a network bit for bit, output, warnings, files, and what MLflow stores."""
     pytest.importorskip("torch")
@@ -136,7 +136,7 @@ def test_the_numbers_and_the_models_are_the_same(place: Place) -> None:
     assert [what for what in outcome["varying"] if "random stream" in what and "stream generator" not in what] == []
 
 
-@pytest.mark.timeout(900)  # twelve processes import MLflow
+@pytest.mark.slow
 def test_loops_and_other_processes_are_the_same(place: Place, server: ClearMLServer, monkeypatch: Any) -> None:
     """An asyncio loop, a pre-fork server, multiprocessing by fork and spawn, loky, and tests under pytest-xdist."""
     place.write("train.py", PROCESSES)
@@ -301,7 +301,7 @@ if on:
 """
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_difference_of_each_kind_is_named(place: Place, monkeypatch: Any) -> None:
     """The kinds are taken from the code: one that is added there without a planted difference fails here."""
     place.write("train.py", EACH_KIND)

@@ -68,7 +68,7 @@ def outcome(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], P
     commit = place.git("rev-parse", "HEAD")
     place.write("code/train.py", SCRIPT + 'print("changed since the commit")\n')
     arguments = ["--lr", "0.25", "--api-key", "sesame"]
-    started = place.start("", *arguments, command=["code/train.py"])
+    started = place.start("", *arguments, command=["code/train.py"], fresh=True)
     plain = new_place(None)
     plain.write("code/train.py", SCRIPT + 'print("changed since the commit")\n')
     without = plain.run("", *arguments, command=["code/train.py"], agent=False)
@@ -207,7 +207,7 @@ def test_stderr_has_two_more_lines_at_most(outcome: Outcome) -> None:
 
 def test_nothing_is_left_behind(outcome: Outcome) -> None:
     """No process, no temporary file, no capture; the state folder can be read by its owner only."""
-    wait_for(lambda: not outcome.place.left_behind(), 10)
+    wait_for(lambda: not outcome.place.left_behind())
     assert outcome.place.captures() == []
     assert outcome.place.home.stat().st_mode & 0o777 == 0o700
 
@@ -293,11 +293,11 @@ def test_a_slow_git_keeps_no_task_waiting(place: Place, server: ClearMLServer) -
     place.git("commit", "-q", "-m", "Train")
     commit = place.git("rev-parse", "HEAD")
     started = place.start(script, PATH=f"{tools}:{os.environ['PATH']}")
-    wait_for((place.folder / "started").exists, 60)
+    wait_for((place.folder / "started").exists)
     run_id = place.the_run().info.run_id
-    wait_for(lambda: any(properties(task).get("mlflow_run_id") == run_id for task in server.tasks), 60)
+    wait_for(lambda: any(properties(task).get("mlflow_run_id") == run_id for task in server.tasks))
     task = task_of(server, run_id)
-    wait_for(lambda: scalars(server, task["id"]), 60)
+    wait_for(lambda: scalars(server, task["id"]))
     section = task_of(server, run_id)["script"]
     assert (section["repository"], section["branch"]) == ("https://example.com/team/training.git", "topic")
     assert (section["version_num"], section["entry_point"]) == (commit, "train.py")
@@ -307,7 +307,7 @@ def test_a_slow_git_keeps_no_task_waiting(place: Place, server: ClearMLServer) -
     done = started.finish(60)
     assert (done.code, len(done.stderr.splitlines())) == (0, 1), done.stderr
     task = ended(server, run_id)
-    wait_for(lambda: link_tags(place.the_run())["state"] == "synced", 60)
+    wait_for(lambda: link_tags(place.the_run())["state"] == "synced")
     task = task_of(server, run_id)
     assert "+import mlflow" in task["script"]["diff"]
     assert "mlflow" in task["script"]["requirements"]["pip"]

@@ -193,7 +193,7 @@ def test_an_mlflow_error_reaches_the_script_as_it_is(place: Place, server: Clear
 
 def test_nothing_is_left_some_seconds_after_the_end(place: Place) -> None:
     assert place.run("import mlflow\nmlflow.start_run()\n").code == 0
-    wait_for(lambda: not place.left_behind(), 10)
+    wait_for(lambda: not place.left_behind())
 
 
 def test_an_import_hook_of_mlflow_is_not_stopped(place: Place, server: ClearMLServer) -> None:

@@ -36,7 +36,7 @@ with mlflow.start_run(run_id=sys.argv[1]):
 
 def assert_same(place: Place, server: ClearMLServer, run_id: str) -> dict[str, Any]:
     """The run's only Task holds what MLflow holds of it."""
-    wait_for(lambda: link_tags(place.mlflow_run(run_id)).get("state") == "synced", 15)
+    wait_for(lambda: link_tags(place.mlflow_run(run_id)).get("state") == "synced")
     run, task = place.mlflow_run(run_id), ended(server, run_id)
     assert section(task, "MLflow") == run.data.params
     assert scalars(server, task["id"]) == place.points(run_id)
@@ -66,7 +66,7 @@ def test_a_failed_run_that_is_resumed_ends_well(place: Place, server: ClearMLSer
     run_id = place.the_run().info.run_id
     assert ended(server, run_id)["status"] == "failed"
     assert place.run(AGAIN, run_id).code == 0
-    wait_for(lambda: task_of(server, run_id)["status"] == "completed", 10)
+    wait_for(lambda: task_of(server, run_id)["status"] == "completed")
     assert_same(place, server, run_id)
 
 
@@ -114,7 +114,7 @@ def test_another_process_changes_a_run_that_has_ended(place: Place, server: Clea
     def archived() -> bool:
         return "archived" in task_of(server, run_id)["system_tags"]
 
-    wait_for(archived, 10)
+    wait_for(archived)
     after = task_of(server, run_id)
     assert (after["status"], after["name"], after["comment"]) == ("completed", "best", "looks good")
     tags = section(after, "MLflow tags")
@@ -123,7 +123,7 @@ def test_another_process_changes_a_run_that_has_ended(place: Place, server: Clea
     assert scalars(server, after["id"])["late", 3][0] == 0.5
     assert after["completed"] == before["completed"]
     assert place.run("import sys, mlflow\nmlflow.MlflowClient().restore_run(sys.argv[1])\n", run_id).code == 0
-    wait_for(lambda: not archived(), 10)
+    wait_for(lambda: not archived())
     assert place.run(AGAIN, run_id).code == 0
     assert assert_same(place, server, run_id)["id"] == before["id"]
     assert not place.captures()
@@ -152,7 +152,7 @@ def test_a_janitor_that_ends_a_dead_run_ends_its_task(place: Place, server: Clea
     ended(server, run_id)
     script = "import sys, mlflow\nmlflow.MlflowClient().set_terminated(sys.argv[1], 'FAILED')\n"
     assert place.run(script, run_id).code == 0
-    wait_for(lambda: task_of(server, run_id)["status"] == "failed", 10)
+    wait_for(lambda: task_of(server, run_id)["status"] == "failed")
 
 
 def test_a_store_of_files(place: Place, server: ClearMLServer) -> None:
@@ -218,7 +218,7 @@ def test_a_run_that_is_deleted_at_its_end_is_archived_without_a_word(place: Plac
     assert done.code == 0
     assert all("is ClearML Task" in line for line in done.said), done.said
     run_id = done.stdout.strip()
-    wait_for(lambda: "archived" in task_of(server, run_id)["system_tags"], 20)
+    wait_for(lambda: "archived" in task_of(server, run_id)["system_tags"])
     assert not place.captures()
 
 
@@ -241,7 +241,7 @@ def test_a_project_that_mlflow_runs_has_its_own_code(place: Place, server: Clear
     assert done.code == 0, done.stderr
     run = place.the_run()
     task = ended(server, run.info.run_id)
-    wait_for(lambda: not place.workers(), 20)
+    wait_for(lambda: not place.workers())
     task = ended(server, run.info.run_id)
     assert task["status"] == "completed"
     assert (task["script"]["entry_point"], section(task, "Args")) == ("train.py", {"alpha": "0.5"})

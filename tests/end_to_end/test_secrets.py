@@ -87,7 +87,7 @@ def test_live(planted: Place, own_server: ClearMLServer) -> None:
     assert done.code == 1
     run = next(run for run in planted.mlflow_runs() if run.info.run_name == "secretive")
     task = ended(own_server, run.info.run_id)
-    wait_for(lambda: not planted.left_behind(), 15)
+    wait_for(lambda: not planted.left_behind())
     said = done._replace(stdout="", stderr="\n".join(done.said))  # what the script prints itself is its own
     assert leaks(planted, own_server, said, *commands(planted)) == []
     assert task["script"]["repository"] == "https://git.example.com/team/project.git"
@@ -103,7 +103,7 @@ def test_recorded_and_synced(planted: Place, own_server: ClearMLServer) -> None:
     own_server.close()
     done = planted.run("", *ARGUMENTS, command=["train.py"])
     assert planted.captures()
-    wait_for(lambda: not planted.left_behind(), 30)
+    wait_for(lambda: not planted.left_behind())
     said = done._replace(stdout="", stderr="\n".join(done.said))
     looked = commands(planted)
     assert leaks(planted, own_server, said, *looked) == []

@@ -38,10 +38,10 @@ def test_child_processes_that_print_and_log_do_not_hang(place: Place, server: Cl
     run = place.the_run()
     task = ended(server, run.info.run_id)
     assert task["status"] == "completed"
-    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 5)
+    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id))
     assert events_taken(task_of(server, run.info.run_id)) == len(place.points(run.info.run_id)) == 42
     assert link_tags(run)["state"] == "synced"
-    wait_for(lambda: not place.left_behind(), 10)
+    wait_for(lambda: not place.left_behind())
 
 
 def test_a_fork_by_hand_changes_nothing_for_the_parent(place: Place, server: ClearMLServer) -> None:
@@ -92,7 +92,7 @@ def test_a_sub_process_that_goes_on_with_the_run_uses_its_task(place: Place, ser
     assert done.code == 0, done.stderr
     run = place.the_run()
     task = ended(server, run.info.run_id)
-    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 5)
+    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id))
     assert ended(server, run.info.run_id)["status"] == "completed"
 
 
@@ -119,11 +119,11 @@ def test_workers_of_joblib_log_to_the_run(place: Place, server: ClearMLServer) -
     assert done.stdout == "[0, 1, 2, 3]\n"
     run = place.the_run()
     task = ended(server, run.info.run_id)
-    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 10)
+    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id))
     assert events_taken(task_of(server, run.info.run_id)) == len(place.points(run.info.run_id)) == 81
     assert section(task_of(server, run.info.run_id), "MLflow") == run.data.params
     assert len(done.said) <= 2, done.stderr
-    wait_for(lambda: not place.left_behind(), 15)
+    wait_for(lambda: not place.left_behind())
 
 
 def test_a_run_of_a_joblib_worker_has_the_scripts_arguments(place: Place, server: ClearMLServer) -> None:
@@ -179,7 +179,7 @@ def test_a_child_without_a_shared_worker_finds_the_task(place: Place, server: Cl
     run = place.the_run()
     task = ended(server, run.info.run_id)
     assert task["status"] == "completed"
-    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 10)
+    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id))
     assert len(place.points(run.info.run_id)) == 201
     assert section(task_of(server, run.info.run_id), "MLflow tags")["rank 1"] == "was here"
     assert len(done.said) <= 2, done.stderr
@@ -246,10 +246,10 @@ def test_a_parent_whose_task_is_made_later_is_found_at_the_end(own_place: Place,
         """
     refused = own_server.faults.add(Fault("tasks.create", status=503, containing='"outer"'))
     started = own_place.start(script)
-    (inner,) = wait_for(lambda: [task for task in own_server.tasks if task["status"] == "in_progress"], 60)
+    (inner,) = wait_for(lambda: [task for task in own_server.tasks if task["status"] == "in_progress"])
     assert (inner["name"], inner.get("parent")) == ("inner", None)
     own_server.faults.remove(refused)
-    outer = wait_for(lambda: [task for task in own_server.tasks if task["name"] == "outer"], 60)[0]
+    outer = wait_for(lambda: [task for task in own_server.tasks if task["name"] == "outer"])[0]
     (own_place.folder / "go").touch()
     done = started.finish()
     assert done.code == 0, done.stderr
@@ -273,10 +273,10 @@ def test_living_children_do_not_hide_the_parents_death(place: Place, server: Cle
         time.sleep(60)
         """
     started = place.start(script)
-    wait_for(lambda: (place.folder / "ready0").exists() and (place.folder / "ready1").exists(), 30)
+    wait_for(lambda: (place.folder / "ready0").exists() and (place.folder / "ready1").exists())
     started.kill(9)
     run = place.the_run()
-    task = ended(server, run.info.run_id, 8)
+    task = ended(server, run.info.run_id)
     assert task["status"] == "stopped"
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
     assert len(place.points(run.info.run_id)) == 2

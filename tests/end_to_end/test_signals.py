@@ -36,7 +36,7 @@ def signal_all(place: Place, started: Started, number: int) -> None:
 
 
 def at(place: Place, name: str) -> None:
-    wait_for((place.folder / name).exists, 40)
+    wait_for((place.folder / name).exists)
 
 
 def go_on(place: Place, name: str) -> None:
@@ -51,7 +51,7 @@ def test_checkpoint_signals_and_a_cancelled_job_lose_nothing(place: Place, serve
     signal_all(place, started, signal.SIGUSR1)
     go_on(place, "first")
     at(place, "second")
-    wait_for(lambda: link_tags(place.the_run()).get("state") == "live", 30)
+    wait_for(lambda: link_tags(place.the_run()).get("state") == "live")
     signal_all(place, started, signal.SIGUSR1)
     go_on(place, "second")
     at(place, "third")
@@ -71,7 +71,7 @@ def test_checkpoint_signals_and_a_cancelled_job_lose_nothing(place: Place, serve
     assert [line for line in console if line.startswith("step")] == [f"step {step}" for step in range(301)]
     assert console.count("checkpoint") == 2
     wait_for(lambda: link_tags(place.the_run()).get("state") == "synced")
-    wait_for(lambda: not place.left_behind(), 20)
+    wait_for(lambda: not place.left_behind())
     assert place.captures() == []
 
 
@@ -79,14 +79,14 @@ def test_a_worker_that_is_lost_is_reported(place: Place, server: ClearMLServer) 
     """SIGKILL, as by the out-of-memory killer: one line when another worker goes on, one when that is lost, too."""
     started = place.start(SCRIPT)
     at(place, "first")
-    wait_for(lambda: link_tags(place.the_run()).get("state") == "live", 40)
+    wait_for(lambda: link_tags(place.the_run()).get("state") == "live")
     (lost,) = place.workers()
     lost.kill()
     go_on(place, "first")
     at(place, "second")
     (lost,) = wait_for(lambda: [each for each in place.workers() if each != lost and each.name() == "autoinstrument"])
     lost.kill()
-    wait_for(lambda: link_tags(place.the_run()).get("state") == "pending", 40)
+    wait_for(lambda: link_tags(place.the_run()).get("state") == "pending")
     for name in ("second", "third"):
         go_on(place, name)
     done = started.finish()
@@ -112,7 +112,7 @@ def test_a_late_delivery_is_not_called_a_silent_server(own_place: Place, own_ser
                     time.sleep(0.05)
         """
     started = own_place.start(script, AUTOINSTRUMENT_EXIT_TIMEOUT="2")
-    wait_for(lambda: own_place.mlflow_runs() and link_tags(own_place.the_run()).get("state") == "live", 40)
+    wait_for(lambda: own_place.mlflow_runs() and link_tags(own_place.the_run()).get("state") == "live")
     slow = own_server.faults.add(Fault(endpoints="tasks.completed", action="hang"))
     (own_place.folder / "slow").touch()
     done = started.finish()
@@ -120,7 +120,7 @@ def test_a_late_delivery_is_not_called_a_silent_server(own_place: Place, own_ser
     assert "run a is ClearML Task" in linked
     assert "2 runs (a, b): not delivered to ClearML within 2 s, the worker continues; recorded, " in late
     own_server.faults.remove(slow)
-    wait_for(lambda: [link_tags(run).get("state") for run in own_place.mlflow_runs()] == ["synced", "synced"], 60)
+    wait_for(lambda: [link_tags(run).get("state") for run in own_place.mlflow_runs()] == ["synced", "synced"])
     assert [task["status"] for task in own_server.tasks] == ["completed", "completed"]
     assert own_place.captures() == []
 

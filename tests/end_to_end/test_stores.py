@@ -62,7 +62,7 @@ def others_lines(done: Finished) -> list[str]:
 
 def stores_in(place: Place) -> list[str]:
     """Return the databases below the place, once its workers have gone."""
-    wait_for(lambda: not place.workers(), 60)
+    wait_for(lambda: not place.workers())
     return sorted(str(path.relative_to(place.root)) for path in place.root.rglob("*.db"))
 
 
@@ -71,9 +71,9 @@ def test_stores_that_come_and_go_are_left_to_their_owner(own_place: Place, datab
     """As in a test suite: one store a test in a temporary folder, removed when the test is over."""
     own_place.uri = ""
     environ = {"KEPT": f"sqlite:///{own_place.root / 'mlflow.db'}"}
-    without = own_place.run(MANY_STORES, str(database), agent=False, seconds=120, **environ)
+    without = own_place.run(MANY_STORES, str(database), agent=False, **environ)
     before = stores_in(own_place)
-    done = own_place.run(MANY_STORES, str(database), seconds=120, **environ)
+    done = own_place.run(MANY_STORES, str(database), **environ)
     assert (done.code, done.stdout) == (without.code, without.stdout)
     assert stores_in(own_place) == before == ["mlflow.db"]
     assert others_lines(done) == others_lines(without)
@@ -106,7 +106,7 @@ def test_a_registry_that_is_never_used_is_never_made(place: Place, server: Clear
     done = place.run(REGISTRY.replace("{model}", MODEL[mlflow.__version__[0]]))
     assert done.code == 0, done.stderr
     task = ended(server, place.the_run().info.run_id)
-    wait_for(lambda: not place.workers(), 60)
+    wait_for(lambda: not place.workers())
     assert not (place.folder / "registry.db").exists()
     assert [link["name"] for link in task["models"]["output"]] == ["outside"]
 
@@ -135,7 +135,7 @@ def test_a_worker_that_completes_a_run_does_not_make_its_store_again(place: Plac
         folder.rmdir()
     done = place.run(DEAD, uri, str(folder))
     assert done.code == 3, done.stderr
-    wait_for(lambda: not place.workers(), 60)
+    wait_for(lambda: not place.workers())
     assert not folder.exists()
 
 
@@ -182,7 +182,7 @@ def test_calls_of_the_agent_that_fail_are_not_in_the_users_log(
     with Proxy(mlflow_server) as proxy:
         own_place.uri = proxy.url
         started = own_place.start(GONE, MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
-        wait_for(lambda: (own_place.folder / "ready").exists(), 60)
+        wait_for(lambda: (own_place.folder / "ready").exists())
         proxy.close()
         own_server.faults.remove(held)  # now there is a link to be written, and nobody who takes it
         done = started.finish()

@@ -66,7 +66,7 @@ def test_nothing_is_sent_and_the_run_is_recorded(
     assert "`autoinstrument sync`" in said
     run = own_place.the_run()
     assert link_tags(run) == {"state": "pending"}
-    wait_for(lambda: not own_place.left_behind(), 15)
+    wait_for(lambda: not own_place.left_behind())
     for command in ("sync", "sync --all", f"verify {run.info.run_id}", "doctor", "remote --queue some train.py"):
         refused = own_place.command(*command.split(), **{name: value})
         assert (refused.code, switch in refused.stdout + refused.stderr) == (1, True), (command, refused)

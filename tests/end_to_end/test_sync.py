@@ -37,7 +37,7 @@ os.kill(os.getpid(), 9)
 
 def bring_back(place: Place, server: ClearMLServer) -> None:
     """Start the server again when the worker has given up, so that it is `sync` that does the work."""
-    wait_for(lambda: not place.workers(), 30)
+    wait_for(lambda: not place.workers())
     server.start()
 
 
@@ -130,7 +130,7 @@ def test_the_end_of_a_pending_run_is_not_forgotten(
     bring_back(own_place, own_server)
     assert own_place.command("sync").code == 0
     run = own_place.mlflow_runs()[-1]
-    task = ended(own_server, run.info.run_id, 20)
+    task = ended(own_server, run.info.run_id)
     assert task["status"] == status
     assert reason in task["status_reason"]
 
@@ -149,7 +149,7 @@ def test_a_server_that_goes_away_for_good_leaves_the_rest_to_sync(own_place: Pla
                 print("step", step)
         """
     started = own_place.start(script)
-    wait_for((own_place.folder / "ready").exists, 30)
+    wait_for((own_place.folder / "ready").exists)
     own_server.close()
     assert started.finish().code == 0
     bring_back(own_place, own_server)
@@ -181,7 +181,7 @@ def test_a_server_that_is_back_at_once_gets_the_run_from_the_worker(
     own_server.close()
     own_place.run(SCRIPT)
     own_server.start()
-    wait_for(lambda: not own_place.workers(), 60)
+    wait_for(lambda: not own_place.workers())
     assert own_place.command("sync").code == 0
     task = ended(own_server, own_place.the_run().info.run_id)
     assert len(own_server.tasks) == 1
@@ -201,7 +201,7 @@ def test_where_everything_died_sync_closes_the_task(own_place: Place, own_server
         time.sleep(600)
         """
     started = own_place.start(script)
-    wait_for(lambda: own_server.tasks and own_server.scalars(own_server.tasks[0]["id"]), 60)
+    wait_for(lambda: own_server.tasks and own_server.scalars(own_server.tasks[0]["id"]))
     alive = own_place.command("sync")
     assert "dead: running its process is still at work; left alone" in alive.stdout
     assert own_server.tasks[0]["status"] == "in_progress"

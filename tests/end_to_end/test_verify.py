@@ -35,8 +35,8 @@ with mlflow.start_run(run_name="planted", description="a note"):
 
 def test_a_live_run_of_everything_is_clean(own_place: Place, own_server: ClearMLServer) -> None:
     for script in (test_models.SCRIPT, test_artifacts.SCRIPT, test_sync.SCRIPT + "    raise ValueError('lost')\n"):
-        own_place.run(script, seconds=120)
-    wait_for(lambda: not own_place.workers(), 60)
+        own_place.run(script)
+    wait_for(lambda: not own_place.workers())
     verified = own_place.command("verify")
     assert verified.code == 0, verified.stdout
     before = [(task["id"], task["status"], task.get("status_reason"), task["name"]) for task in own_server.tasks]
@@ -129,8 +129,8 @@ def test_each_planted_difference_is_named_and_repaired(
     """What is planted in the Task through the server's own API is named, each by itself, and repaired as it is said."""
     for name, value in own_server.environ.items():
         monkeypatch.setenv(name, value)
-    assert own_place.run(RUN, seconds=120).code == 0
-    wait_for(lambda: not own_place.workers(), 60)
+    assert own_place.run(RUN).code == 0
+    wait_for(lambda: not own_place.workers())
     run_id, session = own_place.the_run().info.run_id, Session()
     assert own_server.tasks[0]["models"]["output"], "a model that is logged last is on its way when the process ends"
     for case, plants in PLANTED.items():
@@ -155,7 +155,7 @@ def test_each_planted_difference_is_named_and_repaired(
 def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: ClearMLServer) -> None:
     """An unknown run, no MLflow server, no ClearML server: exit code 1, a line, no traceback."""
     assert own_place.run("import mlflow\nwith mlflow.start_run(run_name='one'): pass\n").code == 0
-    wait_for(lambda: not own_place.workers(), 60)
+    wait_for(lambda: not own_place.workers())
     run_id = own_place.the_run().info.run_id
     unknown = own_place.command("verify", "0" * 32, run_id)
     assert unknown.code == 1
@@ -179,6 +179,6 @@ def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: Cle
 def test_a_plain_run_is_clean(own_place: Place) -> None:
     """Without the frameworks that the other one needs."""
     assert own_place.run(test_sync.SCRIPT).code == 0
-    wait_for(lambda: not own_place.workers(), 60)
+    wait_for(lambda: not own_place.workers())
     verified = own_place.command("verify")
     assert (verified.code, verified.stdout) == (0, "1 the same, 0 different\n")

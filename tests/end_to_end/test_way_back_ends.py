@@ -77,7 +77,7 @@ def test_a_reset_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) 
     """
     clone, run = start(remote, origin[1], "wait")
     remote.call("tasks.reset", task=clone, force=True)
-    wait_for(lambda: statuses(remote, run) == ["KILLED", "KILLED"], 30)
+    wait_for(lambda: statuses(remote, run) == ["KILLED", "KILLED"])
     wait_for(lambda: not remote.place.workers())
     assert remote.server.task(clone)["status"] == "created"
     assert scalars(remote.server, clone) == {}
@@ -109,4 +109,4 @@ def test_an_agent_that_is_killed(remote: Remote, origin: tuple[Run, dict[str, An
         remote.daemon.wait()
         remote.daemon = None
         expected = ("completed", ["FINISHED", "FINISHED"])
-    wait_for(lambda: (remote.server.task(clone)["status"], statuses(remote, run)) == expected, 30)
+    wait_for(lambda: (remote.server.task(clone)["status"], statuses(remote, run)) == expected)

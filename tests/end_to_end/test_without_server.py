@@ -10,7 +10,7 @@ import pytest
 
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, task_page
-from tests.end_to_end.processes import Finished, wait_for
+from tests.end_to_end.processes import AT_ONCE_S, Finished, wait_for
 
 SCRIPT = """
 import mlflow, pathlib, sys, time
@@ -36,11 +36,6 @@ def exit_seconds(place: Place) -> float:
     return time.time() - float((place.folder / "ended").read_text())
 
 
-def at_most(plain: Finished, seconds: float) -> float:
-    """Return a limit: what the agent may add, for a machine that runs the script without it in two seconds."""
-    return seconds * max(1.0, plain.seconds / 2)
-
-
 def assert_recorded(place: Place, done: Finished, plain: Finished, word: str) -> None:
     """The run is pending, its capture is on disk for its owner alone, and one line says so and names the remedy."""
     assert (done.code, done.stdout) == (plain.code, plain.stdout)
@@ -54,13 +49,13 @@ def assert_recorded(place: Place, done: Finished, plain: Finished, word: str) ->
     assert run.info.run_id in capture.name
     for path in [place.home, *place.home.rglob("*")]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
-    wait_for(lambda: not place.left_behind(), 15)
+    wait_for(lambda: not place.left_behind())
 
 
 def test_nothing_listens(own_place: Place, own_server: ClearMLServer, plain: Finished) -> None:
     own_server.close()
     done = own_place.run(SCRIPT)
-    assert exit_seconds(own_place) < at_most(plain, 2.5)
+    assert exit_seconds(own_place) < AT_ONCE_S
     assert_recorded(own_place, done, plain, "refused")
 
 
@@ -99,13 +94,13 @@ def test_all_runs_are_pending_and_two_lines_say_why(own_place: Place, own_server
 def test_no_credentials(new_place: Callable[[ClearMLServer | None], Place], plain: Finished) -> None:
     place = new_place(None)
     done = place.run(SCRIPT)
-    assert exit_seconds(place) < at_most(plain, 2.5)
+    assert exit_seconds(place) < AT_ONCE_S
     assert_recorded(place, done, plain, "credentials")
 
 
 def test_wrong_credentials(own_place: Place, plain: Finished) -> None:
     done = own_place.run(SCRIPT, CLEARML_API_SECRET_KEY="wrong")
-    assert exit_seconds(own_place) < at_most(plain, 3)
+    assert exit_seconds(own_place) < AT_ONCE_S
     assert_recorded(own_place, done, plain, "credentials")
 
 
@@ -114,7 +109,7 @@ def test_a_server_that_hangs(own_place: Place, own_server: ClearMLServer, plain:
     """The end waits `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds, and no longer."""
     own_server.faults.add(Fault(action="hang"))
     done = own_place.run(SCRIPT, AUTOINSTRUMENT_EXIT_TIMEOUT="3")
-    assert exit_seconds(own_place) < at_most(plain, 3 + 2)
+    assert exit_seconds(own_place) < 3 + AT_ONCE_S
     assert (done.code, done.stdout) == (plain.code, plain.stdout)
     assert len(done.said) == 1, done.stderr
     assert "autoinstrument sync" in done.said[0]
@@ -126,7 +121,7 @@ def test_a_server_that_hung_gets_the_rest_by_sync(own_place: Place, own_server: 
     """And the worker that was waiting for it goes away by itself."""
     own_server.faults.add(Fault(action="hang"))
     own_place.run(SCRIPT, AUTOINSTRUMENT_EXIT_TIMEOUT="1")
-    wait_for(lambda: not own_place.workers(), 40)
+    wait_for(lambda: not own_place.workers())
     own_server.faults.clear()
     if link_tags(own_place.the_run()).get("state") != "synced":
         assert own_place.command("sync").code == 0
@@ -140,7 +135,7 @@ def test_a_server_that_hung_gets_the_rest_by_sync(own_place: Place, own_server: 
 def test_a_server_that_answers_500(own_place: Place, own_server: ClearMLServer, plain: Finished) -> None:
     own_server.faults.add(Fault(status=500))
     done = own_place.run(SCRIPT)
-    assert exit_seconds(own_place) < at_most(plain, 10)
+    assert exit_seconds(own_place) < AT_ONCE_S
     assert_recorded(own_place, done, plain, "500")
 
 
@@ -165,7 +160,7 @@ def test_a_hiccup_leaves_no_trace(own_place: Place, own_server: ClearMLServer, f
     task = ended(own_server, run.info.run_id)
     assert task["status"] == "completed"
     assert scalars(own_server, task["id"]) == own_place.points(run.info.run_id)
-    wait_for(lambda: link_tags(own_place.the_run())["state"] == "synced", 10)
+    wait_for(lambda: link_tags(own_place.the_run())["state"] == "synced")
     assert len(own_server.tasks) == 1
 
 
@@ -184,7 +179,7 @@ def test_an_outage_in_the_middle_is_caught_up(own_place: Place, own_server: Clea
                 print("step", step)
         """
     started = own_place.start(script)
-    wait_for((own_place.folder / "ready").exists, 30)
+    wait_for((own_place.folder / "ready").exists)
     own_server.close()
     time.sleep(3)
     own_server.start()

@@ -12,7 +12,6 @@ from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, Points, ended, link_tags, scalars, section
 from tests.end_to_end.processes import Finished
 
-LIMIT_S = 160
 _STATUS = {"FINISHED": "completed", "FAILED": "failed", "KILLED": "stopped"}
 _VARYING = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|[0-9a-f]{32}|/[^ ]*/e2e-[^/]*")
 """What differs from run to run in the lines that frameworks write: dates, MLflow's ids, the place's folder."""
@@ -33,8 +32,8 @@ def mirrored(place: Place, server: ClearMLServer, plain: Place, script: str) -> 
         The runs in the order in which they were started; there is at least one.
     """
     started = place.start(script)
-    without = plain.run(script, agent=False, seconds=LIMIT_S)
-    done = started.finish(LIMIT_S)
+    without = plain.run(script, agent=False)
+    done = started.finish()
     assert done.code == without.code == 0, done.stderr + without.stderr
     assert done.stdout == without.stdout
     assert _theirs(done) == _theirs(without)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place
-from tests.frameworks.mirrored import LIMIT_S
 
 SCRIPT = """
 import matplotlib
@@ -30,7 +29,7 @@ with mlflow.start_run():
 
 def test_what_mlflow_writes_is_not_logged_by_the_bindings(sdk_place: Place, own_server: ClearMLServer) -> None:
     """The script's own files are ClearML's as without the agent; the model that went to MLflow is there once."""
-    done = sdk_place.run(SCRIPT, seconds=LIMIT_S)
+    done = sdk_place.run(SCRIPT)
     assert done.code == 0, done.stderr
     (task,) = own_server.tasks
     model, *own = sorted(own_server.models, key=lambda model: "/models/" not in model["uri"])

@@ -55,26 +55,26 @@ def assert_whole(place: Place, server: ClearMLServer, points: int) -> None:
     task = ended(server, run.info.run_id)
     assert task["status"] == "completed"
     assert len(place.points(run.info.run_id)) == points
-    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id), 10)
+    wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id))
     task = task_of(server, run.info.run_id)
     assert events_taken(task) == points
     assert section(task, "MLflow") == run.data.params
     assert {key for key in section(task, "MLflow tags") if key.startswith("rank")} == {
         key for key in run.data.tags if key.startswith("rank")
     }
-    wait_for(lambda: not place.workers(), 15)
+    wait_for(lambda: not place.workers())
 
 
 def test_ranks_of_torchrun(place: Place, server: ClearMLServer) -> None:
     place.write("train.py", RANK)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"]
-    done = place.start("", command=launcher, OMP_NUM_THREADS="1").finish(120)
+    done = place.start("", command=launcher, OMP_NUM_THREADS="1").finish()
     assert done.code == 0, done.stderr
     assert_whole(place, server, 100)
 
 
 def test_tasks_of_ray(place: Place, server: ClearMLServer) -> None:
-    done = place.run(RAY, seconds=150, OMP_NUM_THREADS="1")
+    done = place.run(RAY, OMP_NUM_THREADS="1")
     assert done.code == 0, done.stderr
     assert done.stdout == "[0, 1, 2, 3]\n"
     assert_whole(place, server, 81)

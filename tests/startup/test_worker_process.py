@@ -79,7 +79,7 @@ def test_a_signal_in_the_first_moment_does_not_end_the_worker(tmp_path, monkeypa
             "-S",
             str(Path(worker_process.__file__).parents[1] / "worker/program.py"),
         ]
-    wait_for(lambda: not worker.folder.exists(), 30)
+    wait_for(lambda: not worker.folder.exists())
 
 
 def processes_of(folder):
