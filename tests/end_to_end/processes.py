@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from tests.problems import PROBLEMS
+
 Value = TypeVar("Value")
 PATIENCE = 2
 """Times in seconds below are those of a machine with a core for each process; others are given this much more."""
@@ -60,6 +62,7 @@ class Started:
             stdout, stderr = self.process.communicate()
             raise AssertionError(f"still running after {seconds * PATIENCE} s:\n{stdout}\n{stderr}") from None
         seconds_taken = time.monotonic() - self.since
+        PROBLEMS.read_stderr(_text(stderr))
         return Finished(self.process.returncode, _text(stdout), _text(stderr), seconds_taken)
 
 
