@@ -1,4 +1,4 @@
-"""`python3 -m tests [PYTEST ARGUMENT ...]`: make the environment that the tests need, then lint, type-check and test.
+"""`python3 -m tests [TIER ...] [PYTEST ARGUMENT ...]`: make the environment that the tests need, and run them by tiers.
 
 Standard library only, and Python 3.10 or newer: nothing needs to be installed before. `examples/demo.py` takes its
 environment from here too.
@@ -15,17 +15,82 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 _OLDEST = (3, 10)
-# Most tests wait for processes and servers, not for a core.
-_PROCESSES = 2 * (os.cpu_count() or 1)
+_CORES = os.cpu_count() or 1
 # What an environment takes on disk by dependency group, without CUDA, which pip adds to torch where it can.
 _SIZES_GB = {"test": 1.0, "frameworks": 1.9}
 _HEARTBEAT_S = 30
 # What an installation is made from; a change to the code itself needs no new one, because it is editable.
 _SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/_version.py")
+_NOTHING_SELECTED = 5
+"""pytest's exit code if its arguments select no test."""
+
+
+class Tier(NamedTuple):
+    """A part of the suite that is run, timed and reported by itself.
+
+    Attributes:
+        name: the word that selects it on the command line.
+        holds: its contents, for `--help`.
+        folders: folders of tests, relative to the project.
+        groups: dependency groups that it needs.
+        processes: number of processes that pytest runs its tests in.
+        options: pytest options.
+        is_default: True if it runs without being named.
+    """
+
+    name: str
+    holds: str
+    folders: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ("test",)
+    processes: int = 2 * _CORES  # most tests wait for processes and servers, not for a core
+    options: tuple[str, ...] = ()
+    is_default: bool = True
+
+
+# BEGIN before the move
+_IN_PROCESS: tuple[str, ...] = (
+    "tests/unit", "tests/structure", "tests/capture", "tests/cli", "tests/mirror", "tests/test_guard.py",
+    "tests/test_run_log.py",
+)  # fmt: skip
+_DOUBLE = ("tests/test_clearml_server.py", "tests/test_clearml_server_replay.py")
+# END before the move
+
+TIERS = (
+    Tier("unit", "the package in one process, without torch: a minute", _IN_PROCESS,
+         processes=max(2, _CORES)),
+    Tier("lint", "ruff, mypy for each platform, and the documentation's pages", groups=("test", "lint", "docs")),
+    Tier("processes", "training scripts as processes, and the ClearML server made for tests",
+         ("tests/end_to_end", *_DOUBLE)),
+    Tier("interpreters", "start-up, commands of the documentation, deployments: a new interpreter for each test",
+         ("tests/startup", "tests/security", "tests/documentation", "tests/deployment")),
+    Tier("frameworks", "frameworks that log to MLflow by themselves", ("tests/frameworks",), ("test", "frameworks")),
+    Tier("browser", "MLflow's pages in Chromium", ("tests/browser",), ("test", "browser")),
+    Tier("oldest", "the core tests on the oldest Python, MLflow, ClearML and wrapt", groups=("lint",)),
+    Tier("faults", "every fault at every moment: an hour, only if it is named", ("tests/end_to_end/test_faults.py",),
+         options=("--all-faults",), is_default=False),
+)  # fmt: skip
+"""In the order in which they run: a fault shows first where it is cheapest to find."""
+
+
+class Result(NamedTuple):
+    """How a tier ended. Processor time is that of all its processes but those that have detached themselves."""
+
+    tier: str
+    passed: bool
+    numbers: str
+    wall_s: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        verdict = "passed" if self.passed else "FAILED"
+        return f"{self.tier:<12} {self.numbers:<32} {self.wall_s:5.0f} s  {self.cpu_s:5.0f} CPU s  {verdict}"
 
 
 class SetupError(Exception):
@@ -145,43 +210,116 @@ def _say(text: str) -> None:
     print(f"== {text}", flush=True)
 
 
-def main() -> int:
-    """Run the checks and return 0 if all of them passed; a check that fails does not keep the others from running."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tiers and return 0 if all of them passed.
+
+    The first tier that fails is the last one that runs, unless `--keep-going` is given: later tiers stand on earlier
+    ones, and a mistake that one unit test names is hundreds of scripts that run into their limits there.
+    """
+    names = "\n".join(f"  {tier.name:<13} {tier.holds}" for tier in TIERS)
     parser = argparse.ArgumentParser(
-        prog="python3 -m tests", description="Run ruff, mypy, mkdocs and pytest. Other arguments are pytest's."
+        prog="python3 -m tests",
+        usage="%(prog)s [TIER ...] [OPTION ...] [PYTEST ARGUMENT ...]",
+        description="Run tiers of the tests, all of them by default. Other arguments are pytest's: with one, lint and "
+        "oldest run only if they are named; with paths, the tiers that hold them run.",
+        epilog=f"tiers:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("--no-lint", action="store_true", help="run pytest alone, on this Python")
+    parser.add_argument("--keep-going", action="store_true", help="run all tiers, also behind one that failed")
     parser.add_argument("--python", default="", metavar="PATH", help="run on another Python, in .venv-X.Y")
     parser.add_argument("--venv", type=Path, metavar="FOLDER", help="make the environment there and not in .venv")
-    options, pytest_arguments = parser.parse_known_args()
-    groups = ("test", "frameworks", "browser", *(() if options.no_lint else ("lint", "docs")))
+    options, pytest_arguments = parser.parse_known_args(arguments)
+    tiers, pytest_arguments = select(pytest_arguments)
+    if not tiers:
+        parser.error("no tier holds these paths")
+    groups = tuple(dict.fromkeys(group for tier in tiers for group in tier.groups))
     try:
         python = environment(groups, options.python, options.venv and options.venv.absolute())
     except SetupError as problem:
         print(problem, file=sys.stderr)
         return 1
-    site = tempfile.mkdtemp(prefix="autoinstrument-site-")
-    checks = [
-        ["ruff", "check", "."],
-        ["ruff", "format", "--check", "."],
-        *(["mypy", "--platform", platform] for platform in ("linux", "darwin", "win32")),
-        ["mkdocs", "build", "--strict", "--site-dir", site],
-        ["pytest", "-n", str(_PROCESSES), "--dist", "worksteal", *pytest_arguments],  # a later -n has the last word
-    ]
-    failed = []
-    if not pytest_arguments:  # the other corner of what is supported; the suite above is the newest of everything
-        environments = options.venv.absolute() / "nox" if options.venv else ROOT / ".nox"
-        checks.append(["nox", "--session", "oldest", "--envdir", str(environments), "--", "-n", str(_PROCESSES)])
-    for check in [check for check in checks if check[0] == "pytest"] if options.no_lint else checks:
-        _say(" ".join(check))
-        began = time.monotonic()
-        code = subprocess.run([python, "-m", *check], cwd=ROOT, env=environ(), check=False).returncode
-        print(f"   {time.monotonic() - began:.0f} s, exit code {code}", flush=True)
-        if code != 0:
-            failed.append(check[0])
-    shutil.rmtree(site, ignore_errors=True)
-    _say(f"failed: {', '.join(failed)}" if failed else "all passed")
-    return 1 if failed else 0
+    results: list[Result] = []
+    for tier in tiers:
+        with tempfile.TemporaryDirectory(prefix="autoinstrument-tests-") as scratch:
+            results.append(_run_tier(tier, python, pytest_arguments, Path(scratch), options.venv))
+        _say(str(results[-1]))
+        if not (results[-1].passed or options.keep_going):
+            break
+    skipped = [tier.name for tier in tiers[len(results) :]]
+    if len(results) > 1:
+        total = Result("all", all(result.passed for result in results), "", *_sums(results))
+        _say("\n   ".join(["summary", *map(str, results), str(total)]))
+    if skipped:
+        _say(f"not run: {', '.join(skipped)} (--keep-going runs them)")
+    return 0 if all(result.passed for result in results) else 1
+
+
+def select(arguments: Sequence[str]) -> tuple[list[Tier], list[str]]:
+    """Return the tiers to run, their folders narrowed to paths among the arguments, and the arguments for pytest."""
+    by_name = {tier.name: tier for tier in TIERS}
+    rest = list(arguments)
+    named = []
+    while rest and rest[0] in by_name:
+        named.append(by_name[rest.pop(0)])
+    paths = [word for word in rest if not word.startswith("-") and (ROOT / word.partition("::")[0]).exists()]
+    rest = [word for word in rest if word not in paths]
+    tiers = named or [tier for tier in TIERS if tier.is_default and (tier.folders or not (rest or paths))]
+    if paths:
+        narrowed = [tier._replace(folders=tuple(path for path in paths if _holds(tier, path))) for tier in tiers]
+        tiers = [tier for tier in narrowed if tier.folders]
+    return tiers, rest
+
+
+def _holds(tier: Tier, path: str) -> bool:
+    file = Path(os.path.normpath(path.partition("::")[0]))
+    return any(Path(folder) in (file, *file.parents) for folder in tier.folders)
+
+
+def _run_tier(tier: Tier, python: str, arguments: list[str], scratch: Path, venv: Path | None) -> Result:
+    report = scratch / "report.xml"
+    pytest = ["-n", str(tier.processes), f"--junitxml={report}"]
+    if tier.name == "lint":
+        commands = [
+            ["ruff", "check", "."],
+            ["ruff", "format", "--check", "."],
+            *(["mypy", "--platform", platform] for platform in ("linux", "darwin", "win32")),
+            ["mkdocs", "build", "--strict", "--quiet", "--site-dir", str(scratch / "site")],
+        ]
+    elif tier.name == "oldest":  # the other corner of what is supported; all else runs on the newest releases
+        environments = venv.absolute() / "nox" if venv else ROOT / ".nox"
+        commands = [["nox", "--session", "oldest", "--envdir", str(environments), "--", *pytest, *arguments]]
+    else:  # a later -n has the last word
+        commands = [["pytest", *tier.folders, *pytest, "--dist", "worksteal", *tier.options, *arguments]]
+    began, used = time.monotonic(), _children_s()
+    codes = []
+    for command in commands:
+        _say(f"{tier.name}: {' '.join(command)}")
+        codes.append(subprocess.run([python, "-m", *command], cwd=ROOT, env=environ(), check=False).returncode)
+    fine = {0, _NOTHING_SELECTED} if arguments else {0}
+    count = _count(report) if tier.name != "lint" else f"{len(commands)} checks"
+    return Result(tier.name, fine.issuperset(codes), count, time.monotonic() - began, _children_s() - used)
+
+
+def _children_s() -> float:
+    """Return the processor time in seconds of all processes that have been waited for; 0 on Windows."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _count(report: Path) -> str:
+    """Return the numbers in a JUnit report, as in "12 tests, 1 failed"."""
+    if not report.exists():
+        return "no tests"
+    suite = ElementTree.parse(report).getroot().find("testsuite")
+    found = {} if suite is None else suite.attrib
+    names = {"failures": "failed", "errors": "errors", "skipped": "skipped"}
+    others = [f"{found[name]} {word}" for name, word in names.items() if found.get(name, "0") != "0"]
+    return ", ".join([f"{int(found.get('tests', '0')):,} tests", *others])
+
+
+def _sums(results: Sequence[Result]) -> tuple[float, float]:
+    return sum(result.wall_s for result in results), sum(result.cpu_s for result in results)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import copy
+import functools
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from autoinstrument import guard
+from tests.problems import PROBLEMS, unexpected
 from tests.startup.environment import ROOT, Environment, find_interpreter
 
 WHOLE_END = "TESTS_WHOLE_END"
@@ -34,6 +38,61 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take longest, so that nothing waits for them in the end."""
     items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("timeout")))
+
+
+@pytest.fixture(autouse=True)
+def no_problems(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test in which the agent reports a problem that no marker of the test names; see `tests/problems.py`.
+
+    `swallows` names errors that guards of this process swallow, and fails a test without them. `may_report` names those
+    of scripts, and lines in log files: whether these appear may depend on the moment.
+    """
+    PROBLEMS.begin()
+    write_note = guard.note
+
+    def note(step: str, detail: object = "") -> None:
+        if step == "error":
+            PROBLEMS.swallowed.append(str(detail))
+        write_note(step, detail)
+
+    monkeypatch.setattr(guard, "note", note)
+    yield
+    for value in request.node.funcargs.values():  # places that are older than the test
+        home = getattr(getattr(value, "place", value), "home", None)
+        if isinstance(home, Path):
+            PROBLEMS.watch(home)
+    swallows, may_report = (
+        [pattern for marker in request.node.iter_markers(name) for pattern in marker.args]
+        for name in ("swallows", "may_report")
+    )
+    found = unexpected(PROBLEMS.swallowed, swallows) + unexpected(PROBLEMS.reported(), may_report)
+    assert not found, "the agent reported:\n" + "\n".join(found)
+    missing = [pattern for pattern in swallows if unexpected(PROBLEMS.swallowed, [pattern]) == PROBLEMS.swallowed]
+    assert not missing, f"no guard swallowed {missing}"
+
+
+@pytest.fixture(autouse=True)
+def configuration_parsed_once() -> None:
+    """Keep what clearml makes of the configuration files in its own package, which it parses again at each login.
+
+    That takes 0.2 to 0.4 s of CPU time (clearml 2.1.12, pyhocon), and the tests log in a thousand times. Nothing is
+    imported for it: the first test that needs clearml loads it.
+    """
+    module = sys.modules.get("clearml.utilities.pyhocon.config_parser")
+    factory = getattr(module, "ConfigFactory", None)
+    if factory is None or hasattr(factory.parse_file, "__wrapped__"):
+        return
+    parse = factory.parse_file
+    package = str(Path(sys.modules["clearml"].__file__ or "").parent)
+    parse_once = functools.cache(parse)
+
+    @functools.wraps(parse)
+    def parse_file(filename: str, *args: object, **kwargs: object) -> object:
+        if not str(filename).startswith(package):
+            return parse(filename, *args, **kwargs)
+        return copy.deepcopy(parse_once(filename, *args, **kwargs))
+
+    factory.parse_file = staticmethod(parse_file)
 
 
 @pytest.fixture(scope="session")

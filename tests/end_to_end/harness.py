@@ -21,6 +21,7 @@ from tests.conftest import WHOLE_END
 from tests.end_to_end.fork_server import ForkedProcess, ForkServer
 from tests.end_to_end.hand_over import VARIABLE
 from tests.end_to_end.processes import Finished, Started, wait_for
+from tests.problems import PROBLEMS
 
 Points = dict[tuple[str, int], tuple[float, int]]
 """A run's metrics: (key, step) → (value, timestamp in ms). ClearML holds one point a step, the last one."""
@@ -54,6 +55,7 @@ class Place:
         self.folder.mkdir()
         self.temporary.mkdir()
         (self.root / "user").mkdir()
+        PROBLEMS.watch(self.home)
         self.server = server
         self.environ: dict[str, str] = {}
         if database is not None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from tests.problems import PROBLEMS
+
 Value = TypeVar("Value")
 PATIENCE_S = 240.0
 """How long anything is waited for: a last limit, which tells no more than that something hangs."""
@@ -63,6 +65,7 @@ class Started:
             stdout, stderr = self.process.communicate()
             raise AssertionError(f"still running after {seconds:.0f} s:\n{stdout}\n{stderr}") from None
         seconds_taken = time.monotonic() - self.since
+        PROBLEMS.read_stderr(_text(stderr))
         return Finished(self.process.returncode, _text(stdout), _text(stderr), seconds_taken)
 
 

@@ -24,7 +24,7 @@ from tests.clearml_server import ClearMLServer
 from tests.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
-POINTS = 20_000
+POINTS = 4_000
 
 
 def points(run: RunStarted, start: int, stop: int) -> MetricsLogged:
@@ -59,7 +59,7 @@ def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pyte
                 mirror.end_as(End("completed", "", ""))
                 delivery.deliver(mirror, process, is_open=False)
                 assert mirror.told_end
-                assert held_bytes() < 100_000
+                assert held_bytes() < 5 * POINTS
                 mirrors.append(mirror)
         finally:
             tracemalloc.stop()
