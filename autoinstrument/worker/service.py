@@ -51,12 +51,13 @@ class Worker:
         self._settings = settings
         self._receiver = Receiver()
         # Text is put on disk while a request is under way, which may be for half a minute where the server hangs.
-        session = Session(lambda: self._receiver.overtake(self._runs.handle_console), lean=lean)
+        session = Session(lambda: self._receiver.overtake(self._dispatcher.handle_console), lean=lean)
         tasks, uploads = Tasks(session), Uploads(FileUploads(session))
         self._tasks = tasks
-        self._mlflow = MLflowAccess(lambda: self._receiver.overtake(self._runs.handle_console))
+        self._mlflow = MLflowAccess(lambda: self._receiver.overtake(self._dispatcher.handle_console))
         self._scheduler, self._watch = Scheduler(uploads, self._mlflow), AbortWatcher(tasks)
-        self._runs = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow)
+        self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow)
+        self._runs = self._dispatcher.registry
         self._flush_at = self._beat_at = 0.0
         self._seen = False
         self._since = time.monotonic()
@@ -84,7 +85,7 @@ class Worker:
         """Work until nobody is connected any more, and what they left is delivered or given up."""
         while self._runs.processes or (not self._seen and time.monotonic() - self._since < _IDLE_S):
             urgent = self._take()
-            self._runs.take_captured()
+            self._dispatcher.take_captured()
             now = time.monotonic()
             if urgent or now >= self._flush_at:
                 self._flush_at = now + _FLUSH_S
@@ -107,9 +108,9 @@ class Worker:
         urgent = False
         for process, record in self._receiver.take(max(0.01, self._flush_at - time.monotonic()), _TAKE):
             self._since = time.monotonic()
-            urgent = self._runs.handle(process, record) or urgent
+            urgent = self._dispatcher.handle(process, record) or urgent
         for dropped in self._receiver.dropped():
-            self._runs.note_dropped(dropped)
+            self._dispatcher.note_dropped(dropped)
         return urgent
 
     # ClearML
@@ -121,7 +122,7 @@ class Worker:
             self._watch.look([(mirror, runs.home[mirror.run.run_id]) for mirror in mirrors if mirror.is_running])
         for run_id, mirror in list(runs.mirrors.items()):
             self._scheduler.deliver(mirror, runs.home[run_id], is_open=run_id in runs.open)
-        runs.waiting = sum(mirror.weight for mirror in runs.mirrors.values())
+        self._dispatcher.waiting = sum(mirror.weight for mirror in runs.mirrors.values())
 
     def _answer(self) -> None:
         """Tell processes that are exiting that nothing is left to wait for."""
@@ -139,7 +140,7 @@ class Worker:
         """Drop processes that are gone, with their runs, when these are delivered or there is no hope."""
         for process in [process for process in self._runs.processes if process.gone_at is not None]:
             lingered = time.monotonic() - (process.gone_at or 0)
-            waits = process.verdict is not None and not self._is_given(process, last=lingered >= _LINGER_S)
+            waits = process.agent_outcome is not None and not self._is_given(process, last=lingered >= _LINGER_S)
             mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
             waits = waits or process.is_capturing or any(mirror.is_hopeful for mirror in mirrors)
             work = self._scheduler.has_hope() and waits
@@ -157,8 +158,8 @@ class Worker:
     def _is_given(self, process: TrainingProcess, *, last: bool) -> bool:
         """Tell whether ClearML has said how the process's Task ended."""
         with contextlib.suppress(ClearMLError):
-            if process.verdict is None or process.verdict.is_given(last=last):
-                process.verdict = None
+            if process.agent_outcome is None or process.agent_outcome.is_given(last=last):
+                process.agent_outcome = None
                 return True
         return False
 

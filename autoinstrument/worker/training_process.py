@@ -72,7 +72,7 @@ class TrainingProcess:
         """The process has logged why it is about to be ended."""
         self.agent: ClearMLAgent | None = None
         """The ClearML agent that runs it."""
-        self.verdict: AgentTaskOutcome | None = None
+        self.agent_outcome: AgentTaskOutcome | None = None
         """What is yet to be asked about its Task, when it is gone."""
 
     def tell(self, record: Record) -> None:
@@ -95,7 +95,7 @@ class TrainingProcess:
         """Note how a run has ended, should the process not get to say more of it."""
         self.announced_ends[announced.run_id] = RunEnded(*announced, at_exit=False)
 
-    def told_end(self, ended: RunEnded) -> None:
+    def note_end(self, ended: RunEnded) -> None:
         """Note that nothing more is to come of a run's end."""
         announced = self.announced_ends.get(ended.run_id)
         if announced is not None and announced.end_time_ms == ended.end_time_ms:

@@ -19,7 +19,7 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ConsoleWritten, ProcessExiting, Record, RunEnded, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.budget import Limit
-from autoinstrument.worker import dispatcher as runs_module
+from autoinstrument.worker import early_records
 from autoinstrument.worker.dispatcher import Dispatcher
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import ConnectionClosed
@@ -125,7 +125,7 @@ def test_text_between_two_runs_announces_the_second(
     settings, session = Settings(home=str(tmp_path / "home")), Session()
     uploads = Uploads(FileUploads(session))
     runs = Dispatcher(tmp_path, settings, Tasks(session), uploads, Scheduler(uploads), MLflowAccess())
-    runs.processes.append(process)
+    runs.registry.processes.append(process)
     runs.handle(process, PROCESS)
     later = []
     for record in records(*said):
@@ -134,20 +134,20 @@ def test_text_between_two_runs_announces_the_second(
     for record in [*later, end]:
         runs.handle(process, record)
     for name, lines in consoles.items():
-        assert lines_of(runs.mirrors[name * 32].capture) == lines
+        assert lines_of(runs.registry.mirrors[name * 32].capture) == lines
 
 
 def test_more_text_between_two_runs_than_memory_holds(
     tmp_path: Path, process: TrainingProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the first run's then, and nothing is lost."""
-    monkeypatch.setattr(runs_module, "UNKNOWN_RUNS", Limit(10_000, 20))
+    monkeypatch.setattr(early_records, "UNKNOWN_RUNS", Limit(10_000, 20))
     settings, session = Settings(home=str(tmp_path / "home")), Session()
     uploads = Uploads(FileUploads(session))
     runs = Dispatcher(tmp_path, settings, Tasks(session), uploads, Scheduler(uploads), MLflowAccess())
     numbers = [str(number) for number in range(20)]
     for record in [PROCESS, *records("+a", "-a", *numbers, "+b")]:
         runs.handle(process, record)
-    first, second = (lines_of(runs.mirrors[name * 32].capture) for name in "ab")
+    first, second = (lines_of(runs.registry.mirrors[name * 32].capture) for name in "ab")
     assert first
     assert first + second == numbers

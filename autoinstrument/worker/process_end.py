@@ -1,0 +1,108 @@
+"""How the runs of a process end when its connection is closed, and who has to be asked about that first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clone_run.task_description import task_of_agent
+from autoinstrument.guard import guard
+from autoinstrument.mirror.mapping.run_status import End, of_exit_code
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.records import RunAnnounced, RunStarted
+from autoinstrument.transport import exit_status
+from autoinstrument.worker.agent_task import AgentTaskOutcome
+from autoinstrument.worker.console_router import ConsoleRouter
+from autoinstrument.worker.mlflow_access import MLflowAccess
+from autoinstrument.worker.run_registry import RunRegistry
+from autoinstrument.worker.scheduler import Scheduler
+from autoinstrument.worker.training_process import TrainingProcess
+
+
+class ProcessEnd:
+    """Ends the runs that a process has left open, as far as its end is known."""
+
+    def __init__(
+        self,
+        folder: Path,
+        registry: RunRegistry,
+        console: ConsoleRouter,
+        tasks: Tasks,
+        scheduler: Scheduler,
+        mlflow_access: MLflowAccess,
+        begin: Callable[[TrainingProcess, RunStarted], None],
+    ) -> None:
+        """`folder` is shared with the process; `begin` handles a run that was only announced."""
+        self._folder, self._registry, self._console, self._begin = folder, registry, console, begin
+        self._tasks, self._scheduler, self._mlflow = tasks, scheduler, mlflow_access
+
+    def closed(self, process: TrainingProcess) -> None:
+        """End the runs of a process that has closed its connection."""
+        process.gone_at = time.monotonic()
+        if process.outlives:
+            self._console.leave(process)
+            for run_id in process.owned:
+                self._registry.open.pop(run_id, None)
+            return
+        code = exit_status.read(self._folder, process.pid) if process.exiting is not None else None
+        for announced in list(process.announced.values()):
+            with guard("finding a run whose process died at once"):
+                self._died_at_once(process, announced)
+        self._console.leave(process)
+        left_open = []
+        for run_id in process.owned:
+            mirror = self._registry.mirrors[run_id]
+            mirror.console.end()
+            if self._registry.has_other_owner(run_id):
+                continue  # the run was handed over, and goes on
+            # The cause of an end at exit may not have arrived.
+            if run_id in self._registry.open or mirror.end is None:
+                self._registry.open.pop(run_id, None)
+                mirror.capture.killed = mirror.capture.killed or bool(process.aborted)
+                end = process.reported_end(run_id, code)
+                mirror.end_as(end or process.guessed_end(), guessed=end is None)
+                mirror.incomplete = True  # what the process had not sent yet is read from MLflow
+                left_open.append(mirror)
+            elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
+                mirror.end_as(of_exit_code(code))
+            mirror.console.end()  # again, with the traceback of the end that is known now
+        self._ask_clearml(process, left_open)
+        self._prepare_mlflow(process)
+        self.try_once_more(process)
+
+    def try_once_more(self, process: TrainingProcess) -> None:
+        """Shorten the waits for servers that have failed, because a process is going."""
+        self._scheduler.try_once_more()
+        for run_id in process.runs:
+            self._registry.mirrors[run_id].server.try_once_more()
+
+    def _prepare_mlflow(self, process: TrainingProcess) -> None:
+        """Load MLflow if the worker will need it for a run of the process."""
+        if self._scheduler.has_hope():
+            left = [mirror for mirror in self._registry.at_home(process) if mirror.end and not mirror.is_linked]
+            for uri in {mirror.run.tracking_uri for mirror in left}:
+                self._mlflow.prepare(uri)
+
+    def _ask_clearml(self, process: TrainingProcess, left_open: list[RunMirror]) -> None:
+        """Ask ClearML how the process's Task ended, if the worker does not decide that, and it is not known yet."""
+        owned = map(self._registry.mirrors.__getitem__, process.owned)
+        adopted = [mirror for mirror in owned if mirror.capture.adopted and not mirror.run.switched_off]
+        left_open = [mirror for mirror in left_open if not mirror.run.switched_off]
+        agent_is_gone = process.agent is not None and not process.agent.is_alive()
+        task_id = adopted[-1].capture.task_id if adopted else task_of_agent() if process.agent else ""
+        if task_id and (left_open or agent_is_gone):
+            end = (adopted or left_open)[-1].end if adopted or left_open else None
+            end = end or End("stopped", "the agent that ran the Task was killed", "")
+            process.agent_outcome = AgentTaskOutcome(task_id, left_open, end, process.agent, self._tasks)
+
+    def _died_at_once(self, process: TrainingProcess, announced: RunAnnounced) -> None:
+        """Read from MLflow a run that the process could only announce."""
+        if announced.owned:
+            uri, run_id = announced.tracking_uri, announced.run_id
+            run, _ = self._mlflow.ask(uri, lambda: read_run(uri, run_id))
+            self._begin(process, run._replace(owned=True, switched_off=announced.switched_off))
+        elif announced.run_id in self._registry.mirrors:
+            self._registry.mirrors[announced.run_id].incomplete = True

@@ -1,0 +1,65 @@
+"""The processes and runs that the worker knows, and which process answers for which run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.worker.training_process import TrainingProcess
+
+
+class RunRegistry:
+    """Processes and runs.
+
+    Attributes:
+        processes: those that are connected, and those that are gone while their runs are not delivered yet.
+        mirrors: by run id.
+        home: the process that receives messages about a run, by run id.
+        open: ids of the runs that have not ended, in the order in which they began.
+    """
+
+    def __init__(self) -> None:
+        self.processes: list[TrainingProcess] = []
+        self.mirrors: dict[str, RunMirror] = {}
+        self.home: dict[str, TrainingProcess] = {}
+        self.open: dict[str, None] = {}
+
+    def began(self, process: TrainingProcess, run_id: str, *, owned: bool) -> None:
+        """Note that a process began or resumed a run (`owned`), or logs to a run of another process."""
+        process.runs.add(run_id)
+        if owned:
+            process.owned.add(run_id)
+            process.ended_at_exit.pop(run_id, None)
+            self.open[run_id] = None
+        if owned or run_id not in self.home:
+            self.home[run_id] = process
+
+    def open_runs_of(self, process: TrainingProcess) -> list[RunMirror]:
+        """Return the open runs that a process began, in the order in which they began."""
+        return [self.mirrors[run_id] for run_id in self.open if run_id in process.owned]
+
+    def has_other_owner(self, run_id: str) -> bool:
+        """Return True if a process that is still connected has begun or resumed the run, too."""
+        return any(run_id in other.owned for other in self.processes if other.gone_at is None)
+
+    def at_home(self, process: TrainingProcess) -> Iterator[RunMirror]:
+        """Yield the runs of a process about which no other process receives messages."""
+        for run_id in process.runs:
+            if self.home[run_id] is process:
+                yield self.mirrors[run_id]
+
+    def forget(self, process: TrainingProcess) -> list[RunMirror]:
+        """Drop a process that is gone, and close its connection.
+
+        Returns:
+            The mirrors of runs that no other process logs to; they are dropped, too.
+        """
+        self.processes.remove(process)
+        process.connection.close()
+        dropped = []
+        for run_id in process.runs:
+            if not any(run_id in other.runs for other in self.processes):
+                self.home.pop(run_id, None)
+                if mirror := self.mirrors.pop(run_id, None):
+                    dropped.append(mirror)
+        return dropped
