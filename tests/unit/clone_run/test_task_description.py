@@ -21,7 +21,15 @@ WHOLE = {
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "{}", '{"task": "t"}', json.dumps({**WHOLE, "task": 1}), json.dumps({**WHOLE, "settings": {"a": 1}})],
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"task": "t"}',
+        json.dumps({**WHOLE, "task": 1}),
+        json.dumps({**WHOLE, "settings": {"a": 1}}),
+    ],
 )
 def test_a_text_that_is_no_description_is_not_taken_for_one(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert from_text(text) is None
