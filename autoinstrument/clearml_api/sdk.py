@@ -17,6 +17,8 @@ CONNECT_S, READ_S = 3.0, 10.0
 _API_VERSION = "2.23"
 """Version of the API in the path of a request, as clearml 2.1 sends it; servers take any version that they know."""
 
+_WAITS_FOR_EVER = "api.http.wait_on_maintenance_forever"
+
 
 def load(*, lean: bool) -> None:
     """Import the SDK.
@@ -59,8 +61,8 @@ def log_in() -> Any:
                 bound(made)
             super().refresh_token()
 
-    # Without this the SDK retries 503 and errors of TLS for ever.
-    config_obj.set_overrides({"api": {"http": {"wait_on_maintenance_forever": False}}})
+    if config_obj.get(_WAITS_FOR_EVER, True):  # on 503 and errors of TLS; setting it parses all files again (0.2 s)
+        config_obj.set_overrides({"api": {"http": {"wait_on_maintenance_forever": False}}})
     return BoundedSession(http_retries_config={"total": 0, "connect": 0, "read": 0, "redirect": 5, "status": 0})
 
 

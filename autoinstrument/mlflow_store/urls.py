@@ -1,57 +1,79 @@
-"""Where a run is found: its page in the MLflow UI, and tracking URIs that mean the same in every process."""
+"""Addresses: of stores, the same in every process; of a run's page; of artifacts, for a browser or ClearML's client."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
 from autoinstrument.scrubber import without_credentials
 
 _PROXY = "/api/2.0/mlflow-artifacts/artifacts"
+_WINDOWS = sys.platform == "win32"
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def absolute(uri: str) -> str:
     """Return a tracking URI that does not depend on the working directory.
 
-    MLflow's default is relative (`sqlite:///mlflow.db` since 3.7, `./mlruns` before); `sync` runs elsewhere.
+    MLflow's default is relative: `sqlite:///mlflow.db` since 3.7, `./mlruns` before. `sync` runs elsewhere.
     """
     sqlite = re.fullmatch(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:)([^?]+)(.*)", uri)
     if sqlite:
         return f"{sqlite[1]}{Path(sqlite[2]).absolute()}{sqlite[3]}"
     if uri.startswith("file:") and not uri.startswith("file:/"):
         return Path(uri[len("file:") :]).absolute().as_uri()
-    if uri and ":" not in uri.split("/", 1)[0] and uri != "databricks":
-        return Path(uri).absolute().as_uri()
-    return uri
+    return Path(uri).absolute().as_uri() if is_path(uri) else uri
+
+
+def is_path(uri: str, *, windows: bool = _WINDOWS) -> bool:
+    """Return True if a URI is a path without a scheme."""
+    if windows and _DRIVE.match(uri):
+        return True
+    return bool(uri) and ":" not in uri.split("/", 1)[0] and uri != "databricks"
+
+
+def local_path(uri: str, *, windows: bool = _WINDOWS) -> str | None:
+    """Return the path on this machine that an absolute URI names, None for a URI of anything else.
+
+    On Windows `file:///C:/runs` names `C:/runs`, and `file://server/share` names `//server/share`.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        path = os.fsdecode(unquote_to_bytes(parts.path))
+        if windows and parts.netloc:
+            return f"//{parts.netloc}{path}"
+        return path[1:] if windows and _DRIVE.match(path[1:]) else path
+    return uri if uri.startswith("/") or (windows and _DRIVE.match(uri)) else None
 
 
 def local_folder(uri: str) -> Path | None:
-    """Return the folder of this machine that an artifact root means, None for any other root."""
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(os.fsdecode(unquote_to_bytes(parts.path)))
-    return Path(uri) if uri.startswith("/") else None
+    """Return the folder on this machine that an artifact root names, None for any other root."""
+    path = local_path(uri)
+    return None if path is None else Path(path)
 
 
 def local_store(tracking_uri: str) -> Path | None:
-    """Return the file or folder of this machine that a tracking store is, None for any other store."""
+    """Return the file or folder on this machine that holds a tracking store, None for any other store."""
     sqlite = re.fullmatch(r"sqlite(?:\+\w+)?:///(?!:memory:)([^?]+).*", uri := absolute(tracking_uri))
     return Path(sqlite[1]) if sqlite else local_folder(uri)
 
 
 def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -> str:
-    """Return the address of the run's page in the MLflow UI, "" where the store has no UI that is known.
+    """Return the address of a run's page in the MLflow UI, "" if the store has no known UI.
 
-    `ui` is a base address to be used instead of the tracking URI (`AUTOINSTRUMENT_MLFLOW_UI`).
+    Args:
+        tracking_uri: address of the store.
+        experiment_id: id of the run's experiment.
+        run_id: id of the run.
+        ui: base address that is used instead of the tracking URI (`AUTOINSTRUMENT_MLFLOW_UI`).
     """
     experiment, run = quote(experiment_id, safe=""), quote(run_id, safe="")
-    if ui:
-        return f"{without_credentials(ui).rstrip('/')}/#/experiments/{experiment}/runs/{run}"
     scheme = urlsplit(tracking_uri).scheme
-    if scheme in ("http", "https"):
-        base = without_credentials(tracking_uri).rstrip("/")
+    if ui or scheme in ("http", "https"):
+        base = without_credentials(ui or tracking_uri).rstrip("/")
         return f"{base}/#/experiments/{experiment}/runs/{run}"
     if tracking_uri == "databricks" or scheme == "databricks":
         host = _databricks_host(tracking_uri)
@@ -60,20 +82,20 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -
 
 
 def openable(artifact_uri: str, tracking_uri: str, path: str = "") -> str:
-    """Return where an artifact is, for a browser or for ClearML's client, without credentials.
+    """Return the address of an artifact for a browser or for ClearML's client, without credentials.
 
-    A root that MLflow's server proxies has its HTTP endpoint (`mlflow-artifacts:` of mlflow 2.16 to 3.17). The client
-    takes `file:` and object stores' URIs as they are, without any decoding (clearml 1.16 and 2.1).
+    A root that MLflow's server proxies has an HTTP endpoint there (`mlflow-artifacts:`, mlflow 2.16 to 3.17). ClearML's
+    client takes the path behind `file://`, and object stores' URIs, without any decoding (clearml 1.16 to 2.1.12).
 
     Args:
-        artifact_uri: the artifact's own URI, or that of the root below which it is.
-        tracking_uri: the tracking server's, which may be the proxy.
-        path: its path below the root, "" where `artifact_uri` says all.
+        artifact_uri: the artifact's own URI, or that of the root above it.
+        tracking_uri: address of the tracking server, which may be the proxy.
+        path: path of the artifact below the root, "" if `artifact_uri` is its own.
     """
     below = f"/{path}" if path else ""
     folder = local_folder(artifact_uri)
     if folder is not None:
-        return f"file://{folder}{below}"
+        return f"file://{folder.as_posix()}{below}"
     parts = urlsplit(without_credentials(artifact_uri))
     server = urlsplit(without_credentials(tracking_uri))
     if parts.scheme == "mlflow-artifacts" and server.scheme in ("http", "https"):
@@ -92,7 +114,7 @@ def _quoted(path: str) -> str:
 
 
 def _databricks_host(tracking_uri: str) -> str:
-    """Return the workspace's address as Databricks' own tools find it: the variable, or the profile in the file."""
+    """Return the workspace's address as Databricks' own tools find it: by the variable, or by a profile in the file."""
     profile = urlsplit(tracking_uri).netloc.split(":")[0] if "://" in tracking_uri else ""
     host = "" if profile else os.environ.get("DATABRICKS_HOST", "")
     if not host:

@@ -89,7 +89,7 @@ def test_a_folder_gives_each_point_once(tmp_path: Path, monkeypatch: pytest.Monk
     client = MlflowClient(tracking_uri=f"file://{tmp_path / 'mlruns'}")
     run_id = a_run(client)
     client.log_batch(run_id, [Metric("loss", 1.0, 1, 1, dataset_name="mnist", dataset_digest="1")])
-    monkeypatch.setattr("tests.mirror.test_histories.POINTS", [*POINTS, (1.0, 1, 0)])
+    monkeypatch.setitem(globals(), "POINTS", [*POINTS, (1.0, 1, 0)])
     with monkeypatch.context() as patch:  # it would read the whole file for each page
         patch.delattr(FileStore, "_get_metric_from_line")
         pages = read(client, run_id)

@@ -1,0 +1,85 @@
+"""Requests have a deadline and a heartbeat, and are made again where that helps."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from autoinstrument.clearml_api.attempts import Attempts
+from autoinstrument.clearml_api.errors import (
+    HiccupError,
+    InternalError,
+    NotAllowedError,
+    RefusedError,
+    UnavailableError,
+    UnreachableError,
+)
+from autoinstrument.clearml_api.session import Session
+from tests.clearml_server import ClearMLServer, Fault
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(status=503, times=2), Fault(status=500, times=2), Fault(action="drop", times=2)]
+)
+def test_a_hiccup_is_not_seen(server: ClearMLServer, session: Session, fault: Fault) -> None:
+    session.ping()
+    server.faults.add(fault)
+    assert session.call("tasks.get_all") == {"tasks": []}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "attempts"),
+    [
+        (Fault("tasks.get_all", status=503), HiccupError, 3),
+        (Fault("tasks.get_all", status=500), InternalError, 3),
+        (Fault("tasks.get_all", status=503, retry_after=30), HiccupError, 1),
+        (Fault("tasks.get_all", status=400), RefusedError, 1),
+        (Fault("tasks.get_all", status=403), NotAllowedError, 1),
+    ],
+)
+def test_how_often_a_request_is_made(
+    server: ClearMLServer, session: Session, fault: Fault, error: type[Exception], attempts: int
+) -> None:
+    session.ping()
+    server.faults.add(fault)
+    with pytest.raises(error) as raised:
+        session.call("tasks.get_all")
+    assert len(server.calls("tasks.get_all")) == attempts
+    assert getattr(raised.value, "retry_after_s", 0) == (fault.retry_after or 0)
+
+
+def test_call_once_is_one_attempt(server: ClearMLServer, session: Session) -> None:
+    session.ping()
+    server.faults.add(Fault("tasks.get_all", status=503))
+    with pytest.raises(HiccupError):
+        session.call_once("tasks.get_all")
+    assert len(server.calls("tasks.get_all")) == 1
+
+
+def test_a_server_that_is_gone_is_not_asked_again(server: ClearMLServer, session: Session) -> None:
+    session.ping()
+    server.close()
+    with pytest.raises(UnreachableError, match=r"tasks\.get_all: connection refused"):
+        session.call("tasks.get_all")
+
+
+def test_a_request_has_a_deadline_of_its_own() -> None:
+    """The limits of a connection are for each packet: a server may send one now and then."""
+    beats: list[float] = []
+    abandoned: list[bool] = []
+    over = threading.Event()
+    attempts = Attempts(lambda: beats.append(time.monotonic()), lambda: abandoned.append(over.is_set()))
+    with pytest.raises(UnavailableError, match=r"tasks\.ping: no answer within 1 s"):
+        attempts.once(over.wait, "tasks.ping", 1.0)
+    assert abandoned == [False], "while the request is still under way"
+    over.set()
+    assert len(beats) >= 2
+
+
+def test_a_pause_has_heartbeats() -> None:
+    beats: list[float] = []
+    Attempts(lambda: beats.append(time.monotonic()), lambda: None).pause(0.6)
+    assert len(beats) >= 2
+    assert beats[-1] - beats[0] < 0.6

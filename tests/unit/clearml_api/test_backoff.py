@@ -1,0 +1,68 @@
+"""How long a server is left alone after it failed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from autoinstrument.clearml_api.backoff import Backoff
+from autoinstrument.clearml_api.errors import NotAllowedError, UnavailableError, UnreachableError
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def wait_s(backoff: Backoff, clock: list[float]) -> float:
+    began = clock[0]
+    while not backoff.is_due():
+        clock[0] += 0.1
+    return clock[0] - began
+
+
+def test_waits_grow_up_to_a_minute_and_a_success_ends_them(clock: list[float]) -> None:
+    backoff = Backoff()
+    waits = []
+    for _ in range(8):
+        backoff.failed(UnavailableError("x"), 0.1)
+        waits.append(wait_s(backoff, clock))
+    assert 1.4 < waits[0] < 2.7
+    assert waits[0] < waits[2] < waits[5] <= 75.2
+    assert 45 <= waits[-1] <= 75.2
+    backoff.succeeded()
+    backoff.failed(UnavailableError("x"), 0.1)
+    assert wait_s(backoff, clock) < 2.7
+
+
+def test_the_pause_that_a_server_asks_for_is_kept(clock: list[float]) -> None:
+    backoff = Backoff()
+    backoff.failed(UnavailableError("x", 30), 0.1)
+    backoff.try_once_more()
+    assert wait_s(backoff, clock) >= 30
+
+
+def test_one_more_try_at_the_end_unless_the_server_hangs(clock: list[float]) -> None:
+    backoff = Backoff()
+    backoff.failed(UnavailableError("x"), 0.1)
+    backoff.try_once_more()
+    assert backoff.is_due()
+    backoff.failed(UnavailableError("x"), 10)
+    backoff.try_once_more()
+    assert not backoff.is_due()
+
+
+def test_when_there_is_no_hope() -> None:
+    backoff = Backoff()
+    for _ in range(2):
+        backoff.failed(UnavailableError("x"), 0.1)
+        assert backoff.has_hope()
+    backoff.failed(UnavailableError("x"), 0.1)
+    assert not backoff.has_hope()
+    for error in (UnreachableError("x"), NotAllowedError("x")):
+        backoff = Backoff()
+        backoff.failed(error, 0.1)
+        assert not backoff.has_hope()

@@ -1,0 +1,51 @@
+"""What a person is told of a store, and which of MLflow's errors may pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE
+
+from autoinstrument.mlflow_store.store_errors import (
+    NoStoreError,
+    NotFoundError,
+    if_supported,
+    problem_of,
+    shown,
+)
+
+
+def raises(error: Exception) -> Any:
+    def ask() -> list[Any]:
+        raise error
+
+    return ask
+
+
+def test_what_a_store_cannot_answer_is_nothing() -> None:
+    assert if_supported(lambda: [1]) == [1]
+    assert if_supported(raises(NotImplementedError())) == []
+    assert if_supported(raises(MlflowException("x", error_code=ENDPOINT_NOT_FOUND))) == []
+
+
+@pytest.mark.parametrize("code", [INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE])
+def test_what_may_pass_is_an_error(code: int) -> None:
+    with pytest.raises(MlflowException):
+        if_supported(raises(MlflowException("x", error_code=code)))
+
+
+def test_one_line_without_passwords() -> None:
+    assert problem_of(NotFoundError("there is no run")) == "there is no run"
+    error = MlflowException("cannot reach\n  http://user:secret@host/x")
+    assert problem_of(error) == "MLflow: MlflowException: cannot reach http://user:********@host/x"
+
+
+def test_the_default_store_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://u:p@h")
+    assert shown("http://u:p@h") == "http://h"
+    assert str(NoStoreError("http://u:p@h", "is gone")) == "MLflow store http://h is gone: check MLFLOW_TRACKING_URI"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert "MLflow's default: MLFLOW_TRACKING_URI is not set" in shown("http://u:p@h")
+    assert NoStoreError("http://h", "is gone").remedy == "set MLFLOW_TRACKING_URI"
