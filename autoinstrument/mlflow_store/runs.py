@@ -1,4 +1,4 @@
-"""The sync feed: read a run back from the MLflow store, in the records of the live feed."""
+"""Search the runs of a tracking store."""
 
 from __future__ import annotations
 
@@ -6,24 +6,12 @@ import functools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from autoinstrument.guard import logger, ourselves
-from autoinstrument.mlflow_store.artifacts import ArtifactStore
-from autoinstrument.mlflow_store.client import store_access
-from autoinstrument.mlflow_store.datasets import read_inputs, read_traces
+from autoinstrument.guard import ourselves
 from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.link_tags import STATE
-from autoinstrument.mlflow_store.metric_history import History, read_pages
-from autoinstrument.mlflow_store.models import read_models
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError
-from autoinstrument.mlflow_store.stores import StoreClient, tracking_client
-from autoinstrument.records import (
-    ArtifactLogged,
-    ParamsLogged,
-    Record,
-    RunEnded,
-    RunStarted,
-    TagsSet,
-)
+from autoinstrument.mlflow_store.stores import tracking_client
+from autoinstrument.records import RunStarted
 from autoinstrument.scrubber import hide_in_text, without_credentials
 
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -128,7 +116,7 @@ def find_runs(
                 order_by=["attributes.start_time ASC"],
             )
             for run in _pages(search):
-                yield _stored(run, uri, experiment.name)
+                yield stored_run(run, uri, experiment.name)
     missing = sorted(set(experiments) - found)
     if missing:
         raise NotFoundError(f"no experiment is called {missing[0]!r}")
@@ -160,7 +148,7 @@ def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
             return []
         wanted = f"attributes.status = 'RUNNING' AND tags.`{STATE}` = 'synced'"
         found = client.search_runs(list(names), filter_string=wanted, max_results=limit)
-        return [_stored(run, uri, names[run.info.experiment_id]) for run in found]
+        return [stored_run(run, uri, names[run.info.experiment_id]) for run in found]
 
 
 def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
@@ -185,7 +173,7 @@ def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), li
         if not names:
             return []
         found = client.search_runs(list(names), order_by=["attributes.start_time DESC"], max_results=limit)
-        return [_stored(run, uri, names[run.info.experiment_id]) for run in found]
+        return [stored_run(run, uri, names[run.info.experiment_id]) for run in found]
 
 
 def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
@@ -207,7 +195,7 @@ def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
             if error.error_code not in _NOT_THERE:
                 raise
             raise NotFoundError(f"there is no run {run_id!r} at {without_credentials(uri)}") from error
-        return _stored(run, uri, client.get_experiment(run.info.experiment_id).name)
+        return stored_run(run, uri, client.get_experiment(run.info.experiment_id).name)
 
 
 def _pages(search: Callable[..., Any]) -> Iterator[Any]:
@@ -220,7 +208,8 @@ def _pages(search: Callable[..., Any]) -> Iterator[Any]:
             return
 
 
-def _stored(run: Any, uri: str, experiment_name: str) -> StoredRun:
+def stored_run(run: Any, uri: str, experiment_name: str) -> StoredRun:
+    """Return a run of a store, given as MLflow's `Run`."""
     return StoredRun(
         describe(run, uri, experiment_name=experiment_name, resumed=True, owned=True),
         run.info.status,
@@ -228,68 +217,3 @@ def _stored(run: Any, uri: str, experiment_name: str) -> StoredRun:
         dict(run.data.params),
         dict(run.data.metrics),
     )
-
-
-STATES: dict[str, Callable[[StoreClient, Any], Record]] = {
-    "models": read_models,
-    "inputs": lambda client, run: read_inputs(run),
-    "traces": read_traces,
-}
-"""What is read from the store as a whole, by the live feed after each change."""
-
-
-def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
-    """Return one of a run's `STATES`.
-
-    Raises:
-        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
-    """
-    with ourselves():
-        client = StoreClient(tracking_uri)
-        with store_access(tracking_uri):
-            run = client.tracking.get_run(run_id)
-        return STATES[kind](client, run)
-
-
-def read_run(
-    tracking_uri: str, run_id: str, *, experiment_name: str = "", artifacts: bool = True
-) -> tuple[RunStarted, Iterator[Record | History]]:
-    """Return a run of the store, and its data.
-
-    That is params, tags, each metric's history, `artifacts` without their content, and its end if it has ended.
-    The store is asked for the experiment's name where it is not given.
-
-    Raises:
-        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
-    """
-    with ourselves():
-        client = StoreClient(tracking_uri)
-        run = client.tracking.get_run(run_id)
-        experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name
-    started = describe(run, tracking_uri, experiment_name=experiment_name, resumed=True, owned=False)
-
-    def data() -> Iterator[Record | History]:
-        if run.data.params:
-            yield ParamsLogged(run_id, [(key, value, "") for key, value in run.data.params.items()])
-        yield TagsSet(run_id, dict(run.data.tags))
-        for key in run.data.metrics:
-            yield History(run_id, key, functools.partial(read_pages, client.tracking.store, run_id, key))
-        if artifacts:
-            yield from _artifacts(started)
-        for read in STATES.values():
-            with ourselves():
-                state = read(client, run)
-            yield state
-        if run.info.status in _ENDED:
-            yield RunEnded(run_id, run.info.status, int(run.info.end_time or 0), "", False)
-
-    return started, data()
-
-
-def _artifacts(run: RunStarted) -> Iterator[Record]:
-    """Yield what the artifact store lists; where it cannot be read, the run has to do without."""
-    try:
-        for file in ArtifactStore(run).files():
-            yield ArtifactLogged(run.run_id, file.path, file.size, file.time_ms, None)
-    except Exception as error:  # it raises what its driver raises, an ImportError too
-        logger().warning("run %s: artifacts cannot be listed (%s: %s)", run.run_name, type(error).__name__, error)

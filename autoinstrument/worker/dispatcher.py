@@ -18,7 +18,7 @@ from autoinstrument.journal.run_journal import Capture, Captures
 from autoinstrument.mirror.mapping.run_status import End, is_interruption, of_exit_code, of_run
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.runs import read_run
+from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import (
     ConsoleWritten,
     EndAnnounced,
@@ -153,7 +153,7 @@ class Dispatcher:
             if process.has_captured():
                 for run_id in process.owned:
                     mirror = self.mirrors[run_id]
-                    if self.home[run_id] is process and not mirror.told_end:
+                    if self.home[run_id] is process and not mirror.is_closed:
                         with guard("describing a run"):
                             self._describe(process, mirror.capture)
                             mirror.describe_again()
@@ -174,11 +174,12 @@ class Dispatcher:
         if mirror is None:
             capture = self._captures.of(run, process.started)
             self._describe(process, capture)
-            mirror = RunMirror(capture, self._settings, self._tasks, self._uploads)
-            mirror.is_capturing = lambda: self.home[run.run_id].is_capturing
-            if run.parent_run_id:
-                mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
-            mirror.wait_until = 0.0 if run.owned else time.monotonic() + _OTHERS_S
+            mirror = RunMirror(
+                capture, self._settings, self._tasks, self._uploads,
+                is_capturing=lambda: self.home[run.run_id].is_capturing,
+                parent_task=functools.partial(self._task_of, run.parent_run_id) if run.parent_run_id else str,
+                wait_s=0.0 if run.owned else _OTHERS_S,
+            )  # fmt: skip
             self.mirrors[run.run_id] = mirror
         elif run.owned:
             mirror.reopen(run)
@@ -193,7 +194,8 @@ class Dispatcher:
         if run.owned or run.run_id not in self.home:
             self.home[run.run_id] = process
         self._give_early(process, run)
-        mirror.incomplete = mirror.incomplete or run.run_id in self._early_lost
+        if run.run_id in self._early_lost:
+            mirror.note_incomplete()
         self._early_lost.discard(run.run_id)
         early, self._early = self._early, []
         self._early_weight -= sum(weight(record) for _, record in early)
@@ -275,7 +277,7 @@ class Dispatcher:
             self._logged(process, ended)
             return
         process.told_end(ended)
-        mirror.ended_ms = ended.end_time_ms
+        mirror.note_end_time(ended.end_time_ms)
         self.open.pop(ended.run_id, None)
         self._quiet.discard(ended.run_id)
         process.last_run = ended.run_id
@@ -287,7 +289,8 @@ class Dispatcher:
 
     def _end(self, mirror: RunMirror, end: End, *, interrupted: bool) -> None:
         # An interruption may have hit between a call's writing to MLflow and our hearing of it.
-        mirror.incomplete = mirror.incomplete or interrupted
+        if interrupted:
+            mirror.note_incomplete()
         mirror.end_as(end)
 
     def _process_exiting(self, process: TrainingProcess, exiting: ProcessExiting) -> None:
@@ -296,7 +299,7 @@ class Dispatcher:
             self._end(self.mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
         self._leave_early(process)
         for run_id in process.owned:
-            self.mirrors[run_id].console.end()
+            self.mirrors[run_id].console.finish()
         self._try_once_more(process)
 
     def _end_announced(self, process: TrainingProcess, announced: EndAnnounced) -> None:
@@ -305,9 +308,7 @@ class Dispatcher:
     def _run_tagged(self, process: TrainingProcess, tagged: RunTagged) -> None:
         mirror = self.mirrors.get(tagged.run_id)
         if mirror is not None and mirror.capture.delivered:  # else the run was resumed in the meantime
-            mirror.tagged = True
-            if mirror.is_linked:
-                mirror.capture.remove()
+            mirror.note_tagged()
 
     def _closed(self, process: TrainingProcess, closed: ConnectionClosed) -> None:
         process.gone_at = time.monotonic()
@@ -324,7 +325,7 @@ class Dispatcher:
         left_open = []
         for run_id in process.owned:
             mirror = self.mirrors[run_id]
-            mirror.console.end()
+            mirror.console.finish()
             if any(run_id in other.owned for other in self.processes if other.gone_at is None):
                 continue  # the run was handed over, and goes on
             if run_id in self.open or mirror.end is None:  # of an end at exit the cause may not have been heard
@@ -332,11 +333,11 @@ class Dispatcher:
                 mirror.capture.killed = mirror.capture.killed or bool(process.aborted)
                 end = process.reported_end(run_id, code)
                 mirror.end_as(end or process.guessed_end(), guessed=end is None)
-                mirror.incomplete = True  # what the process had not sent yet is read from MLflow
+                mirror.note_incomplete()  # what the process had not sent yet is read from MLflow
                 left_open.append(mirror)
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
-            mirror.console.end()  # again, with the traceback of the end that is known now
+            mirror.console.finish()  # again, with the traceback of the end that is known now
         self._ask_for_verdict(process, left_open)
         self._prepare_way_back(process)
         self._try_once_more(process)
@@ -369,10 +370,10 @@ class Dispatcher:
         """Take in a run of which the process had no time to say more than that it exists."""
         if announced.owned:
             uri, run_id = announced.tracking_uri, announced.run_id
-            run, _ = self._mlflow.ask(uri, lambda: read_run(uri, run_id))
+            run: RunStarted = self._mlflow.ask(uri, lambda: open_run(uri, run_id)).run
             self._run_started(process, run._replace(owned=True, switched_off=announced.switched_off))
         elif announced.run_id in self.mirrors:
-            self.mirrors[announced.run_id].incomplete = True
+            self.mirrors[announced.run_id].note_incomplete()
 
     _HANDLERS: ClassVar[dict[type, Callable[[Dispatcher, TrainingProcess, Any], None]]] = {
         ConnectionClosed: _closed,
