@@ -116,7 +116,7 @@ def test_what_nobody_has_printed_is_added(capture: Capture, text: str, monkeypat
     assert shown(console) == text + failed()
     assert "".join(f"{line}\n" for _, line, _ in capture.console()) == text + failed()
     console.events_sent()
-    assert (console.has_lines, console.awaits_traceback) == (False, False)
+    assert (console.has_work, console.awaits_traceback) == (False, False)
 
 
 @pytest.mark.parametrize("text", ["", printed()], ids=["not printed", "printed"])
