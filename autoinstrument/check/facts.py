@@ -13,28 +13,19 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from autoinstrument.bootstrap.startup_files import are_installed, python_path
 from autoinstrument.check.probe import REPORT, TRACKING_URI
+from autoinstrument.mirror import kinds
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
-from autoinstrument.mlflow_store.metric_history import History
-from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.mlflow_store.runs import find_runs
 from autoinstrument.mlflow_store.store_errors import NoStoreError, problem_of
 from autoinstrument.mlflow_store.urls import local_folder
-from autoinstrument.records import (
-    ArtifactLogged,
-    InputsLogged,
-    ModelsLogged,
-    ParamsLogged,
-    RunEnded,
-    RunStarted,
-    TagsSet,
-    TracesLogged,
-)
+from autoinstrument.records import RunStarted
 
 Facts = dict[str, dict[str, str]]
 """Group → fact → value."""
@@ -190,53 +181,16 @@ def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
 
 
 def _stored(run: RunStarted) -> dict[str, str]:
-    """Return all facts of a run; the first word of each is its kind."""
-    _, records = read_run(run.tracking_uri, run.run_id)
-    facts = {"name": run.run_name, "experiment": run.experiment_name, "parent": "yes" if run.parent_run_id else "no"}
-    for record in records:
-        facts |= OF_RECORDS[type(record)](record)
+    """Return all facts of a run by name; the first word of each name is the kind of data."""
+    reader = open_run(run.tracking_uri, run.run_id)
+    facts: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for name, value in (fact for kind in kinds.KINDS for fact in kind.facts(reader.stored, kind.read(reader))):
+        plain = without_ids(name)
+        counts[plain] += 1
+        facts[f"{plain} ({counts[plain]})" if counts[plain] > 1 else plain] = value
     root = local_folder(run.artifact_uri)
     if root is not None and root.is_dir():
         files = _contents(root, [path.relative_to(root) for path in root.rglob("*") if path.is_file()])
         facts |= {f"artifact {name}": content for name, content in files.items()}
     return facts
-
-
-def _metric(history: History) -> dict[str, str]:
-    points = sorted(
-        ((step, value) for page in history.pages() for _, value, _, step in page),
-        key=lambda point: (point[0], repr(point[1])),  # NaN has no order
-    )
-    text = repr(points)
-    if len(text) > _LONGEST_TEXT:
-        text = f"{len(points)} points, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
-    return {f"metric {history.key}": text}
-
-
-def _models(logged: ModelsLogged) -> dict[str, str]:
-    """Return each model by its name, because ids are new each time; a second model of a name has a number."""
-    facts: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    for model in logged.models:
-        name = f"model {without_ids(model['name'])}"
-        counts[name] += 1
-        versions = [f"{version['name']} {version['aliases']} {version['tags']}" for version in model["versions"] or ()]
-        described = f"flavors {model['flavors']}, tags {model['tags']}, versions {versions}"
-        facts[f"{name} ({counts[name]})" if counts[name] > 1 else name] = described
-    return facts
-
-
-OF_RECORDS: Mapping[type, Callable[[Any], dict[str, str]]] = {
-    ParamsLogged: lambda record: {f"param {key}": value for key, value, _ in record.params},
-    TagsSet: lambda record: {f"tag {key}": value for key, value in record.tags.items() if key not in LINK_TAGS},
-    History: _metric,
-    ArtifactLogged: lambda record: {f"artifact {without_ids(record.path)}": f"{record.size} bytes"},
-    ModelsLogged: _models,
-    InputsLogged: lambda record: {
-        f"dataset {dataset['name']}": f"digest {dataset['digest']}, tags {dataset['tags']}"
-        for dataset in record.datasets
-    },
-    TracesLogged: lambda record: {"traces": str(record.traces)},
-    RunEnded: lambda record: {"status": record.status},
-}
-"""The facts of each kind of record that `read_run` gives."""

@@ -20,7 +20,10 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.clone_run.settings import OBJECT, written
 from autoinstrument.integrations.argparse_values import command_line
-from autoinstrument.mirror import mapping
+from autoinstrument.mirror.kinds.environment import arguments
+from autoinstrument.mirror.mapping.hyperparameters import sections
+from autoinstrument.mirror.mapping.links import TAG
+from autoinstrument.mirror.mapping.names import acceptable
 from autoinstrument.records import ProcessStarted
 from autoinstrument.scrubber import MASK, without_credentials
 from autoinstrument.settings import read_settings
@@ -48,13 +51,13 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
     script = script_of(process, tasks.diff_settings, functools.partial(click.echo, err=True))
     try:
         task = tasks.create(
-            project or mapping.acceptable(experiment or program),
+            project or acceptable(experiment or program),
             {
-                "name": mapping.acceptable(name or program),
+                "name": acceptable(name or program),
                 "type": "training",
-                "tags": [mapping.TAG],
+                "tags": [TAG],
                 "script": {**script._asdict(), "requirements": {"pip": _requirements(process)}},
-                "hyperparams": mapping.sections(mapping.arguments(process.arguments)),
+                "hyperparams": sections(arguments(process.arguments)),
                 "configuration": {OBJECT: {"name": OBJECT, "value": text, "type": "text"}},
             },
         )

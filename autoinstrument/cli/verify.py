@@ -14,11 +14,12 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.output import name_default_store, progress
 from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.mirror.kinds.kind import Difference
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.runs import StoredRun, default_tracking_uri, find_run, find_runs
 from autoinstrument.mlflow_store.store_errors import problem_of, shown
 from autoinstrument.settings import Settings, read_settings
-from autoinstrument.sync.verify import Difference, differences
+from autoinstrument.sync.verify import differences
 
 _MAKE_TASKS = "autoinstrument sync --all"
 

@@ -1,8 +1,8 @@
 """The live feed of models, data sets and traces: note which run has changed, and have its state read soon.
 
 What a call has changed cannot be told from its arguments alone: a version has aliases, an alias moves from one version
-to another. So the wrappers only note the run, and the reader that serves `sync` (`store.STATES`) reads the rest, on the
-sending thread.
+to another. So the wrappers only note the run, and the reader that serves `sync` (`run_reader.STATES`) reads the rest,
+on the sending thread.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from autoinstrument.agent import Agent
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap_methods
 from autoinstrument.mlflow_store.models import HISTORY
-from autoinstrument.mlflow_store.run_data import read_state
+from autoinstrument.mlflow_store.run_reader import read_state
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
 from autoinstrument.mlflow_store.stores import registry_client, tracking_client

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
 from autoinstrument.clone_run.lineage import lineage
 from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournal
-from autoinstrument.mirror import mapping
-from autoinstrument.mirror.mapping.run_status import End, of_run
+from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_tags
-from autoinstrument.mlflow_store.metric_history import History
-from autoinstrument.mlflow_store.run_data import read_run
-from autoinstrument.records import RunEnded
+from autoinstrument.mlflow_store.run_reader import open_run
 
 _FLUSHES = 3
-"""A file that cannot be read from the store is tried again that often."""
+"""How often the Task is brought up to the run: a file that cannot be read from the store is tried again."""
 
 
 def complete(
@@ -32,55 +28,35 @@ def complete(
 ) -> bool:
     """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the capture.
 
-    Where files wait to be uploaded (`mirror.lacking`), or MLflow does not take the tags, the capture stays. Returns
+    The capture stays if files wait to be uploaded (`mirror.lacking`), or if MLflow does not take the tags. Returns
     True if the run has ended in MLflow.
 
     Args:
         mirror: the run's, as far as it came.
-        tracking_uri: where the run is; the capture's own if "" (there, credentials are left out on disk).
-        end: what is known of the run's end; else MLflow's own status counts.
-        end_if_open: its end where MLflow knows of none either: a run whose process is dead.
+        tracking_uri: where the run is; the capture's own if "" (on disk it has no credentials).
+        end: how the run ended, if that is known; else MLflow's own status counts.
+        end_if_open: how it ended if MLflow knows of no end either: its process is dead.
         deleted: the run is in MLflow's trash, where it takes no tags.
-        ask: calls MLflow's client, with a limit in time where it has one.
+        ask: calls MLflow's client, maybe with a time limit.
 
     Raises:
         mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
-    uri = tracking_uri or mirror.run.tracking_uri
-    run, records = ask(
-        lambda: read_run(
-            uri,
-            mirror.run.run_id,
-            experiment_name=mirror.run.experiment_name,
-            artifacts=mirror.settings.artifacts != "off",
-        )
-    )
-    mirror.run = mirror.run._replace(tracking_uri=uri, artifact_uri=run.artifact_uri)
-    by_curve = dict[tuple[str, str], list[History]]()
-    has_ended = False
-    for record in records:
-        if isinstance(record, History):
-            by_curve.setdefault(mapping.curve(record.key), []).append(record)
-        elif isinstance(record, RunEnded):
-            end, has_ended = end or of_run(record), True
-            mirror.ended_ms = record.end_time_ms
-        else:
-            mirror.take(record)
-    for history in itertools.chain(*by_curve.values()):  # those of one curve together, as `verify` takes them
-        mirror.take_history(history)
-    end = end or end_if_open
-    mirror.end, mirror.ended = end, end is None
-    mirror.incomplete = False
+    uri, run = tracking_uri or mirror.run.tracking_uri, mirror.run
+    reader = ask(lambda: open_run(uri, run.run_id, experiment_name=run.experiment_name))
+    mirror.change_run(tracking_uri=uri, artifact_uri=reader.run.artifact_uri)
+    mirror.take_stored(lambda kind: kind.read(reader))
+    has_ended = mirror.settle(end, end_if_open)
     for _ in range(_FLUSHES):
         mirror.flush()
-        if not (mirror.has_work or mirror.is_capturing()):
+        if not mirror.has_work and not mirror.is_capturing:
             mirror.capture.delivered = True
             if not deleted:
                 with guard("writing the capture"):
-                    mirror.capture.save()  # should MLflow not take the link, that alone is left to do
+                    mirror.capture.save()  # if MLflow does not take the link, only that is left to do
                 ask(lambda: write_back(mirror.capture, uri))
-                mirror.tagged = True
+                mirror.note_tagged()
             mirror.capture.remove()
             break
     return has_ended

@@ -1,4 +1,4 @@
-"""Find the runs of an MLflow store, described without histories, files and models."""
+"""Search the runs of a tracking store."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def find_runs(
                 order_by=["attributes.start_time ASC"],
             )
             for run in _pages(search):
-                yield _stored(run, uri, experiment.name)
+                yield stored_run(run, uri, experiment.name)
 
 
 def one_experiment(tracking_uri: str = "") -> None:
@@ -130,7 +130,7 @@ def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
             return []
         wanted = f"attributes.status = 'RUNNING' AND tags.`{STATE}` = 'synced'"
         found = client.search_runs(list(names), filter_string=wanted, max_results=limit)
-        return [_stored(run, uri, names[run.info.experiment_id]) for run in found]
+        return [stored_run(run, uri, names[run.info.experiment_id]) for run in found]
 
 
 def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
@@ -142,7 +142,7 @@ def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), li
         if not names:
             return []
         found = client.search_runs(list(names), order_by=["attributes.start_time DESC"], max_results=limit)
-        return [_stored(run, uri, names[run.info.experiment_id]) for run in found]
+        return [stored_run(run, uri, names[run.info.experiment_id]) for run in found]
 
 
 def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
@@ -164,7 +164,7 @@ def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
             if error.error_code not in _NOT_THERE:
                 raise
             raise NotFoundError(f"there is no run {run_id!r} at {without_credentials(uri)}") from error
-        return _stored(run, uri, client.get_experiment(run.info.experiment_id).name)
+        return stored_run(run, uri, client.get_experiment(run.info.experiment_id).name)
 
 
 def _experiments(client: Any, names: Collection[str], **options: Any) -> Iterator[Any]:
@@ -188,7 +188,8 @@ def _pages(search: Callable[..., Any]) -> Iterator[Any]:
             return
 
 
-def _stored(run: Any, uri: str, experiment_name: str) -> StoredRun:
+def stored_run(run: Any, uri: str, experiment_name: str) -> StoredRun:
+    """Return a run of a store, given as MLflow's `Run`."""
     return StoredRun(
         describe(run, uri, experiment_name=experiment_name, resumed=True, owned=True),
         run.info.status,

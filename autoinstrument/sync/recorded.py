@@ -130,14 +130,17 @@ def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
         return capture.task_url
     if not tasks.diff_settings().stored:
         capture.script.pop("diff", None)
-    mirror = RunMirror(capture, kept(capture.settings, settings) if capture.settings else settings, tasks, uploads)
-    mirror.look_first = True
-    if parent := capture.run.parent_run_id:
-        mirror.parent_task = lambda: made.get(parent) or tasks.of_run(parent)
+    settings = kept(capture.settings, settings) if capture.settings else settings
+    parent = capture.run.parent_run_id
+    mirror = RunMirror(
+        capture, settings, tasks, uploads,
+        look_first=True,
+        parent_task=lambda: (made.get(parent) or tasks.of_run(parent)) if parent else "",
+    )  # fmt: skip
     end = of_capture(capture.end) if capture.end else None
     if end is not None and end.traceback:
         mirror.console.show_traceback(end.traceback)
-        mirror.console.end()
+        mirror.console.finish()
     dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
     try:
         has_ended = complete(

@@ -23,38 +23,27 @@ from autoinstrument.clearml_api.errors import (
 )
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.tasks import Tasks, is_adopted
+from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clone_run.settings import OBJECT
 from autoinstrument.journal.run_journal import RunJournal
-from autoinstrument.mirror import mapping
 from autoinstrument.mirror.completion import complete
-from autoinstrument.mirror.mapping.run_status import End, of_run
+from autoinstrument.mirror.kinds.environment import script_of_tags
+from autoinstrument.mirror.kinds.kind import TaskOfRun
+from autoinstrument.mirror.kinds.status import agreed_end
+from autoinstrument.mirror.mapping.links import origin
+from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE, TASK_ID, TASK_URL
+from autoinstrument.mlflow_store.link_tags import LINK_TAGS, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.runs import StoredRun, find_run
 from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
 from autoinstrument.mlflow_store.urls import run_page
-from autoinstrument.records import RunDeleted, RunEnded, RunRestored, TagDeleted
-from autoinstrument.scrubber import without_credentials
 from autoinstrument.settings import Settings
 from autoinstrument.sync.selection import Outcome, Selection
-from autoinstrument.sync.verify import of_head
+from autoinstrument.sync.verify import is_up_to_date, task_fields
 
-_ENDED = ("completed", "failed", "stopped", "closed", "published")
 _LOOK = 25
-"""Runs whose Tasks are asked for at a time; the answer has what `is_up_to_date` compares, 8 kB or so each."""
-_COMPARED = [
-    "status",
-    "status_reason",
-    "status_message",
-    "system_tags",
-    "name",
-    "comment",
-    "hyperparams",
-    "last_metrics",
-    "parent",
-]
+"""Runs whose Tasks are asked for at a time; the fields that are compared take 8 kB or so each."""
 _HOPELESS = 3
 """Runs in a row for which the server did not answer, before the rest is left to the next time."""
 _local = threading.local()
@@ -157,7 +146,7 @@ def _compared(tasks: Tasks, run_ids: list[str], too_large: dict[str, TooLargeErr
         ClearMLError: the server did not answer, or in that way for several runs: it never stops.
     """
     try:
-        of_runs = tasks.of_runs(run_ids, _COMPARED)
+        of_runs = tasks.of_runs(run_ids, task_fields())
         tasks.add_configuration(list(itertools.chain(*of_runs.values())), OBJECT)
         return of_runs
     except TooLargeError as error:
@@ -181,9 +170,8 @@ def _without_work(
     outcome = Outcome(run.run_id, run.run_name, "running", stored.left_open or "it has not ended in MLflow; left alone")
     if not stored.has_ended:
         return outcome
-    is_linked = stored.deleted or (run.tags.get(STATE) == "synced" and mapping.origin(task).items() <= run.tags.items())
-    is_placed = bool(task.get("parent") or not parent or is_adopted(task))
-    if task and is_linked and is_placed and not selection.full and is_up_to_date(task, stored, settings):
+    of = TaskOfRun(stored, task, settings_of(task, settings), lambda: parent)
+    if task and not selection.full and is_up_to_date(of):
         return outcome._replace(result="unchanged", detail=run.tags.get(TASK_URL, ""))
     if selection.dry_run:
         return outcome._replace(result="pending", detail=run.tags.get(TASK_URL, "no Task yet"))
@@ -245,28 +233,26 @@ class StoredRunSync:
             mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
             ClearMLError: the server did not take everything; calling again goes on from there.
         """
-        settings = mapping.settings_of(task, self._settings)
+        settings = settings_of(task, self._settings)
         tags = {key: tag for key, tag in stored.run.tags.items() if key not in LINK_TAGS}
-        run = stored.run._replace(tags={**tags, **mapping.origin(task)})
+        run = stored.run._replace(tags={**tags, **origin(task)})
         if settings.mlflow_ui:
             page = run_page(run.tracking_uri, run.experiment_id, run.run_id, settings.mlflow_ui)
             run = run._replace(run_url=page)
         capture = RunJournal(Path(), run, None)
         capture.kept = False
         capture.task_id = str(task.get("id", ""))
-        capture.script = script(run.tags)
-        mirror = RunMirror(capture, settings, self._tasks, self._uploads)
-        mirror.settled = True
-        mirror.look_first = False  # it was looked for already
+        capture.script = script_of_tags(run.tags)
+        mirror = RunMirror(
+            capture, settings, self._tasks, self._uploads,
+            look_first=False,  # it was looked for already
+            is_settled=True,
+            parent_task=lambda: self._task_of(stored.run.parent_run_id, stored),
+        )  # fmt: skip
         if self._full:
             mirror.compare_exactly()
-        mirror.parent_task = lambda: self._task_of(stored.run.parent_run_id, stored)
-        if stored.deleted != ("archived" in (task.get("system_tags") or [])):
-            mirror.take(RunDeleted(run.run_id) if stored.deleted else RunRestored(run.run_id))
-        names = {item["name"] for item in mapping.tags(run.tags)}
-        for name in ((task.get("hyperparams") or {}).get(mapping.TAGS_SECTION) or {}).keys() - names:
-            mirror.take(TagDeleted(run.run_id, name))
-        complete(mirror, run.tracking_uri, end=end(stored.status, task), deleted=stored.deleted)
+        mirror.take_held(task)
+        complete(mirror, run.tracking_uri, end=agreed_end(stored.status, task), deleted=stored.deleted)
         if mirror.lacking:
             raise FilesUnavailableError(mirror.lacking)
         if mirror.task is None:
@@ -287,50 +273,3 @@ class StoredRunSync:
         if found:
             self._parents[parent_id] = found
         return found
-
-
-def end(status: str, task: dict[str, Any]) -> End | None:
-    """Return how a run's Task is to end, given MLflow's status and the Task as it is.
-
-    A Task that has ended knows more than MLflow, which calls a run FINISHED after a crash too; only what MLflow says of
-    a failure that the Task does not know of is news.
-    """
-    told = of_run(RunEnded("", status, 0, "", False))
-    held = str(task.get("status", ""))
-    if held in _ENDED and not (held == "completed" and told.status != "completed"):
-        return End(held, str(task.get("status_reason") or ""), str(task.get("status_message") or ""))
-    return told
-
-
-def is_up_to_date(task: dict[str, Any], stored: StoredRun, settings: Settings) -> bool:
-    """Tell by what one request shows whether a Task says what the run says; files and models are not looked at."""
-    sections = task.get("hyperparams") or {}
-    latest = {
-        (last.get("metric"), last.get("variant")): last
-        for variants in (task.get("last_metrics") or {}).values()
-        for last in variants.values()
-    }
-    tags = {item["name"]: item["value"] for item in mapping.tags(stored.run.tags)}
-    params = {item["name"]: item["value"] for item in mapping.parameters((*pair, "") for pair in stored.params.items())}
-    return (
-        (is_adopted(task) or task.get("status") == end(stored.status, task).status)  # type: ignore[union-attr]
-        and not any(of_head(stored, task, mapping.settings_of(task, settings)))
-        and _values(sections.get(mapping.SECTION)) == params
-        and _values(sections.get(mapping.TAGS_SECTION)) == tags
-        and all(mapping.curve(key) in latest for key, value in stored.metrics.items() if mapping.is_storable(value))
-    )
-
-
-def script(tags: dict[str, str]) -> dict[str, str]:
-    """Return the script section as far as MLflow's own tags tell it."""
-    kept = {
-        "entry_point": tags.get("mlflow.source.name", ""),
-        "repository": without_credentials(tags.get("mlflow.source.git.repoURL", "")),
-        "version_num": tags.get("mlflow.source.git.commit", ""),
-        "branch": tags.get("mlflow.source.git.branch", ""),
-    }
-    return {name: value for name, value in kept.items() if value}
-
-
-def _values(section: dict[str, Any] | None) -> dict[str, str]:
-    return {name: str(item.get("value", "")) for name, item in (section or {}).items()}

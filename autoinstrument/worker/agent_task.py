@@ -66,7 +66,7 @@ class AgentTaskOutcome:
         self._ask_at = 0.0
         self._held = [mirror for mirror in runs if mirror.capture.task_id == task_id]
         for mirror in self._held:
-            mirror.held = True
+            mirror.hold()
 
     def is_given(self, *, last: bool) -> bool:
         """Tell whether no more has to be asked; with `last` the Task's end is not waited for.
@@ -103,7 +103,7 @@ class AgentTaskOutcome:
     def release(self) -> None:
         """Let the rest of the Task's own run be delivered."""
         for mirror in self._held:
-            mirror.held = False
+            mirror.release()
 
 
 def _is_agent(process: psutil.Process) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -113,7 +112,7 @@ class Dispatcher:
             if process.has_captured():
                 for run_id in process.owned:
                     mirror = self.registry.mirrors[run_id]
-                    if self.registry.home[run_id] is process and not mirror.told_end:
+                    if self.registry.home[run_id] is process and not mirror.is_closed:
                         with guard("describing a run"):
                             self._describe(process, mirror.capture)
                             mirror.describe_again()
@@ -146,11 +145,12 @@ class Dispatcher:
         if mirror is None:
             capture = self._captures.of(run, process.started)
             self._describe(process, capture)
-            mirror = RunMirror(capture, self._settings, self._tasks, self._uploads)
-            mirror.is_capturing = lambda: self.registry.home[run.run_id].is_capturing
-            if run.parent_run_id:
-                mirror.parent_task = functools.partial(self._task_of, run.parent_run_id)
-            mirror.wait_until = 0.0 if run.owned else time.monotonic() + _OTHERS_S
+            mirror = RunMirror(
+                capture, self._settings, self._tasks, self._uploads,
+                is_capturing=lambda: self.registry.home[run.run_id].is_capturing,
+                parent_task=functools.partial(self._task_of, run.parent_run_id) if run.parent_run_id else str,
+                wait_s=0.0 if run.owned else _OTHERS_S,
+            )  # fmt: skip
             self.registry.mirrors[run.run_id] = mirror
         elif run.owned:
             mirror.reopen(run)
@@ -160,7 +160,8 @@ class Dispatcher:
                 mirror.describe_again()
         self.registry.began(process, run.run_id, owned=run.owned)
         self._console.run_began(process, run)
-        mirror.incomplete = self._early.take_lost(run.run_id) or mirror.incomplete
+        if self._early.take_lost(run.run_id):
+            mirror.note_incomplete()
         for other, record in self._early.take():
             self._HANDLERS.get(type(record), Dispatcher._logged)(self, other, record)  # other runs' go on waiting
 
@@ -200,7 +201,7 @@ class Dispatcher:
             self._early.add(process, ended)
             return
         process.note_end(ended)
-        mirror.ended_ms = ended.end_time_ms
+        mirror.note_end_time(ended.end_time_ms)
         self.registry.open.pop(ended.run_id, None)
         self._console.run_ended(process, ended.run_id)
         if ended.at_exit:
@@ -211,7 +212,8 @@ class Dispatcher:
 
     def _end(self, mirror: RunMirror, end: End, *, interrupted: bool) -> None:
         # An interruption may have come after a call had written to MLflow, and before its record was sent.
-        mirror.incomplete = mirror.incomplete or interrupted
+        if interrupted:
+            mirror.note_incomplete()
         mirror.end_as(end)
 
     def _process_exiting(self, process: TrainingProcess, exiting: ProcessExiting) -> None:
@@ -220,7 +222,7 @@ class Dispatcher:
             self._end(self.registry.mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
         self._console.leave(process)
         for run_id in process.owned:
-            self.registry.mirrors[run_id].console.end()
+            self.registry.mirrors[run_id].console.finish()
         self._process_end.try_once_more(process)
 
     def _end_announced(self, process: TrainingProcess, announced: EndAnnounced) -> None:
@@ -229,9 +231,7 @@ class Dispatcher:
     def _run_tagged(self, process: TrainingProcess, tagged: RunTagged) -> None:
         mirror = self.registry.mirrors.get(tagged.run_id)
         if mirror is not None and mirror.capture.delivered:  # else the run was resumed in the meantime
-            mirror.tagged = True
-            if mirror.is_linked:
-                mirror.capture.remove()
+            mirror.note_tagged()
 
     def _closed(self, process: TrainingProcess, closed: ConnectionClosed) -> None:
         self._process_end.closed(process)

@@ -11,7 +11,7 @@ from autoinstrument.clone_run.task_description import task_of_agent
 from autoinstrument.guard import guard
 from autoinstrument.mirror.mapping.run_status import End, of_exit_code
 from autoinstrument.mirror.run_mirror import RunMirror
-from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import RunAnnounced, RunStarted
 from autoinstrument.transport import exit_status
 from autoinstrument.worker.agent_task import AgentTaskOutcome
@@ -55,7 +55,7 @@ class ProcessEnd:
         left_open = []
         for run_id in process.owned:
             mirror = self._registry.mirrors[run_id]
-            mirror.console.end()
+            mirror.console.finish()
             if self._registry.has_other_owner(run_id):
                 continue  # the run was handed over, and goes on
             # The cause of an end at exit may not have arrived.
@@ -64,11 +64,11 @@ class ProcessEnd:
                 mirror.capture.killed = mirror.capture.killed or bool(process.aborted)
                 end = process.reported_end(run_id, code)
                 mirror.end_as(end or process.guessed_end(), guessed=end is None)
-                mirror.incomplete = True  # what the process had not sent yet is read from MLflow
+                mirror.note_incomplete()  # what the process had not sent yet is read from MLflow
                 left_open.append(mirror)
             elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
                 mirror.end_as(of_exit_code(code))
-            mirror.console.end()  # again, with the traceback of the end that is known now
+            mirror.console.finish()  # again, with the traceback of the end that is known now
         self._ask_clearml(process, left_open)
         self._prepare_mlflow(process)
         self.try_once_more(process)
@@ -102,7 +102,7 @@ class ProcessEnd:
         """Read from MLflow a run that the process could only announce."""
         if announced.owned:
             uri, run_id = announced.tracking_uri, announced.run_id
-            run, _ = self._mlflow.ask(uri, lambda: read_run(uri, run_id))
+            run: RunStarted = self._mlflow.ask(uri, lambda: open_run(uri, run_id)).run
             self._begin(process, run._replace(owned=True, switched_off=announced.switched_off))
         elif announced.run_id in self._registry.mirrors:
-            self._registry.mirrors[announced.run_id].incomplete = True
+            self._registry.mirrors[announced.run_id].note_incomplete()

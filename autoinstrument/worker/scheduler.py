@@ -57,7 +57,7 @@ class Scheduler:
         if self.is_left(mirror, home) and self._mlflow.is_due(mirror.run.tracking_uri):
             self._write_back(mirror)
         if mirror.run.switched_off:
-            if not mirror.pending:
+            if not mirror.notices.is_pending:
                 self._leave(mirror, home, refusal(mirror.run.switched_off))
             return
         if not self._server.is_due():
@@ -67,13 +67,13 @@ class Scheduler:
                 self._send(mirror, home)
             elif is_open and time.monotonic() - mirror.last_sent > _PING_S:
                 with contextlib.suppress(ClearMLError):
-                    mirror.alive()
+                    mirror.ping()
 
     def _send(self, mirror: RunMirror, home: TrainingProcess) -> None:
         began = time.monotonic()
         try:
             mirror.flush_without_end()
-            if mirror.incomplete and mirror.end is not None:
+            if mirror.is_incomplete and mirror.end is not None:
                 self._complete(mirror)
             else:
                 mirror.flush()
@@ -97,7 +97,7 @@ class Scheduler:
 
     def leave(self, mirror: RunMirror, home: TrainingProcess) -> None:
         """Say of a run, whose process is about to go, that it waits as others do: it was not tried by itself."""
-        if self._problem and mirror.has_work and not (mirror.pending or mirror.held):
+        if self._problem and mirror.has_work and not (mirror.notices.is_pending or mirror.is_held):
             self._leave(mirror, home, self._problem)
 
     def _leave(self, mirror: RunMirror, home: TrainingProcess, problem: str) -> None:
@@ -105,8 +105,7 @@ class Scheduler:
         with guard("writing the capture"):
             mirror.capture.keep()
             mirror.capture.save()
-        if not mirror.pending:
-            mirror.pending = True
+        if mirror.notices.leave():
             home.tell(RunPending(mirror.run.run_id, f"{problem}; {mirror.capture.remedy}"))
 
     def _succeeded(self, mirror: RunMirror, home: TrainingProcess) -> None:
@@ -116,33 +115,26 @@ class Scheduler:
         task = mirror.task
         if task is None:
             return
-        run_id, is_new = mirror.run.run_id, task.id != mirror.linked or mirror.pending
-        is_complete = mirror.ended and not (mirror.told_end or mirror.has_work or mirror.is_capturing())
-        if is_new:
-            mirror.linked, mirror.pending = task.id, False
-            if (mirror.run.owned or mirror.made) and not is_complete:
+        run_id, is_complete = mirror.run.run_id, mirror.is_complete
+        if mirror.notices.is_news(task.id):
+            mirror.notices.link(task.id)
+            if (mirror.run.owned or mirror.is_made) and not is_complete:
                 home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=False))
-            if not mirror.ended:
+            if not mirror.has_ended:
                 with guard("writing the capture"):
                     mirror.capture.save()
-        if mirror.ended and mirror.lacking and not mirror.told_lacking:
-            mirror.told_lacking = True
+        if mirror.has_ended and mirror.lacking and mirror.notices.leave_files():
             home.tell(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
         if is_complete:
-            mirror.told_end = mirror.capture.delivered = True
-            if mirror.is_linked:
-                mirror.capture.remove()
-            else:
-                with guard("writing the capture"):
-                    mirror.capture.save()
+            mirror.complete()
             if not home.answered and home.gone_at is None:
-                mirror.told = True
+                mirror.notices.complete()
                 home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
 
     def is_left(self, mirror: RunMirror, home: TrainingProcess) -> bool:
         """Return True if MLflow lacks something of a run that only the worker can still write."""
-        is_unlinked = mirror.capture.delivered and not mirror.tagged
-        is_alone = home.gone_at is not None or (home.answered and not mirror.told)
+        is_unlinked = mirror.capture.delivered and not mirror.is_tagged
+        is_alone = home.gone_at is not None or (home.answered and not mirror.notices.is_complete)
         return mirror.capture.killed or (is_unlinked and is_alone)
 
     def _write_back(self, mirror: RunMirror) -> None:
@@ -153,9 +145,8 @@ class Scheduler:
         except Exception as error:  # MLflow's store raises what its driver raises
             self._not_taken(mirror, error)
         else:
-            mirror.tagged = capture.delivered
             if capture.delivered:
-                capture.remove()
+                mirror.note_tagged()
 
     def _not_taken(self, mirror: RunMirror, error: Exception) -> None:
         """Note why MLflow cannot be asked for a run, or does not take its link; `sync` tries again."""
@@ -173,10 +164,9 @@ class Scheduler:
             raise
         except Exception as error:  # MLflow's store raises what its driver raises
             if mirror.capture.delivered:  # all but the link
-                mirror.told_end = True
+                mirror.close()
                 self._not_taken(mirror, error)
                 return
             mirror.flush()
-            mirror.told_end = True  # it is not complete: the capture stays, for `sync`
-            mirror.incomplete = False
+            mirror.leave_to_sync()
             self._not_taken(mirror, error)

@@ -25,7 +25,7 @@ from autoinstrument.mlflow_store.probe import described
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.mirror.runs import PROCESS
-from tests.mirror.test_sync_store import a_run, autoinstrument, mirrored, read_run
+from tests.mirror.test_sync_store import a_run, autoinstrument, mirrored, open_run
 from tests.mirror.test_sync_store import client as client
 from tests.mirror.test_sync_store import server as server
 
@@ -251,7 +251,7 @@ def test_sync_of_a_dead_process_names_the_run_that_stays_open(
     server: ClearMLServer, client: MlflowClient, tmp_path: Path
 ) -> None:
     run_id = a_run(client, "killed", status="")
-    run, _ = read_run(client.tracking_uri, run_id)
+    run = open_run(client.tracking_uri, run_id).run
     capture = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
     capture.kept, capture.machine = True, "elsewhere"
     capture.save()

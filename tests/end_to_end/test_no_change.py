@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from autoinstrument.check.comparison import ChangedFact, CheckReport, compare
-from autoinstrument.check.facts import GROUPS, OF_RECORDS, Facts, Looked, look
+from autoinstrument.check.facts import GROUPS, Facts, Looked, look
 from autoinstrument.check.probe import LOOKS
 from autoinstrument.check.words import as_words
-from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mirror.kinds import KINDS
+from autoinstrument.mlflow_store.run_reader import open_run
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place
 
@@ -321,12 +322,14 @@ def test_a_difference_of_each_kind_is_named(place: Place, monkeypatch: Any) -> N
     assert {what for what in LOOKS if not any(name.startswith(f"state: {what}") for name in found)} == set()
     names = {name for facts in (off.facts, on.facts) for name in facts["MLflow run 2"]}
     kinds = {name.partition(" ")[0] for name in names} - {"artifact"} | {"artifact notes.txt"}
-    assert {"name", "experiment", "parent", "param", "metric", "tag", "model", "dataset", "traces", "status"} <= kinds
+    assert {kind.name for kind in KINDS} - {"link", "environment", "console"} <= kinds
+    assert {"experiment", "parent"} <= kinds
     assert {kind for kind in kinds if not any(name.startswith(f"MLflow run 2: {kind}") for name in found)} == set()
 
     run_id = place.run_named("run other").info.run_id
-    _, records = read_run(place.uri, run_id)
-    assert {type(record) for record in records} == set(OF_RECORDS), "each kind of record has its facts, and is here"
+    run = open_run(place.uri, run_id)
+    unseen = [kind.name for kind in KINDS if list(kind.read(run)) and not list(kind.facts(run.stored, kind.read(run)))]
+    assert unseen == [], "data that MLflow holds has facts"
 
 
 def test_a_store_that_cannot_be_read_is_a_problem(place: Place, monkeypatch: Any) -> None:

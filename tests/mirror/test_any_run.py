@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import math
@@ -15,12 +16,16 @@ from clearml.backend_api.services.v2_23 import events, tasks
 from hypothesis import HealthCheck, example, given, settings
 
 from autoinstrument.clearml_api import storable
+from autoinstrument.clearml_api.errors import UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.journal.run_journal import RunJournal
-from autoinstrument.mirror import mapping
+from autoinstrument.mirror.kinds.name_and_note import NOTE
+from autoinstrument.mirror.kinds.tags import TAGS_SECTION
+from autoinstrument.mirror.mapping.names import project_name
 from autoinstrument.mirror.mapping.run_status import End
+from autoinstrument.mirror.mapping.scalars import LEFT_OUT, curve, is_storable, scalar
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.metric_history import History
@@ -34,22 +39,44 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"
 Run = tuple[RunStarted, list[Record]]
 
 
+class NotAsked(Tasks):
+    """A server that is asked for a Task, and answers nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Session())
+        self.body: dict[str, Any] = {}
+
+    def create(self, project: str, body: dict[str, Any]) -> Task:
+        self.body = body
+        raise UnavailableError("not asked")
+
+
+def asked_for(capture: RunJournal, records: list[Record]) -> dict[str, Any]:
+    """Return the body of the request for a run's Task."""
+    server = NotAsked()
+    mirror = RunMirror(capture, Settings(), server, Uploads(FileUploads(Session())))
+    for record in records:
+        mirror.take(record)
+    with contextlib.suppress(UnavailableError):
+        mirror.flush()
+    return server.body
+
+
 @settings(deadline=None)
 @given(runs())
 def test_requests_fit_the_sdks_own_schema(run: Run) -> None:
     started, records = run
     capture = RunJournal(Path("/nowhere"), started, PROCESS)
     capture.freeze = "a==1"
-    params = [param for record in records if isinstance(record, ParamsLogged) for param in record.params]
-    body = mapping.new_task(Settings(), capture, params)
+    body = asked_for(capture, records)
     tasks.CreateRequest(project="0" * 32, **body).validate()
     assert len(body["name"]) >= 3
-    project = mapping.project_name(Settings(), started, PROCESS)
+    project = project_name(Settings(), started, PROCESS)
     assert all(len(segment) >= 3 for segment in project.split("/"))
     assert "secret" not in repr(body)
     for record in records:
         for point in record.points if isinstance(record, MetricsLogged) else ():
-            event = mapping.scalar("0" * 32, point)
+            event = scalar("0" * 32, point)
             if event is not None:
                 kept = {key: value for key, value in event.items() if key != "type"}
                 events.MetricsScalarEvent(**kept).validate()
@@ -80,12 +107,15 @@ def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> di
         mirror.take(record)
         if live:
             mirror.flush()
-    for key, points in history.items():
-        pages = [points[at : at + 3] for at in range(0, len(points), 3)]
-        mirror.take_history(History(started.run_id, key, functools.partial(iter, pages)))
+    histories = [
+        History(started.run_id, key, functools.partial(iter, [points[at : at + 3] for at in range(0, len(points), 3)]))
+        for key, points in history.items()
+    ]
+    if not live:
+        mirror.take_stored(lambda kind: histories if kind.name == "metric" else [])
     mirror.end_as(End("completed", "", ""))
     mirror.flush()
-    assert not mirror.incomplete
+    assert not mirror.is_incomplete
     assert not mirror.has_work
     assert mirror.task is not None
     return server.task(mirror.task.id)
@@ -97,9 +127,9 @@ def drawn(records: list[Record]) -> dict[tuple[str, int], Point]:
     for record in records:
         for point in record.points if isinstance(record, MetricsLogged) else ():
             key, value, time_ms, step = point
-            title, series = mapping.curve(key)
+            title, series = curve(key)
             name = title if title == series else f"{title}/{series}"
-            if mapping.is_storable(value):
+            if is_storable(value):
                 before = held.get((name, step))
                 if before is None or (time_ms, value) > (before[2], before[1]):
                     held[name, step] = point
@@ -136,8 +166,8 @@ def test_the_task_says_what_the_run_says(
     tags = dict(started.tags)
     for record in records:
         tags |= record.tags if isinstance(record, TagsSet) else {}
-    shown = {key: value for key, value in tags.items() if key != mapping.NOTE and not key.startswith("clearml.")}
-    assert section(task, mapping.TAGS_SECTION) == as_stored(shown)
+    shown = {key: value for key, value in tags.items() if key != NOTE and not key.startswith("clearml.")}
+    assert section(task, TAGS_SECTION) == as_stored(shown)
     wanted = drawn(records)
     held = scalars(server, task["id"])
     assert {key: time for key, (_, time) in held.items()} == {key: point[2] for key, point in wanted.items()}
@@ -150,7 +180,7 @@ def test_the_task_says_what_the_run_says(
     }
     assert len({item["key"] for item in items}) == len(files)
     assert "secret" not in repr(task["execution"])
-    text = task["configuration"].get(mapping.LEFT_OUT, {}).get("value", "")
+    text = task["configuration"].get(LEFT_OUT, {}).get("value", "")
     listed = {
         (key, int(step), int(time), value) for key, step, time, value, _ in list(csv.reader(text.split("\n")[1:-1]))
     }

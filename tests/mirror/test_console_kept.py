@@ -60,8 +60,7 @@ def test_the_console_of_a_run_that_is_resumed(
         assert lines_of(capture) == [f"part {number}"]
         mirror.end_as(End("completed", "", ""))
         delivery.deliver(mirror, process, is_open=False)
-        mirror.tagged = True  # as the process says
-        mirror.capture.remove()
+        mirror.note_tagged()  # as the process says
         mirror.reopen(RUN._replace(resumed=True))
         assert RunJournal.load(capture.folder).end == {}
     (task,) = server.tasks

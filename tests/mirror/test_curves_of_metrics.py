@@ -8,8 +8,8 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 from mlflow.utils.validation import _validate_metric_name
 
-from autoinstrument.mirror.mapping import curve
 from autoinstrument.mirror.mapping.pictures import place
+from autoinstrument.mirror.mapping.scalars import curve
 
 
 @pytest.mark.parametrize(

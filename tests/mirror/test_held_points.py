@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoinstrument.mirror.parts import scalar_diff
-from autoinstrument.mirror.parts.scalar_diff import ForgottenError, ScalarDiff
+from autoinstrument.mirror.kinds import scalar_diff
+from autoinstrument.mirror.kinds.scalar_diff import ForgottenError, ScalarDiff
 
 STEPS = st.integers(-3, 30)
 VALUES = st.sampled_from([0.0, 0.5, 0.1])

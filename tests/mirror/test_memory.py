@@ -12,8 +12,8 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.mirror.kinds import drawn_points, metrics
 from autoinstrument.mirror.mapping.run_status import End
-from autoinstrument.mirror.parts import scalars
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import MetricsLogged, RunStarted
@@ -34,8 +34,9 @@ def points(run: RunStarted, start: int, stop: int) -> MetricsLogged:
 
 
 def held_bytes() -> int:
-    """What the module that remembers points has allocated and not freed."""
-    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, scalars.__file__)])
+    """What the modules that remember points have allocated and not freed."""
+    modules = [tracemalloc.Filter(True, module.__file__) for module in (drawn_points, metrics)]
+    snapshot = tracemalloc.take_snapshot().filter_traces(modules)
     return sum(trace.size for trace in snapshot.traces)
 
 
@@ -58,15 +59,15 @@ def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pyte
                 assert held_bytes() > 100 * POINTS
                 mirror.end_as(End("completed", "", ""))
                 delivery.deliver(mirror, process, is_open=False)
-                assert mirror.told_end
-                assert held_bytes() < 5 * POINTS
+                assert mirror.is_closed
+                assert held_bytes() < 100_000
                 mirrors.append(mirror)
         finally:
             tracemalloc.stop()
     first, second = mirrors
     first.take(points(first.run, POINTS, POINTS + 5))
-    assert not first.incomplete, "no point of these steps was there before"
+    assert not first.is_incomplete, "no point of these steps was there before"
     first.take(points(first.run, 10, 11))
-    assert first.incomplete, "which of the points of this step is drawn, MLflow is to say"
+    assert first.is_incomplete, "which of the points of this step is drawn, MLflow is to say"
     second.reopen(second.run)
-    assert second.incomplete
+    assert second.is_incomplete

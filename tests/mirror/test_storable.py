@@ -15,8 +15,8 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
-from autoinstrument.mirror import mapping
 from autoinstrument.mirror.mapping.run_status import End
+from autoinstrument.mirror.rejections import REFUSED
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, Record, RunStarted, TagsSet
@@ -152,7 +152,7 @@ def test_more_than_a_task_has_room_for(server: ClearMLServer) -> None:
     assert 1000 < len(held) < 3400
     assert list(held) == [key for key, _, _ in params][: len(held)]
     assert task["status"] == "completed"
-    named = task["configuration"][mapping.REFUSED]["value"].splitlines()
+    named = task["configuration"][REFUSED]["value"].splitlines()
     assert named[0] == f"'p{len(held)}' of section MLflow: a Task has no room for it"
     assert named[-1] == f"and {3400 - len(held) - 1000} more"
 
@@ -203,7 +203,7 @@ def test_an_internal_error_that_one_item_meets_each_time_costs_that_item(
     assert section(task, "MLflow") == {"a": "1", "c": "2"}
     assert [key for key, _ in scalars(server, task["id"])] == ["loss"]
     assert task["script"] is not None
-    assert "'b' of section MLflow" in task["configuration"][mapping.REFUSED]["value"]
+    assert "'b' of section MLflow" in task["configuration"][REFUSED]["value"]
 
 
 def test_an_ill_server_refuses_nothing(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_an_ill_server_refuses_nothing(server: ClearMLServer, monkeypatch: pytes
     server.faults.remove(ill)
     mirror.flush()
     assert section(server.tasks[0], "MLflow") == {"a": "1"}
-    assert mapping.REFUSED not in server.tasks[0]["configuration"]
+    assert REFUSED not in server.tasks[0]["configuration"]
 
 
 def test_a_task_that_was_made_although_the_answer_was_500_is_found(server: ClearMLServer) -> None:

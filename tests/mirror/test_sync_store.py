@@ -23,7 +23,7 @@ from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
@@ -85,7 +85,7 @@ def edit(server: ClearMLServer, run_id: str, **fields: Any) -> None:
 
 def mirrored(client: MlflowClient, run_id: str, home: Path, **more: Any) -> None:
     """Complete a run's Task as the worker does for a process that begins the run, or resumes it."""
-    run, _ = read_run(client.tracking_uri, run_id)
+    run = open_run(client.tracking_uri, run_id).run
     capture = RunJournals(Settings(home=str(home))).of(run._replace(**more), PROCESS)
     session = Session()
     mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
@@ -399,7 +399,7 @@ def test_a_run_of_another_machine_is_ended_when_that_is_silent(
 ) -> None:
     """AUTOINSTRUMENT_HOME is shared: what beats there is left alone, however dead its process looks from here."""
     run_id = a_run(client, "far away", status="")
-    run, _ = read_run(client.tracking_uri, run_id)
+    run = open_run(client.tracking_uri, run_id).run
     capture = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
     capture.kept, capture.machine, capture.worker_pid = True, "elsewhere", 1
     capture.save()
@@ -422,8 +422,8 @@ def test_a_long_history_is_sent_once_and_compared_in_pages(
     if order == "by time":  # as `mlflow server` has them
         monkeypatch.setattr("autoinstrument.mlflow_store.metric_history._READERS", {})
     monkeypatch.setattr("autoinstrument.mlflow_store.metric_history._POINTS", 100)
-    monkeypatch.setattr("autoinstrument.mirror.parts.scalars.MAX_REMEMBERED", 60)
-    monkeypatch.setattr("autoinstrument.mirror.parts.scalar_diff.WINDOW", 60)
+    monkeypatch.setattr("autoinstrument.mirror.kinds.drawn_points.MAX_REMEMBERED", 60)
+    monkeypatch.setattr("autoinstrument.mirror.kinds.scalar_diff.WINDOW", 60)
     run_id = a_run(client, "long", points=950)
     client.log_batch(run_id, [Metric("train/loss", 2.0, 1_600_000_001_000 + n, n) for n in range(500)])
     assert autoinstrument("sync", "--run", run_id).exit_code == 0
@@ -445,7 +445,7 @@ def test_long_histories_of_one_curve_are_drawn_as_verify_compares_them(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others' points, which come between in MLflow, would have the first one's forgotten."""
-    monkeypatch.setattr("autoinstrument.mirror.parts.scalars.MAX_REMEMBERED", 60)
+    monkeypatch.setattr("autoinstrument.mirror.kinds.drawn_points.MAX_REMEMBERED", 60)
     run_id = a_run(client, "two of one curve", points=0, status="")
     times = {"a": 1_600_000_002_000, "a/Z": 1_600_000_000_000, "a/a": 1_600_000_001_000}
     for value, (key, time_ms) in enumerate(times.items()):

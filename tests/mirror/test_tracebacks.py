@@ -12,10 +12,10 @@ import pytest
 
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.mirror.kinds.console import ConsolePart
 from autoinstrument.mirror.mapping.run_status import of_error
-from autoinstrument.mirror.parts.console import ConsolePart
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted
@@ -26,6 +26,7 @@ from tests.clearml_server import ClearMLServer
 from tests.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+TASK = Task("1" * 32, "", False, {}, {}, "in_progress", "")
 
 RUN = RunStarted("1" * 32, "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
 
@@ -79,7 +80,7 @@ COLORED = failed().replace("ValueError: no", "\x1b[1;35mValueError\x1b[0m: \x1b[
 
 
 def shown(console: ConsolePart) -> str:
-    return "".join(str(event["msg"]) for event in console.next("1" * 32, 100)[0])
+    return "".join(str(event["msg"]) for event in console.next_events(TASK, 100))
 
 
 @pytest.mark.parametrize("text", [printed(), logged(), COLORED], ids=["printed", "logged", "colored"])
@@ -88,7 +89,7 @@ def test_what_was_printed_is_not_added(capture: RunJournal, text: str) -> None:
     console.write("stdout", "begun\n", 1)
     console.show_traceback(failed())
     console.write("stderr", text, 2)  # a moment after the run's end
-    console.end()
+    console.finish()
     assert shown(console) == f"begun\n{text}"
 
 
@@ -97,7 +98,7 @@ def test_a_chain_is_known_by_its_last_exception(capture: RunJournal, text: str, 
     console = ConsolePart(capture)
     console.write("stderr", text, 1)
     console.show_traceback(chained())
-    console.end()
+    console.finish()
     assert shown(console) == text + (chained() if is_added else "")
 
 
@@ -108,14 +109,14 @@ def test_what_nobody_has_printed_is_added(capture: RunJournal, text: str, monkey
     console.show_traceback(failed())
     console.tick()
     assert (console.awaits_traceback, shown(console)) == (True, text), "it may yet be printed"
-    monkeypatch.setattr("autoinstrument.mirror.parts.console._PRINTED_S", 0.0)
+    monkeypatch.setattr("autoinstrument.mirror.kinds.console._PRINTED_S", 0.0)
     console.show_traceback(failed())
     console.tick()
     console.tick()
     assert shown(console) == text + failed()
     assert "".join(f"{line}\n" for _, line, _ in capture.console()) == text + failed()
-    console.sent(100)
-    assert (console.has_lines, console.awaits_traceback) == (False, False)
+    console.events_sent()
+    assert (console.has_work, console.awaits_traceback) == (False, False)
 
 
 @pytest.mark.parametrize("text", ["", printed()], ids=["not printed", "printed"])
@@ -133,12 +134,12 @@ def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, mo
         mirror.console.write("stderr", text, 1)
         delivery.deliver(mirror, process, is_open=False)
         assert server.tasks[0]["status"] == "failed"
-        assert not mirror.told_end
+        assert not mirror.is_closed
         assert not mirror.is_due
-        monkeypatch.setattr("autoinstrument.mirror.parts.console._PRINTED_S", 0.0)
+        monkeypatch.setattr("autoinstrument.mirror.kinds.console._PRINTED_S", 0.0)
         mirror.console.show_traceback(failed())
         delivery.deliver(mirror, process, is_open=False)
-        assert mirror.told_end
+        assert mirror.is_closed
         assert RunJournal.load(capture.folder).delivered
         assert server.console(server.tasks[0]["id"]) == (text or failed())
 
@@ -147,10 +148,10 @@ def test_another_worker_adds_it_no_second_time(capture: RunJournal) -> None:
     """One that goes on from the capture: `sync`, or the worker's successor."""
     first = ConsolePart(capture)
     first.show_traceback(failed())
-    first.end()
+    first.finish()
     second = ConsolePart(RunJournal.load(capture.folder))
     second.show_traceback(failed())
-    second.end()
+    second.finish()
     assert shown(second) == failed()
 
 

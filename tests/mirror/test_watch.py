@@ -21,7 +21,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import AbortLogged, RunAborted, RunDeleted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import encode, read_all
@@ -62,7 +62,7 @@ def test_only_a_person_stops_a_training(
     process = TrainingProcess(ours)
     started_ms = int(psutil.Process(training.pid).create_time() * 1000)
     process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
-    run, _ = read_run(client.tracking_uri, run_id)
+    run = open_run(client.tracking_uri, run_id).run
     capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(run._replace(owned=True), process.started)
     capture.machine = "elsewhere"
     capture.save()

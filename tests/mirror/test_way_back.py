@@ -22,7 +22,7 @@ from autoinstrument.mirror import uploads
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import ArtifactLogged, Record, RunEnded, RunLinked, RunStarted, RunTagged
 from autoinstrument.settings import read_settings
 from autoinstrument.transport.protocol import encode, read_all
@@ -52,7 +52,7 @@ class Training:
     def __init__(self, client: MlflowClient, folder: Path, run_id: str, uri: str, origin: dict[str, str]) -> None:
         self.run_id = run_id
         self._folder = folder
-        run, _ = read_run(client.tracking_uri, run_id)
+        run = open_run(client.tracking_uri, run_id).run
         run = run._replace(tracking_uri=uri, resumed=False, owned=True, tags={**run.tags, **origin})
         self._connection, theirs = socket.socketpair()
         worker = Worker(folder / "worker", read_settings())
@@ -227,7 +227,7 @@ def test_a_run_that_was_deleted_permanently_takes_nothing(
 def test_the_end_of_a_killed_run_is_kept_until_mlflow_takes_it(client: MlflowClient, locked: Any) -> None:
     """Its Task was reset and is another run's: there is nothing to link, but MLflow calls the run RUNNING."""
     run_id = a_run(client, "killed", status="")
-    run, _ = read_run(client.tracking_uri, run_id)
+    run = open_run(client.tracking_uri, run_id).run
     captures = RunJournals(read_settings())
     capture = captures.of(run._replace(tracking_uri=f"{client.tracking_uri}?timeout=0.05", owned=True), PROCESS)
     capture.delivered = capture.killed = True

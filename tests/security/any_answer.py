@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,26 @@ from autoinstrument.clearml_api.session import Session  # noqa: E402
 from autoinstrument.clearml_api.tasks import Task, Tasks  # noqa: E402
 from autoinstrument.clone_run import read_task  # noqa: E402
 from autoinstrument.journal.run_journal import RunJournal  # noqa: E402
+from autoinstrument.mirror.context import RunContext  # noqa: E402
+from autoinstrument.mirror.kinds.models import ModelWriter  # noqa: E402
 from autoinstrument.mirror.mapping.run_status import End  # noqa: E402
-from autoinstrument.mirror.parts.models import ModelWriter  # noqa: E402
+from autoinstrument.mirror.rejections import Rejections  # noqa: E402
 from autoinstrument.mirror.run_mirror import RunMirror  # noqa: E402
 from autoinstrument.mirror.uploads import Uploads  # noqa: E402
+from autoinstrument.mlflow_store.metric_history import History  # noqa: E402
+from autoinstrument.mlflow_store.run_reader import RunReader  # noqa: E402
 from autoinstrument.mlflow_store.runs import StoredRun  # noqa: E402  (the SDK reads the variables when imported)
-from autoinstrument.records import ArtifactLogged, Model, ModelsLogged, ParamsLogged, RunEnded, RunStarted  # noqa: E402
+from autoinstrument.records import (  # noqa: E402
+    ArtifactLogged,
+    InputsLogged,
+    Model,
+    ModelsLogged,
+    ParamsLogged,
+    Record,
+    RunEnded,
+    RunStarted,
+    TracesLogged,
+)
 from autoinstrument.settings import Settings  # noqa: E402
 from autoinstrument.sync import verify  # noqa: E402
 from autoinstrument.sync.selection import Selection  # noqa: E402
@@ -71,16 +85,33 @@ LOGGED = ModelsLogged(
     "run", [Model(uri="models:/m-1", name="m", location="/m", revision="", flavors=[], tags={}, versions=[])]
 )
 TASK = Task("id", "", False, {}, {}, "in_progress", "")
+
+
 # In place of MLflow's store: what is asked about here is the Task.
-verify.read_run = lambda *_, **__: (  # type: ignore[assignment]
-    RUN,
-    [
-        ParamsLogged("run", [("p", "1", "")]),
-        ArtifactLogged("run", "a.txt", 1, 0, None),
-        LOGGED,
-        RunEnded("run", "FINISHED", 1, "", False),
-    ],
-)
+class Reader(RunReader):
+    def __init__(self) -> None:
+        self.stored, self.run_id = STORED, "run"
+
+    def histories(self) -> Iterator[History]:
+        yield History("run", "loss", lambda: iter([[("loss", 1.0, 1, 0)]]))
+
+    def files(self) -> Iterator[ArtifactLogged]:
+        yield ArtifactLogged("run", "a.txt", 1, 0, None)
+
+    def state(self, kind: str) -> Record:
+        return {"models": LOGGED, "inputs": InputsLogged("run", []), "traces": TracesLogged("run", 1, False)}[kind]
+
+    def end(self) -> RunEnded:
+        return RunEnded("run", "FINISHED", 1, "", False)
+
+
+verify.open_run = lambda *_, **__: Reader()  # type: ignore[assignment]
+
+
+def context(tasks: Tasks) -> RunContext:
+    """Return what the parts of a run share."""
+    capture = RunJournal(Path("/nowhere"), RUN, None)
+    return RunContext(capture, Settings(), tasks, Uploads(FileUploads(session)), Rejections("run"))
 
 
 def mirror(tasks: Tasks) -> None:
@@ -89,7 +120,7 @@ def mirror(tasks: Tasks) -> None:
     capture.kept, capture.task_id = False, "id"
     mirrored = RunMirror(capture, Settings(), tasks, Uploads(FileUploads(session)))
     mirrored.take(ParamsLogged("run", [("p", "1", "")]))
-    mirrored.end = End("completed", "", "")
+    mirrored.end_as(End("completed", "", ""))
     mirrored.flush()
 
 
@@ -112,7 +143,7 @@ CALLS: list[Callable[[Tasks], Any]] = [
     lambda tasks: tasks.add_events([{"type": "log", "task": "id"}]),
     lambda tasks: tasks.models.of_task("id"),
     lambda tasks: tasks.models.create("id", "", {}),
-    lambda tasks: ModelWriter(tasks.models, lambda: RUN, None).write(TASK, LOGGED),
+    lambda tasks: ModelWriter(context(tasks)).write(TASK, LOGGED),
     lambda tasks: list(verify.differences(STORED, Settings(), tasks)),
     lambda tasks: json.dumps(read_task.described(session, "id")),
     mirror,

@@ -29,7 +29,7 @@ ROOMS = {
     "mirror": {"capture", "clearml_api", "clone_run", "integrations", "journal", "mlflow_store", "transport"},
     "worker": {"capture", "clearml_api", "clone_run", "journal", "mirror", "mlflow_store", "transport"},
     "sync": {"clearml_api", "clone_run", "journal", "mirror", "mlflow_store"},
-    "check": {"bootstrap", "mlflow_store"},
+    "check": {"bootstrap", "mirror", "mlflow_store"},
     "cli": {
         "bootstrap", "capture", "check", "clearml_api", "clone_run", "integrations", "journal", "mirror",
         "mlflow_store", "sync", "transport",

@@ -8,8 +8,8 @@ from typing import Any
 
 from autoinstrument import previews
 from autoinstrument.clearml_api import storable
-from autoinstrument.mirror import mapping
 from autoinstrument.mirror.mapping import pictures
+from autoinstrument.mirror.mapping.links import LINK
 from autoinstrument.mlflow_store.urls import openable
 from autoinstrument.records import ArtifactLogged, RunStarted
 
@@ -22,7 +22,7 @@ def key(path: str, *, taken: bool = False) -> str:
     """Return the key of an artifact: its path, unless that is too long or taken by something that is not of the run."""
     digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     path = shown(path)
-    if len(path) <= _LONGEST and not taken and path != mapping.LINK:
+    if len(path) <= _LONGEST and not taken and path != LINK:
         return path
     return f"{path[:80]}…{path[-150:]} ~{digest}" if len(path) > _LONGEST else f"{path} ~{digest}"
 

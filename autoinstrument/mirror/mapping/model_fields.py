@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from autoinstrument.clearml_api import storable
-from autoinstrument.mirror.mapping import acceptable
+from autoinstrument.mirror.mapping.names import acceptable
 from autoinstrument.records import Model, parse
 from autoinstrument.scrubber import hide_in_text
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from autoinstrument import previews
-from autoinstrument.mirror.mapping import split
+from autoinstrument.mirror.mapping.scalars import split
 
 MAX_PLOT = 5 * 2**20
 """Characters of a plot's JSON; a larger one stays an artifact alone (a request has 15 MB at most)."""

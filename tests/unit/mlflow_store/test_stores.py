@@ -20,7 +20,7 @@ from autoinstrument.guard import ourselves
 from autoinstrument.mirror.mapping import model_fields
 from autoinstrument.mlflow_store import training_stores
 from autoinstrument.mlflow_store.models import read_models
-from autoinstrument.mlflow_store.run_data import read_run
+from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.mlflow_store.runs import find_runs, latest_runs
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError
 from autoinstrument.mlflow_store.stores import StoreClient, tracking_client
@@ -65,7 +65,7 @@ def test_what_is_no_store_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.M
         if kind == "any folder":
             (tmp_path / "runs" / "papers").mkdir(parents=True)
     before = content(tmp_path)
-    for ask in (latest_runs, lambda uri: list(find_runs(uri)), lambda uri: read_run(uri, "0" * 32)):
+    for ask in (latest_runs, lambda uri: list(find_runs(uri)), lambda uri: open_run(uri, "0" * 32)):
         with pytest.raises(StoreNotThereError, match=str(tmp_path)):
             ask(uri)
     assert content(tmp_path) == before

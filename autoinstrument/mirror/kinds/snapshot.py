@@ -1,4 +1,4 @@
-"""Data of which each record says all there is: the last one counts, and is sent as a whole."""
+"""Kinds of data whose records each hold everything there is: the last one counts, and is sent as a whole."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from autoinstrument.clearml_api.tasks import Task
+from autoinstrument.mirror.kinds.kind import RunPart
 from autoinstrument.mirror.rejections import Rejections
-from autoinstrument.records import InputsLogged, ModelsLogged, Record, TracesLogged
+from autoinstrument.records import Record
 
-State = TypeVar("State", ModelsLogged, InputsLogged, TracesLogged)
+Snapshot = TypeVar("Snapshot", bound=Record)
 
 
-class SnapshotPart(Generic[State]):
-    """The `Part` of one kind of record; what is empty, and always was, is not worth a request."""
+class SnapshotPart(RunPart, Generic[Snapshot]):
+    """The part of one kind of record; a record that is empty, and always was, is not worth a request.
 
-    def __init__(self, kind: type[State], write: Callable[[Task, State], None], rejections: Rejections) -> None:
-        self._kind: type[State] = kind
-        self._write: Callable[[Task, State], None] = write
+    Args:
+        kind: the record's class; its first field is the run's id, the others are the data.
+        write: writes a record to a Task.
+        rejections: the run's.
+    """
+
+    def __init__(self, kind: type[Snapshot], write: Callable[[Task, Snapshot], None], rejections: Rejections) -> None:
+        self._kind = kind
+        self._write = write
         self._rejections = rejections
-        self._known: State | None = None
-        self._sent: State | None = None
+        self._known: Snapshot | None = None
+        self._sent: Snapshot | None = None
         self._sent_to = ""
 
     def take(self, record: Record) -> None:
@@ -34,7 +41,7 @@ class SnapshotPart(Generic[State]):
         return self._known != self._sent
 
     def send(self, task: Task) -> None:
-        """Write the last record, if this Task does not have it.
+        """Write the last record, unless this Task has it.
 
         Raises:
             ClearMLError: the server did not take everything; it is sent again as a whole.

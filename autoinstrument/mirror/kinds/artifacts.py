@@ -1,73 +1,119 @@
-"""A run's artifacts on their way to the Task: its list of artifacts, its plots, its debug samples."""
+"""A run's artifacts: the Task's list of artifacts, its plots, its debug samples."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoinstrument import previews
 from autoinstrument.clearml_api.errors import FilesUnavailableError, RefusedError
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.guard import logger
-from autoinstrument.mirror import mapping
+from autoinstrument.mirror.context import RunContext
+from autoinstrument.mirror.kinds.artifact_content import ArtifactContent, read_content
+from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping import artifact_entries, pictures
-from autoinstrument.mirror.rejections import Rejections
-from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mirror.mapping.hyperparameters import text_object
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
+from autoinstrument.mlflow_store.run_reader import RunReader
+from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import ArtifactLogged, Record, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.limits import RUN_CONTENTS_BYTES
 
+FILES_LEFT_OUT = "MLflow artifacts left out"
 MAX_ARTIFACTS = 2000
 """Artifacts of one Task: it is one document, of 16 MB at most."""
 _MAX_PREVIEWS, _SHORT_PREVIEW = 4 * 2**20, 500
 """Characters of all previews together, and of one when these are used up."""
 _BATCH, _BATCH_CHARACTERS = 100, 2 * 2**20
 _TRIES = 3
-"""How often a file is looked for that is not in the store yet: MLflow may be writing it."""
+"""How often a file is read that is not in the store yet: MLflow may be writing it."""
 
 
-class _File(NamedTuple):
-    """A file that was read: as much of it as is worth showing, and where all of it is if that is known."""
+class Artifacts(Kind):
+    """Each file is an artifact under its path; some are shown as plots or debug samples too."""
 
-    record: ArtifactLogged
-    content: bytes
-    local: Path | None
+    name = "artifact"
 
-    @property
-    def is_whole(self) -> bool:
-        return len(self.content) == self.record.size
+    def is_mirrored(self, settings: Settings) -> bool:
+        """Return False for AUTOINSTRUMENT_ARTIFACTS=off."""
+        return settings.artifacts != "off"
+
+    def part(self, context: RunContext) -> RunPart:
+        """See `Kind.part`."""
+        return _ArtifactsPart(context)
+
+    def read(self, run: RunReader) -> Iterable[StoredData]:
+        """Return each file that the artifact store lists, without content."""
+        return run.files()
+
+    def glance(self, of: TaskOfRun) -> Iterable[Difference]:
+        """Return nothing: a search lists no files."""
+        return ()
+
+    def compare(self, of: TaskOfRun, data: Iterable[StoredData], tasks: Tasks) -> Iterator[Difference]:
+        """Compare each file with the Task's artifact: size, link, and content where the Task has a hash."""
+        run = of.stored.run
+        held = _by_path((of.task.get("execution") or {}).get("artifacts") or [])
+        left_out = of.configuration(FILES_LEFT_OUT)
+        for record in data:
+            if isinstance(record, ArtifactLogged) and not pictures.is_thumbnail(record.path):
+                path = artifact_entries.shown(record.path)
+                problem = _problem(run, record, held.get(path), is_link=of.settings.artifacts == "link", exact=True)
+                if problem and not (path not in held and f"{path}: " in left_out):
+                    yield Difference(self.name, f"{path}: {problem}")
+
+    def facts(self, run: StoredRun, data: Iterable[StoredData]) -> Iterator[tuple[str, str]]:
+        """Yield the size of each file."""
+        for record in data:
+            if isinstance(record, ArtifactLogged):
+                yield f"artifact {record.path}", f"{record.size} bytes"
 
 
-class ArtifactsPart:
-    """What of a run's artifacts its Task still lacks; see `mirror.parts.base`.
+def _problem(
+    run: RunStarted, record: ArtifactLogged, held: Mapping[str, Any] | None, *, is_link: bool, exact: bool
+) -> str:
+    """Return how a Task's artifact differs from a file of the run, "" if it is that very file.
 
-    `run` gives the run as it is known at the moment.
-
-    Attributes:
-        exact: a file that the Task seems to have is compared by its hash, too.
+    Args:
+        run: the run.
+        record: the file, as the store lists it.
+        held: the artifact, None if there is none.
+        is_link: the artifact must link to MLflow's store, and not to an upload.
+        exact: compare the content too, if the Task has a hash.
     """
+    if held is None:
+        return "missing"
+    if record.size >= 0 and held.get("content_size") != record.size:
+        return f"{held.get('content_size')} bytes instead of {record.size}"
+    if is_link and held.get("uri") != artifact_entries.address(run, record.path):
+        return f"links to {held.get('uri')}"
+    if exact and not ArtifactStore(run).has_digest(record.path, record.size, held.get("hash") or ""):
+        return "other content"
+    return ""
 
-    def __init__(
-        self,
-        run: Callable[[], RunStarted],
-        settings: Settings,
-        tasks: Tasks,
-        uploads: Uploads,
-        rejections: Rejections,
-    ) -> None:
-        self.exact = False
-        self._run = run
-        self._mode = settings.artifacts
-        self._tasks = tasks
-        self._uploads = uploads
-        self._rejections = rejections
+
+def _by_path(artifacts: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return a Task's artifacts that are MLflow's, by their path there."""
+    return {
+        item[1]: artifact
+        for artifact in artifacts
+        for item in artifact.get("display_data") or []
+        if item[:1] == [artifact_entries.PATH]
+    }
+
+
+class _ArtifactsPart(RunPart):
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._mode = context.settings.artifacts
+        self._is_exact = False
         self._waiting: dict[str, ArtifactLogged] = {}
         self._content = 0
         self._tries: dict[str, int] = {}
@@ -87,7 +133,7 @@ class ArtifactsPart:
         self._ready: list[ArtifactLogged] = []
 
     def take(self, record: Record) -> None:
-        """Remember a file that was written; what an earlier record said of it no longer counts."""
+        """Remember a file that was written; earlier records of it no longer count."""
         if self._mode == "off" or not isinstance(record, ArtifactLogged) or pictures.is_thumbnail(record.path):
             return
         done = self._done.get(record.path)
@@ -103,16 +149,18 @@ class ArtifactsPart:
         self._content += len(record.content or "")
         self._waiting[record.path] = record
 
+    def compare_exactly(self) -> None:
+        self._is_exact = True
+
     @property
     def has_work(self) -> bool:
-        """True while something waits to be delivered."""
         return bool(self._waiting or not self._noted)
 
     def send(self, task: Task) -> None:
         """Bring the Task up to what is known.
 
         Raises:
-            FilesUnavailableError: all was sent but what has to be uploaded.
+            FilesUnavailableError: everything was sent except uploads.
             ClearMLError: the server did not take everything; what it did not take is kept.
         """
         if task.id != self._task:
@@ -130,35 +178,37 @@ class ArtifactsPart:
         self._send_batch(task)
         if not self._noted:
             lines = [f"{artifact_entries.shown(path)}: {reason}" for path, reason in self._left_out.items()]
-            self._tasks.set_configuration(task, [mapping.files_left_out(lines)])
+            listed = text_object(FILES_LEFT_OUT, lines, 0, "of MLflow's artifacts")
+            self._context.tasks.set_configuration(task, [listed])
             self._noted = True
         if problem is not None:
             raise problem
 
     def _prepare(self, task: Task, record: ArtifactLogged) -> None:
-        """Make of a file what is to be sent of it; one that cannot be read becomes a link, after some tries."""
+        """Prepare what is sent of a file; one that cannot be read becomes a mere link after some tries."""
         if self._is_there(record):
             self._ready.append(record)
             return
         if record.path in self._lacking or self._mode == "upload":
-            self._uploads.check()
+            self._context.uploads.check()
         began = time.monotonic()
         with contextlib.ExitStack() as stack:
             try:
-                file = stack.enter_context(self._read(record))
+                context, upload = self._context, self._mode == "upload"
+                file = stack.enter_context(read_content(context.run, record, context.uploads, upload=upload))
             except FilesUnavailableError:
                 raise
             except Exception as error:  # the store raises what its driver raises, an ImportError too
-                self._uploads.note_store(error, time.monotonic() - began)
+                self._context.uploads.note_store(error, time.monotonic() - began)
                 self._tries[record.path] = self._tries.get(record.path, 0) + 1
                 if self._tries[record.path] < _TRIES:
                     return
                 logger().warning("artifact %s cannot be read (%s: %s)", record.path, type(error).__name__, error)
-                file = _File(record, b"", None)
+                file = ArtifactContent(record, b"", None)
             self._prepare_file(task, file)
 
-    def _prepare_file(self, task: Task, file: _File) -> None:
-        run, path = self._run(), file.record.path
+    def _prepare_file(self, task: Task, file: ArtifactContent) -> None:
+        run, path = self._context.run, file.record.path
         time_ms = file.record.time_ms or run.start_time_ms
         address = self._uploaded(task, file, "artifacts") if self._mode == "upload" else ""
         plots = pictures.plots(task.id, path, file.content, time_ms) if file.is_whole else []
@@ -174,45 +224,20 @@ class ArtifactsPart:
         self._ready.append(file.record)
 
     def _is_there(self, record: ArtifactLogged) -> bool:
-        """Tell whether the Task had this very file when it was found; pictures are shown again all the same."""
-        if record.content is not None or pictures.is_picture(record.path) or pictures.is_page(record.path):
+        """Return True if the Task had this very file when it was found; pictures are always shown again."""
+        is_written = record.content is not None or record.size < 0
+        if is_written or pictures.is_picture(record.path) or pictures.is_page(record.path):
             return False
-        found = self._found.get(artifact_entries.key(record.path))
-        if found is None:
+        run, found = self._context.run, self._found.get(artifact_entries.key(record.path))
+        if found is None or found.get("timestamp") != artifact_entries.seconds(run, record):
             return False
-        seconds = artifact_entries.seconds(self._run(), record)
-        same = (found.get("content_size"), found.get("timestamp")) == (record.size, seconds)
-        is_link = found.get("uri") == artifact_entries.address(self._run(), record.path)
-        if not same or is_link != (self._mode == "link"):
+        is_link = self._mode == "link"
+        if not is_link and found.get("uri") == artifact_entries.address(run, record.path):
             return False
-        return not self.exact or ArtifactStore(self._run()).has_digest(
-            record.path, record.size, found.get("hash") or ""
-        )
+        return not _problem(run, record, found, is_link=is_link, exact=self._is_exact)
 
-    @contextlib.contextmanager
-    def _read(self, record: ArtifactLogged) -> Iterator[_File]:
-        """Give what is worth reading of a file; the file itself too where it has to be read from the store."""
-        store = ArtifactStore(self._run())
-        if record.content is not None:
-            content = base64.b64decode(record.content)
-            if self._mode != "upload" or len(content) == record.size:
-                yield _File(record, content, None)
-                return
-        elif self._mode != "upload" and not store.is_cheap(record.size):
-            yield _File(record, b"", None)
-            return
-        if not store.is_local:
-            self._uploads.check_store()
-        with store.local(record.path) as local:
-            status = local.stat()
-            time_ms = status.st_mtime_ns // 1_000_000 if store.is_local else record.time_ms
-            with local.open("rb") as stream:
-                content = stream.read(previews.wanted(record.path, status.st_size))
-            record = record._replace(size=status.st_size, time_ms=time_ms)
-            yield _File(record, previews.kept(content, status.st_size), local)
-
-    def _uploaded(self, task: Task, file: _File, folder: str) -> str:
-        """Upload a file and return its address; "" where it is not taken, or cannot be read."""
+    def _uploaded(self, task: Task, file: ArtifactContent, folder: str) -> str:
+        """Upload a file and return its address; "" if it is refused, or cannot be read."""
         path = file.record.path
         source = file.content if file.is_whole else file.local
         if source is None or (folder == "metrics" and not file.is_whole):
@@ -220,12 +245,12 @@ class ArtifactsPart:
             self._leave_out(path, "too large to be shown" if is_large else "cannot be read from MLflow's store")
             return ""
         try:
-            return self._uploads.upload(task, folder, path, source, artifact=folder == "artifacts")
+            return self._context.uploads.upload(task, folder, path, source, artifact=folder == "artifacts")
         except RefusedError as error:
             self._leave_out(path, f"not uploaded: {error}")
             return ""
 
-    def _add_entry(self, file: _File, address: str) -> None:
+    def _add_entry(self, file: ArtifactContent, address: str) -> None:
         path = file.record.path
         found = self._found.get(artifact_entries.key(path))
         key = artifact_entries.key(path, taken=found is not None and not artifact_entries.is_ours(found))
@@ -238,7 +263,7 @@ class ArtifactsPart:
             preview = preview[:_SHORT_PREVIEW]
         self._previews[path] = len(preview)
         digest = hashlib.sha256(file.content).hexdigest() if file.is_whole else _digest(file.local, self._mode)
-        self._entries[key] = artifact_entries.entry(self._run(), file.record, key, address, preview, digest)
+        self._entries[key] = artifact_entries.entry(self._context.run, file.record, key, address, preview, digest)
 
     def _leave_out(self, path: str, reason: str) -> None:
         if self._left_out.get(path) != reason:
@@ -251,10 +276,10 @@ class ArtifactsPart:
         )
 
     def _send_batch(self, task: Task) -> None:
-        """Send what is prepared; events first, so that an artifact that is there has its plots there too."""
-        self._rejections.send_events(self._tasks.add_events, self._events)
-        add = functools.partial(self._tasks.add_artifacts, task)
-        self._rejections.send_each(add, list(self._entries.values()), lambda entry: f"the artifact {entry['key']!r}")
+        """Send what is prepared; events first, so that every artifact on the Task has its plots there too."""
+        self._context.events.send_now(self._events)
+        add, entries = functools.partial(self._context.tasks.add_artifacts, task), list(self._entries.values())
+        self._context.rejections.send_each(add, entries, lambda entry: f"the artifact {entry['key']!r}")
         for record in self._ready:
             self._drop(record.path)
             self._done[record.path] = record._replace(content=None)

@@ -1,7 +1,7 @@
-"""A run's console on its way to the Task: folded into lines, kept on disk, sent together with the run's points.
+"""A run's console: text is folded into lines, kept on disk, and sent together with the run's points.
 
-The traceback of a run that has failed is part of it. Where nobody catches the exception, Python prints one, a moment
-after the run's end; where none is printed, it is added.
+The traceback of a run that has failed is part of it. If no code catches the exception, Python prints the traceback a
+moment after the run's end; if none is printed, it is added.
 """
 
 from __future__ import annotations
@@ -13,28 +13,42 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from autoinstrument.capture.terminal import Line, TerminalLines
+from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.guard import logger
 from autoinstrument.journal.console_file import ConsoleLine
 from autoinstrument.journal.run_journal import RunJournal
-from autoinstrument.mirror import mapping
+from autoinstrument.mirror.context import RunContext
+from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
 from autoinstrument.mirror.mapping.run_status import named
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.transport.limits import RUN_CONSOLE
 
 _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
 _PRINTED_S = 3.0
-"""How long a traceback may take to be printed before it is added."""
+"""Seconds in which a traceback may be printed before it is added."""
 _TRACEBACK, _SGR = "Traceback (most recent call last)", re.compile(r"\x1b\[[0-9;]*m")
 
 
-class _Held(NamedTuple):
+class Console(CapturedKind):
+    """The capture holds it; that of an adopted Task is sent by ClearML's own SDK or agent."""
+
+    name = "console"
+
+    def part(self, context: RunContext) -> ConsolePart:
+        """See `Kind.part`."""
+        part = ConsolePart(context.capture)
+        context.events.add(part)
+        return part
+
+
+class _HeldLine(NamedTuple):
     """A line in memory, and whether the capture has it too."""
 
     line: ConsoleLine
     kept: bool
 
 
-class _Printed:
+class _PrintedExceptions:
     """The exceptions whose tracebacks were printed lately, by the line that names them."""
 
     def __init__(self) -> None:
@@ -53,24 +67,21 @@ class _Printed:
         return named(error) in self._lines
 
 
-class ConsolePart:
-    """What of a run's console its Task still lacks.
-
-    Attributes:
-        ended: the Task is complete and the capture gone: what is written from then on is in memory only.
-    """
+class ConsolePart(RunPart):
+    """The lines that the Task lacks."""
 
     def __init__(self, capture: RunJournal) -> None:
-        self.ended = False
+        self._is_closed = False
         self._capture = capture
-        self._lines: list[_Held] = []
+        self._lines: list[_HeldLine] = []
         self._characters = 0
         self._more = True
         """The capture has lines on disk that are not in memory yet."""
-        self._folders = {"stdout": TerminalLines(), "stderr": TerminalLines()}
+        self._streams = {"stdout": TerminalLines(), "stderr": TerminalLines()}
+        self._sending = 0
         self._log_ms = 0
         self._warned = False
-        self._printed = _Printed()
+        self._printed = _PrintedExceptions()
         self._is_known = not (capture.folder / "console.jsonl").exists()
         """All lines were looked at for tracebacks; else some of them were written before."""
         self._traceback = ""
@@ -78,25 +89,25 @@ class ConsolePart:
 
     def write(self, stream: str, text: str, time_ms: int) -> None:
         """Take text; it is folded into lines and kept on disk until the Task holds it."""
-        self._keep(stream, self._folders[stream].feed(text, time_ms))
+        self._keep(stream, self._streams[stream].feed(text, time_ms))
 
     def tick(self) -> None:
         """Show progress bars that have not ended their line for a while."""
         now_ms = int(time.time() * 1000)
-        for stream, folder in self._folders.items():
-            self._keep(stream, folder.due(now_ms))
+        for stream, lines in self._streams.items():
+            self._keep(stream, lines.due(now_ms))
         if self._traceback and time.monotonic() >= self._traceback_at:
-            self.end()
+            self.finish()
 
     def show_traceback(self, error: str) -> None:
-        """Have a traceback at the end of the console, unless it is printed by then; "" for none."""
+        """Add a traceback at the end of the console, unless it is printed by then; "" for none."""
         self._traceback, self._traceback_at = error, time.monotonic() + _PRINTED_S
 
-    def end(self) -> None:
-        """Take the last line, which no newline ends, and the traceback that was not printed."""
+    def finish(self) -> None:
+        """Take the last line, which no newline ends, and the traceback if it was not printed."""
         now_ms = int(time.time() * 1000)
-        for stream, folder in self._folders.items():
-            self._keep(stream, folder.flush(now_ms))
+        for stream, lines in self._streams.items():
+            self._keep(stream, lines.flush(now_ms))
         error, self._traceback = self._traceback, ""
         if not error:
             return
@@ -106,10 +117,15 @@ class ConsolePart:
         if error not in self._printed:
             self._keep("stderr", [Line(text, now_ms) for text in error.splitlines()])
         if self._capture.end:
-            self._capture.end["traceback"] = ""  # nobody else is to add it
+            self._capture.end["traceback"] = ""  # the console has it now
 
     @property
-    def has_lines(self) -> bool:
+    def has_work(self) -> bool:
+        """True while lines wait, or may wait on disk."""
+        return self.has_events
+
+    @property
+    def has_events(self) -> bool:
         """True while lines wait, or may wait on disk."""
         return bool(self._lines or self._more)
 
@@ -118,37 +134,51 @@ class ConsolePart:
         """True while a traceback may yet be printed."""
         return bool(self._traceback)
 
-    def next(self, task_id: str, count: int) -> tuple[list[dict[str, Any]], int]:
-        """Return the events that are next to be sent, `count` at most, and how many lines they hold."""
+    def next_events(self, task: Task, count: int) -> list[dict[str, Any]]:
+        """Return the events to send next, `count` at most; none for an adopted Task."""
         self._fetch()
         events: list[dict[str, Any]] = []
-        lines = 0
-        while lines < len(self._lines) and len(events) < count:
-            together = list(self._together(lines))
+        self._sending = 0
+        while self._sending < len(self._lines) and len(events) < count:
+            together = list(self._together(self._sending))
             stream, _, time_ms = together[0]
             # Lines of one millisecond would be shown in any order.
             self._log_ms = max(time_ms, self._log_ms + 1)
             text = "".join(f"{text}\n" for _, text, _ in together)
-            events.append(mapping.log(task_id, self._worker(), stream, text, self._log_ms))
-            lines += len(together)
-        return events, lines
+            events.append(_event(task.id, self._worker(), stream, text, self._log_ms))
+            self._sending += len(together)
+        return [] if task.adopted else events
 
-    def sent(self, lines: int) -> None:
-        """Note that the Task has the first of the lines that wait."""
-        self._capture.console_sent += sum(held.kept for held in self._lines[:lines])
-        self._characters -= sum(len(held.line[1]) for held in self._lines[:lines])
-        del self._lines[:lines]
+    def events_sent(self) -> None:
+        """Note that the Task has the first lines that wait."""
+        sent = self._lines[: self._sending]
+        self._capture.console_sent += sum(held.kept for held in sent)
+        self._characters -= sum(len(held.line[1]) for held in sent)
+        del self._lines[: self._sending]
+        self._sending = 0
+
+    def end(self) -> None:
+        """Keep on disk the lines that still come, until the Task is complete."""
+        self._is_closed = False
+
+    def reopen(self) -> None:
+        """Note that the run goes on, and keep its console on disk again."""
+        self._is_closed = False
+
+    def release(self) -> None:
+        """Note that the Task is complete and the capture is about to go: later lines are in memory only."""
+        self._is_closed = True
 
     def start_over(self) -> None:
-        """Note that the Task is another one, and holds nothing."""
+        """Send the console from its first line on to the next Task."""
         self._capture.console_sent = self._characters = 0
         self._lines.clear()
         self._more = True
 
     def renew(self) -> None:
-        """Begin the capture anew where it was taken away, with the lines that it had.
+        """Write the capture again if it was removed, with the lines that it had.
 
-        The Task was complete and the run was resumed, or somebody took its process for dead.
+        That is so if the Task was complete and the run was resumed, or if the process was taken for dead.
 
         Raises:
             OSError: the folder cannot be written.
@@ -160,7 +190,7 @@ class ConsolePart:
             self._capture.save()
 
     def _fetch(self) -> None:
-        """Take the next lines from disk where memory does not hold all of them."""
+        """Take the next lines from disk if memory does not hold all of them."""
         if self._lines or not self._more:
             return
         self._more = False
@@ -177,16 +207,16 @@ class ConsolePart:
         for _, text, _ in new:
             self._printed.take(text)
         kept = False
-        if not self.ended:
+        if not self._is_closed:
             try:
                 self.renew()
                 kept = self._capture.add_console(new)
-            except OSError as error:  # a full disk, or none to write to: what memory holds is all there is
+            except OSError as error:  # the disk is full or read-only: memory holds all there is
                 if not self._warned:
                     self._warned = True
                     logger().warning("run %s: the console cannot be kept on disk (%s)", self._capture.run.run_id, error)
         if not kept:
-            self._fetch()  # where the disk has no more than that, memory goes on from there
+            self._fetch()  # if the disk has no more than that, memory goes on from there
         for line in new:
             if not self._more and self._has_room(line[1]):
                 self._hold(line, kept=kept)
@@ -198,11 +228,11 @@ class ConsolePart:
         return fits or not self._lines
 
     def _hold(self, line: ConsoleLine, *, kept: bool) -> None:
-        self._lines.append(_Held(line, kept))
+        self._lines.append(_HeldLine(line, kept))
         self._characters += len(line[1])
 
     def _together(self, start: int) -> Iterator[ConsoleLine]:
-        """Yield the lines from `start` on that go into one event: of one stream, and not too many."""
+        """Yield the lines from `start` on that go into one event: one stream's, and not too many."""
         characters = 0
         stream = self._lines[start].line[0]
         for number in range(start, min(start + _LOG_LINES, len(self._lines))):
@@ -215,3 +245,15 @@ class ConsolePart:
     def _worker(self) -> str:
         process = self._capture.process
         return f"{process.host}:{process.pid}" if process else "autoinstrument"
+
+
+def _event(task_id: str, worker: str, stream: str, text: str, timestamp_ms: int) -> dict[str, Any]:
+    """Return console text as an event; stderr has the level that the SDK gives it."""
+    return {
+        "type": "log",
+        "task": task_id,
+        "level": "error" if stream == "stderr" else "info",
+        "worker": worker,
+        "msg": text,
+        "timestamp": timestamp_ms,
+    }

@@ -1,0 +1,46 @@
+"""What the parts of one run share: the run itself, the way to its Task, and the limits that hold for the whole Task."""
+
+from __future__ import annotations
+
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.mirror.event_batches import EventBatches
+from autoinstrument.mirror.hyperparameter_queue import HyperparameterQueue
+from autoinstrument.mirror.rejections import Rejections
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import RunStarted
+from autoinstrument.settings import Settings
+
+
+class RunContext:
+    """One run on its way to one Task.
+
+    Attributes:
+        capture: the run's capture, and in it the run as it is known at the moment.
+        settings: the settings that the run is mirrored by.
+        tasks: the server.
+        uploads: the place for files.
+        rejections: how data is sent that the server may refuse, and what it has refused.
+        hyperparameters: parameters, tags and properties that wait.
+        events: the way to send points, plots and console lines.
+    """
+
+    def __init__(
+        self, capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, rejections: Rejections
+    ) -> None:
+        self.capture = capture
+        self.settings = settings
+        self.tasks = tasks
+        self.uploads = uploads
+        self.rejections = rejections
+        self.hyperparameters = HyperparameterQueue(tasks, rejections)
+        self.events = EventBatches(tasks, rejections)
+
+    @property
+    def run(self) -> RunStarted:
+        """The run as it is known at the moment."""
+        return self.capture.run
+
+    def change_run(self, **fields: str) -> None:
+        """Note that fields of the run have changed."""
+        self.capture.run = self.run._replace(**fields)  # type: ignore[arg-type]  # names and addresses, all texts

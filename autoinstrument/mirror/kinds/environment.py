@@ -1,0 +1,132 @@
+"""The captured environment of a run's process: code, packages, arguments, and the settings that travel with a Task."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from autoinstrument.clearml_api.tasks import DEVELOPMENT, Hyperparameter, Task
+from autoinstrument.integrations.argparse_values import HYDRA
+from autoinstrument.mirror.context import RunContext
+from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
+from autoinstrument.mirror.mapping.hyperparameters import hyperparameter, item_name, sections
+from autoinstrument.mirror.mapping.task_settings import travelling
+from autoinstrument.records import Param
+from autoinstrument.scrubber import without_credentials
+
+ARGUMENTS = "Args"
+"""ClearML's own section for the command line; from it a clone's parser is given its values."""
+
+
+class Environment(CapturedKind):
+    """The capture holds it; a Task that the script or an agent made has its own."""
+
+    name = "environment"
+
+    def part(self, context: RunContext) -> EnvironmentPart:
+        """See `Kind.part`."""
+        return EnvironmentPart(context)
+
+
+def arguments(values: list[Param]) -> list[Hyperparameter]:
+    """Return the command line as items of the section `Args`, and Hydra's overrides as items of `Hydra`."""
+    return [
+        hyperparameter(HYDRA[:-1], key.removeprefix(HYDRA), value, kind)
+        if key.startswith(HYDRA)
+        else hyperparameter(ARGUMENTS, key, value, kind)
+        for key, value, kind in values
+    ]
+
+
+def script_of_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the script section of a run that was not captured, as far as MLflow's own tags know it."""
+    known = {
+        "entry_point": tags.get("mlflow.source.name", ""),
+        "repository": without_credentials(tags.get("mlflow.source.git.repoURL", "")),
+        "version_num": tags.get("mlflow.source.git.commit", ""),
+        "branch": tags.get("mlflow.source.git.branch", ""),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+class EnvironmentPart(RunPart):
+    """A Task is made with it; code and packages may come later, and arguments may change."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._has_changed = False
+        self._lacks_settings = False
+        self._names: set[str] = set()
+        """Names of the arguments that the Task was given."""
+
+    def describe_again(self) -> None:
+        """Note that the capture has changed since the Task was made."""
+        self._has_changed = True
+
+    @property
+    def has_work(self) -> bool:
+        """True while the Task was described by another capture."""
+        return self._has_changed
+
+    def initial(self) -> dict[str, Any]:
+        """Return all of it."""
+        objects = [*self._packages(), travelling(self._context.settings, self._context.run)]
+        return {
+            "type": "training",
+            "system_tags": [DEVELOPMENT],
+            "script": self._script(),
+            "hyperparams": sections(self._arguments()),
+            "configuration": {item["name"]: item for item in objects},
+        }
+
+    def created(self, *, bare: bool) -> None:
+        """See `RunPart.created`."""
+        self._has_changed = self._lacks_settings = bare
+        self._names = set() if bare else {item["name"] for item in self._arguments()}
+
+    def send(self, task: Task) -> None:
+        """Write all of it, if it has changed.
+
+        Raises:
+            ClearMLError: the server did not take everything; it is sent again as a whole.
+        """
+        if not self._has_changed:
+            return
+        if not task.adopted:
+            self._write(task)
+        self._has_changed = self._lacks_settings = False
+
+    def _write(self, task: Task) -> None:
+        tasks, send_each = self._context.tasks, self._context.rejections.send_each
+        send_each(lambda scripts: tasks.edit(task, script=scripts[0]), [self._script()], lambda _: "the script")
+        items = self._arguments()
+        names = {item["name"] for item in items}
+        # A clone's parser can be given only arguments that some code has read by name.
+        send_each(
+            functools.partial(tasks.delete_hyperparameters, task, ARGUMENTS),
+            sorted(self._names - names),
+            lambda name: f"the deletion of the argument {name}",
+        )
+        send_each(functools.partial(tasks.set_hyperparameters, task), items, item_name)
+        self._names = names
+        objects = self._packages()
+        if self._lacks_settings:
+            objects.append(travelling(self._context.settings, self._context.run))
+        send_each(functools.partial(tasks.set_configuration, task), objects, lambda item: item["name"])
+
+    def _script(self) -> dict[str, Any]:
+        """Return the script section, with the requirements that an agent installs."""
+        capture = self._context.capture
+        return {**capture.script, "requirements": {"pip": capture.requirements}}
+
+    def _packages(self) -> list[dict[str, str]]:
+        """Return the configuration object that lists all installed packages."""
+        freeze = self._context.capture.freeze
+        if not freeze:
+            return []
+        return [{"name": "pip freeze", "value": freeze, "type": "text", "description": "all installed packages"}]
+
+    def _arguments(self) -> list[Hyperparameter]:
+        process = self._context.capture.process
+        return arguments(process.arguments if process else [])

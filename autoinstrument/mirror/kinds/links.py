@@ -1,0 +1,93 @@
+"""The links between a run and its Task: properties and a link artifact on the Task, the parent, and tags on the run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from autoinstrument.clearml_api.tasks import Task
+from autoinstrument.clone_run.lineage import as_properties
+from autoinstrument.mirror.context import RunContext
+from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun, listed
+from autoinstrument.mirror.kinds.parameters import SECTION
+from autoinstrument.mirror.kinds.tags import TAGS_SECTION
+from autoinstrument.mirror.mapping import links
+from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
+from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID
+from autoinstrument.mlflow_store.run_reader import RunReader
+from autoinstrument.mlflow_store.runs import StoredRun
+
+
+class Links(Kind):
+    """The Task's part is written here; the tags on the run are written when the Task is complete (`completion`)."""
+
+    name = "link"
+    task_fields = ("hyperparams", "parent")
+
+    def part(self, context: RunContext) -> RunPart:
+        """See `Kind.part`."""
+        return _LinksPart(context)
+
+    def read(self, run: RunReader) -> Iterable[StoredData]:
+        """Return nothing: the run itself is what a Task leads back to."""
+        return ()
+
+    def glance(self, of: TaskOfRun) -> Iterator[Difference]:
+        """Compare both directions; a deleted run takes no tags."""
+        run, task = of.stored.run, of.task
+        if of.section(PROPERTIES).get("mlflow_run_id") != run.run_id:
+            yield Difference("link", "the Task has no property mlflow_run_id of this run")
+        if not (task.get("parent") or of.is_adopted) and (parent := of.parent()):
+            yield Difference("link", f"it has no parent, though the run's parent has the Task {parent}")
+        if of.stored.deleted:
+            return
+        linked = run.tags.get(TASK_ID, "")
+        if linked != task.get("id"):
+            yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task.get('id')}")
+        elif of.stored.has_ended and run.tags.get(STATE) != "synced":
+            yield Difference("link", f"the run's tag {STATE} is {run.tags.get(STATE, '')!r}, though it has ended")
+        origin = links.origin(task)
+        yield from listed("link", "tags missing", [tag for tag, value in origin.items() if run.tags.get(tag) != value])
+
+    def facts(self, run: StoredRun, data: Iterable[StoredData]) -> Iterable[tuple[str, str]]:
+        """Return where the run is in MLflow."""
+        return [
+            ("experiment", run.run.experiment_name),
+            ("parent", "yes" if run.run.parent_run_id else "no"),
+        ]
+
+
+class _LinksPart(RunPart):
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._has_artifact = True
+
+    @property
+    def has_work(self) -> bool:
+        return not self._has_artifact
+
+    def initial(self) -> dict[str, Any]:
+        run = self._context.run
+        self._context.hyperparameters.put(links.properties(run))
+        return {"tags": [links.TAG], "execution": {"artifacts": links.link_artifact(run)}}
+
+    def created(self, *, bare: bool) -> None:
+        self._has_artifact = not bare
+
+    def found(self, task: Task, *, is_given: bool) -> None:
+        context, run = self._context, self._context.run
+        if is_given and run.owned and not run.resumed:  # a clone holds its origin's data
+            unknown = [name for name, value in as_properties(run.tags).items() if not value]
+            context.tasks.delete_sections(task, (SECTION, TAGS_SECTION), unknown)
+        if run.owned:
+            self._context.hyperparameters.put(links.properties(run, task.id if task.adopted else ""))
+            context.tasks.add_artifacts(task, links.link_artifact(run))
+            context.tasks.add_tag(task, links.TAG)
+
+    def send(self, task: Task) -> None:
+        if not self._has_artifact:
+            add = functools.partial(self._context.tasks.add_artifacts, task)
+            artifacts = links.link_artifact(self._context.run)
+            self._context.rejections.send_each(add, artifacts, lambda artifact: str(artifact["key"]))
+            self._has_artifact = True

@@ -1,0 +1,43 @@
+"""Names of projects and Tasks: the user's templates, filled in and made acceptable to ClearML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+from autoinstrument.clearml_api import storable
+from autoinstrument.records import ProcessStarted, RunStarted
+from autoinstrument.settings import Settings
+
+_SHORTEST = 3
+"""ClearML refuses shorter names, also for each segment of a project's path (400/800)."""
+
+
+def project_name(settings: Settings, run: RunStarted, process: ProcessStarted | None) -> str:
+    """Return the ClearML project of a run; slashes in the experiment's name make nested projects."""
+    user = run.tags.get("mlflow.user") or (process.user if process else "")
+    name = settings.project.format(experiment=run.experiment_name, user=user, script=_script(run, process))
+    segments = [acceptable(segment) for segment in name.split("/") if segment.strip()]
+    return "/".join(segments[:9]) or "MLflow"  # projects nest ten deep at most, and `.reports` takes one level
+
+
+def task_name(settings: Settings, run: RunStarted, process: ProcessStarted | None) -> str:
+    """Return the name of the run's Task."""
+    name = settings.task.format(
+        run_name=run.run_name or run.run_id,
+        run_id=run.run_id,
+        experiment=run.experiment_name,
+        script=_script(run, process),
+    )
+    return acceptable(name)
+
+
+def acceptable(name: str) -> str:
+    """Return the name in a form that ClearML takes: stripped, at least three characters, no control characters."""
+    name = storable.text(re.sub(r"[\x00-\x1f]+", " ", name)).strip()
+    return name.ljust(_SHORTEST, "_")
+
+
+def _script(run: RunStarted, process: ProcessStarted | None) -> str:
+    source = (process.main_module or process.main_path) if process else run.tags.get("mlflow.source.name", "")
+    return PurePath(source).stem if "/" in source or source.endswith(".py") else source

@@ -1,0 +1,230 @@
+"""The Task of one run: found or made, set running again, and placed below the Task of the run's parent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from autoinstrument.clearml_api.errors import InternalError, RefusedError
+from autoinstrument.clearml_api.tasks import Task
+from autoinstrument.clone_run.task_description import is_taken
+from autoinstrument.guard import logger
+from autoinstrument.mirror.context import RunContext
+from autoinstrument.mirror.kinds.kind import RunPart
+from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
+from autoinstrument.mirror.mapping.names import project_name
+from autoinstrument.mlflow_store.link_tags import STATE
+
+
+class RunTask:
+    """The run's Task on the server, and how to come to one.
+
+    Attributes:
+        is_made: the Task was made here.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        parts: Sequence[RunPart],
+        *,
+        look_first: bool,
+        is_settled: bool,
+        parent_task: Callable[[], str],
+        wait_s: float,
+    ) -> None:
+        """Find or make nothing yet; the arguments are those of `RunMirror`."""
+        self.is_made = False
+        self._context = context
+        self._parts = parts
+        self._look_first = look_first
+        self._is_settled = is_settled
+        self._parent_task = parent_task
+        self._make_at = time.monotonic() + wait_s
+        self._task: Task | None = None
+        self._must_restart = False
+        self._lacks_earlier_data = False
+
+    @property
+    def task(self) -> Task | None:
+        """The Task, None while there is none."""
+        return self._task
+
+    @property
+    def must_restart(self) -> bool:
+        """True if the Task has ended, and its run has not."""
+        return self._must_restart
+
+    @property
+    def lacks_earlier_data(self) -> bool:
+        """True if the run may have data from before this process that only MLflow's store has."""
+        return self._lacks_earlier_data
+
+    def is_completed_from_store(self) -> None:
+        """Note that everything was read from MLflow's store."""
+        self._lacks_earlier_data = False
+
+    def ensure(self) -> Task | None:
+        """Return the Task, found, made or set running now; None while another process is about to make it.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        if self._task is None:
+            self._find_or_make()
+        task = self._task
+        if task is not None and self._must_restart:
+            if not task.adopted:
+                task = self._task = self._started_again(task)
+            self._must_restart = False
+        return task
+
+    def restart(self) -> None:
+        """Have the Task set running again."""
+        self._must_restart = True
+
+    def close(self) -> None:
+        """Have each part do what must come last, such as ending the Task.
+
+        Raises:
+            ClearMLError: the server did not take it; it is tried again.
+        """
+        for part in self._parts:
+            if self._task is not None:
+                self._task = part.close(self._task)
+
+    def lose(self) -> None:
+        """Note that the Task is gone: somebody deleted it, and a new one must be made."""
+        self._task, self._look_first = None, False
+        self._context.capture.task_id = ""
+        self._start_over()
+
+    def adopt(self, task_id: str) -> None:
+        """Go on with a Task that the script made itself, and delete the one that was made for it.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        old, self._task = self._task, None
+        self._context.capture.task_id, self._context.capture.adopted = task_id, True
+        self._lacks_earlier_data = True  # it went to the other Task, or was lost while `Task.init` was at work
+        if old is not None and not old.adopted and old.id != task_id:
+            self._context.tasks.delete(old)
+            self._start_over()
+
+    def new_body(self) -> dict[str, Any]:
+        """Return the body of `tasks.create` for a new Task, without its project."""
+        body: dict[str, Any] = {}
+        for part in self._parts:
+            _merge(body, part.initial())
+        _merge(body, self._context.hyperparameters.initial())
+        return body
+
+    def place(self, task: Task) -> Task:
+        """Put a Task below its parent's, which another process or `sync` may have made later; return it as it is then.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        if task.adopted or task.parent or not (parent := self._parent_task()):
+            return task
+        tasks = self._context.tasks
+        self._context.rejections.send_each(
+            lambda some: tasks.edit(task, parent=some[0]), [parent], lambda _: "the parent"
+        )
+        return task._replace(parent=parent)
+
+    def _find_or_make(self) -> None:
+        """Find the run's Task or make one; a Task that was made but not started is found again, not made twice."""
+        capture, tasks = self._context.capture, self._context.tasks
+        if capture.task_id and self._find(capture.task_id):
+            return
+        if self._look_first and (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):
+            return
+        if time.monotonic() >= self._make_at:
+            self._make()
+
+    def _make(self) -> None:
+        capture, run, tasks = self._context.capture, self._context.run, self._context.tasks
+        body = self.new_body()
+        parent = self._parent_task()
+        if parent:
+            body["parent"] = parent
+        self._look_first = True  # a request that seems to fail may have made one
+        project = project_name(self._context.settings, run, capture.process)
+        is_bare = False
+        try:
+            task = tasks.create(project, body)
+        except (RefusedError, InternalError) as error:
+            if isinstance(error, InternalError) and (task_id := tasks.of_run(run.run_id)):
+                self._find(task_id)  # the server failed after it had made one
+                return
+            logger().warning("run %s: its Task is refused, and made piece by piece: %s", run.run_id, error)
+            body, is_bare = _bare(body), True
+            task = tasks.create(project, body)
+        self._context.hyperparameters.created(body)
+        for part in self._parts:
+            part.created(bare=is_bare)
+        capture.task_id = task.id  # from here on a failure must not make a second one
+        if self._is_settled:
+            first = tasks.of_run(run.run_id)
+            if first and first != task.id:  # another process was quicker
+                tasks.delete(task)
+                self._find(first)
+                return
+        tasks.start(task)
+        self._link(task._replace(parent=parent))
+        self.is_made = True
+        self._lacks_earlier_data = self._lacks_earlier_data or run.resumed
+
+    def _find(self, task_id: str) -> bool:
+        """Go on with a Task that exists; return False if it was deleted, or belongs to another run or to a person."""
+        capture, run, is_given = self._context.capture, self._context.run, self._context.capture.adopted
+        # A Task that the process was just given may still name another run, from before its reset, or its origin's.
+        task = self._context.tasks.find(task_id, adopted=is_given, run_id="" if is_given else run.run_id)
+        # Each process below an agent would take over the agent's Task, which belongs to the first one's run.
+        if task is None or (is_given and task.run_id != run.run_id and is_taken(task_id, task.run_id)):
+            capture.task_id, capture.adopted = "", False
+            self._start_over()
+            return False
+        capture.task_id, capture.adopted = task_id, task.adopted
+        if run.owned and not (self._is_settled or task.adopted or task.status == "in_progress"):
+            task = self._started_again(task)
+        for part in self._parts:
+            part.found(task, is_given=is_given)
+        if run.owned and run.resumed and run.tags.get(STATE) != "synced":
+            self._lacks_earlier_data = True  # the process that had it before may not have sent everything
+        self._link(self.place(task))
+        return True
+
+    def _started_again(self, task: Task) -> Task:
+        """Set a Task running that has ended."""
+        self._context.tasks.start(task)
+        for part in self._parts:
+            part.restarted(task)
+        return task._replace(status="in_progress")
+
+    def _start_over(self) -> None:
+        for part in self._parts:
+            part.start_over()
+
+    def _link(self, task: Task) -> None:
+        self._task = task
+        self._context.capture.task_id, self._context.capture.task_url = task.id, task.url
+
+
+def _merge(body: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add fields to a body; fields that are dictionaries are merged."""
+    for name, value in more.items():
+        if isinstance(value, Mapping) and isinstance(body.get(name), dict):
+            _merge(body[name], value)
+        else:
+            body[name] = value
+
+
+def _bare(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a new Task's body that it cannot do without, and those that lead back to its run."""
+    names: Iterable[str] = ("name", "type", "tags", "system_tags", "parent")
+    needed = {name: body[name] for name in names if name in body}
+    return {**needed, "hyperparams": {PROPERTIES: body["hyperparams"][PROPERTIES]}}

@@ -1,0 +1,98 @@
+"""Read one run back from the MLflow store, in the records of the live feed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from autoinstrument.guard import logger, ourselves
+from autoinstrument.mlflow_store.artifacts import ArtifactStore
+from autoinstrument.mlflow_store.datasets import read_inputs, read_traces
+from autoinstrument.mlflow_store.metric_history import History, read_pages
+from autoinstrument.mlflow_store.models import read_models
+from autoinstrument.mlflow_store.runs import StoredRun, stored_run
+from autoinstrument.mlflow_store.store_access import store_access
+from autoinstrument.mlflow_store.stores import StoreClient
+from autoinstrument.records import ArtifactLogged, Record, RunEnded, RunStarted
+
+STATES: dict[str, Callable[[StoreClient, Any], Record]] = {
+    "models": read_models,
+    "inputs": lambda client, run: read_inputs(run),
+    "traces": read_traces,
+}
+"""Data that is read from the store as a whole, also by the live feed after each change."""
+
+
+def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
+    """Return one of a run's `STATES`.
+
+    Raises:
+        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
+    """
+    with ourselves():
+        client = StoreClient(tracking_uri)
+        with store_access(tracking_uri):
+            run = client.tracking.get_run(run_id)
+        return STATES[kind](client, run)
+
+
+class RunReader:
+    """One run of a store: the answer to one request, and the way to its other data.
+
+    Every method raises what the store's driver raises if the store does not answer.
+
+    Attributes:
+        stored: the run without histories, files, models, data sets and traces.
+        run_id: its id.
+    """
+
+    def __init__(self, client: StoreClient, run: Any, experiment_name: str) -> None:
+        self.stored: StoredRun = stored_run(run, client.tracking_uri, experiment_name)
+        self.run_id = self.stored.run.run_id
+        self._client = client
+        self._run = run
+
+    @property
+    def run(self) -> RunStarted:
+        """The run, as a process sees it that did not begin it."""
+        return self.stored.run._replace(owned=False)
+
+    def histories(self) -> Iterator[History]:
+        """Yield the history of each metric, none of it read yet."""
+        for key in self.stored.metrics:
+            pages = functools.partial(read_pages, self._client.tracking.store, self.run_id, key)
+            yield History(self.run_id, key, pages)
+
+    def files(self) -> Iterator[ArtifactLogged]:
+        """Yield each file that the artifact store lists; nothing, and a warning, if the store cannot be read."""
+        run = self.run
+        try:
+            for file in ArtifactStore(run).files():
+                yield ArtifactLogged(self.run_id, file.path, file.size, file.time_ms, None)
+        except Exception as error:  # it raises what its driver raises, an ImportError too
+            logger().warning("run %s: artifacts cannot be listed (%s: %s)", run.run_name, type(error).__name__, error)
+
+    def state(self, kind: str) -> Record:
+        """Return one of the run's `STATES`."""
+        with ourselves():
+            return STATES[kind](self._client, self._run)
+
+    def end(self) -> RunEnded | None:
+        """Return the run's end, None while it is running."""
+        if not self.stored.has_ended:
+            return None
+        return RunEnded(self.run_id, self.stored.status, int(self._run.info.end_time or 0), "", False)
+
+
+def open_run(tracking_uri: str, run_id: str, *, experiment_name: str = "") -> RunReader:
+    """Return the reader of a run; the store is asked for the experiment's name if it is not given.
+
+    Raises:
+        mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
+    """
+    with ourselves():
+        client = StoreClient(tracking_uri)
+        run = client.tracking.get_run(run_id)
+        experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name
+        return RunReader(client, run, experiment_name)
