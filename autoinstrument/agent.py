@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from autoinstrument.bootstrap.explain_log import note
+from autoinstrument.capture import own_files
 from autoinstrument.capture.console import Console
-from autoinstrument.capture.process import Changes, own_files_on_stack, program_now, remember_main
+from autoinstrument.capture.process import Changes, program_now, remember_main
 from autoinstrument.clearml_switches import switched_off
 from autoinstrument.clone_run import start as clone_run
 from autoinstrument.guard import be_quiet, guard, logger
@@ -191,7 +192,7 @@ class Agent:
             self._undescribed[run_id] = absolute(tracking_uri)
             with guard("finding a run's program"):  # now: the next one may have begun when the run is described
                 program = program_now()
-                self._callers = self._callers or own_files_on_stack()
+                self._callers = self._callers or own_files.on_stack()
 
         def started() -> RunStarted | None:
             nonlocal failed

@@ -10,7 +10,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from autoinstrument.bootstrap.startup_files import site_folders
-from autoinstrument.capture.git import Checkout, GitError
+from autoinstrument.capture.checkout import Checkout
+from autoinstrument.capture.git import GitError
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
