@@ -35,9 +35,11 @@ def write(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         finally:
             os.close(file)
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink()
+        if isinstance(error, OSError) and error.filename == str(part):
+            error.filename = str(path)  # the name that the caller knows
         raise
 
 

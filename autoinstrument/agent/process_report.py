@@ -6,7 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from autoinstrument.capture.process import Changes, own_files_on_stack, program_now, remember_main
+from autoinstrument.capture import own_files
+from autoinstrument.capture.process import Changes, program_now, remember_main
 from autoinstrument.records import ProcessChanged, ProcessStarted
 
 
@@ -28,7 +29,7 @@ class ProcessReport:
         The code that called MLflow for the first run is remembered.
         """
         program = program_now()
-        self._callers = self._callers or own_files_on_stack()
+        self._callers = self._callers or own_files.on_stack()
         return program
 
     def for_worker(self) -> ProcessStarted:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from autoinstrument.capture.git import Checkout
+from autoinstrument.capture.checkout import Checkout
 from autoinstrument.scrubber import without_credentials
 
 _MODULE_FILE = re.compile(r"([^,]+?)(?:\.py|(?:\.[\w-]+)*\.(?:so|pyd))(?:,|$)")

@@ -65,6 +65,11 @@ def instead(reason: str) -> str:
     return "".join(lines) + f"raise SystemExit({reason.splitlines()[0]!r})\n"
 
 
+def sentence(words: str) -> str:
+    """Return words as a sentence, with a capital letter and a full stop."""
+    return f"{words[0].upper()}{words[1:]}."
+
+
 def _text(part: bytes) -> str | None:
     if b"\nBinary files " in part and b"\n@@ " not in part:
         return None

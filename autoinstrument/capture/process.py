@@ -4,7 +4,7 @@ Runs in the training process, so it only looks at what is there; files, git and 
 """
 
 # os.path: pathlib would be one more module in a process that is not ours.
-# ruff: noqa: PTH100, PTH109, PTH113, PTH117, PTH118, PTH119, PTH120
+# ruff: noqa: PTH100, PTH109, PTH113, PTH119, PTH120
 from __future__ import annotations
 
 import os
@@ -14,22 +14,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from autoinstrument.bootstrap.program import what_runs
-from autoinstrument.capture import notebook
+from autoinstrument.capture import notebook, own_files
 from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.integrations.argparse_values import parsed
 from autoinstrument.records import Param, ProcessChanged, ProcessStarted
 
-_INSTALLED = tuple(
-    os.path.join(folder, "")
-    for folder in (
-        os.path.dirname(getattr(os, "__file__", "")),
-        os.path.dirname(sys.executable or ""),
-        os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-    )
-    if folder
-)
-"""Where the standard library, the commands of the environment, and this package are."""
-_MOST_CALLERS, _MOST_FILES = 20, 500
 _WORKERS = ("submitit.core._submit",)
 """Programs that run functions which another process has sent: neither they nor their arguments are the user's."""
 
@@ -49,7 +38,7 @@ class Changes:
 
         Args:
             cwd: the working directory that the process was started in, where known; the script may have moved.
-            callers: what `own_files_on_stack` has given when the first run began.
+            callers: what `own_files.on_stack` has given when the first run began.
         """
         kind, path, module, source = _main()
         return ProcessStarted(
@@ -67,7 +56,7 @@ class Changes:
             source=source,
             sys_path=[_absolute(entry) for entry in list(sys.path) if isinstance(entry, str)],
             arguments=_arguments(kind, path, module),
-            files=_own_files(cwd or _cwd(), os.path.dirname(path)),
+            files=own_files.loaded(cwd or _cwd(), os.path.dirname(path)),
             callers=list(callers),
             modules=self._new_modules(),  # last: it includes what the describing itself has loaded
         )
@@ -116,50 +105,11 @@ def program_now() -> dict[str, Any]:
     job = job_arguments()
     if notebook.shell() is not None and _is_run_by_shell():
         kind, path, module, _ = _main()
-    elif job and _main()[2] in _WORKERS and (files := own_files_on_stack()):
+    elif job and _main()[2] in _WORKERS and (files := own_files.on_stack()):
         kind, path = "script", files[-1]
     if not job and not kind:
         return {}
     return {"main_kind": kind, "main_path": path, "main_module": module, "arguments": job or parsed()}
-
-
-def _own_files(*folders: str) -> dict[str, str]:
-    """Return the files of loaded modules that are the user's own, by the modules' names, those in `folders` first."""
-    found = {}
-    for name, module in list(sys.modules.items()):  # a copy: another thread may be importing
-        try:  # past the module's own ways to look up an attribute: a lazy one would be loaded
-            file = object.__getattribute__(module, "__dict__").get("__file__")
-        except AttributeError:  # anything may stand in for a module, as cffi's libraries do
-            continue
-        is_main = name in ("__main__", "__mp_main__")
-        if isinstance(name, str) and isinstance(file, str) and file.endswith(".py") and not is_main and _is_own(file):
-            found[name] = os.path.normpath(file)
-    near = tuple(os.path.join(folder, "") for folder in folders if folder)
-    return dict(sorted(found.items(), key=lambda item: not item[1].startswith(near))[:_MOST_FILES])
-
-
-def own_files_on_stack() -> list[str]:
-    """Return the files of the user's own code that this thread is running, from the innermost call outwards."""
-    frame = sys._getframe(1)
-    files: dict[str, None] = {}
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not os.path.isabs(file):  # a script's name as it was typed: `__file__` has its folder too (Python 3.9+)
-            file = frame.f_globals.get("__file__") or file
-        if isinstance(file, str) and _is_own(file):
-            files[file] = None
-        frame = frame.f_back  # type: ignore[assignment]
-    return list(files)[:_MOST_CALLERS]
-
-
-def _is_own(file: str) -> bool:
-    """Return True if a file is the user's own: it belongs to no installation and not to this package."""
-    return (
-        os.path.isabs(file)
-        and "site-packages" not in file
-        and "dist-packages" not in file
-        and not file.startswith(_INSTALLED)
-    )
 
 
 def _is_run_by_shell() -> bool:

@@ -13,15 +13,17 @@ import base64
 import functools
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from autoinstrument.capture.bundle import bundle
+from autoinstrument.capture.checkout import Checkout
 from autoinstrument.capture.code import Code, code_of, command_name, module_root, python_name, read
-from autoinstrument.capture.git import Checkout, GitError
+from autoinstrument.capture.git import GitError
 from autoinstrument.capture.launcher import launched
-from autoinstrument.capture.patch import instead, new_file, patch, too_large
+from autoinstrument.capture.patch import instead, new_file, sentence, too_large
+from autoinstrument.capture.uncommitted_changes import changes_of
 from autoinstrument.records import ProcessStarted
 from autoinstrument.scrubber import without_credentials
 
@@ -165,7 +167,7 @@ def _in_checkout(
         base,
         f"-m {code.module}" if code.module and not (code.text and added) else entry,
         working_dir,
-        _diff(code, checkout, base, added, leave_out, process, lacks),
+        changes_of(code, checkout, base, added, leave_out, process, lacks),
         "",
     )
 
@@ -177,52 +179,9 @@ def _committed(code: Code, checkout: Checkout, working_dir: str) -> Script:
         text = f"{_missing(checkout)}{code.text}"
     else:
         entry = _relative(code.file, checkout.root / working_dir) if code.file is not None else ""
-        text = instead(_sentence(checkout.lacks))
+        text = instead(sentence(checkout.lacks))
     entry = f"-m {code.module}" if code.module and not code.text else entry
     return Script(checkout.remote, checkout.branch, checkout.commit, entry, working_dir, text, "")
-
-
-def _diff(
-    code: Code,
-    checkout: Checkout,
-    base: str,
-    added: list[Callable[[], bytes]],
-    leave_out: list[str],
-    process: ProcessStarted,
-    lacks: Callable[[str], object],
-) -> str:
-    try:
-        changes = checkout.diff(base, leave_out)
-        new = [*(make() for make in added), *_untracked_modules(checkout, process, code.file)]
-        text = patch(changes, *new)
-        if code.text and added and not patch(changes, *new[len(added) :]):
-            text = code.text  # as ClearML stores notebooks: the code itself, easier to read than a patch
-    except GitError as error:
-        missing = f"the uncommitted changes of {checkout.root} could not be read: {error}"
-        lacks(missing)
-        text = instead(_sentence(missing))
-    if too_large(text):
-        kilobytes = len(text.encode("utf-8", "replace")) // 1000
-        text = instead(
-            f"The uncommitted changes are {kilobytes} kB, more than the 500 kB that ClearML keeps with a Task.\n"
-            f"None of them are kept here. They were in {checkout.root} on {process.host} when the run began.\n"
-            "Clear this section to run a clone on the commit without them."
-        )
-    return text
-
-
-def _untracked_modules(checkout: Checkout, process: ProcessStarted, main: Path | None) -> Iterator[bytes]:
-    """Yield patches that add the modules which the process has loaded and Git does not know yet."""
-    loaded = set(process.modules)
-    roots = [Path(os.path.realpath(Path(process.cwd, entry))) for entry in process.sys_path]
-    for inside in checkout.untracked("*.py"):
-        file = checkout.root / inside
-        for root in roots if file != main else []:
-            if file.is_relative_to(root):
-                name = ".".join(file.relative_to(root).with_suffix("").parts)
-                if name.removesuffix(".__init__") in loaded:
-                    yield checkout.addition(inside)
-                    break
 
 
 def _with_launcher(script: Script, process: ProcessStarted, launcher: str) -> Script:
@@ -260,13 +219,9 @@ def _overridden(script: Script) -> Script:
     )
 
 
-def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
-
-
 def _missing(checkout: Checkout | None) -> str:
     """Return the comment that names what a script lacks, "" where it lacks nothing."""
-    return f"# {_sentence(checkout.lacks)}\n" if checkout is not None and checkout.lacks else ""
+    return f"# {sentence(checkout.lacks)}\n" if checkout is not None and checkout.lacks else ""
 
 
 def _existing(folder: Path) -> Path:

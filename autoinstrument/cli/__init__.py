@@ -1,4 +1,4 @@
-"""The command line; one module a command."""
+"""The command line; one module per command."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def main(context: click.Context) -> None:
 
     Exit codes: 0 done, 1 a difference or a problem was found, 2 wrong usage.
     """
-    for stream in (sys.stdout, sys.stderr):  # names of runs and files need not fit the terminal's encoding
+    for stream in (sys.stdout, sys.stderr):  # names of runs and files may not fit the terminal's encoding
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # What a command does with MLflow is not a training to be mirrored; `doctor` and `explain` ask what the switch was.
+    # A command's own calls to MLflow must not be mirrored; `doctor` and `explain` get the switch as it was.
     context.obj = os.environ.pop("AUTOINSTRUMENT_ENABLED", None)
-    if context.invoked_subcommand not in ("explain", "run"):  # these start commands, which inherit the environment
+    if context.invoked_subcommand not in ("explain", "run"):  # these two start commands, which inherit the environment
         try_briefly()
 
 

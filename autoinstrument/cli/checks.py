@@ -1,4 +1,4 @@
-"""What `doctor` and `explain` find: one line each with a mark, and for what is wrong the remedy."""
+"""The findings of `doctor` and `explain`: one line each with a mark, and a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from autoinstrument.cli.output import is_terminal
 from autoinstrument.scrubber import hide_in_text
 
 _MARKS = {True: ("✓", "ok", "green"), False: ("✗", "!!", "red"), None: ("·", "--", "")}
-"""Mark, the same in ASCII, colour; None is for what is neither good nor bad."""
+"""Mark, its ASCII form, and its colour; None marks a finding that is neither good nor bad."""
 
 
 class Check(NamedTuple):
-    """One thing that was looked at."""
+    """One finding."""
 
     what: str
     ok: bool | None
     detail: str = ""
     remedy: str = ""
-    """One sentence, for what is not ok."""
+    """One sentence for a finding that is not ok."""
 
 
 def show(checks: Iterable[Check]) -> bool:
-    """Print checks as they come, and tell whether nothing is wrong."""
+    """Print findings as they come; return True if none of them is a problem."""
     colour = is_terminal() and not os.environ.get("NO_COLOR")
     column = 0 if _knows("✓✗·") else 1
     good = True
@@ -42,7 +42,7 @@ def show(checks: Iterable[Check]) -> bool:
 
 
 def masked(check: Check) -> Check:
-    """Return the check without passwords of URLs in it."""
+    """Return the finding without the passwords of URLs."""
     return check._replace(detail=hide_in_text(check.detail), remedy=hide_in_text(check.remedy))
 
 
@@ -55,6 +55,6 @@ def _knows(text: str) -> bool:
 
 
 def _fit(text: str) -> str:
-    """Return the text as stdout can take it; a path may have any bytes in it."""
+    """Return the text in a form that stdout can encode; a path may hold any bytes."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     return text.encode(encoding, "backslashreplace").decode(encoding, "replace")

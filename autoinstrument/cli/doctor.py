@@ -1,4 +1,4 @@
-"""`autoinstrument doctor`: look at all that linking needs, and name the remedy for what is wrong."""
+"""`autoinstrument doctor`: check everything that mirroring needs, and name a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from autoinstrument.settings import Settings
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
 def doctor(switch: str | None, as_json: bool) -> None:
-    """Look at this environment and at both servers: is all there that linking needs?
+    """Check this environment and both servers: is everything there that mirroring needs?
 
-    Each finding is one line; what is wrong has its remedy below. Secrets are not shown, and nothing is changed. It
-    takes some seconds; what does not answer is waited for no longer than a minute. Exit code 1 where something is
-    wrong.
+    Each finding is one line; a problem has its remedy below. Secrets are not shown, and nothing is changed. It takes
+    some seconds; a server that does not answer is waited for no longer than a minute. Exit code 1 if there is a
+    problem.
     """
     found = (masked(check) for check in _checks(switch))
     if as_json:

@@ -1,4 +1,4 @@
-"""What `doctor` looks at in this environment: interpreter, start-up files, switch, settings, versions."""
+"""What `doctor` checks in this environment: interpreter, start-up files, switch, settings, versions, Git."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from autoinstrument.bootstrap.startup_files import site_folders
-from autoinstrument.capture.git import Checkout, GitError
+from autoinstrument.capture.checkout import Checkout
+from autoinstrument.capture.git import GitError
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
@@ -23,7 +24,7 @@ TESTED = {"mlflow": ((2, 16), 3), "clearml": ((1, 16), 2), "wrapt": ((1, 15), 2)
 
 
 def interpreter() -> Check:
-    """Look at the Python that runs this."""
+    """Check the version of this Python."""
     oldest, newest = _PYTHONS
     return Check(
         "Python", oldest <= sys.version_info[:2] <= newest,
@@ -33,7 +34,7 @@ def interpreter() -> Check:
 
 
 def start_up_files() -> Iterator[Check]:
-    """Look for the files that start the agent, and whether they are what was shipped."""
+    """Find the files that start the agent, and compare them with those of this release."""
     found = False
     runs = "autoinstrument-init.start" if sys.version_info >= (3, 15) else "autoinstrument-init.pth"
     for folder in dict.fromkeys(site_folders()):
@@ -73,16 +74,19 @@ def _sitecustomize(*, needed: bool) -> Iterator[Check]:
             )  # fmt: skip
             needed = False
         elif not winner:
-            yield Check(f"{SITECUSTOMIZE} of somebody else's", None, f"{spec.origin} runs, too")
+            yield Check(f"{SITECUSTOMIZE} of another tool", None, f"{spec.origin} runs, too")
         winner = winner or spec.origin
     if needed:
         yield Check(
-            "start-up file", False, "none is in place", "Run `autoinstrument install`, or `autoinstrument run`."
+            "start-up file",
+            False,
+            "none is in place",
+            "Run `autoinstrument install`, or start the training by `autoinstrument run`.",
         )
 
 
 def switch(value: str | None) -> Check:
-    """Look at `AUTOINSTRUMENT_ENABLED` as it was when the command was called."""
+    """Check `AUTOINSTRUMENT_ENABLED` as it was when the command was called."""
     on = enabled({"AUTOINSTRUMENT_ENABLED": value or ""})
     detail = "AUTOINSTRUMENT_ENABLED is not set" if value is None else f"AUTOINSTRUMENT_ENABLED={value}"
     remedy = "Set AUTOINSTRUMENT_ENABLED=1 where the training starts, or start it by `autoinstrument run`."
@@ -109,7 +113,7 @@ def settings(environ: Mapping[str, str]) -> Iterator[Check]:
 
 
 def versions() -> Iterator[Check]:
-    """Compare what is installed with what is tested."""
+    """Compare the installed versions with the tested ones."""
     for name, (oldest, newest) in TESTED.items():
         try:
             version = metadata.version(name)
@@ -127,34 +131,39 @@ def versions() -> Iterator[Check]:
 
 
 def working_copy() -> Check:
-    """Look whether Git answers for the working directory, so that a Task can have the code as it is."""
+    """Check that Git answers for the working directory, so that a Task can hold the code as it is."""
     checkout = Checkout.of(Path())
     if checkout is None:
-        return Check("Git", None, "no working copy here; a Task has the script's text")
+        return Check("Git", None, "no working copy here; a Task holds the text of the script")
     detail = f"{checkout.root}, {checkout.branch or 'no branch'} at {checkout.commit[:8] or 'no commit'}"
     if not checkout.remote:
-        return Check("Git", None, f"{detail}, without a remote; a Task has the script's text")
+        return Check("Git", None, f"{detail}, without a remote; a Task holds the text of the script")
     lacks, remedy = checkout.refusal, checkout.remedy
     if checkout.commit and not lacks:
         try:
             checkout.diff()
         except GitError as error:
-            lacks, remedy = str(error), f"`git -C {shlex.quote(str(checkout.root))} status` says more"
+            lacks, remedy = str(error), f"`git -C {shlex.quote(str(checkout.root))} status` shows the reason"
     if not lacks:
         return Check("Git", True, detail)
-    return Check("Git", False, f"{detail}; its changes are not kept: {lacks}", f"{remedy[0].upper()}{remedy[1:]}.")
+    return Check(
+        "Git",
+        False,
+        f"{detail}; its changes are not kept: {lacks}",
+        f"{remedy[0].upper()}{remedy[1:]}.",
+    )
 
 
 def wrappers(traced: Traced) -> Check:
-    """Look at what was wrapped when MLflow was imported with the agent armed."""
+    """Check which functions of MLflow were wrapped when it was imported with the agent on."""
     steps = traced.steps
     wrapped, missing = sorted(set(steps.get("wrapped", []))), sorted(set(steps.get("not wrapped", [])))
     errors = steps.get("error", [])
     if "started" not in steps:
         return Check("wrappers", False, "the start-up file did not run", "Run `autoinstrument install`.")
     if not wrapped:
-        said = (traced.stderr.strip().splitlines() or ["MLflow was not seen"])[-1]
-        return Check("wrappers", False, said, "See `autoinstrument explain` for the step that failed.")
+        reason = (traced.stderr.strip().splitlines() or ["MLflow was not imported"])[-1]
+        return Check("wrappers", False, reason, "Run `autoinstrument explain` to see the step that failed.")
     detail = f"{len(wrapped)} functions of MLflow"
     if missing:
         detail += f"; not in this version: {', '.join(missing)}"

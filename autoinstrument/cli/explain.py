@@ -1,4 +1,4 @@
-"""`autoinstrument explain`: why was, or wasn't, a run linked."""
+"""`autoinstrument explain`: why a run was linked to a Task, or was not."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from autoinstrument.cli.tracing import Steps, Traced, probe, run_traced
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def explain(switch: str | None, as_json: bool, command: tuple[str, ...]) -> None:
-    """Run COMMAND, as in `-- python train.py`, and say step by step what became of its runs.
+    """Run COMMAND, as in `-- python train.py`, and show step by step what became of its runs.
 
-    The command runs as it would without this, the switch as it is set. Without a command: as far as can be told of
-    this environment by importing MLflow. Exit code 1 where a step failed.
+    The command runs as it would alone, with the switch as it is set. Without a command, MLflow is imported in this
+    environment, and the steps up to that are shown. Exit code 1 if a step failed.
     """
     try:
         if command:
@@ -33,21 +33,23 @@ def explain(switch: str | None, as_json: bool, command: tuple[str, ...]) -> None
         else:
             traced = probe(switch)
     except subprocess.TimeoutExpired as error:
-        raise click.ClickException(f"importing MLflow did not end within {error.timeout:g} s") from None
+        raise click.ClickException(
+            f"importing MLflow took more than {error.timeout:g} s; try `python -c 'import mlflow'`"
+        ) from None
     except OSError as error:
         raise click.UsageError(f"{command[0] if command else sys.executable}: {error.strerror or error}") from None
     checks = [masked(check) for check in explained(traced, of_command=bool(command))]
     good = all(check.ok is not False for check in checks)
     if as_json:
-        told = {"ok": good, "exit_code": traced.code, "steps": [check._asdict() for check in checks]}
-        click.echo(json.dumps(told, indent=2))
+        report = {"ok": good, "exit_code": traced.code, "steps": [check._asdict() for check in checks]}
+        click.echo(json.dumps(report, indent=2))
     else:
         show(checks)
     sys.exit(0 if good else 1)
 
 
 def explained(traced: Traced, *, of_command: bool) -> Iterator[Check]:
-    """Yield the steps up to the first that failed, and what became of each run."""
+    """Yield the steps up to the first one that failed, and what became of each run."""
     steps = traced.steps
     good = True
     for check in _steps(traced, of_command=of_command):
@@ -77,7 +79,7 @@ def _steps(traced: Traced, *, of_command: bool) -> Iterator[Check]:
     )  # fmt: skip
     yield Check(
         "finder armed", "armed" in steps, _first(steps, "armed") or f"not in {_first(steps, 'other program')}",
-        "Start the training itself with Python: the agent stays out of installers and the like.",
+        "Start the training itself with Python: the agent stays out of installers, build tools and ClearML's agent.",
     )  # fmt: skip
     imported = {name for name in steps.get("imported", []) if name.startswith("mlflow.")}
     detail = f"{len(imported)} modules seen"
@@ -107,12 +109,12 @@ def _left_alone(steps: Steps) -> Check:
 def _wrapped(steps: Steps) -> Check:
     wrapped, missing = set(steps.get("wrapped", [])), set(steps.get("not wrapped", []))
     detail = f"{len(wrapped)} functions" + (f"; not in this version: {', '.join(sorted(missing))}" if missing else "")
-    return Check("wrappers placed", bool(wrapped), detail, "Look at the errors below, and report them.")
+    return Check("wrappers placed", bool(wrapped), detail, "See the errors below, and please report them.")
 
 
 def _runs(traced: Traced) -> Iterator[Check]:
     steps = traced.steps
-    remedy = "The command began no MLflow run: call mlflow.start_run, or switch autologging on."
+    remedy = "The command began no MLflow run: call `mlflow.start_run`, or switch autologging on."
     if traced.code:
         end = f"exit code {traced.code}" if traced.code > 0 else f"signal {-traced.code}"
         remedy = f"The command ended with {end} before it began an MLflow run: correct the error that it printed above."
@@ -123,7 +125,7 @@ def _runs(traced: Traced) -> Iterator[Check]:
             yield Check(f"Task of run {run_id}", True, linked[run_id])
             continue
         reason = pending.get(run_id, "no answer from the worker while the command ran")
-        remedy = "`autoinstrument doctor` looks at the connection; `autoinstrument sync` makes the Task later."
+        remedy = "`autoinstrument doctor` checks the connection; `autoinstrument sync` makes the Task later."
         yield Check(f"Task of run {run_id}", False, reason, remedy)
 
 

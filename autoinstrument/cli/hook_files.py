@@ -1,4 +1,4 @@
-"""The start-up files: what they are called, what is in them, and where Python looks for them."""
+"""The start-up files: their names, their contents, and the folders in which Python finds them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autoinstrument.bootstrap.startup_files import hook_folder, site_folders
 from autoinstrument.records import parse
 
 MANIFEST = "autoinstrument-hook.json"
-"""Lists what `install` has put into a folder, so that `uninstall` takes exactly that away."""
+"""Lists the files that `install` has written into a folder, so that `uninstall` removes exactly these."""
 SITECUSTOMIZE = "sitecustomize.py"
 
 _PTH = (
@@ -24,7 +24,7 @@ _PTH = (
 _START = "autoinstrument:init\n"
 
 START_UP: dict[str, bytes] = {"autoinstrument-init.pth": _PTH.encode(), "autoinstrument-init.start": _START.encode()}
-"""What stands in site-packages. Of a wheel's files each has one place only, and theirs is not in this package."""
+"""Contents by name, repeated here: a wheel installs these files into site-packages, and not into this package."""
 
 _ASK = "import json, sysconfig; print(json.dumps(sysconfig.get_path('purelib')))"
 _ASK_S = 20.0
@@ -32,7 +32,7 @@ _MAX_MANIFEST = 65_536
 
 
 class HookError(Exception):
-    """A folder cannot be used as asked; the text is one line with the remedy."""
+    """A folder cannot be used as requested; the message is one line with the remedy."""
 
 
 def sitecustomize() -> bytes:
@@ -46,10 +46,10 @@ def digest(content: bytes) -> str:
 
 
 def site_packages_of(interpreter: str) -> Path:
-    """Return the site-packages folder of an interpreter; the agent stays out of the one that is asked.
+    """Return the site-packages folder of an interpreter, which is started with the agent off.
 
     Raises:
-        HookError: it does not run.
+        HookError: it cannot be started.
     """
     try:
         done = subprocess.run(
@@ -62,16 +62,16 @@ def site_packages_of(interpreter: str) -> Path:
 
 
 def folder_of(target: str) -> tuple[Path, bool]:
-    """Return the folder that files go to, and whether Python reads `.pth` files there.
+    """Return the folder for the start-up files, and whether Python reads `.pth` files there.
 
-    `target` is an interpreter, a virtual environment, its site-packages, or any other folder, which is one for
-    PYTHONPATH; "" is the environment that this runs in.
+    `target` is an interpreter, a virtual environment, its site-packages, or any other folder, which must be on
+    PYTHONPATH; "" is this environment.
 
     Raises:
         HookError: there is no such file or folder.
     """
     if not target:
-        own = Path(__file__).parents[2]  # the user's site-packages, maybe
+        own = Path(__file__).parents[2]  # may be the user's site-packages
         return (own if own in site_folders() else site_packages_of(sys.executable)), True
     path = Path(target).expanduser().absolute()
     if path.is_file():
@@ -85,7 +85,7 @@ def folder_of(target: str) -> tuple[Path, bool]:
 
 
 def owned(folder: Path) -> dict[str, str]:
-    """Return what the folder's manifest lists: SHA-256 by name; names that are none of ours do not count.
+    """Return the hashes (SHA-256) in the folder's manifest by name, of start-up files only.
 
     Raises:
         HookError: the manifest cannot be read.

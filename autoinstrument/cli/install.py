@@ -1,4 +1,4 @@
-"""`autoinstrument install` and `uninstall`: put the hook into an environment, and take every trace of it away."""
+"""`autoinstrument install` and `uninstall`: add the start-up files to an environment, and remove them."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ from autoinstrument.journal.run_journal import RunJournals, remove_folder
 from autoinstrument.journal.state_folder import home
 from autoinstrument.settings import Settings, read_settings
 
-_TARGET_HELP = "An interpreter, a virtual environment, its site-packages, or a folder that stands on PYTHONPATH."
+_TARGET_HELP = "An interpreter, a virtual environment, its site-packages, or a folder on PYTHONPATH."
 
 
 @click.command()
 @click.option("--target", default="", metavar="PATH", help=f"{_TARGET_HELP} By default this environment.")
 @click.option("--sitecustomize", "by_sitecustomize", is_flag=True, help="sitecustomize.py in place of .pth and .start.")
 def install(target: str, by_sitecustomize: bool) -> None:
-    """Put the start-up files where an interpreter reads them; the package itself is put there by pip.
+    """Write the start-up files where an interpreter reads them; the package itself is installed by pip.
 
-    A folder for PYTHONPATH gets a sitecustomize.py, because Python reads no .pth files there. What was put is listed
-    in autoinstrument-hook.json beside it. Repeating it changes nothing.
+    A folder on PYTHONPATH gets a sitecustomize.py, because Python reads no .pth files there. The written files are
+    listed in autoinstrument-hook.json beside them. Running it again changes nothing.
     """
     try:
         folder, reads_pth = folder_of(target)
         files = {SITECUSTOMIZE: sitecustomize()} if by_sitecustomize or not reads_pth else START_UP
-        _put(folder, files)
+        _write_missing(folder, files)
     except (HookError, OSError) as error:
         _fail(error)
     if not (folder / "autoinstrument" / "__init__.py").is_file() and (target or by_sitecustomize):
-        _say_what_is_missing(folder, reads_pth=reads_pth)
+        _warn_of_missing_package(folder, reads_pth=reads_pth)
     if not reads_pth:
-        click.echo(f"PYTHONPATH={folder} arms it, where AUTOINSTRUMENT_ENABLED=1")
+        click.echo(f"set PYTHONPATH={folder} and AUTOINSTRUMENT_ENABLED=1 to switch it on")
 
 
 @click.command()
 @click.option("--target", default="", metavar="PATH", help=f"{_TARGET_HELP} By default this environment.")
-@click.option("--purge", is_flag=True, help="Captures and logs in AUTOINSTRUMENT_HOME too; asks first.")
+@click.option("--purge", is_flag=True, help="Delete captures and logs in AUTOINSTRUMENT_HOME, too; asks first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @reports_bad_settings
 def uninstall(target: str, purge: bool, yes: bool) -> None:
-    """Take away the start-up files that pip or `install` has put there; one that was changed since stays.
+    """Remove the start-up files that pip or `install` has written; a file that was changed since stays.
 
-    `pip uninstall autoinstrument` takes the package away, and these files with it.
+    `pip uninstall autoinstrument` removes the package, and these files with it.
     """
     settings = read_settings() if purge else Settings()
     if purge and not (yes or sys.stdin.isatty()):
-        raise click.UsageError("--purge asks before it deletes; add --yes where nobody can answer")
+        raise click.UsageError("`--purge` asks before it deletes, and there is no terminal: add `--yes`")
     try:
         folder, _ = folder_of(target)
-        changed = _take(folder)
+        changed = _remove(folder)
     except (HookError, OSError) as error:
         _fail(error)
     if purge:
@@ -74,18 +74,20 @@ def uninstall(target: str, purge: bool, yes: bool) -> None:
     sys.exit(1 if changed else 0)
 
 
-def _put(folder: Path, files: dict[str, bytes]) -> None:
-    """Write what is not there yet.
+def _write_missing(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the files that are missing.
 
     Raises:
-        HookError: something else is there under the same name.
+        HookError: a file of that name exists and was not written by `install`.
         OSError: the folder cannot be written.
     """
     ours = owned(folder)
     for name, content in files.items():
         present = _content(folder / name)
         if present not in (None, content) and digest(present or b"") != ours.get(name):
-            raise HookError(f"{folder / name} is there already and is not ours; use another folder (--target)")
+            raise HookError(
+                f"{folder / name} exists and is not a file of autoinstrument; use another folder (`--target`)"
+            )
     for name, content in files.items():
         if _content(folder / name) == content:
             click.echo(f"{folder / name} is in place already")
@@ -97,8 +99,8 @@ def _put(folder: Path, files: dict[str, bytes]) -> None:
         click.echo(f"{folder / name} written")
 
 
-def _take(folder: Path) -> bool:
-    """Remove our files and the manifest; tell whether one was left because it was changed.
+def _remove(folder: Path) -> bool:
+    """Remove the start-up files and the manifest; return True if a file stays because it was changed.
 
     Raises:
         HookError: the manifest cannot be read.
@@ -130,7 +132,7 @@ def _take(folder: Path) -> bool:
 
 
 def _forget_bytecode(folder: Path) -> None:
-    """Remove what Python has compiled of our sitecustomize.py."""
+    """Remove the bytecode of the package's sitecustomize.py."""
     cache = folder / "__pycache__"
     for file in cache.glob("sitecustomize.*.pyc"):
         file.unlink()
@@ -139,13 +141,15 @@ def _forget_bytecode(folder: Path) -> None:
 
 
 def _purge(settings: Settings, *, yes: bool) -> None:
-    """Remove what is ours in the state folder, and the folder if that was all."""
+    """Remove captures and logs from the state folder, and the folder if it is empty then."""
     folder = home(settings)
     pending = list(RunJournals(settings))
     if not folder.is_dir():
-        click.echo(f"{folder} is not there")
+        click.echo(f"{folder} does not exist: nothing to delete")
         return
-    waiting = f"; {len(pending)} runs in it have no complete Task (`autoinstrument sync` makes it)" if pending else ""
+    waiting = (
+        f"; {len(pending)} runs in it have no complete Task (`autoinstrument sync` completes them)" if pending else ""
+    )
     if not yes and not click.confirm(f"Delete captures and logs in {folder}{waiting}?"):
         click.echo(f"{folder} stays")
         return
@@ -159,12 +163,16 @@ def _purge(settings: Settings, *, yes: bool) -> None:
                 empty.rmdir()
     except OSError as error:
         _fail(error)
-    click.echo(f"{folder} holds files that are not ours, and stays" if folder.exists() else f"{folder} removed")
+    click.echo(f"{folder} holds other files, and stays" if folder.exists() else f"{folder} removed")
 
 
-def _say_what_is_missing(folder: Path, *, reads_pth: bool) -> None:
-    command = "that environment's `pip install`" if reads_pth else f"`pip install --target {folder}`"
-    click.echo(f"the package is not in {folder}, and without it the hook does nothing; {command} brings it", err=True)
+def _warn_of_missing_package(folder: Path, *, reads_pth: bool) -> None:
+    command = (
+        "`pip install autoinstrument` of that environment"
+        if reads_pth
+        else f"`pip install --target {folder} autoinstrument`"
+    )
+    click.echo(f"the package is not in {folder}, and without it the start-up files do nothing: run {command}", err=True)
 
 
 def _content(path: Path) -> bytes | None:
@@ -177,7 +185,7 @@ def _content(path: Path) -> bytes | None:
 def _fail(error: Exception) -> None:
     if isinstance(error, OSError):
         where = os.fsdecode(error.filename or "")
-        remedy = "run it as a user who may write there, or use --target with a folder for PYTHONPATH"
+        remedy = "run it as a user who may write there, or use `--target` with a folder on PYTHONPATH"
         error = HookError(f"{where}: {(error.strerror or 'failed').lower()}; {remedy}")
     click.echo(f"autoinstrument: {error}", err=True)
     sys.exit(1)

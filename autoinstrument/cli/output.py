@@ -1,7 +1,7 @@
-"""How commands print: tables on stdout, and a progress bar on stderr where somebody is looking at it.
+"""How commands print: tables on stdout, and a progress bar on stderr.
 
-On a terminal `rich` draws, which honours NO_COLOR; into a pipe or a file go plain lines, and no progress at all.
-`rich` is imported here alone, and only for a terminal.
+On a terminal `rich` draws both and honours NO_COLOR; a pipe or a file gets plain lines and no progress bar. Only this
+module imports `rich`, and only for a terminal.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import TextIO
 import click
 
 Advance = Callable[[str], None]
-"""Moves a progress bar on by one; the text stands beside it, "" for the one before."""
+"""Moves a progress bar on by one step and shows a text beside it; "" keeps the text before."""
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
-    """Tell whether a stream, stdout if None, is a terminal that can move its cursor."""
+    """Return True if a stream (None: stdout) is a terminal that can move its cursor."""
     if stream is None:
         stream = sys.stdout
     try:
         if not stream.isatty():
             return False
-    except (AttributeError, ValueError):  # none at all, as under pythonw, or closed
+    except (AttributeError, ValueError):  # there is no stream, as under pythonw, or it is closed
         return False
     from rich.console import Console
 
@@ -33,10 +33,10 @@ def is_terminal(stream: TextIO | None = None) -> bool:
 
 
 class Link(str):
-    """A cell with an address: on a terminal it can be clicked, elsewhere it is the address.
+    """A cell with an address: a terminal shows a text that can be clicked, everything else the address.
 
     Attributes:
-        text: what is shown on a terminal.
+        text: the text on a terminal.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Link(str):
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """Print rows under their columns' names; numbers stand on the right. Nothing is cut off, and nothing is markup."""
+    """Print rows under the names of their columns, numbers to the right. Nothing is cut off or read as markup."""
     cells = [[cell if isinstance(cell, Link) else str(cell) for cell in row] for row in rows]
     numeric = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
     if is_terminal():
@@ -79,7 +79,7 @@ def _draw(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], t
 
 
 def name_default_store() -> None:
-    """Write to stderr which MLflow store a command looks at, if nobody has chosen one."""
+    """Print to stderr which MLflow store a command uses, if MLFLOW_TRACKING_URI does not name one."""
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         from autoinstrument.mlflow_store.runs import default_tracking_uri
         from autoinstrument.mlflow_store.store_errors import shown
@@ -89,13 +89,13 @@ def name_default_store() -> None:
 
 @contextlib.contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Advance]:
-    """Show how far something has come, on stderr and only on a terminal; give what moves it on by one.
+    """Show a progress bar on stderr, if that is a terminal; give a function that moves it on.
 
     Lines that are printed meanwhile appear above the bar.
 
     Args:
-        what: what is being done, as in "syncing".
-        total: how many steps there are; None where that is not known.
+        what: the activity, as in "syncing".
+        total: number of steps; None if it is not known.
     """
     if not is_terminal(sys.stderr):
         yield lambda text: None

@@ -1,4 +1,4 @@
-"""`autoinstrument remote`: make a Task from a command line without running it here, and queue it for an agent."""
+"""`autoinstrument remote`: make a Task from a command line without running it, and queue it for a ClearML agent."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ from autoinstrument.settings import read_settings
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--queue", required=True, help="Name of the queue; made where there is none.")
-@click.option("--project", default="", help="ClearML project; by default the experiment's name, else the script's.")
-@click.option("--name", default="", help="Name of the Task; by default the script's.")
+@click.option("--queue", required=True, help="Name of the queue; it is created if it does not exist.")
+@click.option(
+    "--project", default="", help="ClearML project; by default the name of the experiment, else of the script."
+)
+@click.option("--name", default="", help="Name of the Task; by default the name of the script.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @reports_bad_settings
 def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> None:
     """Queue COMMAND, as in `-- python train.py --lr 0.1` or `-- python -m package.train`, for a ClearML agent.
 
-    Code and arguments are those of this folder; packages are those of its `requirements.txt`, else all that is
-    installed here. The command is not run here.
+    The Task gets the code of this folder, the arguments, and the packages of `requirements.txt`, or all installed
+    packages if there is no such file. The command is not run here.
     """
     settings = read_settings()
     process = _described(command)
@@ -72,7 +74,7 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
 
 
 def _described(command: tuple[str, ...]) -> ProcessStarted:
-    """Return the process that the command would be."""
+    """Return the description of the process that the command would start."""
     words = list(command)
     if re.fullmatch(r"python[\d.]*(\.exe)?", Path(words[0]).name):
         del words[0]
@@ -82,10 +84,12 @@ def _described(command: tuple[str, ...]) -> ProcessStarted:
     arguments = words[2:] if module else words[1:]
     path = _module_file(module) if module else Path(words[0]).absolute()
     if path is None or not path.is_file():
-        raise click.UsageError(f"there is no {module or words[0]} here")
+        raise click.UsageError(f"there is no {module or words[0]} in this folder")
     line = command_line(arguments)
     if MASK in line:
-        raise click.UsageError("secrets do not travel: leave them out, and set them on the agent's machine")
+        raise click.UsageError(
+            "the command line holds a secret, which must not travel: leave it out, and set it on the agent's machine"
+        )
     return ProcessStarted(
         pid=0, started_ms=int(time.time() * 1000), host="", user="", python="{}.{}.{}".format(*sys.version_info[:3]),
         executable=sys.executable, cwd=str(Path.cwd()), argv=[], main_kind="module" if module else "script",
@@ -95,14 +99,14 @@ def _described(command: tuple[str, ...]) -> ProcessStarted:
 
 
 def _module_file(module: str) -> Path | None:
-    """Return the file that `-m` would run, found without importing anything."""
+    """Return the file that `-m` would run; nothing is imported to find it."""
     base = Path.cwd().joinpath(*module.split("."))
     files = (base.with_name(f"{base.name}.py"), base / "__main__.py")
     return next((file for file in files if file.is_file()), None)
 
 
 def _requirements(process: ProcessStarted) -> str:
-    """Return what an agent is to install; without ours, it would run the command and mirror nothing."""
+    """Return the requirements for the agent; without this package it would run the command and mirror nothing."""
     found = packages_of([], process.sys_path)
     given = Path("requirements.txt")
     if not given.is_file():

@@ -20,7 +20,7 @@ from autoinstrument.mlflow_store.client import try_briefly
 from autoinstrument.settings import read_settings
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
-"""What a shell exits with."""
+"""Exit codes of a shell in these cases."""
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -32,13 +32,13 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @reports_bad_settings
 def run(project: str, task: str, artifacts: str, is_check: bool, as_json: bool, command: tuple[str, ...]) -> None:
-    """Run COMMAND with the agent on, as in `-- python train.py --lr 0.1`: the command and what it starts.
+    """Run COMMAND with the agent on, as in `-- python train.py --lr 0.1`, and the programs that it starts, too.
 
     Nothing is printed, and this process becomes the command: its exit code and signals are the command's own. Programs
     of this environment come first (`python` is the one that this package is installed for). Exit code 127: there is no
-    such command; 126: it is no program.
+    such command; 126: it cannot be run.
 
-    With --check it is run three times, as it is configured: there are three MLflow runs of it, and a Task of one.
+    With --check it is run three times, as it is configured: that makes three MLflow runs, and a Task of one of them.
     Streams, exit, random numbers, signal handlers, environment, files, MLflow's data and more are compared. Exit codes:
     0 no difference, 1 differences, or MLflow's runs cannot be read.
     """
@@ -49,16 +49,16 @@ def run(project: str, task: str, artifacts: str, is_check: bool, as_json: bool, 
     if is_check:
         sys.exit(_check(command, environ, as_json=as_json))
     if as_json:
-        raise click.UsageError("--json belongs to --check")
+        raise click.UsageError("`--json` can be used with `--check` only")
     if not are_installed():
         environ["PYTHONPATH"] = python_path(environ.get("PYTHONPATH", ""))
     _become(command, environ)
 
 
 def found(name: str) -> str:
-    """Return what to start for a command's name: the program of this environment, where there is one.
+    """Return the program for a command's name: that of this environment, if it has one.
 
-    With its full path, because Python finds its environment by the name that it was started with.
+    It has its full path, because Python finds its environment by the name that it was started with.
     """
     return shutil.which(name, path=str(Path(sys.executable).parent)) or name if os.sep not in name else name
 
@@ -67,7 +67,7 @@ def _check(command: tuple[str, ...], environ: dict[str, str], *, as_json: bool) 
     from autoinstrument.check.comparison import check
     from autoinstrument.check.words import as_words
 
-    try_briefly()  # here, and not in the command
+    try_briefly()  # in this process, and not in the command
     try:
         outcome = check([found(command[0]), *command[1:]], environ)
     except FileNotFoundError:
@@ -75,8 +75,8 @@ def _check(command: tuple[str, ...], environ: dict[str, str], *, as_json: bool) 
     except PermissionError as error:
         return _cannot_run(command[0], error.strerror or "", _NOT_EXECUTABLE)
     if as_json:
-        told = {**outcome._asdict(), "differences": [difference._asdict() for difference in outcome.differences]}
-        click.echo(json.dumps(told, indent=2))
+        report = {**outcome._asdict(), "differences": [difference._asdict() for difference in outcome.differences]}
+        click.echo(json.dumps(report, indent=2))
     else:
         click.echo("\n".join(as_words(outcome)))
     return 1 if outcome.differences or outcome.problem else 0

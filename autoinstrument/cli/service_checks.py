@@ -1,4 +1,7 @@
-"""What `doctor` looks at outside: MLflow's server, ClearML's server, and what waits on this machine. Nothing hangs."""
+"""What `doctor` checks outside of this environment: both servers, and the runs that wait on this machine.
+
+Each check has a deadline.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,10 @@ from autoinstrument.transport.hidden_variables import HIDDEN
 
 _READ_S = 5
 _CLEARML_S, _STORE_S = 30.0, 60.0
-"""How long each is waited for; importing MLflow takes its part of the latter."""
+"""Deadline of each; the second includes the import of MLflow."""
 _MAX_SKEW_S, _SLOW_S = 60.0, 2.0
 _LOG_TAIL = 2**20
-# Without the working directory: a `logging.py` that stands there is not for us.
+# Without the working directory: a `logging.py` in it would be imported.
 _ELSEWHERE = "import sys; sys.path[:] = [path for path in sys.path if path]\n"
 _PROBE = "from autoinstrument.clearml_api.probe import main; main()"
 _STORE = "from autoinstrument.mlflow_store.probe import main; main()"
@@ -37,24 +40,24 @@ _NO_SERVER = "Check MLFLOW_TRACKING_URI, and that the server runs."
 
 
 def tracking_server(uri: str) -> Iterator[Check]:
-    """Look at MLflow's tracking store by MLflow's own client, which has the credentials of training.
+    """Check MLflow's tracking store by MLflow's own client, which uses the credentials of the training.
 
-    A store of this machine that does not exist yet is not made.
+    A store on this machine that does not exist yet is not created.
     """
     what = "MLflow tracking server" if urlsplit(uri).scheme in ("http", "https") else "MLflow tracking store"
     address, path = shown(uri), local_store(uri)
     if path is not None and not path.exists() and not os.access(nearest(path), os.W_OK | os.X_OK):
-        yield Check(what, False, f"{address} does not exist, and cannot be made", "Check MLFLOW_TRACKING_URI.")
+        yield Check(what, False, f"{address} does not exist and cannot be created", "Check MLFLOW_TRACKING_URI.")
         return
     found = _asked_of_mlflow()
     if found.get("is_new"):
-        yield Check(what, None, f"{address} {found['problem']} yet; the first run makes it")
+        yield Check(what, None, f"{address} {found['problem']} yet; the first run creates it")
         return
     problem, left_open = str(found.get("problem", "")), found.get("left_open", [])
     yield Check(what, not problem, f"{address} {problem or 'answers'}", str(found.get("remedy", "")))
     if left_open:
         yield Check(
-            "MLflow runs", False, f"{len(left_open)} are RUNNING though their processes are gone",
+            "MLflow runs", False, f"{len(left_open)} are RUNNING although their processes are gone",
             "`autoinstrument status` lists the latest, with the command that ends each.",
         )  # fmt: skip
 
@@ -68,15 +71,15 @@ def _asked_of_mlflow() -> dict[str, Any]:
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
     except (ValueError, IndexError):
-        said = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
-        return {"problem": f"cannot be used: {hide_in_text(said)[:300]}", "remedy": _NO_SERVER}
+        reason = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
+        return {"problem": f"cannot be used: {hide_in_text(reason)[:300]}", "remedy": _NO_SERVER}
 
 
 def _python(code: str, seconds: float, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own, since what it does may hang; `variables` where the environment has none.
+    """Run code in a process of its own, because it may hang; `variables` are defaults for the environment.
 
     Raises:
-        subprocess.TimeoutExpired: it did.
+        subprocess.TimeoutExpired: it took more than `seconds`.
     """
     return subprocess.run(
         [sys.executable, "-c", _ELSEWHERE + code], stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -86,7 +89,7 @@ def _python(code: str, seconds: float, **variables: str) -> subprocess.Completed
 
 
 def clearml() -> Iterator[Check]:
-    """Look at ClearML's configuration, credentials, answer time and clock."""
+    """Check ClearML's configuration, credentials, response time and clock."""
     if switch := switched_off():
         yield Check("ClearML server", False, refusal(switch), f"Unset {switch.partition('=')[0]} to send runs.")
         return
@@ -98,7 +101,10 @@ def clearml() -> Iterator[Check]:
     error = hide_in_text(str(found.get("error", "")))
     if error:
         yield Check(
-            "ClearML server", False, error, "Runs are recorded meanwhile; `autoinstrument sync` completes them."
+            "ClearML server",
+            False,
+            error,
+            "Runs are recorded on disk meanwhile; `autoinstrument sync` completes their Tasks later.",
         )
         return
     key = f" with the key {found['key']}" if found.get("key") else ""
@@ -107,11 +113,11 @@ def clearml() -> Iterator[Check]:
     apart = f"ClearML's is {math.ceil(abs(ahead_s))} s {'behind' if ahead_s < 0 else 'ahead'}"
     yield Check(
         "ClearML round trip", trip_s < _SLOW_S, f"{trip_s * 1000:.0f} ms",
-        "Training is not slowed down, but its end may wait: see AUTOINSTRUMENT_EXIT_TIMEOUT.",
+        "Training is not slowed down, but the end of the process may wait: see AUTOINSTRUMENT_EXIT_TIMEOUT.",
     )  # fmt: skip
     yield Check(
         "clock", abs(ahead_s) < _MAX_SKEW_S, apart if ahead_s else "ClearML's agrees with this machine's",
-        "Set this machine's clock (NTP): times of curves and console are taken from it.",
+        "Set this machine's clock (NTP): it gives the times of scalars and console.",
     )  # fmt: skip
 
 
@@ -127,11 +133,11 @@ def _probed() -> dict[str, Any]:
 
 
 def recorded(settings: Settings) -> Iterator[Check]:
-    """Look at what waits on this machine, and at what the workers had to say."""
+    """Check the runs that wait on this machine, and the log of the workers."""
     folder, pending, running, damaged = home(settings), 0, 0, 0
     for path in (folder, folder / "captures"):
         if (path.exists() or path.is_symlink()) and distrusted(path):
-            remedy = "Set AUTOINSTRUMENT_HOME to a folder of this user's own: nothing is kept here."
+            remedy = "Set AUTOINSTRUMENT_HOME to a folder that belongs to this user: nothing is kept in this one."
             yield Check("folder of captures", False, f"{path} {distrusted(path)}", remedy)
             return
     if problem := _problem_of_folder(folder):
@@ -145,18 +151,20 @@ def recorded(settings: Settings) -> Iterator[Check]:
             running, pending = running + alive, pending + (not alive)
     yield Check(
         "recorded runs", not pending, f"{pending} pending, {running} in training, in {folder}",
-        "`autoinstrument sync` completes them, `autoinstrument status` lists them.",
+        "`autoinstrument sync` completes their Tasks, `autoinstrument status` lists them.",
     )  # fmt: skip
     if damaged:
-        yield Check("recorded runs", False, f"{damaged} cannot be read", "`autoinstrument sync` names them.")
+        yield Check(
+            "recorded runs", False, f"{damaged} cannot be read", "`autoinstrument sync` names them and the reasons."
+        )
     yield _log(folder / "worker.log")
 
 
 def _problem_of_folder(folder: Path) -> str:
-    """Return why a folder, or one that is to be made, cannot be written, "" where it can."""
+    """Return why a folder, which need not exist, cannot be written, "" if it can."""
     there = nearest(folder)
     if not there.is_dir():
-        return f"{there} is no folder"
+        return f"{there} is not a folder"
     return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written"
 
 

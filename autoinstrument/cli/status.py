@@ -1,4 +1,4 @@
-"""`autoinstrument status`: the runs, their Tasks, and what is pending."""
+"""`autoinstrument status`: list runs, their Tasks, and what is pending."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Row(NamedTuple):
     experiment: str
     started_ms: int
     status: str
-    """MLflow's word, "" where its server does not say."""
+    """Status in MLflow, "" if the tracking server does not know the run."""
     state: str
-    """`live`, `synced`, `pending`, or "" for a run that has no Task and is to have none."""
+    """`live`, `synced`, `pending`, or "" for a run that was never mirrored."""
     task_id: str
     task_url: str
     run_url: str
@@ -41,15 +41,17 @@ class Row(NamedTuple):
 
 
 @click.command()
-@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="Of this experiment; may be repeated.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many runs at most.")
+@click.option(
+    "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment; may be repeated."
+)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Maximum number of runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
 @reports_bad_settings
 def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """List the runs of the tracking server, the newest first, and those that wait on this machine.
+    """List the runs of the tracking server, newest first, and those that wait on this machine.
 
-    Exit code 1 where the tracking server does not answer, or there is no such store: then only what is recorded here is
-    listed. A store that does not exist is not created.
+    Exit code 1 if the tracking server does not answer, or the store does not exist: then only the runs recorded on this
+    machine are listed. A store that does not exist is not created.
     """
     settings = read_settings()
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -130,7 +132,7 @@ def _damaged(folder: Path, error: Exception) -> Row:
 
 
 def _show(rows: list[Row]) -> None:
-    """Print a table; a terminal, which would fold it, has the reasons of what is pending below it."""
+    """Print a table; on a terminal, which would fold it, the reasons of pending runs follow below."""
     columns = ["run", "experiment", "began", "status", "state", "Task", "MLflow", "pending"]
     cells = [
         (

@@ -1,4 +1,4 @@
-"""`autoinstrument sync`: make Tasks complete."""
+"""`autoinstrument sync`: complete the Tasks of runs."""
 
 from __future__ import annotations
 
@@ -26,30 +26,38 @@ from autoinstrument.sync.selection import Outcome, Selection
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 _EVERY_S = 10.0
 _WHOLE_S = 3600.0
-"""While following, how often all runs are looked at; in between, only those that have ended lately."""
+"""While following, how often all runs are compared; in between, only those that have ended lately."""
 _LATELY_S = 900.0
-"""How long ago a run may have ended by the clock of its own machine to count as new."""
+"""A run counts as new if it ended less than this long ago by the clock of its own machine."""
 _NOTHING_PENDING = "nothing to do: no run is pending"
 _SLOWEST = 12
-"""While nothing answers, rounds become rarer, down to one in so many."""
+"""While a server fails, rounds become rarer, down to one in so many."""
 
 
 @click.command()
-@click.option("--run", "runs", multiple=True, metavar="ID", help="This MLflow run; may be given several times.")
-@click.option("--experiment", "experiments", multiple=True, metavar="NAME", help="All runs of an experiment; as above.")
+@click.option("--run", "runs", multiple=True, metavar="ID", help="This MLflow run; may be repeated.")
+@click.option(
+    "--experiment", "experiments", multiple=True, metavar="NAME", help="All runs of this experiment; may be repeated."
+)
 @click.option("--all", "everything", is_flag=True, help="All runs of all experiments of the tracking server.")
 @click.option(
     "--since", type=click.DateTime(_FORMATS), help="Of these, only runs that began then or later (local time)."
 )
-@click.option("--deleted", is_flag=True, help="Of these, also deleted runs without a Task; theirs will be archived.")
-@click.option("--full", is_flag=True, help="Compare points, files and models also where all else is the same.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Runs of the store to sync at a time."
+    "--deleted", is_flag=True, help="Of these, deleted runs without a Task, too; their Tasks will be archived."
+)
+@click.option("--full", is_flag=True, help="Compare points, files and models even if everything else is equal.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Number of runs of the store to sync at a time.",
 )
 @click.option("--dask", default="", metavar="ADDRESS", help="Spread them over this Dask cluster (extra `dask`).")
-@click.option("--follow", is_flag=True, help=f"Go on until Ctrl-C: look every {_EVERY_S:.0f} s for what has come.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; with --follow, a line for each run.")
+@click.option("--follow", is_flag=True, help=f"Go on until Ctrl-C, and look for new runs every {_EVERY_S:.0f} s.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; with --follow, one line per run.")
 @reports_bad_settings
 def sync(
     runs: tuple[str, ...],
@@ -64,22 +72,23 @@ def sync(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Complete what a missing ClearML server, or a process that was killed, has left undone.
+    """Complete the Tasks of runs that had no ClearML server, or whose process was killed.
 
     Without a selection: the runs that were recorded on this machine (AUTOINSTRUMENT_HOME). With one: any runs of the
-    tracking server (MLFLOW_TRACKING_URI), also those from before the agent was installed, and what was changed since.
+    tracking server (MLFLOW_TRACKING_URI), also those from before the agent was installed, and later changes of runs.
 
-    A run that is still being trained is left alone. Running it twice changes nothing, and what was cut off goes on.
+    A run that is still being trained is left alone. Running it twice changes nothing; an interrupted sync can be
+    repeated.
 
-    Exit codes: 0 all is delivered, 1 something is not (the reason is printed), 2 wrong usage.
+    Exit codes: 0 everything is delivered, 1 something is not (the reason is printed), 2 wrong usage.
     """
     settings = read_settings()
     if everything and (experiments or runs):
-        raise click.UsageError("--all is all there is: give it without --experiment and --run")
+        raise click.UsageError("`--all` selects all runs: it cannot be combined with `--experiment` or `--run`")
     if (since or deleted) and not (everything or experiments):
-        raise click.UsageError("--since and --deleted choose among the runs of --all or --experiment")
+        raise click.UsageError("`--since` and `--deleted` need `--all` or `--experiment`")
     if follow and dry_run:
-        raise click.UsageError("--follow does something, --dry-run does not: give one of them")
+        raise click.UsageError("`--follow` and `--dry-run` cannot be combined")
     since_ms = int(since.timestamp() * 1000) if since else 0
     selection = Selection(
         runs=runs, experiments=experiments, everything=everything, since_ms=since_ms,
@@ -98,9 +107,9 @@ def sync(
 
 @contextlib.contextmanager
 def _cluster(address: str) -> Iterator[tuple[Executor | None, int]]:
-    """Give the executor of a Dask cluster and how many threads it has; (None, 0) without an address.
+    """Give the executor of a Dask cluster and its number of threads; (None, 0) without an address.
 
-    The workers reach MLflow and ClearML by their own configuration, as this process does by its own.
+    Its workers reach MLflow and ClearML by their own configuration.
     """
     if not address:
         yield None, 0
@@ -108,18 +117,20 @@ def _cluster(address: str) -> Iterator[tuple[Executor | None, int]]:
     try:
         import distributed
     except ImportError:
-        raise click.UsageError("--dask needs the extra: pip install autoinstrument[dask]") from None
+        raise click.UsageError("`--dask` needs the extra `dask`: run `pip install autoinstrument[dask]`") from None
     try:
         client = distributed.Client(address)
     except (OSError, ValueError) as error:
-        raise click.UsageError(f"--dask: no cluster answers at {address} ({type(error).__name__})") from None
+        raise click.UsageError(
+            f"no Dask cluster answers at {address} ({type(error).__name__}): check the address"
+        ) from None
     with client:
         yield client.get_executor(), sum(client.nthreads().values()) or 1
 
 
 def _once(selection: Selection, settings: Settings, jobs: int, executor: Executor | None, *, as_json: bool) -> int:
-    """Sync once, say what became of each run as it is done, sum up, and return the exit code."""
-    told: list[Outcome] = []
+    """Sync once, print the outcome of each run and a summary, and return the exit code."""
+    outcomes: list[Outcome] = []
     if (selection.runs or selection.is_of_store) and not as_json:
         name_default_store()
     counts: Counter[tuple[str, str]] = Counter()
@@ -129,23 +140,23 @@ def _once(selection: Selection, settings: Settings, jobs: int, executor: Executo
             for outcome in sync_runs(selection, settings, jobs=jobs, executor=executor):
                 counts[_kind(outcome)] += 1
                 if as_json:
-                    told.append(outcome)
+                    outcomes.append(outcome)
                 elif outcome.result != "unchanged":
-                    _say(outcome)
+                    _print(outcome)
                 advance(outcome.run_name)
         except KeyboardInterrupt:
             interrupted = True
     if interrupted:
-        click.echo("interrupted: the same command goes on from here", err=True)
+        click.echo("interrupted: run the same command again to go on", err=True)
     if as_json:
-        click.echo(json.dumps([outcome._asdict() for outcome in told], indent=2))
+        click.echo(json.dumps([outcome._asdict() for outcome in outcomes], indent=2))
     elif counts or not interrupted:
         _sum_up(counts, f"no runs in {shown(default_tracking_uri())}" if selection.is_of_store else _NOTHING_PENDING)
     return 1 if interrupted or any(result == "failed" for result, _ in counts) else 0
 
 
 def _follow(selection: Selection, settings: Settings, jobs: int, executor: Executor | None, *, as_json: bool) -> int:
-    """Sync again and again until SIGINT or SIGTERM; say of each run what is new, and sum up at the end."""
+    """Sync repeatedly until SIGINT or SIGTERM; print news of each run, and a summary at the end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     last: dict[str, Outcome] = {}
@@ -167,7 +178,7 @@ def _follow(selection: Selection, settings: Settings, jobs: int, executor: Execu
                 if outcome.result in ("unchanged", "running"):
                     last.pop(outcome.run_id, None)
                 elif last.get(outcome.run_id) != outcome:
-                    click.echo(json.dumps(outcome._asdict())) if as_json else _say(outcome)
+                    click.echo(json.dumps(outcome._asdict())) if as_json else _print(outcome)
                     if outcome.result == "failed":
                         last[outcome.run_id] = outcome
                     else:
@@ -179,7 +190,7 @@ def _follow(selection: Selection, settings: Settings, jobs: int, executor: Execu
             time.sleep(_EVERY_S * pause)
     counts.update(_kind(outcome) for outcome in last.values())
     if not as_json:
-        _sum_up(counts, "nothing was to be done")
+        _sum_up(counts, "nothing to do")
     return 1 if last else 0
 
 
@@ -188,11 +199,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _kind(outcome: Outcome) -> tuple[str, str]:
-    """Return what outcomes are counted by: the result, and the reason of what failed."""
+    """Return the key by which outcomes are counted: the result, and the reason of a failure."""
     return outcome.result, outcome.detail if outcome.result == "failed" else ""
 
 
-def _say(outcome: Outcome) -> None:
+def _print(outcome: Outcome) -> None:
     name = outcome.run_name or outcome.run_id
     click.echo(f"{name}: {outcome.result} {outcome.detail}".rstrip() if name else f"{outcome.result}: {outcome.detail}")
     sys.stdout.flush()

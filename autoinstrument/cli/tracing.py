@@ -1,4 +1,4 @@
-"""Run a command with its steps noted (`autoinstrument.bootstrap.explain_log`), and read what was noted."""
+"""Run a command that logs the agent's steps (`autoinstrument.bootstrap.explain_log`), and read that log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autoinstrument.records import parse
 
 _MAX_TRACE = 16 * 2**20
 _PROBE_S = 60.0
-# Without the working directory: a `mlflow.py` that stands there is not what is asked about.
+# Without the working directory: a `mlflow.py` in it would be imported.
 _PROBE = """\
 import sys
 sys.path[:] = [path for path in sys.path if path]
@@ -25,7 +25,7 @@ print(mlflow.get_tracking_uri())
 """
 
 Steps = dict[str, list[str]]
-"""Details by step, in the order in which they were noted, of all processes of the command."""
+"""Details by step, in the order in which all processes of the command logged them."""
 
 
 class Traced(NamedTuple):
@@ -40,13 +40,17 @@ class Traced(NamedTuple):
 def run_traced(
     command: Sequence[str], environ: dict[str, str], *, stdout: int | None = None, seconds: float | None = None
 ) -> Traced:
-    """Run a command to its end, its streams being this process's (or `stdout` in place of its stdout).
+    """Run a command to its end and return its steps.
 
-    With `seconds` its output is kept instead, and it is ended when these are over.
+    Args:
+        command: program and arguments.
+        environ: its whole environment.
+        stdout: descriptor that it gets as stdout, if not that of this process.
+        seconds: time limit; with one, the command has no stdin, and its output is returned.
 
     Raises:
         OSError: it cannot be started.
-        subprocess.TimeoutExpired: it was ended.
+        subprocess.TimeoutExpired: it took longer, and was killed.
     """
     descriptor, name = tempfile.mkstemp(prefix="autoinstrument-explain-")
     os.close(descriptor)
@@ -99,6 +103,6 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         for line in file.read(_MAX_TRACE).splitlines():
             try:
                 _, step, detail = parse(line)
-            except (ValueError, TypeError):  # cut off, or somebody else's
+            except (ValueError, TypeError):  # cut off, or written by another program
                 continue
             yield str(step), str(detail)

@@ -25,7 +25,7 @@ _MAKE_TASKS = "autoinstrument sync --all"
 
 
 class _Report(NamedTuple):
-    """What verify says of one run; of all at once, with no id, where a server does not answer."""
+    """The report on one run; with an empty id, on all of them, because a server does not answer."""
 
     run_id: str
     run_name: str
@@ -33,7 +33,7 @@ class _Report(NamedTuple):
     problem: str
     has_task: bool = True
     left_open: str = ""
-    """Why nothing will end the run in MLflow, with the remedy. The Task is right, so this is no difference."""
+    """Why nothing will end the run in MLflow, with the remedy. The Task is right, so that this is no difference."""
 
     @property
     def repair(self) -> str:
@@ -41,13 +41,13 @@ class _Report(NamedTuple):
 
 
 @click.command(
-    help=f"""Compare MLflow runs with their Tasks, and say what differs and what repairs it.
+    help=f"""Compare MLflow runs with their Tasks, and print each difference with the command that repairs it.
 
-RUN are run ids; without any, all runs of the tracking server that have ended. Of these, the ones without the tag
+RUN are run ids; without any, all runs of the tracking server that have ended are compared. Those without the tag
 {TASK_ID} are counted, and `{_MAKE_TASKS}` makes their Tasks.
 Compared are params, tags, every point of every metric, artifacts and their hashes, models, status, name, note, links.
 
-Exit codes: 0 no difference, 1 differences, runs without a Task, or a run or a server that is not there, 2 wrong usage.
+Exit codes: 0 no difference, 1 differences, runs without a Task, or a missing run or server, 2 wrong usage.
 """
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
@@ -74,17 +74,17 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
             if report.left_open:
                 left_open.append(report)
             if not as_json:
-                _say(report)
+                _print(report)
             advance(report.run_name)
     if as_json:
-        told = {
+        summary = {
             "same": same,
             "different": _as_json(different),
             "problems": _as_problems(problems),
             "left_open": [{"run_id": report.run_id, "remedy": report.left_open} for report in left_open],
             "without_task": {"runs": without_task, "repair": _MAKE_TASKS if without_task else ""},
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(summary, indent=2))
     elif same or different or without_task:
         name_default_store()
         rest = f", {len(without_task)} without a Task: `{_MAKE_TASKS}` makes them" if without_task else ""
@@ -95,9 +95,9 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
 
 
 def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
-    """Yield what differs of each run that is meant; ends where ClearML, or MLflow's search, does not answer."""
+    """Yield the differences of each run; ends if ClearML, or MLflow's search, does not answer."""
     tasks = Tasks(Session())
-    for run_id, found in _meant(runs):
+    for run_id, found in _chosen(runs):
         if not isinstance(found, StoredRun):
             yield _Report(run_id, "", [], problem_of(found))
             continue
@@ -113,12 +113,12 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
         except ClearMLError as error:
             yield _Report("", "", [], str(error))
             return
-        except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next run
+        except Exception as error:  # MLflow's store raises any exception of its driver
             yield _Report(run_id, run.run_name, [], problem_of(error))
 
 
-def _meant(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]]:
-    """Yield ids and runs, or why there is none; an empty id where the store cannot be searched."""
+def _chosen(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]]:
+    """Yield ids and runs, or the error instead of the run; an empty id if the store cannot be searched."""
     for run_id in dict.fromkeys(runs):
         try:
             yield run_id, find_run(run_id)
@@ -133,7 +133,7 @@ def _meant(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]]
             yield "", error
 
 
-def _say(report: _Report) -> None:
+def _print(report: _Report) -> None:
     name = report.run_name or report.run_id
     if problem := report.problem or report.left_open:
         click.echo(f"{name}: {problem}" if name else problem, err=True)

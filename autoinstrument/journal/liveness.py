@@ -1,7 +1,7 @@
-"""Tell a run that is still being trained from one whose process is dead, so that `sync` ends only the latter.
+"""Is a recorded run still at work? `sync` must not end it then.
 
-On the machine where the run was started the process table knows. Another machine, or another container, that shares
-`AUTOINSTRUMENT_HOME` cannot look there: it goes by the heartbeat, which the worker leaves in the capture's folder.
+On the machine where the run was started, the process table answers (`process_identity`). Another machine or container
+that shares `AUTOINSTRUMENT_HOME` cannot look there: it uses the heartbeat that the worker leaves in the run's folder.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.process_identity import is_alive
 
 BEAT_S = 30.0
-"""How often a worker shows that it is alive."""
+"""How often a worker leaves a heartbeat."""
 SILENT_S = 300.0
-"""After so long without a heartbeat, a run on another machine counts as dead; network file systems cache for 60 s."""
+"""A run on another machine counts as dead after so long without a heartbeat; network file systems cache for 60 s."""
 STARTING_S = 10.0
-"""How long a run that only its training process has recorded is left to the worker, which takes a second to start."""
+"""How long `sync` leaves alone a run that only its training process has recorded: the worker is starting."""
 
 
 def beat(capture: RunJournal) -> None:
-    """Leave a heartbeat; nothing where the capture is not kept here.
+    """Leave a heartbeat, if this process keeps the run's journal.
 
     Raises:
         OSError: the folder cannot be written.
@@ -33,7 +33,7 @@ def beat(capture: RunJournal) -> None:
 
 
 def why_alive(capture: RunJournal) -> str:
-    """Return why a run counts as being at work, for a person; "" where its process and its worker are gone."""
+    """Return why a run counts as being at work, for a person; "" if its process and its worker are gone."""
     process = capture.process
     if process is None:
         return ""
@@ -53,10 +53,10 @@ def why_alive(capture: RunJournal) -> str:
 
 
 def _silence_s(folder: Path) -> float:
-    """Return how old the last heartbeat is, by the clock of the file system: machines' clocks differ."""
+    """Return the age of the last heartbeat by the clock of the file system, because machines' clocks differ."""
     try:
         last = max((folder / name).stat().st_mtime for name in os.listdir(folder))  # noqa: PTH208
         with tempfile.NamedTemporaryFile(dir=folder.parent, prefix=".now-") as now:
             return max(0.0, Path(now.name).stat().st_mtime - last)
     except (OSError, ValueError):
-        return SILENT_S  # the run's folder is gone, or this is not our own to write in
+        return SILENT_S  # the run's folder is gone, or the folder above cannot be written

@@ -1,7 +1,7 @@
-"""Stop training whose Task somebody has stopped in ClearML, as SIGTERM would.
+"""Stop a training process whose Task a person has stopped in ClearML, as SIGTERM would.
 
-What this project or the server has stopped because it took the process for dead is set running again. A Task that is
-stopped because its run has ended in MLflow is left so, and so is the process.
+A Task that `sync` or the server has stopped, because they took the process for dead, is set to running again. A Task
+that was stopped because its run has ended in MLflow stays stopped, and its process goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EVERY_S = 58.0
 
 
 class AbortWatcher:
-    """Asks about all running Tasks at once, in one small request a minute."""
+    """Asks ClearML about all running Tasks at once, in one small request a minute."""
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -36,7 +36,7 @@ class AbortWatcher:
         """Send SIGTERM to the processes whose Tasks a person has stopped.
 
         Args:
-            running: runs whose Tasks are ours and run, each with the process whose end is the run's.
+            running: runs whose Tasks were made here and are running, each with the process that owns the run.
         """
         self._at = time.monotonic() + _EVERY_S
         by_task = {mirror.task.id: (mirror, process) for mirror, process in running if mirror.task is not None}
@@ -51,13 +51,13 @@ class AbortWatcher:
                     continue
                 if is_of_mlflow(reason):
                     continue
-                words = " ".join(filter(None, (message, reason)))
-                if process.pid == os.getpid():  # a worker that is a thread dies with the process
+                text = " ".join(filter(None, (message, reason)))
+                if process.pid == os.getpid():  # the worker is a thread of the process, and dies with it
                     mirror.capture.killed = True
                     with guard("ending an aborted run"):
                         write_back(mirror.capture, mirror.run.tracking_uri)
                     with guard("writing the capture"):
                         mirror.capture.save()
-                aborted = process.abort(mirror.run.run_id, f"aborted in ClearML: {words}")
-                if aborted and process.pid != os.getpid():  # the process itself has logged it on stderr
+                aborted = process.abort(mirror.run.run_id, f"aborted in ClearML: {text}")
+                if aborted and process.pid != os.getpid():  # else the process itself has logged it on stderr
                     logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)

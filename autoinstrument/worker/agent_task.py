@@ -1,8 +1,8 @@
-"""How a process's runs end when it is gone, and its Task is a ClearML agent's or the script's own (`Task.init`).
+"""End the runs of a dead process whose Task belongs to a ClearML agent or to the script's own `Task.init`.
 
-The Task's owner sets its status. Where somebody aborted, reset or deleted the Task, an agent kills all processes below
-itself (SIGKILL, clearml-agent 3.0.3), and nobody is left to end the runs in MLflow but the worker, which is not below
-the agent. Where the agent itself was killed, nobody else is left to end the Task.
+The Task's owner sets its status. When a person aborts, resets or deletes the Task, an agent kills all processes below
+itself (SIGKILL, clearml-agent 3.0.3). The worker is not below the agent: it alone can end the runs in MLflow then. If
+the agent itself was killed, it alone can end the Task, too.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.process_identity import is_running
 
 _AGENTS = ("clearml-agent", "clearml_agent")
-"""The command, and the module behind `python -m`; they stand among the first words of the agent's command line."""
+"""Command and module (`python -m`) of an agent, found among the first words of its command line."""
 _PAUSE_S = 1.0
 _TAKEN_AWAY = ("created", "queued", "")
-"""Statuses of a Task that was reset, maybe queued again, or deleted: what the process has left is not for it."""
+"""Statuses of a Task that was reset, perhaps queued again, or deleted: the rest of the run must not be sent to it."""
 
 
 class ClearMLAgent(NamedTuple):
     """The agent that runs a process."""
 
     processes: Sequence[psutil.Process]
-    """Its daemon and, where that is a process of its own, its `execute`."""
+    """Its daemon and its `execute`, if that is a process of its own."""
     program: psutil.Process
-    """The Task's program: the process, or one that has started it."""
+    """The Task's program: the process itself, or one that has started it."""
 
     def is_alive(self) -> bool:
-        """Tell whether the agent will end the Task."""
+        """Return True if the agent is running: it will end the Task then."""
         return any(map(is_running, self.processes))
 
 
 def clearml_agent_of(pid: int) -> ClearMLAgent | None:
-    """Return the agent above a process; None where there is none, or where it is outside of the process's container."""
+    """Return the agent above a process; None if there is none, or if it runs outside of the process's container."""
     try:
         process = psutil.Process(pid)
         above = process.parents()
@@ -54,9 +54,9 @@ def clearml_agent_of(pid: int) -> ClearMLAgent | None:
 
 
 class AgentTaskOutcome:
-    """What ClearML says of the Task of a process that is gone; its runs that are open in MLflow end likewise.
+    """Waits until ClearML knows how the Task of a dead process ended, and ends the process's open runs likewise.
 
-    The rest of the Task's own run is not delivered before: a Task that was reset is to stay empty.
+    Until then the rest of the Task's own run is not delivered: a Task that was reset must stay empty.
     """
 
     def __init__(
@@ -68,8 +68,11 @@ class AgentTaskOutcome:
         for mirror in self._held:
             mirror.hold()
 
-    def is_given(self, *, last: bool) -> bool:
-        """Tell whether no more has to be asked; with `last` the Task's end is not waited for.
+    def is_known(self, *, last: bool) -> bool:
+        """Ask ClearML, at most once a second; return True if the outcome is known.
+
+        Args:
+            last: take a Task that is still running for ended.
 
         Raises:
             ClearMLError: the server did not answer.
@@ -89,7 +92,7 @@ class AgentTaskOutcome:
                 status = self._end.status
         is_killed = status in ("stopped", "failed", *_TAKEN_AWAY)
         if status in _TAKEN_AWAY:
-            for mirror in self._held:  # all that is left is to end the run
+            for mirror in self._held:  # the run must only be ended in MLflow
                 mirror.capture.task_id = mirror.capture.task_url = ""
                 mirror.capture.delivered = True
         else:
@@ -101,7 +104,7 @@ class AgentTaskOutcome:
         return True
 
     def release(self) -> None:
-        """Let the rest of the Task's own run be delivered."""
+        """Allow the rest of the Task's own run to be delivered."""
         for mirror in self._held:
             mirror.release()
 
@@ -109,5 +112,5 @@ class AgentTaskOutcome:
 def _is_agent(process: psutil.Process) -> bool:
     try:
         return any(PurePath(word).name in _AGENTS for word in process.cmdline()[:5])
-    except psutil.Error:  # somebody else's
+    except psutil.Error:  # a process of another user
         return False

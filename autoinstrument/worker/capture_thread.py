@@ -1,4 +1,4 @@
-"""Capture a process's code and packages beside everything else: on a slow file system Git takes a minute."""
+"""Capture a process's code and packages on a thread of its own: on a slow file system Git takes a minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autoinstrument.guard import guard
 from autoinstrument.records import ProcessStarted
 
 _PATIENCE_S = 2.0
-"""How long a Task waits for the capture; it takes 0.3 s as a rule. After that the Task is made with what files say."""
+"""How long a Task waits for the capture, which usually takes 0.3 s. After that it is made without an answer of Git."""
 
 
 class _Job(NamedTuple):
@@ -25,11 +25,11 @@ class _Job(NamedTuple):
 
 
 class CaptureThread:
-    """What was captured of a process so far, and the thread that captures more.
+    """Holds what was captured of a process so far, and starts a thread to capture more.
 
     Attributes:
-        code: script sections without arguments by program: the process's own is "". A program is there as soon as it
-            was asked for.
+        code: script sections without arguments, by the key of the program: "" is the process's own. A program is in it
+            from the moment it was asked for.
         packages: empty until they are known.
     """
 
@@ -46,7 +46,7 @@ class CaptureThread:
 
     @property
     def is_busy(self) -> bool:
-        """True while more is to come, or something that has come was not taken yet: no Task is complete before."""
+        """True while something is being captured or was not taken yet: until then no Task is complete."""
         return self._busy or self._is_new
 
     def ask(
@@ -57,14 +57,14 @@ class CaptureThread:
         programs: Mapping[str, ProcessStarted],
         packages: bool,
     ) -> None:
-        """Have code or packages captured as they are now; wait for it, `_PATIENCE_S` at most.
+        """Capture code or packages as they are now, and wait for that, `_PATIENCE_S` at most.
 
-        Where something is being captured already, this comes next, and is not waited for.
+        If something is being captured already, this request is next and is not waited for.
 
         Args:
             started: the process.
-            modules: those that it has loaded.
-            programs: the process as it is described for each program whose code is wanted, by the program's key.
+            modules: names of the modules that it has loaded.
+            programs: the process as described for each program whose code is wanted, by the program's key.
             packages: whether packages are wanted.
         """
         with self._changed:
@@ -75,7 +75,7 @@ class CaptureThread:
         if is_idle:
             threading.Thread(target=self._work, name="autoinstrument-capture", daemon=True).start()
             if not self._knows.is_set():
-                # Here, because it may import clearml, which no other thread may be doing at the same time.
+                # On this thread: it may import clearml, which two threads must not do at the same time.
                 with guard("reading ClearML's configuration"):
                     self._settings = self._diffs()
                 self._knows.set()
@@ -90,7 +90,7 @@ class CaptureThread:
                         self.code.setdefault(program, script)
 
     def take(self) -> bool:
-        """Return True, once, if something was captured, or failed to be, that `ask` did not wait for."""
+        """Return True, once, if a capture that `ask` did not wait for has ended, successfully or not."""
         with self._changed:
             is_new, self._is_new = self._is_new, False
             return is_new

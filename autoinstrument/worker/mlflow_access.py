@@ -1,7 +1,7 @@
-"""MLflow as the worker asks it: each call has a limit in time, and a store that fails is left alone for a while.
+"""Call MLflow from the worker: each call has a deadline, and a store that fails is not called for a while.
 
-MLflow's own client tries for minutes where its server is gone, and opening a database that does not answer takes as
-long (mlflow 2.16 to 3.17). What could not be written stays in the capture, for `sync`.
+MLflow's own client retries for minutes if its server is gone, and opening a database that does not answer takes as long
+(mlflow 2.16 to 3.17). Data that could not be written stays in the capture, for `sync`.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from autoinstrument.guard import guard
 from autoinstrument.mlflow_store.internals import import_clients
 
 LIMIT_S = 30.0
-"""For one call in all, as for a request to ClearML."""
+"""Deadline of a call, the same as that of a request to ClearML."""
 _TICK_S = 0.25
 _T = TypeVar("_T")
 
 
 class MLflowAccess:
-    """The way to MLflow's stores, as all runs of a worker share it."""
+    """Calls MLflow's stores for all runs of a worker."""
 
     def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """`meanwhile` is called some times a second while a store is asked."""
+        """`meanwhile` is called several times a second during a call."""
         self._meanwhile = meanwhile
         self._limit = Deadline("autoinstrument-mlflow")
         self._stores: defaultdict[str, Backoff] = defaultdict(Backoff)
         self._errors: dict[str, Exception] = {}
 
     def is_due(self, tracking_uri: str) -> bool:
-        """Return True if the store may be asked now."""
+        """Return True if the store may be called now."""
         return self._stores[tracking_uri].is_due()
 
     def has_hope(self, tracking_uri: str) -> bool:
-        """Return False where waiting some seconds longer will hardly help."""
+        """Return False if the store will hardly answer within seconds."""
         return self._stores[tracking_uri].has_hope()
 
     def ask(self, tracking_uri: str, work: Callable[[], _T]) -> _T:
         """Return what `work`, which calls MLflow's client, returns.
 
         Raises:
-            OverdueError: no answer in time.
-            Exception: MLflow's store raises what its driver raises. A store that failed a moment ago is not asked, and
-                the error is the one of then.
+            OverdueError: the deadline has passed.
+            Exception: MLflow's store raises any exception of its driver. A store that failed a moment ago is not
+                called, and its last error is raised again.
         """
         store = self._stores[tracking_uri]
         if not store.is_due():

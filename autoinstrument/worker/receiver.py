@@ -1,7 +1,7 @@
-"""What has arrived from the training process and its children and is not handled yet, bounded in records and bytes.
+"""Receive records from the training process and its children, and queue them; the queue is bounded.
 
-One thread a connection reads; one thread takes. What MLflow's store has as well (points, parameters, tags) is dropped
-and counted where there is no room; everything else is small, or goes to disk, and waits.
+One thread per connection reads; one thread takes records out. Records that MLflow's store holds as well (points,
+parameters, tags) are dropped and counted if there is no room; all others are small, or go to disk, and wait.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from autoinstrument.transport.protocol import read_all
 from autoinstrument.worker.training_process import TrainingProcess
 
 _PATIENCE_S = 0.25
-"""How long a reader waits for room before it drops something: what comes behind it may be console text."""
+"""How long a reader waits for room before it drops a record: console text may follow."""
 
 
 class ConnectionClosed(NamedTuple):
-    """The other side of a connection is gone."""
+    """The process has closed its connection."""
 
 
 Arrived = tuple[TrainingProcess, Record | ConnectionClosed]
@@ -47,7 +47,7 @@ class Receiver:
         self._dropped: Counter[str] = Counter()
 
     def read(self, process: TrainingProcess) -> None:
-        """Take in what a process sends until it closes the connection; for a thread of its own."""
+        """Read what a process sends until it closes the connection; runs on a thread of its own."""
         with guard("reading from the training process"):
             for record in read_all(process.connection):
                 if isinstance(record, AbortLogged):
@@ -58,7 +58,7 @@ class Receiver:
         self._add((process, ConnectionClosed()))
 
     def take(self, wait_s: float, most: int) -> Iterator[Arrived]:
-        """Yield what is there, `most` records at most, and wait for the first one."""
+        """Yield the queued records, at most `most`, and wait for the first one."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._dropped, wait_s)
         for _ in range(most):
@@ -71,13 +71,13 @@ class Receiver:
             yield waiting.arrived
 
     def dropped(self) -> list[EventsDropped]:
-        """Return what was dropped since the last call, by run."""
+        """Return how much was dropped since the last call, by run."""
         with self._changed:
             dropped, self._dropped = self._dropped, Counter()
         return [EventsDropped(*each) for each in dropped.items()]
 
     def overtake(self, is_wanted: Callable[[TrainingProcess, Record | ConnectionClosed], bool]) -> None:
-        """Take those records out of their order that `is_wanted` has handled itself; others stay as they are."""
+        """Call `is_wanted` with each queued record, and remove those that it has handled."""
         with self._changed:
             all_waiting, self._waiting = self._waiting, deque()
         kept: deque[_Waiting] = deque()

@@ -1,4 +1,4 @@
-"""Bring the Tasks of the worker's runs up to date: when, in what order, and what the processes are told of it."""
+"""Decide when the Tasks of the worker's runs are brought up to date, and report that to the training processes."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.training_process import TrainingProcess
 
 _PING_S = 1800.0
-"""A Task of which nothing was sent for so long is said to be alive; the server stops it after 7,200 s."""
+"""A Task for which nothing was sent for so long is pinged; the server stops a silent one after 7,200 s."""
 
 _OF_ONE_RUN = (InternalError, RefusedError, TooLargeError)
 
 
 class Scheduler:
-    """The way to the one ClearML server, and how it fares; and the way back, for what the processes left to it."""
+    """Sends to the one ClearML server, and writes to MLflow what the training processes have left to the worker."""
 
     def __init__(self, uploads: Uploads, mlflow_access: MLflowAccess | None = None) -> None:
         self._mlflow = mlflow_access or MLflowAccess()
         self._server = Backoff()
         self._problem = ""
-        """What the server's last answer lacked, "" after one that was good."""
+        """Why the last request failed, "" if it did not."""
         self._files = uploads.server
 
     def is_due(self) -> bool:
-        """Tell whether the server may be asked for something now."""
+        """Return True if a request may be sent to the server now."""
         return self._server.is_due()
 
     def is_stuck(self) -> bool:
-        """Tell whether there is something to wait for before either server may be asked again."""
+        """Return True if a server has failed, and its next request is not due yet."""
         return not self._server.is_due() or not self._files.is_due()
 
     def has_hope(self) -> bool:
-        """Tell whether waiting a little longer may help."""
+        """Return True if the servers may answer soon."""
         return self._server.has_hope() and self._files.has_hope()
 
     def try_once_more(self) -> None:
@@ -52,7 +52,7 @@ class Scheduler:
         self._files.try_once_more()
 
     def deliver(self, mirror: RunMirror, home: TrainingProcess, *, is_open: bool) -> None:
-        """Send what waits of a run, or else a sign of life where nothing was sent for long."""
+        """Send what waits of a run, or a ping if nothing was sent for long."""
         mirror.console.tick()
         if self.is_left(mirror, home) and self._mlflow.is_due(mirror.run.tracking_uri):
             self._write_back(mirror)
@@ -83,7 +83,7 @@ class Scheduler:
             self._succeeded(mirror, home)
 
     def _failed(self, mirror: RunMirror, home: TrainingProcess, error: ClearMLError, took_s: float) -> None:
-        if isinstance(error, _OF_ONE_RUN):  # it is not to keep the others waiting
+        if isinstance(error, _OF_ONE_RUN):  # the other runs must not wait for it
             is_gone = isinstance(error, RefusedError) and error.is_gone
             mirror.server.failed(error, 0.0)
             if is_gone and mirror.task is not None and not mirror.task.adopted:
@@ -96,7 +96,7 @@ class Scheduler:
         self._leave(mirror, home, str(error))
 
     def leave(self, mirror: RunMirror, home: TrainingProcess) -> None:
-        """Say of a run, whose process is about to go, that it waits as others do: it was not tried by itself."""
+        """Report that a run waits because the server fails for others: its process exits before it was tried itself."""
         if self._problem and mirror.has_work and not (mirror.notices.is_pending or mirror.is_held):
             self._leave(mirror, home, self._problem)
 
@@ -106,7 +106,7 @@ class Scheduler:
             mirror.capture.keep()
             mirror.capture.save()
         if mirror.notices.leave():
-            home.tell(RunPending(mirror.run.run_id, f"{problem}; {mirror.capture.remedy}"))
+            home.send(RunPending(mirror.run.run_id, f"{problem}; {mirror.capture.remedy}"))
 
     def _succeeded(self, mirror: RunMirror, home: TrainingProcess) -> None:
         self._server.succeeded()
@@ -119,17 +119,17 @@ class Scheduler:
         if mirror.notices.is_news(task.id):
             mirror.notices.link(task.id)
             if (mirror.run.owned or mirror.is_made) and not is_complete:
-                home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=False))
+                home.send(RunLinked(run_id, task.id, task.url, task.adopted, delivered=False))
             if not mirror.has_ended:
                 with guard("writing the capture"):
                     mirror.capture.save()
         if mirror.has_ended and mirror.lacking and mirror.notices.leave_files():
-            home.tell(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
+            home.send(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
         if is_complete:
             mirror.complete()
             if not home.answered and home.gone_at is None:
                 mirror.notices.complete()
-                home.tell(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
+                home.send(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
 
     def is_left(self, mirror: RunMirror, home: TrainingProcess) -> bool:
         """Return True if MLflow lacks something of a run that only the worker can still write."""
@@ -138,7 +138,7 @@ class Scheduler:
         return mirror.capture.killed or (is_unlinked and is_alone)
 
     def _write_back(self, mirror: RunMirror) -> None:
-        """Write to MLflow what only the capture knows, and drop the capture when that is all; else it stays."""
+        """Write to MLflow what only the capture holds, and remove the capture if nothing else is missing."""
         capture, uri = mirror.capture, mirror.run.tracking_uri
         try:
             self._mlflow.ask(uri, lambda: write_back(capture, uri))
@@ -149,14 +149,14 @@ class Scheduler:
                 mirror.note_tagged()
 
     def _not_taken(self, mirror: RunMirror, error: Exception) -> None:
-        """Note why MLflow cannot be asked for a run, or does not take its link; `sync` tries again."""
+        """Note why MLflow cannot be asked about a run, or refuses its link; `sync` tries again."""
         mirror.capture.reason = problem_of(error)[:500]
         logger().warning("run %s: %s; %s", mirror.run.run_id, mirror.capture.reason, mirror.capture.remedy)
         with guard("writing the capture"):
             mirror.capture.save()
 
     def _complete(self, mirror: RunMirror) -> None:
-        """Fetch from MLflow what a run lacks, and end it; end it all the same where MLflow does not answer."""
+        """Read from MLflow what a run lacks, and end it; end it even if MLflow does not answer."""
         ask = functools.partial(self._mlflow.ask, mirror.run.tracking_uri)
         try:
             complete(mirror, end=None if mirror.capture.guessed else mirror.end, end_if_open=mirror.end, ask=ask)

@@ -1,7 +1,7 @@
-"""The worker: takes records from the training process and its children, and keeps their runs' Tasks up to date.
+"""The worker: receives records from the training process and its children, and keeps their runs' Tasks up to date.
 
 Each connection has a thread that reads (`worker.receiver`). One thread does the rest: disk (`worker.dispatcher`) and
-ClearML (`worker.scheduler`). The process ends when nobody is connected and nothing is left to do.
+ClearML (`worker.scheduler`). The process ends when no process is connected and nothing is left to do.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _LINGER_S = 60.0
 
 
 class Worker:
-    """Takes in what connected processes say, and delivers it."""
+    """Receives the records of connected processes, and delivers them."""
 
     def __init__(self, folder: Path, settings: Settings, *, lean: bool = False) -> None:
         """`lean` as in `Session`: the worker is a process."""
         self._settings = settings
         self._receiver = Receiver()
-        # Text is put on disk while a request is under way, which may be for half a minute where the server hangs.
+        # Text is written to disk while a request is under way, which takes half a minute if the server hangs.
         session = Session(lambda: self._receiver.overtake(self._dispatcher.handle_console), lean=lean)
         tasks, uploads = Tasks(session), Uploads(FileUploads(session))
         self._tasks = tasks
@@ -72,7 +72,7 @@ class Worker:
                 self.add(connection)
 
     def add(self, connection: socket.socket) -> None:
-        """Take in a connection and read it on a thread of its own."""
+        """Read a connection on a thread of its own."""
         connection.setblocking(True)
         process = TrainingProcess(connection, self._tasks.diff_settings)
         self._runs.processes.append(process)
@@ -82,7 +82,7 @@ class Worker:
     # The loop
 
     def run(self) -> None:
-        """Work until nobody is connected any more, and what they left is delivered or given up."""
+        """Work until no process is connected and the rest is delivered or given up."""
         while self._runs.processes or (not self._seen and time.monotonic() - self._since < _IDLE_S):
             urgent = self._take()
             self._dispatcher.take_captured()
@@ -97,14 +97,14 @@ class Worker:
                 self._beat()
 
     def _beat(self) -> None:
-        """Show those who look at the captures from another machine that runs are being worked on."""
+        """Leave a heartbeat for commands on another machine that shares the captures."""
         for mirror in self._runs.mirrors.values():
-            # The folder is gone where the Task is complete.
+            # The folder is removed when the Task is complete.
             with guard("leaving a heartbeat"), contextlib.suppress(FileNotFoundError):
                 beat(mirror.capture)
 
     def _take(self) -> bool:
-        """Take in what has arrived, waiting for it until the next flush is due; tell whether it cannot wait longer."""
+        """Handle what has arrived, or arrives before the next flush is due; return True if delivery is urgent."""
         urgent = False
         for process, record in self._receiver.take(max(0.01, self._flush_at - time.monotonic()), _TAKE):
             self._since = time.monotonic()
@@ -125,7 +125,7 @@ class Worker:
         self._dispatcher.waiting = sum(mirror.weight for mirror in runs.mirrors.values())
 
     def _answer(self) -> None:
-        """Tell processes that are exiting that nothing is left to wait for."""
+        """Tell exiting processes that there is nothing left to wait for."""
         for process in self._runs.processes:
             if process.exiting is not None and not process.answered:
                 waiting = process.is_capturing or any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
@@ -134,13 +134,13 @@ class Worker:
                         if self._runs.home[run_id] is process:
                             self._scheduler.leave(self._runs.mirrors[run_id], process)
                     process.answered = True
-                    process.tell(Delivered())
+                    process.send(Delivered())
 
     def _forget(self) -> None:
-        """Drop processes that are gone, with their runs, when these are delivered or there is no hope."""
+        """Drop processes that are gone, with their runs, when these are delivered or cannot be delivered now."""
         for process in [process for process in self._runs.processes if process.gone_at is not None]:
             lingered = time.monotonic() - (process.gone_at or 0)
-            waits = process.agent_outcome is not None and not self._is_given(process, last=lingered >= _LINGER_S)
+            waits = process.agent_outcome is not None and not self._knows_outcome(process, last=lingered >= _LINGER_S)
             mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
             waits = waits or process.is_capturing or any(mirror.is_hopeful for mirror in mirrors)
             work = self._scheduler.has_hope() and waits
@@ -151,20 +151,20 @@ class Worker:
                 self._give_up(mirror)
 
     def _may_be_linked(self, mirror: RunMirror) -> bool:
-        """Return True if it is worth waiting until MLflow takes what only the worker can still write of a run."""
+        """Return True if MLflow will probably accept soon what only the worker can still write about a run."""
         is_left = self._scheduler.is_left(mirror, self._runs.home[mirror.run.run_id])
         return is_left and self._mlflow.has_hope(mirror.run.tracking_uri)
 
-    def _is_given(self, process: TrainingProcess, *, last: bool) -> bool:
-        """Tell whether ClearML has said how the process's Task ended."""
+    def _knows_outcome(self, process: TrainingProcess, *, last: bool) -> bool:
+        """Return True if it is known how the process's Task ended."""
         with contextlib.suppress(ClearMLError):
-            if process.agent_outcome is None or process.agent_outcome.is_given(last=last):
+            if process.agent_outcome is None or process.agent_outcome.is_known(last=last):
                 process.agent_outcome = None
                 return True
         return False
 
     def _give_up(self, mirror: RunMirror) -> None:
-        """Say in the capture, where it is still there, that the rest is for `sync`."""
+        """Note in the capture, if it still exists, that `sync` must deliver the rest."""
         if mirror.capture.is_there:
             mirror.capture.worker_pid = 0
             with guard("writing the capture"):
@@ -177,7 +177,7 @@ class _Formatter(logging.Formatter):
 
 
 def _log_to_file(folder: Path) -> None:
-    """Keep what the worker has to say; its streams lead nowhere."""
+    """Log to a file, because the worker has no stderr."""
     private_folder(folder, home=folder)
     handler = logging.handlers.RotatingFileHandler(
         folder / "worker.log", maxBytes=2**20, backupCount=1, encoding="utf-8", errors="backslashreplace"
@@ -196,8 +196,8 @@ def serve(connection: socket.socket, folder: Path) -> None:
 
 
 def main(file: int, folder: str) -> None:
-    """Serve a listening socket that was inherited; the process's main program."""
-    os.umask(0o077)  # what is written here is for the user alone
+    """Serve an inherited listening socket; the main program of the worker process."""
+    os.umask(0o077)  # files are for the user alone
     listener = socket.socket(fileno=file)
     with guard("opening the log"):
         _log_to_file(home(read_settings()))
@@ -207,4 +207,4 @@ def main(file: int, folder: str) -> None:
     with guard("the worker"):
         worker.run()
     shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)  # threads of the SDK may be waiting for something; nothing is left to be done
+    os._exit(0)  # threads of the SDK may still be waiting, and nothing is left to do

@@ -36,22 +36,22 @@ _LOG_S = 2.0
 
 
 class TrainingProcess:
-    """One connection: what the process said of itself, what was captured of it, and the runs whose end it is."""
+    """One connection: the process's reports of itself, its captured code and packages, and its runs."""
 
     def __init__(self, connection: socket.socket, diffs: Callable[[], DiffSettings] = DiffSettings) -> None:
         """`diffs` as in `without_arguments`."""
         self.connection = connection
-        self._telling = threading.Lock()
+        self._sending = threading.Lock()
         self.started: ProcessStarted | None = None
         self._capturing = CaptureThread(diffs, self._lacks)
         self.owned: set[str] = set()
-        """Runs whose end is this process's: those that it started or resumed."""
+        """Runs that it began or resumed: they end with it."""
         self.runs: set[str] = set()
-        """All runs that it has spoken of."""
+        """All runs that it has logged to."""
         self.last_run = ""
-        """The one that ended last."""
+        """The run that ended last."""
         self.early_console: list[ConsoleWritten] = []
-        """What it wrote while none of its runs was open."""
+        """Its console text while none of its runs was open, see `worker.console_router`."""
         self.ended_at_exit: dict[str, RunEnded] = {}
         self.exiting: ProcessExiting | None = None
         self.answered = False
@@ -60,49 +60,49 @@ class TrainingProcess:
         self._memory_kills = cause_of_death.memory_kills()
         self._signal = ""
         self.announced: dict[str, RunAnnounced] = {}
-        """Runs of which nothing but their existence is known, by run id."""
+        """Runs that were announced and not described yet, by run id."""
         self.announced_ends: dict[str, RunEnded] = {}
-        """Ends of runs of which more was to come, by run id."""
+        """Ends of runs that were announced and not reported yet, by run id."""
         self.pid = 0
         self.outlives = False
-        """It has closed its connection, and lives: it has another worker, or none."""
+        """It has closed its connection and is still running: it has another worker, or none."""
         self.aborted = ""
-        """Why it was ended from ClearML's side, "" where it was not."""
+        """Why it was aborted in ClearML, "" if it was not."""
         self.abort_logged = threading.Event()
-        """The process has logged why it is about to be ended."""
+        """Set when the process has logged why it is about to be ended."""
         self.agent: ClearMLAgent | None = None
         """The ClearML agent that runs it."""
         self.agent_outcome: AgentTaskOutcome | None = None
-        """What is yet to be asked about its Task, when it is gone."""
+        """Asks how its Task ended, when it is gone; None if that is known or not needed."""
 
-    def tell(self, record: Record) -> None:
-        """Answer the process, if it still listens."""
-        with contextlib.suppress(OSError), self._telling:
+    def send(self, record: Record) -> None:
+        """Send a record to the process, if it is still connected."""
+        with contextlib.suppress(OSError), self._sending:
             self.connection.sendall(encode([record]))
 
     def start(self, started: ProcessStarted) -> None:
-        """Take in what the process says of itself."""
+        """Note the process's description of itself."""
         started = started._replace(started_ms=process_identity.created_ms(started.pid) or started.started_ms)
         self.started, self._modules, self.pid = started, set(started.modules), started.pid
         self.agent = clearml_agent_of(started.pid)
 
     def announce(self, announced: RunAnnounced) -> None:
-        """Note that the process has made or resumed a run, about which it will say more if it lives."""
+        """Note that the process has made or resumed a run, which it will describe if it lives."""
         self.announced[announced.run_id], self.pid = announced, announced.pid
         self.announced_ends.pop(announced.run_id, None)
 
     def announce_end(self, announced: EndAnnounced) -> None:
-        """Note how a run has ended, should the process not get to say more of it."""
+        """Note how a run has ended, in case the process dies before it reports the end."""
         self.announced_ends[announced.run_id] = RunEnded(*announced, at_exit=False)
 
     def note_end(self, ended: RunEnded) -> None:
-        """Note that nothing more is to come of a run's end."""
+        """Note that a run's end was reported in full."""
         announced = self.announced_ends.get(ended.run_id)
         if announced is not None and announced.end_time_ms == ended.end_time_ms:
             del self.announced_ends[ended.run_id]
 
     def capture(self, run: RunStarted) -> None:
-        """Capture packages, and the code of a run's program, once; what takes longer than two seconds is there later.
+        """Capture packages, and the code of a run's program, once; after two seconds that goes on in the background.
 
         The code is read when the program's first run begins, because the user may edit the files while it is running.
         """
@@ -116,20 +116,20 @@ class TrainingProcess:
 
     @property
     def is_capturing(self) -> bool:
-        """True while more of its code and packages is to come."""
+        """True while its code or packages are being captured."""
         return self._capturing.is_busy
 
     def has_captured(self) -> bool:
-        """Return True, once, if code or packages have come that could not be waited for."""
+        """Return True, once, if code or packages were captured in the background."""
         return self._capturing.take()
 
     def change(self, changed: ProcessChanged) -> bool:
-        """Take in what has changed; tell whether packages, arguments or source are other than before."""
+        """Note changes of the process; return True if packages, arguments or source differ from before."""
         if self.started is None:
             return False
         before = (self.packages, self.started)
         known, self._modules = self._modules, self._modules.union(changed.modules)
-        packages = self.packages.may_change(known, changed.modules)  # finding out takes a quarter of a second
+        packages = self.packages.may_change(known, changed.modules)  # listing them takes a quarter of a second
         self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
         programs = {"": self.started} if changed.source != before[1].source else {}
         if packages or programs:
@@ -138,36 +138,36 @@ class TrainingProcess:
 
     @property
     def packages(self) -> Requirements:
-        """What was installed and what of it is loaded, as far as it is known."""
+        """Installed and loaded packages, as far as they are known."""
         return self._capturing.packages
 
     def _lacks(self, reason: str) -> None:
-        self.tell(CodeLacking(reason))
+        self.send(CodeLacking(reason))
 
     def script_of(self, run: RunStarted) -> dict[str, str]:
-        """Return the script section of a run's Task, with the arguments that are known so far; empty without code."""
+        """Return the script section of a run's Task, with the arguments known so far; {} if the code is unknown."""
         code = self._capturing.code.get(_program(run))
         return with_arguments(code, run.program_of(self.started))._asdict() if code and self.started else {}
 
     def note_death(self) -> None:
-        """Look at once what killed the process: its parent is about to take the answer away."""
+        """Find out at once which signal killed the process, before its parent takes its exit status."""
         if self.exiting is None:
             self._signal = cause_of_death.signal_of(self.pid)
             if self.started is not None and self.pid != os.getpid():
                 self.outlives = process_identity.outlives(self.pid, self.started.started_ms)
 
     def abort(self, run_id: str, reason: str) -> bool:
-        """End the process as `kill` would, once; the script's own handler of SIGTERM decides as always.
+        """Send SIGTERM to the process, once; the script's own handler decides, as always.
 
-        Before that the process logs why, if it does so within `_LOG_S`.
+        Before that the process logs the reason, and has `_LOG_S` to do so.
 
         Returns:
-            False where the process is not known to be there any more.
+            False if the process is gone or was aborted before.
         """
         if self.aborted or not self._is_alive():
             return False
         self.aborted = reason
-        self.tell(RunAborted(run_id, reason))
+        self.send(RunAborted(run_id, reason))
         self.abort_logged.wait(_LOG_S)
         if not self._is_alive():
             return False
@@ -178,7 +178,7 @@ class TrainingProcess:
         return self.started is not None and process_identity.is_alive(self.pid, self.started.started_ms)
 
     def reported_end(self, run_id: str, exit_code: int | None) -> End | None:
-        """Return how a run ended that this process, which is gone, left open; None where that was not reported."""
+        """Return how a run ended that was open when the process ended; None if that was not reported."""
         if run_id in self.announced_ends:
             return of_run(self.announced_ends[run_id])
         if self.aborted:
@@ -190,7 +190,7 @@ class TrainingProcess:
         return None
 
     def guessed_end(self) -> End:
-        """Return how such a run ended as far as can be told from here; MLflow may know that it ended before."""
+        """Return how such a run most likely ended; MLflow may know that it ended before."""
         if self.exiting is None:
             killed = cause_of_death.memory_kills() > self._memory_kills
             return of_death(out_of_memory=killed, signal=self._signal)
@@ -207,5 +207,5 @@ def _terminate(pid: int) -> None:
 
 
 def _program(run: RunStarted) -> str:
-    """Return the key of the program that a run belongs to: "" for that of the whole process."""
+    """Return the key of a run's program: "" for that of the whole process."""
     return run.run_id if run.main_kind else ""

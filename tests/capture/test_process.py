@@ -207,8 +207,8 @@ def test_own_files(tmp_path, run):
     files = {
         folder / "pkg" / "__init__.py": "",
         folder / "pkg" / "step.py": """
-            from autoinstrument.capture.process import own_files_on_stack
-            def step(): return own_files_on_stack()
+            from autoinstrument.capture.own_files import on_stack
+            def step(): return on_stack()
             """,
         folder / "site-packages" / "installed.py": "def call(function): return function()",
         folder / "lazy.py": "raise SystemExit('loaded')",

@@ -192,7 +192,7 @@ def test_interrupting_it_says_what_was_done(own_place: Place, own_server: ClearM
     syncing.kill(signal.SIGINT)
     done = syncing.finish(30)
     assert done.code == 1
-    assert done.stderr.splitlines()[-1] == "interrupted: the same command goes on from here"
+    assert done.stderr.splitlines()[-1] == "interrupted: run the same command again to go on"
     assert "Traceback" not in done.stderr
     assert start_sync(own_place).finish().code == 0
     assert_all_once(own_place, own_server)

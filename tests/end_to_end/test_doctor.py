@@ -79,7 +79,7 @@ def test_a_store_of_no_known_kind_and_a_folder_that_cannot_be_made(place: Place)
     assert wrong(found) == {"MLflow tracking store", "folder of captures"}
     assert "nowhere" in found["MLflow tracking store"]["detail"]
     assert "sesame" not in json.dumps(found)
-    assert found["folder of captures"]["detail"] == f"{place.root / 'file'} is no folder"
+    assert found["folder of captures"]["detail"] == f"{place.root / 'file'} is not a folder"
 
 
 def test_wrong_credentials_and_settings(place: Place) -> None:

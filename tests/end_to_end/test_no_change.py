@@ -438,4 +438,4 @@ def test_a_long_output_is_compared_in_time() -> None:
 
 def test_json_is_for_checks(place: Place) -> None:
     done = place.command("run", "--json", "--", "python", "train.py")
-    assert (done.code, done.stderr.splitlines()[-1]) == (2, "Error: --json belongs to --check")
+    assert (done.code, done.stderr.splitlines()[-1]) == (2, "Error: `--json` can be used with `--check` only")
