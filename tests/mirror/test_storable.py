@@ -37,11 +37,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClearMLServer]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory, in which `new_mirror` keeps its capture."""
+    monkeypatch.chdir(tmp_path)
+
+
 def new_mirror(run: RunStarted = RUN) -> RunMirror:
-    session = Session()
-    return RunMirror(
-        RunJournal(Path("/nowhere"), run, PROCESS), Settings(), Tasks(session), Uploads(FileUploads(session))
-    )
+    session, folder = Session(), Path("captures", "run").absolute()
+    return RunMirror(RunJournal(folder, run, PROCESS), Settings(), Tasks(session), Uploads(FileUploads(session)))
 
 
 def mirrored(server: ClearMLServer, *records: Record, run: RunStarted = RUN) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""The exit code of a process, written by the C library when the interpreter is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.transport import exit_status
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (struct.pack("=i", 3), 3),
+        (struct.pack("=i", 0), 0),
+        (struct.pack("=i", -1), 255),
+        (struct.pack("=i", 256), 0),
+        (struct.pack("=i", 0x7FFF_FFFF), None),
+        (b"\0", None),
+    ],
+)
+def test_a_code_is_what_the_shell_would_show(content: bytes, code: int | None, tmp_path: Path) -> None:
+    (tmp_path / "exit-code-7").write_bytes(content)
+    assert exit_status.read(tmp_path, 7) == code
+
+
+def test_a_process_that_left_nothing_has_no_code(tmp_path: Path) -> None:
+    assert exit_status.read(tmp_path, 7) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs on_exit of glibc")
+@pytest.mark.parametrize(("end", "code"), [("exit", 5), ("_exit", None)])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_the_c_librarys_exit_writes_the_code(end: str, code: int | None, tmp_path: Path) -> None:
+    """Of a fork of this process: its end is the C library's, and this interpreter's handlers do not run."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "on_exit"):
+        pytest.skip("the C library has no on_exit")
+    pid = os.fork()
+    if pid == 0:
+        watched = exit_status.watch(tmp_path)
+        getattr(libc, end)(5 if watched else 99)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+    assert exit_status.read(tmp_path, pid) == code
