@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from autoinstrument.bootstrap.program import what_runs
 from autoinstrument.capture import notebook
 from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.integrations.argparse_values import parsed
@@ -187,7 +188,7 @@ def _main() -> tuple[str, str, str, str]:
     file = getattr(main, "__file__", None) or _main_file
     program = _program()
     if not isinstance(file, str) or file in ("", "<stdin>"):
-        code = _command() if program == "-c" else ""
+        code = what_runs(getattr(sys, "orig_argv", [])[1:])[1] if program == "-c" else ""
         return ("command" if program == "-c" else "interactive"), "", "", code
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if isinstance(name, str) and name != "__main__":
@@ -204,26 +205,6 @@ def _main() -> tuple[str, str, str, str]:
 def _arguments(kind: str, path: str, module: str) -> list[Param]:
     """Return the command line; that of a notebook's kernel, or of a launcher, is not that of the run's code."""
     return [] if kind == "notebook" or is_launcher(path, module) else parsed()
-
-
-def _command() -> str:
-    """Return the text after `-c` of the interpreter's own command line."""
-    given = iter(getattr(sys, "orig_argv", [])[1:])
-    for argument in given:
-        if not argument.startswith("-") or argument in ("-", "--"):
-            break
-        if argument == "--check-hash-based-pycs":
-            next(given, "")
-        if argument.startswith("--"):
-            continue
-        for position, letter in enumerate(argument[1:], 2):  # options may be joined: -Ic "print()"
-            if letter == "c":
-                return argument[position:] or next(given, "")
-            if letter in "WX":
-                if not argument[position:]:
-                    next(given, "")
-                break
-    return ""
 
 
 def _same(one: str, other: str) -> bool:

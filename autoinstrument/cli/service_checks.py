@@ -7,7 +7,6 @@ import math
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ from autoinstrument.mlflow_store.store_errors import shown
 from autoinstrument.mlflow_store.urls import local_store
 from autoinstrument.scrubber import hide_in_text, without_credentials
 from autoinstrument.settings import Settings
-from autoinstrument.transport.hidden_variables import HIDDEN
+from autoinstrument.transport import own_python
 
 _READ_S = 5
 _CLEARML_S, _STORE_S = 30.0, 60.0
 """How long each is waited for; importing MLflow takes its part of the latter."""
 _MAX_SKEW_S, _SLOW_S = 60.0, 2.0
 _LOG_TAIL = 2**20
-# Without the working directory: a `logging.py` that stands there is not for us.
-_ELSEWHERE = "import sys; sys.path[:] = [path for path in sys.path if path]\n"
 _PROBE = "from autoinstrument.clearml_api.probe import main; main()"
 _STORE = "from autoinstrument.mlflow_store.probe import main; main()"
 _NO_SERVER = "Check MLFLOW_TRACKING_URI, and that the server runs."
@@ -60,7 +57,9 @@ def tracking_server(uri: str) -> Iterator[Check]:
 
 def _asked_of_mlflow() -> dict[str, Any]:
     try:
-        done = _python(_STORE, _STORE_S, MLFLOW_HTTP_REQUEST_TIMEOUT=str(_READ_S), MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
+        done = own_python.run(
+            _STORE, timeout_s=_STORE_S, MLFLOW_HTTP_REQUEST_TIMEOUT=str(_READ_S), MLFLOW_HTTP_REQUEST_MAX_RETRIES="1"
+        )
     except subprocess.TimeoutExpired:
         return {"problem": f"does not answer within {_STORE_S:.0f} s", "remedy": _NO_SERVER}
     try:
@@ -69,19 +68,6 @@ def _asked_of_mlflow() -> dict[str, Any]:
     except (ValueError, IndexError):
         said = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
         return {"problem": f"cannot be used: {hide_in_text(said)[:300]}", "remedy": _NO_SERVER}
-
-
-def _python(code: str, seconds: float, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own, since what it does may hang; `variables` where the environment has none.
-
-    Raises:
-        subprocess.TimeoutExpired: it did.
-    """
-    return subprocess.run(
-        [sys.executable, "-c", _ELSEWHERE + code], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        env={**variables, **{name: value for name, value in os.environ.items() if name not in HIDDEN}},
-        errors="replace", timeout=seconds, check=False,
-    )  # fmt: skip
 
 
 def clearml() -> Iterator[Check]:
@@ -116,7 +102,7 @@ def clearml() -> Iterator[Check]:
 
 def _probed() -> dict[str, Any]:
     try:
-        done = _python(_PROBE, _CLEARML_S)
+        done = own_python.run(_PROBE, timeout_s=_CLEARML_S)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
     except subprocess.TimeoutExpired:

@@ -85,29 +85,16 @@ def _inherited() -> dict[str, Any]:
 
 
 def _ask(task_id: str) -> dict[str, Any]:
-    import subprocess
-
     from autoinstrument.guard import logger
-    from autoinstrument.transport.hidden_variables import HIDDEN
+    from autoinstrument.transport import own_python
 
-    # Without the script's folder, where the agent starts it and which it has put on PYTHONPATH: a `logging.py` that
-    # stands there is not for us.
-    code = "import os, sys; here = os.path.realpath('.')\n"
-    code += "sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != here]\n"
-    code += "from autoinstrument.clone_run.read_task import main; main(sys.argv[1])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, task_id],
-        env={name: value for name, value in os.environ.items() if name not in HIDDEN} | {"AUTOINSTRUMENT_ENABLED": "0"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=_LIMIT_S,
-        check=False,
-    )
+    code = "import sys; from autoinstrument.clone_run.read_task import main; main(sys.argv[1])"
+    done = own_python.run(code, task_id, timeout_s=_LIMIT_S)
     if done.returncode != 0:
-        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        reason = done.stderr.strip().splitlines()[-1:]
         logger().warning("the Task that the agent runs cannot be read, its settings do not count: %s", *reason or ["?"])
         return {}
-    text = done.stdout.decode().splitlines()[-1]
+    text = done.stdout.splitlines()[-1]
     if len(text) < _LONGEST:
         os.environ[_ANSWER] = text
     answer: dict[str, Any] = json.loads(text)

@@ -13,14 +13,14 @@ from tests.startup.environment import ROOT
 PACKAGE = ROOT / "autoinstrument"
 SHARED = {
     "_version", "clearml_switches", "guard", "previews", "process_identity", "records", "scrubber",
-    "settings", "tracebacks",
+    "settings", "tracebacks", "versions",
 }  # fmt: skip
 """Modules at the top of the package that every room may import."""
 ROOMS = {
     "bootstrap": {"agent", "integrations"},
     "integrations": {"agent", "bootstrap", "mlflow_store", "transport"},
     "agent": {"bootstrap", "capture", "clone_run", "integrations", "journal", "mlflow_store", "transport"},
-    "capture": {"integrations"},
+    "capture": {"bootstrap", "integrations"},
     "transport": {"bootstrap", "mlflow_store", "worker"},
     "mlflow_store": {"integrations"},
     "clearml_api": {"capture"},
