@@ -1,4 +1,4 @@
-"""Decide whether MLflow's version and the settings allow for the agent; asked while MLflow is imported, or later."""
+"""Decide whether MLflow's version and the settings allow the agent; asked while MLflow is imported, or later."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ _wanted: bool | None = None
 
 
 def is_wanted() -> bool:
-    """Tell whether MLflow's version and the settings allow for the agent; what does not is said once.
+    """Return True if MLflow's version and the settings allow the agent; log once what does not.
 
-    For where MLflow is being imported, or has been: its import would ask here in turn.
+    Call it only while MLflow is being imported, or afterwards: importing MLflow calls this in turn.
     """
     global _wanted
     if _wanted is None:
-        _wanted = False  # where what follows fails, the second module is not to fail in the same way
+        _wanted = False  # if the lines below fail, the next module of MLflow must not fail in the same way
         from mlflow.version import VERSION
 
-        from autoinstrument.agent import agent
-        from autoinstrument.integrations.mlflow_tracking import is_supported
+        from autoinstrument.versions import MLFLOW
 
-        # The version first: an agent listens to the console from the moment it is there.
-        supported = is_supported(VERSION)
-        if not supported:
+        # The version first: an agent captures the console from the moment it is made.
+        if MLFLOW.covers(VERSION):
+            from autoinstrument.agent import agent
+
+            _wanted = agent() is not None
+        else:
+            from autoinstrument.guard import logger
+
             note("unsupported", VERSION)
-        _wanted = supported and agent() is not None
+            logger().warning("MLflow %s is left alone: supported are %s", VERSION, MLFLOW)
     return _wanted

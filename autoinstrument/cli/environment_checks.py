@@ -17,15 +17,14 @@ from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
 from autoinstrument.journal.state_folder import home
 from autoinstrument.settings import INTERNAL, SWITCH, TABLE, Settings, SettingsError, enabled
+from autoinstrument.versions import CLEARML, MLFLOW, NEWEST_PYTHON, OLDEST_PYTHON, WRAPT
 
-_PYTHONS = ((3, 10), (3, 14))
-TESTED = {"mlflow": ((2, 16), 3), "clearml": ((1, 16), 2), "wrapt": ((1, 15), 2)}
-"""Oldest version and newest major version of each."""
+_LIBRARIES = {"mlflow": MLFLOW, "clearml": CLEARML, "wrapt": WRAPT}
 
 
 def interpreter() -> Check:
     """Check the version of this Python."""
-    oldest, newest = _PYTHONS
+    oldest, newest = OLDEST_PYTHON, NEWEST_PYTHON
     return Check(
         "Python", oldest <= sys.version_info[:2] <= newest,
         "{}.{}.{}, ".format(*sys.version_info[:3]) + sys.executable,
@@ -114,7 +113,7 @@ def settings(environ: Mapping[str, str]) -> Iterator[Check]:
 
 def versions() -> Iterator[Check]:
     """Compare the installed versions with the tested ones."""
-    for name, (oldest, newest) in TESTED.items():
+    for name, supported in _LIBRARIES.items():
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -124,10 +123,8 @@ def versions() -> Iterator[Check]:
             except (metadata.PackageNotFoundError, ValueError):
                 yield Check(name, False, "not installed", f"Install {name} into this environment.")
                 continue
-        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-        tested = f"{oldest[0]}.{oldest[1]} to {newest}.x"
-        good = numbers >= oldest and numbers[0] <= newest
-        yield Check(name, good, f"{version} (tested: {tested})", f"Install a version from {tested}.")
+        good = supported.covers(version)
+        yield Check(name, good, f"{version} (tested: {supported})", f"Install a version from {supported}.")
 
 
 def working_copy() -> Check:

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,13 @@ from autoinstrument.mlflow_store.store_errors import shown
 from autoinstrument.mlflow_store.urls import local_store
 from autoinstrument.scrubber import hide_in_text, without_credentials
 from autoinstrument.settings import Settings
-from autoinstrument.transport.hidden_variables import HIDDEN
+from autoinstrument.transport import own_python
 
 _READ_S = 5
 _CLEARML_S, _STORE_S = 30.0, 60.0
 """Deadline of each; the second includes the import of MLflow."""
 _MAX_SKEW_S, _SLOW_S = 60.0, 2.0
 _LOG_TAIL = 2**20
-# Without the working directory: a `logging.py` in it would be imported.
-_ELSEWHERE = "import sys; sys.path[:] = [path for path in sys.path if path]\n"
 _PROBE = "from autoinstrument.clearml_api.probe import main; main()"
 _STORE = "from autoinstrument.mlflow_store.probe import main; main()"
 _NO_SERVER = "Check MLFLOW_TRACKING_URI, and that the server runs."
@@ -64,7 +61,9 @@ def tracking_server(uri: str) -> Iterator[Check]:
 
 def _asked_of_mlflow() -> dict[str, Any]:
     try:
-        done = _python(_STORE, _STORE_S, MLFLOW_HTTP_REQUEST_TIMEOUT=str(_READ_S), MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
+        done = own_python.run(
+            _STORE, timeout_s=_STORE_S, MLFLOW_HTTP_REQUEST_TIMEOUT=str(_READ_S), MLFLOW_HTTP_REQUEST_MAX_RETRIES="1"
+        )
     except subprocess.TimeoutExpired:
         return {"problem": f"does not answer within {_STORE_S:.0f} s", "remedy": _NO_SERVER}
     try:
@@ -73,19 +72,6 @@ def _asked_of_mlflow() -> dict[str, Any]:
     except (ValueError, IndexError):
         reason = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
         return {"problem": f"cannot be used: {hide_in_text(reason)[:300]}", "remedy": _NO_SERVER}
-
-
-def _python(code: str, seconds: float, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own, because it may hang; `variables` are defaults for the environment.
-
-    Raises:
-        subprocess.TimeoutExpired: it took more than `seconds`.
-    """
-    return subprocess.run(
-        [sys.executable, "-c", _ELSEWHERE + code], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        env={**variables, **{name: value for name, value in os.environ.items() if name not in HIDDEN}},
-        errors="replace", timeout=seconds, check=False,
-    )  # fmt: skip
 
 
 def clearml() -> Iterator[Check]:
@@ -123,7 +109,7 @@ def clearml() -> Iterator[Check]:
 
 def _probed() -> dict[str, Any]:
     try:
-        done = _python(_PROBE, _CLEARML_S)
+        done = own_python.run(_PROBE, timeout_s=_CLEARML_S)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
     except subprocess.TimeoutExpired:

@@ -13,16 +13,11 @@ from typing import NamedTuple
 
 from autoinstrument.bootstrap.explain_log import VARIABLE
 from autoinstrument.records import parse
+from autoinstrument.transport import own_python
 
 _MAX_TRACE = 16 * 2**20
 _PROBE_S = 60.0
-# Without the working directory: a `mlflow.py` in it would be imported.
-_PROBE = """\
-import sys
-sys.path[:] = [path for path in sys.path if path]
-import mlflow
-print(mlflow.get_tracking_uri())
-"""
+_PROBE = "import mlflow; print(mlflow.get_tracking_uri())"
 
 Steps = dict[str, list[str]]
 """Details by step, in the order in which all processes of the command logged them."""
@@ -88,7 +83,7 @@ def probe(switch: str | None) -> Traced:
     environ = dict(os.environ)
     if switch is not None:
         environ["AUTOINSTRUMENT_ENABLED"] = switch
-    return run_traced([sys.executable, "-c", _PROBE], environ, seconds=_PROBE_S)
+    return run_traced([sys.executable, "-c", own_python.clean(_PROBE)], environ, seconds=_PROBE_S)
 
 
 def _read(path: Path) -> Steps:

@@ -14,6 +14,12 @@ from types import ModuleType
 from typing import Any
 
 from autoinstrument.agent import Agent
+from autoinstrument.integrations.mlflow_private import (
+    RECORD_LOGGED_MODEL,
+    REGISTRY_CLIENT,
+    TRACING_CLIENT,
+    source_run,
+)
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap_methods
 from autoinstrument.mlflow_store.models import HISTORY
@@ -23,8 +29,6 @@ from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supp
 from autoinstrument.mlflow_store.stores import registry_client, tracking_client
 from autoinstrument.mlflow_store.training_stores import note_stores
 from autoinstrument.records import ModelsLogged, Record, TagsSet
-
-_SOURCE_RUN = "mlflow.sourceRun"
 
 _runs_of_model: dict[str, set[str]] = {}
 """Runs that were read in this process, by the names of the registered models and the URIs of the models they have."""
@@ -81,8 +85,7 @@ def _traces_linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) 
 
 def _trace_started(the_agent: Agent, client: Any, _: dict[str, Any], trace: Any) -> None:
     """Note the run that was active when the trace began; the trace says it itself, under either of two names."""
-    metadata = getattr(trace, "trace_metadata", None) or getattr(trace, "request_metadata", None) or {}
-    _changed(the_agent, client, metadata.get(_SOURCE_RUN), "traces")
+    _changed(the_agent, client, source_run(trace), "traces")
 
 
 # Models of MLflow 3
@@ -144,7 +147,7 @@ def _runs_of_version(tracking_uri: str, name: str, version: str) -> list[Any]:
 TRACKING: dict[str, Any] = {
     "log_inputs": watched(_inputs_logged, "run_id", "datasets", "models"),
     "log_outputs": watched(_model_logged, "run_id", "models"),
-    "_record_logged_model": watched(_model_recorded, "run_id", "mlflow_model"),
+    RECORD_LOGGED_MODEL: watched(_model_recorded, "run_id", "mlflow_model"),
     "create_logged_model": watched(_entity_made),
     "finalize_logged_model": watched(_entity_changed, "model_id", "status"),
     "set_logged_model_tags": watched(_entity_changed, "model_id", "tags"),
@@ -178,10 +181,10 @@ _REGISTRY: dict[str, Any] = {
 
 def instrument_registry(module: ModuleType) -> None:
     """Wrap `ModelRegistryClient` of `mlflow.tracking._model_registry.client`."""
-    wrap_methods(module, "ModelRegistryClient", _REGISTRY)
-    note_stores(module, "ModelRegistryClient")
+    wrap_methods(module, REGISTRY_CLIENT, _REGISTRY)
+    note_stores(module, REGISTRY_CLIENT)
 
 
 def instrument_tracing(module: ModuleType) -> None:
     """Wrap `TracingClient` of `mlflow.tracing.client`."""
-    wrap_methods(module, "TracingClient", _TRACING)
+    wrap_methods(module, TRACING_CLIENT, _TRACING)

@@ -20,8 +20,9 @@ from types import ModuleType
 from typing import Any
 
 from autoinstrument.agent import Agent, agent
-from autoinstrument.guard import guard, is_ourselves, logger
+from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.integrations import mlflow_artifacts, mlflow_models
+from autoinstrument.integrations.mlflow_private import TRACKING_CLIENT, end_runs_at_exit
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
 from autoinstrument.mlflow_store import describe
@@ -39,9 +40,6 @@ from autoinstrument.records import (
 )
 from autoinstrument.tracebacks import users_call
 
-OLDEST, NEWEST_MAJOR = (2, 16), 3
-"""MLflow versions that are supported; others are left alone."""
-
 ENDED = ("FINISHED", "FAILED", "KILLED")
 _MAX_TRACEBACK = 64_000
 _LONG = 500
@@ -50,33 +48,16 @@ _LONG = 500
 _logging = threading.local()
 
 
-@functools.cache
-def is_supported(version: str) -> bool:
-    """Tell whether this MLflow is one that the wrappers were tested with; says so once where it is not."""
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers >= OLDEST and numbers[0] <= NEWEST_MAJOR:
-        return True
-    oldest = ".".join(map(str, OLDEST))
-    logger().warning("MLflow %s is left alone: supported are %s to %s.x", version, oldest, NEWEST_MAJOR)
-    return False
-
-
 def instrument_client(module: ModuleType) -> None:
     """Wrap `TrackingServiceClient` of `mlflow.tracking._tracking_service.client`."""
-    from mlflow.version import VERSION
-
-    if not is_supported(VERSION):
-        return
-    wrap_methods(module, "TrackingServiceClient", {**_CLIENT, **mlflow_models.TRACKING})
-    note_stores(module, "TrackingServiceClient")
+    wrap_methods(module, TRACKING_CLIENT, {**_CLIENT, **mlflow_models.TRACKING})
+    note_stores(module, TRACKING_CLIENT)
 
 
 def instrument_fluent(module: ModuleType) -> None:
     """Wrap functions of `mlflow.tracking.fluent`, and stand around MLflow's own at-exit handler."""
-    from mlflow.version import VERSION
-
     the_agent = agent()
-    if the_agent is None or not is_supported(VERSION):
+    if the_agent is None:
         return
     package = sys.modules.get("mlflow")
     for name, around in _FLUENT.items():
@@ -86,7 +67,7 @@ def instrument_fluent(module: ModuleType) -> None:
             setattr(package, name, getattr(module, name))  # MLflow was imported before the agent was armed
     # At-exit handlers run last in, first out: MLflow's ends the runs that are still open and calls them FINISHED,
     # whatever ended the process (mlflow#3932). Ours stand on both sides of it.
-    end_runs = getattr(module, "_safe_end_run", None)
+    end_runs = end_runs_at_exit(module)
     atexit.unregister(the_agent.finish)
     if end_runs is not None:
         atexit.unregister(end_runs)

@@ -1,10 +1,11 @@
 """Learn the exit code of the training process without touching `sys.exit`, `sys.excepthook` or a signal.
 
-A script that ends in `sys.exit(3)` or `raise SystemExit(3)` tells nobody in Python: the interpreter turns the exception
-into a number, drops it, runs the at-exit handlers and calls C's `exit(3)`. glibc hands that number to functions that
-were registered with `on_exit(function, argument)`. The function registered here is glibc's own `putw(number, stream)`,
-the stream a memory page shared with the worker: no code of ours runs when the interpreter is gone, and no file
-descriptor is used. Where there is no glibc (musl, macOS, Windows) the code stays unknown and MLflow's status stands.
+A script that ends in `sys.exit(3)` or `raise SystemExit(3)` tells nothing in Python about it: the interpreter turns the
+exception into a number, drops it, runs the at-exit handlers and calls C's `exit(3)`. glibc hands that number to
+functions that were registered with `on_exit(function, argument)`. The function registered here is glibc's own
+`putw(number, stream)`, and the stream is a memory page shared with the worker: no code of the agent runs when the
+interpreter is gone, and no file descriptor is used. Without glibc (musl, macOS, Windows) the code stays unknown, and
+MLflow's status stands.
 
 Measured: death by a signal or `os._exit` calls no `on_exit` function (glibc 2.36, Linux).
 """
@@ -21,6 +22,9 @@ from pathlib import Path
 _UNKNOWN = 0x7FFF_FFFF
 _NAME = "exit-code-"
 _PAGE = mmap.PAGESIZE
+_NEEDED = ("on_exit", "putw", "fmemopen")
+_MAP_FIXED, _UNBUFFERED = 0x10, 2
+"""`MAP_FIXED` of `mmap`, and `_IONBF` of `setvbuf`: written at once."""
 
 
 def watch(folder: Path) -> bool:
@@ -28,9 +32,14 @@ def watch(folder: Path) -> bool:
 
     Returns:
         False where the C library has no way to do so.
+
+    Raises:
+        OSError: the folder is gone.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not all(hasattr(libc, name) for name in ("on_exit", "putw", "fmemopen")):
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None)
+    if not all(hasattr(libc, name) for name in _NEEDED):
         return False
     path = folder / f"{_NAME}{os.getpid()}"
     path.write_bytes(struct.pack("=i", _UNKNOWN) + bytes(_PAGE - 4))
@@ -49,13 +58,13 @@ def watch(folder: Path) -> bool:
     stream = libc.fmemopen(page, 8, b"r+")  # "r+": opening must not write
     if not stream:
         return False
-    libc.setvbuf(stream, None, 2, 0)  # _IONBF: written at once
+    libc.setvbuf(stream, None, _UNBUFFERED, 0)
     if libc.on_exit(ctypes.cast(libc.putw, ctypes.c_void_p), stream) != 0:
         return False
 
     def forked() -> None:
-        # The child's exit code is not ours: its copy of the page becomes private.
-        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10  # MAP_FIXED
+        # The child must not write its own exit code: its copy of the page becomes private.
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
         libc.mmap(page, _PAGE, mmap.PROT_READ | mmap.PROT_WRITE, private, -1, 0)
 
     os.register_at_fork(after_in_child=forked)

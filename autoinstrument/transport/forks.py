@@ -17,7 +17,7 @@ from typing import Any
 
 from autoinstrument.guard import guard
 
-WANTED = sys.version_info >= (3, 12) and hasattr(os, "register_at_fork")
+WANTED = sys.version_info >= (3, 12) and sys.platform != "win32"
 
 _WAIT_S = 0.1
 """How long a fork waits for the threads: one that talks to a server right now may take for ever."""
@@ -38,6 +38,8 @@ def without_threads(stop: Callable[[], list[Thread]], start: Callable[[], None])
         with guard("stopping for a fork"):
             _wait_for(stop())
 
+    if sys.platform == "win32":
+        return
     os.register_at_fork(before=before)
     try:
         import ctypes

@@ -1,31 +1,29 @@
-"""Descriptors of ours are never 0, 1 or 2, also in a process whose standard streams are closed.
+"""Keep the agent's sockets away from the descriptors 0, 1 and 2, also in a process that has closed its streams.
 
-There, what the training writes to "stdout" would go to whatever has that number, and a started process has its own
-streams there.
+There, a socket would get the lowest free number: what the training writes to "stdout" would go into it, and a started
+process would have its own streams in its place.
 """
 
 from __future__ import annotations
 
 import socket
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
+import sys
 
 _FIRST = 3
 
 
-def above_streams(ours: socket.socket) -> socket.socket:
-    """Return the socket, or another in place of it, with a number that is no standard stream's.
+def above_streams(sock: socket.socket) -> socket.socket:
+    """Return the socket, or one in its place whose descriptor is not that of a standard stream.
 
     Raises:
         OSError: there are no descriptors left.
     """
-    if fcntl is None or ours.fileno() >= _FIRST:
-        return ours
-    timeout = ours.gettimeout()
-    with ours:
-        moved = socket.socket(fileno=fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST))
+    if sys.platform == "win32" or sock.fileno() >= _FIRST:  # on Windows, numbers of sockets and streams are apart
+        return sock
+    import fcntl
+
+    timeout = sock.gettimeout()
+    with sock:
+        moved = socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST))
     moved.settimeout(timeout)
     return moved

@@ -1,14 +1,13 @@
-"""Start the worker: a process of its own that is nobody's child, or a thread where that is asked for.
+"""Start the worker, or find the one of another process: a detached process, or a thread where that is asked for.
 
 The process is started through a double fork, so that `os.wait`, `psutil.children()` and job control of the training
-process never see it, and with `-I`, so that nothing of the working directory or of `PYTHON*` variables is loaded. It
+process never see it, and with `-I`, so that it loads nothing of the working directory or of `PYTHON*` variables. It
 works in `/`: the training's own directory may be deleted while the worker still delivers (a ClearML agent does so for
-its next job), and no call that asks for the working directory would succeed from then on.
+its next job), and every call that asks for the working directory would fail from then on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import os
@@ -22,18 +21,24 @@ import tempfile
 import threading
 from pathlib import Path
 
-from autoinstrument.mlflow_store.urls import absolute
-from autoinstrument.transport.hidden_variables import HIDDEN
+from autoinstrument.transport import own_python
 from autoinstrument.transport.sockets import above_streams
 from autoinstrument.worker import program
 
 _PREFIX, _RUN = "autoinstrument-", "run-"
-_PATHS = ("_FILE", "_PATH", "_DIR", "_HOME", "_BUNDLE", "_CREDENTIALS", "_URI")
-"""How variables are called that hold a path: `CLEARML_CONFIG_FILE`, `REQUESTS_CA_BUNDLE`, and many more."""
+_CONNECT_S, _DETACH_S = 10.0, 30.0
+_ONLY_A_THREAD = "on Windows the worker is a thread, and has one connection"
+_LONGEST_FOLDER = 60
+"""Characters of the folder above a worker's: the path of a Unix socket has 104 (macOS) to 108 bytes."""
 
 
 class WorkerHandle:
-    """A started worker: where it listens, and the folder that it shares with the training process."""
+    """A worker that was started or found.
+
+    Attributes:
+        folder: where its socket is, and what it shares with the training process.
+        joined: another process has started it.
+    """
 
     def __init__(
         self,
@@ -43,9 +48,9 @@ class WorkerHandle:
         connection: socket.socket | None = None,
         joined: bool = False,
     ) -> None:
+        """`process` is to be waited for once; `connection` is that of a worker that is a thread of this process."""
         self.folder = folder
         self.joined = joined
-        """Another process has started it."""
         self._process = process
         self._connection = connection
         self._thread_of = os.getpid() if connection is not None else None
@@ -56,7 +61,7 @@ class WorkerHandle:
         return self._thread_of is not None
 
     def serves_this_process(self) -> bool:
-        """False in a forked child of a process whose worker is a thread, which the child does not have."""
+        """Return False in a forked child of a process whose worker is a thread, which the child does not have."""
         return self._thread_of in (None, os.getpid())
 
     def publish(self, run_id: str) -> None:
@@ -69,13 +74,13 @@ class WorkerHandle:
             (self.folder / f"{_RUN}{run_id}").touch()
 
     def settle(self) -> None:
-        """Wait the 10 ms until the started process has made itself nobody's child; not for the training thread.
+        """Wait for the double fork to finish, about 10 ms; not for the training thread.
 
         Raises:
-            OSError: it did not start.
+            OSError: the worker did not start.
         """
         process, self._process = self._process, None
-        if process is not None and process.wait(30) != 0:
+        if process is not None and process.wait(_DETACH_S) != 0:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise OSError(f"the worker did not start (exit code {process.returncode} of {sys.executable})")
 
@@ -83,14 +88,16 @@ class WorkerHandle:
         """Return a new connection to the worker.
 
         Raises:
-            OSError: it does not listen any more.
+            OSError: the worker does not listen any more.
         """
         if self._connection is not None:
             connection, self._connection = self._connection, None
             return connection
+        if sys.platform == "win32":
+            raise OSError(_ONLY_A_THREAD)
         connection = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
-            connection.settimeout(10)
+            connection.settimeout(_CONNECT_S)
             connection.connect(str(self.folder / "socket"))
         except OSError:
             connection.close()
@@ -99,17 +106,19 @@ class WorkerHandle:
 
 
 def start(kind: str) -> WorkerHandle:
-    """Start a worker of the kind that `AUTOINSTRUMENT_WORKER` names, "process" or "thread".
+    """Start a worker.
 
-    Where there are no Unix sockets or no fork it is a thread. A process is ready to be connected to at once: the
-    socket listens before the process exists.
+    A process can be connected to at once: its socket listens before the process exists.
+
+    Args:
+        kind: "process" or "thread", as `AUTOINSTRUMENT_WORKER` has it; on Windows the worker is always a thread.
 
     Raises:
         OSError: no folder, no socket or no process could be made.
     """
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=next(iter(_runtime_folders()), None)))
     try:
-        if kind == "process" and hasattr(socket, "AF_UNIX") and hasattr(os, "fork"):
+        if kind == "process" and sys.platform != "win32":
             return WorkerHandle(folder, process=_start_process(folder))
         return WorkerHandle(folder, connection=_start_thread(folder))
     except BaseException:
@@ -119,7 +128,7 @@ def start(kind: str) -> WorkerHandle:
 
 def find(run_id: str) -> WorkerHandle | None:
     """Return the worker that another process of this user on this machine has published for a run, None for none."""
-    if not re.fullmatch(r"[\w.-]+", run_id) or not hasattr(os, "getuid"):
+    if sys.platform == "win32" or not re.fullmatch(r"[\w.-]+", run_id):
         return None
     for runtime in _runtime_folders():
         for mark in Path(runtime).glob(f"{_PREFIX}*/{_RUN}{run_id}"):
@@ -129,21 +138,23 @@ def find(run_id: str) -> WorkerHandle | None:
 
 
 def _runtime_folders() -> list[str]:
-    """Return where a worker's folder may be, the best first; a socket's path has 108 bytes at most.
+    """Return the folders, the best first, in which a worker's folder may be.
 
     `tempfile.gettempdir` would choose for the training too, which may set TMPDIR later, and takes two milliseconds.
     """
     folders = [*(os.environ.get(name, "") for name in ("XDG_RUNTIME_DIR", "TMPDIR", "TEMP", "TMP")), "/tmp"]  # noqa: S108
     absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
-    return [folder for folder in absolute if len(folder) < 60 and os.access(folder, os.W_OK)]
+    return [folder for folder in absolute if len(folder) < _LONGEST_FOLDER and os.access(folder, os.W_OK)]
 
 
 def _start_process(folder: Path) -> subprocess.Popen[bytes]:
+    if sys.platform == "win32":
+        raise OSError(_ONLY_A_THREAD)
     listener = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     with listener:
         listener.bind(str(folder / "socket"))
         listener.listen(64)
-        arguments = [str(listener.fileno()), str(folder), json.dumps(_import_path())]
+        arguments = [str(listener.fileno()), str(folder), json.dumps(own_python.import_path())]
         # A signal to all processes of a job must not end the worker before it ignores signals, some milliseconds after
         # its start: it inherits this thread's mask, and lifts it then. The mask is read first, because a handler of the
         # script's may raise from within the call that sets it.
@@ -155,7 +166,7 @@ def _start_process(folder: Path) -> subprocess.Popen[bytes]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=_environment(),
+                env=own_python.lasting_environment(),
                 pass_fds=[listener.fileno()],
             )
         finally:
@@ -169,39 +180,9 @@ def _program() -> list[str]:
     return ["-c", inspect.getsource(program)]
 
 
-def _import_path() -> list[str]:
-    """Return the folders that the worker may import from: all but the script's own and the working directory.
-
-    `sys.path[0]` is the script's folder (unless `-P`/`-I`): a `logging.py` that stands there is not for us.
-    """
-    script = _absolute(sys.argv[0]) if sys.argv and sys.argv[0] not in ("", "-c", "-m") else ""
-    refused = {str(Path(script).resolve().parent) if script else "", _absolute(""), ""}
-    return [path for path in map(_absolute, sys.path) if path not in refused]
-
-
-def _environment() -> dict[str, str]:
-    """Return the worker's variables: none of `HIDDEN`, and no path that depends on the working directory."""
-    kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
-    for name, value in kept.items():
-        if name.endswith("_URI") and value.startswith(("sqlite", "file:")):
-            with contextlib.suppress(FileNotFoundError):
-                kept[name] = absolute(value)
-        elif name.endswith(_PATHS) and ((value and name == "AUTOINSTRUMENT_HOME") or os.path.exists(value)):  # noqa: PTH110
-            kept[name] = value if value.startswith("~") else _absolute(value.strip()) or value
-    return kept
-
-
-def _absolute(path: str) -> str:
-    """Return the absolute path; "" for a relative one whose working directory was deleted."""
-    try:
-        return os.path.abspath(path)  # noqa: PTH100  (`Path.absolute` keeps `..`)
-    except FileNotFoundError:
-        return ""
-
-
 def _start_thread(folder: Path) -> socket.socket:
     from autoinstrument.worker.service import serve
 
-    ours, theirs = map(above_streams, socket.socketpair())
-    threading.Thread(target=serve, args=(theirs, folder), name="autoinstrument-worker", daemon=True).start()
-    return ours
+    here, there = map(above_streams, socket.socketpair())
+    threading.Thread(target=serve, args=(there, folder), name="autoinstrument-worker", daemon=True).start()
+    return here

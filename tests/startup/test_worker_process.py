@@ -115,37 +115,6 @@ def test_the_worker_ignores_signals_and_the_programs_it_starts_do_not():
     assert run("")[0] == 0
 
 
-def test_the_worker_needs_no_working_directory(tmp_path, monkeypatch):
-    """It works in `/`: relative paths mean there what they mean in the training process."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "clearml.conf").touch()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", ["", "site", "/elsewhere"])
-    given = {
-        "CLEARML_CONFIG_FILE": "clearml.conf",
-        "AUTOINSTRUMENT_HOME": "not made yet",
-        "MLFLOW_REGISTRY_URI": "sqlite:///registry.db",
-        "SSL_CERT_DIR": "/etc/ssl",
-        "AWS_CONFIG_FILE": "~/aws",
-        "GROUP_PATH": "no path",
-    }
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    environment = worker_process._environment()
-    assert {name: environment[name] for name in given} == {
-        **given,
-        "CLEARML_CONFIG_FILE": str(tmp_path / "clearml.conf"),
-        "AUTOINSTRUMENT_HOME": str(tmp_path / "not made yet"),
-        "MLFLOW_REGISTRY_URI": f"sqlite:///{tmp_path / 'registry.db'}",
-    }
-    assert worker_process._import_path() == [str(tmp_path / "site"), "/elsewhere"]
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    monkeypatch.setattr("sys.argv", ["train.py"])
-    assert worker_process._import_path() == ["/elsewhere"]
-
-
 def _is_running(pid: str) -> bool:
     try:
         os.kill(int(pid), 0)

@@ -23,6 +23,13 @@ from autoinstrument.bootstrap.program import is_other_program, what_runs
         ("-i", ("-", "")),
         ("", ("-", "")),
         ("-m", ("m", "")),
+        ("-m train.main -c config", ("m", "train.main")),
+        ("-Wc print(1)", ("", "print(1)")),
+        ("-Wignore -c print(1)", ("c", "print(1)")),
+        ("-Xdev -uc print(1)", ("c", "print(1)")),
+        ("--check-hash-based-pycs always -c print(1)", ("c", "print(1)")),
+        ("- -c print(1)", ("-", "")),
+        ("-c", ("c", "")),
     ],
 )
 def test_what_runs(line: str, found: tuple[str, str]) -> None:
@@ -41,6 +48,8 @@ def test_what_runs(line: str, found: tuple[str, str]) -> None:
         ("python build.py", False),
         ("python /work/pip/train.py", False),
         ("python -c pip", False),
+        ("python /venv/Scripts/clearml-agent.exe daemon", True),
+        ("python", False),
     ],
 )
 def test_installers_and_build_tools_are_other_programs(line: str, is_other: bool) -> None:

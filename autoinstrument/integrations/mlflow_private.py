@@ -1,0 +1,59 @@
+"""The private parts of MLflow that the integrations use; all were seen in mlflow 2.16 to 3.17.
+
+MLflow's public functions are many and call each other; each of these parts is the one place that all calls of a kind
+come to. Where a version lacks one, the integration does less, and `autoinstrument doctor` names what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+TRACKING_CLIENT = "TrackingServiceClient"
+"""Class in `mlflow.tracking._tracking_service.client`, whose methods all other ways to log call: the fluent functions,
+the public `MlflowClient`, and autologging's queueing client."""
+REGISTRY_CLIENT = "ModelRegistryClient"
+"""Class in `mlflow.tracking._model_registry.client`."""
+TRACING_CLIENT = "TracingClient"
+"""Class in `mlflow.tracing.client`, since 3.0."""
+
+LOG_ARTIFACT_ASYNC = "_log_artifact_async"
+"""Method of the tracking client; what it is given is written by a thread of MLflow's."""
+RECORD_LOGGED_MODEL = "_record_logged_model"
+"""Method of the tracking client, until 2.x: it keeps a run's models in a tag, without `set_tag`."""
+
+_SOURCE_RUN = "mlflow.sourceRun"
+
+
+def end_runs_at_exit(fluent: ModuleType) -> Callable[[], None] | None:
+    """Return the at-exit handler of `mlflow.tracking.fluent`, which ends the runs that are still open."""
+    return getattr(fluent, "_safe_end_run", None)
+
+
+def import_hooks(module: ModuleType) -> Mapping[str, Any]:
+    """Return the hooks of `mlflow.utils.import_hooks` by the module that each waits for: a live view."""
+    hooks: Mapping[str, Any] = vars(module).get("_post_import_hooks", {})
+    return hooks
+
+
+def import_hook_finder(module: ModuleType) -> type:
+    """Return the finder of `mlflow.utils.import_hooks`.
+
+    Raises:
+        LookupError: this version has none.
+    """
+    finder = vars(module).get("ImportHookFinder")
+    if not isinstance(finder, type):
+        raise LookupError(f"{module.__name__} has no class ImportHookFinder")  # noqa: TRY004  (another version)
+    return finder
+
+
+def source_run(trace: Any) -> str | None:
+    """Return the id of the run that was active when a trace began, None for none.
+
+    The metadata of a trace is `request_metadata` in 2.x and `trace_metadata` in 3.x.
+    """
+    metadata = getattr(trace, "trace_metadata", None) or getattr(trace, "request_metadata", None) or {}
+    run_id: str | None = metadata.get(_SOURCE_RUN)
+    return run_id

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.records import ProcessExiting
+from autoinstrument.transport import exit_status, forks, worker_process
+from autoinstrument.transport.connection import Connection
+from autoinstrument.transport.protocol import read_all
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one folder for workers' folders."""
+    monkeypatch.setattr(worker_process, "_LONGEST_FOLDER", 500)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def test_a_worker_that_is_a_thread_answers_and_takes_its_folder_away(runtime: Path) -> None:
+    worker = worker_process.start("thread")
+    assert worker.folder.parent == runtime
+    assert worker.is_thread
+    worker.settle()
+    worker.publish("run")
+    assert worker_process.find("run") is None, "no other process can use it"
+    connection = Connection(worker.connect())
+    connection.send([ProcessExiting("", False, 10.0)])
+    with connection.receiving_side() as receiving:
+        (answer,) = (next(read_all(receiving)),)
+    assert type(answer).__name__ == "Delivered"
+    connection.close()
+
+
+def test_on_windows_a_worker_is_a_thread(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "win32")
+        worker = worker_process.start("process")
+        assert worker.is_thread
+        assert worker_process.find("run") is None
+        with worker.connect(), pytest.raises(OSError, match="a thread"):
+            worker.connect()
+        assert not exit_status.watch(runtime)
+        forks.without_threads(lambda: pytest.fail("no fork"), lambda: None)
+
+
+def test_a_published_worker_is_found_by_its_run(runtime: Path) -> None:
+    folder = runtime / "autoinstrument-abc"
+    folder.mkdir()
+    worker_process.WorkerHandle(folder).publish("0123abc")
+    found = worker_process.find("0123abc")
+    assert found is not None
+    assert (found.folder, found.joined, found.is_thread) == (folder, True, False)
+    assert worker_process.find("another") is None
+    assert worker_process.find("../*") is None, "no run's id"
+    with pytest.raises(OSError, match=r".+"):
+        found.connect()
+
+
+def test_no_folder_is_left_where_no_worker_can_be_started(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(runtime / "missing"))
+    with pytest.raises(OSError, match="missing"):
+        worker_process.start("process")
+    assert list(runtime.iterdir()) == []
