@@ -16,7 +16,9 @@ NAME = "awaited_by_a_test"
 
 
 @pytest.fixture
-def awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[ModuleType], None]], None]]:
+def awaited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Callable[[ModuleType], None]], None]]:
     """Waits for the module `awaited_by_a_test`, whose `order` is a list that begins with "run"."""
     (tmp_path / f"{NAME}.py").write_text("order = ['run']\nloader = __spec__.loader\n")
     monkeypatch.syspath_prepend(tmp_path)
