@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import pytest
 
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, scalars
-from tests.end_to_end.processes import AT_ONCE_S, PATIENCE_S, wait_for
+from tests.end_to_end.processes import PATIENCE_S, wait_for
 
 POINTS = """
 import pathlib, resource, sys, time
