@@ -3,7 +3,7 @@
 The first half runs in the training process, `as_script` in the worker.
 """
 
-# os.path: pathlib would be one more module in a process that is not ours.
+# os.path: pathlib would be one more module in the user's process.
 # ruff: noqa: PTH117
 from __future__ import annotations
 

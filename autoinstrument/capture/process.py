@@ -3,7 +3,7 @@
 Runs in the training process, and only reads what is loaded there; the worker reads files, Git and distributions.
 """
 
-# os.path: pathlib would be one more module in a process that is not ours.
+# os.path: pathlib would be one more module in the user's process.
 # ruff: noqa: PTH100, PTH109, PTH113, PTH119, PTH120
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Changes:
 
 
 def is_launcher(path: str, module: str) -> bool:
-    """Return True if a process is MLflow's command line: a program started by `mlflow run` resumes the run that it made.
+    """Return True if a process is MLflow's command line: the program that `mlflow run` starts resumes its run.
 
     Args:
         path: the process's `main_path`.

@@ -121,5 +121,5 @@ def _is_package(name: str, names: set[str]) -> bool:
 
 def _agent(everything: dict[str, Installed]) -> set[str]:
     """Return the keys of this package and of its requirements, which no training script imports."""
-    ours = everything.get(_THIS_PACKAGE)
-    return {_THIS_PACKAGE, *(key for key in (ours.needs() if ours else ["clearml"]) if key in everything)}
+    own = everything.get(_THIS_PACKAGE)
+    return {_THIS_PACKAGE, *(key for key in (own.needs() if own else ["clearml"]) if key in everything)}
