@@ -1,6 +1,6 @@
-"""Tell what is secret by its name, and hide it.
+"""Recognise secrets by their names and in URLs, and hide them.
 
-Used in the training process and in the worker: a secret should not even cross the socket.
+Used in the training process and in the worker: a secret must not even cross the socket.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 MASK = "********"
 
 _SECRET = re.compile(r"passw(or)?d|passphrase|secret|api_?key|access_?key|private_?key|auth_?key|credential", re.I)
-# "token" alone is two things in this field: hf_token is a secret, pad_token and max_tokens are not.
+# "token" has two meanings in this field: hf_token is a secret, pad_token and max_tokens are not.
 _TOKEN = re.compile(r"(?:^|_)token(?:_(?:value|string))?$", re.I)
 _TEXT_TOKEN = re.compile(
     r"(?:^|_)(?:pad|padding|eos|bos|unk|unknown|mask|sep|cls|special|image|audio|video|vision|stop|start|end|eot|sot|eop"
@@ -19,7 +19,7 @@ _TEXT_TOKEN = re.compile(
     re.I,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# A database's password may hold / ? and # as it is, as SQLAlchemy reads it; elsewhere, `host:80/` is an address.
+# SQLAlchemy accepts / ? and # unquoted in a database's password; in other URLs, `host:80/` is an address.
 _WEB = r"(?:https?|wss?|s?ftp|git|(?:git\+)?(?:https?|ssh|file))"
 _SCHEME = rf"(?:(?P<web>{_WEB})|(?!{_WEB}:)[a-z][a-z0-9+.-]{{0,40}})"
 _UP_TO_AT = r"(?(web)(?!\d{1,5}[/?#]))[^\s@\"'<>]{1,2000}"
@@ -31,7 +31,7 @@ _URL_PASSWORD = re.compile(
 _URL = re.compile(
     rf"(?P<scheme>{_SCHEME})://(?:(?P<user>[^/?#]*|[^/:@?#]*:{_UP_TO_AT}(?:@[^/?#@]*)*)@)?(?P<rest>.*)", re.I | re.S
 )
-# A token may stand where the user does: https://ghp_…@github.com. User names are shorter, or have no digit.
+# A token may be in the place of the user name: https://ghp_…@github.com. User names are shorter, or have no digit.
 _URL_TOKEN = re.compile(r"(?P<start>\bhttps?://)(?=[^\s/@?#]*\d)[^\s/:@?#]{16,}@", re.I)
 _URL_QUERY = re.compile(r"(?P<start>[?&](?P<name>[^\s?&=#/]{1,100})=)[^\s&#'\"]+")
 _BEARER = re.compile(r"(?P<start>\bbearer )[\w.~+/=-]{8,}", re.I)
@@ -41,23 +41,23 @@ _NAMED = re.compile(r"ssh|^wasbs?$|^abfss?$", re.I)
 
 
 def is_secret(name: str) -> bool:
-    """Say whether a value of this name (an option, a parameter, a field) should not be shown."""
+    """Return True if a value of this name (an option, a parameter, a field) must not be shown."""
     name = _CAMEL.sub("_", name.strip("-")).replace("-", "_").replace(".", "_").replace(" ", "_")
     return bool(_SECRET.search(name) or (_TOKEN.search(name) and not _TEXT_TOKEN.search(name)))
 
 
 def hide(value: str) -> str:
-    """Return the mask; an empty value stays empty, which is no secret and often worth knowing."""
+    """Return the mask; an empty value stays empty, because it is not secret and often the cause of a problem."""
     return MASK if value else ""
 
 
 def hint(value: str) -> str:
-    """Return what lets its owner know a long value again and is of no use to anybody else."""
+    """Return the beginning of a long value, by which its owner recognises it; the mask for a short one."""
     return f"{value[:4]}…" if len(value) >= 16 else hide(value)
 
 
 def hide_in_text(text: str) -> str:
-    """Return the text with the passwords and tokens of any URLs in it hidden, and what a `Bearer` header has."""
+    """Return the text with the passwords and tokens of URLs and of `Bearer` headers hidden."""
     if "://" in text:
         text = _URL_PASSWORD.sub(rf"\g<start>:{MASK}@", text)
         text = _URL_TOKEN.sub(rf"\g<start>{MASK}@", text)
@@ -66,12 +66,12 @@ def hide_in_text(text: str) -> str:
 
 
 def hide_in_arguments(text: str) -> str:
-    """Return a command line's text with secrets hidden, as `hide_in_text` does and those of `name=value` in it."""
+    """Return a command line with secrets hidden: those of `hide_in_text`, and the values of secret `name=value`."""
     return _PAIR.sub(_hide_in_pair, hide_in_text(text)) if "=" in text else hide_in_text(text)
 
 
 def hide_named(name: str, value: str) -> str:
-    """Return a value as it may be shown under a name that somebody gave it."""
+    """Return a value as it may be shown, considering its name."""
     return hide(value) if is_secret(name) else hide_in_arguments(value)
 
 
@@ -87,7 +87,7 @@ def _hide_in_pair(match: re.Match[str]) -> str:
 def without_credentials(url: str) -> str:
     """Return the URL without password, token or user name.
 
-    What stands before the @ of an ssh address is no secret and stays, and of Azure's storage it is the container.
+    The user name of an ssh address is not secret and stays, as does the container in an address of Azure's storage.
     """
     from urllib.parse import parse_qsl, urlencode
 

@@ -1,7 +1,7 @@
-"""Make one script of all files of the user's own that a program consists of, for code that no repository holds.
+"""Make one script of all the user's own files that a program consists of, for code that no repository holds.
 
 Without a repository, clearml-agent 3.0.3 writes a Task's diff to the entry point's file and runs that; it applies no
-patch. So the diff is a script that has the files' texts in it, writes them to a folder, and runs the program there.
+patch. So the diff is a script that holds the texts of the files, writes them to a folder, and runs the program there.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _FOLDER = "files"
 
 
 def bundle(code: Code, process: ProcessStarted) -> str:
-    """Return the script, "" where the program's own file is all that there is of the user's.
+    """Return the script, "" if the program's own file is the only one of the user's.
 
-    The files that began the run come first. What is over 500 kB or 200 files is left out, and the script names it.
+    The files that began the run come first. Files beyond 500 kB or 200 files are left out, and the script names them.
 
     Args:
         code: the program.
-        process: the process that runs it; `files` and `callers` say what else it consists of.
+        process: the process that runs it; its `files` and `callers` are the other files.
     """
     layout, module, main = _Layout(code, process), "" if code.text else code.module, ""
     callers = {layout.place(file): read(file) for file in layout.own(process.callers)}
@@ -50,7 +50,7 @@ def bundle(code: Code, process: ProcessStarted) -> str:
     program = {}
     if code.text:
         main = code.name
-        while main in callers or main in loaded:  # a notebook may be called like a module
+        while main in callers or main in loaded:  # a notebook may have the name of a module
             main = f"run_{main}"
         program[main] = code.text
     elif code.file is not None:
@@ -76,9 +76,9 @@ def bundle(code: Code, process: ProcessStarted) -> str:
 
 
 class _Layout:
-    """Where each file stands in the folder: as below the working directory, so that relative paths stay what they are.
+    """Decides where each file is put in the folder: as below the working directory, so that relative paths stay valid.
 
-    Files from elsewhere stand in a folder that is called like the one on `sys.path` from which they were imported.
+    Files from elsewhere are put into a folder with the name of the `sys.path` entry from which they were imported.
     """
 
     def __init__(self, code: Code, process: ProcessStarted) -> None:
@@ -98,14 +98,14 @@ class _Layout:
         return f"{self._inside(self._root.get(file, file.parent))}/{self._below_root(file)}".removeprefix("./")
 
     def roots(self) -> list[str]:
-        """Return the folders that `sys.path` needs, relative to the folder, in the order of `sys.path`."""
+        """Return the entries that `sys.path` needs, relative to the folder, in their order on `sys.path`."""
         order = {root: number for number, root in reversed(list(enumerate(self._search)))}
         own = {root for file, root in self._root.items() if not self._is_installed(file)}
         found = sorted(own, key=lambda root: (order.get(root, len(order)), root))
         return [self._inside(root) for root in found]
 
     def own(self, names: Iterable[str]) -> Iterator[Path]:
-        """Yield the Python files that exist, without those of `pip install --target`."""
+        """Yield the Python files that exist and were not installed (`pip install --target`)."""
         for file in (Path(os.path.realpath(name)) for name in names):
             if file.suffix == ".py" and file.is_file() and not self._is_installed(file):
                 yield file
@@ -132,7 +132,7 @@ class _Layout:
 
 
 def _fitting(texts: Mapping[str, str], main: str) -> tuple[dict[str, str], list[str]]:
-    """Return the texts that a Task can hold, in their order, and the names of the others; the program is kept first."""
+    """Return the texts that a Task can hold, in their order, and the names of the others; the program has priority."""
     room = LIMIT_BYTES - len(_HEAD) - len(_FOOT) - 10_000
     kept: set[str] = set()
     for name in sorted(texts, key=lambda name: name != main):
@@ -146,7 +146,7 @@ def _fitting(texts: Mapping[str, str], main: str) -> tuple[dict[str, str], list[
 
 
 def _literal(text: str) -> str:
-    """Return the text as a Python literal of many lines, with nothing escaped in it where that can be."""
+    """Return the text as a Python literal of several lines, without escapes if possible."""
     for quotes in ("'''", '"""'):
         if quotes not in text and not text.endswith((quotes[0], "\\")) and "\0" not in text:
             return f"r{quotes}\n{text}{quotes}[1:]"

@@ -1,6 +1,6 @@
-"""Find the code that a training process runs: in a file, under a module's name, or in a text that no file holds.
+"""Find the code that a training process runs: a file, a module, or a text that no file holds.
 
-Runs in the worker, where the process may be gone but its files can be read.
+Runs in the worker: the process may be gone, but its files can be read.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from autoinstrument.capture.patch import instead
 from autoinstrument.records import ProcessStarted
 
 _MAX_SIZE = 2**20
-"""Characters read of a script, more than a Task keeps; in an archive a small file may unpack to a large one."""
+"""Characters read of a script, more than a Task keeps; a small file in an archive may unpack to a large one."""
 
 
 class Code(NamedTuple):
-    """Where the code is."""
+    """The code of a program."""
 
     folder: Path
-    """The place that decides which repository it belongs to."""
+    """Folder that decides to which repository it belongs."""
     file: Path | None = None
     module: str = ""
     text: str = ""
     name: str = ""
-    """The file that `text` is to be written to."""
+    """Name of the file for `text`."""
 
 
 def code_of(process: ProcessStarted, cwd: Path) -> Code:
-    """Return where the process's code is; `cwd` is its working directory."""
+    """Return the code of a process; `cwd` is its working directory."""
     kind = process.main_kind
     if kind in ("script", "module") and process.main_path:
-        # Python itself follows the links of a script before it looks for the modules beside it.
+        # Python itself resolves the links of a script before it looks for modules beside it.
         file = Path(os.path.realpath(process.main_path))
         installed = _is_installed(file, process)
         if kind == "module" and installed:
@@ -65,17 +65,17 @@ def _is_installed(file: Path, process: ProcessStarted) -> bool:
 
 
 def python_name(file: Path) -> str:
-    """Return the file's name with the suffix .py, by which clearml-agent tells a script's name from its arguments."""
+    """Return the file's name with the suffix .py, by which clearml-agent separates a script from its arguments."""
     return file.name if file.suffix == ".py" else f"{file.stem}.py"
 
 
 def command_name(command: str) -> str:
-    """Return the name of the file that runs a command: another one than that of the package which the file imports."""
+    """Return the name of the file that runs a command; it must not hide the package that the file imports."""
     return f"run_{command}.py" if command.isidentifier() else f"{command}.py"
 
 
 def module_root(file: Path, module: str) -> Path | None:
-    """Return the folder on `sys.path` from which a file was imported under a module's name, None for another name."""
+    """Return the `sys.path` entry from which a file was imported as a module; None if the name does not match."""
     parts = module.split(".")
     if file.name in ("__init__.py", "__main__.py"):
         parts.append(file.stem)
@@ -84,7 +84,7 @@ def module_root(file: Path, module: str) -> Path | None:
 
 
 def read(file: Path) -> str:
-    """Return the file's text (of a zip archive its `__main__.py`), or the script that says why it cannot be had."""
+    """Return the file's text (of a zip archive its `__main__.py`), or a script that says why it cannot be read."""
     try:
         if file.suffix != ".py" and zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive, archive.open("__main__.py") as main:

@@ -1,7 +1,7 @@
 """One installed distribution: its name, its modules, and the requirement line that installs it elsewhere.
 
-Reads the files of the `.dist-info` folder itself: `metadata.Distribution.metadata` and `.files` parse far more than is
-needed, and raise where a file is missing or broken.
+This module reads the files of the `.dist-info` folder itself: `metadata.Distribution.metadata` and `.files` parse far
+more than needed, and raise if a file is missing or broken.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def key_of(name: str) -> str:
-    """Return the normalised name, by which two spellings are the same (the rule is PyPA's, PEP 503)."""
+    """Return the normalised name (PEP 503), which is the same for all spellings."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def installed(distribution: metadata.Distribution) -> Installed | None:
-    """Return what is known of a distribution, None where it has no name or no version."""
+    """Return a distribution's data, None if it has no name or no version."""
     name = version = ""
     needs = []
     for line in _text(distribution, "METADATA", "PKG-INFO").split("\n"):
@@ -57,11 +57,11 @@ class Installed(NamedTuple):
     distribution: metadata.Distribution
 
     def needs(self) -> list[str]:
-        """Return the normalised names of the distributions it requires, those of its extras left out."""
+        """Return the normalised names of the distributions that it requires, without those of its extras."""
         return self.required
 
     def module_names(self, tops: set[str]) -> set[str]:
-        """Return the dotted names of its modules, as far as their first part is in `tops`."""
+        """Return the dotted names of its modules whose first part is in `tops`."""
         names = set(_module_names(_text(self.distribution, "RECORD", "installed-files.txt", "SOURCES.txt"), tops))
         folder = self._local_folder()
         if folder is not None or not names:
@@ -70,10 +70,10 @@ class Installed(NamedTuple):
         return names
 
     def requirement(self) -> str:
-        """Return the line for a requirements file, below a comment where the line says less than the installation.
+        """Return the line for a requirements file, below a comment if the line cannot reproduce the installation.
 
-        The source of an installation stands in `direct_url.json` (PEP 610). A folder or file of this machine cannot be
-        installed elsewhere: a Git checkout is named by its remote, anything else by its version.
+        `direct_url.json` holds the source of an installation (PEP 610). A folder or file of this machine cannot be
+        installed elsewhere: a Git checkout is replaced by its remote, anything else by its version.
         """
         pinned = f"{self.name}=={self.version}"
         origin = _json(_text(self.distribution, "direct_url.json"))
@@ -108,7 +108,7 @@ class Installed(NamedTuple):
         return Path(unquote(urlsplit(url).path))
 
     def _editable_names(self, folder: Path | None, tops: set[str]) -> Iterator[str]:
-        """Yield the top-level names that the files of an editable installation lead to."""
+        """Yield the top-level names that an editable installation provides."""
         roots = [] if folder is None else [folder, folder / "src"]
         for line in _text(self.distribution, "RECORD").split("\n"):
             file = line.split(",")[0]
@@ -161,6 +161,6 @@ def _hash(archive: dict[str, Any]) -> str:
 
 
 def _pip_url(remote: str) -> str:
-    """Return a Git remote as pip takes it: `git@host:path`, Git's short form, has to be spelled out."""
+    """Return a Git remote in a form that pip accepts: Git's short form `git@host:path` becomes a URL."""
     match = re.fullmatch(r"([^/:@]+@)?([^/:@]+):(?!//)(.+)", remote)
     return f"ssh://{match[1] or ''}{match[2]}/{match[3].lstrip('/')}" if match else remote

@@ -1,9 +1,9 @@
-"""Read remote, branch and commit from a repository's own files, where Git does not say them.
+"""Read remote, branch and commit from a repository's own files, if Git does not answer.
 
 Git refuses a repository that belongs to another user (`safe.directory`), because its configuration names programs that
-Git would run. Nothing is run here, and nothing but these few files is read: `.git`, `commondir`, `HEAD`, the branch,
-`packed-refs`, and `config` without what it includes (gitrepository-layout(5), git-config(1)). So an address is the one
-that stands there, without `url.*.insteadOf`. A reftable, which is binary, is not read: there the commit is "".
+Git would run. This module runs nothing and reads only these files: `.git`, `commondir`, `HEAD`, the branch,
+`packed-refs`, and `config` without its includes (gitrepository-layout(5), git-config(1)). `url.*.insteadOf` is not
+applied to the address. A reftable, which is binary, is not read: the commit is "" then.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _VARIABLE = re.compile(r"([A-Za-z][\w-]*)\s*(?:=\s*(.*))?$")
 
 
 class Repository(NamedTuple):
-    """What the files say; fields are "" where they do not."""
+    """The content of the files; a field is "" if they do not hold it."""
 
     root: Path
     """The folder that holds `.git`, symbolic links resolved."""
     remote: str
     branch: str
     commit: str
-    """These three as in `git.Checkout`, credentials included."""
+    """These three are as in `checkout.Checkout`, but the remote has its credentials."""
     problem: str
-    """Why they could not be read, "" where they could."""
+    """Why the files could not be read, "" if they could."""
 
 
 def read(folder: Path) -> Repository | None:
-    """Return the repository of the working copy that the folder lies in, None where there is none."""
+    """Return the repository of the working copy that holds the folder, None if there is none."""
     try:
         here = Path(os.path.realpath(folder))
-    except OSError:  # a relative path, and the working directory is gone
+    except OSError:  # the path is relative, and the working directory is gone
         return None
     for root in _upwards(here):
         try:
@@ -59,7 +59,7 @@ def read(folder: Path) -> Repository | None:
 
 
 def _upwards(folder: Path) -> Iterator[Path]:
-    """Yield the folders in which Git looks for `.git`: not above a mount point or one of GIT_CEILING_DIRECTORIES."""
+    """Yield the folders in which Git looks for `.git`: not above a mount point or GIT_CEILING_DIRECTORIES."""
     ceilings = {os.path.realpath(place) for place in os.environ.get("GIT_CEILING_DIRECTORIES", "").split(os.pathsep)}
     device = None
     for place in (folder, *folder.parents):
@@ -74,18 +74,18 @@ def _upwards(folder: Path) -> Iterator[Path]:
 
 
 def _git_dir(root: Path) -> Path | None:
-    """Return the folder with HEAD; a worktree's and a submodule's `.git` is a file that names it."""
+    """Return the folder with HEAD; the `.git` of a worktree or a submodule is a file that names it."""
     path = root / ".git"
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return None
     if is_folder:
-        os.listdir(path)  # noqa: PTH208  (raises where it may not be read; Git says then that there is no repository)
+        os.listdir(path)  # noqa: PTH208  (raises if it cannot be read; Git reports then that there is no repository)
         return path if (path / "HEAD").exists() else None
     named = _text(path).strip()
     if not named.startswith("gitdir:"):
-        raise ValueError("is no file of Git's")
+        raise ValueError("is not a file of Git")
     git_dir = root / named.removeprefix("gitdir:").strip()
     if not git_dir.is_dir():
         raise FileNotFoundError(2, "the repository that this working copy belongs to is gone", str(git_dir))
@@ -101,7 +101,7 @@ def _common(git_dir: Path) -> Path:
 
 
 def _head(git_dir: Path, common: Path) -> tuple[str, str]:
-    """Return the branch, "" for a detached HEAD, and the commit, "" where there is none yet."""
+    """Return the branch, "" for a detached HEAD, and the commit, "" if there is none yet."""
     name, branch = "HEAD", ""
     for _ in range(_MOST_LINKS):
         value = _ref(name, git_dir, common)
@@ -139,7 +139,7 @@ def _remote(config: dict[tuple[str, str], str], branch: str) -> tuple[str, str]:
 
 
 def _config(text: str) -> dict[tuple[str, str], str]:
-    """Return the variables by section, as in `remote.origin`, and name; of several values the first."""
+    """Return the variables by section, as in `remote.origin`, and name; the first one of several values."""
     values: dict[tuple[str, str], str] = {}
     section = ""
     for line in text.replace("\\\n", "").splitlines():
@@ -153,17 +153,17 @@ def _config(text: str) -> dict[tuple[str, str], str]:
 
 
 def _value(written: str) -> str:
-    """Return what a value says: without a comment behind it, and without quotes."""
+    """Return a value without quotes and without the comment behind it."""
     value = re.match(r'(?:"(?:[^"\\]|\\.)*"|\\.|[^"\\#;])*', written)
     return _ESCAPE.sub(_PLAIN, _QUOTE.sub("", value[0].strip())) if value else ""
 
 
 def _text(path: Path, most: int = _MOST_BYTES) -> str:
-    """Return what a regular file says; of another kind, that another user has put there, nothing is read.
+    """Return the text of a regular file; another user may have put a file of another kind there.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no regular file, or too large.
+        ValueError: it is not a regular file, or it is too large.
     """
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
@@ -171,7 +171,7 @@ def _text(path: Path, most: int = _MOST_BYTES) -> str:
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(21, "is a folder", str(path))
         if not stat.S_ISREG(found.st_mode) or found.st_size > most:
-            raise ValueError(f"{path.name} is no file of Git's")
+            raise ValueError(f"{path.name} is not a file of Git")
         return os.read(file, most).decode("utf-8", "surrogateescape")
     finally:
         os.close(file)

@@ -1,4 +1,4 @@
-"""Find what the user's own code imports; runs in the worker."""
+"""Find the names that the user's own code imports; runs in the worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from autoinstrument.capture.code import read
 from autoinstrument.records import ProcessStarted
 
-# Not by `ast`, whose parser warns of strings in the user's code, and gives up on a notebook's magics.
+# Not with `ast`: its parser warns about strings in the user's code, and fails on a notebook's magics.
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<module>\w[\w.]*)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n#;]+)"
     r"|import[ \t]+(?P<modules>[^\n#;]+))",
@@ -20,7 +20,7 @@ _COMMENT = re.compile(r"#[^\n]*")
 
 
 def imported_by(process: ProcessStarted) -> set[str]:
-    """Return the dotted names that the process's own code imports, of functions and classes too (`from a import b`)."""
+    """Return the dotted names that the process's code imports, also of functions and classes (`from a import b`)."""
     files = {os.path.realpath(file) for file in [process.main_path, *process.files.values(), *process.callers] if file}
     texts = [process.source, *(read(path) for path in map(Path, files) if path.suffix == ".py" and path.is_file())]
     return {name for text in texts for name in _imports(text)}

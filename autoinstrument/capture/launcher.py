@@ -1,6 +1,6 @@
-"""Find the launcher (torchrun, accelerate) that started the training process: a clone has to be started by it as well.
+"""Find the launcher (torchrun, accelerate) that started the training process: a clone must be started by it, too.
 
-The launcher's own command line is all there is to go by; it is read where the system tells it (Linux).
+It is recognised by its command line, which can be read on Linux.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _MODULES = ("torch.distributed.", "accelerate.commands.")
 
 
 def launched(pid: int, program: str, module: str) -> str:
-    """Return the entry point up to the program, as in "-m torch.distributed.run --nproc_per_node=2", "" without one.
+    """Return the entry point up to the program, as in "-m torch.distributed.run --nproc_per_node=2"; "" for none.
 
     Args:
         pid: the training process.
-        program: path of the script it runs, or of the module's file.
-        module: the dotted name where it was started with `-m`.
+        program: path of its script, or of its module's file.
+        module: dotted name, if it was started with `-m`.
     """
-    # Each of the two sets its variable for the processes that it starts.
+    # Each launcher sets one of these variables for the processes that it starts.
     if "TORCHELASTIC_RUN_ID" not in os.environ and "ACCELERATE_DYNAMO_MODE" not in os.environ:
         return ""
     command = _command(_parent(pid))

@@ -3,7 +3,7 @@
 The first half runs in the training process, `as_script` in the worker.
 """
 
-# os.path: pathlib would be one more module in a process that is not ours.
+# os.path: pathlib would be one more module in the user's process.
 # ruff: noqa: PTH117
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ _SHELL = re.compile(r"^(\s*)([%!?].*|[\w., ]+=\s*[%!].*|.*\?\s*)$")
 
 
 def shell() -> Any:
-    """Return the running IPython shell, None where there is none. IPython is not imported for it."""
+    """Return the running IPython shell, None if there is none; IPython is not imported for it."""
     try:
         ipython: Any = sys.modules.get("IPython")
         return None if ipython is None else ipython.get_ipython()
-    except Exception:  # half-way imported, or made of something else
+    except Exception:  # partly imported, or another module of that name
         return None
 
 
 def is_kernel(shell: Any) -> bool:
-    """Say whether the shell belongs to a notebook's kernel and not to a terminal."""
+    """Return True if the shell belongs to a notebook's kernel and not to a terminal."""
     return getattr(shell, "kernel", None) is not None
 
 
 def is_output(stream: Any) -> bool:
     """Return True for a stream whose text a notebook's kernel shows below the cell (ipykernel 6 and 7).
 
-    Its descriptor, where it has one, is that which the kernel was started with.
+    Its descriptor, if it has one, is the one that the kernel was started with.
     """
     return any(str(kind.__module__).startswith("ipykernel") for kind in type(stream).__mro__)
 
 
 def path(shell: Any) -> str:
-    """Return the absolute path of the notebook's file where the front end tells it, "" otherwise."""
+    """Return the absolute path of the notebook's file, "" if the front end does not provide it."""
     try:
-        told = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
+        given = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
     except Exception:
         return ""
-    return told if isinstance(told, str) and told.endswith(".ipynb") and os.path.isabs(told) else ""
+    return given if isinstance(given, str) and given.endswith(".ipynb") and os.path.isabs(given) else ""
 
 
 def source(shell: Any) -> str:
-    """Return the cells run so far, the one that is running included, each below a line `# %%`."""
+    """Return the cells run so far and the running one, each below a line `# %%`."""
     try:
         history = shell.history_manager
         cells = list(history.input_hist_raw)
-        # A cell that raised would raise in the script as well, and its corrected version stands further down. IPython
-        # keeps account of them since 9.0.
+        # A cell that raised would raise in the script as well, and its corrected version follows later. IPython records
+        # them since 9.0.
         failed = getattr(history, "exceptions", None) or {}
     except Exception:
         cells, failed = list(getattr(shell, "user_ns", {}).get("In", [])), {}
@@ -77,7 +77,7 @@ def _as_python(cell: str) -> str:
     lines = cell.split("\n")
     if lines[0].startswith("%%") and not lines[0].startswith(_PYTHON_CELLS):
         return "\n".join(f"# {line}" if line.strip() else line for line in lines)
-    # Where the cell is Python as it stands, a line that begins with % is a string's or an expression's.
+    # If the cell is valid Python, a line that begins with % is part of a string or an expression.
     try:
         compile(cell, "cell", "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
@@ -87,4 +87,4 @@ def _as_python(cell: str) -> str:
 
 def _comment(line: re.Match[str]) -> str:
     indent, rest = line.groups()
-    return f"{indent}pass  # {rest}" if indent else f"# {rest}"  # the line may have been all of an indented block
+    return f"{indent}pass  # {rest}" if indent else f"# {rest}"  # the line may be the only one of an indented block

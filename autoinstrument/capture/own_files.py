@@ -3,7 +3,7 @@
 Runs in the training process. A file is the user's own if it belongs to no installation and not to this package.
 """
 
-# os.path: pathlib would be one more module in a process that is not ours.
+# os.path: pathlib would be one more module in the user's process.
 # ruff: noqa: PTH100, PTH117, PTH118, PTH120
 from __future__ import annotations
 

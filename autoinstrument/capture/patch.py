@@ -1,8 +1,8 @@
 """Make one text of a working copy's changes that a ClearML agent can apply.
 
-clearml-agent 3.0.3 hands the text to `git apply` where it begins with "diff " (or with "Submodule " and then "diff "),
-and writes anything else to the entry point's file. `git apply` takes all or nothing, so that what cannot be carried
-(binary files, other encodings) is left out and named, instead of making the rest useless.
+clearml-agent 3.0.3 passes the text to `git apply` if it begins with "diff " (or with "Submodule " and then "diff "),
+and writes any other text to the entry point's file. `git apply` applies all or nothing: changes that a text cannot hold
+(binary files, other encodings) are left out and named, because they would make the rest useless.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 
 LIMIT_BYTES = 500_000
-"""What ClearML keeps of a diff (`ScriptInfo.max_diff_size_bytes` of clearml 1.16 to 2.1.12)."""
+"""Largest diff that ClearML keeps (`ScriptInfo.max_diff_size_bytes` of clearml 1.16 to 2.1.12)."""
 
 _FILE = re.compile(rb"^(?=diff --git |Submodule )", re.M)
 
 
 def patch(*diffs: bytes) -> str:
-    """Return the diffs as one text, "" where nothing was changed."""
+    """Return the diffs as one text, "" if there is no change."""
     kept, left_out = [], []
     submodules = []
     for part in (part for diff in diffs for part in _FILE.split(diff) if part):
@@ -26,13 +26,13 @@ def patch(*diffs: bytes) -> str:
         if text is None:
             left_out.append(part.partition(b"\n")[0].decode("utf-8", "replace"))
         elif part.startswith(b"Submodule "):
-            submodules.append(text)  # a heading for people; what changed inside comes as parts of its own
+            submodules.append(text)  # a heading for people; the changes inside are parts of their own
         else:
             kept.append(text if text.endswith("\n") else f"{text}\n")
     if not kept:
         return ""
     notes = [f"# not included, binary or not UTF-8: {name.removeprefix('diff --git ')}\n" for name in left_out]
-    # Behind the last file, where `git apply` passes over them.
+    # After the last file, where `git apply` ignores them.
     return "".join(kept + [f"# {line}" for line in submodules] + notes)
 
 
@@ -42,7 +42,7 @@ def new_file(inside: str, text: str) -> bytes:
     ended = lines[-1] == ""
     if ended:
         lines.pop()
-    tab = "\t" if " " in inside else ""  # as Git writes it: where a name with spaces ends
+    tab = "\t" if " " in inside else ""  # Git marks the end of a name with spaces so
     head = (
         f"diff --git a/{inside} b/{inside}\nnew file mode 100644\n--- /dev/null\n+++ b/{inside}{tab}\n"
         f"@@ -0,0 +1,{len(lines)} @@\n"
@@ -52,14 +52,14 @@ def new_file(inside: str, text: str) -> bytes:
 
 
 def too_large(text: str) -> bool:
-    """Say whether ClearML would not keep the text."""
+    """Return True if the text is larger than ClearML keeps."""
     return len(text.encode("utf-8", "replace")) > LIMIT_BYTES
 
 
 def instead(reason: str) -> str:
-    """Return the text that stands for code that could not be taken along: a note, and a script that says so and fails.
+    """Return the text that replaces code that could not be kept: a comment, and a script that fails with the reason.
 
-    An agent runs it only where the repository has no file at the entry point; otherwise the committed code is run.
+    An agent runs it only if the repository has no file at the entry point; otherwise it runs the committed code.
     """
     lines = [f"# {line}\n" for line in reason.split("\n")]
     return "".join(lines) + f"raise SystemExit({reason.splitlines()[0]!r})\n"

@@ -1,9 +1,9 @@
 """Describe the training process: how it was started, where its code is, what it has loaded.
 
-Runs in the training process, so it only looks at what is there; files, git and distributions are left to the worker.
+Runs in the training process, and only reads what is loaded there; the worker reads files, Git and distributions.
 """
 
-# os.path: pathlib would be one more module in a process that is not ours.
+# os.path: pathlib would be one more module in the user's process.
 # ruff: noqa: PTH100, PTH109, PTH113, PTH119, PTH120
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from autoinstrument.integrations.argparse_values import parsed
 from autoinstrument.records import Param, ProcessChanged, ProcessStarted
 
 _WORKERS = ("submitit.core._submit",)
-"""Programs that run functions which another process has sent: neither they nor their arguments are the user's."""
+"""Programs that run functions which another process has sent: neither the program nor its arguments are the user's."""
 
 
 class Changes:
-    """What the process has come to hold since it was last reported.
+    """Describes the process, and then what has changed in it.
 
-    `describe` is the first report, each `changed` the next one.
+    `describe` makes the first report, each `changed` the next one.
     """
 
     def __init__(self) -> None:
@@ -34,11 +34,11 @@ class Changes:
         self._seen: tuple[int, str] = (0, "")
 
     def describe(self, cwd: str = "", callers: Iterable[str] = ()) -> ProcessStarted:
-        """Return all that only the process itself knows.
+        """Return everything that only the process itself knows.
 
         Args:
-            cwd: the working directory that the process was started in, where known; the script may have moved.
-            callers: what `own_files.on_stack` has given when the first run began.
+            cwd: the working directory in which the process was started, "" if not known; the script may have left it.
+            callers: the result of `own_files.on_stack` when the first run began.
         """
         kind, path, module, source = _main()
         return ProcessStarted(
@@ -58,7 +58,7 @@ class Changes:
             arguments=_arguments(kind, path, module),
             files=own_files.loaded(cwd or _cwd(), os.path.dirname(path)),
             callers=list(callers),
-            modules=self._new_modules(),  # last: it includes what the describing itself has loaded
+            modules=self._new_modules(),  # last, because the lines above load modules, too
         )
 
     def changed(self) -> ProcessChanged:
@@ -69,7 +69,7 @@ class Changes:
     def _new_modules(self) -> list[str]:
         names = list(sys.modules)  # a copy: another thread may be importing
         seen = (len(names), names[-1])
-        if seen == self._seen:  # new ones are at the end; of short runs, one after the other, most load none
+        if seen == self._seen:  # new ones are at the end; most short runs load none
             return []
         self._seen = seen
         new = {name for name in names if isinstance(name, str)} - self._reported
@@ -78,7 +78,7 @@ class Changes:
 
 
 def is_launcher(path: str, module: str) -> bool:
-    """Tell whether a process is MLflow's command line: what `mlflow run` starts goes on with the run that it made.
+    """Return True if a process is MLflow's command line: the program that `mlflow run` starts resumes its run.
 
     Args:
         path: the process's `main_path`.
@@ -97,9 +97,9 @@ def remember_main() -> None:
 
 
 def program_now() -> dict[str, Any]:
-    """Return what `RunStarted` holds of the program that is beginning a run on this thread.
+    """Return the fields of `RunStarted` that describe the program beginning a run on this thread.
 
-    Empty where that is the program of the whole process, with the arguments that the process was started with.
+    Empty if it is the program of the whole process, with the arguments that the process was started with.
     """
     kind = path = module = ""
     job = job_arguments()
@@ -148,7 +148,7 @@ def _main() -> tuple[str, str, str, str]:
 
 
 def _arguments(kind: str, path: str, module: str) -> list[Param]:
-    """Return the command line; that of a notebook's kernel, or of a launcher, is not that of the run's code."""
+    """Return the command line; [] for a notebook's kernel and a launcher, whose arguments are not those of the code."""
     return [] if kind == "notebook" or is_launcher(path, module) else parsed()
 
 
@@ -171,7 +171,7 @@ def _cwd() -> str:
 
 
 def _absolute(entry: str) -> str:
-    """Return an entry of `sys.path` as it means in every working directory, as it is where that cannot be known."""
+    """Return an entry of `sys.path` as an absolute path, or unchanged if the working directory was deleted."""
     try:
         return os.path.abspath(entry)
     except OSError:  # the directory was deleted

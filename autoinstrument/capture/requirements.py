@@ -1,7 +1,7 @@
 """List the distributions that a training process uses, so that pip can install them elsewhere.
 
-Runs in the worker, on the training process's `sys.path`. A distribution is in use when the process has loaded a module
-of it; for a namespace shared by several (`google.*`) the submodule decides.
+Runs in the worker, on the training process's `sys.path`. A distribution is in use if the process has loaded one of its
+modules; for a namespace that several share (`google.*`) the submodule decides.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import NamedTuple
 
 from autoinstrument.capture.distributions import Installed, installed, key_of
 
-_OURSELVES = "autoinstrument"
+_THIS_PACKAGE = "autoinstrument"
 _REST = "\n# Not imported by this code directly: dependencies of the packages above, and autoinstrument\n"
 
 
 class Requirements(NamedTuple):
-    """Two texts in pip's requirements format, a line for each distribution, sorted by name."""
+    """Two texts in pip's requirements format, one line per distribution, sorted by name."""
 
     requirements: str
-    """Distributions in use, the agent's included, each pinned so that another machine gets the same.
+    """Distributions in use and this package, each pinned, so that another machine gets the same ones.
 
-    As with ClearML's SDK, the Python version comes first, and then what the user's code imports.
+    As with ClearML's SDK, the Python version comes first, then the packages that the user's code imports.
     """
     freeze: str
     """All distributions on the path, as `pip freeze` lists them."""
@@ -32,7 +32,7 @@ class Requirements(NamedTuple):
     """First parts of module names that are, or may be, shared by several distributions (`google`)."""
 
     def may_change(self, known: Set[str], new: Iterable[str]) -> bool:
-        """Tell whether modules loaded since may be a sign of more packages: of other ones than those `known`."""
+        """Return True if the newly loaded modules may belong to other packages than the `known` modules."""
         tops = {name.partition(".")[0] for name in known} | sys.stdlib_module_names
         return any(top not in tops or top in self.shared for top in {name.partition(".")[0] for name in new})
 
@@ -43,9 +43,9 @@ def packages_of(
     """Return the packages of a process.
 
     Args:
-        modules: names of the modules it has loaded.
-        sys_path: its `sys.path`; of two distributions of one name the first counts, as for `import`.
-        imported: names that the user's own code imports, see `imported_by`.
+        modules: names of the modules that it has loaded.
+        sys_path: its `sys.path`; the first one of two distributions with the same name counts, as for `import`.
+        imported: names that the user's own code imports, see `capture.imports`.
         python: the version of Python, as in "3.11.7".
 
     Distributions without a readable name or version are left out.
@@ -58,10 +58,10 @@ def packages_of(
     first = set(_holders({key: names[key] for key in used}, imported))
     used |= _agent(everything)
     lines = {key: item.requirement() for key, item in everything.items()}
-    if _OURSELVES not in lines:  # put on the path without being installed (sitecustomize, a checkout)
+    if _THIS_PACKAGE not in lines:  # on the path without being installed (sitecustomize, a checkout)
         from autoinstrument._version import __version__
 
-        lines[_OURSELVES] = f"{_OURSELVES}=={__version__}"
+        lines[_THIS_PACKAGE] = f"{_THIS_PACKAGE}=={__version__}"
 
     def listed(keys: Iterable[str]) -> str:
         return "".join(f"{lines[key]}\n" for key in sorted(keys))
@@ -83,14 +83,14 @@ def _found(sys_path: Sequence[str]) -> Iterable[Installed]:
 
 
 def _used(names: Mapping[str, set[str]], loaded: set[str]) -> tuple[set[str], frozenset[str]]:
-    """Return the keys of the distributions in use, and `Requirements.shared`; `names` are those of their modules."""
+    """Return the keys of the distributions in use, and `Requirements.shared`; `names` are the modules of each."""
     claims = Counter(name for own in names.values() for name in own)
     used = set()
     for key, own in names.items():
         matching = own & loaded
-        # A package whose __init__ several distributions ship is a namespace of the old kind, and no sign of this one
-        # as long as the rest of it was not loaded. Where they share everything (opencv-python and its headless twin),
-        # all are named.
+        # A package whose __init__ several distributions ship is a namespace of the old kind: it does not prove that
+        # this one is in use while its other modules are not loaded. If they share everything (opencv-python and its
+        # headless variant), all are listed.
         own_alone = {name for name in own if claims[name] == 1}
         if matching and (matching & own_alone or not own_alone or any(not _is_package(n, own) for n in matching)):
             used.add(key)
@@ -99,9 +99,9 @@ def _used(names: Mapping[str, set[str]], loaded: set[str]) -> tuple[set[str], fr
 
 
 def _holders(names: Mapping[str, set[str]], imported: Iterable[str]) -> Iterator[str]:
-    """Yield the keys of the distributions that have the imported modules.
+    """Yield the keys of the distributions that hold the imported modules.
 
-    Of several that share a module, that of its name counts alone: `import mlflow` is no import of mlflow-skinny.
+    If several share a module, only the one of that name counts: `import mlflow` does not mean mlflow-skinny.
     """
     holders: dict[str, set[str]] = {}
     for key, own in names.items():
@@ -120,6 +120,6 @@ def _is_package(name: str, names: set[str]) -> bool:
 
 
 def _agent(everything: dict[str, Installed]) -> set[str]:
-    """Return the keys of the agent and of what it needs, which no training script imports."""
-    ours = everything.get(_OURSELVES)
-    return {_OURSELVES, *(key for key in (ours.needs() if ours else ["clearml"]) if key in everything)}
+    """Return the keys of this package and of its requirements, which no training script imports."""
+    own = everything.get(_THIS_PACKAGE)
+    return {_THIS_PACKAGE, *(key for key in (own.needs() if own else ["clearml"]) if key in everything)}

@@ -1,10 +1,11 @@
-"""Say in ClearML's terms which code a training process runs: the script section of its Task.
+"""Make the script section of a Task: the code that a training process runs, in ClearML's terms.
 
 ClearML's own `ScriptInfo` is not used. Seen in 1.16.5 and 2.1.12, called from another process than the one that trains:
 the working directory and `-m` are those of the caller; an entry script that Git does not know yet is not in the diff; a
 changed binary file makes the diff one that `git apply` refuses; a script reached through a symbolic link has no
 repository; without a remote the Task has a patch and nothing to apply it to; and Git runs the repository's fsmonitor
-without a time limit (measured: still waiting after 100 s). What the fields mean is as there and in clearml-agent 3.0.3.
+without a time limit (measured: still waiting after 100 s). The fields have the same
+meaning as there and in clearml-agent 3.0.3.
 """
 
 from __future__ import annotations
@@ -38,22 +39,22 @@ class Script(NamedTuple):
     version_num: str
     """The commit's full hash."""
     entry_point: str
-    """File relative to `working_dir`, or "-m module"; arguments follow where no parser reads them from the Task."""
+    """File relative to `working_dir`, or "-m module", with the arguments that no parser can read from the Task."""
     working_dir: str
     """Relative to the repository's root."""
     diff: str
-    """Changes since the commit; where there is no repository, the script itself, see `bundle` for one of many files."""
+    """Changes since the commit; without a repository, the script itself, see `bundle` for one of several files."""
     binary: str
 
 
 class DiffSettings(NamedTuple):
-    """What ClearML's configuration says about `Script.diff`, in its section `sdk.development`."""
+    """ClearML's configuration for `Script.diff`, from its section `sdk.development`."""
 
     stored: bool = True
-    """`store_uncommitted_code_diff`: where it is false, the Task has no code, as with the SDK (clearml 1.16 to 2.1.12):
+    """`store_uncommitted_code_diff`: if it is false, the Task has no code, as with the SDK (clearml 1.16 to 2.1.12):
     no changes, no notebook, and no script without a repository."""
     from_remote: bool = False
-    """`store_code_diff_from_remote`: changes are those since the newest commit that the remote has."""
+    """`store_code_diff_from_remote`: the diff is that since the newest commit that the remote has."""
 
 
 def script_of(
@@ -61,7 +62,7 @@ def script_of(
     diffs: Callable[[], DiffSettings] = DiffSettings,
     lacks: Callable[[str], object] = lambda _: None,
 ) -> Script:
-    """Return the script section for the process's Task, as `without_arguments` with the arguments of now."""
+    """Return the script section for the process's Task, with its arguments; see `without_arguments`."""
     return with_arguments(without_arguments(process, diffs, lacks), process)
 
 
@@ -72,7 +73,7 @@ def without_arguments(
     *,
     by_git: bool = True,
 ) -> Script:
-    """Return the code that the process runs. Takes some 30 ms with a repository, a minute at most.
+    """Return the script section without arguments. Takes about 30 ms with a repository, a minute at most.
 
     Args:
         process: the training process; once it has ended, its launcher is not found any more.
@@ -85,7 +86,7 @@ def without_arguments(
     cwd = Path(process.cwd or ".")
     code = code_of(process, cwd)
     if os.environ.get("CLEARML_VCS_REPO_URL"):
-        script = _told_by_environment(code, cwd)
+        script = _given_by_environment(code, cwd)
     else:
         folder = _existing(code.folder)
         checkout = Checkout.of(folder) if by_git else Checkout.read(folder)
@@ -104,10 +105,10 @@ def without_arguments(
 
 
 def with_arguments(script: Script, process: ProcessStarted) -> Script:
-    """Return the script section with the arguments that no parser has read by name, up to now.
+    """Return the script section with the arguments that no parser has read by name so far.
 
-    What argparse has read is in the Task's Args section, from where ClearML gives it to a clone's parser. Arguments
-    that nobody has read by name are kept where a clone gets them again; clearml-agent splits them as a shell does.
+    Arguments that argparse has read are in the Task's section Args, from which a clone's parser gets them. All others
+    are part of the entry point; clearml-agent splits them as a shell does.
     """
     argv = process.arguments[0][1] if [name for name, _, _ in process.arguments] == ["argv"] else ""
     if not argv or process.main_kind == "notebook" or os.environ.get(_ENTRY_POINT):
@@ -117,7 +118,7 @@ def with_arguments(script: Script, process: ProcessStarted) -> Script:
 
 
 def _alone(code: Code, checkout: Checkout | None, process: ProcessStarted) -> Script:
-    """Without a repository that an agent could clone, the texts of the user's own files stand for all."""
+    """Return the section without a repository that an agent could clone: the texts of the user's own files."""
     branch, commit = (checkout.branch, checkout.commit) if checkout else ("", "")
     name = code.name or (python_name(code.file) if code.file else "")
     if several := bundle(code, process):
@@ -142,7 +143,7 @@ def _in_checkout(
 ) -> Script:
     working_dir = checkout.inside(cwd) or "."
     if code.module and code.file is not None and checkout.inside(code.file):
-        # Found through sys.path and not in the working directory (a src folder): there, `-m` has to find it again.
+        # Found through sys.path and not in the working directory (a src folder): `-m` must find it there again.
         root = module_root(code.file, code.module)
         if root is not None and not _holds(cwd, code.file, code.module):
             working_dir = checkout.inside(root) or working_dir
@@ -173,7 +174,7 @@ def _in_checkout(
 
 
 def _committed(code: Code, checkout: Checkout, working_dir: str) -> Script:
-    """Return the code as it is in a repository that Git says nothing about; the place of the changes says why."""
+    """Return the section for a repository about which Git does not answer; the diff says why."""
     if code.text:
         entry = _free_name(checkout.root / working_dir, code.name)
         text = f"{_missing(checkout)}{code.text}"
@@ -185,7 +186,7 @@ def _committed(code: Code, checkout: Checkout, working_dir: str) -> Script:
 
 
 def _with_launcher(script: Script, process: ProcessStarted, launcher: str) -> Script:
-    """Complete the entry point by the launcher before it."""
+    """Put the launcher before the entry point."""
     entry = script.entry_point
     if launcher:
         entry = f"{launcher} {entry.removeprefix('-m ') if entry.startswith('-m ') else shlex.quote(entry)}"
@@ -193,20 +194,20 @@ def _with_launcher(script: Script, process: ProcessStarted, launcher: str) -> Sc
     return script._replace(entry_point=entry, binary=f"python{version}")
 
 
-def _told_by_environment(code: Code, cwd: Path) -> Script:
-    """Take the repository from ClearML's variables, for containers that have the code without its `.git`."""
+def _given_by_environment(code: Code, cwd: Path) -> Script:
+    """Take the repository from ClearML's variables, for containers that hold the code without its `.git`."""
     root = Path(os.path.realpath(cwd / os.environ.get("CLEARML_VCS_ROOT", "")))
-    told = Checkout(
+    given = Checkout(
         root=root,
         remote=without_credentials(os.environ["CLEARML_VCS_REPO_URL"]),
         branch=os.environ.get("CLEARML_VCS_BRANCH", ""),
         commit=os.environ.get("CLEARML_VCS_COMMIT_ID", ""),
     )
-    working_dir = told.inside(cwd) or "."
+    working_dir = given.inside(cwd) or "."
     entry = f"-m {code.module}" if code.module else code.name
     if not entry and code.file is not None:
         entry = _relative(code.file, root / working_dir)
-    return Script(told.remote, told.branch, told.commit, entry, working_dir, code.text, "")
+    return Script(given.remote, given.branch, given.commit, entry, working_dir, code.text, "")
 
 
 def _overridden(script: Script) -> Script:
@@ -220,7 +221,7 @@ def _overridden(script: Script) -> Script:
 
 
 def _missing(checkout: Checkout | None) -> str:
-    """Return the comment that names what a script lacks, "" where it lacks nothing."""
+    """Return a comment on what the script lacks, "" if it lacks nothing."""
     return f"# {sentence(checkout.lacks)}\n" if checkout is not None and checkout.lacks else ""
 
 

@@ -55,17 +55,17 @@ def start_up_files() -> Iterator[Check]:
 
 
 def _sitecustomize(*, needed: bool) -> Iterator[Check]:
-    ours, winner = sitecustomize(), ""
+    shipped, winner = sitecustomize(), ""
     folders = [entry for entry in sys.path if entry and Path(entry) != Path.cwd()]
     for folder in folders:
         spec = PathFinder.find_spec("sitecustomize", [folder])
         if spec is None or not spec.origin:
             continue
         try:
-            is_ours = Path(spec.origin).read_bytes() == ours
+            is_shipped = Path(spec.origin).read_bytes() == shipped
         except OSError:
-            is_ours = False
-        if is_ours:
+            is_shipped = False
+        if is_shipped:
             yield Check(
                 f"start-up file {spec.origin}", not winner or not needed,
                 f"shadowed by {winner}" if winner else "as shipped, runs",

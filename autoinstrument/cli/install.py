@@ -81,10 +81,10 @@ def _write_missing(folder: Path, files: dict[str, bytes]) -> None:
         HookError: a file of that name exists and was not written by `install`.
         OSError: the folder cannot be written.
     """
-    ours = owned(folder)
+    listed = owned(folder)
     for name, content in files.items():
         present = _content(folder / name)
-        if present not in (None, content) and digest(present or b"") != ours.get(name):
+        if present not in (None, content) and digest(present or b"") != listed.get(name):
             raise HookError(
                 f"{folder / name} exists and is not a file of autoinstrument; use another folder (`--target`)"
             )
@@ -93,8 +93,8 @@ def _write_missing(folder: Path, files: dict[str, bytes]) -> None:
             click.echo(f"{folder / name} is in place already")
             continue
         atomic_file.write(folder / name, content, mode=0o666)
-        ours[name] = digest(content)
-        manifest = json.dumps({"autoinstrument": __version__, "files": ours}, indent=2).encode()
+        listed[name] = digest(content)
+        manifest = json.dumps({"autoinstrument": __version__, "files": listed}, indent=2).encode()
         atomic_file.write(folder / MANIFEST, manifest, mode=0o666)
         click.echo(f"{folder / name} written")
 
@@ -106,24 +106,24 @@ def _remove(folder: Path) -> bool:
         HookError: the manifest cannot be read.
         OSError: a file cannot be removed.
     """
-    ours, taken = owned(folder), False
+    listed, taken = owned(folder), False
     shipped = {**START_UP, SITECUSTOMIZE: sitecustomize()}
     for name, as_shipped in shipped.items():
         path = folder / name
         present = _content(path)
         if present is None:
-            ours.pop(name, None)
-        elif digest(present) in (ours.get(name), digest(as_shipped)):
+            listed.pop(name, None)
+        elif digest(present) in (listed.get(name), digest(as_shipped)):
             path.unlink()
-            ours.pop(name, None)
+            listed.pop(name, None)
             taken = True
             if name == SITECUSTOMIZE:
                 _forget_bytecode(folder)
             click.echo(f"{path} removed")
-        elif name in ours or name != SITECUSTOMIZE:
+        elif name in listed or name != SITECUSTOMIZE:
             click.echo(f"{path} was changed since and stays; look at it, then remove it by hand", err=True)
-            ours[name] = ours.get(name, "")
-    if ours:
+            listed[name] = listed.get(name, "")
+    if listed:
         return True
     (folder / MANIFEST).unlink(missing_ok=True)
     if not taken:

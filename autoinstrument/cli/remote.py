@@ -111,5 +111,5 @@ def _requirements(process: ProcessStarted) -> str:
     given = Path("requirements.txt")
     if not given.is_file():
         return f"# Python {process.python}\n\n{found.freeze}"
-    ours = [line for line in found.requirements.splitlines() if line.startswith("autoinstrument")]
-    return "\n".join([given.read_text(encoding="utf-8").rstrip("\n"), *ours, ""])
+    own = [line for line in found.requirements.splitlines() if line.startswith("autoinstrument")]
+    return "\n".join([given.read_text(encoding="utf-8").rstrip("\n"), *own, ""])

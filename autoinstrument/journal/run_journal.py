@@ -51,7 +51,7 @@ class RunJournal:
         task_id, task_url: the Task, "" while there is none.
         adopted: the Task was made by the user's script or by a ClearML agent.
         console_sent: number of console lines that the Task holds.
-        worker_pid: the process that is to complete the Task; 0 once it has given up.
+        worker_pid: the process that will complete the Task; 0 once it has given up.
         worker_started_ms: when that process was created, see `process_identity`.
         machine: where that process and the training process run, see `capture.machine`.
         reason: why the Task is not complete, "" if nothing has gone wrong.

@@ -20,7 +20,7 @@ class ConsoleRouter:
     def __init__(self, registry: RunRegistry, early: EarlyRecords) -> None:
         self._registry, self._early = registry, early
         self._quiet: set[str] = set()
-        """Runs whose end has arrived and is not handled yet: later text is not theirs."""
+        """Runs whose end has arrived and is not handled yet: later text does not belong to them."""
 
     def write(self, process: TrainingProcess, written: ConsoleWritten) -> None:
         """Give text to the process's open runs, or keep it for the next run."""

@@ -1,4 +1,4 @@
-"""Hand each record of a connected process to what it concerns: the process, a run's mirror, or a store until then."""
+"""Pass each record to the process or the run that it concerns; records of unknown runs are kept until the run is known."""
 
 from __future__ import annotations
 
