@@ -33,10 +33,13 @@ with mlflow.start_run(run_name="the run"):
 
 @pytest.mark.core
 def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> None:
-    """`AUTOINSTRUMENT_WORKER=thread`: the same fields, points, console and status."""
+    """`AUTOINSTRUMENT_WORKER=thread`: the same fields, points, console and status.
+
+    And as with a new interpreter for script and worker each, with forks of both, as most of these tests have them.
+    """
     tasks = []
-    for worker in ("process", "thread"):
-        done = place.run(SCRIPT.format(pause=""), AUTOINSTRUMENT_WORKER=worker)
+    for worker, fresh in (("process", True), ("process", False), ("thread", False)):
+        done = place.run(SCRIPT.format(pause=""), fresh=fresh, AUTOINSTRUMENT_WORKER=worker)
         assert done.code == 0, done.stderr
         assert done.stdout == "half of it\nall of it\n"
         run = place.mlflow_runs()[-1]
@@ -53,7 +56,7 @@ def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> No
                 **{key: task[key] for key in ("status", "name", "project", "tags", "type")},
             }
         )
-    assert tasks[0] == tasks[1]
+    assert tasks[0] == tasks[1] == tasks[2]
     wait_for(lambda: not place.left_behind())
 
 

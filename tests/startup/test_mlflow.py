@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -224,6 +225,17 @@ def test_what_is_wrapped_and_what_not_can_be_asked(full_environment, noted):
     assert outcomes["mlflow.tracking.fluent.start_run"]
     methods = ("create_run", "log_metric", "log_batch", "set_terminated")
     assert all(outcomes[f"TrackingServiceClient.{name}"] for name in methods)
+
+
+def test_the_same_is_wrapped_before_and_after_mlflows_import(full_environment, noted):
+    """The end-to-end tests stand on this: their scripts are forked from a process that has imported MLflow."""
+    before = full_environment.result("-c", "import mlflow\n" + OUTCOMES, env=ON | noted)
+    (Path(noted["AUTOINSTRUMENT_EXPLAIN"])).write_text("")
+    late = (
+        "import os, mlflow\nos.environ['AUTOINSTRUMENT_ENABLED'] = '1'\nimport autoinstrument\nautoinstrument.init()\n"
+    )
+    assert full_environment.result("-c", late + OUTCOMES, env=noted) == before
+    assert before
 
 
 LACKING = """
