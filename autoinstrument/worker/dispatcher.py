@@ -1,4 +1,4 @@
-"""Pass each record to the process or the run that it concerns; records of unknown runs are kept until the run is known."""
+"""Pass each record to the process or the run that it concerns; keep records of unknown runs until they are known."""
 
 from __future__ import annotations
 
