@@ -43,6 +43,7 @@ def test_a_run_that_is_left_alone_is_no_record() -> None:
     assert asked == [None]
 
 
+@pytest.mark.swallows("describing a run")
 def test_the_store_is_asked_again_and_the_failure_logged_by_the_first_call_alone() -> None:
     store, before = Store(2), errors["describing a run"]
     with pytest.raises(ConnectionError):
@@ -53,6 +54,7 @@ def test_the_store_is_asked_again_and_the_failure_logged_by_the_first_call_alone
     assert store.waits == [0.5, 1.0]
 
 
+@pytest.mark.swallows("describing a run")
 def test_the_store_is_not_asked_for_ever() -> None:
     store = Store(1000)
     with pytest.raises(ConnectionError):

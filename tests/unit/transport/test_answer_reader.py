@@ -71,6 +71,7 @@ def test_answers_are_taken_over_one_connection_after_the_other() -> None:
     assert (connections[0].lost.is_set(), connections[1].lost.is_set(), receiving.lost) == (True, False, 1)
 
 
+@pytest.mark.swallows("linking a run: ValueError")
 def test_what_taking_raises_is_logged_and_the_next_answer_is_taken() -> None:
     receiving, worker, before = Receiving(), Worker(), errors["linking a run"]
     receiving.reader.follow(Connection(worker.there))
@@ -80,6 +81,7 @@ def test_what_taking_raises_is_logged_and_the_next_answer_is_taken() -> None:
     assert errors["linking a run"] == before + 1
 
 
+@pytest.mark.swallows("receiving from the worker: ValueError")
 def test_bytes_of_another_protocol_end_the_connection() -> None:
     receiving, worker = Receiving(), Worker()
     connection = Connection(worker.there)

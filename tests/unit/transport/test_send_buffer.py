@@ -44,6 +44,7 @@ def test_first_and_last(buffer: SendBuffer) -> None:
     assert all_of(buffer) == [point(step) for step in (1, 2, 3, 4)]
 
 
+@pytest.mark.swallows("describing a run: ValueError")
 def test_what_a_deferred_record_raises_keeps_no_other_back(buffer: SendBuffer) -> None:
     def fails() -> Record:
         raise ValueError("no store")
