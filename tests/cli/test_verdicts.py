@@ -273,7 +273,7 @@ def test_explain_of_a_script_that_died_before_its_run() -> None:
     """It was on its way to start_run: the advice to call it would be wrong."""
     assert "exit code 1 before it began an MLflow run" in steps_of(1)["run begun"].remedy
     assert "signal 9" in steps_of(-9)["run begun"].remedy
-    assert "call mlflow.start_run" in steps_of(0)["run begun"].remedy
+    assert "call `mlflow.start_run`" in steps_of(0)["run begun"].remedy
 
 
 @pytest.mark.parametrize(
