@@ -20,20 +20,20 @@ _BEGINNING = """\
 
 <!-- Written by docs/settings_page.py from autoinstrument/settings.py: change it there. -->
 
-Environment variables of the training process. An unset or empty one has its default. A value that is not allowed is
-named in one line on stderr, with what is allowed; the agent then stays off, and training goes on. ClearML's own
-configuration (`clearml.conf`, `CLEARML_*`) and MLflow's (`MLFLOW_*`) are read, and never overridden.
+Environment variables of the training process. An unset or empty variable has its default. A value that is not allowed
+is reported in one line on stderr, with the allowed values; the agent then stays off, and training goes on. ClearML's
+own configuration (`clearml.conf`, `CLEARML_*`) and MLflow's (`MLFLOW_*`) are read, and never overridden.
 
 | variable | meaning | allowed | default |
 | --- | --- | --- | --- |
 """
 _END = """
-With `AUTOINSTRUMENT_WORKER=thread`, what is unsent when the process ends or is killed is left to `autoinstrument sync`.
-The fields of the templates: `{experiment}`, `{run_name}` and `{run_id}` are MLflow's, `{user}` is the user who trains,
-`{script}` the name of the script.
+With `AUTOINSTRUMENT_WORKER=thread`, data that is unsent when the process ends or is killed is left to
+`autoinstrument sync`. In the templates, `{experiment}`, `{run_name}` and `{run_id}` are those of the MLflow run,
+`{user}` is the user who trains, and `{script}` the name of the script.
 
 {kept} are kept with each run and its Task: `sync` and
-`verify`, which may run later, elsewhere and with other settings, go by those with which the Task was made.
+`verify`, which may run later, elsewhere and with other settings, use those with which the Task was made.
 """
 
 

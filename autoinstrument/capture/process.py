@@ -133,8 +133,9 @@ def _main() -> tuple[str, str, str, str]:
     file = getattr(main, "__file__", None) or _main_file
     program = _program()
     if not isinstance(file, str) or file in ("", "<stdin>"):
-        code = what_runs(sys.orig_argv[1:])[1] if program == "-c" else ""
-        return ("command" if program == "-c" else "interactive"), "", "", code
+        option, code = what_runs(sys.orig_argv[1:])  # a debugger (`python -m debugpy -c …`) keeps the code to itself
+        is_command = program == "-c"
+        return ("command" if is_command else "interactive"), "", "", (code if is_command and option == "c" else "")
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if isinstance(name, str) and name != "__main__":
         # Profilers and the like (`python -m cProfile train.py`) run the script in their own __main__, as argv says.

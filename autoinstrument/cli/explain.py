@@ -12,7 +12,7 @@ import click
 
 from autoinstrument.cli.checks import Check, masked, show
 from autoinstrument.cli.run import found
-from autoinstrument.cli.tracing import Steps, Traced, probe, run_traced
+from autoinstrument.cli.tracing import StepDetails, Traced, probe, run_traced
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -91,11 +91,11 @@ def _steps(traced: Traced, *, of_command: bool) -> Iterator[Check]:
     yield _wrapped(steps)
 
 
-def _first(steps: Steps, step: str) -> str:
+def _first(steps: StepDetails, step: str) -> str:
     return next(iter(steps.get(step, [])), "")
 
 
-def _left_alone(steps: Steps) -> Check:
+def _left_alone(steps: StepDetails) -> Check:
     if "unsupported" in steps:
         return Check(
             "version and settings", False, f"MLflow {steps['unsupported'][0]} is not supported",
@@ -106,7 +106,7 @@ def _left_alone(steps: Steps) -> Check:
     return Check("version and settings", True)
 
 
-def _wrapped(steps: Steps) -> Check:
+def _wrapped(steps: StepDetails) -> Check:
     wrapped, missing = set(steps.get("wrapped", [])), set(steps.get("not wrapped", []))
     detail = f"{len(wrapped)} functions" + (f"; not in this version: {', '.join(sorted(missing))}" if missing else "")
     return Check("wrappers placed", bool(wrapped), detail, "See the errors below, and please report them.")

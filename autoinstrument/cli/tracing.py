@@ -19,7 +19,7 @@ _MAX_TRACE = 16 * 2**20
 _PROBE_S = 60.0
 _PROBE = "import mlflow; print(mlflow.get_tracking_uri())"
 
-Steps = dict[str, list[str]]
+StepDetails = dict[str, list[str]]
 """Details by step, in the order in which all processes of the command logged them."""
 
 
@@ -27,7 +27,7 @@ class Traced(NamedTuple):
     """A command that has ended."""
 
     code: int
-    steps: Steps
+    steps: StepDetails
     stdout: str = ""
     stderr: str = ""
 
@@ -86,7 +86,7 @@ def probe(switch: str | None) -> Traced:
     return run_traced([sys.executable, "-c", own_python.clean(_PROBE)], environ, seconds=_PROBE_S)
 
 
-def _read(path: Path) -> Steps:
+def _read(path: Path) -> StepDetails:
     steps: defaultdict[str, list[str]] = defaultdict(list)
     for step, detail in _lines(path):
         steps[step].append(detail)

@@ -1,4 +1,4 @@
-"""Pass each record to the process or the run that it concerns; keep records of unknown runs until they are known."""
+"""Pass each record to the process or the run that it concerns, or keep it until its run is known."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ import argparse, json
 from autoinstrument.integrations.argparse_values import watch
 watch(argparse)
 import hydra
-from autoinstrument.capture.process import describe, program_now
+from autoinstrument.capture.process import Changes, program_now
 
 @hydra.main(version_base=None, config_path=".", config_name="config")
 def main(config):
     program = program_now()
-    arguments = {name: value for name, value, _ in program.get("arguments", describe().arguments)}
+    arguments = {name: value for name, value, _ in program.get("arguments", Changes().describe().arguments)}
     print(json.dumps([program.get("main_path"), arguments]))
     return config.lr
 

@@ -119,3 +119,14 @@ def test_the_table_names_all_rooms_and_no_arrow_that_is_not_there(arrows: dict[s
     }
     for name, allowed in ROOMS.items():
         assert allowed <= {target for source, target in drawn if source == name}, name
+
+
+def test_the_training_process_does_not_load_psutil(arrows: dict[str, set[str]]) -> None:
+    """Whether a process is alive is asked by the worker, which is a process of its own by default, and by commands."""
+    seen, todo = set[str](), ["agent", *(name for name in arrows if room(name) in ("bootstrap", "integrations"))]
+    while todo:
+        seen.add(name := todo.pop())
+        assert "psutil" not in arrows[name], name
+        targets = {target[1:] for target in arrows[name] if target[:1] == "." and room(target[1:]) != "worker"}
+        todo += targets - seen
+    assert "capture.process" in seen, "the walk leads nowhere"

@@ -1,0 +1,51 @@
+"""One text of a working copy's changes: what `git apply` can take, and a note of what it cannot."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from autoinstrument.capture.patch import LIMIT_BYTES, instead, new_file, patch, sentence, too_large
+
+ONE = b"diff --git a/one.py b/one.py\n--- a/one.py\n+++ b/one.py\n@@ -1 +1 @@\n-a\n+b\n"
+BINARY = b"diff --git a/x.bin b/x.bin\nBinary files a/x.bin and b/x.bin differ\n"
+LATIN = b"diff --git a/l.txt b/l.txt\n--- a/l.txt\n+++ b/l.txt\n@@ -1 +1 @@\n-\xe4\n+\xf6\n"
+TOUCHED = b"diff --git a/t.py b/t.py\n"
+SUBMODULE = b"Submodule lib 1..2:\n"
+
+
+def test_nothing_changed() -> None:
+    assert patch(b"") == patch(TOUCHED) == patch(TOUCHED, BINARY) == ""
+
+
+def test_what_a_text_cannot_hold_is_named_behind_the_rest() -> None:
+    text = patch(BINARY + ONE, LATIN, TOUCHED, SUBMODULE)
+    assert text.startswith(ONE.decode())
+    notes = text.removeprefix(ONE.decode()).splitlines()
+    assert notes == [
+        "# Submodule lib 1..2:",
+        "# not included, binary or not UTF-8: a/x.bin b/x.bin",
+        "# not included, binary or not UTF-8: a/l.txt b/l.txt",
+    ]
+
+
+def test_a_new_file_is_what_git_applies(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    for name, text in (("a.py", "one\ntwo\n"), ("with space.py", "no newline at the end"), ("sub/b.py", "x\n")):
+        subprocess.run(["git", "apply"], input=new_file(name, text), cwd=tmp_path, check=True)
+        assert (tmp_path / name).read_text() == text
+
+
+def test_code_that_could_not_be_kept_fails_with_the_reason() -> None:
+    text = instead("The file is gone.\nIt was here.")
+    assert text.startswith("# The file is gone.\n# It was here.\n")
+    assert text.splitlines()[-1] == "raise SystemExit('The file is gone.')"
+
+
+def test_the_limit_is_in_bytes() -> None:
+    assert not too_large("x" * LIMIT_BYTES)
+    assert too_large("ü" * (LIMIT_BYTES // 2 + 1))
+
+
+def test_a_sentence() -> None:
+    assert sentence("git took more than 20 s") == "Git took more than 20 s."

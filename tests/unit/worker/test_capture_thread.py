@@ -1,0 +1,55 @@
+"""Code and packages are captured once asked for; a caller waits for a moment, and takes the rest later."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from autoinstrument.capture.requirements import Requirements
+from autoinstrument.capture.script_section import DiffSettings
+from autoinstrument.worker import capture_thread
+from autoinstrument.worker.capture_thread import CaptureThread
+from tests.mirror.runs import PROCESS
+
+
+def test_what_is_quick_is_there_at_once(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print(1)\n")
+    process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
+    capturing = CaptureThread(DiffSettings, lambda _: None)
+    capturing.ask(process, [], programs={"": process}, packages=False)
+    while capturing.is_busy and not capturing.take():
+        time.sleep(0.01)  # the machine may be slower than the patience
+    assert capturing.code[""].diff == "print(1)\n"
+    assert capturing.packages == Requirements("", "")
+    assert not capturing.is_busy
+
+
+def test_what_takes_long_is_there_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the code is what files tell; a second request waits for its turn."""
+    (tmp_path / "train.py").write_text("print(1)\n")
+    process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
+    go_on, listed = threading.Event(), Requirements("mlflow==3\n", "mlflow==3\n")
+
+    def slow(*_: object) -> Requirements:
+        go_on.wait()
+        return listed
+
+    monkeypatch.setattr(capture_thread, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(capture_thread, "_packages", slow)
+    capturing = CaptureThread(DiffSettings, lambda _: None)
+    capturing.ask(process, [], programs={"": process}, packages=True)
+    assert capturing.code[""].entry_point == "train.py"
+    assert capturing.is_busy
+    capturing.ask(process, [], programs={"second": process}, packages=False)
+    assert capturing.code["second"].entry_point == "train.py"
+    go_on.set()
+    while capturing.packages != listed or not capturing.take():
+        time.sleep(0.01)
+    while capturing.is_busy:
+        capturing.take()
+        time.sleep(0.01)
+    assert capturing.code.keys() == {"", "second"}
+    assert not capturing.take()
