@@ -1,4 +1,4 @@
-"""The training process is not ours: what a script can see of itself is the same with the agent on and off."""
+"""The agent leaves the training process alone: a script sees the same of itself with the agent on and off."""
 
 from __future__ import annotations
 
