@@ -10,7 +10,7 @@ from selenium.webdriver.chrome.service import Service
 
 _FLAGS = (
     "headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run",
-    # it talks to the servers of the test and to nobody else
+    # it connects to the test's servers alone
     "disable-quic", "disable-background-networking", "disable-component-update", "disable-sync",
 )  # fmt: skip
 

@@ -116,7 +116,7 @@ def test_a_folder_of_somebody_elses_is_not_taken_for_the_own(place: Place, serve
 
 
 def test_a_home_folder_that_may_not_be_looked_into(place: Place) -> None:
-    """`USER nobody` of an image keeps HOME=/root. Privileges are dropped late here: nobody can start this Python."""
+    """`USER nobody` of an image keeps HOME=/root. Privileges are dropped late: `nobody` cannot start this Python."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     code = f"""

@@ -1,10 +1,10 @@
 """The shell commands of a page: blocks fenced as `console`, a command behind each `$ `, what it prints below it.
 
 - `> ` continues a command. `…` in the output stands for anything in the line, a line of `…` alone for any lines.
-  stdout comes before stderr. A command without output below it may print what it likes. A command has to end with
+  stdout comes before stderr. A command without output below it may print what it likes. A command must end with
   exit code 0, unless the next one is `echo $?`.
-- `<!-- not run: reason -->` before a block says why it cannot be run here.
-- `<!-- run first: command -->` before a block is a set-up that readers need not see.
+- `<!-- not run: reason -->` before a block gives the reason why it cannot run here.
+- `<!-- run first: command -->` before a block is preparation that readers need not see.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def commands(page: Path) -> list[Command]:
     """Return the commands of a page that can be run, in their order.
 
     Raises:
-        ValueError: a block of shell commands is none of the two.
+        ValueError: a block of shell commands has neither form.
     """
     found: list[Command] = []
     content = page.read_text("utf-8")
@@ -47,7 +47,7 @@ def commands(page: Path) -> list[Command]:
 
 
 def unmarked(page: Path) -> list[str]:
-    """Return indented lines that look like commands: nobody would run them."""
+    """Return indented lines that look like commands; a reader would not recognise them."""
     text = _BLOCK.sub("", page.read_text("utf-8"))
     words = "autoinstrument|pip|python3?|export|mlflow|poetry|uv|conda|clearml-agent|docker|kubectl"
     return re.findall(rf"^ {{4,}}(?:\$ )?(?:{words}) .*", text, re.M)

@@ -27,7 +27,7 @@ Points = dict[tuple[str, int], tuple[float, int]]
 """A run's metrics: (key, step) → (value, timestamp in ms). ClearML holds one point a step, the last one."""
 
 FILE_STORE = {"MLFLOW_ALLOW_FILE_STORE": "true"}
-"""Since mlflow 3.7 or so a folder is a tracking store only where one insists on it."""
+"""MLflow accepts a folder as a tracking store only with this variable (mlflow 3.7 or so)."""
 
 
 class Place:
@@ -69,7 +69,7 @@ class Place:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def environment(self, *, agent: bool = True, **more: str) -> dict[str, str]:
-        """Return the whole environment of a script: nothing of the tester's own settings is in it."""
+        """Return the whole environment of a script, without the settings of the person who runs the tests."""
         foreign = ("AUTOINSTRUMENT_", "CLEARML_", "TRAINS_", "MLFLOW_", "PYTHON", "PYTEST", "GIT_", "XDG_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         if agent:
@@ -195,7 +195,7 @@ class Place:
     # What is left behind
 
     def workers(self) -> list[psutil.Process]:
-        """Return the agent's processes of this place: their folder is below its TMPDIR."""
+        """Return the agent's processes of this place, found by their folder below its TMPDIR."""
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             line = " ".join(process.info["cmdline"] or [])
@@ -204,9 +204,9 @@ class Place:
         return found
 
     def kill_workers(self) -> None:
-        """SIGKILL to the agent's processes, as soon as there are some."""
+        """Send SIGKILL to the agent's processes, as soon as there are some."""
         for worker in wait_for(self.workers):
-            with contextlib.suppress(psutil.NoSuchProcess):  # one that was to start another one
+            with contextlib.suppress(psutil.NoSuchProcess):  # the first process of a double fork
                 worker.kill()
 
     def left_behind(self) -> list[str]:
@@ -219,9 +219,9 @@ class Place:
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def clean_up(self) -> None:
-        """End what a failed test has left running, and remove the folder."""
+        """End the processes that a failed test left running, and remove the folder."""
         for script in self._started:
-            script.kill()  # nothing where it has ended
+            script.kill()  # no effect on a process that has ended
         for process in self.workers():
             process.kill()
         shutil.rmtree(self.root, ignore_errors=True)
@@ -231,7 +231,7 @@ class Place:
 
 
 def task_of(server: ClearMLServer, run_id: str) -> dict[str, Any]:
-    """Return the one Task that says it is this run's."""
+    """Return the one Task whose properties name this run."""
     (task,) = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
     return task
 

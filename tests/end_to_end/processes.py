@@ -1,4 +1,4 @@
-"""Scripts as processes, and waiting for what other processes do."""
+"""Scripts as processes, and waiting for a state that other processes bring about."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.problems import PROBLEMS
 
 Value = TypeVar("Value")
 PATIENCE_S = 240.0
-"""How long anything is waited for: a last limit, which tells no more than that something hangs."""
+"""Limit of every wait. It is generous: exceeding it means that something hangs, on a busy machine too."""
 
 AT_ONCE_S = 30.0
-"""What is done at once takes less, on a busy machine too; waiting for what does not come takes longer."""
+"""Upper limit for work that waits for nothing, on a busy machine too; a wait for a lost answer takes longer."""
 
 
 def wait_for(condition: Callable[[], Value], seconds: float = PATIENCE_S) -> Value:
@@ -57,7 +57,7 @@ class Started:
         self.process.send_signal(number)
 
     def finish(self, seconds: float = PATIENCE_S) -> Finished:
-        """Wait for the end. Both streams are pipes: whoever inherited them and lives on would be noticed here."""
+        """Wait for the end. Both streams are pipes, so a process that inherited them and lives on shows here."""
         try:
             stdout, stderr = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""A TCP proxy before a server that several tests share: it can be down for one of them."""
+"""A TCP proxy in front of a server that several tests share: it can be down for one test alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.clearml_server.ports import hold
 
 
 class Proxy:
-    """Forwards connections to a server; `close` refuses them and cuts those that are open, `start` undoes that."""
+    """Forwards connections to a server; `close` refuses new ones and cuts open ones, `start` undoes that."""
 
     def __init__(self, url: str) -> None:
         self._target = (urlsplit(url).hostname, urlsplit(url).port)

@@ -1,9 +1,9 @@
-"""The machine with a ClearML agent, and what a person does in ClearML's pages.
+"""A machine with a ClearML agent, and a person's actions in ClearML's pages.
 
 The agent is the real `clearml-agent` from PyPI, in an environment of its own: it takes a Task from its queue, clones
 the repository, applies the diff, starts the entry point, sends the console, watches for aborts, and sets the status.
-What it skips, to save minutes: making an environment from the Task's requirements. It is told to use the one that has
-the built wheel; `test_way_back_environments.py` has it make one.
+To save minutes it does not make an environment from the Task's requirements but uses the one with the built wheel;
+`test_way_back_environments.py` covers that step.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Remote:
         self.call("tasks.enqueue", task=clone)
         return clone
 
-    # What the agent makes of it
+    # What the agent runs
 
     def environment(self, **more: str) -> dict[str, str]:
         """Return the agent's variables: ClearML's credentials, and where to find Python; nothing of MLflow's."""
@@ -112,7 +112,7 @@ class Remote:
         )
 
     def kill(self) -> None:
-        """Kill the agent, and with it what it runs."""
+        """Kill the agent and the processes that it runs."""
         if self.daemon is not None:
             with contextlib.suppress(psutil.Error):
                 for process in psutil.Process(self.daemon.pid).children(recursive=True):
@@ -122,7 +122,7 @@ class Remote:
             self.daemon = None
 
     def execute(self, task_id: str, seconds: int = 200, **environ: str) -> str:
-        """Have a queued Task run by an agent without a daemon; returns what it printed."""
+        """Run a queued Task by an agent without a daemon; returns its output."""
         done = subprocess.run(
             [self.command, "execute", "--id", task_id],
             env=self.environment(**environ),
@@ -151,13 +151,13 @@ class Remote:
         return wait_for(lambda: self.linked(task_id))[0]
 
     def run(self, task_id: str) -> Run:
-        """Return the one run that says it is this Task's; else what the agent said."""
+        """Return the one run that is linked to this Task; fails with the Task's console."""
         found = self.linked(task_id)
         assert found, self.server.console(task_id)
         return found[0]
 
     def linked(self, task_id: str) -> list[Run]:
-        """Return the runs that say they are this Task's, in the order in which they were started."""
+        """Return the runs that are linked to this Task, in the order in which they were started."""
         return [run for run in self.place.mlflow_runs() if link_tags(run).get("task_id") == task_id]
 
     def runs(self, experiment: str) -> list[Run]:

@@ -1,4 +1,4 @@
-"""A Task that somebody stops in ClearML's web UI stops the training, as SIGTERM would."""
+"""Stopping a Task in ClearML's web UI stops the training, as SIGTERM would."""
 
 from __future__ import annotations
 

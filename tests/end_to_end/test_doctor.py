@@ -117,7 +117,7 @@ def test_a_configuration_file(own_place: Place, own_server: ClearMLServer) -> No
 
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_sitecustomize_on_the_path(place: Place, ours_first: bool) -> None:
-    """Another one in front of ours keeps ours from running; behind it, it is run by ours."""
+    """A foreign file earlier on the path keeps the agent's from running; the agent's file runs one that comes later."""
     ours, theirs = place.folder / "ours", place.folder / "theirs"
     for folder in (ours, theirs):
         folder.mkdir()

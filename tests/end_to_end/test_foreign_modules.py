@@ -1,4 +1,4 @@
-"""A `json.py` in the working directory, or a `clearml.py` beside the script, is never loaded by anything of ours."""
+"""A `json.py` in the working directory, or a `clearml.py` beside the script, is never loaded by the agent."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ mlflow.end_run()
 
 
 def test_children_can_write_to_mlflows_store_whenever_they_were_forked(place: Place, server: ClearMLServer) -> None:
-    """SQLite keeps account of locks in the process's memory: a child that is forked while a thread of ours writes the
-    link tags believes for ever that the store is locked (seen with SQLite 3.40: `database is locked`).
+    """SQLite keeps account of locks in the process's memory: a child that is forked while a thread of the agent writes
+    the link tags finds the store locked from then on (seen with SQLite 3.40: `database is locked`).
     """
     done = place.run(SCRIPT)
     assert done.stdout == ""

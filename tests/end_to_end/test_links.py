@@ -53,7 +53,7 @@ def test_a_tracking_server_gives_the_task_a_link(server: ClearMLServer, place: P
 
 
 def test_credentials_of_the_tracking_uri_are_nowhere(server: ClearMLServer, place: Place, mlflow_server: str) -> None:
-    """Neither in the Task, nor in its console (where MLflow itself prints the URI), nor in a line of ours."""
+    """Neither in the Task, nor in its console (where MLflow itself prints the URI), nor in the agent's own lines."""
     place.uri = mlflow_server.replace("http://", "http://me:sesame@")
     done = place.run(SCRIPT.format(experiment="with password", run="r u n"))
     assert done.code == 0, done.stderr

@@ -261,7 +261,7 @@ def test_a_copied_model_is_one_archive_that_clearml_extracts(
     own_place.uri = mlflow_server if served else own_place.uri
     own_place.environ |= {"AUTOINSTRUMENT_ARTIFACTS": "upload", "MLFLOW_TRACKING_URI": own_place.uri}
     script = SCRIPT.replace('"models"', f'"copied models {served}"')
-    # Models of another test on this server would get their Tasks here too: the script changes versions of theirs.
+    # Models of another test on this server would get Tasks here too: the script changes their versions.
     for name in ("iris", "copier"):
         script = script.replace(f'"{name}"', f'"copied-{name}"')
     done = own_place.run(script)

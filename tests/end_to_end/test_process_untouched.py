@@ -1,4 +1,4 @@
-"""The training process is not ours: what a script can see of itself is the same with the agent on and off."""
+"""The agent leaves the training process alone: a script sees the same of itself with the agent on and off."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended
 from tests.end_to_end.processes import wait_for
-
-pytestmark = pytest.mark.usefixtures("whole_end")
 
 SEEN = """
 import json, os, pathlib, random, signal, subprocess, sys, threading, time, warnings
@@ -60,10 +58,9 @@ pathlib.Path(sys.argv[1]).write_text(json.dumps(seen))
 @pytest.fixture(scope="module")
 def seen(server: ClearMLServer, new_place):
     place = new_place(server)
-    started = place.start(SEEN, "with.json")
-    done = started.finish()
+    done = place.run(SEEN, "with.json", fresh=True)
     assert done.code == 0, done.stderr
-    assert place.run("", "without.json", command=["train.py"], agent=False).code == 0
+    assert place.run("", "without.json", command=["train.py"], agent=False, fresh=True).code == 0
     ended(server, place.mlflow_runs()[0].info.run_id)
     return {name: json.loads((place.folder / f"{name}.json").read_text()) for name in ("with", "without")}
 
@@ -106,6 +103,7 @@ def test_a_silent_script_stays_silent_on_stdout(place: Place, server: ClearMLSer
     assert done.code == 0
 
 
+@pytest.mark.usefixtures("whole_end")
 def test_stdout_is_byte_for_byte_the_same(place: Place) -> None:
     """Bytes written to the buffer, to the descriptor, odd line ends, unflushed text, a closed stream."""
     script = r"""
@@ -125,6 +123,7 @@ def test_stdout_is_byte_for_byte_the_same(place: Place) -> None:
     assert with_agent.code == without.code == 0
 
 
+@pytest.mark.usefixtures("whole_end")
 def test_a_script_that_closes_or_replaces_its_streams_ends_well(place: Place, server: ClearMLServer) -> None:
     script = """
         import contextlib, io, sys, mlflow

@@ -184,7 +184,7 @@ def test_calls_of_the_agent_that_fail_are_not_in_the_users_log(
         started = own_place.start(GONE, MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
         wait_for(lambda: (own_place.folder / "ready").exists())
         proxy.close()
-        own_server.faults.remove(held)  # now there is a link to be written, and nobody who takes it
+        own_server.faults.remove(held)  # now a link must be written, and the store refuses it
         done = started.finish()
     assert done.stdout.splitlines()[-2:] == ["[]", "1"], done.stdout
     assert [line for line in others_lines(done) if "own" not in line] == []

@@ -1,4 +1,4 @@
-"""The agent makes the environment from the Task's requirements, autoinstrument among them: nobody has prepared it."""
+"""The agent makes the environment from the Task's requirements, autoinstrument among them: nothing is prepared."""
 
 from __future__ import annotations
 

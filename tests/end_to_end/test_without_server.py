@@ -151,7 +151,7 @@ def test_a_server_that_answers_500(own_place: Place, own_server: ClearMLServer, 
     ids=["503 once", "500 twice", "500 after it took effect", "429", "dropped connection"],
 )
 def test_a_hiccup_leaves_no_trace(own_place: Place, own_server: ClearMLServer, fault: Fault) -> None:
-    """Retried: one Task, complete, and nobody is bothered."""
+    """The request is retried: one complete Task, and no message."""
     own_server.faults.add(fault)
     done = own_place.run(SCRIPT)
     assert done.code == 0

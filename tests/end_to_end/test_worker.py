@@ -130,7 +130,7 @@ def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place
 
 
 def test_where_neither_worker_nor_thread_can_be_started_that_is_said(place: Place) -> None:
-    """Nobody is there to ask MLflow what is to be recorded; the command makes the Tasks from what MLflow has."""
+    """No thread can ask MLflow for what must be recorded; the command makes the Tasks from MLflow's store."""
     done = place.run(NO_WORKER.format(refused=True))
     assert (done.code, done.stdout) == (0, "")
     assert len(done.said) == 2, done.stderr

@@ -1,4 +1,4 @@
-"""Virtual environments with the built wheel in them, and what a Python process of theirs did."""
+"""Virtual environments with the built wheel, and what their Python processes did."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ LACKING = """
 import sys
 
 class Without:
-    # A finder behind ours: it takes something out of a module as soon as that was run.
+    # A finder behind the agent's: it removes something from a module as soon as that has run.
 
     def find_spec(self, name, path, target=None):
         if name not in LACKS:

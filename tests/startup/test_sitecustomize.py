@@ -35,7 +35,7 @@ def run(bare, tmp_path):
 
 @pytest.fixture
 def other(tmp_path):
-    """Write somebody else's sitecustomize, and return its folder."""
+    """Write another tool's sitecustomize, and return its folder."""
 
     def write(name: str = "other", text: str = OTHER) -> Path:
         folder = tmp_path / name
@@ -93,7 +93,7 @@ def test_only_the_next_one_runs_as_python_itself_would_have_it(run, other):
 
 
 def test_one_before_it_wins(run, other):
-    """Then ours does not run, as any second one would not."""
+    """Then the agent's file does not run: Python runs the first one alone."""
     assert run(other(), TEMPLATE, ROOT) == (["other True sitecustomize", "not armed"], "")
 
 
@@ -135,7 +135,7 @@ def test_two_copies_end_and_the_next_one_still_runs(run, other, copy):
 
 
 def test_another_tool_that_chains_as_well_makes_no_loop(run, other, copy):
-    """New Relic's looks for the first one on the path but its own, and so finds ours again."""
+    """New Relic's file looks for the first one on the path except itself, and so finds the agent's again."""
     chaining = other(
         "chaining",
         "import os, sys\n"
