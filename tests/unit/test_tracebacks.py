@@ -30,10 +30,9 @@ def test_the_wrappers_frame_is_left_out() -> None:
 
 def test_cause_and_context_stay() -> None:
     cause = ValueError()
-    try:
+    with pytest.raises(KeyError) as raised:
         raise KeyError from cause
-    except KeyError as error:
-        leave_out_frame(error)
-        assert error.__traceback__ is None
-        assert error.__cause__ is cause
-        leave_out_frame(error)  # there is none any more
+    for _ in range(2):  # the second time there is no frame
+        leave_out_frame(raised.value)
+        assert raised.value.__traceback__ is None
+        assert raised.value.__cause__ is cause
