@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument import guard
+from autoinstrument.bootstrap.explain_log import note as write_note
 from tests.problems import PROBLEMS, unexpected
 from tests.startup.environment import ROOT, Environment, find_interpreter
 
@@ -48,7 +49,6 @@ def no_problems(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     of scripts, and lines in log files: whether these appear may depend on the moment.
     """
     PROBLEMS.begin()
-    write_note = guard.note
 
     def note(step: str, detail: object = "") -> None:
         if step == "error":

@@ -56,3 +56,7 @@ def unexpected(problems: Iterable[str], patterns: Iterable[str]) -> list[str]:
     """Return the problems in which no pattern is found."""
     compiled = [re.compile(pattern) for pattern in patterns]
     return [problem for problem in problems if not any(pattern.search(problem) for pattern in compiled)]
+
+
+OF_FAULTS = r"^(?!.*\b(?:Assertion|Attribute|Index|Key|Name|Type|UnboundLocal)Error\b)"
+"""Pattern for tests that disturb servers, disks or processes: any report except that of a mistake in the code."""

@@ -644,7 +644,7 @@ class TestGit:
         monkeypatch.setattr(git_module, "_TIME_LIMIT_S", 0.5)
         started = time.monotonic()
         script = section(repository.root / "train.py", repository.root)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60, "the filter went on to its end"
         assert script.repository == str(repository.remote)
         assert "could not be read" in script.diff
 
@@ -753,6 +753,7 @@ class TestGitThatRefuses:
         assert section.lacks[0].startswith(f"{said}{repository.root / '.git/worktrees/beside'}: the repository that")
         assert script.diff == f"# R{section.lacks[0][1:]}.\nprint('one')\n"
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
     def test_a_repository_that_may_not_be_read(self, repository, section):
         """Root may read everything, so this is what a file of another kind says."""
         (repository.root / ".git/HEAD").unlink()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
 
 import pytest
 
 from autoinstrument.cli.output import progress, table
+
+pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
 SCRIPT = """
 from autoinstrument.cli.output import progress, table

@@ -19,6 +19,9 @@ import pathlib, resource, sys, time
 import mlflow.tracking
 from mlflow.entities import Metric
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from tests.problems import OF_FAULTS
+
+pytestmark = pytest.mark.may_report(OF_FAULTS)
 SqlAlchemyStore.log_batch = lambda *args, **more: None  # a million points take sqlite minutes
 client, slowest_s, slowest_cpu_s = mlflow.tracking.MlflowClient(), 0.0, 0.0
 with mlflow.start_run() as run:

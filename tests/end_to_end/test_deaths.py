@@ -15,6 +15,9 @@ from tests.end_to_end.processes import wait_for
 LOOP = """
 import pathlib, time
 import mlflow
+from tests.problems import OF_FAULTS
+
+pytestmark = pytest.mark.may_report(OF_FAULTS)
 
 mlflow.start_run(run_name="loop")
 mlflow.log_param("lr", 0.1)

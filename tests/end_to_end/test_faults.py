@@ -357,6 +357,9 @@ def test_mlflow_is_down(own_place: Place, own_server: ClearMLServer, mlflow_serv
 
 TRAINING = """
 import pathlib, sys, mlflow
+from tests.problems import OF_FAULTS
+
+pytestmark = pytest.mark.may_report(OF_FAULTS)
 with mlflow.start_run(run_name=sys.argv[1]):
     mlflow.log_param("lr", 0.1)
     pathlib.Path("ready").touch()

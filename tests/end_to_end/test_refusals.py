@@ -67,6 +67,9 @@ def test_what_is_always_refused_is_all_that_is_missing(own_place: Place, own_ser
 
 POISON = """
 import pathlib, time, mlflow
+from tests.problems import OF_FAULTS
+
+pytestmark = pytest.mark.may_report(OF_FAULTS)
 poison = "poi" + "son"  # the script itself goes to the Task, and is not to be refused
 with mlflow.start_run(run_name="refused in part"):
     mlflow.log_params({f"p{n}": n for n in range(20)} | {"bad": poison})

@@ -14,6 +14,9 @@ from tests.end_to_end.processes import AT_ONCE_S, Finished, wait_for
 
 SCRIPT = """
 import mlflow, pathlib, sys, time
+from tests.problems import OF_FAULTS
+
+pytestmark = pytest.mark.may_report(OF_FAULTS)
 with mlflow.start_run(run_name="offline", description="a note"):
     mlflow.log_params({"lr": 0.1})
     for step in range(100):

@@ -381,19 +381,6 @@ def test_a_sync_that_is_killed_half_way_is_gone_on_with(
     assert clean.exit_code == 0, clean.output
 
 
-def test_the_work_may_be_spread_over_a_cluster(server: ClearMLServer, client: MlflowClient) -> None:
-    """Two Dask workers, each a process of its own, do what one machine does."""
-    distributed = pytest.importorskip("distributed")
-    ids = [a_run(client, f"far {n}", points=3) for n in range(4)]
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        done = autoinstrument("sync", "--all", "--dask", cluster.scheduler_address)
-    assert done.exit_code == 0, done.output
-    assert len(of_runs(server, *ids)) == len(ids)
-    assert autoinstrument("verify").exit_code == 0
-
-
 def test_a_run_of_another_machine_is_ended_when_that_is_silent(
     server: ClearMLServer, client: MlflowClient, tmp_path: Path
 ) -> None:

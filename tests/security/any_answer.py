@@ -1,4 +1,4 @@
-"""A session with a server that answers anything; run by test_readers.py, prints "done" where all of it was borne."""
+"""A session with a server that answers anything; run by test_any_answer.py, prints "done" where all of it was borne."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions with servers that never stop; run by test_readers.py, prints "done" where each was an error of one line."""
+"""Sessions with servers that never stop; run by test_any_answer.py, prints "done" if each was an error of one line."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.journal.state_folder import private_folder
 from autoinstrument.settings import Settings
 from tests.security.test_readers import PROCESS, RUN
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes")
 
 
 def capture_in(home: Path) -> RunJournal:
@@ -68,7 +71,7 @@ def test_a_file_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
     assert victim.read_text() == "valuable"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")
+@pytest.mark.skipif(sys.platform != "win32" and os.getuid() != 0, reason="only root can give a folder to another user")
 def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
     """Neither written nor read."""
     capture_in(tmp_path).save()

@@ -1,12 +1,9 @@
-"""Whatever a state file, a socket, a Task's settings or a server's answer says: data is read, or refused in one way."""
+"""Whatever a state file, a socket or a Task's settings say: data is read, or refused in one way."""
 
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,6 @@ from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.records import ProcessStarted, RunStarted, has_right_types, to_json
 from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import Reader, encode
-from tests.startup.environment import ROOT
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DEEP = "[" * 100_000
@@ -118,18 +114,6 @@ def test_any_settings_of_a_task(text: str, value: str) -> None:
             assert "\0" not in name + setting
             assert 0 < len(setting) <= 4096
     assert read("AUTOINSTRUMENT_TASK=" + "x" * 100_000) == {}
-
-
-@pytest.mark.parametrize("script", ["any_answer.py", "endless_answers.py"])
-def test_any_answer_of_a_server(script: str) -> None:
-    """In a process of its own: importing clearml changes the one that does."""
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("CLEARML_", "TRAINS_"))}
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name(script)],
-        cwd=ROOT, env={**environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=250, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-5000:]
-    assert done.stdout.endswith("done\n")
 
 
 def test_a_connection_that_is_cut(tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ import pytest
 from autoinstrument.bootstrap.import_hook import AfterImport, arm
 
 NAME = "awaited_by_a_test"
+Await = Callable[[Callable[[ModuleType], None]], None]
 
 
 @pytest.fixture
-def awaited(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[Callable[[ModuleType], None]], None]]:
+def awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Await]:
     """Waits for the module `awaited_by_a_test`, whose `order` is a list that begins with "run"."""
     (tmp_path / f"{NAME}.py").write_text("order = ['run']\nloader = __spec__.loader\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -28,7 +27,7 @@ def awaited(
     sys.modules.pop(NAME, None)
 
 
-def test_a_hook_runs_once_after_its_module(awaited: Callable[[Callable[[ModuleType], None]], None]) -> None:
+def test_a_hook_runs_once_after_its_module(awaited: Await) -> None:
     awaited(lambda module: module.order.append("hook"))
     module = importlib.import_module(NAME)
     assert importlib.import_module(NAME).order == ["run", "hook"]
@@ -36,7 +35,7 @@ def test_a_hook_runs_once_after_its_module(awaited: Callable[[Callable[[ModuleTy
     assert module.order == ["run", "hook"], "a module that is run again has lost what the hook did"
 
 
-def test_no_stand_in_stays_on_the_module(awaited: Callable[[Callable[[ModuleType], None]], None]) -> None:
+def test_no_stand_in_stays_on_the_module(awaited: Await) -> None:
     awaited(lambda module: None)
     module = importlib.import_module(NAME)
     assert module.__spec__ is not None
@@ -46,7 +45,7 @@ def test_no_stand_in_stays_on_the_module(awaited: Callable[[Callable[[ModuleType
 
 @pytest.mark.swallows(rf"instrumenting {NAME}: ZeroDivisionError")
 def test_a_hook_that_fails_is_reported_and_the_import_succeeds(
-    awaited: Callable[[Callable[[ModuleType], None]], None],
+    awaited: Await,
 ) -> None:
     def fail(module: ModuleType) -> None:
         raise ZeroDivisionError

@@ -1,0 +1,26 @@
+"""`sync --dask` spreads its work over processes of a cluster."""
+
+from __future__ import annotations
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.clearml_server import ClearMLServer
+from tests.mirror.test_sync_store import a_run, autoinstrument, of_runs
+from tests.mirror.test_sync_store import client as client
+from tests.mirror.test_sync_store import server as server
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def test_the_work_may_be_spread_over_a_cluster(server: ClearMLServer, client: MlflowClient) -> None:
+    """Two Dask workers, each a process of its own, do what one machine does."""
+    distributed = pytest.importorskip("distributed")
+    ids = [a_run(client, f"far {n}", points=3) for n in range(4)]
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        done = autoinstrument("sync", "--all", "--dask", cluster.scheduler_address)
+    assert done.exit_code == 0, done.output
+    assert len(of_runs(server, *ids)) == len(ids)
+    assert autoinstrument("verify").exit_code == 0

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import shutil
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoinstrument import agent as agent_module
+from autoinstrument.mlflow_store import stores
+from autoinstrument.records import Record, RunEnded
+from autoinstrument.settings import Settings
+from tests.end_to_end.conftest import database as database
+
+
+class Recorder:
+    """Stands in for `autoinstrument.agent.Agent`: keeps the records that the wrappers hand over, and sends nothing.
+
+    A real agent would capture this process's console and start a worker.
+    """
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.is_exiting = False
+        self.records: list[Any] = []
+        self.reads: dict[tuple[str, str], Callable[[], Record | None]] = {}
+        """Reads that were asked for, by run and kind."""
+        self.runs: list[str] = []
+        """Runs that were introduced."""
+
+    def post(self, item: Any) -> None:
+        record = item() if callable(item) else item
+        if record is not None:
+            self.records.append(record)
+
+    def post_soon(self, run_id: str, kind: str, read: Callable[[], Record | None]) -> None:
+        self.reads[run_id, kind] = read
+
+    def has_room(self, size: int) -> bool:
+        return True
+
+    def knows(self, run_id: str) -> bool:
+        return run_id in self.runs
+
+    def is_open(self, run_id: str) -> bool:
+        return run_id in self.runs
+
+    def artifact_root(self, run_id: str) -> str:
+        return "s3://bucket"
+
+    def run_started(self, run_id: str, make: Callable[[], Record | None], **_: Any) -> None:
+        self.runs.append(run_id)
+        self.post(make)
+
+    def run_ended(self, ended: RunEnded) -> None:
+        self.post(ended)
+
+    def of_type(self, kind: type[Any]) -> list[Any]:
+        """Return the records of one type."""
+        return [record for record in self.records if isinstance(record, kind)]
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """What the wrappers take for this process's agent."""
+    recorder = Recorder()
+    monkeypatch.setattr(agent_module, "_agent", recorder)
+    monkeypatch.setattr(stores, "_training", False)  # instrumenting a client makes it true
+    return recorder
+
+
+@pytest.fixture
+def uri(tmp_path: Path, database: Path) -> str:
+    """The address of an empty store."""
+    shutil.copy(database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def copied(module: types.ModuleType, class_name: str) -> types.ModuleType:
+    """Return a module that has a copy of a class, to be wrapped: the real class stays as it is for other tests."""
+    original = getattr(module, class_name)
+    copy = types.ModuleType(module.__name__)
+    attributes = {name: value for name, value in vars(original).items() if name not in ("__dict__", "__weakref__")}
+    vars(copy).update(vars(module), **{class_name: type(class_name, original.__bases__, attributes)})
+    return copy

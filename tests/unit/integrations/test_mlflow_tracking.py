@@ -1,0 +1,159 @@
+"""Calls of MLflow's own client, over a real store, become records; results and exceptions are MLflow's."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import pytest
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service import client as module
+
+from autoinstrument.guard import ourselves
+from autoinstrument.integrations.mlflow_tracking import instrument_client
+from autoinstrument.records import (
+    EventsDropped,
+    MetricsLogged,
+    ParamsLogged,
+    RunDeleted,
+    RunEnded,
+    RunRestored,
+    RunStarted,
+    TagDeleted,
+    TagsSet,
+)
+from tests.unit.integrations.conftest import Recorder, copied
+
+
+@pytest.fixture
+def client(uri: str, recorder: Recorder) -> Any:
+    """A wrapped client of MLflow's."""
+    copy = copied(module, "TrackingServiceClient")
+    instrument_client(copy)
+    return copy.TrackingServiceClient(uri)
+
+
+@pytest.fixture
+def run_id(client: Any) -> str:
+    return str(client.create_run("0", run_name="one", tags={"a": "b"}).info.run_id)
+
+
+def test_a_run_that_is_created_is_introduced(client: Any, run_id: str, recorder: Recorder) -> None:
+    (started,) = recorder.of_type(RunStarted)
+    assert (started.run_id, started.run_name, started.experiment_name) == (run_id, "one", "Default")
+    assert (started.tags["a"], started.owned, started.resumed) == ("b", True, False)
+
+
+@pytest.mark.parametrize("arguments", [("loss", 0.5), ("loss", 0.5, None, 3), ("loss", 0.5, 1_600_000_000_000, 3)])
+def test_a_point_has_the_time_that_mlflow_stores(
+    client: Any, run_id: str, recorder: Recorder, arguments: tuple[Any, ...]
+) -> None:
+    client.log_metric(run_id, *arguments)
+    (point,) = client.get_metric_history(run_id, "loss")
+    assert recorder.of_type(MetricsLogged) == [MetricsLogged(run_id, [("loss", 0.5, point.timestamp, point.step)])]
+
+
+def test_parameters_keep_their_types(client: Any, run_id: str, recorder: Recorder) -> None:
+    client.log_param(run_id, "lr", 0.1)
+    client.log_batch(run_id, params=[Param("depth", "3")])
+    assert recorder.of_type(ParamsLogged) == [
+        ParamsLogged(run_id, [("lr", "0.1", "float")]),
+        ParamsLogged(run_id, [("depth", "3", "")]),
+    ]
+
+
+def test_a_batch_is_one_record_of_each_kind(client: Any, run_id: str, recorder: Recorder) -> None:
+    metrics = [Metric("loss", 1 / 3, 1_600_000_000_000 + step, step) for step in range(3)]
+    client.log_batch(run_id, metrics=metrics, params=[Param("p", "1")], tags=[RunTag("t", "2")])
+    points = [("loss", 1 / 3, 1_600_000_000_000 + step, step) for step in range(3)]
+    assert recorder.records[1:] == [
+        ParamsLogged(run_id, [("p", "1", "")]), MetricsLogged(run_id, points), TagsSet(run_id, {"t": "2"})
+    ]  # fmt: skip
+
+
+def test_a_value_that_a_store_may_change_is_read_back(client: Any, run_id: str, recorder: Recorder) -> None:
+    client.set_tag(run_id, "note", "x" * 600)
+    client.log_param(run_id, "blank", " a ")
+    assert recorder.reads.keys() == {(run_id, "tags"), (run_id, "params")}
+    assert recorder.reads[run_id, "params"]() == ParamsLogged(run_id, [("blank", " a ", "")])
+
+
+def test_the_end_has_the_time_that_mlflow_stores(client: Any, run_id: str, recorder: Recorder) -> None:
+    client.set_terminated(run_id, "KILLED")
+    (ended,) = recorder.of_type(RunEnded)
+    info = client.get_run(run_id).info
+    assert (ended.status, ended.end_time_ms, ended.error) == (info.status, info.end_time, "")
+
+
+def test_a_run_that_fails_has_the_traceback_that_is_being_handled(client: Any, run_id: str, recorder: Recorder) -> None:
+    try:
+        raise RuntimeError("diverged")
+    except RuntimeError:
+        client.set_terminated(run_id, "FAILED")
+    (ended,) = recorder.of_type(RunEnded)
+    assert ended.error.endswith("RuntimeError: diverged\n")
+
+
+def test_tags_and_deletion(client: Any, run_id: str, recorder: Recorder) -> None:
+    client.set_tag(run_id, "t", 1)
+    client.delete_tag(run_id, "t")
+    client.delete_run(run_id)
+    client.restore_run(run_id)
+    client.update_run(run_id, status="RUNNING", name="two")
+    assert recorder.records[1:] == [
+        TagsSet(run_id, {"t": "1"}), TagDeleted(run_id, "t"), RunDeleted(run_id), RunRestored(run_id),
+        TagsSet(run_id, {"mlflow.runName": "two"}),
+    ]  # fmt: skip
+
+
+def test_a_call_that_mlflow_refuses_raises_mlflows_error_and_is_no_record(
+    client: Any, run_id: str, recorder: Recorder
+) -> None:
+    client.log_param(run_id, "lr", 1)
+    before = list(recorder.records)
+    with pytest.raises(MlflowException, match="Changing param values is not allowed") as raised:
+        client.log_param(run_id, "lr", 2)
+    assert recorder.records == before
+    frames = traceback.extract_tb(raised.value.__traceback__)
+    assert not [frame for frame in frames if "autoinstrument/integrations" in frame.filename.replace("\\", "/")]
+
+
+def test_a_batch_that_may_be_stored_in_part_is_read_from_the_store(
+    client: Any, run_id: str, recorder: Recorder
+) -> None:
+    client.log_param(run_id, "lr", 1)
+    with pytest.raises(MlflowException):
+        client.log_batch(run_id, params=[Param("lr", "2"), Param("new", "1")])
+    assert recorder.records[-1] == EventsDropped(run_id, 0)
+
+
+def test_the_agents_own_calls_are_no_records(client: Any, run_id: str, recorder: Recorder) -> None:
+    before = list(recorder.records)
+    with ourselves():
+        client.log_metric(run_id, "loss", 1.0)
+        client.set_tag(run_id, "clearml.task_id", "1")
+        client.set_terminated(run_id)
+    assert recorder.records == before
+
+
+@pytest.mark.swallows("mirroring log_metric: RuntimeError: ours")
+def test_an_error_of_the_agents_never_reaches_the_caller(
+    client: Any, run_id: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(recorder, "post", fail)
+    client.log_metric(run_id, "loss", 1.0)
+    assert client.get_run(run_id).data.metrics == {"loss": 1.0}
+
+
+def test_a_run_of_another_process_is_introduced_when_it_is_written_to(
+    client: Any, run_id: str, recorder: Recorder
+) -> None:
+    recorder.runs.clear()
+    recorder.records.clear()
+    client.log_metric(run_id, "loss", 1.0)
+    assert [type(record) for record in recorder.records] == [RunStarted, MetricsLogged]
+    assert (recorder.records[0].owned, recorder.runs) == (False, [run_id])
