@@ -17,10 +17,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
 from autoinstrument.capture.machine import machine
 from autoinstrument.clone_run.lineage import lineage
 from autoinstrument.clone_run.settings import written
+from autoinstrument.json_shape import mismatch
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.records import Param, ProcessStarted, RunStarted, from_json, has_right_types, parse, to_json
 from autoinstrument.scrubber import hide_named, without_credentials
@@ -144,14 +146,13 @@ class Capture:
         if not has_right_types(run) or (process is not None and not has_right_types(process)):
             raise ValueError(f"{folder / 'capture.json'} is damaged")
         capture = cls(folder, run, process)
+        if wrong := mismatch(value, _Kept, str(folder / "capture.json")):
+            raise ValueError(f"{wrong} is damaged")
         for name in _KEPT:
-            kept = value.get(name, getattr(capture, name) if name in _NEW else None)
-            if type(kept) is not type(getattr(capture, name)):
-                raise ValueError(f"{folder / 'capture.json'} is damaged: {name}")
-            setattr(capture, name, kept)
-        texts = [*capture.script.values(), *capture.end.values()]
+            default = getattr(capture, name)
+            setattr(capture, name, value[name] if type(value.get(name)) is type(default) else default)
         whole = not capture.end or capture.end.keys() | {"traceback"} == {*_END, "traceback"}
-        if not (whole and all(isinstance(text, str) for text in texts) and 0 <= capture.worker_pid < 2**31):
+        if not (whole and 0 <= capture.worker_pid < 2**31):
             raise ValueError(f"{folder / 'capture.json'} is damaged")
         return capture
 
@@ -247,12 +248,30 @@ class Capture:
             self.process = self.process._replace(arguments=arguments)
 
 
-_KEPT = (
-    "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "guessed",
-    "worker_pid", "machine", "reason", "settings", "delivered", "killed",
-)  # fmt: skip
-_NEW = ("machine", "reason", "guessed", "settings", "delivered", "killed")
-"""What captures lack that were written before there was such a thing."""
+class _FirstFields(TypedDict):
+    script: dict[str, str]
+    requirements: str
+    freeze: str
+    task_id: str
+    task_url: str
+    adopted: bool
+    console_sent: int
+    end: dict[str, str]
+    worker_pid: int
+
+
+class _Kept(_FirstFields, total=False):
+    """The fields of a capture on disk, beside run and process; older captures lack these."""
+
+    machine: str
+    reason: str
+    guessed: bool
+    settings: str
+    delivered: bool
+    killed: bool
+
+
+_KEPT = tuple(_Kept.__annotations__)
 
 
 class Captures:
