@@ -1,4 +1,4 @@
-"""Work that may hang, with a limit in time."""
+"""Do work that may hang, with a time limit."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-_Answers = queue.SimpleQueue[tuple[Any, "Exception | None"]]
-_Work = queue.SimpleQueue["tuple[Callable[[], Any], _Answers] | None"]
+_Results = queue.SimpleQueue[tuple[Any, "Exception | None"]]
+_Work = queue.SimpleQueue["tuple[Callable[[], Any], _Results] | None"]
 
 
 class OverdueError(Exception):
-    """A piece of work was not done in time, and may go on, or could not be begun; the text says which."""
+    """Work did not end in time, and may still go on, or could not be started; the text says which."""
 
 
 class Deadline:
-    """Does one piece of work after the other on a thread of its own; one that hangs is left behind with the thread.
+    """Does one piece of work after the other on its own thread; a piece that hangs is left behind with the thread.
 
     The thread is kept for the next piece: from Python 3.12 on no thread can be started while the interpreter shuts
     down, which is when a worker that is a thread of the training process has most to send.
+
+    Args:
+        name: name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,18 +39,24 @@ class Deadline:
         tick_s: float = 3600.0,
         tick: Callable[[], None] = lambda: None,
     ) -> Any:
-        """Return what `work` returns, and call `tick` each `tick_s` seconds meanwhile, on the caller's thread.
+        """Return the result of `work`.
+
+        Args:
+            work: runs on the other thread.
+            limit_s: time limit, in seconds.
+            tick_s: seconds between calls of `tick`.
+            tick: called on the caller's thread meanwhile.
 
         Raises:
-            OverdueError: it took more than `limit_s` seconds, or no thread can be started any more.
-            Exception: what `work` raised.
+            OverdueError: the work took too long, or no thread can be started any more.
+            Exception: whatever `work` raised.
         """
-        answers: _Answers = queue.SimpleQueue()
-        self._begin().put((work, answers))
+        results: _Results = queue.SimpleQueue()
+        self._begin().put((work, results))
         end = time.monotonic() + limit_s
         while True:
             try:
-                answer, error = answers.get(timeout=max(0.0, min(tick_s, end - time.monotonic())))
+                result, error = results.get(timeout=max(0.0, min(tick_s, end - time.monotonic())))
             except queue.Empty:
                 tick()
                 if time.monotonic() >= end:
@@ -56,7 +65,7 @@ class Deadline:
                 continue
             if error is not None:
                 raise error
-            return answer
+            return result
 
     def _begin(self) -> _Work:
         if self._work is None:
@@ -71,15 +80,15 @@ class Deadline:
 
     def _leave(self) -> None:
         if self._work is not None:
-            self._work.put(None)  # if it ever comes back
+            self._work.put(None)  # ends the thread, if the work ever ends
             self._work = None
 
 
 def _serve(work: _Work) -> None:
     while (piece := work.get()) is not None:
-        do, answers = piece
+        work_of_piece, results = piece
         try:
-            answers.put((do(), None))
-        except Exception as error:  # raised where the caller is
-            answers.put((None, error))
-        del piece, do, answers
+            results.put((work_of_piece(), None))
+        except Exception as error:  # raised on the caller's thread
+            results.put((None, error))
+        del piece, work_of_piece, results

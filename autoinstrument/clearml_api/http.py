@@ -1,7 +1,7 @@
-"""Answers over HTTP, bounded in size: the way in for all that ClearML's servers say.
+"""Bound the size of HTTP responses: every response of ClearML's servers is read here.
 
-`requests` takes in whatever comes and unpacks it in memory: a server that never stops, or a few kilobytes of gzip,
-would fill the memory of the worker. Its readers may also unpack what was packed twice, a million times what came.
+`requests` reads a response to its end and decompresses it in memory: a server that never stops, or a few kilobytes of
+gzip, would fill the memory of the worker. It also decompresses what was compressed twice, a million times the size.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from urllib3.exceptions import ProtocolError, SSLError
 from urllib3.util import Retry
 
 MOST = 64 * 2**20
-"""Bytes of one answer, packed or unpacked. ClearML's database keeps 16 MB of a Task, which are up to 48 as JSON."""
+"""Bytes of one response, compressed or not. ClearML's database keeps 16 MB of a Task, which are up to 48 as JSON."""
 _BLOCK = 2**14
 
 
 class UnreadableError(requests.RequestException):
-    """An answer is not one that is read; the text says why."""
+    """A response cannot be read; the text says why."""
 
 
 class OverlongError(UnreadableError):
-    """An answer has more than `MOST` bytes; no more than these were taken in."""
+    """A response has more than `MOST` bytes, and was not read any further."""
 
 
 def bound(session: requests.Session) -> None:
-    """Let a session take in no larger answer than `MOST`, and try nothing again by itself; all else about it stays.
+    """Let a session read no more than `MOST` bytes of a response, and never retry by itself.
 
-    Doing it again changes nothing.
+    Calling it again changes nothing.
     """
     for prefix, adapter in list(session.adapters.items()):
         if not isinstance(adapter, _Bounded):
-            # With these an answer that urllib3 would try again (429, 503) is read to its end first, however long it is,
-            # and its Retry-After is lost (urllib3 1.26 to 2.8).
+            # If urllib3 retried a response (429, 503), it would read it to its end first, however long it is, and the
+            # response's Retry-After would be lost (urllib3 1.26 to 2.8).
             adapter.max_retries = Retry(0, read=False)  # type: ignore[attr-defined]
             session.mount(prefix, _Bounded(adapter))
 
 
 class _Bounded(BaseAdapter):
-    """An adapter whose answers are read here, and which raises nothing that the SDK takes for a reason to go on.
+    """An adapter whose responses are read here, and which raises no exception that the SDK retries.
 
-    On errors of TLS, of packing and of a connection that is cut half-way it tries again ten times a second, without end
-    (clearml 1.16 to 2.1.12).
+    The SDK retries errors of TLS, of decompression and of a connection that breaks half-way ten times a second, for
+    ever (clearml 1.16 to 2.1.12).
     """
 
     def __init__(self, adapter: BaseAdapter) -> None:
@@ -68,9 +68,9 @@ class _Bounded(BaseAdapter):
 
 
 def _unpacked(raw: Any) -> Iterator[bytes]:
-    """Yield the body of a response of urllib3's; where it is not read to its end, the connection is closed.
+    """Yield the body of a response of urllib3's; if it is not read to its end, the connection is closed.
 
-    Not by urllib3's `stream`: of a chunked body that reads the line with a chunk's length as long as it may be.
+    urllib3's own `stream` is not used: it reads a chunk's length from a line that may have any length.
     """
     packing = (raw.headers.get("Content-Encoding") or "identity").strip().lower()
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32) if packing in ("gzip", "x-gzip", "deflate") else None

@@ -1,4 +1,4 @@
-"""Look at the connection to ClearML: a short-lived process's main program, which prints what it finds as JSON."""
+"""Check the connection to ClearML: the main program of a short-lived process, which prints its findings as JSON."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _VARIABLES = ("CLEARML_API_HOST", "CLEARML_API_ACCESS_KEY", "CLEARML_API_SECRET_
 
 
 def main() -> None:
-    """Print where the configuration is, what it says without its secrets, and whether the server takes it."""
+    """Print where the configuration is, its values without secrets, and whether the server accepts them."""
     print(json.dumps(described()))  # noqa: T201  (read by the process that asked)
 
 
 def described() -> dict[str, Any]:
-    """Return the findings; `error` is one line, "" where all is well."""
+    """Return the findings; `error` is one line, "" if everything works."""
     found: dict[str, Any] = {
         "file": configuration_file(),
         "variables": [name for name in _VARIABLES if os.environ.get(name)],
@@ -42,19 +42,19 @@ def described() -> dict[str, Any]:
 
 
 def ahead_s(date_s: float, began_s: float, ended_s: float) -> float:
-    """Return how far a server's clock is ahead of this machine's at least, 0 if both may be equal.
+    """Return by how many seconds at least a server's clock is ahead of this machine's, 0 if both may be equal.
 
     Args:
-        date_s: the `Date` of an answer, in which the fraction of the second is cut off.
-        began_s: when the request began, by this machine's clock.
-        ended_s: when its answer had come.
+        date_s: the `Date` of a response, without the fraction of the second.
+        began_s: start of the request by this machine's clock.
+        ended_s: end of the response by this machine's clock.
     """
     least, most = date_s - ended_s, date_s + 1 - began_s
     return max(least, 0.0) + min(most, 0.0)
 
 
 def configuration_file() -> str:
-    """Return the path of ClearML's configuration file, "" where there is none."""
+    """Return the path of ClearML's configuration file, "" if there is none."""
     given = os.environ.get("CLEARML_CONFIG_FILE") or os.environ.get("TRAINS_CONFIG_FILE") or "~/clearml.conf"
     path = Path(given).expanduser()
     return str(path) if path.is_file() else ""

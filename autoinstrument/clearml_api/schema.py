@@ -1,4 +1,4 @@
-"""Shapes of the parts of Tasks and models that are read here (API 2.34); every answer is checked against them.
+"""Shapes of the parts of Tasks and models that are read here (API 2.34); every response is checked against them.
 
 The server keeps hyperparameters, configuration objects and metadata as it was given them, so that their items may hold
 anything.
@@ -53,8 +53,8 @@ class _Identified(TypedDict):
     id: str
 
 
-class TaskAnswer(_Identified, total=False):
-    """A Task in an answer of the server."""
+class TaskShape(_Identified, total=False):
+    """A Task in a response of the server."""
 
     name: str
     comment: str
@@ -73,8 +73,8 @@ class TaskAnswer(_Identified, total=False):
     models: _LinkedModels
 
 
-class ModelAnswer(_Identified, total=False):
-    """A model in an answer of the server."""
+class ModelShape(_Identified, total=False):
+    """A model in a response of the server."""
 
     name: str
     uri: str
@@ -85,21 +85,21 @@ class ModelAnswer(_Identified, total=False):
 
 
 def task(value: Any) -> dict[str, Any]:
-    """Return a Task of an answer, unchanged.
+    """Return a Task of a response, unchanged.
 
     Raises:
         ValueError: it does not have the shape of a Task.
     """
-    return _checked(value, TaskAnswer, "Task")
+    return _checked(value, TaskShape, "Task")
 
 
 def model(value: Any) -> dict[str, Any]:
-    """Return a model of an answer, unchanged.
+    """Return a model of a response, unchanged.
 
     Raises:
         ValueError: it does not have the shape of a model.
     """
-    return _checked(value, ModelAnswer, "model")
+    return _checked(value, ModelShape, "model")
 
 
 def _checked(value: Any, shape: type[Any], name: str) -> dict[str, Any]:

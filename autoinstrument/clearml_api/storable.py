@@ -1,11 +1,11 @@
-"""Make values storable: replace what ClearML's stores refuse, so that one odd character does not cost a whole Task.
+"""Make values storable: replace what ClearML's databases refuse, so that one odd character does not cost a whole Task.
 
 A Task is a BSON document in MongoDB, an event is a document in Elasticsearch. Neither takes lone surrogates, keys with
 NUL, or integers over 64 bits; the server answers 500 each time (API 2.34). Python keeps each byte that does not fit the
 file system's encoding as a lone surrogate: in `sys.argv`, in paths, in names of files.
 
-`Session` passes everything that it sends through `value`. What is looked up by its name later (parameters, curves,
-artifacts) is named by `name` on both sides of the comparison. The result of each function is its own fixed point.
+`Session` passes everything that it sends through `value`. Callers that look something up by its name later (parameters,
+curves, artifacts) use `name` on both sides of the comparison. Applying a function to its own result changes nothing.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _NO_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _INT64 = 2**63
 _DEEPEST = 90
-"""MongoDB nests documents 100 deep; a request's values are parts of one."""
+"""Levels of nesting; MongoDB takes 100, and the values of a request are parts of a document."""
 
 
 def text(value: str) -> str:
-    r"""Return the text without lone surrogates and NUL; nothing else is changed.
+    r"""Return the text without lone surrogates and NUL, otherwise unchanged.
 
-    Bytes that are UTF-8 are decoded (an argument "ä" in the C locale is "ä"), others are written as in `\xff`.
+    Bytes that are UTF-8 are decoded (an argument "ä" in the C locale is "ä"), others are escaped, as in `\xff`.
     """
     if "\0" not in value and _is_unicode(value):
         return value
@@ -35,12 +35,12 @@ def text(value: str) -> str:
 
 
 def name(value: str) -> str:
-    """Return a name as `text` does, with control characters escaped too: names are listed, and stand in addresses."""
+    """Return a name as `text` does, with control characters escaped: names are shown in lists and addresses."""
     return _NO_NAME.sub(_escaped, text(value))
 
 
 def value(given: Any, _depth: int = 0) -> Any:
-    """Return a JSON value that the server can store; integers over 64 bits become the nearest that fits."""
+    """Return a JSON value that the server can store; integers over 64 bits become the nearest that fit."""
     if isinstance(given, str):
         return text(given)
     if isinstance(given, int) and not isinstance(given, bool):

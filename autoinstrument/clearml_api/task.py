@@ -50,7 +50,7 @@ class Task(NamedTuple):
         return self.adopted and not self.name.lower().startswith(_NAME_OF_CLONE)
 
 
-def from_answer(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
+def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
     """Return the record of a Task as `tasks.get_by_id` describes it.
 
     Args:

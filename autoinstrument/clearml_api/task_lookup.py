@@ -8,7 +8,7 @@ from typing import Any
 from autoinstrument.clearml_api import schema
 from autoinstrument.clearml_api.errors import RefusedError, understood
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.task import Task, from_answer, is_of_run, run_of
+from autoinstrument.clearml_api.task import Task, is_of_run, run_of, task_from
 
 
 def read(session: Session, task_id: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class TaskLookup:
         if not found or (run_id and not is_of_run(found, run_id)):
             return None
         page = self._session.login.task_page(task_id, str(found.get("project") or "*"))
-        return from_answer(found, page, adopted=adopted)
+        return task_from(found, page, adopted=adopted)
 
     def of_run(self, run_id: str, linked: str = "") -> str:
         """Return the id of a run's Task, "" for none: the one that the run is linked to, else the oldest."""

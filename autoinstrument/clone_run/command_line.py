@@ -1,6 +1,6 @@
 """Write the command line that gives a parser the values of a Task's parameters.
 
-The parser itself then reads it, as it reads one that a person typed: types, choices, actions and errors are its own.
+The parser then reads it as it reads one that a person typed, with its own types, choices, actions and errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from autoinstrument.switch import is_on
 
 
 def overrides(section: Mapping[str, str]) -> list[str]:
-    """Return Hydra's overrides of the section `Hydra`, each as it would be typed; `~name` may go without a value."""
+    """Return Hydra's overrides in the section `Hydra`, as a person types them; `~name` may have no value."""
     return [
         name if name.startswith("~") and not value else f"{name}={value}"
         for name, value in section.items()
@@ -25,12 +25,12 @@ def overrides(section: Mapping[str, str]) -> list[str]:
 
 
 def arguments_for(parser: argparse.ArgumentParser, values: Mapping[str, str]) -> list[str]:
-    """Return the arguments that make the parser give these values.
+    """Return the arguments that make the parser return these values.
 
     Args:
-        parser: as the script has built it.
-        values: text by `dest`. What is its default's text, what is hidden and what is no option of the parser's is
-            left out, and so is a text that the option's own type refuses (said on stderr).
+        parser: the script's parser, with all its options.
+        values: text by `dest`. Left out are defaults, hidden values, names that are no option of the parser, and texts
+            that the option's type refuses, which is logged.
     """
     positional: list[str] = []
     lists: list[str] = []
@@ -52,7 +52,7 @@ def arguments_for(parser: argparse.ArgumentParser, values: Mapping[str, str]) ->
             lists += words
         else:
             single += words
-    return [*positional, *lists, *single, *command]  # so that a list ends where the next option begins
+    return [*positional, *lists, *single, *command]  # the next option ends a list
 
 
 def _words(action: argparse.Action, text: str) -> list[str]:
@@ -93,7 +93,7 @@ def _single(action: argparse.Action, option: str, text: str) -> list[str]:
 
 
 def _items(text: str) -> list[str]:
-    """Return the items of a list as `str` shows it, or as a person may type it: parted by commas or blanks."""
+    """Return the items of a list as `str` writes it, or as a person may type it: separated by commas or blanks."""
     try:
         value = ast.literal_eval(text.strip() or "[]")
     except (ValueError, SyntaxError):

@@ -1,6 +1,6 @@
-"""Where the run of a cloned Task comes from: tags of the run, and user properties of its Task that say the same.
+"""The lineage of a clone's run: tags of the run, and user properties of its Task with the same values.
 
-The properties let `sync` restore the tags, and they name the origin of a Task that was reset and is run again: by then
+From the properties `sync` restores the tags. They also name the origin of a Task that was reset and runs again: by then
 its property `mlflow_run_id` names the run that it had before.
 """
 
@@ -13,20 +13,20 @@ _TAGS = (CLONED_FROM, CLONED_FROM_RUN, CHANGED)
 
 
 def as_property(tag: str) -> str:
-    """Return the name of the property that says what a tag says."""
+    """Return the name of the property that has the value of a tag."""
     return tag.replace("clearml.", "mlflow_")
 
 
 def lineage(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return those of a run's tags that say where it comes from."""
+    """Return the tags of a run that belong to its lineage."""
     return {tag: tags[tag] for tag in _TAGS if tags.get(tag)}
 
 
 def as_properties(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the properties of a run's Task, by name; "" for one that it must not have, as a clone of a clone may."""
+    """Return the properties of a run's Task by name, with "" for each that it must not keep from its origin."""
     return {as_property(tag): tags.get(tag, "") for tag in _TAGS}
 
 
 def from_properties(properties: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags of a run, given its Task's properties by name."""
+    """Return the lineage tags of a run, given the properties of its Task by name."""
     return lineage({tag: properties.get(as_property(tag), "") for tag in _TAGS})

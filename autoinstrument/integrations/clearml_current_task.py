@@ -1,25 +1,16 @@
-"""Find the Task that this process already has: the script's own `Task.init`, or the one that an agent runs.
-
-The only part of this package that runs in the training process; it never imports clearml, it looks whether the script
-has done so.
-"""
+"""Find the Task that this process already has: of the script's own `Task.init`, or of the agent that runs it."""
 
 from __future__ import annotations
 
 import os
-import sys
+
+from autoinstrument.integrations.clearml_internals import main_task_id
 
 
 def existing_task_id() -> str:
-    """Return the id of the Task that this process has already, "" where it has none on the server.
-
-    The main task of `Task.init` is read from its private place (seen in clearml 1.16 and 2.1): the public
-    `Task.current_task()` makes a Task in a child process of a script that has one.
-    """
+    """Return the id of the Task that this process already has on the server, "" if it has none."""
     given = os.environ.get("CLEARML_TASK_ID") or os.environ.get("TRAINS_TASK_ID")
     if given:
         return given
-    module = sys.modules.get("clearml.task")
-    task = getattr(getattr(module, "Task", None), "_Task__main_task", None)
-    task_id = str(getattr(task, "id", "") or "")
+    task_id = main_task_id()
     return "" if task_id.startswith("offline-") else task_id  # that Task is a folder on this machine

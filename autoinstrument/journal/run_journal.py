@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_type_hints
 
 from autoinstrument import atomic_file
 from autoinstrument.capture.machine import machine
@@ -22,6 +22,7 @@ from autoinstrument.clone_run.settings import written
 from autoinstrument.journal import console_file
 from autoinstrument.journal.console_file import ConsoleLine
 from autoinstrument.journal.state_folder import distrusted, home, private_folder
+from autoinstrument.json_shape import mismatch
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.records import ProcessStarted, RunStarted, from_json, has_right_types, parse, to_json
 from autoinstrument.scrubber import hide_named, without_credentials
@@ -30,13 +31,33 @@ from autoinstrument.settings import Settings
 VERSION = 1
 _MAX_BYTES = 256 * 2**20
 _CAPTURE, _CONSOLE = "capture.json", "console.jsonl"
-_FIELDS = (
-    "script", "requirements", "freeze", "task_id", "task_url", "adopted", "console_sent", "end", "guessed",
-    "worker_pid", "worker_started_ms", "machine", "reason", "settings", "delivered", "killed",
-)  # fmt: skip
-"""Attributes that are kept as they are."""
-_ADDED = ("machine", "reason", "guessed", "settings", "delivered", "killed", "worker_started_ms")
-"""Those of them that journals of earlier releases lack."""
+
+
+class _FirstFields(TypedDict):
+    script: dict[str, str]
+    requirements: str
+    freeze: str
+    task_id: str
+    task_url: str
+    adopted: bool
+    console_sent: int
+    end: dict[str, str]
+    worker_pid: int
+
+
+class _Kept(_FirstFields, total=False):
+    """Attributes that are kept as they are; journals of earlier releases lack these."""
+
+    worker_started_ms: int
+    machine: str
+    reason: str
+    guessed: bool
+    settings: str
+    delivered: bool
+    killed: bool
+
+
+_FIELDS = tuple(get_type_hints(_Kept))
 _END = {"status", "reason", "message"}
 
 
@@ -101,19 +122,18 @@ class RunJournal:
             journal = cls(folder, *_records(value))
         except (TypeError, ValueError):
             raise ValueError(f"{path} is damaged") from None
+        if wrong := mismatch(value, _Kept, str(path)):
+            raise ValueError(f"{wrong} is damaged")
         for name in _FIELDS:
-            kept = value.get(name, getattr(journal, name) if name in _ADDED else None)
-            if type(kept) is not type(getattr(journal, name)):
-                raise ValueError(f"{path} is damaged: {name}")
-            setattr(journal, name, kept)
+            default = getattr(journal, name)
+            setattr(journal, name, value[name] if type(value.get(name)) is type(default) else default)
         if not journal._is_whole():
             raise ValueError(f"{path} is damaged")
         return journal
 
     def _is_whole(self) -> bool:
-        is_text = all(isinstance(text, str) for text in (*self.script.values(), *self.end.values()))
         has_end = not self.end or self.end.keys() | {"traceback"} == _END | {"traceback"}
-        return is_text and has_end and 0 <= self.worker_pid < 2**31
+        return has_end and 0 <= self.worker_pid < 2**31
 
     def save(self) -> None:
         """Write all but the console, as a whole or not at all.

@@ -1,7 +1,7 @@
-"""The artifact root of a run, or the folder of a model, to be read: by the worker, and by `sync`.
+"""Read the artifacts of a run, or the files of a model, from where MLflow has stored them.
 
-A folder of this machine is read as such: importing MLflow costs the worker one to two seconds. Anything else goes
-through MLflow's own artifact repositories.
+A folder on this machine is read directly, because importing MLflow costs the worker one to two seconds. Anything else
+is read through MLflow's artifact repositories.
 """
 
 from __future__ import annotations
@@ -21,14 +21,20 @@ from autoinstrument.records import Model, RunStarted
 
 MOST_FILES = 20_000
 _CHEAP = 16 * 2**20
-"""Bytes of a file that are fetched from elsewhere only to show it."""
+"""Largest file that is downloaded only to show it, in bytes."""
 _FILE = "file://"
 _BEING_WRITTEN = ".artifact.uploading."
-"""How MLflow 3 names a file in a local store until it is complete."""
+"""Beginning of the name that MLflow 3 gives to a file in a local store until it is complete."""
 
 
 class StoredFile(NamedTuple):
-    """A file of the store; `time_ms` is 0 where the store does not tell when it was written."""
+    """A file of the store.
+
+    Attributes:
+        path: path below the artifact root, or the model's folder.
+        size: bytes, -1 if the store does not report them.
+        time_ms: time of the last change in ms since the epoch, 0 if the store does not report it.
+    """
 
     path: str
     size: int
@@ -36,9 +42,13 @@ class StoredFile(NamedTuple):
 
 
 class ArtifactStore:
-    """The artifacts of one run, or the files of one of its models, with their paths below that folder.
+    """The artifacts of one run, or the files of one of its models; paths are below that folder.
 
-    Every method raises what the file system or the store's driver raises.
+    Every method raises the exceptions of the file system or of the store's driver.
+
+    Args:
+        run: the run.
+        model: one of its models; None for the run's artifacts.
     """
 
     def __init__(self, run: RunStarted, model: Model | None = None) -> None:
@@ -47,7 +57,7 @@ class ArtifactStore:
         if model is None:
             self._folder = local_folder(run.artifact_uri)
             return
-        # Such a location is a path behind `file://`, without any encoding, see `addresses.openable`.
+        # The path behind `file://` is not encoded, see `urls.openable`.
         self._folder = Path(model["location"][len(_FILE) :]) if model["location"].startswith(_FILE) else None
         kind, _, rest = model["uri"].partition(":/")
         if kind == "models":
@@ -57,15 +67,15 @@ class ArtifactStore:
 
     @property
     def is_local(self) -> bool:
-        """True for a folder of this machine."""
+        """True for a folder on this machine."""
         return self._folder is not None
 
     def is_cheap(self, size: int) -> bool:
-        """Tell whether a file of that many bytes is read for its beginning alone; other stores give it whole."""
+        """Return True if reading the beginning of a file of `size` bytes is cheap: other stores download all of it."""
         return self.is_local or size <= _CHEAP
 
     def has_digest(self, path: str, size: int, digest: str) -> bool:
-        """Tell whether a file has this SHA-256; True where none is given, or the file is too large to be fetched."""
+        """Return True if a file has this SHA-256, if none is given, or if the file is too large to download."""
         if not digest or not self.is_cheap(size):
             return True
         found = hashlib.sha256()
@@ -75,7 +85,7 @@ class ArtifactStore:
         return found.hexdigest() == digest
 
     def files(self) -> Iterator[StoredFile]:
-        """Yield all files, in the order of their paths in each folder; 20,000 at most."""
+        """Yield the files, in each folder by path; `MOST_FILES` of them at most."""
         found = self._files_here(self._folder) if self._folder else self._files_there(self._below.rstrip("/"))
         for number, file in enumerate(found):
             if number == MOST_FILES:
@@ -84,7 +94,7 @@ class ArtifactStore:
 
     @contextlib.contextmanager
     def local(self, path: str) -> Iterator[Path]:
-        """Give a file as one of this machine; it may be a copy that is gone afterwards."""
+        """Return a file on this machine, within a context; it may be a copy that is removed afterwards."""
         if self._folder:
             yield self._folder / path
             return

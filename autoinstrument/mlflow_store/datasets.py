@@ -1,4 +1,4 @@
-"""Read the data sets of a run, and how many traces it has, from the MLflow store."""
+"""Read the data sets of a run, and the number of its traces, from an MLflow store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autoinstrument.mlflow_store.stores import StoreClient
 from autoinstrument.records import Dataset, InputsLogged, TracesLogged
 
 MOST_TRACES = 5000
-"""Traces are counted no further: the store has no call that counts, so each of them is read."""
+"""Number of traces after which counting ends: the store has no call that counts, so that each of them is read."""
 _PAGE = 500
 
 
@@ -36,7 +36,7 @@ def _dataset(logged: Any) -> Dataset:
 
 
 def read_traces(client: StoreClient, run: Any) -> TracesLogged:
-    """Return how many traces the run has.
+    """Return the number of traces of a run (`mlflow.entities.Run`).
 
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer.

@@ -1,4 +1,4 @@
-"""Turn MLflow's run into a record. What asks the tracking store is a function, for the sending thread."""
+"""Turn MLflow's run into a record. What needs the tracking store is returned as a function, for the sending thread."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from autoinstrument.records import RunStarted
 
 PARENT_RUN, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
 _KNOWN_S = 10.0
-"""An experiment may be renamed; asking for it takes as long as starting a run does, and short runs may be many."""
+"""Seconds for which an experiment's name is kept. It may change, but reading it takes as long as starting a run."""
 _experiments: dict[tuple[str, str], tuple[str, float]] = {}
-"""Names of experiments by tracking URI and id, and until when they are believed."""
+"""Names of experiments by tracking URI and id, and the time until which they are kept."""
 
 
 def number(value: Any) -> float:
-    """Return a metric's value as MLflow stores it: a float, of one-element arrays and tensors too.
+    """Return a metric's value as MLflow stores it: a float, also for arrays and tensors of one element.
 
     Raises:
-        TypeError, ValueError: the value is no number.
+        TypeError, ValueError: the value is not a number.
     """
     if isinstance(value, (int, float)):
         return float(value)
@@ -32,7 +32,15 @@ def number(value: Any) -> float:
 
 
 def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool, owned: bool) -> RunStarted:
-    """Return the record of a run that MLflow gave (`mlflow.entities.Run`)."""
+    """Return the record of a run.
+
+    Args:
+        run: MLflow's run (`mlflow.entities.Run`).
+        tracking_uri: address of its store.
+        experiment_name: name of its experiment.
+        resumed: see `RunStarted`.
+        owned: see `RunStarted`.
+    """
     info, tags = run.info, dict(run.data.tags)
     uri = absolute(tracking_uri)
     return RunStarted(
@@ -53,7 +61,7 @@ def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool
 
 
 def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Callable[[], RunStarted]:
-    """Return what makes the record of a run that was created or resumed; it asks the store for the experiment."""
+    """Return a function that returns the record of a run that was created or resumed; it reads the experiment."""
 
     def make() -> RunStarted:
         experiment_id = str(run.info.experiment_id)
@@ -68,9 +76,9 @@ def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Calla
 
 
 def seen(tracking_uri: str, run_id: str, *, linked: bool = False) -> Callable[[], RunStarted | None]:
-    """Return what makes the record of a run that this process did not start; None of one that is left alone.
+    """Return a function that returns the record of a run that this process did not start.
 
-    Left alone is what has ended without a Task, and with `linked` all that has none.
+    It returns None for a run that has ended without a Task, and with `linked` for every run without a Task.
     """
 
     def make() -> RunStarted | None:

@@ -1,4 +1,4 @@
-"""The way back: write the link tags on the run. Called off the training thread, by the process or by `sync`."""
+"""Write back to a run in MLflow: its link tags, and that it was killed. Not called on the training thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 
 
 def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
-    """Set tags of a run in one call; a run that was deleted meanwhile takes none.
+    """Set tags of a run in one call; nothing happens if the run was deleted meanwhile.
 
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
@@ -32,7 +32,7 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
 
 
 def set_killed(tracking_uri: str, run_id: str) -> None:
-    """Set a run that is still open, and not deleted, to KILLED: its process was ended from outside, and is gone.
+    """Set a run to KILLED that is still open and not deleted: its process was ended from outside.
 
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
@@ -45,13 +45,13 @@ def set_killed(tracking_uri: str, run_id: str) -> None:
 
 
 def _found(client: Any, run_id: str) -> Any:
-    """Return a run that can be written to, None for one that was deleted, also permanently."""
+    """Return a run that can be written to, None if it was deleted, temporarily or permanently."""
     from mlflow.exceptions import MlflowException
 
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code == _NOT_THERE and run_id in str(error):  # else a proxy's 404, which says nothing of the run
+        if error.error_code == _NOT_THERE and run_id in str(error):  # else it may be a proxy's 404
             return None
         raise
     return None if run.info.lifecycle_stage == "deleted" else run

@@ -1,8 +1,8 @@
-"""Read the models of a run, and their versions in the registry, from the MLflow store.
+"""Read the models of a run, and their versions in the registry, from an MLflow store.
 
-MLflow 3 keeps each model as an entity of its own (`models:/m-…`), MLflow 2 as a folder of the run's artifacts that the
-tag `mlflow.log-model.history` names. Which version belongs to which model, its source says; a version of something else
-that names the run is a model as well.
+MLflow 3 keeps each model as an entity (`models:/m-…`), MLflow 2 as a folder of the run's artifacts that the tag
+`mlflow.log-model.history` names. A version belongs to the model that its source names. A version that names the run,
+but has another source, is a model as well.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ HISTORY = "mlflow.log-model.history"
 _IS_PROMPT = "mlflow.prompt.is_prompt"
 _MOST_KEPT = 1000
 _MOST_BYTES = 4 * 2**20
-"""Read of an `MLmodel` file, which has some kB; yaml takes seconds for one MB."""
+"""Bytes that are read of an `MLmodel` file, which has some kB; yaml takes seconds for one MB."""
 _flavors: OrderedDict[str, list[str]] = OrderedDict()
-"""Flavours of models that are complete, by model id: they never change, and each is a file of the artifact store."""
+"""Flavours of complete models, by model id. They never change, and reading them downloads a file."""
 
 
 def read_models(client: StoreClient, run: Any) -> ModelsLogged:
-    """Return all models of a run (`mlflow.entities.Run`), in the order in which they were made.
+    """Return all models of a run (`mlflow.entities.Run`), the oldest first.
 
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer.
@@ -69,7 +69,7 @@ def _model(
 
 
 def _of_history(run: Any, tracking_uri: str) -> Iterator[Model]:
-    """Yield the models of MLflow 2; a later one at the same path has taken the place of the first."""
+    """Yield the models of MLflow 2; a later one at the same path has replaced the earlier one."""
     for entry in json.loads(run.data.tags.get(HISTORY) or "[]"):
         path = entry["artifact_path"]
         location = openable(run.info.artifact_uri, tracking_uri, path)
@@ -78,7 +78,7 @@ def _of_history(run: Any, tracking_uri: str) -> Iterator[Model]:
 
 
 def _entities(client: StoreClient, run: Any) -> Iterator[Model]:
-    """Yield the models of MLflow 3 that are complete."""
+    """Yield the complete models of MLflow 3."""
     if not hasattr(client.tracking, "search_logged_models"):
         return
     with store_access(client.tracking_uri):
@@ -91,7 +91,7 @@ def _entities(client: StoreClient, run: Any) -> Iterator[Model]:
 
 
 def _all_entities(client: StoreClient, run: Any) -> list[Any]:
-    """Return the run's models: those that it made, and those that others made and it logged."""
+    """Return the models that the run created, and those that it logged and other runs created."""
     of_run = f"source_run_id = '{run.info.run_id}'"
     found: dict[str, Any] = {}
     token = None
@@ -109,7 +109,7 @@ def _all_entities(client: StoreClient, run: Any) -> list[Any]:
 
 
 def _flavors_of(client: StoreClient, entity: Any) -> list[str]:
-    """Return the flavours that the model's `MLmodel` file names; none of a model that is kept outside of MLflow."""
+    """Return the flavours in the model's `MLmodel` file, none for a model that is kept outside MLflow."""
     model_id = entity.model_id
     if model_id not in _flavors:
         flavors = _read_flavors(client, model_id)
@@ -130,14 +130,14 @@ def _read_flavors(client: StoreClient, model_id: str) -> list[str]:
             internals.download(internals.model_artifacts(client.tracking, model_id), "MLmodel", path)
             with path.open("rb") as file:
                 return sorted(yaml.safe_load(file.read(_MOST_BYTES))["flavors"])
-        except Exception:  # each artifact store raises its own; a model without the file is a model all the same
+        except Exception:  # each artifact store raises its own exceptions, and a model may lack the file
             return []
 
 
 def _versions(client: StoreClient, run_id: str) -> list[Any] | None:
-    """Return the versions in the registry that name the run, oldest first, with their aliases.
+    """Return the versions in the registry that name the run, the oldest first, with their aliases.
 
-    None where there is no registry, or none that the training has opened.
+    Returns None if there is no registry, or the training has not opened it.
     """
 
     def search() -> list[Any]:
@@ -146,7 +146,7 @@ def _versions(client: StoreClient, run_id: str) -> list[Any] | None:
         token = None
         while True:
             page = registry.search_model_versions(f"run_id = '{run_id}'", page_token=token)
-            # A search leaves the aliases out (seen in mlflow 2.16 to 3.17).
+            # A search returns no aliases (mlflow 2.16 to 3.17).
             found += [registry.get_model_version(version.name, version.version) for version in page]
             token = page.token
             if not token:
@@ -174,5 +174,5 @@ def _version(version: Any) -> Version:
 
 
 def _own(tags: dict[str, str]) -> dict[str, str]:
-    """Return the tags that are not MLflow's own bookkeeping."""
+    """Return the tags without those that MLflow sets for itself."""
     return {key: str(value) for key, value in sorted(tags.items()) if not key.startswith("mlflow.")}

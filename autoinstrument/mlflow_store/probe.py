@@ -1,7 +1,6 @@
-"""Look at the tracking store with the credentials that training has: a short-lived process's main program.
+"""Check the tracking store with the training's credentials: the main program of a process, which prints JSON.
 
-It prints what it finds as JSON. A process of its own, because MLflow's client may hang, and loads whatever plug-ins and
-drivers the store needs.
+A process of its own is used because MLflow's client may hang, and loads whatever plug-ins and drivers the store needs.
 """
 
 from __future__ import annotations
@@ -29,26 +28,26 @@ _OF_TEXT = {
     "not in a valid JSON format": ("is no MLflow tracking server (its answer is no JSON)", _OTHER_SERVER),
     "failed with exception": ("cannot be reached", _NO_SERVER),
 }
-"""Parts of the texts of exceptions that have no status (MLflow 2.16 to 3.17)."""
+"""By parts of the messages of exceptions that have no status (MLflow 2.16 to 3.17)."""
 _MOST_OPEN = 100
 
 
 def main() -> None:
-    """Print whether the store answers, and the runs in it that nothing will end."""
+    """Print whether the store answers, and which runs in it nothing will end."""
     print(json.dumps(described()))  # noqa: T201  (read by the process that asked)
 
 
 def described() -> dict[str, Any]:
-    """Return the findings: `problem` and `remedy`, "" where all is well, and ids of runs that were left open.
+    """Return the findings: `problem` and `remedy`, "" if everything works, and ids of runs that were left open.
 
-    `is_new` is true for a store that does not exist yet, which is a problem for those who look for runs in it.
+    `is_new` is true for a store that does not exist yet, which is a problem for a person who expects runs in it.
     """
     try:
         one_experiment()
     except NoStoreError as error:
         remedy = f"{error.remedy[0].upper()}{error.remedy[1:]}."
         return {"problem": error.problem, "remedy": remedy, "is_new": error.is_new}
-    except Exception as error:  # MLflow's store raises what its driver raises
+    except Exception as error:  # each driver of a store has its own
         problem, remedy = _explained(error)
         return {"problem": problem, "remedy": remedy}
     try:
@@ -70,9 +69,9 @@ def _explained(error: Exception) -> tuple[str, str]:
 
 
 def _status(error: Exception, text: str) -> int:
-    """Return the HTTP status of an answer, 0 if the error is not one of a server's answer.
+    """Return the HTTP status of a server's response, 0 if the error does not come from a response.
 
-    `get_http_status_code` gives one for errors of local stores, too.
+    `get_http_status_code` returns one for errors of local stores, too.
     """
     found = re.search(r"failed with error code (\d+)", text)
     if found:

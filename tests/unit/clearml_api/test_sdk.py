@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from autoinstrument.clearml_api import sdk
 from autoinstrument.clearml_api.http import _Bounded
 from tests.clearml_server import ClearMLServer, Fault
+from tests.startup.environment import ROOT
 
 
 def test_a_login_whose_connections_are_bounded(server: ClearMLServer) -> None:
@@ -78,3 +80,11 @@ def test_a_multipart_body() -> None:
     body = sdk.multipart({"name": ("name", b"content", "text/plain")})
     assert body.content_type.startswith("multipart/form-data")
     assert b"content" in body.read()
+
+
+def test_no_other_module_imports_the_sdk() -> None:
+    for file in (ROOT / "autoinstrument" / "clearml_api").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert file.name == "sdk.py" or not [name for name in names if name.split(".")[0] == "clearml"], file.name

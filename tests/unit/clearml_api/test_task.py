@@ -10,11 +10,11 @@ from autoinstrument.clearml_api.task import (
     ADOPTED,
     DEVELOPMENT,
     Task,
-    from_answer,
     has_had_run,
     is_adopted,
     is_of_run,
     run_of,
+    task_from,
 )
 
 
@@ -64,7 +64,7 @@ def test_the_record_of_a_task() -> None:
         "last_metrics": {"a": {"b": {"metric": "loss", "variant": "loss", "count": 3}}},
         "execution": {"artifacts": [{"key": "in", "mode": "input"}, {"key": "out", "mode": "output"}, {"key": "old"}]},
     }
-    task = from_answer(held, "https://page", adopted=False)
+    task = task_from(held, "https://page", adopted=False)
     assert task == Task(
         id="t",
         url="https://page",
@@ -78,7 +78,7 @@ def test_the_record_of_a_task() -> None:
         comment="note",
         name="one",
     )
-    assert from_answer({"id": "t"}, "", adopted=False) == Task("t", "", False, {}, {}, "", "")
+    assert task_from({"id": "t"}, "", adopted=False) == Task("t", "", False, {}, {}, "", "")
 
 
 @pytest.mark.parametrize(

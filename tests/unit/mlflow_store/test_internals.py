@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from autoinstrument.mlflow_store import internals
 from tests.end_to_end.conftest import database as database
+from tests.startup.environment import ROOT
 
 
 @pytest.fixture
@@ -144,3 +146,15 @@ def test_the_file_of_a_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_store_without_histories() -> None:
     assert internals.history_module(object()) == ""
+
+
+def test_no_other_module_names_a_private_part() -> None:
+    """MLflow's private modules and its stores' classes are imported in one place."""
+    for file in (ROOT / "autoinstrument" / "mlflow_store").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+            is_private = module.startswith("mlflow.") and (".store" in module or "._" in module)
+            assert not is_private or file.name == "internals.py", f"{file.name}: {module}"
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr != "_replace":
+                is_own = isinstance(node.value, ast.Name) and node.value.id in ("self", "internals")
+                assert is_own or file.name == "internals.py", f"{file.name}: {node.attr}"
