@@ -1,9 +1,9 @@
-"""Keep ClearML's bindings from logging what MLflow writes into its temporary folders on the way to its store.
+"""Keep ClearML's bindings from logging the files that MLflow writes into temporary folders on the way to its store.
 
-They are at work where a script called `Task.init` itself: each model file and each figure that is saved becomes one of
-the Task's. Of `mlflow.xgboost.log_model` or `mlflow.log_figure` that would be a second copy, whose address is a file
-that is gone a moment later (seen with clearml 1.16 and 2.1.12: torch, XGBoost, matplotlib). What the script saves is
-ClearML's as before.
+The bindings are active where a script called `Task.init` itself: each model file and each figure that is saved becomes
+the Task's. For `mlflow.xgboost.log_model` or `mlflow.log_figure` that would be a second copy, whose address is a file
+that is gone a moment later (seen with clearml 1.16 and 2.1.12: torch, XGBoost, matplotlib). Files that the script saves
+are logged by ClearML as before.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def instrument_figures(module: ModuleType) -> None:
 
 
 def _unless_mlflows(_: Any, model: Any) -> Any:
-    """Return what ClearML knows of a file that is being saved or loaded, None where it is to forget it."""
+    """Return what ClearML knows of a file that is being saved or loaded, None where ClearML must forget it."""
     return None if model is not None and _is_mlflows(model.local_model_path) else model
 
 
 def _is_mlflows(path: Any) -> bool:
-    """Tell whether a file lies below the temporary folder, and MLflow's code is what has it saved or loaded.
+    """Return True if a file lies below the temporary folder, and MLflow's code saves or loads it.
 
     Where autologging runs a whole training, a file that the script puts there itself counts as MLflow's too.
     """
