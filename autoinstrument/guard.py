@@ -1,7 +1,7 @@
 """Keep the agent's own errors out of the user's code: one guard, one logger, one count.
 
 Everything that the agent does on the user's threads, and everything in its background threads, runs inside `guard`.
-What goes wrong there is counted, said once a place in one line on stderr, and never raised.
+Errors there are counted, logged once per place in one line on stderr, and never raised.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import TextIO
 from autoinstrument.bootstrap.explain_log import note
 
 errors: Counter[str] = Counter()
-"""How often something went wrong, by place."""
+"""Number of errors by place, the name that `guard` was given."""
 
 
 def _file_of_stderr() -> tuple[int, int] | None:
-    """Return what tells the file behind descriptor 2 from any other, None where there is none."""
+    """Return device and inode of the file behind descriptor 2, None where the descriptor is closed."""
     try:
         found = os.fstat(2)
     except OSError:
@@ -34,16 +34,16 @@ _file_at_start, _stream_at_start = _file_of_stderr(), sys.stderr
 
 
 def _own_stderr() -> TextIO | None:
-    """Return the stream that leads to this process's own stderr, None where there is none any more.
+    """Return the stream that leads to this process's own stderr, None where it is gone.
 
-    Not `sys.stderr` as it is now: a `redirect_stderr` block or a test may have put something of its own there. Nor
-    descriptor 2 where it has become another file: a test captures it, or the script has closed it and opened a file.
+    That need not be the present `sys.stderr`: a `redirect_stderr` block or a test may have replaced it. Nor descriptor
+    2, which may be another file by now: a test captures it, or the script has closed it and opened a file.
     """
     for page in (sys.stderr, _stream_at_start):
-        if type(page).__module__.startswith("ipykernel"):  # descriptor 2 is the notebook server's log
+        if type(page).__module__.startswith("ipykernel"):  # descriptor 2 is the log of the notebook's server
             return page
     if _file_at_start is not None and _file_of_stderr() == _file_at_start:
-        for stream in (sys.__stderr__, sys.stderr):  # the first may be detached, the second stand in for it
+        for stream in (sys.__stderr__, sys.stderr):  # the first may be detached, and the second its substitute
             with contextlib.suppress(Exception):  # there is none, it is closed, or it has no descriptor
                 if stream is not None and stream.fileno() == 2:
                     return stream
@@ -51,7 +51,7 @@ def _own_stderr() -> TextIO | None:
 
 
 class _StderrHandler(logging.Handler):
-    """Write to the process's own stderr; stay silent where there is none."""
+    """Write to the process's own stderr; stay silent where it is gone."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -61,7 +61,7 @@ class _StderrHandler(logging.Handler):
 
                 stream.write(f"autoinstrument: {hide_in_text(record.getMessage())}\n")
                 stream.flush()
-        except Exception:  # noqa: S110  (a closed or broken stderr is the user's affair, and no reason to raise)
+        except Exception:  # noqa: S110  (a closed or broken stderr is no reason to raise in the user's code)
             pass
 
 
@@ -84,8 +84,11 @@ def be_quiet() -> None:
 class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
     """Context in which an `Exception` is counted and logged instead of raised.
 
-    `KeyboardInterrupt` and `SystemExit` are the user's and pass. Our own code is behind this guard and nothing else:
-    the user's call (the wrapped MLflow function) always runs outside it.
+    `KeyboardInterrupt` and `SystemExit` are the user's, and pass. Only the agent's own code runs inside: the user's
+    call (the wrapped MLflow function) always runs outside.
+
+    Args:
+        place: what the code inside does, as in "mirroring log_metric"; errors are counted by it, and logged with it.
     """
 
     __slots__ = ("place",)
@@ -109,7 +112,7 @@ class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
             try:
                 logger().warning("%s failed, training goes on (%s: %s)", self.place, type(error).__name__, error)
                 logger().debug("%s failed", self.place, exc_info=error)
-            except Exception:  # noqa: S110  (logging is the last resort; there is nowhere else to say it)
+            except Exception:  # noqa: S110  (there is no other way to report it)
                 pass
         return True
 
@@ -118,10 +121,10 @@ _local = threading.local()
 
 
 class ourselves:  # noqa: N801  (reads as a statement: `with ourselves():`)
-    """Context in which calls to MLflow are the agent's own and must not be seen as the user's.
+    """Context in which calls to MLflow are the agent's own and must not be mirrored as the user's.
 
-    What MLflow and the libraries below it log of such a call, failed statements with tracebacks for instance, reaches
-    no handler: the agent reports its own errors, and the user's log is about the user's calls.
+    Whatever MLflow and the libraries below it log about such a call (failed statements with tracebacks, for instance)
+    reaches no handler: the agent reports its own errors, and the user's log is about the user's calls.
     """
 
     def __enter__(self) -> None:
@@ -133,7 +136,7 @@ class ourselves:  # noqa: N801  (reads as a statement: `with ourselves():`)
 
 
 def is_ourselves() -> bool:
-    """Tell whether this thread is inside `ourselves()`."""
+    """Return True if this thread is inside `ourselves()`."""
     return getattr(_local, "depth", 0) > 0
 
 
@@ -150,9 +153,10 @@ _loggers_seen = 0
 
 
 def _keep_quiet() -> None:
-    """Put the filter on all loggers of the libraries: one on a parent or on a handler would not do, or be the user's.
+    """Put the filter on all loggers of the libraries.
 
-    A logger asks its own filters alone, and loggers appear as modules are imported.
+    A logger asks only its own filters, not its parent's, and handlers are the user's. Loggers are made as modules are
+    imported, so that this is repeated.
     """
     global _loggers_seen
     loggers = logging.root.manager.loggerDict
@@ -161,4 +165,4 @@ def _keep_quiet() -> None:
     _loggers_seen = len(loggers)
     for name, log in list(loggers.items()):
         if name.partition(".")[0] in _LIBRARIES and isinstance(log, logging.Logger):
-            log.addFilter(_not_our_calls)  # nothing where it is there already
+            log.addFilter(_not_our_calls)  # changes nothing where it has the filter

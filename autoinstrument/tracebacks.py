@@ -1,14 +1,14 @@
 """Keep the agent's frames out of the tracebacks of the user's exceptions.
 
-Loads nothing: argparse is watched in processes that import little else.
+Imports nothing: argparse is instrumented in processes that import little else.
 """
 
 
 def leave_out_frame(error):
     # type: (BaseException) -> None
-    """Take the frame that caught an exception out of its traceback; to be followed by a bare `raise`, which adds none.
+    """Take the frame that caught an exception out of its traceback; call it before a bare `raise`, which adds none.
 
-    `__context__` and `__cause__` stay. Python 3.10 raises again what it had, and its tracebacks keep the frame.
+    `__context__` and `__cause__` stay. Python 3.10 raises the traceback that it had before, which keeps the frame.
     """
     traceback = error.__traceback__
     if traceback is not None:
@@ -16,7 +16,7 @@ def leave_out_frame(error):
 
 
 class _UsersCall:
-    """Context for the user's own call inside a wrapper: what it raises passes as if there were no wrapper."""
+    """Context for the user's own call inside a wrapper: its exceptions pass as if there were no wrapper."""
 
     __slots__ = ()
 

@@ -53,7 +53,7 @@ class TrackedRun:
         self.is_open, self.ended = False, ended
 
     def deliver(self) -> None:
-        """Note that the Task holds everything: a second worker need not hear of the run."""
+        """Note that the Task holds everything: a second worker need not know the run."""
         self.started = self.ended = None
 
     def hand_over(self) -> None:

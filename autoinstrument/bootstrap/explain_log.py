@@ -1,6 +1,6 @@
-"""Note what the agent does in a process, for `autoinstrument explain`: nothing unless that has set the variable.
+"""Write down what the agent does in a process, for `autoinstrument explain`, which sets the variable.
 
-The file exists already and is the asking user's; one line a step, so that several processes can write to it.
+The variable names a file of the user who runs `explain`. Each step is one line, so that several processes can write.
 """
 
 import os
@@ -11,7 +11,12 @@ _LONGEST = 2000
 
 def note(step, detail=""):
     # type: (str, object) -> None
-    """Write down a step of this process; nothing that goes wrong here is of any consequence."""
+    """Write down a step of this process, if the variable is set; errors are ignored.
+
+    Args:
+        step: the step's name, which `explain` knows.
+        detail: what it was about, shown as text.
+    """
     path = os.environ.get(VARIABLE)
     if not path:
         return
@@ -24,5 +29,5 @@ def note(step, detail=""):
             os.write(file, line.encode())
         finally:
             os.close(file)
-    except Exception:  # noqa: S110  (the file is gone: nobody asks any more)
+    except Exception:  # noqa: S110  (the file is gone: `explain` has ended)
         pass

@@ -1,7 +1,7 @@
-"""Wait for MLflow without loading anything: a finder on `sys.meta_path` that runs a hook right after a module was run.
+"""Instrument modules when they are imported: a finder on `sys.meta_path` runs a hook right after a module has run.
 
 Every interpreter whose switch is on runs this file at its start, and most of them never import MLflow. So it imports
-nothing that the interpreter has not loaded by then: annotations are quoted, because `__future__` and `typing` are not.
+only what the interpreter has loaded by then. Annotations are quoted, because `__future__` and `typing` are not loaded.
 """
 
 import os
@@ -31,14 +31,15 @@ _HOOKS = {
     "clearml.binding.frameworks": ("integrations.clearml_bindings", "instrument_models", False),
     "clearml.binding.matplotlib_bind": ("integrations.clearml_bindings", "instrument_figures", False),
 }
-"""Modules that are waited for; each with our module and its function, which is called with it, and whether it is called
-only where MLflow's version and the settings allow for the agent. The others ask that later, or need not."""
+"""Modules that are waited for. Each has a module of this package, the function in it that is called with the imported
+module, and True if that is called only where MLflow's version and the settings allow the agent. The others ask later,
+or need not ask."""
 
 
 def arm() -> None:
-    """Put the finder in place, and catch up where MLflow is imported already.
+    """Put the finder in place, and run the hooks of modules that are imported already.
 
-    A second call, and a call in a program that the agent stays out of, change nothing.
+    A second call changes nothing, nor does a call in a program that the agent stays out of.
     """
     # By name, because a test or a tool may have loaded this module a second time.
     if any(type(finder).__module__ == __name__ for finder in sys.meta_path):
@@ -77,7 +78,7 @@ def _hook(module: str, name: str, asks: bool) -> "Hook":
 
 
 class AfterImport:
-    """A meta path finder that finds nothing itself: it lets the others find, and runs a hook after the module ran."""
+    """A meta path finder that asks the others, and runs a hook after the module that they found has run."""
 
     def __init__(self, hooks: "dict[str, Hook]") -> None:
         self.hooks = hooks
@@ -88,7 +89,7 @@ class AfterImport:
         if name not in self.hooks:
             return None
         asking = (get_ident(), name)
-        if asking in self._asking:  # a finder that asks the others as this one does (wrapt's) has asked us in turn
+        if asking in self._asking:  # another finder that asks all others (wrapt's) has asked this one
             return None
         self._asking.add(asking)
         try:
@@ -104,7 +105,7 @@ class AfterImport:
         return None
 
     def imported(self, name: str, module: "ModuleType") -> None:
-        """Run the hook of a module that has been executed, for the first time or again; nothing it raises comes out."""
+        """Run the hook of a module that has been executed, for the first time or again; its errors are logged."""
         _note("imported", name)
         try:
             self.hooks[name](module)
@@ -114,15 +115,15 @@ class AfterImport:
 
                 with guard(f"instrumenting {name}"):
                     raise
-            except Exception:  # noqa: S110  (an installation broken so far cannot report it, and imports must go on)
+            except Exception:  # noqa: S110  (a broken installation cannot even log it, and the import must go on)
                 pass
 
 
 class _Loader:
-    """Stands in for a module's loader until the module is run, then puts the real one back.
+    """Takes the place of a module's loader until the module has run, then puts the real one back.
 
-    Tools look at a module's loader and its type, so no trace stays on the module or its spec. The loader itself is
-    never touched: one may serve many modules, and in several threads (zipimport).
+    Tools look at a module's loader and its type, so no trace stays on the module or its spec. The real loader itself is
+    not changed: it may serve many modules, in several threads (zipimport).
     """
 
     def __init__(self, spec: "ModuleSpec", finder: AfterImport) -> None:
@@ -136,7 +137,7 @@ class _Loader:
         return getattr(self._real, name)
 
     def exec_module(self, module: "Any") -> None:
-        if self._spec.loader is self:  # not where another tool's stand-in holds this one
+        if self._spec.loader is self:  # unless another tool's loader has wrapped this one
             self._spec.loader = self._real
         spec = module.__spec__
         if getattr(spec, "loader", None) is self:

@@ -1,6 +1,6 @@
-"""Recognise from the interpreter's command line which program it runs, and the programs that the agent stays out of.
+"""Read from the interpreter's command line which program it runs, and know the programs that the agent stays out of.
 
-Every interpreter whose switch is on loads this file at its start: it imports nothing that is not loaded by then.
+Every interpreter whose switch is on loads this file at its start: it imports only what is loaded by then.
 """
 
 import os
@@ -9,17 +9,20 @@ _OTHER_PROGRAMS = {
     "pip", "easy_install", "ensurepip", "venv", "virtualenv", "build", "pyproject-build", "pyproject_hooks", "hatch",
     "hatchling", "uv", "pipx", "poetry", "pdm", "conda", "mamba", "clearml-agent", "clearml_agent", "autoinstrument",
 }  # fmt: skip
-"""Programs in which the agent has nothing to look for: installers, build back ends, ClearML's agent, our own CLI."""
+"""Programs that the agent stays out of: installers, build back ends, ClearML's agent, this package's own commands."""
 
 _OPTIONS_WITH_VALUE = "cmWX"  # what `python --help` lists; of the long ones, only the one below has a value
 _LONG_OPTION_WITH_VALUE = "--check-hash-based-pycs"
 
 
 def is_other_program(command: "list[str]") -> bool:
-    """Tell from the interpreter's command line (`sys.orig_argv`) whether it runs a program to stay out of.
+    """Return True if the interpreter runs a program that the agent stays out of.
 
-    Known are modules run with `-m`, and scripts where installers put them. A file `build.py` or `hatch.py` is
-    somebody's training script, and what `-c` or standard input say is anybody's.
+    These are modules run with `-m`, and scripts where installers put them. A file `build.py` or `hatch.py` elsewhere
+    may be a training script, and so may code from `-c` or standard input.
+
+    Args:
+        command: the interpreter's command line, `sys.orig_argv`.
     """
     option, value = what_runs(command[1:])
     if option == "m":
@@ -28,7 +31,11 @@ def is_other_program(command: "list[str]") -> bool:
 
 
 def what_runs(arguments: "list[str]") -> "tuple[str, str]":
-    """Return ("c", code), ("m", module), ("", path of a script), or ("-", "") for standard input and an empty line."""
+    """Return what an interpreter runs with these arguments.
+
+    Returns:
+        ("c", code), ("m", module), ("", path of a script), or ("-", "") for standard input or no program at all.
+    """
     rest = iter(arguments)
     for argument in rest:
         if argument == "-":

@@ -1,4 +1,4 @@
-"""Where the start-up files of this package are, and whether Python will run one of them."""
+"""Find the start-up files of this package, and make Python run them where none is installed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def site_folders() -> list[Path]:
 
 
 def are_installed() -> bool:
-    """Tell whether an interpreter of this environment finds a start-up file of ours in its site-packages."""
+    """Return True if an interpreter of this environment finds a start-up file of this package in its site-packages."""
     return any((folder / name).is_file() for folder in site_folders() for name in _NAMES)
 
 
 def hook_folder() -> Path:
-    """Return the folder with our `sitecustomize.py`, to be put on PYTHONPATH where there is no start-up file."""
+    """Return the folder of this package's `sitecustomize.py`, for PYTHONPATH where there is no start-up file."""
     shipped = _PACKAGE / "startup" / "sitecustomize"
     return shipped if shipped.is_dir() else _PACKAGE.parent / "sitecustomize_template"  # in a checkout
 
@@ -32,7 +32,10 @@ def hook_folder() -> Path:
 def python_path(given: str) -> str:
     """Return a PYTHONPATH with which the agent starts in an environment that has no start-up file.
 
-    The package's own folder is on it where Python would not find the package otherwise.
+    It has the package's own folder too, where Python would not find the package otherwise.
+
+    Args:
+        given: the PYTHONPATH so far, "" for none.
     """
     home = _PACKAGE.parent
     entries = [str(hook_folder())]

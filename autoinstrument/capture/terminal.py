@@ -1,7 +1,7 @@
-"""Fold a console stream into lines: progress bars into their last state, cursor movements into nothing.
+"""Turn a console stream into lines: a progress bar becomes its last state, and cursor movements disappear.
 
-A bar redraws itself thousands of times; as a log it is one line. What is followed is what bars use (seen in tqdm 4.67,
-rich 13 and Keras 3): carriage return, cursor up and down, erase line. Colours stay, ClearML's console shows them.
+A bar redraws itself thousands of times; as a log it is one line. The sequences that bars use are followed (seen in tqdm
+4.67, rich 13 and Keras 3): carriage return, cursor up and down, erase line. Colours stay, ClearML's console shows them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Row:
     def __init__(self) -> None:
         self.text = ""
         self.sent = 0
-        """Characters of `text` that were given out already."""
+        """Characters of `text` that were returned already."""
         self.redrawn = False
 
     def clear(self) -> None:
@@ -53,8 +53,8 @@ class TerminalLines:
     """Turns the pieces of one stream into lines; a piece may end anywhere.
 
     Args:
-        longest: characters after which a line is cut in two; the memory of a stream without a newline is bounded by it.
-        every_ms: a bar that goes on and on is shown in its present state once in so many milliseconds.
+        longest: characters after which a line is cut in two, which bounds the memory of a stream without a newline.
+        every_ms: milliseconds after which a bar that is still being redrawn is shown in its present state.
     """
 
     def __init__(self, longest: int = 8192, every_ms: int = 10_000) -> None:
@@ -64,7 +64,7 @@ class TerminalLines:
         self._rows = [_Row()]
         self._at = 0
         self._over = False
-        """The next character takes the place of the row's text: the cursor went back to the row's beginning."""
+        """The next character replaces the row's text: the cursor went back to the beginning of the row."""
         self._shown_ms: int | None = None
 
     def feed(self, text: str, time_ms: int) -> list[Line]:
@@ -87,7 +87,7 @@ class TerminalLines:
     def flush(self, now_ms: int) -> list[Line]:
         """Return what is left; the stream has ended."""
         lines: list[Line] = []
-        for token in _TOKEN.finditer(self._tail.replace("\x1b", "")):  # it was no escape sequence after all
+        for token in _TOKEN.finditer(self._tail.replace("\x1b", "")):  # not an escape sequence after all
             lines += self._take(token, now_ms)
         lines += [line for row in self._rows for line in _rest(row, now_ms)]
         self._tail, self._rows, self._at, self._over, self._shown_ms = "", [_Row()], 0, False, None
@@ -149,7 +149,7 @@ class TerminalLines:
     def _move(self, count: int) -> None:
         self._at += count
         while self._at < 0:
-            # Up into lines that were given out: what is drawn there from now on is a line of its own.
+            # Up into lines that were returned already: text that is drawn there becomes a new line.
             if len(self._rows) < _MOST_ROWS:
                 self._rows.insert(0, _Row())
                 self._rows[0].redrawn = True
@@ -158,7 +158,7 @@ class TerminalLines:
 
 
 def _rest(row: _Row, time_ms: int) -> Iterator[Line]:
-    """Give out what was not given out of the row yet."""
+    """Yield the part of the row that was not returned yet."""
     text = row.text[row.sent :]
     row.sent = len(row.text)
     if row.redrawn:

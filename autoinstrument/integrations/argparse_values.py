@@ -1,6 +1,6 @@
-"""Hear what argparse makes of the command line, without a change to how it parses.
+"""Learn how argparse understands the command line, without a change to how it parses.
 
-Runs in every process that imports argparse, MLflow or not: it loads its own and what argparse has loaded.
+Runs in every process that imports argparse, with MLflow or without: it imports only what argparse has imported.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from autoinstrument.records import Param
 
 HYDRA = "Hydra/"
-"""What the names of Hydra's overrides begin with."""
+"""Prefix of the names of Hydra's overrides."""
 _LONGEST = 64 * 1024
 _watched: list[type[Any]] = []
 _nesting = _local()
 _parsed: dict[str, Param] = {}
 _last: list[Any] = []
 _program: list[str] = []
-"""The program whose command line that was, as in `sys.argv[0]`."""
+"""The program that was parsed for, as in `sys.argv[0]`."""
 
 
 def watch(argparse: Any) -> None:
@@ -40,14 +40,14 @@ def watch(argparse: Any) -> None:
     if parser_class in _watched:
         return
     for name in ("parse_known_args", "parse_known_intermixed_args"):
-        setattr(parser_class, name, _heard(getattr(parser_class, name)))
+        setattr(parser_class, name, _parsing(getattr(parser_class, name)))
     _watched.append(parser_class)
 
 
-def _heard(original: Any) -> Any:
+def _parsing(original: Any) -> Any:
     @functools.wraps(original)
     def parse(self: Any, args: Any = None, namespace: Any = None) -> Any:
-        # Sub-commands are parsed by parsers of their own inside the outermost call, which has all values in the end.
+        # Sub-commands are parsed by other parsers inside the outermost call, which has all values in the end.
         depth = getattr(_nesting, "depth", 0)
         command_line = depth == 0 and _is_command_line(args)
         if command_line:
@@ -63,7 +63,7 @@ def _heard(original: Any) -> Any:
                 # A second parser may be given the rest of the arguments and the first one's namespace.
                 if command_line or (_last and namespace is _last[0]):
                     _remember(result[0])
-            except Exception:  # noqa: S110 - whatever the user's values do when shown, their parsing has succeeded
+            except Exception:  # noqa: S110  (whatever the user's values raise when they are shown, their parsing has succeeded)
                 pass
         return result
 
@@ -134,7 +134,7 @@ def _is_command_line(args: Any) -> bool:
 
 
 def _edited(parser: Any, args: Any) -> Any:
-    """Return the arguments that the Task says where a ClearML agent runs it, else those given."""
+    """Return the arguments of the Task where a ClearML agent runs it, else those given."""
     under_agent = sys.modules.get("autoinstrument.clone_run.start")
     if under_agent is None:
         return args

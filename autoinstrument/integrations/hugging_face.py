@@ -1,11 +1,11 @@
-"""Keep Hugging Face's libraries from logging to ClearML by themselves what the run's Task holds anyway.
+"""Keep Hugging Face's libraries from logging to ClearML directly: the run's Task holds the same.
 
-There, "report to all" means every tracker that is installed, and the agent brings clearml along. Their integrations
-call `Task.init` in the training process: it reseeds random generators, makes a second Task, and raises where ClearML is
-not configured. Seen with `TrainingArguments(report_to="all")` of transformers 4.57, where it is the default, and 5.24,
-and with `Accelerator(log_with="all")` of accelerate 1.15.
+"Report to all" means every tracker that is installed, and this package requires clearml. The libraries' integrations
+call `Task.init` in the training process, which reseeds random generators, makes a second Task, and raises where ClearML
+is not configured. Seen with `TrainingArguments(report_to="all")` of transformers 4.57, where it is the default, and
+5.24, and with `Accelerator(log_with="all")` of accelerate 1.15.
 
-Left alone are ClearML asked for by its name, scripts that imported clearml themselves, and processes without MLflow.
+Nothing changes where the script names ClearML or has imported clearml itself, and in processes without MLflow.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _CLEARML, _MLFLOW = "clearml", "mlflow"
 
 
 def instrument_transformers(module: ModuleType) -> None:
-    """Wrap what `report_to="all"` asks in `transformers.integrations.integration_utils`."""
+    """Wrap the function of `transformers.integrations.integration_utils` that lists trackers for `report_to="all"`."""
     wrap(module, "get_available_reporting_integrations", _available)
 
 
 def instrument_accelerate(module: ModuleType) -> None:
-    """Wrap what reads `log_with` in `accelerate.tracking`."""
+    """Wrap the function of `accelerate.tracking` that reads `log_with`."""
     wrap(module, "filter_trackers", _filtered)
 
 
@@ -62,5 +62,5 @@ def _names(trackers: Iterable[Any]) -> list[Any]:
 
 def _runs_have_tasks(names: list[Any]) -> bool:
     if _MLFLOW in names:
-        import mlflow  # noqa: F401  (what its integration is about to do)
+        import mlflow  # noqa: F401  (as the library's integration is about to do)
     return _MLFLOW in sys.modules and is_wanted()

@@ -1,8 +1,8 @@
-"""The live feed of artifacts: what was written to a run's artifact root, with the content of small files.
+"""Mirror artifacts: the files that were written to a run's artifact root, with the content of small ones.
 
-All that logs files ends in three methods of `TrackingServiceClient` (seen in mlflow 2.16 to 3.17): texts, figures,
+All ways to log files call three methods of `TrackingServiceClient` (seen in mlflow 2.16 to 3.17). Texts, figures,
 images and tables are written to a temporary file first, which is gone a moment later. So a small file is read here, on
-the training thread; what is larger the worker reads from the store.
+the training thread; the worker reads larger ones from the store.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from autoinstrument.records import ArtifactLogged, EventsDropped, Record
 from autoinstrument.transport.deferred_records import DeferredFile
 
 _SMALL = 256 * 2**10
-"""Bytes that are read of one file here, at most."""
+"""The most bytes of one file that are read here."""
 _FILES, _BYTES = 2000, 4 * 2**20
-"""Of one call: files that are told one by one, and bytes that are read."""
+"""Limits of one call: files that are reported one by one, and bytes that are read."""
 _RENAMED, _RENAMING = frozenset("#%?"), ("http", "https", "mlflow-artifacts", "")
-"""Characters, and schemes of artifact roots ("": not known) whose client puts paths into URLs as they are, so that
-the server stores `a#b` as `a` (mlflow 2.16 to 3.17)."""
+"""Characters that rename a file, and the schemes of artifact roots ("": not known) where they do: their clients put
+paths into URLs as they are, so that the server stores `a#b` as `a` (mlflow 2.16 to 3.17)."""
 
 
 class _File(NamedTuple):
@@ -40,19 +40,19 @@ def _log_artifact(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -
     local, folder = os.fspath(call["local_path"]), call.get("artifact_path") or ""
     if Path(local).is_dir():
         name = posixpath.basename(os.path.normpath(local))
-        _tell(the_agent, client, call["run_id"], _below(local, posixpath.join(folder, name)))
+        _post_files(the_agent, client, call["run_id"], _below(local, posixpath.join(folder, name)))
     else:
         path = posixpath.normpath(posixpath.join(folder, Path(local).name))
-        _tell(the_agent, client, call["run_id"], iter([_File(local, path)]))
+        _post_files(the_agent, client, call["run_id"], iter([_File(local, path)]))
 
 
 def _log_artifacts(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     folder = os.fspath(call["local_dir"])
-    _tell(the_agent, client, call["run_id"], _below(folder, call.get("artifact_path") or ""))
+    _post_files(the_agent, client, call["run_id"], _below(folder, call.get("artifact_path") or ""))
 
 
 def _log_artifact_async(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    """Say that a file is about to be written; MLflow's own thread does it, and tells nobody when."""
+    """Report that a file is about to be written; a thread of MLflow's does it, without a sign when it is done."""
     if the_agent.settings.artifacts != "off":
         know(the_agent, client, call["run_id"])
         path = posixpath.normpath(posixpath.join(call.get("artifact_path") or "", call["filename"]))
@@ -67,7 +67,7 @@ def _below(folder: str, path: str) -> Iterator[_File]:
             yield _File(os.path.join(parent, name), posixpath.normpath(posixpath.join(place, name)))  # noqa: PTH118
 
 
-def _tell(the_agent: Agent, client: Any, run_id: str, files: Iterator[_File]) -> None:
+def _post_files(the_agent: Agent, client: Any, run_id: str, files: Iterator[_File]) -> None:
     if the_agent.settings.artifacts == "off":
         return
     know(the_agent, client, run_id)
@@ -76,10 +76,10 @@ def _tell(the_agent: Agent, client: Any, run_id: str, files: Iterator[_File]) ->
         if number == _FILES:
             the_agent.post(EventsDropped(run_id, 1))  # the store has them all
             return
-        room -= _tell_file(the_agent, run_id, file, room)
+        room -= _post_file(the_agent, run_id, file, room)
 
 
-def _tell_file(the_agent: Agent, run_id: str, file: _File, room: int) -> int:
+def _post_file(the_agent: Agent, run_id: str, file: _File, room: int) -> int:
     """Hand over one file, and its content where that is small; return how many bytes were read."""
     try:
         status = os.stat(file.local)  # noqa: PTH116  (half the time of pathlib's, on the training thread)
@@ -90,7 +90,7 @@ def _tell_file(the_agent: Agent, run_id: str, file: _File, room: int) -> int:
             return 0
         with open(file.local, "rb", buffering=0) as stream:  # noqa: PTH123
             content = stream.read(wanted) if wanted else b""
-    except OSError:  # somebody was quick to remove it; the store has it
+    except OSError:  # it was removed in the meantime; the store has it
         _post(the_agent, ArtifactLogged(run_id, file.path, -1, 0, None))
         return 0
 

@@ -1,8 +1,7 @@
-"""The live feed of models, data sets and traces: note which run has changed, and have its state read soon.
+"""Mirror models, data sets and traces: note which run has changed, and have its state read soon.
 
-What a call has changed cannot be told from its arguments alone: a version has aliases, an alias moves from one version
-to another. So the wrappers only note the run, and the reader that serves `sync` (`run_reader.STATES`) reads the rest,
-on the sending thread.
+The arguments of a call do not show all that it changes: a version has aliases, and an alias moves from one version to
+another. So the wrappers only note the run, and the reader that serves `sync` reads its state, on the sending thread.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ from autoinstrument.mlflow_store.training_stores import note_stores
 from autoinstrument.records import ModelsLogged, Record, TagsSet
 
 _runs_of_model: dict[str, set[str]] = {}
-"""Runs that were read in this process, by the names of the registered models and the URIs of the models they have."""
+"""Runs that were read in this process, by the names of their registered models and the URIs of their models."""
 _holders: dict[str, set[str]] = {}
-"""Versions with an alias, or the latest of a stage, by the registered model's name: as the user's call found them."""
+"""Versions with an alias, and the latest of each stage, by the registered model's name, as a call has read them."""
 
 
 def _changed(the_agent: Agent, client: Any, run_id: str | None, kind: str, *, linked: bool = False) -> None:
-    """Have one kind of a run's data read; the one place that all changes come to.
+    """Have one kind of a run's data read; all changes end here.
 
-    With `linked`, a run that is not this process's is left alone unless it has a Task.
+    With `linked`, a run of another process is left alone unless it has a Task.
     """
     if run_id:
         know(the_agent, client, run_id, linked=linked)
@@ -109,13 +108,13 @@ def _version_made(the_agent: Agent, client: Any, _: dict[str, Any], version: Any
 
 
 def _name_read(the_agent: Agent, client: Any, call: dict[str, Any], model: Any) -> None:
-    """Remember who has an alias or a stage: MLflow 3 asks before it gives it to another version."""
+    """Remember which versions have an alias or a stage: MLflow 3 reads them before it gives one to another version."""
     holders = {str(version) for version in (model.aliases or {}).values()}
     _holders[call["name"]] = holders | {str(version.version) for version in model.latest_versions or ()}
 
 
 def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    """Note the runs of the version, and of those that may have lost to it what it got."""
+    """Note the runs of the version, and of versions that may have lost an alias or a stage to it."""
     name = call["name"]
     versions = _holders.pop(name, set()) | ({str(call["version"])} if "version" in call else set())
     asks = [functools.partial(_runs_of_version, client.tracking_uri, name, version) for version in sorted(versions)]
@@ -123,7 +122,7 @@ def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any
 
 
 def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[], list[Any]]) -> None:
-    """Note the runs known to have models of this name, and those that the store knows; off the calling thread."""
+    """Note the runs known to have models of this name, and those that the store names; off the calling thread."""
 
     def find() -> None:
         asked: list[Any] = []

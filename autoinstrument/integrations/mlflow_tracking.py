@@ -1,10 +1,9 @@
-"""The live feed: wrap MLflow's calls, and say what they did in records.
+"""Mirror runs: wrap MLflow's tracking calls, and hand the agent records of what they did.
 
-Every call of the tracking API ends in `TrackingServiceClient` (seen in mlflow 2.16 to 3.17): the fluent functions, the
-public `MlflowClient`, and autologging's queueing client. Resuming a run does not (`start_run` asks the store
-directly), so `start_run` and `end_run` are wrapped as well.
+Every call of the tracking API ends in `TrackingServiceClient` (see `mlflow_private`). Only resuming a run does not:
+`start_run` asks the store directly, so `start_run` and `end_run` are wrapped as well.
 
-Each wrapper does MLflow's work first and outside any guard of ours: its result and its exceptions are the user's.
+Each wrapper does MLflow's work first, outside any guard: its result and its exceptions are the user's.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from autoinstrument.tracebacks import users_call
 ENDED = ("FINISHED", "FAILED", "KILLED")
 _MAX_TRACEBACK = 64_000
 _LONG = 500
-"""Characters of a value that every store keeps: MLflow's cut parameters at 500 or 6,000, tags at 5,000 or 8,000."""
+"""Characters of a value that every store keeps: stores cut parameters at 500 or 6,000, tags at 5,000 or 8,000."""
 
 _logging = threading.local()
 
@@ -55,7 +54,7 @@ def instrument_client(module: ModuleType) -> None:
 
 
 def instrument_fluent(module: ModuleType) -> None:
-    """Wrap functions of `mlflow.tracking.fluent`, and stand around MLflow's own at-exit handler."""
+    """Wrap functions of `mlflow.tracking.fluent`, and register at-exit handlers before and after MLflow's own."""
     the_agent = agent()
     if the_agent is None:
         return
@@ -65,8 +64,8 @@ def instrument_fluent(module: ModuleType) -> None:
         wrap(module, name, around)
         if package is not None and original is not None and vars(package).get(name) is original:
             setattr(package, name, getattr(module, name))  # MLflow was imported before the agent was armed
-    # At-exit handlers run last in, first out: MLflow's ends the runs that are still open and calls them FINISHED,
-    # whatever ended the process (mlflow#3932). Ours stand on both sides of it.
+    # At-exit handlers run last in, first out. MLflow's ends the runs that are still open and calls them FINISHED,
+    # whatever ended the process (mlflow#3932): `exiting` must run before it, and `finish` after it.
     end_runs = end_runs_at_exit(module)
     atexit.unregister(the_agent.finish)
     if end_runs is not None:
@@ -136,7 +135,7 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
 
 
 def _read_back(the_agent: Agent, client: Any, run_id: str, kind: str, values: list[str]) -> None:
-    """Have values read from the store that it may have kept otherwise: cut, or without blanks at their ends."""
+    """Have values read back that the store may have changed: cut them, or removed blanks at their ends."""
     if any(len(value) > _LONG or value != value.strip() for value in values):
         the_agent.post_soon(run_id, kind, functools.partial(_kept, client, run_id, kind))
 
@@ -223,9 +222,9 @@ def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwarg
 
 
 def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Mirror the end of the active run where the client's `set_terminated` was not what ended it."""
+    """Mirror the end of the active run where it did not go through the client's `set_terminated`."""
     with guard("mirroring end_run"):
-        mlflow = sys.modules.get("mlflow")  # gone where its import failed; its at-exit handler runs all the same
+        mlflow = sys.modules.get("mlflow")  # gone where its import failed, although its at-exit handler runs
         run = mlflow.active_run() if mlflow is not None else None
     with users_call:
         result = wrapped(*args, **kwargs)
@@ -238,7 +237,7 @@ def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs:
 
 
 def _log_params(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Keep the types of the parameters for the `log_batch` inside, to which MLflow hands them as strings."""
+    """Keep the types of the parameters for the `log_batch` below, which MLflow calls with strings."""
     with guard("the types of parameters"):
         params = kwargs.get("params", args[0] if args else None)
         if isinstance(params, dict):

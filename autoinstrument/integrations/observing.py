@@ -1,4 +1,4 @@
-"""How a wrapped method of one of MLflow's clients tells the agent what it did."""
+"""Wrap methods of MLflow's clients so that the agent learns of each call after it succeeded."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
     """Return a wrapper that calls `observe` after the call succeeded.
 
     Args:
-        observe: what tells the agent.
-        names: those of positional arguments.
-        piecewise: the call may store a part of what it is given before it raises; what it has stored is left to be read
-            from MLflow then.
+        observe: hands records to the agent.
+        names: the names of the method's positional arguments.
+        piecewise: the call may store a part of its data before it raises; that part is read from MLflow at the run's
+            end.
     """
 
     def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -46,7 +46,7 @@ def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
 
 
 def _failed(run_id: str) -> None:
-    """Have a run completed from the store when it ends; one that is not known may not exist."""
+    """Have a run completed from the store when it ends; an unknown run may not exist, and is left alone."""
     the_agent = agent()
     if the_agent is not None and the_agent.knows(run_id):
         the_agent.post(EventsDropped(run_id, 0))

@@ -1,8 +1,8 @@
-"""Wrapped functions that can be pickled and copied: by reference, as the plain function would be.
+"""Wrap functions so that they can be pickled and copied by reference, as plain functions can be.
 
-A plain wrapt wrapper can be neither pickled, by pickle or cloudpickle, nor copied (wrapt 1.15 to 2.5), so that handing
-`mlflow.log_metric` or a bound client method to joblib, Ray or Spark would fail. These are pickled as a name, and a
-process without the agent gets MLflow's own function.
+A plain wrapt wrapper can be neither pickled, by pickle or cloudpickle, nor copied (wrapt 1.15 to 2.5): handing
+`mlflow.log_metric` or a bound client method to joblib, Ray or Spark would fail. These wrappers are pickled as a name,
+and a process without the agent gets MLflow's own function.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Around = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], An
 
 
 class _BoundReference(wrapt.BoundFunctionWrapper):  # type: ignore[misc]
-    """What attribute access on an instance gives; pickled and copied as the standard library does a bound method."""
+    """A bound method, which attribute access on an instance gives; pickled and copied as Python does it."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return getattr, (self._self_instance, self.__name__)

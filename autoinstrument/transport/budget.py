@@ -31,12 +31,12 @@ def weight(record: Record) -> int:
     """
     if isinstance(record, MetricsLogged):
         return RECORD + POINT * len(record.points)
+    if isinstance(record, ConsoleWritten):
+        return len(record.text)
     if isinstance(record, ParamsLogged):
         return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value, _ in record.params)
     if isinstance(record, TagsSet):
         return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value in record.tags.items())
-    if isinstance(record, ConsoleWritten):
-        return len(record.text)
     return RECORD
 
 
@@ -53,14 +53,15 @@ def items(record: MetricsLogged | ParamsLogged | TagsSet) -> int:
 class Budget:
     """What waits in one buffer, counted against the buffer's limit.
 
-    It takes no lock. Any thread may `add` while one thread removes; where several threads add at the same moment, one
-    of them may not be counted, until `clear` corrects the count.
+    A record of any size is taken as long as the limit is not reached. No lock is taken: any thread may add records
+    while one thread removes them. Where several threads add at the same moment, one of them may not be counted, until
+    `clear` corrects the count.
     """
 
-    __slots__ = ("_added", "_bytes_added", "_bytes_removed", "_removed", "limit")
+    __slots__ = ("_added", "_bytes_added", "_bytes_removed", "_most_bytes", "_most_records", "_removed")
 
     def __init__(self, limit: Limit) -> None:
-        self.limit = limit
+        self._most_records, self._most_bytes = limit
         self._added = self._removed = self._bytes_added = self._bytes_removed = 0
 
     @property
@@ -73,15 +74,20 @@ class Budget:
         """Bytes of the records that wait."""
         return self._bytes_added - self._bytes_removed
 
-    def has_room(self, size: int = 1, *, times: int = 1) -> bool:
-        """Return True if a record of `size` bytes fits below `times` the limit.
-
-        Without a size, a record fits as long as the limit is not reached, so that one of any size is taken.
-        """
-        return self.records < times * self.limit.records and self.bytes + size <= times * self.limit.bytes
+    def take(self, size: int) -> bool:
+        """Count a record of `size` bytes, unless the limit is reached; return True if there was room."""
+        # Written out: the training's threads call this for every record.
+        if (
+            self._added - self._removed >= self._most_records
+            or self._bytes_added - self._bytes_removed >= self._most_bytes
+        ):
+            return False
+        self._added += 1
+        self._bytes_added += size
+        return True
 
     def add(self, size: int) -> None:
-        """Count a record of `size` bytes."""
+        """Count a record of `size` bytes in any case."""
         self._added += 1
         self._bytes_added += size
 
@@ -93,3 +99,10 @@ class Budget:
     def clear(self) -> None:
         """Note that nothing waits; for a thread that adds."""
         self._added, self._bytes_added = self._removed, self._bytes_removed
+
+    def has_room(self, size: int = 1, *, times: int = 1) -> bool:
+        """Return True if a record of `size` bytes stays below `times` the limit.
+
+        Without a size, return True if the limit is not reached.
+        """
+        return self.records < times * self._most_records and self.bytes + size <= times * self._most_bytes

@@ -1,4 +1,4 @@
-"""What is to be read from MLflow's store soon: once for many changes, and seldom where reading takes long."""
+"""Reads from MLflow's store that wait: one read serves many changes, and slow reads are made seldom."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ Read = Callable[[], Record | None]
 
 _SOON_S = 0.5
 _SHARE, _LONGEST_S = 20, 20.0
-"""A read that took a second is not repeated for twenty: 5 % of the time is spent reading, unless one takes longer."""
+"""After a read that took one second, the next waits for twenty: 5 % of the time is spent reading. No read waits longer
+than `_LONGEST_S`."""
 
 
 class _Due(NamedTuple):
@@ -38,10 +39,10 @@ class DeferredReads:
 
     def take(self, *, run_id: str = "", now: bool = False) -> list[Read]:
         """Remove and return the reads whose time has come; with `now` all of them, or all of one run."""
-        moment = time.monotonic()
+        now_s = time.monotonic()
         taken = []
         for key, due in list(self._due.items()):
-            if (now and run_id in ("", key[0])) or due.at <= moment:
+            if (now and run_id in ("", key[0])) or due.at <= now_s:
                 del self._due[key]
                 taken.append(due.read)
         return taken
@@ -52,7 +53,7 @@ class DeferredReads:
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _timed(self, key: tuple[str, str], read: Read) -> Record | None:
-        """Read; where that fails, leave it to what completes the run in the end."""
+        """Read; after an error, have the data read at the run's end."""
         began = time.monotonic()
         record: Record | None = EventsDropped(key[0], 0)
         with guard(f"reading a run's {key[1]}"):

@@ -17,12 +17,15 @@ class ForkableThreads:
 
     Args:
         loops: the threads' work by name, in the order in which the threads are started.
+
+    Attributes:
+        stopped: names of the threads that have stopped for a fork, and were not started again.
     """
 
     def __init__(self, loops: Mapping[str, Callable[[], None]]) -> None:
         self._loops = dict(loops)
         self._threads: dict[str, threading.Thread] = {}
-        self._stopped: set[str] = set()
+        self.stopped: set[str] = set()
         self._stopping = False
         self._lock = threading.Lock()
 
@@ -40,14 +43,9 @@ class ForkableThreads:
         """Return True if the thread was started once, whether or not it runs at the moment."""
         return name in self._threads
 
-    @property
-    def are_stopped(self) -> bool:
-        """True while at least one thread has stopped for a fork, and was not started again."""
-        return bool(self._stopped)
-
     def running(self) -> list[threading.Thread]:
         """Return the threads that have not stopped."""
-        return [thread for name, thread in list(self._threads.items()) if name not in self._stopped]
+        return [thread for name, thread in list(self._threads.items()) if name not in self.stopped]
 
     def stop(self) -> None:
         """Have `stops` return True; the caller sees to it that the loops ask."""
@@ -56,7 +54,7 @@ class ForkableThreads:
     def stops(self, name: str) -> bool:
         """Return True if the loop must return now; it is started again by `resume`."""
         if self._stopping:
-            self._stopped.add(name)
+            self.stopped.add(name)
         return self._stopping
 
     def resume(self) -> None:
@@ -70,9 +68,9 @@ class ForkableThreads:
             return
         try:
             for name in self._loops:
-                if name in self._stopped:
+                if name in self.stopped:
                     self._run(name)
-                    self._stopped.discard(name)
+                    self.stopped.discard(name)
         except RuntimeError:  # the interpreter is at its end; the worker will see the connection close
             pass
         finally:

@@ -1,7 +1,7 @@
-"""Let the process fork as if it had none of the agent's threads.
+"""Let the process fork as if the agent had no threads.
 
-From Python 3.12 on `os.fork` warns in a process with several threads, and with good reason. Python counts them when all
-handlers have run (3.12.1, 3.13.0), so the threads are started again by a pending call, which the interpreter makes on
+From Python 3.12 on, `os.fork` warns in a process with several threads. Python counts the threads after all fork
+handlers have run (3.12.1, 3.13.0), so no handler can start them again. A pending call does: the interpreter makes it on
 the main thread as soon as it goes on with the program.
 """
 
@@ -20,9 +20,9 @@ from autoinstrument.guard import guard
 WANTED = sys.version_info >= (3, 12) and sys.platform != "win32"
 
 _WAIT_S = 0.1
-"""How long a fork waits for the threads: one that talks to a server right now may take for ever."""
+"""Seconds that a fork waits for the threads: one that waits for a server may not stop at all."""
 _calls: list[Any] = []
-"""What C code calls must not be collected."""
+"""Functions that C code calls, kept from being collected."""
 
 
 def without_threads(stop: Callable[[], list[Thread]], start: Callable[[], None]) -> None:
@@ -30,8 +30,8 @@ def without_threads(stop: Callable[[], list[Thread]], start: Callable[[], None])
 
     Args:
         stop: asks the threads to end, and returns them.
-        start: starts those that have ended; called on the main thread between any two of the program's instructions,
-            so it must wait for no lock. Where Python has no ctypes it is not called.
+        start: starts the threads that have ended; called on the main thread between any two instructions of the
+            program, so it must wait for no lock. Without ctypes it is not called.
     """
 
     def before() -> None:
@@ -53,7 +53,7 @@ def without_threads(stop: Callable[[], list[Thread]], start: Callable[[], None])
 
     call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(again)
     _calls.append(call)
-    # No Python code: the pending call would interrupt it at once, and the threads would be counted.
+    # The handler is no Python code, which the pending call would interrupt at once: the threads would be counted.
     os.register_at_fork(after_in_parent=partial(ctypes.pythonapi.Py_AddPendingCall, call, None))
 
 

@@ -1,7 +1,7 @@
 """How the agent starts a Python process of its own: what it must not inherit from the process that starts it.
 
 The folder of the script and the working directory are not on its path: a `logging.py` that stands there is the user's.
-It is not instrumented itself, and no `Task.init` or ClearML agent takes it for a process of theirs.
+It is not instrumented itself, and no `Task.init` or ClearML agent counts it among its processes.
 """
 
 from __future__ import annotations

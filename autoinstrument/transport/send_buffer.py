@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from autoinstrument.guard import guard
 from autoinstrument.records import ConsoleWritten, EventsDropped, Record
@@ -18,11 +17,8 @@ from autoinstrument.transport.deferred_records import DeferredFile, DeferredStar
 _JOIN_MS, _JOIN_CHARACTERS = 20, 4000
 
 
-class _Waiting(NamedTuple):
-    item: Item
-    size: int
-    budget: Budget | None
-    """Where it is counted; None for items that are few."""
+_Waiting = tuple[Item, int, Budget | None]
+"""An item, its size in bytes, and the budget that counts it; None for items that are few."""
 
 
 class SendBuffer:
@@ -55,7 +51,7 @@ class SendBuffer:
         """Note that a first run has begun: from now on the buffer is emptied, and keeps the oldest text."""
         if self._is_early:
             self._is_early = False
-            self._console.limit = limits.SEND_CONSOLE
+            self._console = Budget(limits.SEND_CONSOLE)
 
     def put(self, item: Item) -> bool:
         """Put an item in.
@@ -64,51 +60,47 @@ class SendBuffer:
             False if it was left out.
         """
         if isinstance(item, ConsoleWritten):
-            return self._put_text(item)
-        if isinstance(item, DROPPABLE):
+            budget = self._console
+            size = weight(item)
+            while not budget.take(size):
+                if not (self._is_early and self._waiting):
+                    return False
+                self._take()  # no run has begun, and maybe none ever will: the latest text is kept
+            self._waiting.append((item, size, budget))
+        elif isinstance(item, DROPPABLE):
+            budget = self._records
+            size = weight(item)
             if not self._waiting:
-                self._records.clear()
-            if not self._records.has_room():
+                budget.clear()
+            if not budget.take(size):
                 self._dropped[item.run_id] = self._dropped.get(item.run_id, 0) + items(item)
                 return False
-            self._put(item, weight(item), self._records)
+            self._waiting.append((item, size, budget))
         elif isinstance(item, DeferredFile):
-            self._put(item, len(item.content), self._contents)
+            size = len(item.content)
+            self._contents.add(size)
+            self._waiting.append((item, size, self._contents))
         else:
-            self._waiting.append(_Waiting(item, 0, None))
+            self._waiting.append((item, 0, None))
         return True
-
-    def _put_text(self, text: ConsoleWritten) -> bool:
-        size = weight(text)
-        if self._is_early:  # no run has begun, and maybe none ever will: the latest text is kept
-            while self._waiting and not self._console.has_room(size):
-                self._take()
-        if not self._console.has_room(size):
-            return False
-        self._put(text, size, self._console)
-        return True
-
-    def _put(self, item: Item, size: int, budget: Budget) -> None:
-        budget.add(size)
-        self._waiting.append(_Waiting(item, size, budget))
 
     def put_first(self, items: Iterable[Item]) -> None:
         """Put items in front of all others, in their order; they are few, or were in the buffer before."""
-        self._waiting.extendleft(_Waiting(item, 0, None) for item in reversed(list(items)))
+        self._waiting.extendleft((item, 0, None) for item in reversed(list(items)))
 
     def put_last(self, items: Iterable[Item]) -> None:
         """Put items in that are few, behind all others."""
-        self._waiting.extend(_Waiting(item, 0, None) for item in items)
+        self._waiting.extend((item, 0, None) for item in items)
 
     def take_batch(self) -> list[Record]:
         """Take the records of one message out, and make those that are deferred; for the sending thread."""
         batch: list[Record] = []
         size = 0
         while self._waiting and len(batch) < limits.FRAME.records and size < limits.FRAME.bytes:
-            waiting = self._take()
-            record = _made(waiting.item)
+            item, weighed = self._take()
+            record = _made(item)
             if record is not None:
-                size += waiting.size or weight(record) + content_weight(record)
+                size += weighed or weight(record) + content_weight(record)
                 _append(batch, record)
         while self._dropped:
             batch.append(EventsDropped(*self._dropped.popitem()))
@@ -117,15 +109,16 @@ class SendBuffer:
     def make_starts(self) -> None:
         """Empty the buffer where there is no worker: starts are made, which records the runs, the rest is dropped."""
         while self._waiting:
-            item = self._take().item
+            item, _ = self._take()
             if isinstance(item, DeferredStart):
                 _made(item)
 
-    def _take(self) -> _Waiting:
-        waiting = self._waiting.popleft()
-        if waiting.budget is not None:
-            waiting.budget.remove(waiting.size)
-        return waiting
+    def _take(self) -> tuple[Item, int]:
+        """Take the first item out; return it with its size, 0 where it was not weighed."""
+        item, size, budget = self._waiting.popleft()
+        if budget is not None:
+            budget.remove(size)
+        return item, size
 
 
 def _made(item: Item) -> Record | None:

@@ -132,7 +132,9 @@ class Sender:
         if not self._buffer.put(item):
             return
         if self._started:
-            self._wake()
+            if self._threads.stopped:
+                self._resume()
+            self._pacing.wake()
         elif not is_text:
             with guard("starting the sender"):
                 self.start()
@@ -146,7 +148,9 @@ class Sender:
             return
         self._reads.note(run_id, kind, read, wait_s)
         if self._started:
-            self._wake()
+            if self._threads.stopped:
+                self._resume()
+            self._pacing.wake()
         else:
             with guard("starting the sender"):
                 self.start()
@@ -200,11 +204,6 @@ class Sender:
 
     # Threads
 
-    def _wake(self) -> None:
-        if self._threads.are_stopped:
-            self._resume()
-        self._pacing.wake()
-
     def _taken(self, record: Record) -> None:
         if isinstance(record, Delivered):
             self._exit.delivered()
@@ -247,9 +246,9 @@ class Sender:
         self.post_now()
         self.post(exiting)
         self._pacing.hurry()
-        return self._exit.wait(exiting.wait_s, for_worker=not self._threads.are_stopped)
+        return self._exit.wait(exiting.wait_s, for_worker=not self._threads.stopped)
 
     def do_last(self, work: Callable[[], None], timeout_s: float) -> None:
         """Stop receiving and run `work`, which may block, on the receiving thread; wait `timeout_s` seconds at most."""
-        if self._threads.is_started(_RECEIVE) and not self._threads.are_stopped:
+        if self._threads.is_started(_RECEIVE) and not self._threads.stopped:
             self._answers.run_last(work, timeout_s)

@@ -48,7 +48,7 @@ class WorkerHandle:
         connection: socket.socket | None = None,
         joined: bool = False,
     ) -> None:
-        """`process` is to be waited for once; `connection` is that of a worker that is a thread of this process."""
+        """`process` must be waited for once; `connection` is that of a worker that is a thread of this process."""
         self.folder = folder
         self.joined = joined
         self._process = process

@@ -75,6 +75,16 @@ def test_a_budget_is_full_at_either_limit() -> None:
     assert not budget.has_room(0), "as many records as may be"
 
 
+def test_a_record_of_any_size_is_taken_below_the_limit() -> None:
+    budget = Budget(Limit(records=2, bytes=100))
+    assert budget.take(99)
+    assert budget.take(1000)
+    assert not budget.take(0)
+    budget.remove(1000)
+    assert budget.take(0)
+    assert (budget.records, budget.bytes) == (2, 99)
+
+
 def test_what_was_miscounted_is_forgotten_when_nothing_waits() -> None:
     budget = Budget(Limit(10, 100))
     budget.add(70)

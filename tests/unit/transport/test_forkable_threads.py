@@ -36,15 +36,15 @@ def loops() -> Loops:
 def test_threads_stop_and_go_on(loops: Loops) -> None:
     loops.threads.start()
     assert loops.names() == {f"{PREFIX}a", f"{PREFIX}b"}
-    assert not loops.threads.are_stopped
+    assert not loops.threads.stopped
     running = loops.threads.running()
     loops.threads.stop()
     for thread in running:
         thread.join(PATIENCE_S)
-    assert (loops.names(), loops.threads.are_stopped, loops.threads.is_started("a")) == (set(), True, True)
+    assert (loops.names(), bool(loops.threads.stopped), loops.threads.is_started("a")) == (set(), True, True)
     loops.threads.resume()
     assert loops.names() == {f"{PREFIX}a", f"{PREFIX}b"}
-    assert not loops.threads.are_stopped
+    assert not loops.threads.stopped
     before = dict(loops.rounds)
     wait_for(lambda: all(loops.rounds[name] > before[name] for name in before))
 
@@ -53,7 +53,7 @@ def test_a_thread_that_has_not_stopped_is_not_started_twice(loops: Loops) -> Non
     loops.threads.start()
     loops.threads.stop()
     loops.threads.resume()
-    wait_for(lambda: loops.names() == {f"{PREFIX}a", f"{PREFIX}b"} or loops.threads.are_stopped)
+    wait_for(lambda: loops.names() == {f"{PREFIX}a", f"{PREFIX}b"} or loops.threads.stopped)
     loops.threads.resume()
     assert sum(thread.name.startswith(f"{PREFIX}a") for thread in threading.enumerate()) == 1
 
@@ -64,9 +64,9 @@ def test_resuming_waits_for_no_lock(loops: Loops) -> None:
     wait_for(lambda: not loops.names())
     with loops.threads._lock:
         loops.threads.resume()
-        assert loops.threads.are_stopped
+        assert loops.threads.stopped
     loops.threads.resume()
-    assert not loops.threads.are_stopped
+    assert not loops.threads.stopped
 
 
 def test_nothing_is_started_before(loops: Loops) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,15 +37,16 @@ def test_a_worker_that_is_a_thread_answers_and_takes_its_folder_away(runtime: Pa
 
 
 def test_on_windows_a_worker_is_a_thread(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "platform", "win32")
-        worker = worker_process.start("process")
-        assert worker.is_thread
-        assert worker_process.find("run") is None
-        with worker.connect(), pytest.raises(OSError, match="a thread"):
-            worker.connect()
-        assert not exit_status.watch(runtime)
-        forks.without_threads(lambda: pytest.fail("no fork"), lambda: None)
+    windows = SimpleNamespace(platform="win32")
+    for module in (worker_process, exit_status, forks):
+        monkeypatch.setattr(module, "sys", windows)
+    worker = worker_process.start("process")
+    assert worker.is_thread
+    assert worker_process.find("run") is None
+    with worker.connect(), pytest.raises(OSError, match="a thread"):
+        worker.connect()
+    assert not exit_status.watch(runtime)
+    forks.without_threads(lambda: pytest.fail("no fork"), lambda: None)
 
 
 def test_a_published_worker_is_found_by_its_run(runtime: Path) -> None:

@@ -1,99 +1,122 @@
-"""Records that have arrived are handed on in order, and counted where there is no room."""
+"""Records that have arrived are handed on in order, and counted if there is no room."""
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from autoinstrument.records import AbortLogged, ConsoleWritten, MetricsLogged, Record, TagsSet
+from autoinstrument.records import AbortLogged, ArtifactLogged, ConsoleWritten, EventsDropped, Record, TagDeleted
+from autoinstrument.transport.budget import Limit
 from autoinstrument.transport.protocol import encode
+from autoinstrument.worker import receiver as receiver_module
 from autoinstrument.worker.receiver import ConnectionClosed, Receiver
 from autoinstrument.worker.training_process import TrainingProcess
+from tests.unit.transport.worker import PATIENCE_S, Worker, point, wait_for
+
+
+class Reading:
+    """A receiver that reads from one training process."""
+
+    def __init__(self) -> None:
+        self.training = Worker()  # the same socket, seen from the other side
+        self.receiver = Receiver()
+        self.process = TrainingProcess(self.training.there)
+        self.thread = threading.Thread(target=self.receiver.read, args=(self.process,), daemon=True)
+        self.thread.start()
+
+    def send(self, *records: Record) -> None:
+        self.training._socket.sendall(encode(records))
+
+    def taken(self, most: int = 1000) -> list[Record | ConnectionClosed]:
+        return [record for _, record in self.receiver.take(0.0, most)]
+
+    @property
+    def waiting(self) -> int:
+        return len(self.receiver._waiting)
 
 
 @pytest.fixture
-def connection() -> Iterator[tuple[TrainingProcess, socket.socket]]:
-    """A process as the worker sees it, and the process's own end of the connection."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield TrainingProcess(ours), theirs
+def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
+    monkeypatch.setattr(receiver_module, "RECEIVED_RECORDS", Limit(4, 10**6))
+    monkeypatch.setattr(receiver_module, "RECEIVED_CONTENTS", Limit(100, 100))
+    reading = Reading()
+    yield reading
+    reading.training.die()
 
 
-def received(receiver: Receiver) -> list[object]:
-    return [record for _, record in receiver.take(0.0, 1000)]
+def test_records_are_taken_in_their_order_and_the_end_comes_last(reading: Reading) -> None:
+    reading.send(point(1), point(2), point(3))
+    wait_for(lambda: reading.waiting == 3)
+    assert reading.taken(most=2) == [point(1), point(2)]
+    reading.training.die()
+    wait_for(lambda: reading.waiting == 2)
+    assert reading.taken() == [point(3), ConnectionClosed()]
 
 
-def test_records_come_in_order_and_the_end_last(connection: tuple[TrainingProcess, socket.socket]) -> None:
-    process, theirs = connection
-    records: list[Record] = [TagsSet("r", {"n": str(n)}) for n in range(50)]
-    theirs.sendall(encode(records[:20]) + encode(records[20:]))
-    theirs.close()
-    receiver = Receiver()
-    receiver.read(process)
-    assert [record for _, record in receiver.take(0.0, 30)] == records[:30]
-    assert received(receiver) == [*records[30:], ConnectionClosed()]
-    assert received(receiver) == []
+def test_points_without_room_are_counted_and_others_wait_for_room(reading: Reading) -> None:
+    reading.send(*map(point, range(6)), TagDeleted("run", "key"))
+    wait_for(lambda: reading.waiting == 5)
+    assert reading.receiver.dropped() == [EventsDropped("run", 2)]
+    assert reading.receiver.dropped() == []
+    reading.send(*[TagDeleted("run", str(number)) for number in range(20)])
+    wait_for(lambda: reading.waiting == 8)
+    reading.thread.join(0.1)
+    assert reading.waiting == 8, "twice the limit holds for everything; then the socket fills up"
+    found = []
+    while len(found) < 25:
+        found += [record for _, record in reading.receiver.take(PATIENCE_S, 100)]
+    assert found[4:] == [TagDeleted("run", "key"), *[TagDeleted("run", str(number)) for number in range(20)]]
 
 
-def test_an_abort_that_was_logged_is_not_queued(connection: tuple[TrainingProcess, socket.socket]) -> None:
+def test_there_is_room_again_when_records_were_taken(reading: Reading) -> None:
+    reading.send(*map(point, range(4)))
+    wait_for(lambda: reading.waiting == 4)
+    assert len(reading.taken()) == 4
+    reading.send(point(5))
+    wait_for(lambda: reading.waiting == 1)
+    assert (reading.taken(), reading.receiver.dropped()) == ([point(5)], [])
+    assert (reading.receiver._records.records, reading.receiver._records.bytes) == (0, 0)
+
+
+def test_a_content_without_room_is_left_to_the_store(reading: Reading) -> None:
+    artifact = ArtifactLogged("run", "a", 60, 0, "x" * 60)
+    reading.send(artifact, artifact)
+    wait_for(lambda: reading.waiting == 2)
+    assert reading.taken() == [artifact, artifact._replace(content=None)]
+    reading.send(artifact)
+    wait_for(lambda: reading.waiting == 1)
+    assert reading.taken() == [artifact], "there is room again"
+
+
+def test_text_overtakes_what_came_before_it(reading: Reading) -> None:
+    text = ConsoleWritten("stdout", "text", 0)
+    reading.send(point(1), text, point(2))
+    wait_for(lambda: reading.waiting == 3)
+    overtaken: list[object] = []
+
+    def is_wanted(process: TrainingProcess, record: Record | ConnectionClosed) -> bool:
+        overtaken.append(record)
+        return isinstance(record, ConsoleWritten)
+
+    reading.receiver.overtake(is_wanted)
+    assert overtaken == [point(1), text, point(2)]
+    assert reading.taken() == [point(1), point(2)]
+    assert reading.receiver._records.bytes == 0
+
+
+def test_an_abort_that_was_logged_is_not_queued(reading: Reading) -> None:
     """The thread that takes records waits for it."""
-    process, theirs = connection
-    theirs.sendall(encode([AbortLogged("r")]))
-    theirs.close()
-    receiver = Receiver()
-    receiver.read(process)
-    assert process.abort_logged.is_set()
-    assert received(receiver) == [ConnectionClosed()]
+    reading.send(AbortLogged("run"))
+    reading.training.die()
+    reading.thread.join(PATIENCE_S)
+    assert reading.process.abort_logged.is_set()
+    assert reading.taken() == [ConnectionClosed()]
 
 
 @pytest.mark.swallows("reading from the training process: ValueError")
-def test_bytes_that_are_no_records_end_the_connection(connection: tuple[TrainingProcess, socket.socket]) -> None:
-    process, theirs = connection
-    theirs.sendall(b"\xff" * 8)
-    receiver = Receiver()
-    receiver.read(process)
-    assert received(receiver) == [ConnectionClosed()]
-
-
-def test_console_text_may_be_handled_before_what_came_earlier(
-    connection: tuple[TrainingProcess, socket.socket],
-) -> None:
-    process, theirs = connection
-    tags, text = TagsSet("r", {"a": "b"}), ConsoleWritten("stdout", "text", 0)
-    theirs.sendall(encode([tags, text, tags]))
-    theirs.close()
-    receiver = Receiver()
-    receiver.read(process)
-    handled = []
-
-    def is_text(_: TrainingProcess, record: object) -> bool:
-        handled.append(record)
-        return isinstance(record, ConsoleWritten)
-
-    receiver.overtake(is_text)
-    assert handled == [tags, text, tags, ConnectionClosed()]
-    assert received(receiver) == [tags, tags, ConnectionClosed()]
-
-
-def test_points_without_room_are_counted_and_text_is_kept(
-    connection: tuple[TrainingProcess, socket.socket],
-) -> None:
-    process, theirs = connection
-    receiver = Receiver()
-    reader = threading.Thread(target=receiver.read, args=(process,))
-    reader.start()
-    one_frame = encode([MetricsLogged("r", [("loss", 1.0, 0, step)]) for step in range(10_000)])
-    for _ in range(3):
-        theirs.sendall(one_frame)
-    theirs.sendall(encode([ConsoleWritten("stdout", "last", 0)]))
-    theirs.close()
-    reader.join()
-    kept = [record for _, record in receiver.take(0.0, 100_000)]
-    assert kept[-2:] == [ConsoleWritten("stdout", "last", 0), ConnectionClosed()]
-    (dropped,) = receiver.dropped()
-    assert dropped.run_id == "r"
-    assert dropped.events + len(kept) - 2 == 30_000
-    assert receiver.dropped() == []
+def test_bytes_that_are_no_records_end_the_connection(reading: Reading) -> None:
+    reading.training._socket.sendall(b"\xff" * 8)
+    reading.thread.join(PATIENCE_S)
+    assert reading.taken() == [ConnectionClosed()]

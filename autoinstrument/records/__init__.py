@@ -1,0 +1,40 @@
+"""The words that all processes of the agent share: what is known of a run, of its process, and of its Task.
+
+Each record is a flat, immutable tuple of JSON values, so that it crosses the socket between the training process and
+the worker as it is. Nothing here knows MLflow's or ClearML's classes.
+
+Times are milliseconds since the epoch (`_ms`), as in MLflow and in ClearML's events.
+"""
+
+from autoinstrument.records.answers import CodeLacking, Delivered, RunAborted, RunLinked, RunPending
+from autoinstrument.records.json_form import Record, from_json, has_right_types, parse, to_json
+from autoinstrument.records.process import ConsoleWritten, ProcessChanged, ProcessExiting, ProcessStarted
+from autoinstrument.records.run import (
+    AbortLogged,
+    ArtifactLogged,
+    EndAnnounced,
+    EventsDropped,
+    InputsLogged,
+    MetricsLogged,
+    ModelsLogged,
+    ParamsLogged,
+    RunAnnounced,
+    RunDeleted,
+    RunEnded,
+    RunRestored,
+    RunStarted,
+    RunTagged,
+    TagDeleted,
+    TagsSet,
+    TaskFound,
+    TracesLogged,
+)
+from autoinstrument.records.types import Dataset, Model, Param, Point, Version
+
+__all__ = [
+    "AbortLogged", "ArtifactLogged", "CodeLacking", "ConsoleWritten", "Dataset", "Delivered", "EndAnnounced",
+    "EventsDropped", "InputsLogged", "MetricsLogged", "Model", "ModelsLogged", "Param", "ParamsLogged", "Point",
+    "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record", "RunAborted", "RunAnnounced", "RunDeleted",
+    "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "TagDeleted", "TagsSet",
+    "TaskFound", "TracesLogged", "Version", "from_json", "has_right_types", "parse", "to_json",
+]  # fmt: skip

@@ -1,0 +1,42 @@
+"""Records from the worker to the training process."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class RunLinked(NamedTuple):
+    """A run has a Task."""
+
+    run_id: str
+    task_id: str
+    task_url: str
+    adopted: bool
+    delivered: bool
+    """The run has ended and its Task holds all of it."""
+
+
+class RunPending(NamedTuple):
+    """No Task could be made: the run is recorded and left to `sync`."""
+
+    run_id: str
+    reason: str
+    """One line for a person, with the remedy."""
+
+
+class CodeLacking(NamedTuple):
+    """Something of the code that the process runs could not be captured."""
+
+    reason: str
+    """One line for a person: what is missing, why, and what to do."""
+
+
+class RunAborted(NamedTuple):
+    """The run's Task was stopped in ClearML: the process is about to receive SIGTERM."""
+
+    run_id: str
+    reason: str
+
+
+class Delivered(NamedTuple):
+    """Answer to `ProcessExiting`: nothing is left to send."""

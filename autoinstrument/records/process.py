@@ -1,0 +1,69 @@
+"""Records about the training process, from the process to the worker."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from autoinstrument.records.types import Param
+
+
+class ProcessStarted(NamedTuple):
+    """Everything about the training process that only the process itself knows; sent once, before any run."""
+
+    pid: int
+    started_ms: int
+    """A time at which the process was alive: the worker replaces it by the creation time, see `process_identity`."""
+    host: str
+    user: str
+    python: str
+    """Version, as in "3.11.7"."""
+    executable: str
+    cwd: str
+    argv: list[str]
+    """`sys.argv` of the training process."""
+    main_kind: str
+    """How the code was started: "script", "module" (`-m`), "command" (`-c`), "notebook" or "interactive"."""
+    main_path: str
+    """Absolute path of the file that `__main__` was read from, "" where there is none."""
+    main_module: str
+    """Dotted name after `-m`, "" otherwise."""
+    source: str
+    """The code itself where no file holds it: a notebook's cells so far, the text after `-c`; "" otherwise."""
+    sys_path: list[str]
+    modules: list[str]
+    """Names of all modules loaded so far."""
+    arguments: list[Param]
+    """The command line as argparse understood it, by name; empty where no parser read `sys.argv`."""
+    files: dict[str, str] = {}  # noqa: RUF012  (never changed)
+    """Files of the loaded modules that are the user's own, and not installed, by the modules' names."""
+    callers: list[str] = []  # noqa: RUF012
+    """Files of the user's own code that made the first run, from the one with MLflow's call outwards."""
+
+
+class ProcessChanged(NamedTuple):
+    """What has changed in the process since `ProcessStarted`; sent when a run ends."""
+
+    modules: list[str]
+    """Modules that were loaded since the last report."""
+    arguments: list[Param]
+    source: str
+
+
+class ProcessExiting(NamedTuple):
+    """The interpreter runs its at-exit handlers; the sender waits for `Delivered`."""
+
+    error: str
+    """Traceback of the exception that ends the process, "" where none is known."""
+    interrupted: bool
+    """True where that exception is KeyboardInterrupt."""
+    wait_s: float
+    """How long the process will wait for `Delivered`."""
+
+
+class ConsoleWritten(NamedTuple):
+    """Text as it was written to one of the process's streams; lines may be cut anywhere."""
+
+    stream: str
+    """"stdout" or "stderr"."""
+    text: str
+    time_ms: int

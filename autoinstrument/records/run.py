@@ -1,0 +1,180 @@
+"""Records about a run, from the training process to the worker."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from autoinstrument.records.process import ProcessStarted
+from autoinstrument.records.types import Dataset, Model, Param, Point
+
+
+class RunStarted(NamedTuple):
+    """A run was created, resumed, or first seen in this process."""
+
+    run_id: str
+    run_name: str
+    experiment_id: str
+    experiment_name: str
+    tracking_uri: str
+    """Resolved tracking URI, as MLflow uses it; credentials are still in it."""
+    run_url: str
+    """Address of the run's page in the MLflow UI, "" where there is none."""
+    artifact_uri: str
+    """Root of the run's artifacts; credentials are still in it."""
+    start_time_ms: int
+    parent_run_id: str
+    tags: dict[str, str]
+    resumed: bool
+    """True where the run existed before this process touched it."""
+    owned: bool
+    """True where this process started or resumed the run: its death is the run's end."""
+    task_id: str
+    """The Task to adopt instead of making one, "" for a new one."""
+    switched_off: str = ""
+    """The setting that keeps ClearML out of this process, see `clearml_switches`; "" where there is none."""
+    main_kind: str = ""
+    """This and the next two as in `ProcessStarted`, where the process runs several programs one after the other, as
+    IPython does with `%run`. "" where the run belongs to the program of the whole process."""
+    main_path: str = ""
+    main_module: str = ""
+    arguments: list[Param] = []  # noqa: RUF012  (never changed)
+    """The run's own arguments: those of such a program, or of one job of a Hydra sweep."""
+
+    def program_of(self, process: ProcessStarted) -> ProcessStarted:
+        """Return the process with the program and the arguments that this run belongs to."""
+        if self.main_kind:
+            return process._replace(
+                main_kind=self.main_kind,
+                main_path=self.main_path,
+                main_module=self.main_module,
+                arguments=self.arguments,
+                source="",
+            )
+        return process._replace(arguments=self.arguments) if self.arguments else process
+
+
+class RunAnnounced(NamedTuple):
+    """A run exists; sent by the thread that made it, before anything else, so that its death cannot hide the run."""
+
+    run_id: str
+    tracking_uri: str
+    pid: int
+    owned: bool
+    switched_off: str
+    """These as in `RunStarted`."""
+
+
+class EndAnnounced(NamedTuple):
+    """A run has ended; sent by the thread that ended it, ahead of everything that waits to be sent.
+
+    It counts where the process dies before it has sent `RunEnded`.
+    """
+
+    run_id: str
+    status: str
+    end_time_ms: int
+    error: str
+    """These as in `RunEnded`, the end of the traceback."""
+
+
+class ParamsLogged(NamedTuple):
+    run_id: str
+    params: list[Param]
+
+
+class MetricsLogged(NamedTuple):
+    run_id: str
+    points: list[Point]
+
+
+class TagsSet(NamedTuple):
+    run_id: str
+    tags: dict[str, str]
+
+
+class TagDeleted(NamedTuple):
+    run_id: str
+    key: str
+
+
+class ModelsLogged(NamedTuple):
+    """All models of the run and their versions, as they are now."""
+
+    run_id: str
+    models: list[Model]
+
+
+class InputsLogged(NamedTuple):
+    """All data sets of the run, as they are now."""
+
+    run_id: str
+    datasets: list[Dataset]
+
+
+class TracesLogged(NamedTuple):
+    """How many traces are linked to the run now."""
+
+    run_id: str
+    traces: int
+    more: bool
+    """True where there are more than were counted."""
+
+
+class RunDeleted(NamedTuple):
+    run_id: str
+
+
+class RunRestored(NamedTuple):
+    run_id: str
+
+
+class ArtifactLogged(NamedTuple):
+    """One file of the run's artifacts was written, or written again."""
+
+    run_id: str
+    path: str
+    """Below the artifact root, with slashes."""
+    size: int
+    """In bytes; -1 where it is not known: the file is about to be written."""
+    time_ms: int
+    """When the file was last written, 0 where the store does not know."""
+    content: str | None
+    """The part of it that is shown (`previews`), in base64; None where it must be read from the store."""
+
+
+class RunEnded(NamedTuple):
+    run_id: str
+    status: str
+    """MLflow's word: FINISHED, FAILED or KILLED."""
+    end_time_ms: int
+    error: str
+    """Traceback of the exception that was being handled when the run was ended, "" where there was none."""
+    at_exit: bool
+    """True where MLflow's at-exit handler ended the run, so that FINISHED does not mean that all went well."""
+
+
+class TaskFound(NamedTuple):
+    """The script's own `Task.init` made a Task after the run began: it takes the run over."""
+
+    run_id: str
+    task_id: str
+
+
+class EventsDropped(NamedTuple):
+    """The run lacks data for which there was no room, or which could not be read: it is read from MLflow's store."""
+
+    run_id: str
+    events: int
+    """Points, parameters and tags; 0 where they were not counted."""
+
+
+class RunTagged(NamedTuple):
+    """Answer to `RunLinked` of a delivered run: the tags are written. A process that exits may not get to it."""
+
+    run_id: str
+
+
+class AbortLogged(NamedTuple):
+    """Answer to `RunAborted`: the process has logged why, and may be ended."""
+
+    run_id: str

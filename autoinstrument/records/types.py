@@ -1,0 +1,52 @@
+"""The pieces that records are made of; all are JSON values."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+Point = tuple[str, float, int, int]
+"""A metric point: key, value, timestamp in ms, step."""
+
+Param = tuple[str, str, str]
+"""A parameter: key, value as MLflow stores it, name of the value's Python type or "" where it is not known."""
+
+
+class Dataset(TypedDict):
+    """A data set that a run has used; source, schema and profile are MLflow's own JSON texts."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str
+    profile: str
+    tags: dict[str, str]
+    """Among them the context, `mlflow.data.context`."""
+
+
+class Version(TypedDict):
+    """A version of a registered model."""
+
+    name: str
+    version: str
+    stage: str
+    aliases: list[str]
+    tags: dict[str, str]
+    description: str
+
+
+class Model(TypedDict):
+    """A model that a run has logged, or whose source the run is said to be."""
+
+    uri: str
+    """MLflow's own, as in `models:/m-…` and `runs:/…`: the same at each reading."""
+    name: str
+    location: str
+    """URI of its folder for clients other than MLflow's."""
+    revision: str
+    """Changes when the model is logged again at the same URI; "" where MLflow has not made the folder."""
+    flavors: list[str]
+    """As its file `MLmodel` has them; empty where it has none."""
+    tags: dict[str, str]
+    versions: list[Version] | None
+    """None where the registry was not asked: there is none, or the process has not used it."""

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from autoinstrument.agent.run_reports import RunReports
+from autoinstrument.agent.tracked_run import TrackedRun
+from autoinstrument.guard import logger
+from autoinstrument.journal.run_journal import Captures
+from autoinstrument.records import AbortLogged, CodeLacking, Record, RunAborted, RunLinked, RunPending, RunTagged
+from autoinstrument.settings import Settings
+from tests.unit.agent.test_tracked_run import ENDED, STARTED
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+class Reported:
+    """Two runs in a store, and the reports about them."""
+
+    def __init__(self, uri: str, home: Path) -> None:
+        self.client = MlflowClient(uri)
+        self.first, self.second = (self.run(uri, name) for name in ("first", "second"))
+        self.replies: list[Record] = []
+        runs = {run.run_id: run for run in (self.first, self.second)}
+        self.reports = RunReports(runs, Captures(Settings(home=str(home))), self.replies.append)
+
+    def run(self, uri: str, name: str) -> TrackedRun:
+        run_id = self.client.create_run("0", run_name=name).info.run_id
+        run = TrackedRun(run_id)
+        run.begin(uri, owned=True)
+        run.describe(STARTED._replace(run_id=run_id, run_name=name, tracking_uri=uri))
+        return run
+
+    def stored(self, run: TrackedRun) -> Run:
+        return self.client.get_run(run.run_id)
+
+    def tags(self, run: TrackedRun) -> dict[str, str]:
+        tags = self.stored(run).data.tags
+        return {key: tag for key, tag in tags.items() if key.startswith("clearml")}
+
+
+@pytest.fixture
+def reported(uri: str, tmp_path: Path) -> Reported:
+    return Reported(uri, tmp_path / "home")
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    found: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logger().addHandler(handler)
+    yield found
+    logger().removeHandler(handler)
+
+
+def test_a_run_that_has_its_task(reported: Reported, lines: list[str]) -> None:
+    linked = RunLinked(reported.first.run_id, "task", "https://clearml/task", adopted=False, delivered=False)
+    reported.reports.take(linked)
+    assert reported.tags(reported.first) == {
+        "clearml.task_id": "task", "clearml.task_url": "https://clearml/task", "clearml.state": "live",
+    }  # fmt: skip
+    assert lines == ["run first is ClearML Task https://clearml/task (MLflow: https://mlflow/run)"]
+    assert reported.reports.has_task(reported.first)
+    assert not reported.reports.has_task(reported.second)
+    reported.first.end(ENDED)
+    reported.reports.take(linked._replace(delivered=True))
+    assert reported.tags(reported.first)["clearml.state"] == "synced"
+    assert reported.replies == [RunTagged(reported.first.run_id)]
+    assert (len(lines), reported.first.ended) == (1, None)
+
+
+def test_a_run_that_waits_for_sync(reported: Reported, lines: list[str]) -> None:
+    reported.reports.take(RunPending(reported.first.run_id, "no server; run `autoinstrument sync`"))
+    assert reported.tags(reported.first) == {"clearml.state": "pending"}
+    assert lines == ["run first: no server; run `autoinstrument sync`"]
+
+
+def test_runs_that_are_left_are_reported_together_and_once(reported: Reported, lines: list[str]) -> None:
+    runs = [reported.first, reported.second]
+    assert reported.reports.leave(runs, "no worker") == runs
+    assert reported.reports.leave(runs, "too late") == []
+    assert len(lines) == 2, "the remedy of a run that is not recorded names the run"
+    assert all("no worker; not recorded on disk" in line for line in lines)
+    reported.second.deliver()
+    reported.reports.tag_pending(runs)
+    assert [reported.tags(run) for run in runs] == [{"clearml.state": "pending"}, {}]
+
+
+def test_an_abort_is_logged_before_it_is_answered(reported: Reported, lines: list[str]) -> None:
+    reported.reports.take(RunAborted(reported.first.run_id, "stopped in ClearML"))
+    assert lines == ["run first: stopped in ClearML; this process receives SIGTERM"]
+    assert reported.replies == [AbortLogged(reported.first.run_id)]
+
+
+def test_missing_code_is_reported_once_a_reason(reported: Reported, lines: list[str]) -> None:
+    for reason in ("no git", "no git", "too large"):
+        reported.reports.take(CodeLacking(reason))
+    assert lines == ["no git", "too large"]
+
+
+def test_a_second_worker_is_reported_where_a_task_may_lack_text(reported: Reported, lines: list[str]) -> None:
+    reported.reports.worker_lost()
+    assert lines == []
+    reported.reports.take(RunLinked(reported.first.run_id, "task", "", adopted=False, delivered=False))
+    reported.reports.worker_lost()
+    assert "a new one continues" in lines[-1]
