@@ -17,7 +17,7 @@ import psutil
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.mapping.run_status import End
-from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.worker.live_run import LiveRun
 
 _AGENTS = ("clearml-agent", "clearml_agent")
 """The command, and the module behind `python -m`; they stand among the first words of the agent's command line."""
@@ -59,7 +59,7 @@ class AgentTaskOutcome:
     """
 
     def __init__(
-        self, task_id: str, runs: Sequence[RunMirror], end: End, agent: ClearMLAgent | None, tasks: Tasks
+        self, task_id: str, runs: Sequence[LiveRun], end: End, agent: ClearMLAgent | None, tasks: Tasks
     ) -> None:
         self._task_id, self._runs, self._end, self._agent, self._tasks = task_id, runs, end, agent, tasks
         self._ask_at = 0.0

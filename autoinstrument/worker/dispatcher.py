@@ -16,7 +16,6 @@ from autoinstrument.clone_run.start import task_of_agent
 from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import Capture, Captures
 from autoinstrument.mirror.mapping.run_status import End, is_interruption, of_exit_code, of_run
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import (
@@ -37,6 +36,7 @@ from autoinstrument.settings import Settings
 from autoinstrument.transport import exit_status
 from autoinstrument.transport.record_size import DROPPABLE, items, weight
 from autoinstrument.worker.agent_task import AgentTaskOutcome
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import ConnectionClosed
 from autoinstrument.worker.scheduler import Scheduler
@@ -70,7 +70,7 @@ class Dispatcher:
         mlflow_access: MLflowAccess,
     ) -> None:
         self.processes: list[TrainingProcess] = []
-        self.mirrors: dict[str, RunMirror] = {}
+        self.mirrors: dict[str, LiveRun] = {}
         self.home: dict[str, TrainingProcess] = {}
         self.open: dict[str, None] = {}
         self.waiting = 0
@@ -121,7 +121,7 @@ class Dispatcher:
         else:
             self._lose(dropped)
 
-    def forget(self, process: TrainingProcess) -> list[RunMirror]:
+    def forget(self, process: TrainingProcess) -> list[LiveRun]:
         """Drop a process that is gone; return the mirrors of runs that nobody else has spoken of, dropped with it."""
         self.processes.remove(process)
         process.connection.close()
@@ -174,7 +174,7 @@ class Dispatcher:
         if mirror is None:
             capture = self._captures.of(run, process.started)
             self._describe(process, capture)
-            mirror = RunMirror(
+            mirror = LiveRun(
                 capture, self._settings, self._tasks, self._uploads,
                 is_capturing=lambda: self.home[run.run_id].is_capturing,
                 parent_task=functools.partial(self._task_of, run.parent_run_id) if run.parent_run_id else str,
@@ -260,7 +260,7 @@ class Dispatcher:
         if process.last_run in self.mirrors:
             self._write_early(process, self.mirrors[process.last_run])
 
-    def _write_early(self, process: TrainingProcess, mirror: RunMirror) -> None:
+    def _write_early(self, process: TrainingProcess, mirror: LiveRun) -> None:
         for written in process.early_console:
             mirror.console.write(*written)
             self._early_weight -= weight(written)
@@ -287,7 +287,7 @@ class Dispatcher:
                 return  # what ended the process is about to be said
         self._end(mirror, of_run(ended, process.exiting), interrupted=is_interruption(ended.error))
 
-    def _end(self, mirror: RunMirror, end: End, *, interrupted: bool) -> None:
+    def _end(self, mirror: LiveRun, end: End, *, interrupted: bool) -> None:
         # An interruption may have hit between a call's writing to MLflow and our hearing of it.
         if interrupted:
             mirror.note_incomplete()
@@ -354,7 +354,7 @@ class Dispatcher:
         for run_id in process.runs:
             self.mirrors[run_id].server.try_once_more()
 
-    def _ask_for_verdict(self, process: TrainingProcess, left_open: list[RunMirror]) -> None:
+    def _ask_for_verdict(self, process: TrainingProcess, left_open: list[LiveRun]) -> None:
         """Have ClearML asked how the process's Task ended, where that is not the worker's to say, and not said yet."""
         owned = map(self.mirrors.__getitem__, process.owned)
         adopted = [mirror for mirror in owned if mirror.capture.adopted and not mirror.run.switched_off]
