@@ -1,6 +1,6 @@
-"""How much of an artifact is read to show it.
+"""How much of an artifact is read for its preview.
 
-One rule for the training process, which reads small files, and for the worker, which reads the run's artifact store.
+This is one rule for the training process, which reads small files, and for the worker, which reads the artifact store.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".svg")
-"""What browsers show."""
+"""Images that browsers show."""
 PAGES = (".html", ".htm")
 PREVIEW = 64 * 2**10
 """Bytes of text that ClearML keeps as an artifact's preview."""
 MAX_SHOWN = 16 * 2**20
-"""Bytes of a picture, page or JSON file that are read to show it; of a larger one only the preview."""
+"""Bytes of a picture, page or JSON file that is shown; of a larger one only the preview is read."""
 
 
 def suffix(path: str) -> str:
@@ -28,5 +28,5 @@ def wanted(path: str, size: int) -> int:
 
 
 def kept(content: bytes, size: int) -> bytes:
-    """Return of what was read what is of use: the whole file, or the beginning of a text."""
+    """Return the content if it is of use, else b"": the whole file, or the beginning of a text."""
     return b"" if len(content) < size and b"\0" in content else content

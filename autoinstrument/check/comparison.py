@@ -1,4 +1,4 @@
-"""Tell what the agent has changed from what a command does differently each time."""
+"""Separate the changes that the agent causes from differences that a command shows each time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBERS = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|\d+(\.\d+)?")
 
 
 class ChangedFact(NamedTuple):
-    """A fact that is one thing without the agent and another with it; None where there is no such fact."""
+    """A fact that differs with the agent; None if there is no such fact."""
 
     what: str
     off: str | None
@@ -22,12 +22,12 @@ class ChangedFact(NamedTuple):
 
 
 class CheckReport(NamedTuple):
-    """What came of a check.
+    """The outcome of a check.
 
     Attributes:
-        compared: how many facts were the same twice without the agent, and so could be compared.
-        varying: facts that differ between two runs without the agent; nothing can be said of them.
-        probed: a Python process was looked into at its end; False where it ended by a signal or `os._exit`.
+        compared: how many facts were the same in both runs without the agent, and so could be compared.
+        varying: facts that differ between the two runs without the agent, and cannot be compared.
+        probed: the state of a Python process was seen at its end; False if it ended by a signal or `os._exit`.
         runs: how many MLflow runs there were with the agent.
         problem: why MLflow's store could not be read, "" if it was.
     """
@@ -81,12 +81,12 @@ def _alike(value: str | None) -> str | None:
 
 
 def _without_news(value: str) -> str:
-    """Return a value without what is new each time: ids and times, and numbers, which may be durations."""
+    """Return a value without ids, times, and numbers, which may be durations: they are new each time."""
     return _NUMBERS.sub("<n>", without_ids(value))
 
 
 def _renamed(facts: Mapping[str, str], shared: Collection[str]) -> dict[str, str]:
-    """Return the facts with the names that are not `shared` without what is new each time: a time, a process's id."""
+    """Return the facts; names that are not `shared` are stripped of times and process ids, which are new each time."""
     renamed: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for name, value in facts.items():

@@ -1,4 +1,4 @@
-"""Run a command once, and gather what can be seen of it from outside and, by the probe, from inside."""
+"""Run a command once, and collect facts about it: from outside, from inside (the probe), and from MLflow's store."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ Facts = dict[str, dict[str, str]]
 """Group → fact → value."""
 
 LINES = ("stdout", "stderr")
-"""Groups whose facts are lines by their number, so that one line more shifts all others."""
+"""Groups whose facts are numbered lines, so that an additional line shifts all others."""
 
 GROUPS = ("process", *LINES, "state", "file", "removed file", "MLflow")
-"""All groups but those of the single runs, `MLflow run 1` and so on."""
+"""All groups except those of the single runs, `MLflow run 1` and so on."""
 
 _HOOK = str(Path(__file__).parent / "hook")
 _OURS = re.compile(rb"autoinstrument: [^\n]*\n")
-"""A line of the agent's; it may have come behind the first half of another line."""
+"""A line of the agent; it may follow the first half of another line."""
 _LONGEST_TEXT = 256 * 1024
 _SKIPPED = {".git", "__pycache__"}
 _IDS = re.compile(r"m-[0-9a-f]{32}|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Looked(NamedTuple):
-    """A command that was run.
+    """The facts about a command that was run.
 
     Attributes:
-        probed: the probe has seen the end of a Python process of the command.
-        runs: how many MLflow runs it has made.
+        probed: the probe saw the end of a Python process of the command.
+        runs: how many MLflow runs it made.
         problem: why MLflow's store could not be read, "" if it was.
     """
 
@@ -60,14 +60,14 @@ class Looked(NamedTuple):
 
 
 def look(command: Sequence[str], environ: Mapping[str, str], *, agent: bool, tracking_uri: str = "") -> Looked:
-    """Run a command in the working directory, without input, and return what was seen.
+    """Run a command in the working directory, without input, and return the facts about it.
 
     Args:
         command: the program and its arguments.
-        environ: its environment; the agent's switch is set or taken away.
+        environ: its environment; the agent's switch is set or removed.
         agent: whether the agent is on.
-        tracking_uri: the MLflow store to look for the command's runs in, where the command does not tell; MLflow's own
-            choice if "".
+        tracking_uri: the MLflow store in which the command's runs are looked up if its process does not report one;
+            MLflow's own choice if "".
     """
     with tempfile.TemporaryDirectory(prefix="autoinstrument-check-") as folder:
         report = Path(folder) / "report.json"
@@ -130,7 +130,7 @@ def _lines(output: bytes) -> dict[str, str]:
 
 
 def _tree(folder: Path) -> dict[Path, float]:
-    """Return when each file below a folder was written last."""
+    """Return the time of the last change of each file below a folder."""
     found = {}
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in _SKIPPED]
@@ -141,12 +141,12 @@ def _tree(folder: Path) -> dict[Path, float]:
 
 
 def _is_link_tag(path: Path) -> bool:
-    """Tell whether a file is one of the link tags in a store of files (`mlruns/<experiment>/<run>/tags/<name>`)."""
+    """Return True for a link tag in a store of files (`mlruns/<experiment>/<run>/tags/<name>`)."""
     return path.parent.name == "tags" and path.name in LINK_TAGS
 
 
 def _contents(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """Return the content of texts, the hash of anything else, by name without ids."""
+    """Return the content of texts, and the hash of other files, by name without ids."""
     found = {}
     for path in sorted(paths):
         name = without_ids(path.as_posix())
@@ -167,7 +167,7 @@ def _contents(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
-    """Return the runs that this user's processes have begun since; on a shared server others' are left out."""
+    """Return the runs that this user's processes have begun since, without other users' runs on a shared server."""
     try:
         runs = [found.run for found in find_runs(tracking_uri, since_ms=int(began_s * 1000))]
     except NoStoreError as error:

@@ -1,8 +1,9 @@
 """Compare the lines of a stream with the agent with those of two runs without it, leaving out only lines that vary.
 
-Lines are aligned by their exact text first, then without ids, times and numbers. Two runs without the agent show which
-lines vary: of lines that resemble these the run with the agent may have any number, and at each place where lines vary
-as many others. A progress bar, which writes another number of lines each time, does not hide a traceback beside it.
+Lines are aligned by their exact text first, then without ids, times and numbers. The two runs without the agent show
+which lines vary. The run with the agent may have any number of lines that resemble these; at each place where lines
+vary it may also have as many other lines. So a progress bar, which writes a different number of lines each time, does
+not hide a traceback beside it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class LineDiff(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Lines `start` to `end` of one text, in whose place another text has its lines `first` to `last`."""
+    """Lines `start` to `end` of one text, which another text replaces by its lines `first` to `last`."""
 
     start: int
     end: int
@@ -51,7 +52,8 @@ class _Change(NamedTuple):
     Attributes:
         end: the number of the line behind it, in the run without the agent.
         lost: numbers of stable lines that the run with the agent lacks.
-        added: lines that only it has; so many of them are `excused` by those that vary here.
+        added: lines that only it has.
+        excused: how many of these are explained by lines that vary at this place.
     """
 
     end: int
@@ -95,10 +97,10 @@ def _name(number: int, after: int = 0) -> str:
 
 
 class _Control:
-    """What two runs without the agent say of the lines that vary.
+    """The lines that vary between two runs without the agent.
 
     Attributes:
-        moved: lines that both have, at different places, as threads write them.
+        moved: lines that both runs have, at different places, as threads write them.
     """
 
     def __init__(self, off: Sequence[str], again: Sequence[str], unstable: Iterable[_Block], alike: Alike) -> None:
@@ -130,7 +132,7 @@ class _Control:
 def _change(
     block: _Block, control: _Control, twins: Mapping[int, int], off: Sequence[str], on: Sequence[str]
 ) -> _Change:
-    """Return what of a block the two runs without the agent do not explain."""
+    """Return the changes in a block that the two runs without the agent do not explain."""
     stable = [number for number in range(block.start, block.end) if number in twins]
     lost = [number for number in stable if not control.resembles(off[number])]
     lines = on[block.first : block.last]

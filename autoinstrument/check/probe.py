@@ -1,7 +1,7 @@
-"""What runs inside a checked command: note at its end what a script can see of its process.
+"""The probe inside a checked command: report, at its end, everything that a script can see of its process.
 
-It is in the runs with and without the agent alike, and changes nothing that it looks at. Standard library only, and as
-little of it as can be: what the script has not loaded is not loaded for the script.
+It runs with and without the agent alike, and changes nothing that it looks at. It uses only the standard library, and
+as little of it as possible: a module that the script has not loaded must stay so.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 REPORT = "AUTOINSTRUMENT_CHECK_REPORT"
-"""Names the file for the report of the first Python process that finds it missing."""
+"""Variable that names the file for the report; the first Python process that can create it writes it."""
 
 TRACKING_URI = "tracking URI"
-"""The report's one entry that is not compared: where the script's MLflow runs are, if it has loaded MLflow."""
+"""The only entry that is not compared: the store of the script's MLflow runs, if the script has loaded MLflow."""
 
 _PASSING_THREADS = ("autoinstrument-", "MLflowTelemetry", "GetTelemetryConfig")
-"""First words of the names of ours, and of MLflow's, which come and go with what it tells its makers (3.5 to 3.17)."""
+"""Beginnings of the names of threads that come and go: the agent's, and those of MLflow's telemetry (3.5 to 3.17)."""
 _CHILD_S = 2.0
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 def begin(folder: str) -> None:
-    """Have the report written at the process's end; take `folder`, which started the probe, from Python's path."""
+    """Have the report written at the process's end; remove `folder`, which started the probe, from Python's path."""
     report = os.environ.pop(REPORT, "")
     kept = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry != folder]
     if any(kept):
@@ -74,12 +74,12 @@ class _Probe:
 
 
 def state() -> dict[str, str]:
-    """Return what can be seen of this process, by name; values are texts that can be compared between processes."""
+    """Return facts about this process by name; values are texts that can be compared between processes."""
     facts: dict[str, str] = {}
     for name, look in LOOKS.items():
         try:
             facts |= {f"{name} {part}".rstrip(): _text(value) for part, value in look().items()}
-        except Exception as error:  # a library in a state of its own: the same in each run, or worth to be told
+        except Exception as error:  # a library in an odd state: the same in each run, or worth reporting
             facts[name] = f"cannot be read: {type(error).__name__}"
     return facts
 
@@ -177,7 +177,7 @@ def _settings() -> dict[str, Any]:
 
 
 def _children() -> dict[str, Any]:
-    """Return the children that stay; one that is about to end (the agent has one for its first 10 ms) is given time."""
+    """Return the children that stay; one that is about to end (the agent has one in its first 10 ms) gets some time."""
     end = time.monotonic() + _CHILD_S
     while (children := _children_now()) and time.monotonic() < end:
         time.sleep(0.02)
@@ -210,4 +210,4 @@ LOOKS: dict[str, Any] = {
     "threads": _threads,
     "child processes": _children,
 }
-"""What is looked at of a process, by its name in the facts."""
+"""The parts of a process's state, by their names in the facts."""

@@ -1,4 +1,4 @@
-"""Say what came of a check."""
+"""The outcome of a check in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST = 300
 
 
 def as_words(outcome: CheckReport) -> Iterator[str]:
-    """Yield the lines that a person reads."""
+    """Yield the lines of a report for a person."""
     for difference in outcome.differences[:_MOST]:
         yield difference.what
         yield f"  without the agent: {_shown(difference.off)}"

@@ -45,7 +45,8 @@ class _Report(NamedTuple):
 
 RUN are run ids; without any, all runs of the tracking server that have ended are compared. Those without the tag
 {TASK_ID} are counted, and `{_MAKE_TASKS}` makes their Tasks.
-Compared are params, tags, every point of every metric, artifacts and their hashes, models, status, name, note, links.
+Compared are params, tags, every point of every metric, artifacts and their hashes, models, data sets, the number of
+traces, status, name, note, links.
 
 Exit codes: 0 no difference, 1 differences, runs without a Task, or a missing run or server, 2 wrong usage.
 """

@@ -7,11 +7,9 @@ could not deliver stays remembered, within bounds.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.errors import FilesUnavailableError, InternalError, RefusedError
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.guard import guard, logger
@@ -19,11 +17,9 @@ from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror import kinds
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.console import ConsolePart
-from autoinstrument.mirror.kinds.environment import EnvironmentPart
 from autoinstrument.mirror.kinds.kind import Kind, RunPart, StoredData
 from autoinstrument.mirror.kinds.status import StatusPart
 from autoinstrument.mirror.mapping.run_status import End
-from autoinstrument.mirror.notices import Notices
 from autoinstrument.mirror.rejections import Rejections
 from autoinstrument.mirror.run_task import RunTask
 from autoinstrument.mirror.uploads import Uploads
@@ -41,10 +37,7 @@ class RunMirror:
         capture: the run's capture.
         settings: those that the run is mirrored by.
         console: the run's console, which takes text as it is written.
-        notices: what the training process was told.
-        server: when data of this run may be tried again that the server refuses as a whole.
         lacking: why files wait to be uploaded when everything else is delivered; "" if none does.
-        last_sent: when something was sent last, in seconds of the monotonic clock.
     """
 
     def __init__(
@@ -76,13 +69,9 @@ class RunMirror:
         """
         self.capture = capture
         self.settings = settings
-        self.notices = Notices()
-        self.server = Backoff()
         self.lacking = ""
-        self.last_sent = 0.0
-        self._tasks = tasks
         self._is_capturing = is_capturing
-        self._is_incomplete = self._is_closed = self._is_tagged = self._is_held = False
+        self._is_incomplete = self._is_tagged = False
         self._dropped = 0
         self._context = RunContext(
             capture, settings, tasks, uploads, Rejections(capture.run.run_id, self._confirm_well)
@@ -113,11 +102,6 @@ class RunMirror:
         return self._task.task
 
     @property
-    def is_made(self) -> bool:
-        """True if the Task was made here, and not found."""
-        return self._task.is_made
-
-    @property
     def end(self) -> End | None:
         """How the run ended, None while it goes on."""
         return self._status.known
@@ -128,21 +112,10 @@ class RunMirror:
         return self._status.is_settled
 
     @property
-    def is_running(self) -> bool:
-        """True while the Task runs, and was not adopted."""
-        task = self.task
-        return task is not None and not task.adopted and not self._task.must_restart and self.end is None
-
-    @property
     def is_incomplete(self) -> bool:
         """True if MLflow's store has data that was left out here; the Task must be completed from there."""
         left_out = any(part.is_incomplete for part in self._parts)
         return self._is_incomplete or self._task.lacks_earlier_data or left_out
-
-    @property
-    def is_closed(self) -> bool:
-        """True if nothing more is tried here for the run; the capture goes when MLflow has the link tags."""
-        return self._is_closed
 
     @property
     def is_linked(self) -> bool:
@@ -155,11 +128,6 @@ class RunMirror:
         return self._is_tagged
 
     @property
-    def is_held(self) -> bool:
-        """True while nothing may be sent, see `hold`."""
-        return self._is_held
-
-    @property
     def weight(self) -> int:
         """About how many bytes wait to be delivered."""
         return sum(part.weight for part in self._parts)
@@ -167,10 +135,11 @@ class RunMirror:
     @property
     def has_work(self) -> bool:
         """True while something waits to be delivered, or for a traceback to be printed."""
-        return self._may_send or self.console.awaits_traceback
+        return self.may_send or self.console.awaits_traceback
 
     @property
-    def _may_send(self) -> bool:
+    def may_send(self) -> bool:
+        """True while something waits to be delivered."""
         return (
             self.task is None
             or self._task.must_restart
@@ -179,33 +148,9 @@ class RunMirror:
         )
 
     @property
-    def _is_unclosed(self) -> bool:
-        """True if the Task has ended, and was not said to be complete yet."""
-        return self.task is not None and self._status.is_settled and not self._is_closed
-
-    @property
-    def is_complete(self) -> bool:
-        """True if the Task has just become complete: the run has ended, and nothing waits."""
-        return self._is_unclosed and not (self.has_work or self.is_capturing)
-
-    @property
     def is_capturing(self) -> bool:
         """True while code or packages are still to come; until then the Task is not complete."""
         return self._is_capturing()
-
-    @property
-    def is_due(self) -> bool:
-        """True while something waits to be delivered that may be sent now, or the run has just become complete."""
-        return (self._may_send or (self._is_unclosed and not self.has_work)) and self._is_free and self.server.is_due()
-
-    @property
-    def is_hopeful(self) -> bool:
-        """True while something waits to be delivered that the server may take in some seconds."""
-        return (self.has_work or self._is_unclosed) and self._is_free and self.server.has_hope()
-
-    @property
-    def _is_free(self) -> bool:
-        return not (self._is_held or self.run.switched_off)
 
     # Records
 
@@ -243,10 +188,6 @@ class RunMirror:
         for part in self._parts:
             part.compare_exactly()
 
-    def describe_again(self) -> None:
-        """Note that the capture has changed (packages, arguments, source) since the Task was made."""
-        self._part(EnvironmentPart).describe_again()
-
     def change_run(self, **fields: str) -> None:
         """Note that fields of the run have changed, such as its `tracking_uri`."""
         self._context.change_run(**fields)
@@ -265,7 +206,6 @@ class RunMirror:
         """Note how the run ended, or that it has ended and nobody has said how (`guessed`); the last word counts."""
         end = End(*map(hide_in_text, end))
         self._status.end_as(end)
-        self._is_closed = False
         self.console.show_traceback(end.traceback)
         if self._dropped:
             logger().warning("run %s: %d points, parameters or tags did not fit", self.run.run_id, self._dropped)
@@ -277,7 +217,7 @@ class RunMirror:
     def settle(self, end: End | None, end_if_open: End | None) -> bool:
         """Note, after `take_stored`, that nothing is left out and how the run ended; see `StatusPart.settle`."""
         has_ended = self._status.settle(end, end_if_open)
-        self._completed_from_store()
+        self.note_store_read()
         return has_ended
 
     def reopen(self, run: RunStarted) -> None:
@@ -287,68 +227,30 @@ class RunMirror:
             self._task.restart()
         self.capture.go_on(run)
         self.capture.kept = True
-        self._is_closed = self._is_tagged = False
-        self.notices.reopen()
+        self._is_tagged = False
         for part in self._parts:
             part.reopen()
         with guard("writing the capture"):
             self.console.renew()
             self.capture.save()
 
-    def go_on(self) -> None:
-        """Note that the process was taken for dead: the Task was stopped, and the capture removed."""
-        self._task.restart()
-        self.notices.unlink()  # the run must be called live again, and the capture be written
-        with guard("writing the capture"):
-            self.console.renew()
-
-    def close(self) -> None:
-        """Note that nothing more is tried here for the run."""
-        self._is_closed = True
+    def free_memory(self) -> None:
+        """Note that the run has ended, and that nothing more is expected."""
         for part in self._parts:
-            part.release()
+            part.free_memory()
 
-    def complete(self) -> None:
-        """Note that the Task holds all of the run: the capture goes when MLflow has the link tags."""
-        self.close()
-        self.capture.delivered = True
-        if self.is_linked:
-            self.capture.remove()
-        else:
-            self._save()
-
-    def leave_to_sync(self) -> None:
-        """Note that MLflow's store does not answer: the run is closed, and its capture stays for `sync`."""
-        self.close()
-        self._completed_from_store()
+    def note_store_read(self) -> None:
+        """Note that everything was read from MLflow's store, or is left to `sync`: nothing counts as left out."""
+        self._is_incomplete = False
+        self._task.note_store_read()
+        for part in self._parts:
+            part.note_store_read()
 
     def note_tagged(self) -> None:
         """Note that the link tags of the complete Task are written."""
         self._is_tagged = True
         if self.is_linked:
             self.capture.remove()
-
-    def hold(self) -> None:
-        """Send nothing until `release`: ClearML has not said yet how the Task ended."""
-        self._is_held = True
-
-    def release(self) -> None:
-        """Send again."""
-        self._is_held = False
-
-    def lost(self) -> None:
-        """Note that the Task is gone: somebody deleted it, and a new one must be made from MLflow's store."""
-        self._task.lose()
-        self._is_tagged, self._is_incomplete = False, True
-        self.capture.delivered = False
-
-    def adopt(self, task_id: str) -> None:
-        """Go on with a Task that the script made itself, and give up the one that was made for it.
-
-        Raises:
-            ClearMLError: the server did not answer.
-        """
-        self._task.adopt(task_id)
 
     # Delivery
 
@@ -369,7 +271,6 @@ class RunMirror:
         Raises:
             ClearMLError: the server did not take everything; what it did not take is kept.
         """
-        self.last_sent = time.monotonic()
         task = self._task.ensure()
         if task is None:
             return
@@ -382,27 +283,11 @@ class RunMirror:
                 self.lacking = str(error)
         if listed := self._context.rejections.new_list():
             with contextlib.suppress(RefusedError, InternalError):  # it has been logged
-                self._tasks.set_configuration(task, [listed])
-
-    def ping(self) -> None:
-        """Tell the server that the Task is alive; it stops a Task that is silent for two hours.
-
-        Raises:
-            ClearMLError: it did not answer.
-        """
-        if self.task is not None and not self.task.adopted:
-            self._tasks.ping(self.task)
-            self.last_sent = time.monotonic()
+                self._context.tasks.set_configuration(task, [listed])
 
     def _confirm_well(self, after_s: float) -> None:
         if self.task is not None:
-            self._tasks.confirm_well(self.task, after_s)
-
-    def _completed_from_store(self) -> None:
-        self._is_incomplete = False
-        self._task.is_completed_from_store()
-        for part in self._parts:
-            part.is_completed_from_store()
+            self._context.tasks.confirm_well(self.task, after_s)
 
     def _save(self) -> None:
         with guard("writing the capture"):

@@ -61,7 +61,7 @@ class RunTask:
         """True if the run may have data from before this process that only MLflow's store has."""
         return self._lacks_earlier_data
 
-    def is_completed_from_store(self) -> None:
+    def note_store_read(self) -> None:
         """Note that everything was read from MLflow's store."""
         self._lacks_earlier_data = False
 

@@ -1,4 +1,4 @@
-"""Uploads to the one place for files, and MLflow's store that they come from; what fails is left alone for a while."""
+"""Uploads to ClearML's file storage, and reads from MLflow's artifact store; either is left alone after a failure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.mlflow_store.store_errors import problem_of
 
 _SLOW_S = 5.0
-"""A store that takes so long to refuse a file does not answer; a file that is missing is refused at once."""
+"""Seconds after which a store that fails counts as one that does not answer; it refuses a missing file at once."""
 
 
 class Uploads:
-    """ClearML's place for files, as all runs of a worker share it."""
+    """ClearML's file storage, shared by all runs of a worker.
+
+    Attributes:
+        server: when the file storage may be tried again.
+    """
 
     def __init__(self, files: FileUploads) -> None:
         self._files = files
@@ -25,25 +29,25 @@ class Uploads:
         self._store, self._store_reason = Backoff(), ""
 
     def check_store(self) -> None:
-        """See that files may be fetched from MLflow's store of artifacts.
+        """Check that files may be fetched from MLflow's artifact store.
 
         Raises:
-            FilesUnavailableError: it kept us waiting in vain, a moment ago.
+            FilesUnavailableError: it did not answer a moment ago.
         """
         if not self._store.is_due():
             raise FilesUnavailableError(self._store_reason)
 
     def note_store(self, error: Exception, took_s: float) -> None:
-        """Note that a file could not be fetched from MLflow's store, which is left alone for a while if it was slow."""
+        """Note that a file could not be fetched from MLflow's store; leave a slow store alone for a while."""
         if took_s > _SLOW_S:
             self._store_reason = f"artifacts cannot be read ({problem_of(error)})"
             self._store.failed(UnavailableError(self._store_reason), took_s)
 
     def check(self) -> None:
-        """See that an upload may be tried.
+        """Check that an upload may be tried.
 
         Raises:
-            FilesUnavailableError: the last one failed, a moment ago.
+            FilesUnavailableError: the last one failed a moment ago.
         """
         if not self.server.is_due():
             raise FilesUnavailableError(self._reason)
@@ -52,8 +56,8 @@ class Uploads:
         """Upload a file and return its address; see `FileUploads.upload`.
 
         Raises:
-            FilesUnavailableError: the place does not answer, or did not a moment ago.
-            RefusedError: it does not take this file, or nothing from us.
+            FilesUnavailableError: the file storage does not answer, or did not a moment ago.
+            RefusedError: it does not take this file, or no file with these credentials.
         """
         self.check()
         began = time.monotonic()

@@ -1,7 +1,8 @@
-"""`sync`: make Tasks complete, of runs that were recorded on this machine and of any other run of MLflow's store.
+"""`sync`: complete the Tasks of runs that were recorded on this machine, and of any other run of MLflow's store.
 
-Recorded are runs that had no server, or whose processes died with work undone; see `captures`. For the others, see
-`backfill`. Both go through `completion`, so that doing it again, half-way or by two people at once, ends in one state.
+A run is recorded if it had no server, or if its process died with work undone; see `journal.run_journal`. For the other
+runs see `sync.stored`. Both go through `mirror.completion`: a sync that is repeated, was cut off, or runs twice at once
+ends in the same state.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ _PATIENCE_S = 15.0
 def sync(
     selection: Selection, settings: Settings, *, jobs: int = 1, executor: Executor | None = None
 ) -> Iterator[Outcome]:
-    """Complete the Tasks of the runs that are meant; yield what became of each, as they are done.
+    """Complete the Tasks of the selected runs; yield each run's outcome as soon as it is done.
 
-    Of the store's runs `jobs` are synced at a time, by `executor` or by threads.
+    Up to `jobs` of the store's runs are synced at a time, by `executor` or by threads.
 
     Raises:
         NotFoundError: there is no experiment of such a name.
@@ -58,7 +59,7 @@ def sync(
 def _sync_stored(
     selection: Selection, settings: Settings, seen: Collection[str], jobs: int, executor: Executor | None
 ) -> Iterator[Outcome]:
-    """Complete runs of the tracking store that were not `seen` among the recorded ones."""
+    """Complete runs of the tracking store that are not among the recorded ones (`seen`)."""
     single: list[StoredRun] = []
     for run_id in selection.runs:
         if run_id not in seen:
@@ -88,7 +89,7 @@ def _found(selection: Selection, seen: Collection[str]) -> Iterator[StoredRun]:
 
 
 def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome]:
-    """Complete recorded runs, parents first; after the server refused the credentials no further run is tried."""
+    """Complete recorded runs, parents first; stop trying once the server has refused the credentials."""
     session = Session()
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
     made: dict[str, str] = {}
@@ -102,7 +103,7 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
             capture = _after_waiting(capture)
         alive = why_alive(capture)
         if not (folder / "capture.json").exists():
-            continue  # the worker has completed it meanwhile
+            continue  # the worker has completed it in the meantime
         if alive:
             yield outcome._replace(result="running", detail=f"{alive}; left alone")
         elif selection.dry_run:
@@ -118,12 +119,12 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
             except ImportError:
                 stop = "MLflow is not installed in this environment"
                 yield outcome._replace(result="failed", detail=stop)
-            except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next run
+            except Exception as error:  # MLflow's store raises what its driver raises
                 yield outcome._replace(result="failed", detail=problem_of(error))
 
 
 def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
-    if capture.delivered:  # MLflow alone lacks something
+    if capture.delivered:  # only MLflow lacks something
         write_back(capture, _tracking_uri(capture))
         capture.remove()
         made[capture.run.run_id] = capture.task_id
@@ -148,7 +149,7 @@ def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
         )
     except ClearMLError as error:
         capture.reason = str(error)[:500]
-        capture.save()  # a Task that was made meanwhile is to be found again
+        capture.save()  # so that a Task that was made is found again
         raise
     made[capture.run.run_id] = capture.task_id
     if mirror.lacking:
@@ -159,11 +160,11 @@ def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
 
 
 def _after_waiting(capture: RunJournal) -> RunJournal:
-    """Give the worker of a run that has just begun or ended the seconds in which it begins, delivers or gives up."""
+    """Wait some seconds for the worker of a run that has just begun or ended: it begins, delivers or gives up."""
     deadline = time.monotonic() + _PATIENCE_S
     while (capture.end or not capture.worker_pid) and why_alive(capture) and time.monotonic() < deadline:
         time.sleep(0.2)
-        with contextlib.suppress(OSError, ValueError, KeyError):  # it is gone where the worker has delivered
+        with contextlib.suppress(OSError, ValueError, KeyError):  # it is gone if the worker has delivered
             capture = RunJournal.load(capture.folder)
     return capture
 
@@ -176,13 +177,13 @@ def _tracking_uri(capture: RunJournal) -> str:
 
 
 def _recorded(captures: RunJournals, runs: Collection[str]) -> list[tuple[Path, RunJournal | str]]:
-    """Return the captures that are wanted, parents before their children; in place of a damaged one, why."""
+    """Return the selected captures, parents before their children; the reason in place of one that is damaged."""
     found: list[tuple[Path, RunJournal | str]] = []
     for folder in captures:
         try:
             capture = RunJournal.load(folder)
         except FileNotFoundError:
-            continue  # its worker was quicker
+            continue  # its worker has completed it in the meantime
         except (OSError, ValueError, KeyError) as error:
             if not runs or folder.name in runs:
                 found.append((folder, f"the capture cannot be read: {' '.join(str(error).split())[:300]}"))

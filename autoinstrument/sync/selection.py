@@ -1,4 +1,4 @@
-"""Which runs `sync` is to complete, and how."""
+"""The runs that `sync` must complete, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 
 class Selection(NamedTuple):
-    """Which runs, and how; without runs, experiments and `everything`: those that were recorded on this machine.
+    """The runs to sync; without `runs`, `experiments` and `everything` those that were recorded on this machine.
 
     Attributes:
         runs: run ids.
         experiments: names of experiments.
-        everything: all experiments of the tracking server.
-        since_ms: of experiments, runs that began then or later.
-        ended_since_ms: of experiments, runs that ended then or later.
-        deleted: of experiments, also deleted runs that have no Task. Those that have one count always.
-        full: compare points, files and models also where a Task says at first sight what the run says.
-        dry_run: say what would be done, and do nothing.
+        everything: take all experiments of the tracking server.
+        since_ms: of experiments, take only runs that began then or later.
+        ended_since_ms: of experiments, take only runs that ended then or later.
+        deleted: of experiments, take also deleted runs without a Task; those with a Task are always taken.
+        full: compare points, files and models even if no difference is in sight.
+        dry_run: only say what would be done.
     """
 
     runs: tuple[str, ...] = ()
@@ -30,15 +30,15 @@ class Selection(NamedTuple):
 
     @property
     def is_of_store(self) -> bool:
-        """True where MLflow's store is searched, which holds also what was not recorded here."""
+        """True if MLflow's store is searched, which also has runs that were not recorded here."""
         return bool(self.experiments or self.everything)
 
 
 class Outcome(NamedTuple):
-    """What became of one run.
+    """The outcome of one run.
 
     Attributes:
-        run_id: "" where the problem is not one run's: the tracking server does not answer.
+        run_id: "" if the problem is not one run's: the tracking server does not answer.
         result: "synced", "unchanged", "failed", "running" (left alone) or "pending" (dry run).
         detail: the Task's address, or the reason.
     """

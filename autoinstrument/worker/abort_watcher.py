@@ -15,7 +15,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.completion import write_back
 from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_mlflow
-from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.training_process import TrainingProcess
 
 _EVERY_S = 58.0
@@ -32,7 +32,7 @@ class AbortWatcher:
     def is_due(self) -> bool:
         return time.monotonic() >= self._at
 
-    def look(self, running: list[tuple[RunMirror, TrainingProcess]]) -> None:
+    def look(self, running: list[tuple[LiveRun, TrainingProcess]]) -> None:
         """Send SIGTERM to the processes whose Tasks a person has stopped.
 
         Args:

@@ -17,8 +17,8 @@ import psutil
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.mapping.run_status import End
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.process_identity import is_running
+from autoinstrument.worker.live_run import LiveRun
 
 _AGENTS = ("clearml-agent", "clearml_agent")
 """Command and module (`python -m`) of an agent, found among the first words of its command line."""
@@ -60,7 +60,7 @@ class AgentTaskOutcome:
     """
 
     def __init__(
-        self, task_id: str, runs: Sequence[RunMirror], end: End, agent: ClearMLAgent | None, tasks: Tasks
+        self, task_id: str, runs: Sequence[LiveRun], end: End, agent: ClearMLAgent | None, tasks: Tasks
     ) -> None:
         self._task_id, self._runs, self._end, self._agent, self._tasks = task_id, runs, end, agent, tasks
         self._ask_at = 0.0

@@ -6,10 +6,10 @@ waits for it; when the process ends, or too much text waits, it belongs to the r
 
 from __future__ import annotations
 
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.records import ConsoleWritten, RunStarted
 from autoinstrument.transport.budget import weight
 from autoinstrument.worker.early_records import EarlyRecords
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.run_registry import RunRegistry
 from autoinstrument.worker.training_process import TrainingProcess
 
@@ -61,7 +61,7 @@ class ConsoleRouter:
         if process.last_run in self._registry.mirrors:
             self._give(process, self._registry.mirrors[process.last_run])
 
-    def _give(self, process: TrainingProcess, mirror: RunMirror) -> None:
+    def _give(self, process: TrainingProcess, mirror: LiveRun) -> None:
         for written in process.early_console:
             mirror.console.write(*written)
             self._early.reserve(-weight(written))

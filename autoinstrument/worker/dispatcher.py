@@ -14,7 +14,6 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.run_status import End, is_interruption, of_run
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.process_identity import created_ms
 from autoinstrument.records import (
@@ -36,6 +35,7 @@ from autoinstrument.transport.budget import DROPPABLE, items
 from autoinstrument.transport.limits import WAITING_BYTES
 from autoinstrument.worker.console_router import ConsoleRouter
 from autoinstrument.worker.early_records import EarlyRecords
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.process_end import ProcessEnd
 from autoinstrument.worker.receiver import ConnectionClosed
@@ -145,7 +145,7 @@ class Dispatcher:
         if mirror is None:
             capture = self._captures.of(run, process.started)
             self._describe(process, capture)
-            mirror = RunMirror(
+            mirror = LiveRun(
                 capture, self._settings, self._tasks, self._uploads,
                 is_capturing=lambda: self.registry.home[run.run_id].is_capturing,
                 parent_task=functools.partial(self._task_of, run.parent_run_id) if run.parent_run_id else str,
@@ -210,7 +210,7 @@ class Dispatcher:
                 return  # the reason why the process ends is about to arrive
         self._end(mirror, of_run(ended, process.exiting), interrupted=is_interruption(ended.error))
 
-    def _end(self, mirror: RunMirror, end: End, *, interrupted: bool) -> None:
+    def _end(self, mirror: LiveRun, end: End, *, interrupted: bool) -> None:
         # An interruption may have come after a call had written to MLflow, and before its record was sent.
         if interrupted:
             mirror.note_incomplete()

@@ -10,12 +10,12 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clone_run.task_description import task_of_agent
 from autoinstrument.guard import guard
 from autoinstrument.mirror.mapping.run_status import End, of_exit_code
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import RunAnnounced, RunStarted
 from autoinstrument.transport import exit_status
 from autoinstrument.worker.agent_task import AgentTaskOutcome
 from autoinstrument.worker.console_router import ConsoleRouter
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.run_registry import RunRegistry
 from autoinstrument.worker.scheduler import Scheduler
@@ -86,7 +86,7 @@ class ProcessEnd:
             for uri in {mirror.run.tracking_uri for mirror in left}:
                 self._mlflow.prepare(uri)
 
-    def _ask_clearml(self, process: TrainingProcess, left_open: list[RunMirror]) -> None:
+    def _ask_clearml(self, process: TrainingProcess, left_open: list[LiveRun]) -> None:
         """Ask ClearML how the process's Task ended, if the worker does not decide that, and it is not known yet."""
         owned = map(self._registry.mirrors.__getitem__, process.owned)
         adopted = [mirror for mirror in owned if mirror.capture.adopted and not mirror.run.switched_off]

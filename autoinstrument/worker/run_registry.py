@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.training_process import TrainingProcess
 
 
@@ -20,7 +20,7 @@ class RunRegistry:
 
     def __init__(self) -> None:
         self.processes: list[TrainingProcess] = []
-        self.mirrors: dict[str, RunMirror] = {}
+        self.mirrors: dict[str, LiveRun] = {}
         self.home: dict[str, TrainingProcess] = {}
         self.open: dict[str, None] = {}
 
@@ -34,7 +34,7 @@ class RunRegistry:
         if owned or run_id not in self.home:
             self.home[run_id] = process
 
-    def open_runs_of(self, process: TrainingProcess) -> list[RunMirror]:
+    def open_runs_of(self, process: TrainingProcess) -> list[LiveRun]:
         """Return the open runs that a process began, in the order in which they began."""
         return [self.mirrors[run_id] for run_id in self.open if run_id in process.owned]
 
@@ -42,13 +42,13 @@ class RunRegistry:
         """Return True if a process that is still connected has begun or resumed the run, too."""
         return any(run_id in other.owned for other in self.processes if other.gone_at is None)
 
-    def at_home(self, process: TrainingProcess) -> Iterator[RunMirror]:
+    def at_home(self, process: TrainingProcess) -> Iterator[LiveRun]:
         """Yield the runs of a process about which no other process receives messages."""
         for run_id in process.runs:
             if self.home[run_id] is process:
                 yield self.mirrors[run_id]
 
-    def forget(self, process: TrainingProcess) -> list[RunMirror]:
+    def forget(self, process: TrainingProcess) -> list[LiveRun]:
         """Drop a process that is gone, and close its connection.
 
         Returns:

@@ -11,10 +11,10 @@ from autoinstrument.clearml_api.errors import ClearMLError, InternalError, Refus
 from autoinstrument.clearml_switches import refusal
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.completion import complete, write_back
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import RunLinked, RunPending
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.training_process import TrainingProcess
 
@@ -51,7 +51,7 @@ class Scheduler:
         self._server.try_once_more()
         self._files.try_once_more()
 
-    def deliver(self, mirror: RunMirror, home: TrainingProcess, *, is_open: bool) -> None:
+    def deliver(self, mirror: LiveRun, home: TrainingProcess, *, is_open: bool) -> None:
         """Send what waits of a run, or a ping if nothing was sent for long."""
         mirror.console.tick()
         if self.is_left(mirror, home) and self._mlflow.is_due(mirror.run.tracking_uri):
@@ -69,7 +69,7 @@ class Scheduler:
                 with contextlib.suppress(ClearMLError):
                     mirror.ping()
 
-    def _send(self, mirror: RunMirror, home: TrainingProcess) -> None:
+    def _send(self, mirror: LiveRun, home: TrainingProcess) -> None:
         began = time.monotonic()
         try:
             mirror.flush_without_end()
@@ -82,7 +82,7 @@ class Scheduler:
         else:
             self._succeeded(mirror, home)
 
-    def _failed(self, mirror: RunMirror, home: TrainingProcess, error: ClearMLError, took_s: float) -> None:
+    def _failed(self, mirror: LiveRun, home: TrainingProcess, error: ClearMLError, took_s: float) -> None:
         if isinstance(error, _OF_ONE_RUN):  # the other runs must not wait for it
             is_gone = isinstance(error, RefusedError) and error.is_gone
             mirror.server.failed(error, 0.0)
@@ -95,12 +95,12 @@ class Scheduler:
             self._problem = str(error)
         self._leave(mirror, home, str(error))
 
-    def leave(self, mirror: RunMirror, home: TrainingProcess) -> None:
+    def leave(self, mirror: LiveRun, home: TrainingProcess) -> None:
         """Report that a run waits because the server fails for others: its process exits before it was tried itself."""
         if self._problem and mirror.has_work and not (mirror.notices.is_pending or mirror.is_held):
             self._leave(mirror, home, self._problem)
 
-    def _leave(self, mirror: RunMirror, home: TrainingProcess, problem: str) -> None:
+    def _leave(self, mirror: LiveRun, home: TrainingProcess, problem: str) -> None:
         mirror.capture.reason = problem[:500]
         with guard("writing the capture"):
             mirror.capture.keep()
@@ -108,7 +108,7 @@ class Scheduler:
         if mirror.notices.leave():
             home.send(RunPending(mirror.run.run_id, f"{problem}; {mirror.capture.remedy}"))
 
-    def _succeeded(self, mirror: RunMirror, home: TrainingProcess) -> None:
+    def _succeeded(self, mirror: LiveRun, home: TrainingProcess) -> None:
         self._server.succeeded()
         self._problem = ""
         mirror.server.succeeded()
@@ -131,13 +131,13 @@ class Scheduler:
                 mirror.notices.complete()
                 home.send(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
 
-    def is_left(self, mirror: RunMirror, home: TrainingProcess) -> bool:
+    def is_left(self, mirror: LiveRun, home: TrainingProcess) -> bool:
         """Return True if MLflow lacks something of a run that only the worker can still write."""
         is_unlinked = mirror.capture.delivered and not mirror.is_tagged
         is_alone = home.gone_at is not None or (home.answered and not mirror.notices.is_complete)
         return mirror.capture.killed or (is_unlinked and is_alone)
 
-    def _write_back(self, mirror: RunMirror) -> None:
+    def _write_back(self, mirror: LiveRun) -> None:
         """Write to MLflow what only the capture holds, and remove the capture if nothing else is missing."""
         capture, uri = mirror.capture, mirror.run.tracking_uri
         try:
@@ -148,14 +148,14 @@ class Scheduler:
             if capture.delivered:
                 mirror.note_tagged()
 
-    def _not_taken(self, mirror: RunMirror, error: Exception) -> None:
+    def _not_taken(self, mirror: LiveRun, error: Exception) -> None:
         """Note why MLflow cannot be asked about a run, or refuses its link; `sync` tries again."""
         mirror.capture.reason = problem_of(error)[:500]
         logger().warning("run %s: %s; %s", mirror.run.run_id, mirror.capture.reason, mirror.capture.remedy)
         with guard("writing the capture"):
             mirror.capture.save()
 
-    def _complete(self, mirror: RunMirror) -> None:
+    def _complete(self, mirror: LiveRun) -> None:
         """Read from MLflow what a run lacks, and end it; end it even if MLflow does not answer."""
         ask = functools.partial(self._mlflow.ask, mirror.run.tracking_uri)
         try:

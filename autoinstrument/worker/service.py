@@ -23,7 +23,6 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, ourselves
 from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home, private_folder
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
 from autoinstrument.records import Delivered
@@ -31,6 +30,7 @@ from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.worker.abort_watcher import AbortWatcher
 from autoinstrument.worker.dispatcher import Dispatcher
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
 from autoinstrument.worker.scheduler import Scheduler
@@ -150,7 +150,7 @@ class Worker:
             for mirror in self._runs.forget(process):
                 self._give_up(mirror)
 
-    def _may_be_linked(self, mirror: RunMirror) -> bool:
+    def _may_be_linked(self, mirror: LiveRun) -> bool:
         """Return True if MLflow will probably accept soon what only the worker can still write about a run."""
         is_left = self._scheduler.is_left(mirror, self._runs.home[mirror.run.run_id])
         return is_left and self._mlflow.has_hope(mirror.run.tracking_uri)
@@ -163,7 +163,7 @@ class Worker:
                 return True
         return False
 
-    def _give_up(self, mirror: RunMirror) -> None:
+    def _give_up(self, mirror: LiveRun) -> None:
         """Note in the capture, if it still exists, that `sync` must deliver the rest."""
         if mirror.capture.is_there:
             mirror.capture.worker_pid = 0

@@ -14,13 +14,13 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.run_status import End
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ConsoleWritten, ProcessExiting, Record, RunEnded, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.budget import Limit
 from autoinstrument.worker import early_records
 from autoinstrument.worker.dispatcher import Dispatcher
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import ConnectionClosed
 from autoinstrument.worker.scheduler import Scheduler
@@ -54,7 +54,7 @@ def test_the_console_of_a_run_that_is_resumed(
     capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN, PROCESS)
     session = Session()
     uploads = Uploads(FileUploads(session))
-    mirror, delivery = RunMirror(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)
+    mirror, delivery = LiveRun(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)
     for number in range(2):
         mirror.console.write("stdout", f"part {number}\n", number)
         assert lines_of(capture) == [f"part {number}"]
@@ -74,7 +74,7 @@ def test_a_capture_that_somebody_takes_away_is_begun_anew(
     capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN._replace(run_id="d" * 32), PROCESS)
     session = Session()
     uploads = Uploads(FileUploads(session))
-    mirror, delivery = RunMirror(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)
+    mirror, delivery = LiveRun(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)
     mirror.console.write("stdout", "one\ntwo\n", 1)
     delivery.deliver(mirror, process, is_open=True)
     mirror.console.write("stdout", "three\n", 2)

@@ -12,10 +12,10 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.mapping.run_status import of_death
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted
 from autoinstrument.settings import Settings
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
@@ -33,7 +33,7 @@ def test_where_mlflow_does_not_answer_the_guess_counts(tmp_path: Path, monkeypat
         session = Session()
         uploads = Uploads(FileUploads(session))
         (tmp_path / "captures").mkdir(mode=0o700)
-        mirror = RunMirror(
+        mirror = LiveRun(
             RunJournal(tmp_path / "captures" / run.run_id, run, PROCESS), Settings(), Tasks(session), uploads
         )
         mirror.end_as(of_death(out_of_memory=True), guessed=True)

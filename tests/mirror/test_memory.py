@@ -14,10 +14,10 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.kinds import drawn_points, metrics
 from autoinstrument.mirror.mapping.run_status import End
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import MetricsLogged, RunStarted
 from autoinstrument.settings import Settings
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
@@ -48,12 +48,12 @@ def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pyte
         session = Session()
         tasks, uploads = Tasks(session), Uploads(FileUploads(session))
         delivery, process = Scheduler(uploads), TrainingProcess(ours)
-        mirrors: list[RunMirror] = []
+        mirrors: list[LiveRun] = []
         tracemalloc.start()
         try:
             for number in range(2):
                 run = RunStarted(f"{number:032x}", "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
-                mirror = RunMirror(RunJournal(tmp_path / run.run_id, run, PROCESS), Settings(), tasks, uploads)
+                mirror = LiveRun(RunJournal(tmp_path / run.run_id, run, PROCESS), Settings(), tasks, uploads)
                 mirror.take(points(run, 0, POINTS))
                 delivery.deliver(mirror, process, is_open=True)
                 assert held_bytes() > 100 * POINTS

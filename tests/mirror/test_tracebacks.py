@@ -16,10 +16,10 @@ from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.kinds.console import ConsolePart
 from autoinstrument.mirror.mapping.run_status import of_error
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted
 from autoinstrument.settings import Settings
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
@@ -129,7 +129,7 @@ def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, mo
         session = Session()
         uploads = Uploads(FileUploads(session))
         delivery, process = Scheduler(uploads), TrainingProcess(ours)
-        mirror = RunMirror(capture, Settings(), Tasks(session), uploads)
+        mirror = LiveRun(capture, Settings(), Tasks(session), uploads)
         mirror.end_as(of_error(failed()))
         mirror.console.write("stderr", text, 1)
         delivery.deliver(mirror, process, is_open=False)

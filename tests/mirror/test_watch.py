@@ -19,7 +19,6 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
-from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import AbortLogged, RunAborted, RunDeleted
@@ -27,6 +26,7 @@ from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import encode, read_all
 from autoinstrument.worker import training_process as process_module
 from autoinstrument.worker.abort_watcher import AbortWatcher
+from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.receiver import Receiver
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
@@ -67,7 +67,7 @@ def test_only_a_person_stops_a_training(
     capture.machine = "elsewhere"
     capture.save()
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
-    mirror, delivery, watch = RunMirror(capture, Settings(), tasks, uploads), Scheduler(uploads), AbortWatcher(tasks)
+    mirror, delivery, watch = LiveRun(capture, Settings(), tasks, uploads), Scheduler(uploads), AbortWatcher(tasks)
 
     def status() -> str:
         """Do the worker's rounds: look, and deliver."""

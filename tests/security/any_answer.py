@@ -77,7 +77,8 @@ from autoinstrument.records import (  # noqa: E402
 from autoinstrument.settings import Settings  # noqa: E402
 from autoinstrument.sync import verify  # noqa: E402
 from autoinstrument.sync.selection import Selection  # noqa: E402
-from autoinstrument.sync.stored import _with_tasks, _without_work  # noqa: E402
+from autoinstrument.sync.stored import _without_work  # noqa: E402
+from autoinstrument.sync.task_search import with_tasks  # noqa: E402
 
 RUN = RunStarted("run", "name", "0", "e", "http://h", "", "file:///nowhere", 1, "", {"a": "b"}, False, True, "")
 STORED = StoredRun(RUN, "FINISHED", False, {"p": "1"}, {"loss": 1.0})
@@ -126,7 +127,7 @@ def mirror(tasks: Tasks) -> None:
 
 def look(tasks: Tasks) -> None:
     """Do what `sync` does to tell whether there is something to do."""
-    for stored, task, parent in _with_tasks([STORED], tasks):
+    for stored, task, parent in with_tasks([STORED], tasks):
         if isinstance(task, ClearMLError):
             raise task
         _without_work(stored, task, parent, Selection(), Settings())

@@ -35,7 +35,7 @@ ELSEWHERE = {
     },
     "through `transport.sender`, tests/end_to_end": {
         "process_identity", "transport.batches", "transport.deferred_reads", "transport.forks",
-        "transport.hidden_variables", "transport.posted", "transport.record_size", "transport.sender",
+        "transport.hidden_variables", "transport.posted", "transport.budget", "transport.sender",
     },
     "by running commands, tests/end_to_end/test_no_change.py": {
         "check", "check.comparison", "check.facts", "check.line_diff", "check.probe", "check.words",

@@ -16,9 +16,9 @@ from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.guard import logger
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.artifact_content import ArtifactContent, read_content
+from autoinstrument.mirror.kinds.artifact_list import FILES_LEFT_OUT, ArtifactList
 from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping import artifact_entries, pictures
-from autoinstrument.mirror.mapping.hyperparameters import text_object
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
@@ -26,11 +26,6 @@ from autoinstrument.records import ArtifactLogged, Record, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.limits import RUN_CONTENTS_BYTES
 
-FILES_LEFT_OUT = "MLflow artifacts left out"
-MAX_ARTIFACTS = 2000
-"""Artifacts of one Task: it is one document, of 16 MB at most."""
-_MAX_PREVIEWS, _SHORT_PREVIEW = 4 * 2**20, 500
-"""Characters of all previews together, and of one when these are used up."""
 _BATCH, _BATCH_CHARACTERS = 100, 2 * 2**20
 _TRIES = 3
 """How often a file is read that is not in the store yet: MLflow may be writing it."""
@@ -120,14 +115,9 @@ class _ArtifactsPart(RunPart):
         self._lacking: set[str] = set()
         """Waiting files of which only the upload is not done."""
         self._task = ""
-        self._found: dict[str, dict[str, Any]] = {}
-        """The artifacts that the Task had when it was found, by key."""
+        self._list = ArtifactList()
         self._done: dict[str, ArtifactLogged] = {}
-        """What the Task has of this run, by path; without content."""
-        self._keys: set[str] = set()
-        self._previews: dict[str, int] = {}
-        self._left_out: dict[str, str] = {}
-        self._noted = True
+        """Files of this run that the Task has, by path; without content."""
         self._entries: dict[str, dict[str, Any]] = {}
         self._events: list[dict[str, Any]] = []
         self._ready: list[ArtifactLogged] = []
@@ -154,7 +144,7 @@ class _ArtifactsPart(RunPart):
 
     @property
     def has_work(self) -> bool:
-        return bool(self._waiting or not self._noted)
+        return bool(self._waiting or self._list.has_news)
 
     def send(self, task: Task) -> None:
         """Bring the Task up to what is known.
@@ -164,7 +154,8 @@ class _ArtifactsPart(RunPart):
             ClearMLError: the server did not take everything; what it did not take is kept.
         """
         if task.id != self._task:
-            self._task, self._found, self._keys = task.id, task.artifacts, set(task.artifacts)
+            self._task = task.id
+            self._list.begin(task)
             self._done.clear()
         problem: FilesUnavailableError | None = None
         self._entries, self._events, self._ready = {}, [], []
@@ -176,11 +167,9 @@ class _ArtifactsPart(RunPart):
             if len(self._ready) >= _BATCH or self._characters() > _BATCH_CHARACTERS:
                 self._send_batch(task)
         self._send_batch(task)
-        if not self._noted:
-            lines = [f"{artifact_entries.shown(path)}: {reason}" for path, reason in self._left_out.items()]
-            listed = text_object(FILES_LEFT_OUT, lines, 0, "of MLflow's artifacts")
-            self._context.tasks.set_configuration(task, [listed])
-            self._noted = True
+        if self._list.has_news:
+            self._context.tasks.set_configuration(task, [self._list.left_out()])
+            self._list.listed()
         if problem is not None:
             raise problem
 
@@ -228,7 +217,7 @@ class _ArtifactsPart(RunPart):
         is_written = record.content is not None or record.size < 0
         if is_written or pictures.is_picture(record.path) or pictures.is_page(record.path):
             return False
-        run, found = self._context.run, self._found.get(artifact_entries.key(record.path))
+        run, found = self._context.run, self._list.found(record.path)
         if found is None or found.get("timestamp") != artifact_entries.seconds(run, record):
             return False
         is_link = self._mode == "link"
@@ -242,33 +231,19 @@ class _ArtifactsPart(RunPart):
         source = file.content if file.is_whole else file.local
         if source is None or (folder == "metrics" and not file.is_whole):
             is_large = file.record.size > previews.MAX_SHOWN
-            self._leave_out(path, "too large to be shown" if is_large else "cannot be read from MLflow's store")
+            self._list.leave_out(path, "too large to be shown" if is_large else "cannot be read from MLflow's store")
             return ""
         try:
             return self._context.uploads.upload(task, folder, path, source, artifact=folder == "artifacts")
         except RefusedError as error:
-            self._leave_out(path, f"not uploaded: {error}")
+            self._list.leave_out(path, f"not uploaded: {error}")
             return ""
 
     def _add_entry(self, file: ArtifactContent, address: str) -> None:
-        path = file.record.path
-        found = self._found.get(artifact_entries.key(path))
-        key = artifact_entries.key(path, taken=found is not None and not artifact_entries.is_ours(found))
-        if key not in self._keys and len(self._keys) >= MAX_ARTIFACTS:
-            self._leave_out(path, f"a Task has room for {MAX_ARTIFACTS} artifacts")
-            return
-        self._keys.add(key)
-        preview = artifact_entries.preview(path, file.content)
-        if sum(self._previews.values()) - self._previews.get(path, 0) + len(preview) > _MAX_PREVIEWS:
-            preview = preview[:_SHORT_PREVIEW]
-        self._previews[path] = len(preview)
         digest = hashlib.sha256(file.content).hexdigest() if file.is_whole else _digest(file.local, self._mode)
-        self._entries[key] = artifact_entries.entry(self._context.run, file.record, key, address, preview, digest)
-
-    def _leave_out(self, path: str, reason: str) -> None:
-        if self._left_out.get(path) != reason:
-            self._left_out[path] = reason
-            self._noted = False
+        entry = self._list.entry(self._context.run, file, address, digest)
+        if entry is not None:
+            self._entries[str(entry["key"])] = entry
 
     def _characters(self) -> int:
         return sum(len(event.get("plot_str", "")) for event in self._events) + sum(

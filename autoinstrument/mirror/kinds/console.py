@@ -165,7 +165,7 @@ class ConsolePart(RunPart):
         """Note that the run goes on, and keep its console on disk again."""
         self._is_closed = False
 
-    def release(self) -> None:
+    def free_memory(self) -> None:
         """Note that the Task is complete and the capture is about to go: later lines are in memory only."""
         self._is_closed = True
 

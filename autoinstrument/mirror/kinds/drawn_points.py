@@ -125,7 +125,7 @@ class DrawnPoints:
         """Note that more points are expected."""
         self._is_in_doubt = self._is_in_doubt or self._has_forgotten
 
-    def is_completed_from_store(self) -> None:
+    def note_store_read(self) -> None:
         """Note that MLflow's store has decided every doubt."""
         self._is_in_doubt = False
 

@@ -163,10 +163,10 @@ class RunPart:
     def reopen(self) -> None:
         """Note that the run goes on after it had ended."""
 
-    def release(self) -> None:
+    def free_memory(self) -> None:
         """Free memory: the run has ended, and nothing more is expected."""
 
-    def is_completed_from_store(self) -> None:
+    def note_store_read(self) -> None:
         """Note that everything was read from MLflow's store, or is left to `sync`: nothing counts as left out."""
 
 

@@ -224,13 +224,13 @@ class _MetricsPart(RunPart):
         self._has_ended = False
         self._points.reopen()
 
-    def release(self) -> None:
+    def free_memory(self) -> None:
         self._points.forget()
         self._on_task = None
 
-    def is_completed_from_store(self) -> None:
+    def note_store_read(self) -> None:
         self._is_incomplete = False
-        self._points.is_completed_from_store()
+        self._points.note_store_read()
 
 
 def _compare(

@@ -1,4 +1,4 @@
-"""What differs between a Task's curve and the points that it is to hold, of which neither is held whole."""
+"""The differences between a Task's curve and the points that it must hold, neither of which is kept whole in memory."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from bisect import bisect_left
 from collections.abc import Iterable
 
 WINDOW = 100_000
-"""Points of the curve that are held at least, 13 bytes each, while those it is to hold come by and by."""
+"""Points of the curve that stay in memory at least, 13 bytes each, while the wanted points are read in pages."""
 COUNTED = 100_000
-"""Points that are told apart by their step: missing ones, so that several at one step count once, and other ones."""
+"""Missing points, and points with other values, that are remembered by their step; further ones are only counted."""
 
 
 class ForgottenError(LookupError):
-    """A step has come that lies before those that are still held of the curve: there, all of it is to be held."""
+    """A point has a step before those of the curve that are in memory: the comparison needs a larger window."""
 
 
 class ScalarDiff:
-    """A Task's curve against points that it is to hold, of which a later one takes the place of one of the same step.
+    """A Task's curve compared with the points that it must hold; a later point replaces one of the same step.
 
     Attributes:
         first_missing: the lowest step that the curve lacks.
@@ -28,8 +28,8 @@ class ScalarDiff:
         """Read the curve as far as it is needed.
 
         Args:
-            points: step and value, in the order of the steps, which the server counts as doubles; values have 32 bits.
-            window: how many are held before the last one that was needed.
+            points: step and value in the order of the steps, which the server keeps as doubles; values have 32 bits.
+            window: how many points before the last one that was needed stay in memory.
         """
         self.first_missing = 0
         self._points = iter(points)
@@ -46,7 +46,7 @@ class ScalarDiff:
         """Compare the next point.
 
         Raises:
-            ForgottenError: compare anew, with a greater window.
+            ForgottenError: compare again with a larger window.
         """
         self._read_up_to(step)
         at = self._find(step)
@@ -71,9 +71,9 @@ class ScalarDiff:
         return len(self._forgotten_others) + self._more_others + sum(self._is_other)
 
     def differs(self, step: int) -> bool:
-        """Tell, after the last point, whether the curve has no point of a step, or one of another value.
+        """Return True, after the last point was taken, if the curve lacks a step, or has another value there.
 
-        Where that is so of more steps than are counted, the answer is also yes for any step beyond.
+        If more steps differ than are remembered, the answer is True for every step beyond those.
         """
         if step in self._missing or float(step) in self._forgotten_others:
             return True
@@ -83,7 +83,7 @@ class ScalarDiff:
         return at >= 0 and bool(self._is_other[at])
 
     def _find(self, step: int) -> int:
-        """Return where the point of a step is held, -1 if it is not."""
+        """Return the index of a step, -1 if it is not in memory."""
         at = bisect_left(self._steps, float(step))
         return at if at < len(self._steps) and self._steps[at] == float(step) else -1
 

@@ -1,4 +1,4 @@
-"""What an artifact is in a Task's list of artifacts: pure functions of its path and its content."""
+"""Entries of a Task's list of artifacts: pure functions of a file's path and content."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from autoinstrument.mlflow_store.urls import openable
 from autoinstrument.records import ArtifactLogged, RunStarted
 
 PATH = "MLflow path"
-"""What the path in MLflow is called among an artifact's metadata."""
+"""Name of the path in MLflow among an artifact's metadata."""
 _LONGEST = 250
 
 
 def key(path: str, *, taken: bool = False) -> str:
-    """Return the key of an artifact: its path, unless that is too long or taken by something that is not of the run."""
+    """Return the key of an artifact: its path, unless that is too long, or taken by another owner's artifact."""
     digest = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     path = shown(path)
     if len(path) <= _LONGEST and not taken and path != LINK:
@@ -28,17 +28,17 @@ def key(path: str, *, taken: bool = False) -> str:
 
 
 def shown(path: str) -> str:
-    """Return a path as the Task has it: names of files are bytes, of which ClearML keeps text alone."""
+    """Return a path as the Task has it: file names are bytes, and ClearML keeps only text."""
     return storable.name(path)
 
 
 def address(run: RunStarted, path: str) -> str:
-    """Return where an artifact of a run is, for a browser or for ClearML's client."""
+    """Return the address of a run's artifact, for a browser or for ClearML's client."""
     return storable.text(openable(run.artifact_uri, run.tracking_uri, path))
 
 
 def entry(run: RunStarted, record: ArtifactLogged, key: str, uri: str, preview: str, digest: str) -> dict[str, Any]:
-    """Return an item of `tasks.add_or_update_artifacts`; `digest` is the file's SHA-256, "" where it is not known."""
+    """Return an item of `tasks.add_or_update_artifacts`; `digest` is the file's SHA-256, "" if it is not known."""
     kind = mimetypes.guess_type(record.path)[0] or "application/octet-stream"
     return {
         "key": key,
@@ -54,24 +54,24 @@ def entry(run: RunStarted, record: ArtifactLogged, key: str, uri: str, preview: 
 
 
 def seconds(run: RunStarted, record: ArtifactLogged) -> int:
-    """Return an artifact's time; where the store does not tell it, that of the run's beginning."""
+    """Return an artifact's time in seconds; the run's start if the store does not know it."""
     return (record.time_ms or run.start_time_ms) // 1000
 
 
-def is_ours(artifact: dict[str, Any]) -> bool:
-    """Tell whether a Task's artifact is one of MLflow's, and not one of its owner's."""
+def is_of_mlflow(artifact: dict[str, Any]) -> bool:
+    """Return True if a Task's artifact comes from MLflow, and not from the Task's owner."""
     return any(item[:1] == [PATH] for item in artifact.get("display_data") or [])
 
 
 def preview(path: str, content: bytes) -> str:
-    """Return the beginning of a text, "" of anything else, and of what is shown as a picture or a plot."""
+    """Return the beginning of a text; "" for other content, and for files that are shown as a picture or a plot."""
     if pictures.is_page(path) or previews.suffix(path) in previews.PICTURES or b"\0" in content:
         return ""
     cut = content[: previews.PREVIEW]
     try:
         text = cut.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(cut) - 3:  # else a character that the end cuts in two
+        if error.start < len(cut) - 3:  # else the end cuts a character in two
             return ""
         text = cut[: error.start].decode("utf-8")
     return text

@@ -1,4 +1,4 @@
-"""What a model of MLflow looks like in ClearML: pure functions."""
+"""How a model of MLflow must look in ClearML: pure functions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from autoinstrument.mirror.mapping.names import acceptable
 from autoinstrument.records import Model, parse
 from autoinstrument.scrubber import hide_in_text
 
-_OURS = "mlflow_"
-_URI, _TAGS = f"{_OURS}model_uri", f"{_OURS}tags"
-_COPIED, _NOT_COPIED = f"{_OURS}copied_revision", f"{_OURS}not_copied"
+_PREFIX = "mlflow_"
+_URI, _TAGS = f"{_PREFIX}model_uri", f"{_PREFIX}tags"
+_COPIED, _NOT_COPIED = f"{_PREFIX}copied_revision", f"{_PREFIX}not_copied"
 _PACKAGE = "package"
-"""System tag by which ClearML's SDK knows a model that is an archive, to be extracted (clearml 1.16 to 2.1.12)."""
+"""System tag of a model that is an archive, which ClearML's SDK extracts (clearml 1.16 to 2.1.12)."""
 _DESCRIPTION = "MLmodel"
 
 _FRAMEWORKS = {
@@ -31,16 +31,16 @@ _FRAMEWORKS = {
     "mxnet": "MXNet",
     "gluon": "MXNet",
 }
-"""The names of ClearML's SDK (`clearml.model.Framework`), which its web pages know; others go under MLflow's own."""
+"""Names in ClearML's SDK (`clearml.model.Framework`), which its web pages know; other frameworks keep MLflow's name."""
 _NO_FRAMEWORK = "Custom"
-"""The SDK's word for a model of no framework that it knows."""
+"""The SDK's word for a model of an unknown framework."""
 
 
 class ModelFields(NamedTuple):
-    """What is to be true of a ClearML model.
+    """The fields that a ClearML model must have.
 
     Attributes:
-        metadata: its items by name, all beginning with `mlflow_`; items of other names are somebody else's.
+        metadata: values by name, all names beginning with `mlflow_`; items with other names belong to other people.
     """
 
     name: str
@@ -55,16 +55,16 @@ class Copy(NamedTuple):
     """A model's copy in ClearML's storage."""
 
     address: str = ""
-    """Where it is, "" where there is none."""
+    """Its address, "" if there is none."""
     problem: str = ""
-    """Why there is none, though there should be one."""
+    """Why there is none, although one is wanted."""
 
 
 NO_COPY = Copy()
 
 
 def wanted(model: Model, run_id: str, copy: Copy = NO_COPY) -> ModelFields:
-    """Return what a model must look like."""
+    """Return how a model must look."""
     given = dict(model["tags"])
     for version in model["versions"] or ():
         given.update(version["tags"])
@@ -84,10 +84,10 @@ def wanted(model: Model, run_id: str, copy: Copy = NO_COPY) -> ModelFields:
 
 
 def address(model: Model) -> str:
-    """Return where MLflow keeps a model, for a browser and for ClearML's client.
+    """Return the address of a model in MLflow, for a browser and for ClearML's client.
 
-    Over HTTP that is its `MLmodel` file: a server answers for files alone (400 for a folder; mlflow 3.12 to 3.17), and
-    ClearML's client fetches single files. It takes a folder of this machine as it is, and lists one of an object store.
+    Over HTTP this is its `MLmodel` file: a server answers only for files (400 for a folder; mlflow 3.12 to 3.17), and
+    ClearML's client fetches single files. The client takes a local folder as it is, and lists one in an object store.
     """
     is_served = model["location"].startswith(("http://", "https://")) and model["flavors"]
     return f"{model['location']}/{_DESCRIPTION}" if is_served else model["location"]
@@ -102,33 +102,33 @@ def copy_of(held: Mapping[str, Any], model: Model) -> Copy:
 
 
 def framework(flavors: Collection[str]) -> str:
-    """Return ClearML's name of the framework for a model with these flavours; each but its own is a wrapping of it."""
+    """Return ClearML's name of the framework for a model with these flavours; `python_function` only wraps it."""
     own = sorted(set(flavors) - {"python_function"}, key=lambda flavor: (flavor not in _FRAMEWORKS, flavor))
     return _FRAMEWORKS.get(own[0], own[0]) if own else _NO_FRAMEWORK
 
 
 def tags(values: Mapping[str, str]) -> list[str]:
-    """Return MLflow's tags, which have values, as ClearML's, which have none."""
+    """Return MLflow's tags as ClearML's, which have no values: `key=value`."""
     texts = (hide_in_text(f"{key}={value}" if value else key) for key, value in values.items())
     return sorted(storable.text(text) for text in texts)
 
 
 def is_same(held: Mapping[str, Any], wanted: ModelFields) -> bool:
-    """Tell whether a model that the server has is the one that is wanted."""
+    """Return True if a model on the server is the wanted one."""
     uri = _items(held).get(_URI)
     return uri == wanted.metadata[_URI] if uri else held.get("uri") == wanted.uri
 
 
 def is_left_alone(held: Mapping[str, Any], model: Model) -> bool:
-    """Tell whether the server knows versions of a model and nothing new is known of them."""
-    return model["versions"] is None and f"{_OURS}version" in _items(held)
+    """Return True if the server's model has versions, and MLflow's registry was not asked for them now."""
+    return model["versions"] is None and f"{_PREFIX}version" in _items(held)
 
 
 def edits(held: Mapping[str, Any], wanted: ModelFields) -> dict[str, Any]:
-    """Return the fields of a model that are other than wanted; tags that people gave it in ClearML stay."""
+    """Return the fields of a model that differ from the wanted ones; tags that people gave it in ClearML stay."""
     try:
         before = tags(parse(_items(held).get(_TAGS, "{}")))
-    except (AttributeError, ValueError):  # somebody has edited it
+    except (AttributeError, ValueError):  # a person has edited it
         before = []
     own = [tag for tag in held.get("tags") or [] if tag not in before]
     others = [tag for tag in held.get("system_tags") or [] if tag != _PACKAGE]
@@ -142,16 +142,16 @@ def edits(held: Mapping[str, Any], wanted: ModelFields) -> dict[str, Any]:
 
 
 def new_metadata(held: Mapping[str, Any], wanted: ModelFields) -> list[dict[str, str]]:
-    """Return all metadata of a model, nothing where it has what is wanted; items that are not ours stay."""
+    """Return the whole new metadata of a model, nothing if it is as wanted; other people's items stay."""
     items: dict[str, dict[str, str]] = held.get("metadata") or {}
-    if {key: value for key, value in _items(held).items() if key.startswith(_OURS)} == wanted.metadata:
+    if {key: value for key, value in _items(held).items() if key.startswith(_PREFIX)} == wanted.metadata:
         return []
-    others = [item for key, item in items.items() if not key.startswith(_OURS)]
+    others = [item for key, item in items.items() if not key.startswith(_PREFIX)]
     return [*others, *({"key": key, "type": "str", "value": value} for key, value in wanted.metadata.items())]
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """Return the name, or the name with a number where it is taken."""
+    """Return the name, with a number if it is taken."""
     number, free = 1, name
     while free in taken:
         number += 1
@@ -160,25 +160,25 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 
 def _metadata(model: Model, run_id: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return a model's metadata: where it is in MLflow, and its versions; from the second on they are numbered."""
+    """Return a model's metadata: its place in MLflow, and its versions, numbered from the second one on."""
     items = {
         _URI: model["uri"],
-        f"{_OURS}run_id": run_id,
-        f"{_OURS}flavors": ", ".join(model["flavors"]),
+        f"{_PREFIX}run_id": run_id,
+        f"{_PREFIX}flavors": ", ".join(model["flavors"]),
         _TAGS: json.dumps(given, sort_keys=True) if given else "",
     }
     for number, version in enumerate(model["versions"] or (), 1):
         suffix = f"_{number}" if number > 1 else ""
         items |= {
-            f"{_OURS}registered_model{suffix}": version["name"],
-            f"{_OURS}version{suffix}": version["version"],
-            f"{_OURS}stage{suffix}": version["stage"],
-            f"{_OURS}aliases{suffix}": ", ".join(version["aliases"]),
-            f"{_OURS}description{suffix}": version["description"],
+            f"{_PREFIX}registered_model{suffix}": version["name"],
+            f"{_PREFIX}version{suffix}": version["version"],
+            f"{_PREFIX}stage{suffix}": version["stage"],
+            f"{_PREFIX}aliases{suffix}": ", ".join(version["aliases"]),
+            f"{_PREFIX}description{suffix}": version["description"],
         }
     return {key: storable.text(hide_in_text(value)) for key, value in items.items() if value}
 
 
 def _items(held: Mapping[str, Any]) -> dict[str, str]:
-    """Return a model's metadata as the server gives it, values by name."""
+    """Return the metadata of a server's model, values by name."""
     return {key: str(item.get("value", "")) for key, item in (held.get("metadata") or {}).items()}

@@ -1,6 +1,6 @@
-"""What an artifact looks like among a Task's plots and debug samples: pure functions of its path and its content.
+"""Plots and debug samples made from artifacts: pure functions of a file's path and content.
 
-Both feeds end here, so that a figure looks the same whether it was mirrored live or read back from the store.
+The live mirror and `sync` both use them, so that a figure looks the same in either way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from autoinstrument import previews
 from autoinstrument.mirror.mapping.scalars import split
 
 MAX_PLOT = 5 * 2**20
-"""Characters of a plot's JSON; a larger one stays an artifact alone (a request has 15 MB at most)."""
+"""Characters of a plot's JSON; a larger figure is only an artifact (a request has 15 MB at most)."""
 _MAX_ROWS = 1000
 """Rows of a table that are shown."""
 
@@ -42,11 +42,11 @@ class Place(NamedTuple):
     series: str
     iteration: int
     time_ms: int
-    """0 where the path does not tell."""
+    """0 if the path has no time."""
 
 
 def place(path: str) -> Place:
-    """Return where an artifact is shown: folder and name, or key and step of an image that was logged by step."""
+    """Return the place for an artifact: folder and name, or key and step of an image that was logged by step."""
     stepped = _STEPPED.fullmatch(path)
     if stepped and abs(int(stepped["step"])) < 2**63:
         return Place(*split(re.sub("[#~]", "/", stepped["key"])), int(stepped["step"]), int(stepped["time"]))
@@ -68,12 +68,12 @@ def is_picture(path: str) -> bool:
 
 
 def is_page(path: str) -> bool:
-    """Tell whether a file is a page for a browser."""
+    """Return True for a page for a browser."""
     return previews.suffix(path) in previews.PAGES
 
 
 def plots(task_id: str, path: str, content: bytes, time_ms: int) -> list[dict[str, Any]]:
-    """Return the plots that a file holds, as events: plotly figures in HTML or JSON, tables of `log_table`."""
+    """Return the plots in a file as events: plotly figures in HTML or JSON, tables of `log_table`."""
     if is_page(path):
         figures = list(_of_page(content.decode("utf-8", "replace")))
     elif previews.suffix(path) == ".json":
@@ -131,7 +131,7 @@ def _of_page(text: str) -> Iterator[dict[str, Any]]:
                     at += 1
                 value, at = decoder.raw_decode(text, at)
                 values.append(value)
-        except (ValueError, RecursionError):  # plotly's own code, where it is part of the page
+        except (ValueError, RecursionError):  # plotly's own code, if the page contains it
             continue
         if isinstance(values[1], list) and isinstance(values[2], dict):
             yield {"data": values[1], "layout": values[2]}
@@ -181,16 +181,16 @@ def _table(columns: list[Any], rows: list[Any], name: str) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
-    """Return a cell as plotly shows it; of an image of `log_table` where it is."""
+    """Return a cell as plotly shows it; for an image of `log_table` its path."""
     if isinstance(value, dict) and isinstance(value.get("filepath"), str):
         return value["filepath"]
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
 
 
 def _finite(value: Any) -> Any:
-    """Return a figure with null for what is no JSON number, and numbers for plotly.py's packed arrays.
+    """Return a figure with null for numbers that JSON lacks, and with lists for plotly.py's packed arrays.
 
-    Those are `{"dtype": "f8", "bdata": "<base64>"}` since plotly.py 6, which older web pages of ClearML cannot draw.
+    Since plotly.py 6 these are `{"dtype": "f8", "bdata": "<base64>"}`, which older web pages of ClearML cannot draw.
     """
     if isinstance(value, float):
         return value if math.isfinite(value) else None

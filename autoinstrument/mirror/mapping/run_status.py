@@ -1,7 +1,7 @@
-"""How a Task ends: MLflow's status, and what is known of the process's end, to ClearML's status with a reason.
+"""How a Task ends: ClearML's status with a reason, made from MLflow's status and the end of the process.
 
-MLflow calls a run FINISHED when its at-exit handler ends it, also after a crash (mlflow#3932); what ended the process
-is then the truth.
+MLflow calls a run FINISHED when its at-exit handler ends it, also after a crash (mlflow#3932); the end of the process
+counts then.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class End(NamedTuple):
     message: str
     """The line of a traceback that names the exception, or "": ClearML's pages show it without line breaks."""
     traceback: str = ""
-    """The whole traceback, which belongs to the console; "" where there is none, or the console has it."""
+    """The whole traceback, which belongs to the console; "" if there is none, or the console has it."""
 
 
 def of_run(ended: RunEnded, exiting: ProcessExiting | None = None) -> End:
-    """Return the end of a run that was ended; `exiting` counts where the at-exit handler did it."""
+    """Return the end of a run that was ended; `exiting` counts if the at-exit handler ended it."""
     if ended.at_exit and exiting is not None and exiting.error:
         return of_error(exiting.error, interrupted=exiting.interrupted)
     status = _STATUS.get(ended.status, "stopped")
@@ -44,19 +44,19 @@ def of_run(ended: RunEnded, exiting: ProcessExiting | None = None) -> End:
 
 
 def is_interruption(error: str) -> bool:
-    """Tell from a traceback whether Ctrl-C or another SIGINT is what ended a run; MLflow calls that FAILED."""
+    """Return True if a traceback says that Ctrl-C or another SIGINT ended a run; MLflow calls that FAILED."""
     return named(error).startswith("KeyboardInterrupt")
 
 
 def of_error(error: str, *, interrupted: bool = False) -> End:
-    """Return the end of a run whose process is ended by an exception; Ctrl-C is a stop and no failure."""
+    """Return the end of a run whose process is ended by an exception; Ctrl-C is a stop, not a failure."""
     if interrupted:
         return _with_traceback("stopped", _INTERRUPTED, error)
     return _with_traceback("failed", named(error), error)
 
 
 def of_capture(kept: Mapping[str, str]) -> End:
-    """Return the end that a capture has kept; older ones have the traceback for a message."""
+    """Return the end that a capture has kept; in older captures the message is the whole traceback."""
     end = End(**kept)
     return _with_traceback(end.status, end.reason, end.message) if "\n" in end.message else end
 
@@ -77,22 +77,22 @@ def of_death(*, out_of_memory: bool, signal: str = "") -> End:
 
 
 def of_silent_exit() -> End:
-    """Return the end of a run that was open when its process ended itself, it is not known how."""
+    """Return the end of a run that was open when its process ended itself in an unknown way."""
     return End("stopped", _UNENDED, "")
 
 
 def is_of_a_process(reason: str, message: str) -> bool:
-    """Tell whether a stopped Task's texts say that its process is gone; they are wrong where one is at work.
+    """Return True if a stopped Task's texts say that its process is gone; they are wrong if the process is at work.
 
-    ClearML has heard nothing of the process for two hours; or `sync` has not, on another machine (`journal.liveness`);
-    or it was another process that had the run too.
+    The texts are there because ClearML heard nothing of the process for two hours, because `sync` on another machine
+    did not (`journal.liveness`), or because another process that logged to the run ended.
     """
     is_silent = "non-responsive" in f"{reason} {message}".lower()
     return is_silent or reason.startswith((_DIED, _INTERRUPTED, _UNENDED))
 
 
 def is_of_mlflow(reason: str) -> bool:
-    """Tell whether a stopped Task's reason is that the run has ended in MLflow."""
+    """Return True if a stopped Task's reason is that the run has ended in MLflow."""
     return reason.startswith(_OF_MLFLOW)
 
 
@@ -101,9 +101,9 @@ def _with_traceback(status: str, reason: str, error: str) -> End:
 
 
 def named(error: str) -> str:
-    """Return the line of a traceback that names its exception: the first that is not indented after the last frame.
+    """Return the line of a traceback that names its exception: the first line after the last frame without indentation.
 
-    The lines of a group's own frames have a bar before them (Python 3.11 and later).
+    In an exception group the lines of its own frames begin with a bar (Python 3.11 and later).
     """
     lines = [line.removeprefix("  | ") for line in error.splitlines() if line.strip()]
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]

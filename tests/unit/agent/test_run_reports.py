@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from autoinstrument.agent.run_reports import RunReports
 from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.guard import logger
-from autoinstrument.journal.run_journal import Captures
+from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.records import AbortLogged, CodeLacking, Record, RunAborted, RunLinked, RunPending, RunTagged
 from autoinstrument.settings import Settings
 from tests.unit.agent.test_tracked_run import ENDED, STARTED
@@ -30,7 +30,7 @@ class Reported:
         self.first, self.second = (self.run(uri, name) for name in ("first", "second"))
         self.replies: list[Record] = []
         runs = {run.run_id: run for run in (self.first, self.second)}
-        self.reports = RunReports(runs, Captures(Settings(home=str(home))), self.replies.append)
+        self.reports = RunReports(runs, RunJournals(Settings(home=str(home))), self.replies.append)
 
     def run(self, uri: str, name: str) -> TrackedRun:
         run_id = self.client.create_run("0", run_name=name).info.run_id

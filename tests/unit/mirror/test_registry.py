@@ -14,18 +14,20 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from mlflow.entities import Dataset, DatasetInput, Metric, Param
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.check.facts import look
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.tasks import Task
+from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.cli import main
 from autoinstrument.mirror import kinds
 from autoinstrument.mirror.context import RunContext
-from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
-from autoinstrument.mlflow_store.run_reader import RunReader
+from autoinstrument.mirror.kinds.kind import CapturedKind, Difference, Kind, RunPart, StoredData, TaskOfRun
+from autoinstrument.mirror.kinds.traces import Traces
+from autoinstrument.mlflow_store.run_reader import RunReader, open_run
 from autoinstrument.mlflow_store.runs import StoredRun
-from autoinstrument.records import Record, RunStarted, TagsSet
+from autoinstrument.records import Record, RunStarted, TagsSet, TracesLogged
 from autoinstrument.settings import read_settings
 from autoinstrument.transport.protocol import encode
 from autoinstrument.worker.service import Worker
@@ -180,6 +182,32 @@ with sqlite3.connect({str(tmp_path / "mlflow.db")!r}) as database:
     looked = look([sys.executable, "-I", "-c", code], {}, agent=False, tracking_uri=client.tracking_uri)
     assert looked.problem == ""
     assert looked.facts["MLflow run 1"]["colour"] == "green"
+
+
+def test_no_kind_is_overlooked(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> None:
+    """The kinds are taken from the code: one that is added there without data of its own in this run fails here."""
+    experiment = client.create_experiment("exp", artifact_location=str(tmp_path / "artifacts"))
+    run_id = str(client.create_run(experiment, run_name="name", tags={"team": "vision"}).info.run_id)
+    client.log_batch(run_id, [Metric("loss", 1.0, 1, 0)], [Param("lr", "0.1")])
+    client.log_inputs(run_id, [DatasetInput(Dataset("mnist", "1", "local", "{}"))])
+    for name, text in (("MLmodel", "flavors:\n  sklearn: {}\n"), ("weights.bin", "1")):
+        client.log_text(run_id, text, f"model/{name}")
+    model = {"artifact_path": "model", "model_uuid": "1", "flavors": {"sklearn": {}}, "run_id": run_id}
+    client.set_tag(run_id, "mlflow.log-model.history", json.dumps([model]))
+    client.set_terminated(run_id)
+    client.delete_run(run_id)
+
+    tasks, run = Tasks(Session()), open_run(client.tracking_uri, run_id)
+    empty = tasks.get(tasks.create("project", {"name": "other", "type": "training"}).id)
+    of = TaskOfRun(run.stored, empty, read_settings(), str)
+    data = {kind: list(kind.read(run)) for kind in kinds.KINDS}
+    (traces,) = (kind for kind in kinds.KINDS if isinstance(kind, Traces))
+    data[traces] = [TracesLogged(run_id, 1, False)]  # MLflow writes them when it likes
+    blind = {type(kind) for kind in kinds.KINDS if not list(kind.compare(of, data[kind], tasks))}
+    unseen = {type(kind) for kind in kinds.KINDS if not list(kind.facts(run.stored, data[kind]))}
+    captured = {type(kind) for kind in kinds.KINDS if isinstance(kind, CapturedKind)}
+    assert blind == captured, "all other data is compared with the Task"
+    assert unseen == captured, "all other data is compared by the check"
 
 
 def test_each_kind_states_all_that_there_is_to_know_of_it() -> None:

@@ -1,0 +1,116 @@
+"""Bring one run of the store to ClearML, also one that was not recorded: older than the agent, or from elsewhere.
+
+MLflow's store holds everything of such a run except packages and console; of the code it knows the place. ClearML dates
+a Task by its own clock: a Task's own times are those of the sync, its points and artifacts have the run's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import Any
+
+from autoinstrument.clearml_api.errors import ClearMLError, FilesUnavailableError, UnavailableError
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.mirror.completion import complete
+from autoinstrument.mirror.kinds.environment import script_of_tags
+from autoinstrument.mirror.kinds.status import agreed_end
+from autoinstrument.mirror.mapping.links import origin
+from autoinstrument.mirror.mapping.task_settings import settings_of
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.link_tags import LINK_TAGS
+from autoinstrument.mlflow_store.runs import StoredRun, find_run
+from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
+from autoinstrument.mlflow_store.urls import run_page
+from autoinstrument.settings import Settings
+from autoinstrument.sync.selection import Outcome
+
+_local = threading.local()
+
+
+def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: bool) -> Outcome:
+    """Complete the Task of one run, in a session of this thread's own: the SDK's is not made for several.
+
+    Raises:
+        ClearMLError: the server did not take everything; calling again goes on from there.
+    """
+    known = getattr(_local, "sync", None)
+    if known is None or known[0] != (settings, full):
+        session = Session()
+        known = _local.sync = (
+            (settings, full),
+            StoredRunSync(settings, Tasks(session), Uploads(FileUploads(session)), full),
+        )
+    outcome = Outcome(stored.run.run_id, stored.run.run_name, "synced", "")
+    try:
+        return outcome._replace(detail=known[1].complete(stored, task))
+    except ClearMLError:
+        raise
+    except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next
+        return outcome._replace(result="failed", detail=problem_of(error))
+
+
+class StoredRunSync:
+    """Brings single runs of the store to ClearML, parents before their children."""
+
+    def __init__(self, settings: Settings, tasks: Tasks, uploads: Uploads, full: bool) -> None:
+        """With `full`, points and files are compared also if a Task seems to hold them."""
+        self._full = full
+        self._settings = settings
+        self._tasks = tasks
+        self._uploads = uploads
+        self._parents: dict[str, str] = {}
+        """Task ids of runs that have children, by run id."""
+
+    def complete(self, stored: StoredRun, task: dict[str, Any]) -> str:
+        """Bring a run's Task, which may be empty for none, up to the run; return its address.
+
+        Raises:
+            mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
+            ClearMLError: the server did not take everything; calling again goes on from there.
+        """
+        settings = settings_of(task, self._settings)
+        tags = {key: tag for key, tag in stored.run.tags.items() if key not in LINK_TAGS}
+        run = stored.run._replace(tags={**tags, **origin(task)})
+        if settings.mlflow_ui:
+            page = run_page(run.tracking_uri, run.experiment_id, run.run_id, settings.mlflow_ui)
+            run = run._replace(run_url=page)
+        capture = RunJournal(Path(), run, None)
+        capture.kept = False
+        capture.task_id = str(task.get("id", ""))
+        capture.script = script_of_tags(run.tags)
+        mirror = RunMirror(
+            capture, settings, self._tasks, self._uploads,
+            look_first=False,  # it was looked for already
+            is_settled=True,
+            parent_task=lambda: self._task_of(stored.run.parent_run_id, stored),
+        )  # fmt: skip
+        if self._full:
+            mirror.compare_exactly()
+        mirror.take_held(task)
+        complete(mirror, run.tracking_uri, end=agreed_end(stored.status, task), deleted=stored.deleted)
+        if mirror.lacking:
+            raise FilesUnavailableError(mirror.lacking)
+        if mirror.task is None:
+            raise UnavailableError("there is no Task")
+        return mirror.task.url
+
+    def _task_of(self, parent_id: str, child: StoredRun) -> str:
+        """Return the parent's Task; one that is missing is made first, unless the parent is running, or gone."""
+        if not parent_id or parent_id == child.run.run_id:
+            return ""
+        found = self._parents.get(parent_id) or self._tasks.of_run(parent_id)
+        if not found:
+            with contextlib.suppress(NotFoundError):
+                parent = find_run(parent_id, child.run.tracking_uri)
+                if parent.has_ended:
+                    self.complete(parent, {})
+                    found = self._tasks.of_run(parent_id)
+        if found:
+            self._parents[parent_id] = found
+        return found

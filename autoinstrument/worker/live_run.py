@@ -1,0 +1,180 @@
+"""A run that is mirrored while it goes on: when its data may be sent, what its process knows, and when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from autoinstrument.clearml_api.backoff import Backoff
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.guard import guard
+from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.mirror.kinds.environment import EnvironmentPart
+from autoinstrument.mirror.mapping.run_status import End
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import RunStarted
+from autoinstrument.settings import Settings
+from autoinstrument.worker.notices import Notices
+
+
+class LiveRun(RunMirror):
+    """The mirror of a run that a connected process has begun or logs to.
+
+    Attributes:
+        notices: what the training process was told.
+        server: when data of this run may be tried again that the server refuses as a whole.
+        last_sent: when something was sent last, in seconds of the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        capture: RunJournal,
+        settings: Settings,
+        tasks: Tasks,
+        uploads: Uploads,
+        *,
+        is_capturing: Callable[[], bool] = bool,
+        parent_task: Callable[[], str] = str,
+        wait_s: float = 0.0,
+    ) -> None:
+        """Begin a mirror; the arguments are those of `RunMirror`."""
+        super().__init__(
+            capture, settings, tasks, uploads, is_capturing=is_capturing, parent_task=parent_task, wait_s=wait_s
+        )
+        self.notices = Notices()
+        self.server = Backoff()
+        self.last_sent = 0.0
+        self._is_held = self._is_closed = False
+
+    # The Task
+
+    @property
+    def is_made(self) -> bool:
+        """True if the Task was made here, and not found."""
+        return self._task.is_made
+
+    @property
+    def is_running(self) -> bool:
+        """True while the Task runs, and was not adopted."""
+        task = self.task
+        return task is not None and not task.adopted and not self._task.must_restart and self.end is None
+
+    def describe_again(self) -> None:
+        """Note that the capture has changed (packages, arguments, source) since the Task was made."""
+        self._part(EnvironmentPart).describe_again()
+
+    # When it may be sent
+
+    def hold(self) -> None:
+        """Send nothing until `release`: ClearML has not said yet how the Task ended."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Send again."""
+        self._is_held = False
+
+    @property
+    def is_held(self) -> bool:
+        """True while nothing may be sent, see `hold`."""
+        return self._is_held
+
+    @property
+    def is_due(self) -> bool:
+        """True while something waits to be delivered that may be sent now, or the run has just become complete."""
+        return (self.may_send or (self._is_unclosed and not self.has_work)) and self._is_free and self.server.is_due()
+
+    @property
+    def is_hopeful(self) -> bool:
+        """True while something waits to be delivered that the server may take in some seconds."""
+        return (self.has_work or self._is_unclosed) and self._is_free and self.server.has_hope()
+
+    @property
+    def _is_free(self) -> bool:
+        return not (self._is_held or self.run.switched_off)
+
+    def flush_without_end(self) -> None:
+        """See `RunMirror.flush_without_end`."""
+        self.last_sent = time.monotonic()
+        super().flush_without_end()
+
+    def ping(self) -> None:
+        """Tell the server that the Task is alive; it stops a Task that is silent for two hours.
+
+        Raises:
+            ClearMLError: it did not answer.
+        """
+        if self.task is not None and not self.task.adopted:
+            self._context.tasks.ping(self.task)
+            self.last_sent = time.monotonic()
+
+    # When it is done
+
+    @property
+    def is_closed(self) -> bool:
+        """True if nothing more is tried here for the run; the capture goes when MLflow has the link tags."""
+        return self._is_closed
+
+    @property
+    def is_complete(self) -> bool:
+        """True if the Task has just become complete: the run has ended, and nothing waits."""
+        return self._is_unclosed and not (self.has_work or self.is_capturing)
+
+    @property
+    def _is_unclosed(self) -> bool:
+        """True if the Task has ended, and was not said to be complete yet."""
+        return self.task is not None and self.has_ended and not self._is_closed
+
+    def close(self) -> None:
+        """Note that nothing more is tried here for the run."""
+        self._is_closed = True
+        self.free_memory()
+
+    def complete(self) -> None:
+        """Note that the Task holds all of the run: the capture goes when MLflow has the link tags."""
+        self.close()
+        self.capture.delivered = True
+        if self.is_linked:
+            self.capture.remove()
+        else:
+            with guard("writing the capture"):
+                self.capture.save()
+
+    def leave_to_sync(self) -> None:
+        """Note that MLflow's store does not answer: the run is closed, and its capture stays for `sync`."""
+        self.close()
+        self.note_store_read()
+
+    # When it goes on after all
+
+    def end_as(self, end: End, *, guessed: bool = False) -> None:
+        """See `RunMirror.end_as`."""
+        self._is_closed = False
+        super().end_as(end, guessed=guessed)
+
+    def reopen(self, run: RunStarted) -> None:
+        """See `RunMirror.reopen`."""
+        self._is_closed = False
+        self.notices.reopen()
+        super().reopen(run)
+
+    def go_on(self) -> None:
+        """Note that the process was taken for dead: the Task was stopped, and the capture removed."""
+        self._task.restart()
+        self.notices.unlink()  # the run must be called live again, and the capture be written
+        with guard("writing the capture"):
+            self.console.renew()
+
+    def lost(self) -> None:
+        """Note that the Task is gone: somebody deleted it, and a new one must be made from MLflow's store."""
+        self._task.lose()
+        self._is_tagged, self._is_incomplete = False, True
+        self.capture.delivered = False
+
+    def adopt(self, task_id: str) -> None:
+        """Go on with a Task that the script made itself, and give up the one that was made for it.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        self._task.adopt(task_id)
