@@ -268,9 +268,10 @@ def test_living_children_do_not_hide_the_parents_death(place: Place, server: Cle
             if os.fork() == 0:
                 mlflow.MlflowClient().log_metric(run.info.run_id, f"child {number}", 1.0) if number else None
                 pathlib.Path(f"ready{number}").write_text("now")
-                time.sleep(20)
+                while pathlib.Path("ready0").exists():
+                    time.sleep(0.1)
                 os._exit(0)
-        time.sleep(60)
+        time.sleep(600)
         """
     started = place.start(script)
     wait_for(lambda: (place.folder / "ready0").exists() and (place.folder / "ready1").exists())
@@ -280,3 +281,4 @@ def test_living_children_do_not_hide_the_parents_death(place: Place, server: Cle
     assert task["status"] == "stopped"
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
     assert len(place.points(run.info.run_id)) == 2
+    (place.folder / "ready0").unlink()  # the children were alive until now
