@@ -131,7 +131,10 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> I
             "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder),
         ],
         cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "AUTOINSTRUMENT_"))},
+        env={
+            **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "AUTOINSTRUMENT_"))},
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that import MLflow (mlflow 3.17)
+        },
     ) as process:  # fmt: skip
 
         def answers() -> bool:
