@@ -53,9 +53,10 @@ class ForkableThreads:
 
     def stops(self, name: str) -> bool:
         """Return True if the loop must return now; it is started again by `resume`."""
-        if self._stopping:
+        stopping = self._stopping  # read once: `resume` may change it at any moment
+        if stopping:
             self.stopped.add(name)
-        return self._stopping
+        return stopping
 
     def resume(self) -> None:
         """Start the threads again that have stopped.
