@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from autoinstrument import previews
 from autoinstrument.agent import Agent
-from autoinstrument.integrations.mlflow_private import LOG_ARTIFACT_ASYNC
+from autoinstrument.integrations.mlflow_internals import LOG_ARTIFACT_ASYNC
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.records import ArtifactLogged, EventsDropped, Record
 from autoinstrument.transport.deferred_records import DeferredFile

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from autoinstrument.guard import is_ourselves
-from autoinstrument.integrations.mlflow_private import import_hook_finder, import_hooks
+from autoinstrument.integrations.mlflow_internals import import_hook_finder, import_hooks
 from autoinstrument.integrations.wrapping import wrap
 from autoinstrument.tracebacks import users_call
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from autoinstrument.agent import Agent
-from autoinstrument.integrations.mlflow_private import (
+from autoinstrument.integrations.mlflow_internals import (
     RECORD_LOGGED_MODEL,
     REGISTRY_CLIENT,
     TRACING_CLIENT,

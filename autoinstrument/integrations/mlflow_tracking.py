@@ -1,6 +1,6 @@
 """Mirror runs: wrap MLflow's tracking calls, and hand the agent records of what they did.
 
-Every call of the tracking API ends in `TrackingServiceClient` (see `mlflow_private`). Only resuming a run does not:
+Every call of the tracking API ends in `TrackingServiceClient` (see `mlflow_internals`). Only resuming a run does not:
 `start_run` asks the store directly, so `start_run` and `end_run` are wrapped as well.
 
 Each wrapper does MLflow's work first, outside any guard: its result and its exceptions are the user's.
@@ -21,7 +21,7 @@ from typing import Any
 from autoinstrument.agent import Agent, agent
 from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.integrations import mlflow_artifacts, mlflow_models
-from autoinstrument.integrations.mlflow_private import TRACKING_CLIENT, end_runs_at_exit
+from autoinstrument.integrations.mlflow_internals import TRACKING_CLIENT, end_runs_at_exit
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
 from autoinstrument.mlflow_store import describe
