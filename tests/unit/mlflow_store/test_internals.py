@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,6 @@ def test_no_other_module_names_a_private_part() -> None:
             module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
             is_private = module.startswith("mlflow.") and (".store" in module or "._" in module)
             assert not is_private or file.name == "internals.py", f"{file.name}: {module}"
-            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr != "_replace":
+            if isinstance(node, ast.Attribute) and re.match("_(?!_|replace)", node.attr):
                 is_own = isinstance(node.value, ast.Name) and node.value.id in ("self", "internals")
                 assert is_own or file.name == "internals.py", f"{file.name}: {node.attr}"
