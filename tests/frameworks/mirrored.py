@@ -36,7 +36,7 @@ def mirrored(place: Place, server: ClearMLServer, plain: Place, script: str) -> 
     done = started.finish()
     assert done.code == without.code == 0, done.stderr + without.stderr
     assert done.stdout == without.stdout
-    assert _theirs(done) == _theirs(without)
+    assert _theirs(done) == _theirs(without), f"{done.stderr}\nwithout the agent:\n{without.stderr}"
     runs = place.mlflow_runs()
     assert runs
     assert len(runs) == len(plain.mlflow_runs())
