@@ -54,24 +54,14 @@ class Tier(NamedTuple):
     is_default: bool = True
 
 
-# BEGIN before the move
-_IN_PROCESS: tuple[str, ...] = (
-    "tests/unit", "tests/structure", "tests/capture", "tests/cli", "tests/mirror", "tests/test_guard.py",
-    "tests/security/test_dependencies.py", "tests/security/test_folders.py", "tests/security/test_readers.py",
-    "tests/test_run_log.py",
-)  # fmt: skip
-_ANY_ANSWER = "tests/security/test_any_answer.py"
-_DOUBLE = ("tests/test_clearml_server.py", "tests/test_clearml_server_replay.py")
-# END before the move
-
 TIERS = (
-    Tier("unit", "the package in one process, without torch: a minute", _IN_PROCESS,
+    Tier("unit", "the package in one process, without torch: a minute", ("tests/unit", "tests/structure"),
          processes=max(2, _CORES)),
     Tier("lint", "ruff, mypy for each platform, and the documentation's pages", groups=("test", "lint", "docs")),
     Tier("processes", "training scripts as processes, and the ClearML server made for tests",
-         ("tests/end_to_end", *_DOUBLE)),
+         ("tests/end_to_end", "tests/double")),
     Tier("interpreters", "start-up, commands of the documentation, deployments: a new interpreter for each test",
-         ("tests/startup", _ANY_ANSWER, "tests/documentation", "tests/deployment")),
+         ("tests/startup", "tests/security", "tests/documentation", "tests/deployment")),
     Tier("frameworks", "frameworks that log to MLflow by themselves", ("tests/frameworks",), ("test", "frameworks")),
     Tier("browser", "MLflow's pages in Chromium", ("tests/browser",), ("test", "browser")),
     Tier("oldest", "the core tests on the oldest Python, MLflow, ClearML and wrapt", groups=("lint",)),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.hydra_launcher import LAUNCHER
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_of
 from tests.end_to_end.remote import Remote
+from tests.unit.capture.hydra_launcher import LAUNCHER
 
 ARGPARSE = """
 import argparse

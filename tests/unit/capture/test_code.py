@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.capture.code import code_of, command_name, module_root, python_name, read
-from tests.mirror.runs import PROCESS
+from tests.unit.mirror.runs import PROCESS
 
 
 def test_a_script_and_one_that_was_deleted(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from autoinstrument.cli import main
 from autoinstrument.cli.hook_files import MANIFEST, SITECUSTOMIZE, sitecustomize
 from autoinstrument.journal.run_journal import RunJournal
-from tests.mirror.runs import PROCESS
-from tests.security.test_readers import RUN
+from tests.unit.mirror.runs import PROCESS
+from tests.unit.test_untrusted_data import RUN
 
 
 def command(*words: object) -> Result:

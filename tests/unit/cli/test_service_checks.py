@@ -8,8 +8,8 @@ from autoinstrument.cli.checks import Check
 from autoinstrument.cli.service_checks import recorded
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.settings import Settings
-from tests.mirror.runs import PROCESS
-from tests.security.test_readers import RUN
+from tests.unit.mirror.runs import PROCESS
+from tests.unit.test_untrusted_data import RUN
 
 
 def found(home: Path) -> dict[str, Check]:

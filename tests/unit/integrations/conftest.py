@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from autoinstrument import agent as agent_module
-from autoinstrument.mlflow_store import stores
+from autoinstrument.mlflow_store import training_stores
 from autoinstrument.records import Record, RunEnded
 from autoinstrument.settings import Settings
 from tests.end_to_end.conftest import database as database
+from tests.unit.repositories import git_settings as git_settings
+from tests.unit.repositories import process as process
+from tests.unit.repositories import repository as repository
+from tests.unit.repositories import run as run
 
 
 class Recorder:
@@ -67,7 +71,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """What the wrappers take for this process's agent."""
     recorder = Recorder()
     monkeypatch.setattr(agent_module, "_agent", recorder)
-    monkeypatch.setattr(stores, "_training", False)  # instrumenting a client makes it true
+    monkeypatch.setattr(training_stores, "_watched", False)  # instrumenting a client makes it true
     return recorder
 
 

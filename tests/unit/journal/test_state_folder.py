@@ -1,4 +1,4 @@
-"""Where the folder of captures is on each platform; that it is private is in tests/security/test_folders.py."""
+"""Where the folder of captures is on each platform; `test_private_folders.py` tests that it is private."""
 
 from __future__ import annotations
 

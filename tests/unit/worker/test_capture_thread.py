@@ -12,7 +12,7 @@ from autoinstrument.capture.requirements import Requirements
 from autoinstrument.capture.script_section import DiffSettings
 from autoinstrument.worker import capture_thread
 from autoinstrument.worker.capture_thread import CaptureThread
-from tests.mirror.runs import PROCESS
+from tests.unit.mirror.runs import PROCESS
 
 
 def test_what_is_quick_is_there_at_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from autoinstrument.records import MetricsLogged
+from autoinstrument.transport.budget import Limit
 from autoinstrument.worker import early_records
 from autoinstrument.worker.early_records import EarlyRecords
 from autoinstrument.worker.training_process import TrainingProcess
@@ -32,11 +33,11 @@ def test_records_are_taken_once_and_in_order(process: TrainingProcess) -> None:
     assert not early.take_lost("a" * 32)
 
 
-@pytest.mark.parametrize("limit", ["_MOST", "_MAX_BYTES"])
+@pytest.mark.parametrize("limit", [Limit(1, 10**6), Limit(10, 1)], ids=["records", "bytes"])
 def test_a_record_too_many_is_dropped_and_its_run_is_incomplete(
-    process: TrainingProcess, monkeypatch: pytest.MonkeyPatch, limit: str
+    process: TrainingProcess, monkeypatch: pytest.MonkeyPatch, limit: Limit
 ) -> None:
-    monkeypatch.setattr(early_records, limit, 1)
+    monkeypatch.setattr(early_records, "UNKNOWN_RUNS", limit)
     early = EarlyRecords()
     early.add(process, RECORD)
     early.add(process, RECORD)
@@ -48,7 +49,7 @@ def test_a_record_too_many_is_dropped_and_its_run_is_incomplete(
 
 
 def test_console_text_that_waits_takes_room(process: TrainingProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(early_records, "_MAX_BYTES", 1000)
+    monkeypatch.setattr(early_records, "UNKNOWN_RUNS", Limit(10, 1000))
     early = EarlyRecords()
     early.reserve(1000)
     assert not early.has_room(0)

@@ -12,7 +12,7 @@ import pytest
 
 from autoinstrument.process_identity import created_ms
 from autoinstrument.worker.training_process import TrainingProcess, _terminate
-from tests.mirror.runs import PROCESS
+from tests.unit.mirror.runs import PROCESS
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.capture.console import Console
-from tests.capture.conftest import ROOT
+from tests.unit.repositories import ROOT
 
 BEGIN = """
 import io, os, sys, threading

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.capture.conftest import ROOT
-from tests.capture.hydra_launcher import LAUNCHER
+from tests.unit.capture.hydra_launcher import LAUNCHER
+from tests.unit.repositories import ROOT
 
 pytest.importorskip("hydra")
 

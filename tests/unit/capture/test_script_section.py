@@ -19,7 +19,7 @@ import pytest
 from autoinstrument.capture import git as git_module
 from autoinstrument.capture import git_files
 from autoinstrument.capture.script_section import DiffSettings, script_of
-from tests.capture.conftest import Repository
+from tests.unit.repositories import Repository
 
 
 @pytest.fixture

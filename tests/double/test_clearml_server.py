@@ -19,7 +19,7 @@ import requests
 
 from tests.clearml_server import ClearMLServer, Fault
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
-from tests.mirror.runs import PROCESS
+from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 TASK = Task("1" * 32, "", False, {}, {}, "in_progress", "")

@@ -26,8 +26,8 @@ from autoinstrument.worker.receiver import ConnectionClosed
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
-from tests.mirror.runs import PROCESS
-from tests.mirror.test_sync_store import server as server
+from tests.unit.mirror.runs import PROCESS
+from tests.unit.sync.test_stored import server as server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

@@ -17,7 +17,7 @@ from autoinstrument.records import RunStarted, TagsSet
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import properties
-from tests.mirror.runs import PROCESS
+from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 

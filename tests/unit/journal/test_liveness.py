@@ -12,7 +12,7 @@ from autoinstrument.capture.machine import machine
 from autoinstrument.journal.liveness import SILENT_S, STARTING_S, beat, why_alive
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.records import RunStarted
-from tests.mirror.runs import PROCESS
+from tests.unit.mirror.runs import PROCESS
 
 RUN = RunStarted("1" * 32, "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
 HERE = PROCESS._replace(pid=os.getpid(), started_ms=int(psutil.Process().create_time() * 1000))

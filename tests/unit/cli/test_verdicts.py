@@ -24,10 +24,10 @@ from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mlflow_store.probe import described
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
-from tests.mirror.runs import PROCESS
-from tests.mirror.test_sync_store import a_run, autoinstrument, mirrored, open_run
-from tests.mirror.test_sync_store import client as client
-from tests.mirror.test_sync_store import server as server
+from tests.unit.mirror.runs import PROCESS
+from tests.unit.sync.test_stored import a_run, autoinstrument, mirrored, open_run
+from tests.unit.sync.test_stored import client as client
+from tests.unit.sync.test_stored import server as server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from autoinstrument.integrations.argparse_values import command_line, watch
-from tests.capture.conftest import ROOT
+from tests.unit.repositories import ROOT
 
 WATCH = """
 import argparse, json, sys

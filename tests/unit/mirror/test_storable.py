@@ -23,7 +23,7 @@ from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, 
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import scalars, section
-from tests.mirror.runs import PROCESS
+from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 RUN = RunStarted("1" * 32, "the run", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")

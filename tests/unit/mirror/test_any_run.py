@@ -33,7 +33,7 @@ from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, 
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import scalars, section
-from tests.mirror.runs import PROCESS, runs
+from tests.unit.mirror.runs import PROCESS, runs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 Run = tuple[RunStarted, list[Record]]

@@ -201,7 +201,7 @@ def test_a_local_git_checkout_is_named_by_its_remote(install, required, reposito
 
 
 def test_a_local_git_checkout_without_remote_is_pinned(tmp_path, install, required):
-    from tests.capture.conftest import Repository
+    from tests.unit.repositories import Repository
 
     lonely = Repository(tmp_path / "lonely", None)
     lonely.write("a.py", "")

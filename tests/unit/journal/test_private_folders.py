@@ -12,7 +12,7 @@ import pytest
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.journal.state_folder import private_folder
 from autoinstrument.settings import Settings
-from tests.security.test_readers import PROCESS, RUN
+from tests.unit.test_untrusted_data import PROCESS, RUN
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes")
 
