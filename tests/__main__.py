@@ -134,8 +134,14 @@ def environment(groups: tuple[str, ...], python: str = "", folder: Path | None =
 
 
 def environ() -> dict[str, str]:
-    """Return this process's variables without those that would lead an interpreter away from its environment."""
-    strays = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "AUTOINSTRUMENT_ENABLED")
+    """Return this process's variables without those that would lead an interpreter away from its environment.
+
+    Without PYTHONDONTWRITEBYTECODE too: each process that runs tests would compile all of them again, for 3 s.
+    """
+    strays = (
+        "PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__",
+        "AUTOINSTRUMENT_ENABLED",
+    )  # fmt: skip
     kept = {name: value for name, value in os.environ.items() if name not in strays}
     return {**kept, "NO_MKDOCS_2_WARNING": "1"}  # a page of advertisement on stderr
 

@@ -67,6 +67,7 @@ def stores_in(place: Place) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.may_report(r"tracking store at .*mlflow\.db|MLflow store .*mlflow\.db does not exist")
 def test_stores_that_come_and_go_are_left_to_their_owner(own_place: Place, database: Path) -> None:
     """As in a test suite: one store a test in a temporary folder, removed when the test is over."""
     own_place.uri = ""
