@@ -122,9 +122,8 @@ def _remember_configuration() -> None:
 
     def parse_string(cls: Any, *args: Any, **kwargs: Any) -> Any:
         key = (args[0], *args[2:], *kwargs.items())
-        if "${" in args[0] or re.search(
-            r"^\s*include\b", args[0], re.M
-        ):  # variables of the process; other files, from args[1] on
+        # Variables of the process, and other files: their folder is args[1].
+        if "${" in args[0] or re.search(r"^\s*include\b", args[0], re.M):
             return parse(cls, *args, **kwargs)
         if key not in parsed:
             parsed[key] = parse(cls, *args, **kwargs)
