@@ -13,15 +13,15 @@ import pytest
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, scalars
 from tests.end_to_end.processes import PATIENCE_S, wait_for
+from tests.problems import OF_FAULTS
+
+pytestmark = pytest.mark.may_report(OF_FAULTS)
 
 POINTS = """
 import pathlib, resource, sys, time
 import mlflow.tracking
 from mlflow.entities import Metric
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from tests.problems import OF_FAULTS
-
-pytestmark = pytest.mark.may_report(OF_FAULTS)
 SqlAlchemyStore.log_batch = lambda *args, **more: None  # a million points take sqlite minutes
 client, slowest_s, slowest_cpu_s = mlflow.tracking.MlflowClient(), 0.0, 0.0
 with mlflow.start_run() as run:

@@ -11,13 +11,13 @@ import pytest
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars
 from tests.end_to_end.processes import wait_for
+from tests.problems import OF_FAULTS
+
+pytestmark = pytest.mark.may_report(OF_FAULTS)
 
 LOOP = """
 import pathlib, time
 import mlflow
-from tests.problems import OF_FAULTS
-
-pytestmark = pytest.mark.may_report(OF_FAULTS)
 
 mlflow.start_run(run_name="loop")
 mlflow.log_param("lr", 0.1)

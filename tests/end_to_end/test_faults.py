@@ -24,6 +24,9 @@ from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, link_tags, properties, scalars, section
 from tests.end_to_end.processes import AT_ONCE_S, Finished, wait_for
 from tests.end_to_end.proxy import Proxy
+from tests.problems import OF_FAULTS
+
+pytestmark = pytest.mark.may_report(OF_FAULTS)
 
 EXIT_S = 3.0
 """`AUTOINSTRUMENT_EXIT_TIMEOUT`."""
@@ -357,9 +360,6 @@ def test_mlflow_is_down(own_place: Place, own_server: ClearMLServer, mlflow_serv
 
 TRAINING = """
 import pathlib, sys, mlflow
-from tests.problems import OF_FAULTS
-
-pytestmark = pytest.mark.may_report(OF_FAULTS)
 with mlflow.start_run(run_name=sys.argv[1]):
     mlflow.log_param("lr", 0.1)
     pathlib.Path("ready").touch()

@@ -8,6 +8,9 @@ import requests
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
 from tests.end_to_end.processes import AT_ONCE_S, wait_for
+from tests.problems import OF_FAULTS
+
+pytestmark = pytest.mark.may_report(OF_FAULTS)
 
 SCRIPT = """
 import argparse, mlflow, time
@@ -67,9 +70,6 @@ def test_what_is_always_refused_is_all_that_is_missing(own_place: Place, own_ser
 
 POISON = """
 import pathlib, time, mlflow
-from tests.problems import OF_FAULTS
-
-pytestmark = pytest.mark.may_report(OF_FAULTS)
 poison = "poi" + "son"  # the script itself goes to the Task, and is not to be refused
 with mlflow.start_run(run_name="refused in part"):
     mlflow.log_params({f"p{n}": n for n in range(20)} | {"bad": poison})

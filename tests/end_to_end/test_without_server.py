@@ -11,12 +11,12 @@ import pytest
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, task_page
 from tests.end_to_end.processes import AT_ONCE_S, Finished, wait_for
-
-SCRIPT = """
-import mlflow, pathlib, sys, time
 from tests.problems import OF_FAULTS
 
 pytestmark = pytest.mark.may_report(OF_FAULTS)
+
+SCRIPT = """
+import mlflow, pathlib, sys, time
 with mlflow.start_run(run_name="offline", description="a note"):
     mlflow.log_params({"lr": 0.1})
     for step in range(100):

@@ -18,14 +18,13 @@ from autoinstrument.clearml_api.probe import ahead_s
 from autoinstrument.cli import service_checks
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.explain import explained
-from autoinstrument.cli.service_checks import tracking_server
 from autoinstrument.cli.tracing import Traced
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mlflow_store.probe import described
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.unit.mirror.runs import PROCESS
-from tests.unit.sync.test_stored import a_run, autoinstrument, mirrored, open_run
+from tests.unit.sync.test_stored import a_run, autoinstrument, open_run
 from tests.unit.sync.test_stored import client as client
 from tests.unit.sync.test_stored import server as server
 
@@ -85,20 +84,6 @@ def test_what_is_no_store_is_not_made_one(folder: Path, monkeypatch: pytest.Monk
     assert (found["is_new"], said in found["problem"]) == (True, True)
     assert (folder / "other.db").read_bytes() == before
     assert sorted(path.name for path in folder.rglob("*")) == ["empty", "other.db"]
-
-
-def test_a_store_of_an_older_mlflow_is_not_migrated(client: MlflowClient, tmp_path: Path) -> None:
-    """MLflow migrates a database that lacks a table as soon as it opens it."""
-    with sqlite3.connect(tmp_path / "mlflow.db") as held:
-        held.execute("DROP TABLE trace_tags")
-        held.execute("UPDATE alembic_version SET version_num = 'older'")
-    held.close()
-    before = (tmp_path / "mlflow.db").read_bytes()
-    done = autoinstrument("status")
-    assert (done.exit_code, "mlflow db upgrade" in done.output) == (1, True), done.output
-    (check,) = tracking_server(os.environ["MLFLOW_TRACKING_URI"])
-    assert (check.ok, "older MLflow" in check.detail) == (False, True)
-    assert (tmp_path / "mlflow.db").read_bytes() == before
 
 
 def test_the_store_is_named_where_nobody_has_chosen_it(
@@ -180,12 +165,6 @@ def test_a_server_is_asked_for_what_training_needs(
     assert remedy in found["remedy"]
 
 
-def test_doctor_fails_where_every_call_is_refused(tracking: Any) -> None:
-    uri = tracking(401, b"You are not authenticated.")
-    (check,) = tracking_server(uri)
-    assert (check.ok, check.detail) == (False, f"{uri} refuses the credentials (401)")
-
-
 def test_a_port_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:sesame@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -221,30 +200,6 @@ def test_verify_counts_the_runs_that_have_no_task(server: ClearMLServer, client:
     assert autoinstrument(*without["repair"].split()[1:]).exit_code == 0
     done = autoinstrument("verify")
     assert (done.exit_code, done.stdout) == (0, "3 the same, 0 different\n")
-
-
-def test_a_run_that_nothing_will_end_is_named(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> None:
-    """Its process was killed by a closed pipe: the Task is complete, the record is gone, and MLflow says RUNNING."""
-    run_id = a_run(client, "piped", status="")
-    mirrored(client, run_id, tmp_path / "home", owned=True)
-    assert client.get_run(run_id).info.status == "RUNNING"
-    remedy = f"import mlflow; mlflow.MlflowClient().set_terminated('{run_id}', 'KILLED')"
-
-    listed = autoinstrument("status")
-    assert (listed.exit_code, remedy in listed.output) == (0, True), listed.output
-    verified = autoinstrument("verify")
-    assert (verified.exit_code, remedy in verified.output) == (0, True), verified.output
-    synced = autoinstrument("sync", "--all")
-    assert f'piped: running MLflow says RUNNING, but its process is gone: `python -c "{remedy}"`' in synced.output
-    checks = {check.what: check for check in tracking_server(client.tracking_uri)}
-    assert checks["MLflow runs"].ok is False
-    assert checks["MLflow runs"].detail == "1 are RUNNING although their processes are gone"
-
-    exec(remedy)  # as it is printed
-    assert "RUNNING" not in autoinstrument("status").output
-    assert autoinstrument("sync", "--all").exit_code == 0
-    assert autoinstrument("verify").exit_code == 0
-    assert [check.ok for check in tracking_server(client.tracking_uri)] == [True]
 
 
 def test_sync_of_a_dead_process_names_the_run_that_stays_open(
