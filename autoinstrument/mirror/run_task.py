@@ -90,6 +90,8 @@ class RunTask:
         Raises:
             ClearMLError: the server did not take it; it is tried again.
         """
+        if self._task is not None and self._context.capture.end and self._task.status == "in_progress":
+            self._task = self.place(self._task)  # the parent's Task may be younger than this one
         for part in self._parts:
             if self._task is not None:
                 self._task = part.close(self._task)
