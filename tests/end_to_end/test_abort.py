@@ -13,10 +13,10 @@ from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, task_of
 from tests.end_to_end.processes import wait_for
 
+pytestmark = pytest.mark.may_report("aborted in ClearML")
+
 SCRIPT = """
 import pathlib, time, mlflow
-
-pytestmark = pytest.mark.may_report(r"aborted in ClearML")
 with mlflow.start_run():
     mlflow.log_metric("loss", 1.0)
     pathlib.Path("ready").write_text("now")
