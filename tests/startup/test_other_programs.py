@@ -173,6 +173,7 @@ def test_not_in_pip(full_environment, recorded):
             "autoinstrument",
             "autoinstrument.bootstrap",
             *map("autoinstrument.bootstrap.{}".format, ("import_hook", "program")),
+            "autoinstrument.switch",
         ],
     )
 
