@@ -66,7 +66,13 @@ def test_interpreter_starts_and_says_nothing(breakable, damage):
 
 @pytest.mark.parametrize(
     "missing",
-    ["agent/__init__", "guard", "integrations/argparse_values", "integrations/mlflow_tracking", "integrations/wrapping"],
+    [
+        "agent/__init__",
+        "guard",
+        "integrations/argparse_values",
+        "integrations/mlflow_tracking",
+        "integrations/wrapping",
+    ],
 )
 def test_imports_go_on_where_a_part_is_missing(breakable, tmp_path, missing):
     """The awaited modules are imported as without the agent; where it can still be said, one line says so."""
