@@ -63,4 +63,4 @@ def _names(trackers: Iterable[Any]) -> list[Any]:
 def _runs_have_tasks(names: list[Any]) -> bool:
     if _MLFLOW in names:
         import mlflow  # noqa: F401  (as the library's integration is about to do)
-    return _MLFLOW in sys.modules and is_wanted()
+    return sys.modules.get(_MLFLOW) is not None and is_wanted()
