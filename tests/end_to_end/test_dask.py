@@ -6,8 +6,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.clearml_server import ClearMLServer
+from tests.unit.conftest import client as client
 from tests.unit.sync.test_stored import a_run, autoinstrument, of_runs
-from tests.unit.sync.test_stored import client as client
 from tests.unit.sync.test_stored import server as server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -15,8 +15,8 @@ from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.unit.cli.test_verdicts import patience as patience
 from tests.unit.cli.test_verdicts import tracking as tracking
+from tests.unit.conftest import client as client
 from tests.unit.sync.test_stored import a_run, autoinstrument, mirrored
-from tests.unit.sync.test_stored import client as client
 from tests.unit.sync.test_stored import server as server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,14 +9,6 @@ import pytest
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from tests.clearml_server import ClearMLServer
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClearMLServer]:
-    with ClearMLServer() as running:
-        for name, value in running.environ.items():
-            monkeypatch.setenv(name, value)
-        yield running
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.unit.mirror.runs import PROCESS
 from tests.unit.sync.test_stored import a_run, autoinstrument, open_run
-from tests.unit.sync.test_stored import client as client
 from tests.unit.sync.test_stored import server as server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -33,6 +33,7 @@ from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, 
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import scalars, section
+from tests.unit.conftest import running_server
 from tests.unit.mirror.runs import PROCESS, runs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
@@ -86,9 +87,7 @@ def test_requests_fit_the_sdks_own_schema(run: Run) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ClearMLServer]:
-    with ClearMLServer() as running, pytest.MonkeyPatch.context() as patch:
-        for name, value in running.environ.items():
-            patch.setenv(name, value)
+    with running_server() as running:
         yield running
 
 

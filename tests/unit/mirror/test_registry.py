@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import shutil
 import socket
 import sys
 import threading
@@ -91,23 +90,6 @@ class ColourPart(RunPart):
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, Colour()))
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClearMLServer]:
-    with ClearMLServer() as running:
-        for name, value in running.environ.items():
-            monkeypatch.setenv(name, value)
-        yield running
-
-
-@pytest.fixture
-def client(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
-    shutil.copy(database, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "home"))
-    return MlflowClient(tracking_uri=uri)
 
 
 def a_run(client: MlflowClient, colour: str) -> str:

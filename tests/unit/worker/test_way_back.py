@@ -34,7 +34,6 @@ from tests.end_to_end.harness import properties, task_of
 from tests.end_to_end.processes import wait_for
 from tests.unit.mirror.runs import PROCESS
 from tests.unit.sync.test_stored import a_run, autoinstrument
-from tests.unit.sync.test_stored import client as client
 from tests.unit.sync.test_stored import server as server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

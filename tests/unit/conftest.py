@@ -1,0 +1,39 @@
+"""A ClearML server and an MLflow store of the test's own, in this process, which the agent's code and commands find."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.conftest import database as database
+
+
+@contextmanager
+def running_server() -> Iterator[ClearMLServer]:
+    """Run a ClearML server whose addresses and credentials are in the environment."""
+    with ClearMLServer() as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environ.items():
+            patch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture
+def server() -> Iterator[ClearMLServer]:
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture
+def client(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """A tracking store of the test's own, which is also the one that commands find."""
+    shutil.copy(database, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "home"))
+    return MlflowClient(tracking_uri=uri)
