@@ -17,7 +17,7 @@ else:
 def write(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Write a file, or leave it as it was.
 
-    Several processes may write the same file: each uses a temporary name of its own.
+    Several processes may write the same file: each uses a unique temporary name.
 
     Args:
         path: the file; if it is a link, the link is replaced.

@@ -268,7 +268,7 @@ class Agent:
                     left_s = max(0.0, end - time.monotonic())
                     self._sender.do_last(lambda: self._reports.tag_pending(pending), left_s)
                 self._worker.clean_up()
-        except KeyboardInterrupt:  # the user will not wait, and has seen a traceback of their own already
+        except KeyboardInterrupt:  # the user will not wait, and has already seen a traceback of the script
             pass
 
     def _undelivered(self) -> list[TrackedRun]:

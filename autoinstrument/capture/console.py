@@ -12,7 +12,7 @@ streams above it write (`capture.shadows`).
   without Python's streams (C libraries, sub-processes, `os.write`).
 
 Python does not report that `sys.stdout` was replaced. A new stream on the old buffer is captured from its first byte;
-one with a buffer of its own (`open(1, "w")`) from the next `look` on.
+one with a separate buffer (`open(1, "w")`) from the next `look` on.
 
 A print costs 1 to 2 µs more (Python 3.10 to 3.13, without what the listener does).
 """
@@ -58,7 +58,7 @@ class Console:
         with self._lock:
             self._attached = self._listener.wanted = True
             self._follow()
-            # IPython (9.18) puts a `write` of its own on the streams before each cell and afterwards the one that it
+            # IPython (9.18) puts its `write` on the streams before each cell and afterwards the one that it
             # found, which removes a shadow that was put there from within the cell.
             self._shell = notebook.shell()
             if self._shell is not None:
@@ -120,7 +120,7 @@ class Console:
                 shadow.remove()
                 del self._shadows[key]
         # First the interpreter's own streams: one that stands for both keeps its name. A notebook's kernel reads what
-        # comes out of those, and writes it to streams of its own.
+        # comes out of those, and writes it to its own streams.
         if not any(map(notebook.is_output, current)):
             for name in NAMES:
                 self._capture(name, streams.original(name))

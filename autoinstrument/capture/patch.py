@@ -26,7 +26,7 @@ def patch(*diffs: bytes) -> str:
         if text is None:
             left_out.append(part.partition(b"\n")[0].decode("utf-8", "replace"))
         elif part.startswith(b"Submodule "):
-            submodules.append(text)  # a heading for people; the changes inside are parts of their own
+            submodules.append(text)  # a heading for people; the changes inside are separate parts
         else:
             kept.append(text if text.endswith("\n") else f"{text}\n")
     if not kept:

@@ -158,7 +158,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def _cwd() -> str:
-    # Hydra (seen in 1.3) may have moved the process into a folder of its own, and knows where it was started.
+    # Hydra (seen in 1.3) may have moved the process into the job's folder, and knows where it was started.
     hydra: Any = sys.modules.get("hydra.utils")
     if hydra is not None:
         try:

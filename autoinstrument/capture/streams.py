@@ -29,7 +29,7 @@ def reference(stream: Any) -> Callable[[], Any]:
     """Return a weak reference; for an object that takes none, a function that returns None."""
     try:
         return weakref.ref(stream)
-    except TypeError:  # None, or an object with slots, which can have no method of its own either
+    except TypeError:  # None, or an object with slots, which cannot have an instance method either
         return nothing
 
 

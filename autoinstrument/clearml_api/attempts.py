@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 import tenacity
 
+from autoinstrument.clearml_api.backoff import jittered
 from autoinstrument.clearml_api.deadline import Deadline, OverdueError
 from autoinstrument.clearml_api.errors import ClearMLError, HiccupError, InternalError, UnavailableError
 from autoinstrument.clearml_api.failures import request_failure
@@ -36,8 +36,6 @@ class Attempts:
         self._abandon = abandon
         self._beat_at = 0.0
         self._deadline = Deadline("autoinstrument-request")
-        # An instance of its own: a worker that is a thread shares the module's with the training.
-        self._random = random.Random()  # noqa: S311
 
     def several(self, send: Callable[[], Any], action: str, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
         """Make a request, up to three times, and return the data of its response.
@@ -86,7 +84,7 @@ class Attempts:
     def _pause_s(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
-        return max(asked_s, self._random.uniform(0.1, 0.2 * 2**state.attempt_number))
+        return max(asked_s, jittered(0.1, 0.2 * 2**state.attempt_number))
 
     def _beat(self) -> None:
         self._beat_at = time.monotonic()

@@ -10,14 +10,19 @@ from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError, Una
 _RETRY_S, _RETRY_MOST_S = 2.0, 60.0
 _HOPELESS = 3
 """Consecutive failures after which a worker whose training process is gone leaves the rest to `sync`."""
+_random = random.Random()  # noqa: S311
+"""A separate generator: a worker that is a thread must not change the state of the training's."""
+
+
+def jittered(least_s: float, most_s: float) -> float:
+    """Return a random pause in seconds: workers that lost their server together should not return together."""
+    return _random.uniform(least_s, most_s)
 
 
 class Backoff:
     """The pauses of one server, which double with each failure up to a minute."""
 
     def __init__(self) -> None:
-        # An instance of its own: a worker that is a thread shares the module's with the training.
-        self._random = random.Random()  # noqa: S311
         self._wait_s = _RETRY_S
         self._next = 0.0
         self._refused = False
@@ -38,8 +43,7 @@ class Backoff:
         self._refused = isinstance(error, NotAllowedError)
         asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
         self._slow = took_s > 1 or asked_s > 0
-        # Jitter: a hundred workers that lost their server at the same time should not return at the same time.
-        self._next = time.monotonic() + max(asked_s, self._wait_s * self._random.uniform(0.75, 1.25))
+        self._next = time.monotonic() + max(asked_s, jittered(0.75 * self._wait_s, 1.25 * self._wait_s))
         self._wait_s = min(self._wait_s * 2, _RETRY_MOST_S)
 
     def succeeded(self) -> None:

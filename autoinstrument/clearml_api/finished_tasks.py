@@ -18,7 +18,7 @@ Merge = Callable[[Any], Any]
 
 
 def change(session: Session, action: str, field: str, merge: Merge, /, task: str, **body: Any) -> None:
-    """Change one field of a Task by a request of its own, or as a whole if the Task has finished.
+    """Change one field of a Task by a request for that field, or as a whole if the Task has finished.
 
     Args:
         session: a session with the server.

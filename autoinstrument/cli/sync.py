@@ -28,7 +28,7 @@ _EVERY_S = 10.0
 _WHOLE_S = 3600.0
 """While following, how often all runs are compared; in between, only those that have ended lately."""
 _LATELY_S = 900.0
-"""A run counts as new if it ended less than this long ago by the clock of its own machine."""
+"""A run counts as new if it ended less than this long ago by the clock of the machine that ran it."""
 _NOTHING_PENDING = "nothing to do: no run is pending"
 _SLOWEST = 12
 """While a server fails, rounds become rarer, down to one in so many."""

@@ -44,7 +44,7 @@ def begin() -> bool:
 
 
 def edited(parser: Any) -> list[str] | None:
-    """Return the command line that gives a parser the Task's parameters, None if this process has one of its own."""
+    """Return the command line that gives a parser the Task's parameters, None if this process was given arguments."""
     if _description is None:
         return None
     sections = _description.get("sections", {})

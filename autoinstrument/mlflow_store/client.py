@@ -17,7 +17,7 @@ def try_briefly() -> None:
 
 
 def give_up_soon(folder: str) -> None:
-    """Make MLflow's client fail within a minute and create no folder: for a worker that is a process of its own.
+    """Make MLflow's client fail within a minute and create no folder: for a worker that is a separate process.
 
     Args:
         folder: an existing folder that takes the place of `./mlruns`, which opening a database creates (mlflow 2.16).

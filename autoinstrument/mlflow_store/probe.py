@@ -1,6 +1,6 @@
 """Check the tracking store with the training's credentials: the main program of a process, which prints JSON.
 
-A process of its own is used because MLflow's client may hang, and loads whatever plug-ins and drivers the store needs.
+A separate process is used because MLflow's client may hang, and loads whatever plug-ins and drivers the store needs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How the agent starts a Python process of its own: what it must not inherit from the process that starts it.
+"""How the agent starts its own Python processes: what they must not inherit from the process that starts it.
 
-The folder of the script and the working directory are not on its path: a `logging.py` that stands there is the user's.
-It is not instrumented itself, and no `Task.init` or ClearML agent counts it among its processes.
+The folder of the script and the working directory are not on their path: a `logging.py` in it belongs to the user.
+They are not instrumented, and no `Task.init` or ClearML agent counts them among its processes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ sys.path[:] = [path for path in sys.path if path and os.path.realpath(path) != h
 
 
 def run(code: str, *arguments: str, timeout_s: float, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own, in this working directory, and wait for it.
+    """Run code in a new process, in this working directory, and wait for it.
 
     Args:
         code: Python text; `sys.argv[1:]` are the arguments.

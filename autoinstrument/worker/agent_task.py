@@ -31,7 +31,7 @@ class ClearMLAgent(NamedTuple):
     """The agent that runs a process."""
 
     processes: Sequence[psutil.Process]
-    """Its daemon and its `execute`, if that is a process of its own."""
+    """Its daemon and its `execute`, if that is a separate process."""
     program: psutil.Process
     """The Task's program: the process itself, or one that has started it."""
 

@@ -1,4 +1,4 @@
-"""Capture a process's code and packages on a thread of its own: on a slow file system Git takes a minute."""
+"""Capture a process's code and packages on a separate thread: on a slow file system Git takes a minute."""
 
 from __future__ import annotations
 

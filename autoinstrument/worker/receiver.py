@@ -47,7 +47,7 @@ class Receiver:
         self._dropped: Counter[str] = Counter()
 
     def read(self, process: TrainingProcess) -> None:
-        """Read what a process sends until it closes the connection; runs on a thread of its own."""
+        """Read what a process sends until it closes the connection; runs on a separate thread."""
         with guard("reading from the training process"):
             for record in read_all(process.connection):
                 if isinstance(record, AbortLogged):

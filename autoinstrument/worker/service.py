@@ -72,7 +72,7 @@ class Worker:
                 self.add(connection)
 
     def add(self, connection: socket.socket) -> None:
-        """Read a connection on a thread of its own."""
+        """Read a connection on a new thread."""
         connection.setblocking(True)
         process = TrainingProcess(connection, self._tasks.diff_settings)
         self._runs.processes.append(process)

@@ -103,7 +103,7 @@ def _with_traceback(status: str, reason: str, error: str) -> End:
 def named(error: str) -> str:
     """Return the line of a traceback that names its exception: the first line after the last frame without indentation.
 
-    In an exception group the lines of its own frames begin with a bar (Python 3.11 and later).
+    In an exception group the lines of the group's frames begin with a bar (Python 3.11 and later).
     """
     lines = [line.removeprefix("  | ") for line in error.splitlines() if line.strip()]
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
