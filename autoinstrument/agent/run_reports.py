@@ -11,6 +11,7 @@ from autoinstrument.clone_run import start as clone_run
 from autoinstrument.guard import logger
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_tags
+from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import AbortLogged, CodeLacking, Record, RunAborted, RunLinked, RunPending, RunTagged
 
 
@@ -104,14 +105,16 @@ class RunReports:
         self._log.pending({run.run_id: run.name for run in runs}, reason)
 
     def tag_pending(self, runs: Iterable[TrackedRun]) -> None:
-        """Write in MLflow that runs are left to `sync`.
-
-        Raises:
-            mlflow.exceptions.MlflowException: the tags cannot be written.
-        """
+        """Write in MLflow that runs are left to `sync`; log a store that does not take the tags, and ask it no more."""
+        failed: set[str] = set()
         for run in runs:
-            if uri := run.undelivered_uri:  # else the worker has delivered it in the meantime
-                set_tags(uri, run.run_id, {STATE: "pending"})
+            uri = run.undelivered_uri  # "" if the worker has delivered it in the meantime
+            if uri and uri not in failed:
+                try:
+                    set_tags(uri, run.run_id, {STATE: "pending"})
+                except Exception as error:  # MLflow's store raises what its driver raises
+                    failed.add(uri)
+                    logger().warning("run %s is not tagged as pending in MLflow (%s)", run.name, problem_of(error))
 
     def summarize(self) -> None:
         """Log the lines that were held back because there were many."""

@@ -95,6 +95,19 @@ def test_runs_that_are_left_are_reported_together_and_once(reported: Reported, l
     assert [reported.tags(run) for run in runs] == [{"clearml.state": "pending"}, {}]
 
 
+def test_a_store_that_takes_no_tags_is_named_once_and_keeps_no_other_back(
+    reported: Reported, lines: list[str], tmp_path: Path
+) -> None:
+    gone = [TrackedRun(name) for name in ("one", "other")]
+    for run in gone:
+        run.begin(f"sqlite:///{tmp_path}/gone.db", owned=True)
+    reported.reports.tag_pending([*gone, reported.first])
+    assert reported.tags(reported.first) == {"clearml.state": "pending"}
+    assert len(lines) == 1
+    assert lines[0].startswith("run one is not tagged as pending in MLflow (")
+    assert not (tmp_path / "gone.db").exists()
+
+
 def test_an_abort_is_logged_before_it_is_answered(reported: Reported, lines: list[str]) -> None:
     reported.reports.take(RunAborted(reported.first.run_id, "stopped in ClearML"))
     assert lines == ["run first: stopped in ClearML; this process receives SIGTERM"]
