@@ -56,7 +56,7 @@ class Tier(NamedTuple):
 
 TIERS = (
     Tier("unit", "the package in one process, without torch: a minute", ("tests/unit", "tests/structure"),
-         processes=max(2, _CORES)),
+         processes=_CORES + 1),  # some tests wait
     Tier("lint", "ruff, mypy for each platform, and the documentation's pages", groups=("test", "lint", "docs")),
     Tier("processes", "training scripts as processes, and the ClearML server made for tests",
          ("tests/end_to_end", "tests/double")),

@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from autoinstrument.clearml_api import attempts, backoff
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call a server or store that failed again soon, so that tests of outages take no seconds."""
+    if request.node.get_closest_marker("real_pauses"):
+        return
+    monkeypatch.setattr(attempts, "jittered", lambda least_s, most_s: 0.02)
+    monkeypatch.setattr(backoff, "_RETRY_S", 0.1)
 
 
 @contextmanager

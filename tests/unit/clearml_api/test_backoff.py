@@ -9,6 +9,8 @@ import pytest
 from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.errors import NotAllowedError, UnavailableError, UnreachableError
 
+pytestmark = pytest.mark.real_pauses  # of a clock that the test moves
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:

@@ -24,7 +24,7 @@ from tests.clearml_server import ClearMLServer
 from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
-POINTS = 4_000
+POINTS = 1_500
 
 
 def points(run: RunStarted, start: int, stop: int) -> MetricsLogged:
@@ -56,11 +56,11 @@ def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pyte
                 mirror = LiveRun(RunJournal(tmp_path / run.run_id, run, PROCESS), Settings(), tasks, uploads)
                 mirror.take(points(run, 0, POINTS))
                 delivery.deliver(mirror, process, is_open=True)
-                assert held_bytes() > 100 * POINTS
+                assert held_bytes() > 80 * POINTS
                 mirror.end_as(End("completed", "", ""))
                 delivery.deliver(mirror, process, is_open=False)
                 assert mirror.is_closed
-                assert held_bytes() < 100_000
+                assert held_bytes() < 40_000
                 mirrors.append(mirror)
         finally:
             tracemalloc.stop()

@@ -164,6 +164,7 @@ def test_what_the_worker_cannot_write_sync_writes(
 def test_a_server_that_never_answers_holds_nothing_up(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker gives up, and everything is kept for `sync`."""
     monkeypatch.setattr(mlflow_access, "LIMIT_S", 0.5)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # else its thread goes on beside the next tests
     with socket.create_server(("127.0.0.1", 0)) as silent:
         one = training(uri=f"http://127.0.0.1:{silent.getsockname()[1]}")
         one.end()
