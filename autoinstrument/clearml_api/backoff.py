@@ -20,7 +20,7 @@ def jittered(least_s: float, most_s: float) -> float:
 
 
 class Backoff:
-    """The pauses of one server, which double with each failure up to a minute."""
+    """The pauses of one server, which double with each failure up to a minute; for calls of any thread."""
 
     def __init__(self) -> None:
         self._wait_s = _RETRY_S
@@ -28,6 +28,7 @@ class Backoff:
         self._refused = False
         self._slow = False
         self._failures = 0
+        self._failed_at = 0.0
 
     def is_due(self) -> bool:
         """Return True if the server may be called now."""
@@ -37,13 +38,25 @@ class Backoff:
         """Return False if waiting some seconds longer will hardly help."""
         return not self._refused and self._failures < _HOPELESS
 
+    @property
+    def has_failed(self) -> bool:
+        """True if no call has succeeded since the last failure: one call at a time should try."""
+        return self._failures > 0
+
     def failed(self, error: ClearMLError, took_s: float) -> None:
-        """Note that a call failed with an error after `took_s` seconds."""
+        """Note that a call failed with an error after `took_s` seconds.
+
+        Of calls that were under way at the same time, one counts.
+        """
+        now = time.monotonic()
+        if now - took_s < self._failed_at:
+            return
+        self._failed_at = now
         self._failures += _HOPELESS if isinstance(error, UnreachableError) else 1
         self._refused = isinstance(error, NotAllowedError)
         asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
         self._slow = took_s > 1 or asked_s > 0
-        self._next = time.monotonic() + max(asked_s, jittered(0.75 * self._wait_s, 1.25 * self._wait_s))
+        self._next = now + max(asked_s, jittered(0.75 * self._wait_s, 1.25 * self._wait_s))
         self._wait_s = min(self._wait_s * 2, _RETRY_MOST_S)
 
     def succeeded(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -18,34 +17,25 @@ class OverdueError(Exception):
 
 
 class Deadline:
-    """Does one piece of work after the other on its own thread; a piece that hangs is left behind with the thread.
+    """Does work on a second thread for each thread that asks; work that hangs is left behind with its thread.
 
-    The thread is kept for the next piece: from Python 3.12 on no thread can be started while the interpreter shuts
-    down, which is when a worker that is a thread of the training process has most to send.
+    The second thread is kept for the next piece of work: from Python 3.12 on no thread can be started while the
+    interpreter shuts down, which is when a worker that is a thread of the training process has most to send.
 
     Args:
-        name: name of the thread.
+        name: name of the threads.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._work: _Work | None = None
+        self._of_caller = threading.local()
 
-    def do(
-        self,
-        work: Callable[[], Any],
-        limit_s: float,
-        *,
-        tick_s: float = 3600.0,
-        tick: Callable[[], None] = lambda: None,
-    ) -> Any:
+    def do(self, work: Callable[[], Any], limit_s: float) -> Any:
         """Return the result of `work`.
 
         Args:
             work: runs on the other thread.
             limit_s: time limit, in seconds.
-            tick_s: seconds between calls of `tick`.
-            tick: called on the caller's thread meanwhile.
 
         Raises:
             OverdueError: the work took too long, or no thread can be started any more.
@@ -53,35 +43,36 @@ class Deadline:
         """
         results: _Results = queue.SimpleQueue()
         self._begin().put((work, results))
-        end = time.monotonic() + limit_s
-        while True:
-            try:
-                result, error = results.get(timeout=max(0.0, min(tick_s, end - time.monotonic())))
-            except queue.Empty:
-                tick()
-                if time.monotonic() >= end:
-                    self._leave()
-                    raise OverdueError(f"no answer within {limit_s:.0f} s") from None
-                continue
-            if error is not None:
-                raise error
-            return result
+        try:
+            result, error = results.get(timeout=limit_s)
+        except queue.Empty:
+            self._leave()
+            raise OverdueError(f"no answer within {limit_s:.0f} s") from None
+        if error is not None:
+            raise error
+        return result
 
     def _begin(self) -> _Work:
-        if self._work is None:
-            work: _Work = queue.SimpleQueue()
+        held: _Second | None = getattr(self._of_caller, "second", None)
+        if held is None:
+            held = _Second()
             try:
-                threading.Thread(target=_serve, args=(work,), name=self._name, daemon=True).start()
+                threading.Thread(target=_serve, args=(held.work,), name=self._name, daemon=True).start()
             except RuntimeError as error:
                 raise OverdueError("not begun, because the process is ending") from error
-            self._work = work
-            weakref.finalize(self, work.put, None).atexit = False
-        return self._work
+            self._of_caller.second = held
+        return held.work
 
     def _leave(self) -> None:
-        if self._work is not None:
-            self._work.put(None)  # ends the thread, if the work ever ends
-            self._work = None
+        del self._of_caller.second  # its thread ends if the work ever ends
+
+
+class _Second:
+    """The way to a second thread, which ends when this object goes: with the deadline, or with the calling thread."""
+
+    def __init__(self) -> None:
+        self.work: _Work = queue.SimpleQueue()
+        weakref.finalize(self, self.work.put, None).atexit = False
 
 
 def _serve(work: _Work) -> None:

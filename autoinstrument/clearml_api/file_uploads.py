@@ -11,6 +11,7 @@ import io
 import mimetypes
 import re
 import tempfile
+import threading
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
@@ -92,7 +93,7 @@ class FileServer:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._http: Any = None
+        self._of_caller = threading.local()
 
     def upload(self, server: str, name: str, stream: IO[bytes], kind: str) -> None:
         """Upload a file in one request.
@@ -107,10 +108,11 @@ class FileServer:
             UnavailableError, NotAllowedError, RefusedError: it was not uploaded.
         """
         size = stream.seek(0, io.SEEK_END)
+        of_caller = vars(self._of_caller)  # `send` runs on another thread
 
         def send(session: Any) -> Any:
             stream.seek(0)
-            http = self._http = self._http or sdk.new_http_session()
+            http = of_caller["http"] = of_caller.get("http") or sdk.new_http_session()
             body = sdk.multipart({f"/{name}": (f"/{name}", stream, kind)})
             headers = {"Content-Type": body.content_type}
             if urlsplit(server)[:2] == urlsplit(self._session.login.files_server())[:2]:  # no other server gets a token
@@ -121,7 +123,7 @@ class FileServer:
         try:
             self._session.request(send, f"upload to {urlsplit(server).netloc}", DEADLINE_S + 10 * size / _SLOWEST_DISK)
         except UnavailableError:
-            self._http = None  # a thread that was left behind may still use it
+            of_caller["http"] = None  # a thread that was left behind may still use it
             raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +12,9 @@ from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError
 from autoinstrument.clearml_api.failures import login_failure
 from autoinstrument.clearml_switches import refusal, switched_off
 from autoinstrument.scrubber import hint
+
+_importing = threading.Lock()
+"""Held while the SDK is imported: `sdk.load` allows for one thread only."""
 
 
 class Login:
@@ -26,20 +30,30 @@ class Login:
     def __init__(self, *, lean: bool = False) -> None:
         self._lean = lean
         self._session: Any = None
+        self._logging_in = threading.Lock()
 
     def session(self) -> Any:
         """Return the SDK's session."""
-        if self._session is None:
-            with _login_errors():
-                if switch := switched_off():
-                    raise NotAllowedError(f"{refusal(switch)}; unset it to go on")
-                sdk.load(lean=self._lean)
-                self._session = sdk.log_in()
-        return self._session
+        session = self._session
+        if session is None:
+            with self._logging_in:
+                session = self._session = self._session or self._logged_in()
+        return session
 
     def forget(self) -> None:
         """Leave the session to a thread that may still use it; the next request logs in again."""
-        self._session = None
+        self._session, self._logging_in = None, threading.Lock()
+
+    def _logged_in(self) -> Any:
+        with _login_errors():
+            if switch := switched_off():
+                raise NotAllowedError(f"{refusal(switch)}; unset it to go on")
+            self._load()
+            return sdk.log_in()
+
+    def _load(self) -> None:
+        with _importing:
+            sdk.load(lean=self._lean)
 
     def addresses(self) -> dict[str, str]:
         """Return the addresses of the servers (`api`, `web`, `files`), and the beginning of the access key (`key`)."""
@@ -62,7 +76,7 @@ class Login:
         given = of_task
         if not given:
             with _login_errors():
-                sdk.load(lean=self._lean)
+                self._load()
                 given = sdk.default_output_uri()
         return given.rstrip("/") if given.lower() not in ("", "true", "false", "none") else self.files_server()
 
@@ -70,7 +84,7 @@ class Login:
         """Return the configuration's settings about uncommitted changes; the defaults if it cannot be read."""
         try:
             with _login_errors():
-                sdk.load(lean=self._lean)
+                self._load()
                 stored, from_remote = (
                     str(sdk.configured(f"development.{name}")).lower()
                     for name in ("store_uncommitted_code_diff", "store_code_diff_from_remote")

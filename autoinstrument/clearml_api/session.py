@@ -11,21 +11,20 @@ from autoinstrument.clearml_api.login import Login
 
 
 class Session:
-    """Sends requests to one server.
+    """Sends requests to one server, from any thread.
 
     All methods raise `ClearMLError`; see `errors` for its kinds.
 
     Args:
-        meanwhile: called several times a second on the caller's thread, during requests and pauses.
         lean: see `Login`.
 
     Attributes:
         login: addresses and settings of the server.
     """
 
-    def __init__(self, meanwhile: Callable[[], None] = lambda: None, *, lean: bool = False) -> None:
+    def __init__(self, *, lean: bool = False) -> None:
         self.login = Login(lean=lean)
-        self._attempts = Attempts(meanwhile, self.login.forget)
+        self._attempts = Attempts(self.login.forget)
 
     def call(self, action: str, /, **body: Any) -> dict[str, Any]:
         """Call `service.action` of the API and return the response's data."""
@@ -73,10 +72,6 @@ class Session:
             deadline_s: time limit of each attempt, in seconds.
         """
         return self._attempts.several(self._logged_in(send), action, deadline_s)
-
-    def pause(self, seconds: float) -> None:
-        """Wait, with `meanwhile` being called."""
-        self._attempts.pause(seconds)
 
     def _logged_in(self, send: Callable[[Any], Any]) -> Callable[[], Any]:
         return lambda: send(self.login.session())

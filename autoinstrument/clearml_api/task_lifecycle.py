@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from autoinstrument.clearml_api.errors import understood
@@ -48,7 +49,7 @@ class TaskLifecycle:
 
     def confirm_well(self, task: Task, after_s: float) -> None:
         """Wait, then check that the server can write to the Task, by a request that it cannot refuse."""
-        self._session.pause(after_s)
+        time.sleep(after_s)
         self.ping(task)
 
     def delete(self, task: Task) -> None:

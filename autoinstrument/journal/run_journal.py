@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
@@ -62,7 +63,7 @@ _END = {"status", "reason", "message"}
 
 
 class RunJournal:
-    """One run's folder.
+    """One run's folder, which several threads may write to.
 
     Attributes:
         run, process: as the training process described them; credentials are not kept on disk.
@@ -101,6 +102,7 @@ class RunJournal:
         self.machine = ""
         self.kept = run.owned
         self.reason = ""
+        self._writing = threading.RLock()
 
     @classmethod
     def load(cls, folder: Path) -> RunJournal:
@@ -127,13 +129,10 @@ class RunJournal:
         for name in _FIELDS:
             default = getattr(journal, name)
             setattr(journal, name, value[name] if type(value.get(name)) is type(default) else default)
-        if not journal._is_whole():
+        has_end = not journal.end or journal.end.keys() | {"traceback"} == _END | {"traceback"}
+        if not has_end or not 0 <= journal.worker_pid < 2**31:
             raise ValueError(f"{path} is damaged")
         return journal
-
-    def _is_whole(self) -> bool:
-        has_end = not self.end or self.end.keys() | {"traceback"} == _END | {"traceback"}
-        return has_end and 0 <= self.worker_pid < 2**31
 
     def save(self) -> None:
         """Write all but the console, as a whole or not at all.
@@ -141,8 +140,11 @@ class RunJournal:
         Raises:
             OSError: the folder cannot be written.
         """
-        if not self.kept:
-            return
+        if self.kept:
+            with self._writing:
+                self._save()
+
+    def _save(self) -> None:
         private_folder(self.folder, home=self.folder.parents[1])
         run = self.run._replace(
             tracking_uri=without_credentials(self.run.tracking_uri),
@@ -169,7 +171,7 @@ class RunJournal:
         return _remedy(self.folder, self.run.run_id)
 
     def keep(self) -> None:
-        """Keep the journal of another process's run on disk, unless that process has kept it there."""
+        """Keep the journal of another process's run on disk, unless that process has done so."""
         self.kept = self.kept or not self.is_there
 
     def go_on(self, run: RunStarted) -> None:
@@ -183,7 +185,8 @@ class RunJournal:
         Raises:
             OSError: the folder cannot be written.
         """
-        return self.kept and console_file.append(self.folder / _CONSOLE, lines)
+        with self._writing:
+            return self.kept and console_file.append(self.folder / _CONSOLE, lines)
 
     def console(self, start: int = 0) -> Iterator[ConsoleLine]:
         """Yield the console lines from number `start` on, up to one that a crash has cut off."""
@@ -196,7 +199,8 @@ class RunJournal:
             OSError: a file cannot be removed.
         """
         if self.kept:
-            remove_folder(self.folder)
+            with self._writing:
+                remove_folder(self.folder)
 
 
 class RunJournals:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.mirror.rejections import Rejections
 
@@ -43,13 +44,50 @@ class EventBatches:
         Raises:
             ClearMLError: the server did not take everything; what it did not take is kept.
         """
-        while any(source.has_events for source in self._sources):
-            events: list[dict[str, Any]] = []
-            for source in self._sources:
-                events += source.next_events(task, MAX_EVENTS - len(events))
-            self.send_now(events)
-            for source in self._sources:
-                source.events_sent()
+        while self.have_events:
+            self.send_now(self.take(task, MAX_EVENTS))
+            self.sent()
+
+    @property
+    def have_events(self) -> bool:
+        """True while events of any source wait."""
+        return any(source.has_events for source in self._sources)
+
+    def holds_all_of(self, part: object) -> bool:
+        """Return True if a part has nothing to send but events."""
+        return any(source is part and source.has_events for source in self._sources)
+
+    def take(self, task: Task, count: int) -> list[dict[str, Any]]:
+        """Return the events to send next, about `count` at most; `sent` or `send_refused` must follow."""
+        events: list[dict[str, Any]] = []
+        for source in self._sources:
+            events += source.next_events(task, max(0, count - len(events)))
+        return events
+
+    def sent(self) -> None:
+        """Note that the Task has the events that `take` returned last."""
+        for source in self._sources:
+            source.events_sent()
+
+    def send_refused(self, events: list[dict[str, Any]], error: ClearMLError) -> None:
+        """Send those of the events that `take` returned last which the server has not taken; it has refused the batch.
+
+        Args:
+            events: this Task's; the batch may have held others.
+            error: the server's answer.
+
+        Raises:
+            ClearMLError: the server did not answer, or the Task is gone.
+        """
+        answers = [error]
+
+        def send(some: list[dict[str, Any]]) -> None:
+            if answers:
+                raise answers.pop()
+            self._tasks.add_events(some)
+
+        self._rejections.send_events(send, events)
+        self.sent()
 
     def send_now(self, events: list[dict[str, Any]]) -> None:
         """Send these events; those that the server refuses are left out.

@@ -43,6 +43,7 @@ class RunTask:
         self._parent_task = parent_task
         self._make_at = time.monotonic() + wait_s
         self._task: Task | None = None
+        self._given_up: Task | None = None
         self._must_restart = False
         self._lacks_earlier_data = False
 
@@ -103,16 +104,12 @@ class RunTask:
         self._start_over()
 
     def adopt(self, task_id: str) -> None:
-        """Go on with a Task that the script made itself, and delete the one that was made for it.
-
-        Raises:
-            ClearMLError: the server did not answer.
-        """
+        """Go on with a Task that the script made itself; the one that was made for it is deleted by `ensure`."""
         old, self._task = self._task, None
         self._context.capture.task_id, self._context.capture.adopted = task_id, True
         self._lacks_earlier_data = True  # it went to the other Task, or was lost while `Task.init` was at work
         if old is not None and not old.adopted and old.id != task_id:
-            self._context.tasks.delete(old)
+            self._given_up = old
             self._start_over()
 
     def new_body(self) -> dict[str, Any]:
@@ -140,6 +137,9 @@ class RunTask:
     def _find_or_make(self) -> None:
         """Find the run's Task or make one; a Task that was made but not started is found again, not made twice."""
         capture, tasks = self._context.capture, self._context.tasks
+        if self._given_up is not None:
+            tasks.delete(self._given_up)
+            self._given_up = None
         if capture.task_id and self._find(capture.task_id):
             return
         if self._look_first and (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):

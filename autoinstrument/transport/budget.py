@@ -100,7 +100,7 @@ class Budget:
         """Note that nothing waits; for a thread that adds."""
         self._added, self._bytes_added = self._removed, self._bytes_removed
 
-    def has_room(self, size: int = 1, *, times: int = 1) -> bool:
+    def has_room(self, size: int = 1, *, times: float = 1) -> bool:
         """Return True if a record of `size` bytes stays below `times` the limit.
 
         Without a size, return True if the limit is not reached.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable, Iterable, Mapping
 
 from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.tasks import Tasks
@@ -32,14 +33,26 @@ class AbortWatcher:
     def is_due(self) -> bool:
         return time.monotonic() >= self._at
 
-    def look(self, running: list[tuple[LiveRun, TrainingProcess]]) -> None:
-        """Send SIGTERM to the processes whose Tasks a person has stopped.
+    def begin(self, running: Iterable[tuple[LiveRun, TrainingProcess]]) -> dict[str, tuple[LiveRun, TrainingProcess]]:
+        """Return what `look` takes, by the ids of the Tasks; on the thread to which the runs belong.
 
         Args:
             running: runs whose Tasks were made here and are running, each with the process that owns the run.
         """
         self._at = time.monotonic() + _EVERY_S
-        by_task = {mirror.task.id: (mirror, process) for mirror, process in running if mirror.task is not None}
+        return {mirror.task.id: (mirror, process) for mirror, process in running if mirror.task is not None}
+
+    def look(
+        self,
+        by_task: Mapping[str, tuple[LiveRun, TrainingProcess]],
+        change: Callable[[LiveRun, Callable[[], object]], None],
+    ) -> None:
+        """Send SIGTERM to the processes whose Tasks a person has stopped; on any thread.
+
+        Args:
+            by_task: see `begin`.
+            change: has a run changed on the thread to which it belongs.
+        """
         if not by_task:
             return
         with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
@@ -47,7 +60,7 @@ class AbortWatcher:
                 mirror, process = by_task[task_id]
                 if is_of_a_process(reason, message):
                     logger().warning("run %s goes on, its Task was stopped: %s", mirror.run.run_id, reason)
-                    mirror.go_on()
+                    change(mirror, mirror.go_on)
                     continue
                 if is_of_mlflow(reason):
                     continue

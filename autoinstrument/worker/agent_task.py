@@ -7,8 +7,10 @@ the agent itself was killed, it alone can end the Task, too.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -68,45 +70,61 @@ class AgentTaskOutcome:
         for mirror in self._held:
             mirror.hold()
 
-    def is_known(self, *, last: bool) -> bool:
-        """Ask ClearML, at most once a second; return True if the outcome is known.
+    @property
+    def is_due(self) -> bool:
+        """True if ClearML may be asked now: once a second, one question at a time."""
+        return time.monotonic() >= self._ask_at
+
+    def begin(self) -> None:
+        """Note that `ask` is about to be called."""
+        self._ask_at = math.inf
+
+    def ask(self, *, last: bool) -> str | None:
+        """Ask ClearML; on any thread.
 
         Args:
             last: take a Task that is still running for ended.
 
+        Returns:
+            The Task's status, "" if it was deleted; None if its owner has yet to set it.
+
         Raises:
             ClearMLError: the server did not answer.
         """
-        if time.monotonic() < self._ask_at and not last:
-            return False
-        self._ask_at = time.monotonic() + _PAUSE_S
-        task = self._tasks.find(self._task_id, adopted=True)
-        status = task.status if task is not None else ""
-        if task is not None and status == "in_progress" and self._agent is not None:
-            if self._agent.is_alive() or is_running(self._agent.program):
-                if not last:
-                    return False
-            else:
-                logger().warning("Task %s: its agent was killed", self._task_id)
-                self._tasks.finish(task, self._end.status, self._end.reason, self._end.message)
-                status = self._end.status
-        is_killed = status in ("stopped", "failed", *_TAKEN_AWAY)
-        if status in _TAKEN_AWAY:
-            for mirror in self._held:  # the run must only be ended in MLflow
-                mirror.capture.task_id = mirror.capture.task_url = ""
-                mirror.capture.delivered = True
-        else:
-            self.release()
-        for mirror in self._runs:
-            mirror.capture.killed = mirror.capture.killed or is_killed
-            with guard("writing the capture"):
-                mirror.capture.save()
-        return True
+        try:
+            return self._ask(last=last)
+        finally:
+            self._ask_at = time.monotonic() + _PAUSE_S
 
-    def release(self) -> None:
-        """Allow the rest of the Task's own run to be delivered."""
-        for mirror in self._held:
+    def _ask(self, *, last: bool) -> str | None:
+        task = self._tasks.find(self._task_id, adopted=True)
+        if task is None or task.status != "in_progress" or self._agent is None:
+            return task.status if task is not None else ""
+        if self._agent.is_alive() or is_running(self._agent.program):
+            return task.status if last else None
+        logger().warning("Task %s: its agent was killed", self._task_id)
+        self._tasks.finish(task, self._end.status, self._end.reason, self._end.message)
+        return self._end.status
+
+    def settle(self, status: str) -> None:
+        """End the open runs as the Task has ended; on the thread of the worker's loop.
+
+        Args:
+            status: see `ask`.
+        """
+        for mirror in self._runs:
+            mirror.do(partial(self._settle, mirror, status))
+
+    def _settle(self, mirror: LiveRun, status: str) -> None:
+        if mirror in self._held and status in _TAKEN_AWAY:  # the run must only be ended in MLflow
+            mirror.capture.task_id = mirror.capture.task_url = ""
+            mirror.capture.delivered = True
+        elif mirror in self._held:
             mirror.release()
+        is_killed = status in ("stopped", "failed", *_TAKEN_AWAY)
+        mirror.capture.killed = mirror.capture.killed or is_killed
+        with guard("writing the capture"):
+            mirror.capture.save()
 
 
 def _is_agent(process: psutil.Process) -> bool:

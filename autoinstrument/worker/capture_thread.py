@@ -12,8 +12,9 @@ from autoinstrument.capture.requirements import Requirements, packages_of
 from autoinstrument.capture.script_section import DiffSettings, Script, without_arguments
 from autoinstrument.guard import guard
 from autoinstrument.records import ProcessStarted
+from autoinstrument.worker.jobs import Jobs, for_captures
 
-_PATIENCE_S = 2.0
+PATIENCE_S = 2.0
 """How long a Task waits for the capture, which usually takes 0.3 s. After that it is made without an answer of Git."""
 
 
@@ -25,22 +26,36 @@ class _Job(NamedTuple):
 
 
 class CaptureThread:
-    """Holds what was captured of a process so far, and starts a thread to capture more.
+    """Holds what was captured of a process so far, and has more captured on a thread.
 
     Attributes:
-        code: script sections without arguments, by the key of the program: "" is the process's own. A program is in it
-            from the moment it was asked for.
+        code: script sections without arguments, by the key of the program: "" is the process's own.
         packages: empty until they are known.
     """
 
-    def __init__(self, diffs: Callable[[], DiffSettings], lacks: Callable[[str], object]) -> None:
-        """`diffs` and `lacks` as in `without_arguments`; the latter is called on the capturing thread."""
+    def __init__(
+        self,
+        diffs: Callable[[], DiffSettings],
+        lacks: Callable[[str], object],
+        *,
+        captures: Jobs | None = None,
+        wake: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Capture nothing yet.
+
+        Args:
+            diffs: as in `without_arguments`; called on the capturing thread.
+            lacks: as in `without_arguments`; called on the capturing thread.
+            captures: the threads.
+            wake: called on the capturing thread when everything was captured.
+        """
+        self._captures = captures or for_captures()
         self.code: dict[str, Script] = {}
         self.packages = Requirements("", "")
-        self._diffs, self._lacks = diffs, lacks
-        self._settings = DiffSettings()
-        self._knows = threading.Event()
-        self._changed = threading.Condition()
+        self._diffs, self._lacks, self._wake = diffs, lacks, wake
+        self._asked: set[str] = set()
+        self._settings: DiffSettings | None = None
+        self._changed = threading.Lock()
         self._next: _Job | None = None
         self._busy = self._is_new = False
 
@@ -48,6 +63,10 @@ class CaptureThread:
     def is_busy(self) -> bool:
         """True while something is being captured or was not taken yet: until then no Task is complete."""
         return self._busy or self._is_new
+
+    def was_asked(self, program: str) -> bool:
+        """Return True if a program's code is known, or will be."""
+        return program in self._asked
 
     def ask(
         self,
@@ -57,9 +76,7 @@ class CaptureThread:
         programs: Mapping[str, ProcessStarted],
         packages: bool,
     ) -> None:
-        """Capture code or packages as they are now, and wait for that, `_PATIENCE_S` at most.
-
-        If something is being captured already, this request is next and is not waited for.
+        """Have code or packages captured as they are now; if something is being captured already, this is next.
 
         Args:
             started: the process.
@@ -71,23 +88,18 @@ class CaptureThread:
             before = self._next
             wanted = {**before.programs, **programs} if before else dict(programs)
             self._next = _Job(started, frozenset(modules), wanted, packages or bool(before and before.packages))
+            self._asked.update(programs)
             is_idle, self._busy = not self._busy, True
         if is_idle:
-            threading.Thread(target=self._work, name="autoinstrument-capture", daemon=True).start()
-            if not self._knows.is_set():
-                # On this thread: it may import clearml, which two threads must not do at the same time.
-                with guard("reading ClearML's configuration"):
-                    self._settings = self._diffs()
-                self._knows.set()
-            with self._changed:
-                self._changed.wait_for(lambda: not self._busy, _PATIENCE_S)
-                self._is_new = False
-        for program, described in programs.items():
-            if program not in self.code:
-                with guard("capturing the code"):
-                    script = without_arguments(described, lambda: self._settings, by_git=False)
-                    with self._changed:
-                        self.code.setdefault(program, script)
+            self._captures.submit(self._work)
+
+    def do_without_git(self, program: str, described: ProcessStarted) -> None:
+        """Take the code of a program as far as it is known without Git, until Git has answered."""
+        if program not in self.code:
+            with guard("capturing the code"):
+                script = without_arguments(described, DiffSettings, by_git=False)
+                with self._changed:
+                    self.code.setdefault(program, script)
 
     def take(self) -> bool:
         """Return True, once, if a capture that `ask` did not wait for has ended, successfully or not."""
@@ -101,8 +113,7 @@ class CaptureThread:
                 job, self._next = self._next, None
                 if job is None:
                     self._busy, self._is_new = False, True
-                    self._changed.notify_all()
-                    return
+                    break
             for program, described in job.programs.items():
                 with guard("capturing the code"):
                     code = without_arguments(described, self._known_settings, self._lacks)
@@ -113,9 +124,11 @@ class CaptureThread:
                     packages = _packages(job.started, job.modules)
                     with self._changed:
                         self.packages, self._is_new = packages, True
+        self._wake()
 
     def _known_settings(self) -> DiffSettings:
-        self._knows.wait()
+        if self._settings is None:
+            self._settings = self._diffs()
         return self._settings
 
 

@@ -19,12 +19,10 @@ class ConsoleRouter:
 
     def __init__(self, registry: RunRegistry, early: EarlyRecords) -> None:
         self._registry, self._early = registry, early
-        self._quiet: set[str] = set()
-        """Runs whose end has arrived and is not handled yet: later text does not belong to them."""
 
     def write(self, process: TrainingProcess, written: ConsoleWritten) -> None:
         """Give text to the process's open runs, or keep it for the next run."""
-        runs = [run_id for run_id in self._registry.open if run_id in process.runs and run_id not in self._quiet]
+        runs = [run_id for run_id in self._registry.open if run_id in process.runs]
         for run_id in runs:
             self._registry.mirrors[run_id].console.write(*written)
         if runs:
@@ -41,19 +39,8 @@ class ConsoleRouter:
         if run.owned or not process.last_run:
             self._give(process, self._registry.mirrors[run.run_id])
 
-    def run_resumed_early(self, process: TrainingProcess, run: RunStarted) -> None:
-        """Note that a known run goes on, before its record is handled."""
-        self._quiet.discard(run.run_id)
-        self.run_began(process, run)
-
-    def run_ended_early(self, process: TrainingProcess, run_id: str) -> None:
-        """Note that a run has ended, before its record is handled."""
-        self._quiet.add(run_id)
-        process.last_run = run_id
-
     def run_ended(self, process: TrainingProcess, run_id: str) -> None:
         """Note that a run has ended."""
-        self._quiet.discard(run_id)
         process.last_run = run_id
 
     def leave(self, process: TrainingProcess) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import functools
+import math
 import os
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,10 +33,12 @@ from autoinstrument.records import (
     TaskFound,
 )
 from autoinstrument.settings import Settings
-from autoinstrument.transport.budget import DROPPABLE, items
+from autoinstrument.transport.budget import DROPPABLE, content_weight, items, weight
 from autoinstrument.transport.limits import WAITING_BYTES
+from autoinstrument.worker.capture_thread import PATIENCE_S
 from autoinstrument.worker.console_router import ConsoleRouter
 from autoinstrument.worker.early_records import EarlyRecords
+from autoinstrument.worker.jobs import Aside
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.process_end import ProcessEnd
@@ -48,10 +52,11 @@ _OTHERS_S = 15.0
 
 
 class Dispatcher:
-    """Handles records; it sends nothing to ClearML itself.
+    """Handles records; it waits for no server, and for nothing that takes long.
 
     Attributes:
         registry: the processes and runs.
+        process_end: ends the runs of processes that are gone.
         waiting: bytes that wait for the server.
     """
 
@@ -63,8 +68,9 @@ class Dispatcher:
         uploads: Uploads,
         scheduler: Scheduler,
         mlflow_access: MLflowAccess,
+        aside: Aside,
     ) -> None:
-        """`folder` is the one that the worker shares with the training process."""
+        """`folder` is the one that the worker shares with the training processes."""
         self.registry = RunRegistry()
         self.waiting = 0
         self._settings = settings
@@ -73,8 +79,8 @@ class Dispatcher:
         self._tasks, self._uploads = tasks, uploads
         self._early = EarlyRecords()
         self._console = ConsoleRouter(self.registry, self._early)
-        self._process_end = ProcessEnd(
-            folder, self.registry, self._console, tasks, scheduler, mlflow_access, self._run_started
+        self.process_end = ProcessEnd(
+            folder, self.registry, self._console, tasks, scheduler, mlflow_access, aside, self._run_started
         )
 
     def handle(self, process: TrainingProcess, record: Record | ConnectionClosed) -> bool:
@@ -84,38 +90,44 @@ class Dispatcher:
             handler(self, process, record)
         return isinstance(record, (ConnectionClosed, ProcessExiting, RunStarted, RunEnded, TaskFound))
 
-    def handle_console(self, process: TrainingProcess, record: Record | ConnectionClosed) -> bool:
-        """Handle console text while a request is under way, ahead of records that arrived before; return True if done.
-
-        Text overtakes all other records, and so do those that decide to which run it belongs: a process, a new run. A
-        run's end is handled when its turn comes, but text after it does not belong to the run, as always.
-        """
-        if isinstance(record, RunEnded):
-            self._console.run_ended_early(process, record.run_id)
-        elif isinstance(record, RunStarted) and record.run_id in self.registry.mirrors:
-            self._console.run_resumed_early(process, record)
-        elif isinstance(record, (ConsoleWritten, ProcessStarted, RunAnnounced, RunStarted)):
-            self.handle(process, record)
-            return True
-        return False
-
     def note_dropped(self, dropped: EventsDropped) -> None:
         """Note that data of a run was dropped for want of room."""
-        if dropped.run_id in self.registry.mirrors:
-            self.registry.mirrors[dropped.run_id].take(dropped)
+        if mirror := self.registry.mirrors.get(dropped.run_id):
+            mirror.do(partial(mirror.take, dropped))
         else:
             self._early.drop(dropped.run_id)
 
-    def take_captured(self) -> None:
-        """Describe runs again whose process's code and packages took too long when they began."""
+    def take_captured(self) -> bool:
+        """Describe runs whose process's code and packages are known now, or have been waited for long enough.
+
+        Returns:
+            True if a Task can be made that could not be made before.
+        """
+        may_begin = False
         for process in self.registry.processes:
-            if process.has_captured():
-                for run_id in process.owned:
-                    mirror = self.registry.mirrors[run_id]
-                    if self.registry.home[run_id] is process and not mirror.is_closed:
-                        with guard("describing a run"):
-                            self._describe(process, mirror.capture)
-                            mirror.describe_again()
+            is_new, now = process.has_captured(), time.monotonic()
+            for mirror in self.registry.at_home(process):
+                is_first = mirror.describe_at is not None
+                if is_first and not is_new and mirror.describe_at is not None and now >= mirror.describe_at:
+                    process.describe_without_git(mirror.run)
+                elif not (is_new and (is_first or mirror.run.run_id in process.owned)):
+                    continue
+                may_begin = may_begin or is_first
+                mirror.describe_at = None
+                mirror.do(partial(self._describe_again, process, mirror))
+        return may_begin
+
+    @property
+    def next_description(self) -> float:
+        """When `take_captured` must be called at the latest, in seconds of the monotonic clock."""
+        times = [mirror.describe_at for mirror in self.registry.mirrors.values() if mirror.describe_at is not None]
+        return min(times, default=math.inf)
+
+    def _describe_again(self, process: TrainingProcess, mirror: LiveRun) -> None:
+        if not mirror.is_closed:
+            with guard("describing a run"):
+                self._describe(process, mirror.capture)
+                mirror.describe_again()
 
     def _process_started(self, process: TrainingProcess, started: ProcessStarted) -> None:
         process.start(started)
@@ -127,8 +139,7 @@ class Dispatcher:
         """Describe the process's open runs again if it has loaded other packages, parsed arguments, or run cells."""
         if process.change(changed):
             for mirror in self.registry.open_runs_of(process):
-                self._describe(process, mirror.capture)
-                mirror.describe_again()
+                mirror.do(partial(self._describe_again, process, mirror))
 
     def _describe(self, process: TrainingProcess, capture: RunJournal) -> None:
         capture.process = process.started and capture.run.program_of(process.started)
@@ -148,22 +159,26 @@ class Dispatcher:
             mirror = LiveRun(
                 capture, self._settings, self._tasks, self._uploads,
                 is_capturing=lambda: self.registry.home[run.run_id].is_capturing,
-                parent_task=functools.partial(self._task_of, run.parent_run_id) if run.parent_run_id else str,
+                parent_task=partial(self._task_of, run.parent_run_id) if run.parent_run_id else str,
                 wait_s=0.0 if run.owned else _OTHERS_S,
             )  # fmt: skip
             self.registry.mirrors[run.run_id] = mirror
+            if process.is_capturing:
+                mirror.describe_at = time.monotonic() + PATIENCE_S
         elif run.owned:
-            mirror.reopen(run)
-            began = mirror.capture.process
-            if began is not None and is_launcher(began.main_path, began.main_module):
-                self._describe(process, mirror.capture)
-                mirror.describe_again()
+            mirror.do(partial(self._resume, process, mirror, run))
         self.registry.began(process, run.run_id, owned=run.owned)
         self._console.run_began(process, run)
         if self._early.take_lost(run.run_id):
-            mirror.note_incomplete()
+            mirror.do(mirror.note_incomplete)
         for other, record in self._early.take():
             self._HANDLERS.get(type(record), Dispatcher._logged)(self, other, record)  # other runs' go on waiting
+
+    def _resume(self, process: TrainingProcess, mirror: LiveRun, run: RunStarted) -> None:
+        mirror.reopen(run)
+        began = mirror.capture.process
+        if began is not None and is_launcher(began.main_path, began.main_module):
+            self._describe_again(process, mirror)
 
     def _logged(self, process: TrainingProcess, record: Any) -> None:
         """Give a record to its run's mirror, or keep it until the run is known."""
@@ -174,11 +189,18 @@ class Dispatcher:
         process.runs.add(record.run_id)
         if mirror.run.switched_off:
             return  # `sync` reads it from MLflow
-        if isinstance(record, DROPPABLE) and self.waiting >= WAITING_BYTES:
+        if isinstance(record, DROPPABLE) and self._is_full_for(mirror):
             record = EventsDropped(record.run_id, items(record))
         before = mirror.weight
-        mirror.take(record)
+        mirror.do(partial(mirror.take, record), weight(record) + content_weight(record))
         self.waiting += mirror.weight - before
+
+    def _is_full_for(self, mirror: LiveRun) -> bool:
+        """Return True if no more data of a run may wait: half of the room is shared evenly by the open runs."""
+        if self.waiting < WAITING_BYTES / 2:
+            return False
+        share = WAITING_BYTES / 2 / max(1, len(self.registry.open))
+        return self.waiting >= WAITING_BYTES or mirror.weight > share
 
     def _task_of(self, run_id: str) -> str:
         """Return the id of a run's Task, also of a run that another process has begun; "" while there is none."""
@@ -193,7 +215,7 @@ class Dispatcher:
     def _task_found(self, process: TrainingProcess, found: TaskFound) -> None:
         mirror = self.registry.mirrors.get(found.run_id)
         if mirror is not None:
-            mirror.adopt(found.task_id)
+            mirror.do(partial(mirror.adopt, found.task_id))
 
     def _run_ended(self, process: TrainingProcess, ended: RunEnded) -> None:
         mirror = self.registry.mirrors.get(ended.run_id)
@@ -201,7 +223,7 @@ class Dispatcher:
             self._early.add(process, ended)
             return
         process.note_end(ended)
-        mirror.note_end_time(ended.end_time_ms)
+        mirror.do(partial(mirror.note_end_time, ended.end_time_ms))
         self.registry.open.pop(ended.run_id, None)
         self._console.run_ended(process, ended.run_id)
         if ended.at_exit:
@@ -213,8 +235,8 @@ class Dispatcher:
     def _end(self, mirror: LiveRun, end: End, *, interrupted: bool) -> None:
         # An interruption may have come after a call had written to MLflow, and before its record was sent.
         if interrupted:
-            mirror.note_incomplete()
-        mirror.end_as(end)
+            mirror.do(mirror.note_incomplete)
+        mirror.do(partial(mirror.end_as, end))
 
     def _process_exiting(self, process: TrainingProcess, exiting: ProcessExiting) -> None:
         process.exiting, process.answered = exiting, False
@@ -222,19 +244,25 @@ class Dispatcher:
             self._end(self.registry.mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
         self._console.leave(process)
         for run_id in process.owned:
-            self.registry.mirrors[run_id].console.finish()
-        self._process_end.try_once_more(process)
+            mirror = self.registry.mirrors[run_id]
+            mirror.do(mirror.console.finish)
+        self.process_end.try_once_more(process)
 
     def _end_announced(self, process: TrainingProcess, announced: EndAnnounced) -> None:
         process.announce_end(announced)
 
     def _run_tagged(self, process: TrainingProcess, tagged: RunTagged) -> None:
         mirror = self.registry.mirrors.get(tagged.run_id)
-        if mirror is not None and mirror.capture.delivered:  # else the run was resumed in the meantime
+        if mirror is not None:
+            mirror.do(partial(self._note_tagged, mirror))
+
+    @staticmethod
+    def _note_tagged(mirror: LiveRun) -> None:
+        if mirror.capture.delivered:  # else the run was resumed in the meantime
             mirror.note_tagged()
 
     def _closed(self, process: TrainingProcess, closed: ConnectionClosed) -> None:
-        self._process_end.closed(process)
+        self.process_end.begin(process)
 
     _HANDLERS: ClassVar[dict[type, Callable[[Dispatcher, TrainingProcess, Any], None]]] = {
         ConnectionClosed: _closed,

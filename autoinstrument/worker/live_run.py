@@ -1,14 +1,20 @@
-"""A run that is mirrored while it goes on: when its data may be sent, what its process knows, and when it is done."""
+"""A run that is mirrored while it goes on: when its data may be sent, what its process knows, and when it is done.
+
+A run belongs to one thread at a time: to the worker's loop, or to the thread that delivers it. While it is away, the
+loop's changes wait; only `console.write` may be called from any thread.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.mirror.event_batches import EventBatches
 from autoinstrument.mirror.kinds.environment import EnvironmentPart
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
@@ -25,6 +31,9 @@ class LiveRun(RunMirror):
         notices: what the training process was told.
         server: when data of this run may be tried again that the server refuses as a whole.
         last_sent: when something was sent last, in seconds of the monotonic clock.
+        describe_at: when the run is described without an answer of Git, in seconds of the monotonic clock; None once it
+            has been described. Nothing is sent before.
+        is_urgent: the run was wanted while it was away, and must be delivered when it comes home.
     """
 
     def __init__(
@@ -45,7 +54,49 @@ class LiveRun(RunMirror):
         self.notices = Notices()
         self.server = Backoff()
         self.last_sent = 0.0
-        self._is_held = self._is_closed = False
+        self.describe_at: float | None = None
+        self.is_urgent = False
+        self._is_held = self._is_closed = self._is_away = False
+        self._left: deque[Callable[[], object]] = deque()
+        self._left_weight = self._weight = 0
+
+    # Whose it is
+
+    @property
+    def is_away(self) -> bool:
+        """True while another thread delivers the run."""
+        return self._is_away
+
+    def lend(self) -> None:
+        """Note that another thread delivers the run from now on."""
+        self._weight = super().weight
+        self._is_away, self.is_urgent = True, False
+
+    def come_home(self) -> None:
+        """Make the changes that have waited: the thread that has delivered the run has left it."""
+        self._is_away = False
+        self._left_weight = 0
+        while self._left:
+            with guard("taking a run's records"):
+                self._left.popleft()()
+
+    def do(self, change: Callable[[], object], weight: int = 0) -> None:
+        """Make a change, now or when the run comes home.
+
+        Args:
+            change: calls the run's methods, and sends nothing.
+            weight: bytes of the data that it carries.
+        """
+        if self._is_away:
+            self._left.append(change)
+            self._left_weight += weight
+        else:
+            change()
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes wait to be delivered, or to be taken."""
+        return self._weight + self._left_weight if self._is_away else super().weight
 
     # The Task
 
@@ -85,13 +136,36 @@ class LiveRun(RunMirror):
         return (self.may_send or (self._is_unclosed and not self.has_work)) and self._is_free and self.server.is_due()
 
     @property
+    def has_only_events(self) -> bool:
+        """True if nothing but points and console lines waits: these may go into one request with other runs'."""
+        if self.task is None or self._task.must_restart or self.end is not None:
+            return False
+        events = self._context.events
+        others = any(part.has_work and not events.holds_all_of(part) for part in self._parts)
+        return events.have_events and not others and not self._context.hyperparameters.has_work
+
+    @property
+    def events(self) -> EventBatches:
+        """The run's points, plots and console lines on their way."""
+        return self._context.events
+
+    @property
     def is_hopeful(self) -> bool:
         """True while something waits to be delivered that the server may take in some seconds."""
         return (self.has_work or self._is_unclosed) and self._is_free and self.server.has_hope()
 
     @property
     def _is_free(self) -> bool:
-        return not (self._is_held or self.run.switched_off)
+        return not (self._is_held or self.run.switched_off or self.describe_at is not None)
+
+    def make_task(self) -> None:
+        """Find or make the Task, or set it running again; it gets what is known by now, the rest by `flush`.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        self.last_sent = time.monotonic()
+        self._task.ensure()
 
     def flush_without_end(self) -> None:
         """See `RunMirror.flush_without_end`."""
@@ -172,9 +246,5 @@ class LiveRun(RunMirror):
         self.capture.delivered = False
 
     def adopt(self, task_id: str) -> None:
-        """Go on with a Task that the script made itself, and give up the one that was made for it.
-
-        Raises:
-            ClearMLError: the server did not answer.
-        """
+        """Go on with a Task that the script made itself, and give up the one that was made for it."""
         self._task.adopt(task_id)

@@ -19,16 +19,13 @@ from autoinstrument.mlflow_store.internals import import_clients
 
 LIMIT_S = 30.0
 """Deadline of a call, the same as that of a request to ClearML."""
-_TICK_S = 0.25
 _T = TypeVar("_T")
 
 
 class MLflowAccess:
-    """Calls MLflow's stores for all runs of a worker."""
+    """Calls MLflow's stores for all runs of a worker, from any thread."""
 
-    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """`meanwhile` is called several times a second during a call."""
-        self._meanwhile = meanwhile
+    def __init__(self) -> None:
         self._limit = Deadline("autoinstrument-mlflow")
         self._stores: defaultdict[str, Backoff] = defaultdict(Backoff)
         self._errors: dict[str, Exception] = {}
@@ -54,7 +51,7 @@ class MLflowAccess:
             raise self._errors[tracking_uri]
         began = time.monotonic()
         try:
-            answer: _T = self._limit.do(work, LIMIT_S, tick_s=_TICK_S, tick=self._meanwhile)
+            answer: _T = self._limit.do(work, LIMIT_S)
         except Exception as error:
             self._errors[tracking_uri] = error
             store.failed(UnavailableError(str(error)), time.monotonic() - began)
@@ -68,4 +65,4 @@ class MLflowAccess:
         A ClearML agent deletes working directory and virtual environment for its next job (clearml-agent 3.0.3).
         """
         with guard("loading MLflow"):
-            self._limit.do(lambda: import_clients(tracking_uri), LIMIT_S, tick_s=_TICK_S, tick=self._meanwhile)
+            self._limit.do(lambda: import_clients(tracking_uri), LIMIT_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from autoinstrument.clearml_api.tasks import Tasks
@@ -15,6 +16,7 @@ from autoinstrument.records import RunAnnounced, RunStarted
 from autoinstrument.transport import exit_status
 from autoinstrument.worker.agent_task import AgentTaskOutcome
 from autoinstrument.worker.console_router import ConsoleRouter
+from autoinstrument.worker.jobs import Aside
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.run_registry import RunRegistry
@@ -33,24 +35,45 @@ class ProcessEnd:
         tasks: Tasks,
         scheduler: Scheduler,
         mlflow_access: MLflowAccess,
+        aside: Aside,
         begin: Callable[[TrainingProcess, RunStarted], None],
     ) -> None:
         """`folder` is shared with the process; `begin` handles a run that was only announced."""
         self._folder, self._registry, self._console, self._begin = folder, registry, console, begin
-        self._tasks, self._scheduler, self._mlflow = tasks, scheduler, mlflow_access
+        self._tasks, self._scheduler, self._mlflow, self._aside = tasks, scheduler, mlflow_access, aside
 
-    def closed(self, process: TrainingProcess) -> None:
-        """End the runs of a process that has closed its connection."""
+    def begin(self, process: TrainingProcess) -> None:
+        """Note that a process has closed its connection; `complete` ends its runs."""
         process.gone_at = time.monotonic()
         if process.outlives:
             self._console.leave(process)
             for run_id in process.owned:
                 self._registry.open.pop(run_id, None)
             return
-        code = exit_status.read(self._folder, process.pid) if process.exiting is not None else None
-        for announced in list(process.announced.values()):
-            with guard("finding a run whose process died at once"):
-                self._died_at_once(process, announced)
+        process.exit_code = exit_status.read(self._folder, process.pid) if process.exiting is not None else None
+        for announced in process.announced.values():
+            if not announced.owned and (mirror := self._registry.mirrors.get(announced.run_id)):
+                mirror.do(mirror.note_incomplete)
+        unread = [announced for announced in process.announced.values() if announced.owned]
+        process.is_ending = True
+        process.unread = len(unread)
+        for announced in unread:
+            self._aside(partial(self._read, announced), partial(self._died_at_once, process, announced))
+
+    def complete(self) -> bool:
+        """End the runs of processes that are gone, once none of these runs is away; return True if some have ended."""
+        ending = [process for process in self._registry.processes if process.is_ending and not process.unread]
+        ready = [
+            process for process in ending if not any(self._registry.mirrors[run_id].is_away for run_id in process.runs)
+        ]
+        for process in ready:
+            process.is_ending = False
+            with guard("ending the runs of a process"):
+                self._end(process)
+        return bool(ready)
+
+    def _end(self, process: TrainingProcess) -> None:
+        code = process.exit_code
         self._console.leave(process)
         left_open = []
         for run_id in process.owned:
@@ -84,7 +107,7 @@ class ProcessEnd:
         if self._scheduler.has_hope():
             left = [mirror for mirror in self._registry.at_home(process) if mirror.end and not mirror.is_linked]
             for uri in {mirror.run.tracking_uri for mirror in left}:
-                self._mlflow.prepare(uri)
+                self._aside(partial(self._mlflow.prepare, uri), lambda _: None)
 
     def _ask_clearml(self, process: TrainingProcess, left_open: list[LiveRun]) -> None:
         """Ask ClearML how the process's Task ended, if the worker does not decide that, and it is not known yet."""
@@ -98,11 +121,16 @@ class ProcessEnd:
             end = end or End("stopped", "the agent that ran the Task was killed", "")
             process.agent_outcome = AgentTaskOutcome(task_id, left_open, end, process.agent, self._tasks)
 
-    def _died_at_once(self, process: TrainingProcess, announced: RunAnnounced) -> None:
-        """Read from MLflow a run that the process could only announce."""
-        if announced.owned:
+    def _read(self, announced: RunAnnounced) -> RunStarted | None:
+        """Read from MLflow a run that the process could only announce; None if that fails."""
+        with guard("finding a run whose process died at once"):
             uri, run_id = announced.tracking_uri, announced.run_id
             run: RunStarted = self._mlflow.ask(uri, lambda: open_run(uri, run_id)).run
-            self._begin(process, run._replace(owned=True, switched_off=announced.switched_off))
-        elif announced.run_id in self._registry.mirrors:
-            self._registry.mirrors[announced.run_id].note_incomplete()
+            return run
+        return None
+
+    def _died_at_once(self, process: TrainingProcess, announced: RunAnnounced, run: RunStarted | None) -> None:
+        process.unread -= 1
+        if run is not None:
+            with guard("finding a run whose process died at once"):
+                self._begin(process, run._replace(owned=True, switched_off=announced.switched_off))

@@ -1,14 +1,15 @@
-"""Receive records from the training process and its children, and queue them; the queue is bounded.
+"""Receive records from training processes, and queue them; the queue is bounded, and shared fairly.
 
-One thread per connection reads; one thread takes records out. Records that MLflow's store holds as well (points,
-parameters, tags) are dropped and counted if there is no room; all others are small, or go to disk, and wait.
+One thread per connection reads; one thread takes records out, of each process in turn. Records that MLflow's store
+holds as well (points, parameters, tags) are dropped and counted if there is no room; all others are small, or go to
+disk, and wait.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from autoinstrument.guard import guard
@@ -30,45 +31,81 @@ Arrived = tuple[TrainingProcess, Record | ConnectionClosed]
 
 
 class _Waiting(NamedTuple):
-    arrived: Arrived
+    record: Record | ConnectionClosed
     size: int
     content: int
     """Bytes of the record, and of the file's content that it carries, weighed when it arrived."""
 
 
-class Receiver:
-    """Records in the order in which they arrived; those of one process are in the order of that process."""
+class _Queue:
+    """What waits of one process."""
 
     def __init__(self) -> None:
-        self._waiting: deque[_Waiting] = deque()
+        self.records: deque[_Waiting] = deque()
+        self.bytes = 0
+
+    def exceeds(self, share: float) -> bool:
+        """Return True if more waits than a share of the limit, from 0 to 1."""
+        return self.bytes > share * RECEIVED_RECORDS.bytes or len(self.records) > share * RECEIVED_RECORDS.records
+
+
+class Receiver:
+    """Records of several processes; those of one process are in the order in which they arrived.
+
+    Half of the room is for whoever comes first. In the other half each process has its share, so that one that floods
+    the worker does not cost the others their data.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[TrainingProcess, _Queue] = {}
+        """By process, in the order in which they are served: only those of which something waits."""
+        self._reading = 0
         self._changed = threading.Condition()
         self._records, self._contents = Budget(RECEIVED_RECORDS), Budget(RECEIVED_CONTENTS)
-        self._full = False
+        self._full: set[TrainingProcess] = set()
         self._dropped: Counter[str] = Counter()
+        self._is_woken = False
 
     def read(self, process: TrainingProcess) -> None:
         """Read what a process sends until it closes the connection; runs on a separate thread."""
+        with self._changed:
+            self._reading += 1
         with guard("reading from the training process"):
             for record in read_all(process.connection):
                 if isinstance(record, AbortLogged):
-                    process.abort_logged.set()  # the thread that takes records waits for it
+                    process.abort_logged.set()  # the thread that aborts the process waits for it
                 else:
                     self._put(process, record)
         process.note_death()
-        self._add((process, ConnectionClosed()))
+        self._add(process, ConnectionClosed())
+        with self._changed:
+            self._reading -= 1
+            self._full.discard(process)
 
     def take(self, wait_s: float, most: int) -> Iterator[Arrived]:
-        """Yield the queued records, at most `most`, and wait for the first one."""
+        """Yield queued records, at most `most`; wait for the first one, or for `wake`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._dropped, wait_s)
+            self._changed.wait_for(lambda: self._queues or self._dropped or self._is_woken, wait_s)
+            self._is_woken = False
         for _ in range(most):
             with self._changed:
-                if not self._waiting:
+                if not self._queues:
                     return
-                waiting = self._waiting.popleft()
+                process = next(iter(self._queues))
+                queue = self._queues.pop(process)
+                waiting = queue.records.popleft()
+                queue.bytes -= waiting.size
+                if queue.records:
+                    self._queues[process] = queue  # last in turn
                 self._remove(waiting)
                 self._changed.notify_all()
-            yield waiting.arrived
+            yield process, waiting.record
+
+    def wake(self) -> None:
+        """Have `take` return now, though nothing has arrived."""
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify_all()
 
     def dropped(self) -> list[EventsDropped]:
         """Return how much was dropped since the last call, by run."""
@@ -76,47 +113,41 @@ class Receiver:
             dropped, self._dropped = self._dropped, Counter()
         return [EventsDropped(*each) for each in dropped.items()]
 
-    def overtake(self, is_wanted: Callable[[TrainingProcess, Record | ConnectionClosed], bool]) -> None:
-        """Call `is_wanted` with each queued record, and remove those that it has handled."""
-        with self._changed:
-            all_waiting, self._waiting = self._waiting, deque()
-        kept: deque[_Waiting] = deque()
-        for waiting in all_waiting:
-            if is_wanted(*waiting.arrived):
-                with self._changed:
-                    self._remove(waiting)
-            else:
-                kept.append(waiting)
-        with self._changed:
-            kept.extend(self._waiting)
-            self._waiting = kept
-            self._changed.notify_all()
-
     def _put(self, process: TrainingProcess, record: Record) -> None:
         if isinstance(record, ArtifactLogged) and not self._contents.has_room(content_weight(record)):
             record = record._replace(content=None)  # the store has it
-        if isinstance(record, DROPPABLE) and not self._has_room():
+        if isinstance(record, DROPPABLE) and not self._has_room(process):
             with self._changed:
                 self._dropped[record.run_id] += items(record)
             return
-        self._add((process, record))
+        self._add(process, record)
 
-    def _has_room(self) -> bool:
+    def _has_room(self, process: TrainingProcess) -> bool:
         with self._changed:
-            wait_s = 0.0 if self._full else _PATIENCE_S
-            self._full = not self._changed.wait_for(self._records.has_room, wait_s)
-            return not self._full
+            wait_s = 0.0 if process in self._full else _PATIENCE_S
+            has_room = self._changed.wait_for(lambda: self._fits(process), wait_s)
+            (self._full.discard if has_room else self._full.add)(process)
+            return has_room
 
-    def _add(self, arrived: Arrived) -> None:
-        record = arrived[1]
+    def _fits(self, process: TrainingProcess) -> bool:
+        if not self._records.has_room():
+            return False
+        queue = self._queues.get(process)
+        is_half_free = self._records.has_room(times=0.5)
+        share = 0.5 / self._reading if self._reading > 1 else 1.0
+        return is_half_free or queue is None or not queue.exceeds(share)
+
+    def _add(self, process: TrainingProcess, record: Record | ConnectionClosed) -> None:
         is_end = isinstance(record, ConnectionClosed)
         size = 0 if isinstance(record, ConnectionClosed) else weight(record)
-        waiting = _Waiting(arrived, size, content_weight(record))
+        waiting = _Waiting(record, size, content_weight(record))
         with self._changed:
             # Twice the bound holds for everything: then the socket fills up, and the training process's own buffer.
             self._changed.wait_for(lambda: self._records.has_room(times=2) or is_end)
-            self._waiting.append(waiting)
-            self._records.add(waiting.size)
+            queue = self._queues.setdefault(process, _Queue())
+            queue.records.append(waiting)
+            queue.bytes += size
+            self._records.add(size)
             if waiting.content:
                 self._contents.add(waiting.content)
             self._changed.notify_all()

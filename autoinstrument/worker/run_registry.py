@@ -48,6 +48,13 @@ class RunRegistry:
             if self.home[run_id] is process:
                 yield self.mirrors[run_id]
 
+    def mark_urgent(self, process: TrainingProcess) -> None:
+        """Have the runs of a process that are away delivered again as soon as they come home."""
+        for run_id in process.runs:
+            mirror = self.mirrors.get(run_id)
+            if mirror is not None and mirror.is_away:
+                mirror.is_urgent = True
+
     def forget(self, process: TrainingProcess) -> list[LiveRun]:
         """Drop a process that is gone, and close its connection.
 

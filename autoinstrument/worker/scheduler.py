@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from collections.abc import Callable, Sequence
+from enum import Enum
 
 from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.errors import ClearMLError, InternalError, RefusedError, TooLargeError
+from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clearml_switches import refusal
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.completion import complete, write_back
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import RunLinked, RunPending
+from autoinstrument.worker.event_round import send_events
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.training_process import TrainingProcess
@@ -24,10 +28,19 @@ _PING_S = 1800.0
 _OF_ONE_RUN = (InternalError, RefusedError, TooLargeError)
 
 
+class Step(Enum):
+    """What can be done next for a run."""
+
+    LINK = "find or make its Task, in a request or two"
+    SEND_EVENTS = "send points and console lines, together with other runs'"
+    DELIVER = "bring its Task up to date: this may upload files, and read from MLflow"
+
+
 class Scheduler:
     """Sends to the one ClearML server, and writes to MLflow what the training processes have left to the worker."""
 
-    def __init__(self, uploads: Uploads, mlflow_access: MLflowAccess | None = None) -> None:
+    def __init__(self, tasks: Tasks, uploads: Uploads, mlflow_access: MLflowAccess | None = None) -> None:
+        self._tasks = tasks
         self._mlflow = mlflow_access or MLflowAccess()
         self._server = Backoff()
         self._problem = ""
@@ -51,9 +64,68 @@ class Scheduler:
         self._server.try_once_more()
         self._files.try_once_more()
 
+    @property
+    def is_probing(self) -> bool:
+        """True after a failure, until a request succeeds: one run at a time is delivered."""
+        return self._server.has_failed
+
+    def step(self, mirror: LiveRun, home: TrainingProcess, *, is_open: bool) -> Step | None:
+        """Return what must be done for a run now, None for nothing; on the thread to which the run belongs.
+
+        Args:
+            mirror: the run.
+            home: the process that receives messages about it.
+            is_open: the run has not ended.
+        """
+        if self.is_left(mirror, home) and self._mlflow.is_due(mirror.run.tracking_uri):
+            return Step.DELIVER
+        if mirror.run.switched_off:
+            return None if mirror.notices.is_pending else Step.DELIVER
+        if not self._server.is_due():
+            return None
+        if mirror.is_due:
+            if mirror.task is None:
+                return Step.LINK
+            return Step.SEND_EVENTS if mirror.has_only_events else Step.DELIVER
+        return Step.DELIVER if is_open and self._is_ping_due(mirror) else None
+
+    # On any thread: the run belongs to it meanwhile
+
+    def link(self, mirror: LiveRun, home: TrainingProcess) -> None:
+        """Find or make a run's Task, and report it to the process; the rest of the run is sent later."""
+        with guard("mirroring a run"):
+            self._try(mirror, home, mirror.make_task)
+
+    def send_events(self, runs: Sequence[tuple[LiveRun, TrainingProcess]], done: Callable[[LiveRun], None]) -> None:
+        """Send points and console lines of several runs together.
+
+        Args:
+            runs: with the processes that receive messages about them.
+            done: called with each run once, when this thread leaves it.
+        """
+        homes = dict(runs)
+        began = time.monotonic()
+
+        def end(mirror: LiveRun, error: ClearMLError | None) -> None:
+            mirror.last_sent = time.monotonic()
+            with guard("mirroring a run"):
+                if error is None:
+                    self._succeeded(mirror, homes[mirror])
+                else:
+                    self._failed(mirror, homes[mirror], error, time.monotonic() - began)
+            left.remove(mirror)
+            done(mirror)
+
+        left = list(homes)
+        try:
+            with guard("sending events"):
+                send_events(self._tasks, list(homes), end)
+        finally:
+            for mirror in left.copy():
+                done(mirror)
+
     def deliver(self, mirror: LiveRun, home: TrainingProcess, *, is_open: bool) -> None:
         """Send what waits of a run, or a ping if nothing was sent for long."""
-        mirror.console.tick()
         if self.is_left(mirror, home) and self._mlflow.is_due(mirror.run.tracking_uri):
             self._write_back(mirror)
         if mirror.run.switched_off:
@@ -64,19 +136,25 @@ class Scheduler:
             return
         with guard("mirroring a run"):
             if mirror.is_due:
-                self._send(mirror, home)
-            elif is_open and time.monotonic() - mirror.last_sent > _PING_S:
+                self._try(mirror, home, lambda: self._flush(mirror))
+            elif is_open and self._is_ping_due(mirror):
                 with contextlib.suppress(ClearMLError):
                     mirror.ping()
 
-    def _send(self, mirror: LiveRun, home: TrainingProcess) -> None:
+    def _is_ping_due(self, mirror: LiveRun) -> bool:
+        return time.monotonic() - mirror.last_sent > _PING_S
+
+    def _flush(self, mirror: LiveRun) -> None:
+        mirror.flush_without_end()
+        if mirror.is_incomplete and mirror.end is not None:
+            self._complete(mirror)
+        else:
+            mirror.flush()
+
+    def _try(self, mirror: LiveRun, home: TrainingProcess, send: Callable[[], None]) -> None:
         began = time.monotonic()
         try:
-            mirror.flush_without_end()
-            if mirror.is_incomplete and mirror.end is not None:
-                self._complete(mirror)
-            else:
-                mirror.flush()
+            send()
         except ClearMLError as error:
             self._failed(mirror, home, error, time.monotonic() - began)
         else:

@@ -1,7 +1,8 @@
 """The worker: receives records from the training process and its children, and keeps their runs' Tasks up to date.
 
-Each connection has a thread that reads (`worker.receiver`). One thread does the rest: disk (`worker.dispatcher`) and
-ClearML (`worker.scheduler`). The process ends when no process is connected and nothing is left to do.
+Each connection has a thread that reads (`worker.receiver`). The loop handles what they have read (`worker.dispatcher`),
+writes it to disk, and decides what is done next (`worker.scheduler`). Servers, files and Git are left to a bounded
+number of other threads (`worker.deliveries`). The process ends when no process is connected and nothing is left to do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from autoinstrument.clearml_api.errors import ClearMLError
@@ -29,7 +31,9 @@ from autoinstrument.records import Delivered
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.worker.abort_watcher import AbortWatcher
+from autoinstrument.worker.deliveries import Deliveries
 from autoinstrument.worker.dispatcher import Dispatcher
+from autoinstrument.worker.jobs import for_captures
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
@@ -50,13 +54,15 @@ class Worker:
         """`lean` as in `Session`: the worker is a process."""
         self._settings = settings
         self._receiver = Receiver()
-        # Text is written to disk while a request is under way, which takes half a minute if the server hangs.
-        session = Session(lambda: self._receiver.overtake(self._dispatcher.handle_console), lean=lean)
-        tasks, uploads = Tasks(session), Uploads(FileUploads(session))
-        self._tasks = tasks
-        self._mlflow = MLflowAccess(lambda: self._receiver.overtake(self._dispatcher.handle_console))
-        self._scheduler, self._watch = Scheduler(uploads, self._mlflow), AbortWatcher(tasks)
-        self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow)
+        self._captures = for_captures()
+        session = Session(lean=lean)
+        self._tasks = tasks = Tasks(session)
+        uploads = Uploads(FileUploads(session))
+        self._mlflow = MLflowAccess()
+        self._scheduler, self._watch = Scheduler(tasks, uploads, self._mlflow), AbortWatcher(tasks)
+        self._deliveries = Deliveries(self._scheduler, self._receiver.wake)
+        aside = self._deliveries.aside
+        self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow, aside)
         self._runs = self._dispatcher.registry
         self._flush_at = self._beat_at = 0.0
         self._seen = False
@@ -74,7 +80,9 @@ class Worker:
     def add(self, connection: socket.socket) -> None:
         """Read a connection on a new thread."""
         connection.setblocking(True)
-        process = TrainingProcess(connection, self._tasks.diff_settings)
+        process = TrainingProcess(
+            connection, self._tasks.diff_settings, captures=self._captures, wake=self._receiver.wake
+        )
         self._runs.processes.append(process)
         self._seen = True
         threading.Thread(target=self._receiver.read, args=(process,), daemon=True).start()
@@ -85,13 +93,19 @@ class Worker:
         """Work until no process is connected and the rest is delivered or given up."""
         while self._runs.processes or (not self._seen and time.monotonic() - self._since < _IDLE_S):
             urgent = self._take()
-            self._dispatcher.take_captured()
+            is_news, is_urgent = self._deliveries.take_results()
+            urgent = is_urgent or urgent
+            urgent = self._dispatcher.take_captured() or urgent
+            urgent = self._dispatcher.process_end.complete() or urgent
             now = time.monotonic()
             if urgent or now >= self._flush_at:
                 self._flush_at = now + _FLUSH_S
                 self._deliver_all()
+                is_news = True
+            if is_news:
                 self._answer()
                 self._forget()
+                self._flush_at = min(self._flush_at, self._dispatcher.next_description)
             if now >= self._beat_at:
                 self._beat_at = now + BEAT_S
                 self._beat()
@@ -108,7 +122,9 @@ class Worker:
         urgent = False
         for process, record in self._receiver.take(max(0.01, self._flush_at - time.monotonic()), _TAKE):
             self._since = time.monotonic()
-            urgent = self._dispatcher.handle(process, record) or urgent
+            if self._dispatcher.handle(process, record):
+                urgent = True
+                self._runs.mark_urgent(process)
         for dropped in self._receiver.dropped():
             self._dispatcher.note_dropped(dropped)
         return urgent
@@ -116,23 +132,22 @@ class Worker:
     # ClearML
 
     def _deliver_all(self) -> None:
-        runs = self._runs
         if self._settings.abort and self._watch.is_due and self._scheduler.is_due():
-            mirrors = [runs.mirrors[run_id] for run_id in runs.open]
-            self._watch.look([(mirror, runs.home[mirror.run.run_id]) for mirror in mirrors if mirror.is_running])
-        for run_id, mirror in list(runs.mirrors.items()):
-            self._scheduler.deliver(mirror, runs.home[run_id], is_open=run_id in runs.open)
-        self._dispatcher.waiting = sum(mirror.weight for mirror in runs.mirrors.values())
+            self._deliveries.look_for_aborts(self._watch, self._runs)
+        self._deliveries.deliver_all(self._runs)
+        self._dispatcher.waiting = sum(mirror.weight for mirror in self._runs.mirrors.values())
 
     def _answer(self) -> None:
         """Tell exiting processes that there is nothing left to wait for."""
         for process in self._runs.processes:
             if process.exiting is not None and not process.answered:
-                waiting = process.is_capturing or any(self._runs.mirrors[run_id].is_due for run_id in process.runs)
+                mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
+                waiting = process.is_capturing or any(mirror.is_away or mirror.is_due for mirror in mirrors)
                 if not waiting or self._scheduler.is_stuck():
                     for run_id in process.owned:
+                        mirror = self._runs.mirrors[run_id]
                         if self._runs.home[run_id] is process:
-                            self._scheduler.leave(self._runs.mirrors[run_id], process)
+                            mirror.do(partial(self._scheduler.leave, mirror, process))
                     process.answered = True
                     process.send(Delivered())
 
@@ -140,8 +155,10 @@ class Worker:
         """Drop processes that are gone, with their runs, when these are delivered or cannot be delivered now."""
         for process in [process for process in self._runs.processes if process.gone_at is not None]:
             lingered = time.monotonic() - (process.gone_at or 0)
-            waits = process.agent_outcome is not None and not self._knows_outcome(process, last=lingered >= _LINGER_S)
             mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
+            if process.is_ending or any(mirror.is_away for mirror in mirrors):
+                continue  # it is looked at again when they are home
+            waits = not self._knows_outcome(process, last=lingered >= _LINGER_S)
             waits = waits or process.is_capturing or any(mirror.is_hopeful for mirror in mirrors)
             work = self._scheduler.has_hope() and waits
             if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
@@ -156,11 +173,25 @@ class Worker:
         return is_left and self._mlflow.has_hope(mirror.run.tracking_uri)
 
     def _knows_outcome(self, process: TrainingProcess, *, last: bool) -> bool:
-        """Return True if it is known how the process's Task ended."""
-        with contextlib.suppress(ClearMLError):
-            if process.agent_outcome is None or process.agent_outcome.is_known(last=last):
+        """Return True if it is known how the process's Task ended; else ask ClearML, if that is not under way."""
+        outcome = process.agent_outcome
+        if outcome is None:
+            return True
+
+        def ask() -> str | None:
+            with contextlib.suppress(ClearMLError):
+                return outcome.ask(last=last)
+            return None
+
+        def settle(status: str | None) -> bool:
+            if status is not None:
+                outcome.settle(status)
                 process.agent_outcome = None
-                return True
+            return status is not None
+
+        if outcome.is_due:
+            outcome.begin()
+            self._deliveries.aside(ask, settle)
         return False
 
     def _give_up(self, mirror: LiveRun) -> None:

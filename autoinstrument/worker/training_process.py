@@ -31,6 +31,7 @@ from autoinstrument.transport.protocol import encode
 from autoinstrument.worker import cause_of_death
 from autoinstrument.worker.agent_task import AgentTaskOutcome, ClearMLAgent, clearml_agent_of
 from autoinstrument.worker.capture_thread import CaptureThread
+from autoinstrument.worker.jobs import Jobs
 
 _LOG_S = 2.0
 
@@ -38,12 +39,19 @@ _LOG_S = 2.0
 class TrainingProcess:
     """One connection: the process's reports of itself, its captured code and packages, and its runs."""
 
-    def __init__(self, connection: socket.socket, diffs: Callable[[], DiffSettings] = DiffSettings) -> None:
-        """`diffs` as in `without_arguments`."""
+    def __init__(
+        self,
+        connection: socket.socket,
+        diffs: Callable[[], DiffSettings] = DiffSettings,
+        *,
+        captures: Jobs | None = None,
+        wake: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Begin with a connection; the other arguments are those of `CaptureThread`."""
         self.connection = connection
         self._sending = threading.Lock()
         self.started: ProcessStarted | None = None
-        self._capturing = CaptureThread(diffs, self._lacks)
+        self._capturing = CaptureThread(diffs, self._lacks, captures=captures, wake=wake)
         self.owned: set[str] = set()
         """Runs that it began or resumed: they end with it."""
         self.runs: set[str] = set()
@@ -56,6 +64,12 @@ class TrainingProcess:
         self.exiting: ProcessExiting | None = None
         self.answered = False
         self.gone_at: float | None = None
+        self.exit_code: int | None = None
+        """Its exit code, None while that is not known."""
+        self.is_ending = False
+        """It is gone, and its runs were not ended yet."""
+        self.unread = 0
+        """Runs that it could only announce, and that have to be read from MLflow before its runs are ended."""
         self._modules: set[str] = set()
         self._memory_kills = cause_of_death.memory_kills()
         self._signal = ""
@@ -102,17 +116,22 @@ class TrainingProcess:
             del self.announced_ends[ended.run_id]
 
     def capture(self, run: RunStarted) -> None:
-        """Capture packages, and the code of a run's program, once; after two seconds that goes on in the background.
+        """Have packages, and the code of a run's program, captured once; `has_captured` tells when that is done.
 
         The code is read when the program's first run begins, because the user may edit the files while it is running.
         """
         if self.started is None:
             return
         program, known = _program(run), self._capturing
-        programs = {} if program in known.code else {program: run.program_of(self.started)}
+        programs = {} if known.was_asked(program) else {program: run.program_of(self.started)}
         packages = not known.packages.requirements and not known.is_busy
         if programs or packages:
             known.ask(self.started, self._modules, programs=programs, packages=packages)
+
+    def describe_without_git(self, run: RunStarted) -> None:
+        """Take what files tell of the code of a run's program, until Git has answered."""
+        if self.started is not None:
+            self._capturing.do_without_git(_program(run), run.program_of(self.started))
 
     @property
     def is_capturing(self) -> bool:

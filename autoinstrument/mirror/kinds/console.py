@@ -6,11 +6,13 @@ moment after the run's end; if none is printed, it is added.
 
 from __future__ import annotations
 
+import functools
 import re
+import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar, cast
 
 from autoinstrument.capture.terminal import Line, TerminalLines
 from autoinstrument.clearml_api.tasks import Task
@@ -26,6 +28,7 @@ from autoinstrument.transport.limits import RUN_CONSOLE
 _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
 _PRINTED_S = 3.0
 """Seconds in which a traceback may be printed before it is added."""
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 _TRACEBACK, _SGR = "Traceback (most recent call last)", re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -67,10 +70,26 @@ class _PrintedExceptions:
         return named(error) in self._lines
 
 
+def _locked(method: _Method) -> _Method:
+    """Have a method of `ConsolePart` hold its lock."""
+
+    @functools.wraps(method)
+    def locked(self: ConsolePart, *arguments: Any, **named: Any) -> Any:
+        with self.lock:
+            return method(self, *arguments, **named)
+
+    return cast("_Method", locked)
+
+
 class ConsolePart(RunPart):
-    """The lines that the Task lacks."""
+    """The lines that the Task lacks.
+
+    Text is taken on one thread while another one sends: what was printed must be on disk soon, however long a request
+    takes.
+    """
 
     def __init__(self, capture: RunJournal) -> None:
+        self.lock = threading.RLock()
         self._is_closed = False
         self._capture = capture
         self._lines: list[_HeldLine] = []
@@ -87,10 +106,12 @@ class ConsolePart(RunPart):
         self._traceback = ""
         self._traceback_at = 0.0
 
+    @_locked
     def write(self, stream: str, text: str, time_ms: int) -> None:
         """Take text; it is folded into lines and kept on disk until the Task holds it."""
         self._keep(stream, self._streams[stream].feed(text, time_ms))
 
+    @_locked
     def tick(self) -> None:
         """Show progress bars that have not ended their line for a while."""
         now_ms = int(time.time() * 1000)
@@ -99,10 +120,12 @@ class ConsolePart(RunPart):
         if self._traceback and time.monotonic() >= self._traceback_at:
             self.finish()
 
+    @_locked
     def show_traceback(self, error: str) -> None:
         """Add a traceback at the end of the console, unless it is printed by then; "" for none."""
         self._traceback, self._traceback_at = error, time.monotonic() + _PRINTED_S
 
+    @_locked
     def finish(self) -> None:
         """Take the last line, which no newline ends, and the traceback if it was not printed."""
         now_ms = int(time.time() * 1000)
@@ -134,6 +157,7 @@ class ConsolePart(RunPart):
         """True while a traceback may yet be printed."""
         return bool(self._traceback)
 
+    @_locked
     def next_events(self, task: Task, count: int) -> list[dict[str, Any]]:
         """Return the events to send next, `count` at most; none for an adopted Task."""
         self._fetch()
@@ -149,6 +173,7 @@ class ConsolePart(RunPart):
             self._sending += len(together)
         return [] if task.adopted else events
 
+    @_locked
     def events_sent(self) -> None:
         """Note that the Task has the first lines that wait."""
         sent = self._lines[: self._sending]
@@ -157,24 +182,29 @@ class ConsolePart(RunPart):
         del self._lines[: self._sending]
         self._sending = 0
 
+    @_locked
     def end(self) -> None:
         """Keep on disk the lines that still come, until the Task is complete."""
         self._is_closed = False
 
+    @_locked
     def reopen(self) -> None:
         """Note that the run goes on, and keep its console on disk again."""
         self._is_closed = False
 
+    @_locked
     def free_memory(self) -> None:
         """Note that the Task is complete and the capture is about to go: later lines are in memory only."""
         self._is_closed = True
 
+    @_locked
     def start_over(self) -> None:
         """Send the console from its first line on to the next Task."""
         self._capture.console_sent = self._characters = 0
         self._lines.clear()
         self._more = True
 
+    @_locked
     def renew(self) -> None:
         """Write the capture again if it was removed, with the lines that it had.
 

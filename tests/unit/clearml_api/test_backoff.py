@@ -52,16 +52,31 @@ def test_one_more_try_at_the_end_unless_the_server_hangs(clock: list[float]) -> 
     backoff.failed(UnavailableError("x"), 0.1)
     backoff.try_once_more()
     assert backoff.is_due()
+    clock[0] += 10
     backoff.failed(UnavailableError("x"), 10)
     backoff.try_once_more()
     assert not backoff.is_due()
 
 
-def test_when_there_is_no_hope() -> None:
+def test_of_calls_that_fail_together_one_counts(clock: list[float]) -> None:
+    """Eight threads that lose their server are no eighth outage in a row."""
+    backoff = Backoff()
+    for _ in range(8):
+        backoff.failed(UnavailableError("x"), 5)
+        clock[0] += 0.1
+    assert backoff.has_failed
+    assert backoff.has_hope()
+    assert wait_s(backoff, clock) < 2.7
+    backoff.succeeded()
+    assert not backoff.has_failed
+
+
+def test_when_there_is_no_hope(clock: list[float]) -> None:
     backoff = Backoff()
     for _ in range(2):
         backoff.failed(UnavailableError("x"), 0.1)
         assert backoff.has_hope()
+        clock[0] += 10
     backoff.failed(UnavailableError("x"), 0.1)
     assert not backoff.has_hope()
     for error in (UnreachableError("x"), NotAllowedError("x")):

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from autoinstrument.clearml_api.deadline import Deadline, OverdueError
+from tests.unit.transport.worker import wait_for
 
 
 def test_results_and_errors_come_to_the_caller() -> None:
@@ -19,12 +20,23 @@ def test_results_and_errors_come_to_the_caller() -> None:
 
 
 def test_work_that_hangs_is_left_behind_with_its_thread() -> None:
-    deadline, over, ticks = Deadline("test"), threading.Event(), []
+    deadline, over = Deadline("test"), threading.Event()
     with pytest.raises(OverdueError, match="no answer within 1 s"):
-        deadline.do(over.wait, 0.6, tick_s=0.1, tick=lambda: ticks.append(threading.current_thread()))
-    assert set(ticks) == {threading.current_thread()}
+        deadline.do(over.wait, 0.6)
     assert deadline.do(lambda: "next", 30) == "next"
     over.set()
+
+
+def test_threads_do_not_wait_for_each_others_work() -> None:
+    """And when a thread ends, the one that has worked for it ends."""
+    deadline, both = Deadline("of two"), threading.Barrier(2, timeout=30)
+    asking = [threading.Thread(target=deadline.do, args=(both.wait, 30)) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert not both.broken
+    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name == "of two"])
 
 
 def test_a_process_that_is_ending_begins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

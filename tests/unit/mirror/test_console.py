@@ -19,6 +19,7 @@ from autoinstrument.records import ConsoleWritten, ProcessExiting, Record, RunEn
 from autoinstrument.settings import Settings
 from autoinstrument.transport.budget import Limit
 from autoinstrument.worker import early_records
+from autoinstrument.worker.deliveries import Deliveries
 from autoinstrument.worker.dispatcher import Dispatcher
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
@@ -54,7 +55,7 @@ def test_the_console_of_a_run_that_is_resumed(
     capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN, PROCESS)
     session = Session()
     uploads = Uploads(FileUploads(session))
-    mirror, delivery = LiveRun(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)
+    mirror, delivery = LiveRun(capture, Settings(), Tasks(session), uploads), Scheduler(Tasks(session), uploads)
     for number in range(2):
         mirror.console.write("stdout", f"part {number}\n", number)
         assert lines_of(capture) == [f"part {number}"]
@@ -74,7 +75,7 @@ def test_a_capture_that_somebody_takes_away_is_begun_anew(
     capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN._replace(run_id="d" * 32), PROCESS)
     session = Session()
     uploads = Uploads(FileUploads(session))
-    mirror, delivery = LiveRun(capture, Settings(), Tasks(session), uploads), Scheduler(uploads)
+    mirror, delivery = LiveRun(capture, Settings(), Tasks(session), uploads), Scheduler(Tasks(session), uploads)
     mirror.console.write("stdout", "one\ntwo\n", 1)
     delivery.deliver(mirror, process, is_open=True)
     mirror.console.write("stdout", "three\n", 2)
@@ -84,6 +85,13 @@ def test_a_capture_that_somebody_takes_away_is_begun_anew(
     delivery.deliver(mirror, process, is_open=True)
     assert mirror.task is not None
     assert server.console(mirror.task.id).splitlines() == ["one", "two", "three", "four"]
+
+
+def new_dispatcher(folder: Path, settings: Settings, session: Session) -> Dispatcher:
+    uploads, tasks = Uploads(FileUploads(session)), Tasks(session)
+    scheduler = Scheduler(tasks, uploads)
+    aside = Deliveries(scheduler, lambda: None).aside
+    return Dispatcher(folder, settings, tasks, uploads, scheduler, MLflowAccess(), aside)
 
 
 def records(*said: str) -> list[Record]:
@@ -112,26 +120,20 @@ def records(*said: str) -> list[Record]:
     ],
 )
 @pytest.mark.parametrize("end", [ProcessExiting("", False, 1.0), ConnectionClosed()], ids=["exiting", "killed"])
-@pytest.mark.parametrize("waiting", [False, True], ids=["handled", "while a request is under way"])
 def test_text_between_two_runs_announces_the_second(
     tmp_path: Path,
     process: TrainingProcess,
     said: list[str],
     consoles: dict[str, list[str]],
     end: Record | ConnectionClosed,
-    waiting: bool,
 ) -> None:
     settings, session = Settings(home=str(tmp_path / "home")), Session()
-    uploads = Uploads(FileUploads(session))
-    runs = Dispatcher(tmp_path, settings, Tasks(session), uploads, Scheduler(uploads), MLflowAccess())
+    runs = new_dispatcher(tmp_path, settings, session)
     runs.registry.processes.append(process)
     runs.handle(process, PROCESS)
-    later = []
-    for record in records(*said):
-        if not (waiting and runs.handle_console(process, record)):
-            later.append(record) if waiting else runs.handle(process, record)
-    for record in [*later, end]:
+    for record in [*records(*said), end]:
         runs.handle(process, record)
+    runs.process_end.complete()
     for name, lines in consoles.items():
         assert lines_of(runs.registry.mirrors[name * 32].capture) == lines
 
@@ -142,8 +144,7 @@ def test_more_text_between_two_runs_than_memory_holds(
     """It is the first run's then, and nothing is lost."""
     monkeypatch.setattr(early_records, "UNKNOWN_RUNS", Limit(10_000, 20))
     settings, session = Settings(home=str(tmp_path / "home")), Session()
-    uploads = Uploads(FileUploads(session))
-    runs = Dispatcher(tmp_path, settings, Tasks(session), uploads, Scheduler(uploads), MLflowAccess())
+    runs = new_dispatcher(tmp_path, settings, session)
     numbers = [str(number) for number in range(20)]
     for record in [PROCESS, *records("+a", "-a", *numbers, "+b")]:
         runs.handle(process, record)

@@ -47,7 +47,7 @@ def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pyte
             monkeypatch.setenv(name, value)
         session = Session()
         tasks, uploads = Tasks(session), Uploads(FileUploads(session))
-        delivery, process = Scheduler(uploads), TrainingProcess(ours)
+        delivery, process = Scheduler(tasks, uploads), TrainingProcess(ours)
         mirrors: list[LiveRun] = []
         tracemalloc.start()
         try:

@@ -128,7 +128,7 @@ def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, mo
             monkeypatch.setenv(name, value)
         session = Session()
         uploads = Uploads(FileUploads(session))
-        delivery, process = Scheduler(uploads), TrainingProcess(ours)
+        delivery, process = Scheduler(Tasks(session), uploads), TrainingProcess(ours)
         mirror = LiveRun(capture, Settings(), Tasks(session), uploads)
         mirror.end_as(of_error(failed()))
         mirror.console.write("stderr", text, 1)
@@ -138,6 +138,7 @@ def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, mo
         assert not mirror.is_due
         monkeypatch.setattr("autoinstrument.mirror.kinds.console._PRINTED_S", 0.0)
         mirror.console.show_traceback(failed())
+        mirror.console.tick()
         delivery.deliver(mirror, process, is_open=False)
         assert mirror.is_closed
         assert RunJournal.load(capture.folder).delivered

@@ -66,11 +66,12 @@ def test_only_a_person_stops_a_training(
     capture.machine = "elsewhere"
     capture.save()
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
-    mirror, delivery, watch = LiveRun(capture, Settings(), tasks, uploads), Scheduler(uploads), AbortWatcher(tasks)
+    mirror, delivery = LiveRun(capture, Settings(), tasks, uploads), Scheduler(tasks, uploads)
+    watch = AbortWatcher(tasks)
 
     def status() -> str:
         """Do the worker's rounds: look, and deliver."""
-        watch.look([(mirror, process)] if mirror.is_running else [])
+        watch.look(watch.begin([(mirror, process)] if mirror.is_running else []), LiveRun.do)
         delivery.deliver(mirror, process, is_open=True)
         return str(task_of(server, run_id)["status"])
 

@@ -1,4 +1,4 @@
-"""Code and packages are captured once asked for; a caller waits for a moment, and takes the rest later."""
+"""Code and packages are captured beside the loop, once they are asked for."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ def test_what_takes_long_is_there_later(tmp_path: Path, monkeypatch: pytest.Monk
         go_on.wait()
         return listed
 
-    monkeypatch.setattr(capture_thread, "_PATIENCE_S", 0.01)
     monkeypatch.setattr(capture_thread, "_packages", slow)
     capturing = CaptureThread(DiffSettings, lambda _: None)
     capturing.ask(process, [], programs={"": process}, packages=True)
-    assert capturing.code[""].entry_point == "train.py"
-    assert capturing.is_busy
     capturing.ask(process, [], programs={"second": process}, packages=False)
-    assert capturing.code["second"].entry_point == "train.py"
+    for program in ("", "second"):
+        assert capturing.was_asked(program)
+        capturing.do_without_git(program, process)
+        assert capturing.code[program].entry_point == "train.py"
+    assert capturing.is_busy
     go_on.set()
     while capturing.packages != listed or not capturing.take():
         time.sleep(0.01)

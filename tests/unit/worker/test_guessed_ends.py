@@ -38,7 +38,7 @@ def test_where_mlflow_does_not_answer_the_guess_counts(tmp_path: Path, monkeypat
         )
         mirror.end_as(of_death(out_of_memory=True), guessed=True)
         mirror.note_incomplete()
-        Scheduler(uploads).deliver(mirror, TrainingProcess(ours), is_open=False)
+        Scheduler(Tasks(session), uploads).deliver(mirror, TrainingProcess(ours), is_open=False)
         (task,) = server.tasks
         assert (task["status"], task["status_reason"]) == ("failed", "killed by the system: out of memory")
         kept = RunJournal.load(mirror.capture.folder)

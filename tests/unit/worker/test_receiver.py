@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from autoinstrument.records import AbortLogged, ArtifactLogged, ConsoleWritten, EventsDropped, Record, TagDeleted
+from autoinstrument.records import AbortLogged, ArtifactLogged, EventsDropped, Record, TagDeleted
 from autoinstrument.transport.budget import Limit
 from autoinstrument.transport.protocol import encode
 from autoinstrument.worker import receiver as receiver_module
@@ -17,11 +17,11 @@ from tests.unit.transport.worker import PATIENCE_S, Worker, point, wait_for
 
 
 class Reading:
-    """A receiver that reads from one training process."""
+    """A receiver that reads from one training process, or one that reads from others, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, receiver: Receiver | None = None) -> None:
         self.training = Worker()  # the same socket, seen from the other side
-        self.receiver = Receiver()
+        self.receiver = receiver or Receiver()
         self.process = TrainingProcess(self.training.there)
         self.thread = threading.Thread(target=self.receiver.read, args=(self.process,), daemon=True)
         self.thread.start()
@@ -34,7 +34,7 @@ class Reading:
 
     @property
     def waiting(self) -> int:
-        return len(self.receiver._waiting)
+        return self.receiver._records.records
 
 
 @pytest.fixture
@@ -90,20 +90,25 @@ def test_a_content_without_room_is_left_to_the_store(reading: Reading) -> None:
     assert reading.taken() == [artifact], "there is room again"
 
 
-def test_text_overtakes_what_came_before_it(reading: Reading) -> None:
-    text = ConsoleWritten("stdout", "text", 0)
-    reading.send(point(1), text, point(2))
-    wait_for(lambda: reading.waiting == 3)
-    overtaken: list[object] = []
+def test_one_that_floods_the_worker_leaves_room_for_others(reading: Reading) -> None:
+    """Half of the room is shared evenly; what each has sent is taken in turn."""
+    other = Reading(reading.receiver)
+    reading.send(*map(point, range(20)))
+    wait_for(lambda: reading.receiver._dropped["run"] > 0)
+    flood = reading.waiting
+    assert flood < 4
+    other.send(TagDeleted("another", "key"), point(7))
+    wait_for(lambda: reading.waiting == flood + 2)
+    taken = [(process is other.process, record) for process, record in reading.receiver.take(0.0, 4)]
+    assert [is_other for is_other, _ in taken] == [False, True, False, True]
+    assert [record for is_other, record in taken if is_other] == [TagDeleted("another", "key"), point(7)]
+    other.training.die()
+    other.thread.join(PATIENCE_S)
 
-    def is_wanted(process: TrainingProcess, record: Record | ConnectionClosed) -> bool:
-        overtaken.append(record)
-        return isinstance(record, ConsoleWritten)
 
-    reading.receiver.overtake(is_wanted)
-    assert overtaken == [point(1), text, point(2)]
-    assert reading.taken() == [point(1), point(2)]
-    assert reading.receiver._records.bytes == 0
+def test_a_thread_that_waits_is_woken(reading: Reading) -> None:
+    threading.Timer(0.05, reading.receiver.wake).start()
+    assert list(reading.receiver.take(PATIENCE_S, 10)) == []
 
 
 def test_an_abort_that_was_logged_is_not_queued(reading: Reading) -> None:

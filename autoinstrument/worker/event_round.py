@@ -1,0 +1,64 @@
+"""Send points and console lines of several runs in common requests.
+
+The number of requests grows with time and bytes, and not with the number of runs: ClearML servers limit the rate of
+requests. `events.add_batch` takes events of several Tasks (clearml server 1.14 to 2.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from autoinstrument.clearml_api.errors import ClearMLError, InternalError, RefusedError, TooLargeError
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.mirror.event_batches import MAX_EVENTS
+from autoinstrument.worker.live_run import LiveRun
+
+_LEAST = 50
+"""Events of one run in one request: with more runs than fit, some take part in the next one."""
+
+
+def send_events(tasks: Tasks, mirrors: Sequence[LiveRun], done: Callable[[LiveRun, ClearMLError | None], None]) -> None:
+    """Send the events that wait, each run's share in turn, until all are sent.
+
+    Args:
+        tasks: the server.
+        mirrors: runs that have a Task.
+        done: called with each run once: with None when it has no more events, or with the error that stopped it.
+    """
+    waiting = [mirror for mirror in mirrors if mirror.task is not None]
+    while waiting:
+        first = waiting[: MAX_EVENTS // _LEAST]
+        share = MAX_EVENTS // len(first)
+        batches = [(mirror, mirror.events.take(mirror.task, share)) for mirror in first if mirror.task is not None]
+        try:
+            tasks.add_events([event for _, events in batches for event in events])
+        except (InternalError, RefusedError, TooLargeError) as error:
+            failed = _send_apart(batches, error)
+        except ClearMLError as error:  # the server does not answer: nothing more can be sent
+            for mirror in waiting:
+                done(mirror, error)
+            return
+        else:
+            failed = {}
+            for mirror, _ in batches:
+                mirror.events.sent()
+        waiting = waiting[len(first) :]
+        for mirror in first:
+            if mirror in failed or not mirror.events.have_events:
+                done(mirror, failed.get(mirror))
+            else:
+                waiting.append(mirror)
+
+
+def _send_apart(
+    batches: Sequence[tuple[LiveRun, list[dict[str, Any]]]], error: ClearMLError
+) -> dict[LiveRun, ClearMLError]:
+    """Send each run's events by themselves: one run's data is at fault. Return the runs whose events are not sent."""
+    failed: dict[LiveRun, ClearMLError] = {}
+    for mirror, events in batches:
+        try:
+            mirror.events.send_refused(events, error)
+        except ClearMLError as own:
+            failed[mirror] = own
+    return failed

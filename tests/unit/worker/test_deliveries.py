@@ -1,0 +1,123 @@
+"""Runs are delivered beside each other: in common requests, and without waiting for one that takes long."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import RunJournals
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import ConsoleWritten, MetricsLogged, ParamsLogged, RunEnded, RunLinked, RunStarted
+from autoinstrument.settings import Settings
+from autoinstrument.transport.protocol import encode, read_all
+from autoinstrument.worker.event_round import send_events
+from autoinstrument.worker.live_run import LiveRun
+from autoinstrument.worker.service import Worker
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.harness import scalars, task_of
+from tests.unit.mirror.runs import PROCESS
+from tests.unit.transport.worker import wait_for
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+RUN = RunStarted("0" * 32, "the run", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
+T0 = 1_600_000_000_000
+
+
+def run_id(number: int) -> str:
+    return f"{number:032x}"
+
+
+class Connected:
+    """A training process that is connected to a worker, with one run."""
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self.run_id = run_id(number)
+        self.socket, theirs = socket.socketpair()
+        worker.add(theirs)
+        self.send(PROCESS, RUN._replace(run_id=self.run_id))
+
+    def send(self, *records: Any) -> None:
+        self.socket.sendall(encode(list(records)))
+
+    def log(self, step: int) -> None:
+        self.send(MetricsLogged(self.run_id, [("loss", float(step), T0 + step, step)]))
+
+    def wait_for_link(self) -> RunLinked:
+        return next(record for record in read_all(self.socket) if isinstance(record, RunLinked))
+
+    def end(self) -> None:
+        self.send(RunEnded(self.run_id, "FINISHED", T0 + 100, "", False))
+
+
+@pytest.fixture
+def worker(server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "home"))
+    (tmp_path / "worker").mkdir()
+    working = Worker(tmp_path / "worker", Settings(home=str(tmp_path / "home")))
+    thread = threading.Thread(target=working.run, daemon=True)
+    thread.start()
+    yield working
+    for process in list(working._runs.processes):
+        process.connection.close()
+
+
+def test_points_of_all_runs_go_in_common_requests(server: ClearMLServer, worker: Worker) -> None:
+    processes = [Connected(worker, number) for number in range(8)]
+    for process in processes:
+        process.wait_for_link()
+    server.clear_requests()
+    for process in processes:
+        process.log(1)
+
+    def have_all() -> bool:
+        return all(scalars(server, task_of(server, process.run_id)["id"]) for process in processes)
+
+    wait_for(have_all)
+    assert len(server.calls("events.add_batch")) <= 3, "they may have come in two halves"
+
+
+def test_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, worker: Worker) -> None:
+    """One edit hangs: another run gets its link and its points meanwhile, and the text of both is on disk."""
+    slow, other = Connected(worker, 1), None
+    slow.wait_for_link()
+    hang = server.faults.add(Fault("tasks.edit_hyper_params", action="hang"))
+    slow.send(ParamsLogged(slow.run_id, [("a", "1", "")]))
+    wait_for(lambda: any(mirror.is_away for mirror in worker._runs.mirrors.values()))
+    slow.send(ConsoleWritten("stdout", "while it hangs\n", T0))
+    other = Connected(worker, 2)
+    other.wait_for_link()
+    other.log(1)
+    wait_for(lambda: bool(scalars(server, task_of(server, other.run_id)["id"])))
+    assert worker._runs.mirrors[slow.run_id].is_away
+    journal = worker._runs.mirrors[slow.run_id].capture
+    wait_for(lambda: [text for _, text, _ in journal.console()] == ["while it hangs"])
+    server.faults.remove(hang)
+
+
+def test_one_runs_refused_points_cost_no_other_run_its_own(server: ClearMLServer, tmp_path: Path) -> None:
+    """Nor is any line of its console there twice."""
+    server.faults.add(Fault("events.add_batch", containing="poison", status=400))
+    session = Session()
+    tasks, uploads, settings = Tasks(session), Uploads(FileUploads(session)), Settings(home=str(tmp_path))
+    mirrors = []
+    for number, key in enumerate(["loss", "poison"]):
+        journal = RunJournals(settings).of(RUN._replace(run_id=run_id(number)), PROCESS)
+        mirror = LiveRun(journal, settings, tasks, uploads)
+        mirror.make_task()
+        mirror.take(MetricsLogged(mirror.run.run_id, [(key, 1.0, T0, 0), ("good", 1.0, T0, 0)]))
+        mirror.console.write("stdout", f"of {number}\n", T0)
+        mirrors.append(mirror)
+    ended: dict[LiveRun, Exception | None] = {}
+    send_events(tasks, mirrors, ended.__setitem__)
+    assert list(ended.values()) == [None, None]
+    ids = [mirror.task.id for mirror in mirrors if mirror.task is not None]
+    assert [sorted(key for key, _ in scalars(server, task_id)) for task_id in ids] == [["good", "loss"], ["good"]]
+    assert [server.console(task_id).splitlines() for task_id in ids] == [["of 0"], ["of 1"]]
