@@ -70,7 +70,7 @@ class Deliveries:
             if mirror.is_away or home.is_ending or is_tried:
                 continue
             step = self._scheduler.step(mirror, home, is_open=is_open)
-            if step is None:
+            if step is None or (step is Step.LINK and runs.waits_for_parent(mirror)):
                 continue
             mirror.lend()
             if step is Step.SEND_EVENTS:

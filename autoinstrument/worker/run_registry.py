@@ -48,6 +48,11 @@ class RunRegistry:
             if self.home[run_id] is process:
                 yield self.mirrors[run_id]
 
+    def waits_for_parent(self, mirror: LiveRun) -> bool:
+        """Return True while the Task of a run's parent, below which its own will be, is about to be made."""
+        parent = self.mirrors.get(mirror.run.parent_run_id)
+        return parent is not None and parent.task is None and (parent.is_away or parent.is_due)
+
     def mark_urgent(self, process: TrainingProcess) -> None:
         """Have the runs of a process that are away delivered again as soon as they come home."""
         for run_id in process.runs:

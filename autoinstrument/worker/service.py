@@ -15,7 +15,6 @@ import shutil
 import socket
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 from autoinstrument.clearml_api.errors import ClearMLError
@@ -142,12 +141,13 @@ class Worker:
         for process in self._runs.processes:
             if process.exiting is not None and not process.answered:
                 mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
-                waiting = process.is_capturing or any(mirror.is_away or mirror.is_due for mirror in mirrors)
+                if any(mirror.is_away for mirror in mirrors):
+                    continue
+                waiting = process.is_capturing or any(mirror.is_due for mirror in mirrors)
                 if not waiting or self._scheduler.is_stuck():
                     for run_id in process.owned:
-                        mirror = self._runs.mirrors[run_id]
                         if self._runs.home[run_id] is process:
-                            mirror.do(partial(self._scheduler.leave, mirror, process))
+                            self._scheduler.leave(self._runs.mirrors[run_id], process)
                     process.answered = True
                     process.send(Delivered())
 

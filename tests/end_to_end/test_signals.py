@@ -116,8 +116,9 @@ def test_a_late_delivery_is_not_called_a_silent_server(own_place: Place, own_ser
     slow = own_server.faults.add(Fault(endpoints="tasks.completed", action="hang"))
     (own_place.folder / "slow").touch()
     done = started.finish()
-    linked, late = done.said
-    assert "run a is ClearML Task" in linked
+    *linked, late = done.said
+    assert "run a is ClearML Task" in linked[0]
+    assert len(linked) == 1 or "run b is ClearML Task" in linked[1]  # it does not wait for a
     assert "2 runs (a, b): not delivered to ClearML within 2 s, the worker continues; recorded, " in late
     own_server.faults.remove(slow)
     wait_for(lambda: [link_tags(run).get("state") for run in own_place.mlflow_runs()] == ["synced", "synced"])
@@ -141,5 +142,5 @@ def test_hundreds_of_runs_are_few_lines_whatever_sys_stderr_is(place: Place, ser
     done = place.run(script)
     assert (done.code, done.stdout) == (0, "False\n")
     assert len(done.said) == 6, done.stderr
-    assert "3 more runs have their ClearML Tasks; the last one: run run 7 is ClearML Task" in done.said[-1]
+    assert "3 more runs have their ClearML Tasks; the last one: run run " in done.said[-1]
     assert place.run("", command=["train.py"], AUTOINSTRUMENT_QUIET="1").said == []
