@@ -47,7 +47,8 @@ class ProcessEnd:
             for run_id in process.owned:
                 self._registry.open.pop(run_id, None)
             return
-        code = exit_status.read(self._folder, process.pid) if process.exiting is not None else None
+        code = exit_status.take(self._folder, process.pid)
+        code = code if process.exiting is not None else None
         for announced in list(process.announced.values()):
             with guard("finding a run whose process died at once"):
                 self._died_at_once(process, announced)

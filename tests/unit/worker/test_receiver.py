@@ -20,7 +20,7 @@ class Reading:
     """A receiver that reads from one training process."""
 
     def __init__(self) -> None:
-        self.training = Worker()  # the same socket, seen from the other side
+        self.training = Worker(is_ready=False)  # the same socket, seen from the other side
         self.receiver = Receiver()
         self.process = TrainingProcess(self.training.there)
         self.thread = threading.Thread(target=self.receiver.read, args=(self.process,), daemon=True)
