@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 
 import psutil
@@ -77,7 +78,7 @@ def test_checkpoint_signals_and_a_cancelled_job_lose_nothing(place: Place, serve
 
 def is_ready(place: Place, worker: psutil.Process, lost: list[psutil.Process]) -> bool:
     """Return True if a worker runs that was not killed, and has taken over the run."""
-    captured = [json.loads((capture / "run.json").read_text())["worker_pid"] for capture in place.captures()]
+    captured = [json.loads((capture / "capture.json").read_text())["worker_pid"] for capture in place.captures()]
     return worker not in lost and captured == [worker.pid]
 
 
