@@ -45,6 +45,7 @@ _OF_A_RUN = {
     "MLFLOW_ACTIVE_MODEL_ID",
     "MLFLOW_TAGS", "MLFLOW_NESTED_RUN", "MLFLOW_FLATTEN_PARAMS",  # read by transformers, 4.30 to 4.57
 }  # fmt: skip
+_CONTROL_GROUP, _MOST = "/proc/self/cgroup", 2**16
 _NAMESPACES = ("user", "pid", "mnt", "net")
 _TASK_OF_STEP = re.compile(r"/task_\d+$", re.MULTILINE)
 """SLURM 21.08 to 24.05, cgroup v1 and v2: groups of tasks below that of the step, which ends all processes in it."""
@@ -81,8 +82,12 @@ def _place() -> Iterator[str]:
     with contextlib.suppress(OSError):  # no Linux, or no /proc
         for name in _NAMESPACES:
             yield os.readlink(f"/proc/self/ns/{name}")  # noqa: PTH115  (it is not a path)
-    with contextlib.suppress(OSError), open("/proc/self/cgroup", errors="surrogateescape") as file:  # noqa: PTH123
-        yield _TASK_OF_STEP.sub("", file.read())
+    with contextlib.suppress(OSError):
+        file = os.open(_CONTROL_GROUP, os.O_RDONLY)  # `open` takes three times as long
+        try:
+            yield _TASK_OF_STEP.sub("", os.fsdecode(os.read(file, _MOST)))
+        finally:
+            os.close(file)
 
 
 def _interpreter() -> Iterator[str]:

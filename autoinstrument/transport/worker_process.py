@@ -149,12 +149,13 @@ def share(wait_s: float) -> WorkerHandle | None:
     end = time.monotonic() + wait_s
     folder = WorkerFolder.shared()
     while folder is not None:
+        if folder.is_trusted():
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+                return WorkerHandle(folder, connection=_connect(folder))
         try:
             folder.make()
         except OSError:
             return None
-        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, BlockingIOError):
-            return WorkerHandle(folder, connection=_connect(folder))
         with folder.try_lock() as is_locked:
             if is_locked and (found := _join_or_start(folder)) is not None:
                 return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from autoinstrument.transport import worker_key as worker_key_module
 from autoinstrument.transport.worker_key import used_files, worker_key
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no worker is shared")
@@ -117,17 +116,14 @@ def test_the_namespaces_count(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def key_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+def key_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Returns the key of a process in a control group."""
-    real = builtins.open
+    file = tmp_path / "cgroup"
+    monkeypatch.setattr(worker_key_module, "_CONTROL_GROUP", str(file))
 
     def key(group: str) -> str:
-        def opened(path: Any, *arguments: Any, **options: Any) -> Any:
-            return io.StringIO(group) if path == "/proc/self/cgroup" else real(path, *arguments, **options)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(builtins, "open", opened)
-            return worker_key()
+        file.write_text(group)
+        return worker_key()
 
     return key
 
@@ -177,7 +173,11 @@ def test_without_proc_the_rest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no /proc")
 
     monkeypatch.setattr(os, "readlink", refuse)
-    assert worker_key() == worker_key()
+    monkeypatch.setattr(worker_key_module, "_CONTROL_GROUP", "/nowhere")
+    key = worker_key()
+    assert worker_key() == key
+    monkeypatch.setenv("CLEARML_API_HOST", "https://other.example.com")
+    assert worker_key() != key
 
 
 def test_values_that_are_no_text_are_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
