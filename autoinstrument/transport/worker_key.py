@@ -22,7 +22,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from autoinstrument.transport import own_python
 
@@ -59,12 +59,12 @@ def worker_key() -> str:
     No worker is shared on Windows.
     """
     environ = own_python.lasting_environment()
-    parts = [*_place(), *_interpreter(), *used_files(environ), *_variables(environ)]
+    parts = [*_place(), *_interpreter(), *identities(used_files(environ)), *_variables(environ)]
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:_DIGITS]
 
 
 def used_files(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the identity (path, time of change, size) of each file whose change calls for another worker.
+    """Return the paths of the files, existing or not, whose change calls for another worker.
 
     Args:
         environ: variables that name ClearML's configuration file (clearml 1.16 to 2.1.12).
@@ -72,7 +72,12 @@ def used_files(environ: Mapping[str, str] = os.environ) -> list[str]:
     given = environ.get("CLEARML_CONFIG_FILE") or environ.get("TRAINS_CONFIG_FILE")
     files = [given] if given else ["~/trains.conf", "~/clearml.conf"]
     files = [os.path.expanduser(os.path.expandvars(file)) for file in files]  # noqa: PTH111  (Path's raises)
-    return [_identity(file) for file in (*files, *map(_version_file, _VERSIONS))]
+    return [*files, *map(_version_file, _VERSIONS)]
+
+
+def identities(paths: Iterable[str]) -> list[str]:
+    """Return the identity of each file: its path, time of change and size."""
+    return [_identity(path) for path in paths]
 
 
 def _place() -> Iterator[str]:

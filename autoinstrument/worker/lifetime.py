@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from autoinstrument.guard import guard
 from autoinstrument.transport.worker_folder import WorkerFolder
-from autoinstrument.transport.worker_key import used_files
+from autoinstrument.transport.worker_key import identities, used_files
 
 _FIRST_S = 30.0
 """How long the worker waits for a first process."""
@@ -41,12 +41,14 @@ class Lifetime:
         self._was_busy = self._is_withdrawn = False
         self._socket: tuple[int, int] | None = None
         self._files: list[str] = []
+        self._identities: list[str] = []
 
     def listen(self, listener: socket.socket, take: Callable[[socket.socket], None]) -> None:
         """Accept connections from now on, on a thread; `take` is called with each."""
         listener.setblocking(False)
         self._listener, self._take = listener, take
         self._socket, self._files = self._folder.identity(), used_files()
+        self._identities = identities(self._files)
         threading.Thread(target=self._listen, args=(listener,), daemon=True).start()
 
     def is_over(self, is_busy: Callable[[], bool]) -> bool:
@@ -73,7 +75,7 @@ class Lifetime:
         if not self._linger_s or self._is_withdrawn or self._folder.identity() != self._socket:
             return 0.0
         # No process may use it any more if a package or ClearML's configuration was changed.
-        return self._linger_s if used_files() == self._files else 0.0
+        return self._linger_s if identities(self._files) == self._identities else 0.0
 
     def _withdraw(self) -> bool:
         """Take the socket away, so that no process finds the worker; return False if that must be tried again."""
