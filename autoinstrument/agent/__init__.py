@@ -233,6 +233,8 @@ class Agent:
             self._reports.worker_lost()
             for run in list(self._runs.values()):
                 records += run.for_next_worker()
+                if run.is_open and run.started and run.started.owned:
+                    self._worker.publish(run.run_id)
         return records
 
     def _answered(self, record: Record) -> None:

@@ -40,8 +40,9 @@ class WorkerAccess:
                     return self._connect(worker)
         elif self._worker is not None:
             self._worker.leave()
-        shared = self._kind == "process" and not attempt.is_alone
-        return self._connect((shared and worker_process.share(attempt.wait_s)) or worker_process.start(self._kind))
+        may_share = self._kind == "process" and not attempt.is_alone
+        shared = worker_process.share(attempt.wait_s) if may_share else None
+        return self._connect(shared or worker_process.start(self._kind))
 
     def _known(self) -> Iterator[WorkerHandle]:
         """Yield the worker that this process has inherited by a fork, and that of a run of another process."""

@@ -135,13 +135,13 @@ class WorkerFolder:
         with contextlib.suppress(OSError):
             (self.path / f"{_RUN}{run_id}").unlink(missing_ok=True)
 
-    def identity(self) -> tuple[int, int] | None:
-        """Return device and inode of the socket, None if there is none: another worker's has others."""
+    def identity(self) -> tuple[int, int, int] | None:
+        """Return device, inode and time of the socket, None if there is none: another worker's has others."""
         try:
             found = os.lstat(self.socket)
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino, found.st_mtime_ns
 
     def clear(self) -> None:
         """Remove the socket, and what runs and processes that are gone have left; the caller holds the lock."""

@@ -39,7 +39,7 @@ class Lifetime:
         """Held until an accepted connection is known to the worker."""
         self._idle_since = time.monotonic()
         self._was_busy = self._is_withdrawn = False
-        self._socket: tuple[int, int] | None = None
+        self._socket: tuple[int, int, int] | None = None
         self._files: list[str] = []
         self._identities: list[str] = []
 

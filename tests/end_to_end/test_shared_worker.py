@@ -82,6 +82,8 @@ def test_one_script_after_the_other_uses_the_same_worker(place: Place, server: C
     assert workers[0] == workers[1]
     assert workers[0][0] in workers[2]
     assert_complete(place, server, ["first", "second", "third"])
+    left = place.temporary.glob  # nothing of the processes and runs that are gone
+    wait_for(lambda: sorted(path.name for path in left("autoinstrument-*/*")) == ["lock", "lock", "socket", "socket"])
     for worker in workers[2]:
         worker.terminate()
     wait_for(lambda: not place.left_behind())
