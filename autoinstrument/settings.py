@@ -186,6 +186,11 @@ class Settings:
         """Where the work for ClearML is done: in a process beside the training, or in a thread of the training process
         where no other process may be started.""",
     )  # fmt: skip
+    worker_linger_s: float = _setting(
+        _Seconds(), 30.0, "machine",
+        """Seconds that the worker process stays after the last training process that uses it has gone: scripts that
+        are started one after the other share it.""",
+    )  # fmt: skip
     exit_timeout_s: float = _setting(
         _Seconds(), 10.0, "run",
         """Seconds that the end of the process may wait for unsent data; `autoinstrument sync` sends the rest.""",

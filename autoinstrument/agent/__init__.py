@@ -226,13 +226,15 @@ class Agent:
     # The worker
 
     def _introduce(self, attempt: int) -> list[Record]:
-        """Return what a worker must know first: the process, and for a second worker all undelivered runs."""
+        """Return what a worker must know first: the process, and if it is not the first one, all undelivered runs."""
         self._worker.settle()
         records: list[Record] = [self._process.for_worker()]
         if attempt > 0:
             self._reports.worker_lost()
             for run in list(self._runs.values()):
-                records += run.for_second_worker()
+                records += run.for_next_worker()
+                if run.is_open and run.started and run.started.owned:
+                    self._worker.publish(run.run_id)
         return records
 
     def _answered(self, record: Record) -> None:

@@ -27,6 +27,7 @@ class RunReports:
     def __init__(self, runs: Mapping[str, TrackedRun], captures: RunJournals, reply: Callable[[Record], None]) -> None:
         self._runs, self._captures, self._reply = runs, captures, reply
         self._log = RunLog()
+        self._has_lost_worker = False
         self._lacking: set[str] = set()
         """What was logged about missing code."""
 
@@ -76,8 +77,10 @@ class RunReports:
         return self._log.has_task(run.run_id)
 
     def worker_lost(self) -> None:
-        """Log that a second worker continues, if any run of the first one has a Task."""
-        if any(run.started and self.has_task(run) for run in list(self._runs.values())):
+        """Log that another worker continues, if any run of the lost one has a Task; once a process."""
+        note("worker", "it was lost, another one continues")
+        if not self._has_lost_worker and any(run.started and self.has_task(run) for run in list(self._runs.values())):
+            self._has_lost_worker = True
             logger().warning(
                 "the worker process was killed or crashed; a new one continues, some console lines may be missing"
             )

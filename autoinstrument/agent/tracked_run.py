@@ -53,7 +53,7 @@ class TrackedRun:
         self.is_open, self.ended = False, ended
 
     def deliver(self) -> None:
-        """Note that the Task holds everything: a second worker need not know the run."""
+        """Note that the Task holds everything: the next worker need not know the run."""
         self.started = self.ended = None
 
     def hand_over(self) -> None:
@@ -71,8 +71,8 @@ class TrackedRun:
         """The root of the run's artifacts, "" where it is not known."""
         return self.started.artifact_uri if self.started else ""
 
-    def for_second_worker(self) -> list[Record]:
-        """Return what a second worker must know of the run.
+    def for_next_worker(self) -> list[Record]:
+        """Return what the next worker must know of the run.
 
         It finds the run's Task in its capture; what was on the way to the first worker is read from MLflow.
         """

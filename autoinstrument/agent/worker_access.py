@@ -1,13 +1,15 @@
-"""The process's worker: found or started when it is needed, and started once more when it has died."""
+"""The process's worker: found or started when it is needed, and again when it has died."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
+from collections.abc import Iterator
 
 from autoinstrument.guard import guard
 from autoinstrument.transport import exit_status, worker_process
+from autoinstrument.transport.worker_link import Attempt
+from autoinstrument.transport.worker_process import WorkerHandle
 
 
 class WorkerAccess:
@@ -23,28 +25,37 @@ class WorkerAccess:
     def __init__(self, kind: str) -> None:
         self.shared_run = ""
         self._kind = kind
-        self._worker: worker_process.WorkerHandle | None = None
+        self._worker: WorkerHandle | None = None
         self._is_settled = False
 
-    def connect(self, attempt: int) -> socket.socket:
-        """Connect to the worker, which is started if this process has none, or if the first one has died (attempt 1).
+    def connect(self, attempt: Attempt) -> socket.socket:
+        """Connect to the worker that this process has, or that others use; it is started if there is none.
 
         Raises:
             OSError: there is no worker, and none can be started.
         """
-        worker = self._worker
-        if attempt == 0 and worker is not None and worker.serves_this_process():
-            return worker.connect()
-        if worker is not None and attempt > 0 and not worker.joined:
-            shutil.rmtree(worker.folder, ignore_errors=True)  # a worker that was killed leaves it behind
-        self._is_settled = False
-        if attempt == 0 and self.shared_run and self._kind == "process":
-            self._worker = worker_process.find(self.shared_run)
-            if self._worker is not None:
+        if attempt.number == 0:
+            for worker in self._known():
                 with contextlib.suppress(OSError):
-                    return self._worker.connect()
-        self._worker = worker_process.start(self._kind)
-        return self._worker.connect()
+                    return self._connect(worker)
+        elif self._worker is not None:
+            self._worker.leave()
+        may_share = self._kind == "process" and not attempt.is_alone
+        shared = worker_process.share(attempt.wait_s) if may_share else None
+        return self._connect(shared or worker_process.start(self._kind))
+
+    def _known(self) -> Iterator[WorkerHandle]:
+        """Yield the worker that this process has inherited by a fork, and that of a run of another process."""
+        if self._worker is not None and self._worker.serves_this_process():
+            yield self._worker
+        if self.shared_run and self._kind == "process" and (found := worker_process.find(self.shared_run)) is not None:
+            yield found
+
+    def _connect(self, worker: WorkerHandle) -> socket.socket:
+        connection = worker.connect()
+        if worker is not self._worker:
+            self._worker, self._is_settled = worker, False
+        return connection
 
     def settle(self) -> None:
         """Do once what follows a worker's start: wait for its double fork, and let it read the exit code.
@@ -55,17 +66,14 @@ class WorkerAccess:
         if self._worker is not None and not self._is_settled:
             self._is_settled = True
             self._worker.settle()
-            with guard("watching the exit code"):
-                exit_status.watch(self._worker.folder)
+            with guard("watching the exit code"), contextlib.suppress(FileNotFoundError):  # the worker is gone again
+                exit_status.watch(self._worker.folder.path)
 
     def publish(self, run_id: str) -> None:
-        """Let other processes of this user on this machine find the run's worker.
-
-        Raises:
-            OSError: the worker's folder is gone.
-        """
+        """Let other processes of this user on this machine find the run's worker, if it is there."""
         if self._worker is not None:
-            self._worker.publish(run_id)
+            with contextlib.suppress(FileNotFoundError):
+                self._worker.publish(run_id)
 
     @property
     def is_lost_in_child(self) -> bool:
@@ -80,4 +88,4 @@ class WorkerAccess:
     def clean_up(self) -> None:
         """Remove the folder of a worker that ends with this process."""
         if self._kind == "thread" and self._worker is not None:
-            shutil.rmtree(self._worker.folder, ignore_errors=True)
+            self._worker.folder.remove()

@@ -24,9 +24,6 @@ def launched(pid: int, program: str, module: str) -> str:
         program: path of its script, or of its module's file.
         module: dotted name, if it was started with `-m`.
     """
-    # Each launcher sets one of these variables for the processes that it starts.
-    if "TORCHELASTIC_RUN_ID" not in os.environ and "ACCELERATE_DYNAMO_MODE" not in os.environ:
-        return ""
     command = _command(_parent(pid))
     for position, part in enumerate(command):
         options = command[position + 1 :]

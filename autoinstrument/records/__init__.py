@@ -6,7 +6,7 @@ the worker as it is. Nothing here knows MLflow's or ClearML's classes.
 Times are milliseconds since the epoch (`_ms`), as in MLflow and in ClearML's events.
 """
 
-from autoinstrument.records.answers import CodeLacking, Delivered, RunAborted, RunLinked, RunPending
+from autoinstrument.records.answers import CodeLacking, Delivered, RunAborted, RunLinked, RunPending, WorkerReady
 from autoinstrument.records.json_form import Record, from_json, has_right_types, parse, to_json
 from autoinstrument.records.process import ConsoleWritten, ProcessChanged, ProcessExiting, ProcessStarted
 from autoinstrument.records.run import (
@@ -36,5 +36,5 @@ __all__ = [
     "EventsDropped", "InputsLogged", "MetricsLogged", "Model", "ModelsLogged", "Param", "ParamsLogged", "Point",
     "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record", "RunAborted", "RunAnnounced", "RunDeleted",
     "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "TagDeleted", "TagsSet",
-    "TaskFound", "TracesLogged", "Version", "from_json", "has_right_types", "parse", "to_json",
+    "TaskFound", "TracesLogged", "Version", "WorkerReady", "from_json", "has_right_types", "parse", "to_json",
 ]  # fmt: skip

@@ -5,6 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+class WorkerReady(NamedTuple):
+    """The first record that a worker sends over each connection: before it, nothing at the other end is trusted."""
+
+    program: str
+    protocol: int
+    pid: int
+
+
 class RunLinked(NamedTuple):
     """A run has a Task."""
 

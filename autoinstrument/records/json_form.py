@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_type_hints
 
 from autoinstrument.json_shape import mismatch
-from autoinstrument.records.answers import CodeLacking, Delivered, RunAborted, RunLinked, RunPending
+from autoinstrument.records.answers import CodeLacking, Delivered, RunAborted, RunLinked, RunPending, WorkerReady
 from autoinstrument.records.process import ConsoleWritten, ProcessChanged, ProcessExiting, ProcessStarted
 from autoinstrument.records.run import (
     AbortLogged,
@@ -32,7 +32,7 @@ Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | EndAnnounced | ParamsLogged
     | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
-    | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | Delivered
+    | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | Delivered | WorkerReady
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

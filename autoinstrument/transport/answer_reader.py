@@ -1,21 +1,29 @@
-"""The receiving thread: take in what the worker answers, over one connection after the other."""
+"""The receiving thread: take in what the worker answers, over one connection after the other.
+
+Nothing is trusted before the worker has said what it is. It does so as soon as it runs; what is sent to it until then
+waits in the socket.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Literal
 
 from autoinstrument.guard import guard, ourselves
 from autoinstrument.records import Record
 from autoinstrument.transport.connection import Connection, ring
-from autoinstrument.transport.protocol import RECEIVE_BYTES, Reader
+from autoinstrument.transport.protocol import RECEIVE_BYTES, Reader, is_ready
 from autoinstrument.transport.sockets import above_streams
+
+_ANSWER_S = 60.0
+"""How long a worker may take to say what it is: it starts within a second, on a machine that is not busy."""
 
 
 class AnswerReader:
@@ -23,11 +31,13 @@ class AnswerReader:
 
     Args:
         take: called on the thread with each record.
-        lost: called on the thread when a connection has ended, after `Connection.lost` was set.
+        lost: called on the thread with each connection that has ended, after its `lost` was set.
         stops: tells whether the thread must stop now, so that the process can fork; it is run again afterwards.
     """
 
-    def __init__(self, take: Callable[[Record], None], lost: Callable[[], None], stops: Callable[[], bool]) -> None:
+    def __init__(
+        self, take: Callable[[Record], None], lost: Callable[[Connection], None], stops: Callable[[], bool]
+    ) -> None:
         self._take, self._lost, self._stops = take, lost, stops
         self._next: SimpleQueue[Connection | Literal["look"] | None] = SimpleQueue()
         """Connections, one after the other; None ends the work."""
@@ -93,23 +103,39 @@ class AnswerReader:
                 self._socket, self._reader = connection.receiving_side(), Reader()
                 if self._last is not None:  # `run_last` has come before there was a socket that it could shut down
                     self._socket.shutdown(socket.SHUT_RD)
-            while data := self._data(self._socket):
+            while data := self._data(self._socket, connection):
                 for record in self._reader.feed(data):
-                    with guard("linking a run"):
-                        self._take(record)
+                    self._received(record, connection)
             if data is None:
                 return False
         if self._socket is not None:
             self._socket.close()
         self._current = self._socket = None
         connection.lost.set()
-        self._lost()
+        self._lost(connection)
         return True
 
-    def _data(self, receiving: socket.socket) -> bytes | None:
+    def _received(self, record: Record, connection: Connection) -> None:
+        if connection.is_answered:
+            with guard("linking a run"):
+                self._take(record)
+        elif is_ready(record):
+            connection.is_answered = True
+        else:
+            connection.is_silent = True
+            raise ValueError("the worker is not of this version")
+
+    def _data(self, receiving: socket.socket, connection: Connection) -> bytes | None:
         """Return bytes as soon as there are some, b"" at the connection's end, None if the thread must stop."""
         try:
-            while self._bell and not _is_readable(receiving, self._bell[1]):
+            while not connection.is_answered or self._bell:
+                left_s = None if connection.is_answered else max(0.0, _ANSWER_S - connection.age_s)
+                ready = _readable((receiving, *self._bell[1:]), left_s)
+                if receiving in ready:
+                    break
+                if not ready:
+                    connection.is_silent = True
+                    return b""
                 self._bell[1].recv(RECEIVE_BYTES)
                 if self._stops():
                     return None
@@ -118,16 +144,17 @@ class AnswerReader:
             return b""
 
 
-def _is_readable(sock: socket.socket, bell: socket.socket) -> bool:
-    """Wait until one of two sockets can be read; return True if the first one can be."""
+def _readable(sockets: Sequence[socket.socket], wait_s: float | None) -> list[socket.socket]:
+    """Return those of the sockets that can be read as soon as there is one; [] after `wait_s` seconds."""
     if sys.platform == "win32":
-        return is_readable_by_select(sock, bell)
+        return readable_by_select(sockets, wait_s)
     poll = select.poll()  # `select` takes no descriptors over 1,023
-    poll.register(sock, select.POLLIN)
-    poll.register(bell, select.POLLIN)
-    return any(number == sock.fileno() for number, _ in poll.poll())
+    for sock in sockets:
+        poll.register(sock, select.POLLIN)
+    ready = {number for number, _ in poll.poll(None if wait_s is None else math.ceil(wait_s * 1000))}
+    return [sock for sock in sockets if sock.fileno() in ready]
 
 
-def is_readable_by_select(sock: socket.socket, bell: socket.socket) -> bool:
+def readable_by_select(sockets: Sequence[socket.socket], wait_s: float | None) -> list[socket.socket]:
     """Do so on a system without `poll`."""
-    return sock in select.select([sock, bell], [], [])[0]
+    return select.select(sockets, [], [], wait_s)[0]

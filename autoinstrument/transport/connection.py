@@ -7,6 +7,7 @@ import select
 import socket
 import sys
 import threading
+import time
 
 from autoinstrument.records import Record
 from autoinstrument.transport.protocol import encode, encode_good
@@ -21,12 +22,21 @@ class Connection:
 
     Attributes:
         lost: set by the receiving side once the worker has closed its end.
+        is_answered: set by the receiving side once the worker has said what it is.
+        is_silent: set by the receiving side if whoever is at the other end did not say so in time.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.lost = threading.Event()
+        self.is_answered = self.is_silent = False
+        self._since = time.monotonic()
         self._socket = sock
         self._sending = threading.Lock()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the connection was made."""
+        return time.monotonic() - self._since
 
     def wait_for_room(self) -> None:
         """Have `send` wait as long as it takes: a worker that hangs keeps the sending thread waiting, and no other."""

@@ -12,6 +12,7 @@ Measured: death by a signal or `os._exit` calls no `on_exit` function (glibc 2.3
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -27,8 +28,12 @@ _MAP_FIXED, _UNBUFFERED = 0x10, 2
 """`MAP_FIXED` of `mmap`, and `_IONBF` of `setvbuf`: written at once."""
 
 
+_watched: tuple[str, int] | None = None
+"""Path and inode of the file that has this process's exit code in the end."""
+
+
 def watch(folder: Path) -> bool:
-    """Arrange for the exit code of this process to be written into the folder.
+    """Arrange for the exit code of this process to be written into the folder; nothing is done if it already will be.
 
     Returns:
         False where the C library has no way to do so.
@@ -36,12 +41,15 @@ def watch(folder: Path) -> bool:
     Raises:
         OSError: the folder is gone.
     """
+    global _watched
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None)
     if not all(hasattr(libc, name) for name in _NEEDED):
         return False
     path = folder / f"{_NAME}{os.getpid()}"
+    if _watched is not None and _watched == (str(path), _inode(path)):  # the worker before this one had the same folder
+        return True
     path.write_bytes(struct.pack("=i", _UNKNOWN) + bytes(_PAGE - 4))
     libc.mmap.restype = libc.fmemopen.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *([ctypes.c_int] * 3), ctypes.c_long]
@@ -68,13 +76,42 @@ def watch(folder: Path) -> bool:
         libc.mmap(page, _PAGE, mmap.PROT_READ | mmap.PROT_WRITE, private, -1, 0)
 
     os.register_at_fork(after_in_child=forked)
+    _watched = str(path), _inode(path)
     return True
 
 
-def read(folder: Path, pid: int) -> int | None:
-    """Return a process's exit code as the shell would show it (0 to 255), None where it cannot be known."""
+def take(folder: Path, pid: int) -> int | None:
+    """Return the exit code of a process that is gone, and remove its file.
+
+    Returns:
+        The code as the shell would show it (0 to 255), None where it cannot be known.
+    """
+    path = folder / f"{_NAME}{pid}"
     try:
-        (code,) = struct.unpack_from("=i", (folder / f"{_NAME}{pid}").read_bytes())
+        (code,) = struct.unpack_from("=i", path.read_bytes())
     except (OSError, struct.error):
-        return None
+        code = _UNKNOWN
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
     return None if code == _UNKNOWN else int(code) & 0xFF
+
+
+def is_left_over(name: str) -> bool:
+    """Return True if a file of this name was for the exit code of a process that is gone."""
+    pid = name.removeprefix(_NAME)
+    if sys.platform == "win32" or pid == name or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # another user's process has the number now, or nobody may ask
+        pass
+    return False
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0

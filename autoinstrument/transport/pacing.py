@@ -66,6 +66,10 @@ class Pacing:
         self._wake.clear()
         self._awake = False
 
+    def pause(self, pause_s: float) -> None:
+        """Wait before another worker is started, unless the process ends or is about to fork; for the thread."""
+        self._no_pause.wait(pause_s)
+
     def rest(self) -> None:
         """Let other threads run between two messages; for the thread."""
         self._hurry.wait(_REST_S)

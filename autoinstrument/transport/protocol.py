@@ -6,17 +6,29 @@ JSON and not pickle: the bytes are data, whoever sent them.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
 
 from autoinstrument.guard import guard
-from autoinstrument.records import Record, from_json, parse, to_json
+from autoinstrument.records import Record, WorkerReady, from_json, parse, to_json
 from autoinstrument.transport.limits import FRAME_BYTES
 
+_PROGRAM, _VERSION = "autoinstrument worker", 1
 _LENGTH = struct.Struct("!I")
 RECEIVE_BYTES = 1 << 18
 """Bytes that one call receives at most."""
+
+
+def ready() -> WorkerReady:
+    """Return what a worker says first over each connection."""
+    return WorkerReady(_PROGRAM, _VERSION, os.getpid())
+
+
+def is_ready(record: Record) -> bool:
+    """Return True if a record is that of a worker that speaks this version of the protocol."""
+    return isinstance(record, WorkerReady) and (record.program, record.protocol) == (_PROGRAM, _VERSION)
 
 
 def encode(records: Iterable[Record]) -> bytes:

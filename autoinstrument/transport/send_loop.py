@@ -29,7 +29,7 @@ class SendLoop:
         stops: tells whether the thread must stop now, so that the process can fork; it is run again afterwards.
 
     Attributes:
-        is_alone: True once there is no worker, and none will be started.
+        is_alone: True once there is no worker, and none can be started.
         failure: why, "" where there is a worker.
     """
 
@@ -64,9 +64,13 @@ class SendLoop:
             self._at_work.release()
 
     def run(self) -> None:
-        """Connect and send; if the worker dies, do so once more, with a new one; without a worker, record starts."""
+        """Connect and send; if the worker dies, go on with a new one; if none can be started, record starts."""
         failure = ""
         while not self.is_alone and self._link.may_open:
+            while (pause_s := self._link.pause_s) and not self._pacing.is_hurrying:
+                if self._stops():
+                    return
+                self._pacing.pause(pause_s)
             failure = "no worker can be started"
             try:
                 with ourselves():
@@ -80,8 +84,9 @@ class SendLoop:
             except Exception as error:  # of `connect` and `introduce`, which may raise anything
                 failure += f" ({type(error).__name__}: {error})"
                 note("error", failure)
+            is_lost = self._link.has_answered
             self._link.drop()
-            if self._pacing.is_hurrying:
+            if is_lost and self._pacing.is_hurrying:  # the rest is left to `sync`
                 break
         if not self.is_alone:
             self.give_up(failure)

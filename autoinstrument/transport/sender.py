@@ -13,6 +13,7 @@ from autoinstrument.guard import guard
 from autoinstrument.records import ConsoleWritten, Delivered, ProcessExiting, Record
 from autoinstrument.transport import forks
 from autoinstrument.transport.answer_reader import AnswerReader
+from autoinstrument.transport.connection import Connection
 from autoinstrument.transport.deferred_reads import DeferredReads, Read
 from autoinstrument.transport.deferred_records import DeferredStart, Item
 from autoinstrument.transport.exit_wait import ExitWait
@@ -20,7 +21,7 @@ from autoinstrument.transport.forkable_threads import ForkableThreads
 from autoinstrument.transport.pacing import Pacing
 from autoinstrument.transport.send_buffer import SendBuffer
 from autoinstrument.transport.send_loop import SendLoop
-from autoinstrument.transport.worker_link import WorkerLink
+from autoinstrument.transport.worker_link import Attempt, WorkerLink
 
 _SEND, _RECEIVE = "send", "receive"
 
@@ -47,7 +48,7 @@ class Sender:
 
     def __init__(
         self,
-        connect: Callable[[int], socket.socket],
+        connect: Callable[[Attempt], socket.socket],
         introduce: Callable[[int], list[Record]],
         take: Callable[[Record], None],
         leave: Callable[[], None],
@@ -210,9 +211,9 @@ class Sender:
         else:
             self._take(record)
 
-    def _lost(self) -> None:
+    def _lost(self, connection: Connection) -> None:
         self._pacing.look()
-        if self._pacing.is_hurrying:
+        if self._pacing.is_hurrying and connection.is_answered:  # else another worker is tried
             self._exit.lost()
 
     def _stop_threads(self) -> list[threading.Thread]:

@@ -1,4 +1,7 @@
-"""Start the worker, or find the one of another process: a detached process, or a thread where that is asked for.
+"""Start the worker, or connect to the one that is there: a detached process, or a thread where that is asked for.
+
+All processes with the same key (`transport.worker_key`) use one worker, found by its folder. A process that finds none
+takes the folder's lock, looks once more, and starts it: processes that start in the same moment end with one worker.
 
 The process is started through a double fork, so that `os.wait`, `psutil.children()` and job control of the training
 process never see it, and with `-I`, so that it loads nothing of the working directory or of `PYTHON*` variables. It
@@ -8,52 +11,58 @@ its next job), and every call that asks for the working directory would fail fro
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-from pathlib import Path
+import time
 
 from autoinstrument.transport import own_python
 from autoinstrument.transport.sockets import above_streams
+from autoinstrument.transport.worker_folder import WorkerFolder
 from autoinstrument.worker import program
 
-_PREFIX, _RUN = "autoinstrument-", "run-"
 _CONNECT_S, _DETACH_S = 10.0, 30.0
+_LOOK_S = 0.001
+"""Pause between two looks for a worker that another process is starting, which takes about a millisecond."""
+_BACKLOG = 4096
+"""Connections that wait for a worker to start; Linux cuts it to `net.core.somaxconn`."""
 _ONLY_A_THREAD = "on Windows the worker is a thread, and has one connection"
-_LONGEST_FOLDER = 60
-"""Characters of the folder above a worker's: the path of a Unix socket has 104 (macOS) to 108 bytes."""
 
 
 class WorkerHandle:
     """A worker that was started or found.
 
     Attributes:
-        folder: where its socket is, and what it shares with the training process.
-        joined: another process has started it.
+        folder: where its socket is, and what it shares with its training processes.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: WorkerFolder,
         *,
         process: subprocess.Popen[bytes] | None = None,
         connection: socket.socket | None = None,
-        joined: bool = False,
+        is_thread: bool = False,
     ) -> None:
-        """`process` must be waited for once; `connection` is that of a worker that is a thread of this process."""
+        """Hold a worker.
+
+        Args:
+            folder: its folder.
+            process: what must be waited for once, if it was started here.
+            connection: returned by the first call of `connect`.
+            is_thread: it is a thread of this process.
+        """
         self.folder = folder
-        self.joined = joined
         self._process = process
         self._connection = connection
-        self._thread_of = os.getpid() if connection is not None else None
+        self._started_by = os.getpid() if process is not None else None
+        self._thread_of = os.getpid() if is_thread else None
 
     @property
     def is_thread(self) -> bool:
@@ -71,7 +80,7 @@ class WorkerHandle:
             OSError: the folder is gone.
         """
         if self._thread_of is None:
-            (self.folder / f"{_RUN}{run_id}").touch()
+            self.folder.publish(run_id)
 
     def settle(self) -> None:
         """Wait for the double fork to finish, about 10 ms; not for the training thread.
@@ -81,8 +90,13 @@ class WorkerHandle:
         """
         process, self._process = self._process, None
         if process is not None and process.wait(_DETACH_S) != 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.leave()
             raise OSError(f"the worker did not start (exit code {process.returncode} of {sys.executable})")
+
+    def leave(self) -> None:
+        """Remove what a worker of this process alone has left behind when it died; a shared one's successor does it."""
+        if self._started_by == os.getpid() and not self.folder.is_shared:
+            self.folder.remove()
 
     def connect(self) -> socket.socket:
         """Return a new connection to the worker.
@@ -93,20 +107,13 @@ class WorkerHandle:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             return connection
-        if sys.platform == "win32":
-            raise OSError(_ONLY_A_THREAD)
-        connection = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        try:
-            connection.settimeout(_CONNECT_S)
-            connection.connect(str(self.folder / "socket"))
-        except OSError:
-            connection.close()
-            raise
-        return connection
+        if self.is_thread:
+            raise OSError("a worker that is a thread has one connection")
+        return _connect(self.folder)
 
 
 def start(kind: str) -> WorkerHandle:
-    """Start a worker.
+    """Start a worker for this process and its children alone.
 
     A process can be connected to at once: its socket listens before the process exists.
 
@@ -116,45 +123,98 @@ def start(kind: str) -> WorkerHandle:
     Raises:
         OSError: no folder, no socket or no process could be made.
     """
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=next(iter(_runtime_folders()), None)))
+    folder = WorkerFolder.private()
     try:
         if kind == "process" and sys.platform != "win32":
             return WorkerHandle(folder, process=_start_process(folder))
-        return WorkerHandle(folder, connection=_start_thread(folder))
+        return WorkerHandle(folder, connection=_start_thread(folder), is_thread=True)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
         raise
+
+
+def share(wait_s: float) -> WorkerHandle | None:
+    """Return the worker process that all processes with this one's key use, connected to; start it if there is none.
+
+    Args:
+        wait_s: seconds to wait at most while another process starts or ends the worker.
+
+    Returns:
+        None where no worker can be shared: this process has no folder for it, or what is there is not this user's.
+
+    Raises:
+        TimeoutError: the other process was not ready in time.
+        OSError: no socket or no process could be made.
+    """
+    end = time.monotonic() + wait_s
+    folder = WorkerFolder.shared()
+    while folder is not None:
+        if folder.is_trusted():
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+                return WorkerHandle(folder, connection=_connect(folder))
+        try:
+            folder.make()
+        except OSError:
+            return None
+        with folder.try_lock() as is_locked:
+            if is_locked and (found := _join_or_start(folder)) is not None:
+                return found
+        if time.monotonic() > end:
+            raise TimeoutError("another process was about to start the worker, and did not")
+        time.sleep(_LOOK_S)
+    return None
+
+
+def _join_or_start(folder: WorkerFolder) -> WorkerHandle | None:
+    """Connect to a worker, or start it; for the holder of the folder's lock. Return None if too many others connect."""
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+        try:
+            return WorkerHandle(folder, connection=_connect(folder))
+        except BlockingIOError:
+            return None
+    folder.clear()
+    try:
+        process = _start_process(folder)
+    except BaseException:
+        folder.discard()
+        raise
+    return WorkerHandle(folder, process=process, connection=_connect(folder))
 
 
 def find(run_id: str) -> WorkerHandle | None:
     """Return the worker that another process of this user on this machine has published for a run, None for none."""
-    if sys.platform == "win32" or not re.fullmatch(r"[\w.-]+", run_id):
-        return None
-    for runtime in _runtime_folders():
-        for mark in Path(runtime).glob(f"{_PREFIX}*/{_RUN}{run_id}"):
-            if mark.parent.stat().st_uid == os.getuid():
-                return WorkerHandle(mark.parent, joined=True)
-    return None
+    folder = WorkerFolder.of_run(run_id)
+    return WorkerHandle(folder) if folder is not None else None
 
 
-def _runtime_folders() -> list[str]:
-    """Return the folders, the best first, in which a worker's folder may be.
+def _connect(folder: WorkerFolder) -> socket.socket:
+    """Return a new connection to a folder's worker.
 
-    `tempfile.gettempdir` would choose for the training too, which may set TMPDIR later, and takes two milliseconds.
+    Raises:
+        FileNotFoundError, ConnectionRefusedError: there is no worker.
+        BlockingIOError: too many other processes wait to be connected.
+        OSError: there are no descriptors left.
     """
-    folders = [*(os.environ.get(name, "") for name in ("XDG_RUNTIME_DIR", "TMPDIR", "TEMP", "TMP")), "/tmp"]  # noqa: S108
-    absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
-    return [folder for folder in absolute if len(folder) < _LONGEST_FOLDER and os.access(folder, os.W_OK)]
+    if sys.platform == "win32":
+        raise OSError(_ONLY_A_THREAD)
+    connection = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+    try:
+        connection.settimeout(_CONNECT_S)
+        connection.connect(folder.socket)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
-def _start_process(folder: Path) -> subprocess.Popen[bytes]:
+def _start_process(folder: WorkerFolder) -> subprocess.Popen[bytes]:
     if sys.platform == "win32":
         raise OSError(_ONLY_A_THREAD)
     listener = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     with listener:
-        listener.bind(str(folder / "socket"))
-        listener.listen(64)
-        arguments = [str(listener.fileno()), str(folder), json.dumps(own_python.import_path())]
+        listener.bind(folder.socket)
+        listener.listen(_BACKLOG)
+        arguments = [str(listener.fileno()), str(folder.path), json.dumps(own_python.import_path())]
         # A signal to all processes of a job must not end the worker before it ignores signals, some milliseconds after
         # its start: it inherits this thread's mask, and lifts it then. The mask is read first, because a handler of the
         # script's may raise from within the call that sets it.
@@ -180,9 +240,9 @@ def _program() -> list[str]:
     return ["-c", inspect.getsource(program)]
 
 
-def _start_thread(folder: Path) -> socket.socket:
+def _start_thread(folder: WorkerFolder) -> socket.socket:
     from autoinstrument.worker.service import serve
 
     here, there = map(above_streams, socket.socketpair())
-    threading.Thread(target=serve, args=(there, folder), name="autoinstrument-worker", daemon=True).start()
+    threading.Thread(target=serve, args=(there, folder.path), name="autoinstrument-worker", daemon=True).start()
     return here

@@ -50,7 +50,8 @@ class ProcessEnd:
             for run_id in process.owned:
                 self._registry.open.pop(run_id, None)
             return
-        process.exit_code = exit_status.read(self._folder, process.pid) if process.exiting is not None else None
+        code = exit_status.take(self._folder, process.pid)
+        process.exit_code = code if process.exiting is not None else None
         for announced in process.announced.values():
             if not announced.owned and (mirror := self._registry.mirrors.get(announced.run_id)):
                 mirror.do(mirror.note_incomplete)

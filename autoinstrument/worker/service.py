@@ -2,7 +2,7 @@
 
 Each connection has a thread that reads (`worker.receiver`). The loop handles what they have read (`worker.dispatcher`),
 writes it to disk, and decides what is done next (`worker.scheduler`). Servers, files and Git are left to a bounded
-number of other threads (`worker.deliveries`). The process ends when no process is connected and nothing is left to do.
+number of other threads (`worker.deliveries`). `worker.lifetime` decides when the process ends.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import logging
 import logging.handlers
 import os
-import shutil
+import signal
 import socket
 import threading
 import time
@@ -29,10 +29,13 @@ from autoinstrument.mlflow_store.client import give_up_soon
 from autoinstrument.records import Delivered
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings, read_settings
+from autoinstrument.transport.protocol import ready
+from autoinstrument.transport.worker_folder import WorkerFolder
 from autoinstrument.worker.abort_watcher import AbortWatcher
 from autoinstrument.worker.deliveries import Deliveries
 from autoinstrument.worker.dispatcher import Dispatcher
 from autoinstrument.worker.jobs import for_captures
+from autoinstrument.worker.lifetime import Lifetime
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
@@ -40,7 +43,6 @@ from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 
 _FLUSH_S = 2.0
-_IDLE_S = 30.0
 _TAKE = 5000
 _LINGER_S = 60.0
 """How long the worker tries to deliver after the training process is gone."""
@@ -64,17 +66,14 @@ class Worker:
         self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow, aside)
         self._runs = self._dispatcher.registry
         self._flush_at = self._beat_at = 0.0
-        self._seen = False
-        self._since = time.monotonic()
+        self._folder = WorkerFolder(folder)
+        self.lifetime = Lifetime(self._folder, settings.worker_linger_s)
 
     # Connections
 
     def listen(self, listener: socket.socket) -> None:
-        """Accept connections until the listener is closed."""
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                self.add(connection)
+        """Accept connections, on a thread."""
+        self.lifetime.listen(listener, self.add)
 
     def add(self, connection: socket.socket) -> None:
         """Read a connection on a new thread."""
@@ -83,14 +82,14 @@ class Worker:
             connection, self._tasks.diff_settings, captures=self._captures, wake=self._receiver.wake
         )
         self._runs.processes.append(process)
-        self._seen = True
+        process.send(ready())
         threading.Thread(target=self._receiver.read, args=(process,), daemon=True).start()
 
     # The loop
 
     def run(self) -> None:
-        """Work until no process is connected and the rest is delivered or given up."""
-        while self._runs.processes or (not self._seen and time.monotonic() - self._since < _IDLE_S):
+        """Work until no process is connected, the rest is delivered or given up, and none has come for a while."""
+        while not self.lifetime.is_over(lambda: bool(self._runs.processes)):
             urgent = self._take()
             is_news, is_urgent = self._deliveries.take_results()
             urgent = is_urgent or urgent
@@ -120,7 +119,6 @@ class Worker:
         """Handle what has arrived, or arrives before the next flush is due; return True if delivery is urgent."""
         urgent = False
         for process, record in self._receiver.take(max(0.01, self._flush_at - time.monotonic()), _TAKE):
-            self._since = time.monotonic()
             if self._dispatcher.handle(process, record):
                 urgent = True
                 self._runs.mark_urgent(process)
@@ -196,6 +194,7 @@ class Worker:
 
     def _give_up(self, mirror: LiveRun) -> None:
         """Note in the capture, if it still exists, that `sync` must deliver the rest."""
+        self._folder.forget_run(mirror.run.run_id)
         if mirror.capture.is_there:
             mirror.capture.worker_pid = 0
             with guard("writing the capture"):
@@ -223,7 +222,7 @@ def serve(connection: socket.socket, folder: Path) -> None:
         worker = Worker(folder, read_settings())
         worker.add(connection)
         worker.run()
-    shutil.rmtree(folder, ignore_errors=True)
+    WorkerFolder(folder).remove()
 
 
 def main(file: int, folder: str) -> None:
@@ -234,8 +233,10 @@ def main(file: int, folder: str) -> None:
         _log_to_file(home(read_settings()))
     give_up_soon(folder)
     worker = Worker(Path(folder), read_settings(), lean=True)
-    threading.Thread(target=worker.listen, args=(listener,), daemon=True).start()
+    # Asked to end, as by systemd when the unit's main process has gone, it does so when its work is done.
+    signal.signal(signal.SIGTERM, lambda *_: worker.lifetime.end_soon())
+    worker.listen(listener)
     with guard("the worker"):
         worker.run()
-    shutil.rmtree(folder, ignore_errors=True)
+    WorkerFolder(Path(folder)).remove()
     os._exit(0)  # threads of the SDK may still be waiting, and nothing is left to do

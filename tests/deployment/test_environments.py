@@ -196,7 +196,13 @@ def test_a_crontabs_environment(place: Place, server: ClearMLServer) -> None:
         f'access_key: "{environ["CLEARML_API_ACCESS_KEY"]}", secret_key: "{environ["CLEARML_API_SECRET_KEY"]}" }} }}\n'
     )
     cron = {"HOME": environ["HOME"], "LOGNAME": "trainer", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", "LANG": "C"}
-    ours = ("AUTOINSTRUMENT_ENABLED", "AUTOINSTRUMENT_EXIT_TIMEOUT", "MLFLOW_TRACKING_URI", "TMPDIR")
+    ours = (
+        "AUTOINSTRUMENT_ENABLED",
+        "AUTOINSTRUMENT_EXIT_TIMEOUT",
+        "AUTOINSTRUMENT_WORKER_LINGER",
+        "MLFLOW_TRACKING_URI",
+        "TMPDIR",
+    )
     mine = {key: environ[key] for key in ours}
     line = f"cd {place.folder} && {place.python} train.py"
     done = subprocess.run(

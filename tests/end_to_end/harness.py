@@ -80,6 +80,7 @@ class Place:
             "PYTHONDONTWRITEBYTECODE": "1",
             # The end of a script waits longer than by default: other tests keep the machine busy.
             "AUTOINSTRUMENT_EXIT_TIMEOUT": "120",
+            "AUTOINSTRUMENT_WORKER_LINGER": "0",  # no test leaves its worker to the next one
             "MLFLOW_TRACKING_URI": self.uri,
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.com",

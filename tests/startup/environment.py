@@ -18,8 +18,9 @@ _OURS_TO_SET = ("PYTHON", "VIRTUAL_ENV", "AUTOINSTRUMENT_", "MLFLOW_", "CLEARML_
 def clean_environ(home: Path) -> dict[str, str]:
     """Return this process's variables without those that change how Python, MLflow, ClearML or the agent behave."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS_TO_SET)}
-    # MLflow's own telemetry and ClearML's configuration file stay out of the tests.
-    return {**kept, "HOME": str(home), "MLFLOW_DISABLE_TELEMETRY": "true", "CLEARML_CONFIG_FILE": os.devnull}
+    # MLflow's own telemetry and ClearML's configuration file stay out of the tests, and no test leaves a worker behind.
+    kept |= {"MLFLOW_DISABLE_TELEMETRY": "true", "CLEARML_CONFIG_FILE": os.devnull}
+    return {**kept, "HOME": str(home), "AUTOINSTRUMENT_WORKER_LINGER": "0"}
 
 
 class Environment:

@@ -9,11 +9,12 @@ import json, os, socket, sys, threading, time, warnings
 
 from autoinstrument.guard import errors
 from autoinstrument.records import MetricsLogged, RunLinked, RunTagged
-from autoinstrument.transport.protocol import Reader, encode
+from autoinstrument.transport.protocol import Reader, encode, ready
 from autoinstrument.transport.sender import Sender
 
 FORKS = 60
 here, there = socket.socketpair()
+there.sendall(encode([ready()]))
 heard = []
 sender = Sender(lambda attempt: here, lambda attempt: [], heard.append, lambda: None)
 sender.post(MetricsLogged("run", [("loss", 0.0, 0, -1)]))

@@ -72,14 +72,14 @@ def test_a_signal_in_the_first_moment_does_not_end_the_worker(tmp_path, monkeypa
         os.kill(worker._process.pid, number)
     worker.settle()
     with worker.connect():
-        wait_for(lambda: [process.name() for process in processes_of(worker.folder)] == ["autoinstrument"])
-        (process,) = processes_of(worker.folder)
+        wait_for(lambda: [process.name() for process in processes_of(worker.folder.path)] == ["autoinstrument"])
+        (process,) = processes_of(worker.folder.path)
         assert process.cmdline()[1:4] == [
             "-I",
             "-S",
             str(Path(worker_process.__file__).parents[1] / "worker/program.py"),
         ]
-    wait_for(lambda: not worker.folder.exists())
+    wait_for(lambda: not worker.folder.path.exists())
 
 
 def processes_of(folder):

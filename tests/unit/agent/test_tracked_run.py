@@ -22,7 +22,7 @@ def run() -> TrackedRun:
 def test_a_run_that_has_begun(run: TrackedRun) -> None:
     assert (run.is_open, run.is_undescribed, run.undelivered_uri) == (True, True, "sqlite:///a.db")
     assert (run.name, run.page_url, run.artifact_root) == ("id", "", "")
-    assert run.for_second_worker() == [], "the worker reads it from MLflow"
+    assert run.for_next_worker() == [], "the worker reads it from MLflow"
 
 
 def test_a_run_of_another_process_is_delivered_by_that() -> None:
@@ -35,16 +35,16 @@ def test_a_described_run(run: TrackedRun) -> None:
     run.describe(STARTED)
     assert (run.is_undescribed, run.undelivered_uri) == (False, "sqlite:///a.db")
     assert (run.name, run.page_url, run.artifact_root) == ("name", "https://mlflow/run", "s3://bucket/id")
-    assert run.for_second_worker() == [STARTED._replace(resumed=True), EventsDropped("id", 0)]
+    assert run.for_next_worker() == [STARTED._replace(resumed=True), EventsDropped("id", 0)]
 
 
 def test_a_run_that_has_ended_and_one_that_is_delivered(run: TrackedRun) -> None:
     run.describe(STARTED)
     run.end(ENDED)
     assert not run.is_open
-    assert run.for_second_worker()[-1] == ENDED
+    assert run.for_next_worker()[-1] == ENDED
     run.deliver()
-    assert (run.for_second_worker(), run.undelivered_uri, run.ended) == ([], "", None)
+    assert (run.for_next_worker(), run.undelivered_uri, run.ended) == ([], "", None)
     assert run.tracking_uri == "sqlite:///a.db", "the tags are yet to be written"
 
 

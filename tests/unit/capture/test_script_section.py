@@ -842,9 +842,8 @@ class TestClearMLVariables:
         (["bin/other", "train.py"], {}, "train.py"),
     ],
 )  # fmt: skip
-def test_launcher_of_a_distributed_training(repository, section, monkeypatch, command, main, entry):
+def test_launcher_of_a_distributed_training(repository, section, command, main, entry):
     """The parent's command line tells it: here that of a shell which lends its argv to a sleeping child."""
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     code = "import subprocess; c = subprocess.Popen(['sleep', '30']); print(c.pid, flush=True); c.wait()"
     parent = subprocess.Popen([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True)
     try:

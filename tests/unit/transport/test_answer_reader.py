@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 
 import pytest
 
 from autoinstrument.guard import errors
-from autoinstrument.records import Record, RunTagged
+from autoinstrument.records import Record, RunTagged, WorkerReady
 from autoinstrument.transport import answer_reader
 from autoinstrument.transport.answer_reader import AnswerReader
 from autoinstrument.transport.connection import Connection
@@ -31,7 +32,8 @@ class Receiving:
             raise ValueError("bad")
         self.taken.append(record)
 
-    def note_lost(self) -> None:
+    def note_lost(self, connection: Connection) -> None:
+        assert connection.lost.is_set()
         self.lost += 1
 
     def start(self) -> None:
@@ -50,7 +52,7 @@ class Receiving:
 def waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How the thread waits for two sockets: `select` is Windows' way."""
     if request.param == "select":
-        monkeypatch.setattr(answer_reader, "_is_readable", answer_reader.is_readable_by_select)
+        monkeypatch.setattr(answer_reader, "_readable", answer_reader.readable_by_select)
     elif sys.platform == "win32":
         pytest.skip("no poll")
 
@@ -104,6 +106,54 @@ def test_a_stop_loses_nothing_of_what_was_received() -> None:
     worker._socket.sendall(frame[7:])
     receiving.start()
     wait_for(lambda: receiving.taken == [RunTagged("run")])
+
+
+@pytest.mark.usefixtures("waits")
+@pytest.mark.parametrize("interruptible", [True, False])
+def test_a_worker_that_does_not_say_what_it_is_counts_as_lost(
+    interruptible: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_reader, "_ANSWER_S", 0.05)
+    receiving, worker = Receiving(interruptible=interruptible), Worker(is_ready=False)
+    connection = Connection(worker.there)
+    receiving.reader.follow(connection)
+    wait_for(connection.lost.is_set)
+    assert (connection.is_answered, connection.is_silent, receiving.lost) == (False, True, 1)
+
+
+@pytest.mark.parametrize("interruptible", [True, False])
+def test_a_worker_that_has_said_what_it_is_may_be_silent(interruptible: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_reader, "_ANSWER_S", 0.05)
+    receiving, worker = Receiving(interruptible=interruptible), Worker()
+    connection = Connection(worker.there)
+    receiving.reader.follow(connection)
+    wait_for(lambda: connection.is_answered)
+    time.sleep(0.1)
+    worker.answer(RunTagged("run"))
+    wait_for(lambda: receiving.taken == [RunTagged("run")])
+
+
+@pytest.mark.swallows("receiving from the worker: ValueError")
+@pytest.mark.parametrize(
+    "first", [RunTagged("run"), WorkerReady("another program", 1, 1), WorkerReady("autoinstrument worker", 0, 1)]
+)
+def test_nothing_is_taken_before_a_worker_of_this_version_has_said_what_it_is(first: Record) -> None:
+    receiving, worker = Receiving(), Worker(is_ready=False)
+    connection = Connection(worker.there)
+    receiving.reader.follow(connection)
+    worker._socket.sendall(encode([first, RunTagged("run")]))
+    wait_for(connection.lost.is_set)
+    assert (receiving.taken, connection.is_answered, connection.is_silent) == ([], False, True)
+
+
+def test_a_worker_that_ends_before_it_has_answered_is_not_silent() -> None:
+    """It was about to end when the process connected; the next one can be used."""
+    receiving, worker = Receiving(), Worker(is_ready=False)
+    connection = Connection(worker.there)
+    receiving.reader.follow(connection)
+    worker.die()
+    wait_for(connection.lost.is_set)
+    assert (connection.is_answered, connection.is_silent) == (False, False)
 
 
 @pytest.mark.parametrize("connected", [True, False])

@@ -26,11 +26,12 @@ from autoinstrument.transport import exit_status
 )
 def test_a_code_is_what_the_shell_would_show(content: bytes, code: int | None, tmp_path: Path) -> None:
     (tmp_path / "exit-code-7").write_bytes(content)
-    assert exit_status.read(tmp_path, 7) == code
+    assert exit_status.take(tmp_path, 7) == code
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_process_that_left_nothing_has_no_code(tmp_path: Path) -> None:
-    assert exit_status.read(tmp_path, 7) is None
+    assert exit_status.take(tmp_path, 7) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs on_exit of glibc")
@@ -46,4 +47,38 @@ def test_the_c_librarys_exit_writes_the_code(end: str, code: int | None, tmp_pat
         watched = exit_status.watch(tmp_path)
         getattr(libc, end)(5 if watched else 99)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
-    assert exit_status.read(tmp_path, pid) == code
+    assert exit_status.take(tmp_path, pid) == code
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs on_exit of glibc")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_second_worker_in_the_same_folder_learns_the_code(removed: bool, tmp_path: Path) -> None:
+    """The file is kept if it is there: what is mapped is this one, and no other of its name."""
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "on_exit"):
+        pytest.skip("the C library has no on_exit")
+    pid = os.fork()
+    if pid == 0:
+        file = tmp_path / f"exit-code-{os.getpid()}"
+        exit_status.watch(tmp_path)
+        before = file.stat().st_ino
+        if removed:
+            held = file.open()  # its inode is not given to the next file
+            file.unlink()
+        watched = exit_status.watch(tmp_path) and (file.stat().st_ino == before) is not removed
+        libc.exit(5 if watched else 99)
+        held.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+    assert exit_status.take(tmp_path, pid) == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no worker is shared")
+def test_a_file_is_left_over_once_its_process_is_gone() -> None:
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {})
+    assert not exit_status.is_left_over(f"exit-code-{pid}")
+    os.waitpid(pid, 0)
+    assert exit_status.is_left_over(f"exit-code-{pid}")
+    assert exit_status.is_left_over(f"exit-code-{10**30}")
+    for name in ("socket", "exit-code-", f"exit-code-{os.getpid()}", "exit-code-1"):
+        assert not exit_status.is_left_over(name)

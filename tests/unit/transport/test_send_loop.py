@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from autoinstrument.records import Record, RunDeleted
+from autoinstrument.transport import worker_link
 from autoinstrument.transport.connection import Connection
 from autoinstrument.transport.deferred_reads import DeferredReads
 from autoinstrument.transport.deferred_records import DeferredStart, Item
@@ -14,7 +15,7 @@ from autoinstrument.transport.exit_wait import ExitWait
 from autoinstrument.transport.pacing import Pacing
 from autoinstrument.transport.send_buffer import SendBuffer
 from autoinstrument.transport.send_loop import SendLoop
-from autoinstrument.transport.worker_link import WorkerLink
+from autoinstrument.transport.worker_link import Attempt, WorkerLink
 from tests.unit.transport.worker import PATIENCE_S, Worker, point, wait_for
 
 
@@ -27,10 +28,11 @@ class Sending:
         self.left = 0
         self.stopping = False
         self.buffer, self.reads, self.pacing, self.exit = SendBuffer(), DeferredReads(), Pacing(), ExitWait()
+        self.link = WorkerLink(self.connect, lambda attempt: [RunDeleted(f"attempt {attempt}")])
         self.loop = SendLoop(
             self.buffer,
             self.reads,
-            WorkerLink(self.connect, lambda attempt: [RunDeleted(f"attempt {attempt}")]),
+            self.link,
             self.pacing,
             self.exit,
             follow=self.connections.append,
@@ -39,10 +41,10 @@ class Sending:
         )
         self.start()
 
-    def connect(self, attempt: int) -> socket.socket:
-        if attempt >= len(self.workers):
+    def connect(self, attempt: Attempt) -> socket.socket:
+        if attempt.number >= len(self.workers):
             raise OSError("no worker")
-        return self.workers[attempt].there
+        return self.workers[attempt.number].there
 
     def leave(self) -> None:
         self.left += 1
@@ -115,7 +117,7 @@ def test_another_worker_goes_on_where_the_first_has_died(sending: Sending, notic
     assert sending.loop.failure == ""
 
 
-def test_after_the_second_worker_starts_alone_are_made(sending: Sending) -> None:
+def test_after_two_workers_that_never_answered_starts_alone_are_made(sending: Sending) -> None:
     for number in (0, 1):
         wait_for(lambda number=number: len(sending.connections) > number)
         sending.lose(number)
@@ -126,6 +128,45 @@ def test_after_the_second_worker_starts_alone_are_made(sending: Sending) -> None
     sending.post(DeferredStart(lambda: starts.append("run")))
     wait_for(lambda: sending.left >= 2)
     assert starts == ["run"]
+
+
+def test_workers_that_have_answered_are_replaced_without_end(
+    made: list[Sending], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_link, "_FIRST_PAUSE_S", 0.001)
+    sending = Sending(*(Worker() for _ in range(5)))
+    made.append(sending)
+    for number in range(4):
+        sending.post(point(number))
+        introduction = [RunDeleted(f"attempt {number}")]
+        assert received(sending.workers[number], point(number)) == [*introduction, point(number)]
+        sending.connections[number].is_answered = True
+        sending.lose(number)
+    assert not sending.loop.is_alone
+
+
+@pytest.mark.parametrize("ends", ["the process ends", "the process forks"])
+def test_a_pause_before_the_next_worker_keeps_nobody_waiting(
+    made: list[Sending], monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """At the end of the process another worker, which another process may have started, is tried at once."""
+    monkeypatch.setattr(worker_link, "_FIRST_PAUSE_S", 10 * PATIENCE_S)
+    sending = Sending(*(Worker() for _ in range(3)))
+    made.append(sending)
+    for number in range(2):
+        wait_for(lambda number=number: len(sending.connections) > number)
+        sending.connections[number].is_answered = True
+        sending.lose(number)
+    wait_for(lambda: sending.link.pause_s)
+    sending.post(point(1))
+    if ends == "the process forks":
+        sending.stop()
+        sending.start()
+        sending.stop()
+        sending.pacing.go_on()
+        sending.start()
+    sending.pacing.hurry()
+    assert received(sending.workers[2], point(1)) == [RunDeleted("attempt 2"), point(1)]
 
 
 def test_where_no_worker_can_be_started_the_process_does_not_wait_for_one(made: list[Sending]) -> None:
@@ -140,6 +181,7 @@ def test_where_no_worker_can_be_started_the_process_does_not_wait_for_one(made: 
 def test_at_the_end_of_the_process_no_second_worker_is_started(sending: Sending) -> None:
     sending.post(point(1))
     received(sending.workers[0], point(1))
+    sending.connections[0].is_answered = True
     sending.pacing.hurry()
     sending.lose(0)
     wait_for(lambda: sending.loop.is_alone)

@@ -22,6 +22,7 @@ from autoinstrument.records import (
 from autoinstrument.transport.deferred_records import DeferredStart
 from autoinstrument.transport.forkable_threads import PREFIX
 from autoinstrument.transport.sender import Sender
+from autoinstrument.transport.worker_link import Attempt
 from tests.unit.transport.worker import EXITING, PATIENCE_S, Worker, point, wait_for
 
 INTRODUCTION = RunDeleted("the process")
@@ -37,11 +38,11 @@ class Training:
         self.left = 0
         self.sender = Sender(self.connect, lambda attempt: [INTRODUCTION], self.answers.append, self.leave)
 
-    def connect(self, attempt: int) -> socket.socket:
-        self.attempts.append(attempt)
-        if attempt >= len(self.workers):
+    def connect(self, attempt: Attempt) -> socket.socket:
+        self.attempts.append(attempt.number)
+        if attempt.number >= len(self.workers):
             raise OSError("no worker")
-        return self.workers[attempt].there
+        return self.workers[attempt.number].there
 
     def leave(self) -> None:
         self.left += 1

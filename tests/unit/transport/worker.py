@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 from autoinstrument.records import MetricsLogged, ProcessExiting, Record
-from autoinstrument.transport.protocol import Reader, encode
+from autoinstrument.transport.protocol import Reader, encode, ready
 
 PATIENCE_S = 10.0
 """How long a test waits for what must happen; a machine may be busy."""
@@ -36,9 +37,11 @@ class Worker:
         received: the records so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_ready: bool = True) -> None:
         self._socket, self.there = socket.socketpair()
         self._socket.settimeout(PATIENCE_S)
+        if is_ready:
+            self.answer(ready())
         self._reader = Reader()
         self.received: list[Record] = []
 
@@ -53,8 +56,9 @@ class Worker:
 
     def is_closed(self) -> bool:
         """Return True if the training process has closed its end, once everything that it sent is received."""
-        while data := self._socket.recv(1 << 18):
-            self.received += self._reader.feed(data)
+        with contextlib.suppress(ConnectionResetError):  # it has not read all that was answered
+            while data := self._socket.recv(1 << 18):
+                self.received += self._reader.feed(data)
         return True
 
     def answer(self, record: Record) -> None:

@@ -20,7 +20,7 @@ class Reading:
     """A receiver that reads from one training process, or one that reads from others, too."""
 
     def __init__(self, receiver: Receiver | None = None) -> None:
-        self.training = Worker()  # the same socket, seen from the other side
+        self.training = Worker(is_ready=False)  # the same socket, seen from the other side
         self.receiver = receiver or Receiver()
         self.process = TrainingProcess(self.training.there)
         self.thread = threading.Thread(target=self.receiver.read, args=(self.process,), daemon=True)

@@ -1,0 +1,113 @@
+"""How long the worker lives: it accepts training processes, and stays a while after the last one has gone.
+
+A loop of short scripts so starts one worker. Before the worker ends, it takes its socket away, under the lock of its
+folder, and still serves whoever had found it: the next process finds no worker, and starts another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from autoinstrument.guard import guard
+from autoinstrument.transport.worker_folder import WorkerFolder
+from autoinstrument.transport.worker_key import identities, used_files
+
+_FIRST_S = 30.0
+"""How long the worker waits for a first process."""
+
+
+class Lifetime:
+    """Accepts connections, and decides when the worker ends.
+
+    Args:
+        folder: the worker's.
+        linger_s: seconds that a shared worker stays after its last process has gone.
+    """
+
+    def __init__(self, folder: WorkerFolder, linger_s: float) -> None:
+        self._folder = folder
+        self._linger_s = linger_s if folder.is_shared else 0.0
+        self._listener: socket.socket | None = None
+        self._take: Callable[[socket.socket], None] = socket.socket.close
+        self._accepting = threading.Lock()
+        """Held until an accepted connection is known to the worker."""
+        self._idle_since = time.monotonic()
+        self._was_busy = self._is_withdrawn = False
+        self._socket: tuple[int, int, int] | None = None
+        self._files: list[str] = []
+        self._identities: list[str] = []
+
+    def listen(self, listener: socket.socket, take: Callable[[socket.socket], None]) -> None:
+        """Accept connections from now on, on a thread; `take` is called with each."""
+        listener.setblocking(False)
+        self._listener, self._take = listener, take
+        self._socket, self._files = self._folder.identity(), used_files()
+        self._identities = identities(self._files)
+        threading.Thread(target=self._listen, args=(listener,), daemon=True).start()
+
+    def is_over(self, is_busy: Callable[[], bool]) -> bool:
+        """Return True if the worker must end now; called again and again.
+
+        Args:
+            is_busy: tells whether a process is connected, or something is left to do for one.
+        """
+        if is_busy():
+            self._was_busy, self._idle_since = True, time.monotonic()
+            return False
+        if time.monotonic() - self._idle_since < self._stay_s() or not self._withdraw():
+            return False
+        self._accept()
+        return not is_busy()
+
+    def end_soon(self) -> None:
+        """Do not stay after the last process has gone; may be called from a signal handler."""
+        self._linger_s = 0.0
+
+    def _stay_s(self) -> float:
+        if not self._was_busy:
+            return _FIRST_S
+        if not self._linger_s or self._is_withdrawn or self._folder.identity() != self._socket:
+            return 0.0
+        # No process may use it any more if a package or ClearML's configuration was changed.
+        return self._linger_s if identities(self._files) == self._identities else 0.0
+
+    def _withdraw(self) -> bool:
+        """Take the socket away, so that no process finds the worker; return False if that must be tried again."""
+        if self._listener is None or self._is_withdrawn:
+            return True
+        with contextlib.suppress(OSError), self._folder.try_lock() as is_locked:
+            if not is_locked and self._folder.identity() is not None:
+                return False
+            if self._folder.identity() == self._socket:
+                self._folder.clear()
+        self._is_withdrawn = True
+        return True
+
+    def _listen(self, listener: socket.socket) -> None:
+        if sys.platform == "win32":
+            return
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        while True:
+            poll.poll()
+            self._accept()
+
+    def _accept(self) -> None:
+        """Take in all connections that wait."""
+        with self._accepting:
+            while self._listener is not None:
+                try:
+                    connection, _ = self._listener.accept()
+                except BlockingIOError:
+                    return
+                except OSError:  # there are no descriptors left
+                    time.sleep(0.1)
+                    return
+                with guard("accepting a process"):
+                    self._take(connection)
