@@ -21,13 +21,13 @@ import tempfile
 import threading
 from pathlib import Path
 
-from autoinstrument.transport import own_python
+from autoinstrument.transport import own_python, peer
 from autoinstrument.transport.sockets import above_streams
 from autoinstrument.worker import program
 
 _PREFIX, _RUN = "autoinstrument-", "run-"
 _CONNECT_S, _DETACH_S = 10.0, 30.0
-_ONLY_A_THREAD = "on Windows the worker is a thread, and has one connection"
+_ONLY_A_THREAD = "the worker is a thread, and has one connection"
 _LONGEST_FOLDER = 60
 """Characters of the folder above a worker's: the path of a Unix socket has 104 (macOS) to 108 bytes."""
 
@@ -99,6 +99,7 @@ class WorkerHandle:
         try:
             connection.settimeout(_CONNECT_S)
             connection.connect(str(self.folder / "socket"))
+            peer.check(connection)
         except OSError:
             connection.close()
             raise
@@ -111,14 +112,15 @@ def start(kind: str) -> WorkerHandle:
     A process can be connected to at once: its socket listens before the process exists.
 
     Args:
-        kind: "process" or "thread", as `AUTOINSTRUMENT_WORKER` has it; on Windows the worker is always a thread.
+        kind: "process" or "thread", as `AUTOINSTRUMENT_WORKER` has it; without an interpreter, and on Windows, the
+            worker is always a thread.
 
     Raises:
         OSError: no folder, no socket or no process could be made.
     """
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=next(iter(_runtime_folders()), None)))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=next(iter(runtime_folders()), None)))
     try:
-        if kind == "process" and sys.platform != "win32":
+        if own_python.worker_kind(kind) == "process":
             return WorkerHandle(folder, process=_start_process(folder))
         return WorkerHandle(folder, connection=_start_thread(folder))
     except BaseException:
@@ -130,14 +132,14 @@ def find(run_id: str) -> WorkerHandle | None:
     """Return the worker that another process of this user on this machine has published for a run, None for none."""
     if sys.platform == "win32" or not re.fullmatch(r"[\w.-]+", run_id):
         return None
-    for runtime in _runtime_folders():
+    for runtime in runtime_folders():
         for mark in Path(runtime).glob(f"{_PREFIX}*/{_RUN}{run_id}"):
             if mark.parent.stat().st_uid == os.getuid():
                 return WorkerHandle(mark.parent, joined=True)
     return None
 
 
-def _runtime_folders() -> list[str]:
+def runtime_folders() -> list[str]:
     """Return the folders, the best first, in which a worker's folder may be.
 
     `tempfile.gettempdir` would choose for the training too, which may set TMPDIR later, and takes two milliseconds.
@@ -148,13 +150,14 @@ def _runtime_folders() -> list[str]:
 
 
 def _start_process(folder: Path) -> subprocess.Popen[bytes]:
-    if sys.platform == "win32":
+    python = own_python.interpreter()
+    if sys.platform == "win32" or python is None:
         raise OSError(_ONLY_A_THREAD)
     listener = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     with listener:
         listener.bind(str(folder / "socket"))
         listener.listen(64)
-        arguments = [str(listener.fileno()), str(folder), json.dumps(own_python.import_path())]
+        arguments = [str(listener.fileno()), str(folder), json.dumps(own_python.import_path()), python]
         # A signal to all processes of a job must not end the worker before it ignores signals, some milliseconds after
         # its start: it inherits this thread's mask, and lifts it then. The mask is read first, because a handler of the
         # script's may raise from within the call that sets it.
@@ -162,7 +165,8 @@ def _start_process(folder: Path) -> subprocess.Popen[bytes]:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", *_program(), *arguments],
+                [own_python.shown_as(python, "autoinstrument worker"), "-I", "-S", _program(folder), *arguments],
+                executable=python,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -173,11 +177,13 @@ def _start_process(folder: Path) -> subprocess.Popen[bytes]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _program() -> list[str]:
-    """Return the worker's program: its file, whose name `ps` shows, or its text where it is inside a zip archive."""
+def _program(folder: Path) -> str:
+    """Return the path of the worker's program: a copy in the worker's folder if it is inside a zip archive."""
     if os.path.isfile(program.__file__):  # noqa: PTH113
-        return [program.__file__]
-    return ["-c", inspect.getsource(program)]
+        return program.__file__
+    copy = folder / "program.py"
+    copy.write_text(inspect.getsource(program), "utf-8")
+    return str(copy)
 
 
 def _start_thread(folder: Path) -> socket.socket:

@@ -25,14 +25,17 @@ from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home, private_folder
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
-from autoinstrument.records import Delivered
+from autoinstrument.records import Delivered, WorkerReported
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings, read_settings
+from autoinstrument.transport import peer
 from autoinstrument.worker.abort_watcher import AbortWatcher
+from autoinstrument.worker.control import Control
 from autoinstrument.worker.dispatcher import Dispatcher
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
+from autoinstrument.worker.report import report
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 
@@ -59,17 +62,26 @@ class Worker:
         self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow)
         self._runs = self._dispatcher.registry
         self._flush_at = self._beat_at = 0.0
+        self._control = Control(self._runs, self._report, self._stop)
+        self._listener: socket.socket | None = None
         self._seen = False
         self._since = time.monotonic()
 
     # Connections
 
     def listen(self, listener: socket.socket) -> None:
-        """Accept connections until the listener is closed."""
+        """Accept this user's connections until the listener is closed."""
+        self._listener = listener
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                self.add(connection)
+                with guard("accepting a connection"):
+                    try:
+                        peer.check(connection)
+                    except OSError:
+                        connection.close()
+                        raise
+                    self.add(connection)
 
     def add(self, connection: socket.socket) -> None:
         """Read a connection on a new thread."""
@@ -83,7 +95,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until no process is connected and the rest is delivered or given up."""
-        while self._runs.processes or (not self._seen and time.monotonic() - self._since < _IDLE_S):
+        while self._runs.processes or self._may_be_needed():
             urgent = self._take()
             self._dispatcher.take_captured()
             now = time.monotonic()
@@ -95,6 +107,27 @@ class Worker:
             if now >= self._beat_at:
                 self._beat_at = now + BEAT_S
                 self._beat()
+        self._control.stopped()
+
+    def _may_be_needed(self) -> bool:
+        """Return True if the process that has started the worker may still connect."""
+        return not (self._seen or self._control.is_stopping) and time.monotonic() - self._since < _IDLE_S
+
+    # Commands
+
+    def _report(self) -> WorkerReported:
+        return report(self._runs, *self._scheduler.failing)
+
+    def _stop(self) -> None:
+        """Take in what has been sent, and no more: processes that go on find or start another worker."""
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+        for process in self._runs.processes:
+            process.outlives = process.exiting is None  # unless it is found dead
+            with contextlib.suppress(OSError):
+                process.connection.shutdown(socket.SHUT_RD)
 
     def _beat(self) -> None:
         """Leave a heartbeat for commands on another machine that shares the captures."""
@@ -108,7 +141,7 @@ class Worker:
         urgent = False
         for process, record in self._receiver.take(max(0.01, self._flush_at - time.monotonic()), _TAKE):
             self._since = time.monotonic()
-            urgent = self._dispatcher.handle(process, record) or urgent
+            urgent = self._control.handle(process, record) or self._dispatcher.handle(process, record) or urgent
         for dropped in self._receiver.dropped():
             self._dispatcher.note_dropped(dropped)
         return urgent
@@ -166,6 +199,7 @@ class Worker:
     def _give_up(self, mirror: LiveRun) -> None:
         """Note in the capture, if it still exists, that `sync` must deliver the rest."""
         if mirror.capture.is_there:
+            self._control.left += mirror.has_work
             mirror.capture.worker_pid = 0
             with guard("writing the capture"):
                 mirror.capture.save()
@@ -197,7 +231,6 @@ def serve(connection: socket.socket, folder: Path) -> None:
 
 def main(file: int, folder: str) -> None:
     """Serve an inherited listening socket; the main program of the worker process."""
-    os.umask(0o077)  # files are for the user alone
     listener = socket.socket(fileno=file)
     with guard("opening the log"):
         _log_to_file(home(read_settings()))

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from autoinstrument.records import ProcessExiting
-from autoinstrument.transport import exit_status, forks, worker_process
+from autoinstrument.transport import exit_status, forks, own_python, worker_process
 from autoinstrument.transport.connection import Connection
 from autoinstrument.transport.protocol import read_all
 
@@ -38,7 +37,7 @@ def test_a_worker_that_is_a_thread_answers_and_takes_its_folder_away(runtime: Pa
 
 def test_on_windows_a_worker_is_a_thread(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = SimpleNamespace(platform="win32")
-    for module in (worker_process, exit_status, forks):
+    for module in (worker_process, exit_status, forks, own_python):
         monkeypatch.setattr(module, "sys", windows)
     worker = worker_process.start("process")
     assert worker.is_thread
@@ -63,7 +62,7 @@ def test_a_published_worker_is_found_by_its_run(runtime: Path) -> None:
 
 
 def test_no_folder_is_left_where_no_worker_can_be_started(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", str(runtime / "missing"))
+    monkeypatch.setattr(own_python, "interpreter", lambda: str(runtime / "missing"))
     with pytest.raises(OSError, match="missing"):
         worker_process.start("process")
     assert list(runtime.iterdir()) == []
