@@ -55,17 +55,21 @@ def status(as_json: bool) -> None:
 
 
 @worker.command()
+@click.argument("pids", nargs=-1, type=int, metavar="[PID]...")
 @click.option(
     "--timeout", type=click.FloatRange(1, 3600), default=60.0, show_default=True, metavar="SECONDS",
     help="How long to wait for each worker.",
 )  # fmt: skip
-def stop(timeout: float) -> None:
-    """End all workers of this user on this machine, after they have delivered what they have.
+def stop(pids: tuple[int, ...], timeout: float) -> None:
+    """End the workers of this user on this machine, or those with the process ids given, when they have delivered.
 
     Training goes on: a process that has more to send starts another worker. Exit code 1 if a worker has not ended in
     time, or could not deliver everything.
     """
-    good, found = True, list(_workers())
+    found = [each for each in _workers() if not pids or (each.report and each.report.pid in pids)]
+    if unknown := set(pids).difference(each.report.pid for each in found if each.report):
+        raise click.UsageError(f"no worker of this user has the process id {min(unknown)}")
+    good = True
     for each in found:
         if each.report is None:
             click.echo(f"the worker in {each.folder} was not stopped: {each.problem}", err=True)

@@ -118,7 +118,7 @@ def run(code: str, *arguments: str, timeout_s: float, **variables: str) -> subpr
     if (python := interpreter()) is None:
         raise NoPythonError
     return subprocess.run(
-        [shown_as(python, "autoinstrument"), "-c", clean(code, python), *arguments],
+        [shown_as(python, "autoinstrument helper"), "-c", clean(code, python), *arguments],
         executable=python,
         env={**variables, **environment()},
         stdin=subprocess.DEVNULL,

@@ -157,7 +157,11 @@ def test_a_worker_that_is_stopped_delivers_what_was_sent(
     with Elsewhere() as pid:
         described = open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False)
         service.say(started(pid), described, MetricsLogged(run_id, points))
-        done = autoinstrument("worker", "stop")
+        unknown = autoinstrument("worker", "stop", "1")
+        assert (unknown.exit_code, unknown.stderr.splitlines()[-1]) == (
+            2, "Error: no worker of this user has the process id 1",
+        )  # fmt: skip
+        done = autoinstrument("worker", "stop", str(os.getpid()))
         assert (done.exit_code, done.output) == (
             0, f"worker {os.getpid()} has ended; everything is delivered\n",
         )  # fmt: skip
