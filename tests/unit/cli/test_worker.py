@@ -217,6 +217,17 @@ def test_one_that_does_not_answer_or_is_another_users(
     assert service.worker._runs.processes != []
 
 
+@pytest.mark.swallows("accepting a connection: WrongUserError")
+def test_another_user_is_not_served(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is closed, and those of the worker's own user are accepted afterwards."""
+    user = os.geteuid()
+    with monkeypatch.context() as patch, socket.socket(socket.AF_UNIX) as other:
+        patch.setattr(os, "geteuid", lambda: user + 1)
+        other.connect(str(service.folder / "socket"))
+        assert other.recv(1) == b""
+    assert len(report().processes) == 1
+
+
 class Elsewhere:
     """Another process, which runs until the block ends."""
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,6 +61,20 @@ def test_a_published_worker_is_found_by_its_run(runtime: Path) -> None:
     assert worker_process.find("../*") is None, "no run's id"
     with pytest.raises(OSError, match=r".+"):
         found.connect()
+
+
+def test_a_worker_that_is_another_users_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the folder's mode is: it is the kernel that says whose process listens."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        listener.listen()
+        worker = worker_process.WorkerHandle(Path())
+        worker.connect().close()
+        user = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+        with pytest.raises(PermissionError, match=f"belongs to user {user}"):
+            worker.connect()
 
 
 def test_no_folder_is_left_where_no_worker_can_be_started(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
