@@ -17,7 +17,7 @@ from autoinstrument.transport import peer, worker_query
 
 _ANSWER_S = 10.0
 _NONE = "no worker of this user runs on this machine"
-_GONE = (ConnectionRefusedError, FileNotFoundError, EOFError, peer.WrongUserError)
+_GONE = (ConnectionRefusedError, FileNotFoundError, peer.WrongUserError)
 
 
 class _Found(NamedTuple):
@@ -75,16 +75,16 @@ def stop(pids: tuple[int, ...], timeout: float) -> None:
             click.echo(f"the worker in {each.folder} was not stopped: {each.problem}", err=True)
             good = False
             continue
-        pid, result = each.report.pid, ""
+        pid = each.report.pid
         try:
             left = worker_query.ask(each.folder, StopRequested(), WorkerStopped, timeout).left
-        except _GONE:
-            left = 0
+        except (EOFError, *_GONE):
+            result = "has ended; `autoinstrument status` shows what waits"
         except (OSError, ValueError) as error:
-            left, result = 0, f"still runs: {error}"
-        if left:
+            result = f"still runs: {error}"
+        else:
             runs = "1 run waits" if left == 1 else f"{left} runs wait"
-            result = f"has ended; {runs} for `autoinstrument sync`"
+            result = f"has ended; {runs} for `autoinstrument sync`" if left else ""
         good = good and not result
         click.echo(f"worker {pid} {result or 'has ended; everything is delivered'}", err=bool(result))
     if not found:
@@ -98,8 +98,8 @@ def _workers() -> Iterator[_Found]:
             yield _Found(folder, worker_query.ask(folder, ReportRequested(), WorkerReported, _ANSWER_S))
         except _GONE:
             continue
-        except ValueError:
-            yield _Found(folder, None, "it is of another version of autoinstrument")
+        except (EOFError, ValueError):
+            yield _Found(folder, None, "it ends just now, or is of another version of autoinstrument")
         except OSError as error:
             yield _Found(folder, None, f"it does not answer ({error})")
 

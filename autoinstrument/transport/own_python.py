@@ -80,8 +80,8 @@ def shown_as(executable: str, title: str) -> str:
     """
     if sys.platform in ("win32", "darwin"):  # there Python finds itself in other ways
         return executable
-    is_virtual = sys.prefix != sys.base_prefix
-    return str(Path(executable if is_virtual else os.path.realpath(executable)).parent / title)
+    in_environment = sys.prefix != sys.base_prefix and executable.startswith(sys.prefix)
+    return str(Path(executable if in_environment else os.path.realpath(executable)).parent / title)
 
 
 def worker_kind(kind: str) -> str:

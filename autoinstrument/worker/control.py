@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
 from collections.abc import Callable
 
+from autoinstrument.guard import guard
 from autoinstrument.records import Record, ReportRequested, StopRequested, WorkerReported, WorkerStopped
 from autoinstrument.worker.receiver import ConnectionClosed
 from autoinstrument.worker.run_registry import RunRegistry
 from autoinstrument.worker.training_process import TrainingProcess
+
+_SEND_TIMEOUT = struct.pack("ll", 1, 0)
+"""`struct timeval`: a second, after which a command that does not read gets no answer."""
 
 
 class Control:
@@ -33,22 +40,29 @@ class Control:
     def handle(self, process: TrainingProcess, record: Record | ConnectionClosed) -> bool:
         """Return True if a record, or the end of a connection, is a command's; then it is handled."""
         if isinstance(record, (ReportRequested, StopRequested)):
-            if process in self._registry.processes:  # a command is nobody that the worker stays for
-                self._registry.processes.remove(process)
-                self._commands.append(process)
-            if isinstance(record, ReportRequested):
-                process.send(self._report())
-            else:
-                self._waiting.append(process)
-                if not self.is_stopping:
-                    self.is_stopping = True
-                    self._stop()
+            with guard("answering a command"):
+                self._take(process)
+                if isinstance(record, ReportRequested):
+                    process.send(self._report())
+                else:
+                    self._waiting.append(process)
+                    if not self.is_stopping:
+                        self.is_stopping = True
+                        self._stop()
             return True
         if isinstance(record, ConnectionClosed) and process in self._commands:
             self._commands.remove(process)
             process.connection.close()
             return True
         return False
+
+    def _take(self, process: TrainingProcess) -> None:
+        """Note that a connection is a command's: the worker stays for processes alone, and waits for no command."""
+        if process in self._registry.processes:
+            self._registry.processes.remove(process)
+            self._commands.append(process)
+            with contextlib.suppress(OSError, AttributeError):  # Windows has other options, and no commands
+                process.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
 
     def stopped(self) -> None:
         """Tell the commands that the worker ends now."""

@@ -220,6 +220,7 @@ def test_one_that_does_not_answer_or_is_another_users(
 @pytest.mark.swallows("accepting a connection: WrongUserError")
 def test_another_user_is_not_served(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed, and those of the worker's own user are accepted afterwards."""
+    assert len(report().processes) == 1
     user = os.geteuid()
     with monkeypatch.context() as patch, socket.socket(socket.AF_UNIX) as other:
         patch.setattr(os, "geteuid", lambda: user + 1)

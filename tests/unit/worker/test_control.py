@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 import pytest
 
@@ -45,6 +46,29 @@ def test_a_command_is_answered_and_not_served(registry: RunRegistry) -> None:
     assert not control.handle(training, ConnectionClosed())
     assert control.handle(command, ConnectionClosed())
     assert stopped == []
+    asking.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a socket pair of Windows has no send time-out of this form")
+def test_a_command_that_does_not_read_keeps_the_worker_from_nothing(registry: RunRegistry) -> None:
+    """As one that was stopped at a terminal."""
+    big = report(registry, "no answer " * 10_000, 5)
+    control = Control(registry, lambda: big, lambda: None)
+    command, asking = connect(registry)
+    for _ in range(10):
+        assert control.handle(command, ReportRequested())
+    asking.close()
+
+
+@pytest.mark.swallows("answering a command: RuntimeError")
+def test_a_report_that_fails_is_the_commands_loss(registry: RunRegistry) -> None:
+    def fail() -> WorkerReported:
+        raise RuntimeError("no numbers")
+
+    control = Control(registry, fail, lambda: None)
+    command, asking = connect(registry)
+    assert control.handle(command, ReportRequested())
+    assert control.handle(command, ConnectionClosed())
     asking.close()
 
 
