@@ -87,5 +87,5 @@ class WorkerAccess:
 
     def clean_up(self) -> None:
         """Remove the folder of a worker that ends with this process."""
-        if self._kind == "thread" and self._worker is not None:
+        if self._worker is not None and self._worker.is_thread:
             self._worker.folder.remove()

@@ -24,6 +24,10 @@ _TIME_LIMIT_S, TOTAL_S = 20.0, 60.0
 _MAX_STDERR, _STDERR_S = 2000, 1.0
 """Bytes kept of Git's stderr, and how long to wait for its end when Git has ended."""
 _MOST_BYTES = 16 * 1024 * 1024
+_MOST_SIGNALS = 2
+"""How often a command is run again that a signal has ended: a job gets one before SIGTERM, and that."""
+_KILLED = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGSYS")}
+"""Exit codes for want of memory, and for errors of Git's: there it would end so again."""
 # Set inside Git's hooks, they would point every call at another repository (`git rev-parse --local-env-vars`, less
 # GIT_CONFIG_COUNT, by which containers say safe.directory).
 _FOREIGN = {
@@ -52,6 +56,10 @@ class CodeError(GitError):
     """Git ended with an unexpected exit code, which may be the answer to a question."""
 
 
+class _SignalledError(CodeError):
+    """A signal has ended Git, which was meant for the training: schedulers signal all processes of a job."""
+
+
 def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,), until: float = math.inf) -> bytes:
     """Return what `git ARGUMENTS` prints in the folder.
 
@@ -65,6 +73,13 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,), until: float
         CodeError: it ended with another exit code.
         GitError: it could not be run, or exceeded a limit (20 s, 16 MB).
     """
+    for _ in range(_MOST_SIGNALS):
+        with contextlib.suppress(_SignalledError):
+            return _git(folder, arguments, codes, until)
+    return _git(folder, arguments, codes, until)
+
+
+def _git(folder: Path, arguments: tuple[str, ...], codes: Iterable[int], until: float) -> bytes:
     limit_s = min(_TIME_LIMIT_S, until - time.monotonic())
     if limit_s <= 0:
         raise GitError(f"git took more than {TOTAL_S:.0f} s in all")
@@ -110,7 +125,10 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,), until: float
     if len(output) > _MOST_BYTES:
         raise GitError(f"git {arguments[0]} printed more than {_MOST_BYTES // 1024**2} MB")
     if process.returncode not in codes:
-        raise CodeError(f"git {arguments[0]} ended with {process.returncode}{_fatal(bytes(printed))}")
+        is_job_signal = process.returncode < 0 and process.returncode not in _KILLED
+        raise (_SignalledError if is_job_signal else CodeError)(
+            f"git {arguments[0]} ended with {process.returncode}{_fatal(bytes(printed))}"
+        )
     return output
 
 

@@ -17,6 +17,7 @@ from autoinstrument.cli.run import run
 from autoinstrument.cli.status import status
 from autoinstrument.cli.sync import sync
 from autoinstrument.cli.verify import verify
+from autoinstrument.cli.worker import worker
 from autoinstrument.mlflow_store.client import try_briefly
 
 
@@ -46,3 +47,4 @@ main.add_command(status)
 main.add_command(sync)
 main.add_command(uninstall)
 main.add_command(verify)
+main.add_command(worker)

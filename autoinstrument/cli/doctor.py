@@ -38,6 +38,7 @@ def doctor(switch: str | None, as_json: bool) -> None:
 
 def _checks(switch: str | None) -> Iterator[Check]:
     yield environment_checks.interpreter()
+    yield environment_checks.worker()
     yield from environment_checks.start_up_files()
     yield environment_checks.switch(switch)
     yield from environment_checks.settings(os.environ)

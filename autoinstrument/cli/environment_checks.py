@@ -17,6 +17,7 @@ from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
 from autoinstrument.journal.state_folder import home
 from autoinstrument.settings import INTERNAL, SWITCH, TABLE, Settings, SettingsError, enabled
+from autoinstrument.transport import own_python
 from autoinstrument.versions import CLEARML, MLFLOW, NEWEST_PYTHON, OLDEST_PYTHON, WRAPT
 
 _LIBRARIES = {"mlflow": MLFLOW, "clearml": CLEARML, "wrapt": WRAPT}
@@ -30,6 +31,15 @@ def interpreter() -> Check:
         "{}.{}.{}, ".format(*sys.version_info[:3]) + sys.executable,
         f"Use Python {oldest[0]}.{oldest[1]} to {newest[0]}.{newest[1]}.",
     )  # fmt: skip
+
+
+def worker() -> Check:
+    """Check that the worker can be a process of its own."""
+    if sys.platform == "win32":
+        return Check("worker", None, "a thread of the training process, as always on Windows")
+    if (python := own_python.interpreter()) is None:
+        return Check("worker", None, f"a thread of the training process: {own_python.NoPythonError()}")
+    return Check("worker", True, f"a process of {python}")
 
 
 def start_up_files() -> Iterator[Check]:

@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from autoinstrument.bootstrap.startup_files import hook_folder, site_folders
 from autoinstrument.records import parse
+from autoinstrument.transport import own_python
 
 MANIFEST = "autoinstrument-hook.json"
 """Lists the files that `install` has written into a folder, so that `uninstall` removes exactly these."""
@@ -72,7 +72,11 @@ def folder_of(target: str) -> tuple[Path, bool]:
     """
     if not target:
         own = Path(__file__).parents[2]  # may be the user's site-packages
-        return (own if own in site_folders() else site_packages_of(sys.executable)), True
+        if own in site_folders():
+            return own, True
+        if (python := own_python.interpreter()) is None:
+            raise HookError(f"{own_python.NoPythonError()}; name an interpreter, or a virtual environment")
+        return site_packages_of(python), True
     path = Path(target).expanduser().absolute()
     if path.is_file():
         return site_packages_of(str(path)), True

@@ -33,6 +33,7 @@ _MAX_SKEW_S, _SLOW_S = 60.0, 2.0
 _LOG_TAIL = 2**20
 _PROBE = "from autoinstrument.clearml_api.probe import main; main()"
 _STORE = "from autoinstrument.mlflow_store.probe import main; main()"
+_NO_PROCESS = "Run this command by the Python of the training."
 _NO_SERVER = "Check MLFLOW_TRACKING_URI, and that the server runs."
 
 
@@ -66,6 +67,8 @@ def _asked_of_mlflow() -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         return {"problem": f"does not answer within {_STORE_S:.0f} s", "remedy": _NO_SERVER}
+    except OSError as error:
+        return {"problem": f"cannot be asked: {error}", "remedy": _NO_PROCESS}
     try:
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
@@ -110,11 +113,14 @@ def clearml() -> Iterator[Check]:
 def _probed() -> dict[str, Any]:
     try:
         done = own_python.run(_PROBE, timeout_s=_CLEARML_S)
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found
     except subprocess.TimeoutExpired:
         return {"error": f"no answer within {_CLEARML_S:.0f} s"}
-    except (OSError, ValueError, IndexError):
+    except OSError as error:
+        return {"error": f"cannot be asked: {error}"}
+    try:
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+    except (ValueError, IndexError):
         return {"error": (done.stderr.strip().splitlines() or ["clearml cannot be imported"])[-1][:300]}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -83,7 +82,9 @@ def probe(switch: str | None) -> Traced:
     environ = dict(os.environ)
     if switch is not None:
         environ["AUTOINSTRUMENT_ENABLED"] = switch
-    return run_traced([sys.executable, "-c", own_python.clean(_PROBE)], environ, seconds=_PROBE_S)
+    if (python := own_python.interpreter()) is None:
+        raise own_python.NoPythonError
+    return run_traced([python, "-c", own_python.clean(_PROBE, python)], environ, seconds=_PROBE_S)
 
 
 def _read(path: Path) -> StepDetails:

@@ -7,6 +7,14 @@ Times are milliseconds since the epoch (`_ms`), as in MLflow and in ClearML's ev
 """
 
 from autoinstrument.records.answers import CodeLacking, Delivered, RunAborted, RunLinked, RunPending, WorkerReady
+from autoinstrument.records.command import (
+    ReportRequested,
+    ServedProcess,
+    ServedRun,
+    StopRequested,
+    WorkerReported,
+    WorkerStopped,
+)
 from autoinstrument.records.json_form import Record, from_json, has_right_types, parse, to_json
 from autoinstrument.records.process import ConsoleWritten, ProcessChanged, ProcessExiting, ProcessStarted
 from autoinstrument.records.run import (
@@ -34,7 +42,8 @@ from autoinstrument.records.types import Dataset, Model, Param, Point, Version
 __all__ = [
     "AbortLogged", "ArtifactLogged", "CodeLacking", "ConsoleWritten", "Dataset", "Delivered", "EndAnnounced",
     "EventsDropped", "InputsLogged", "MetricsLogged", "Model", "ModelsLogged", "Param", "ParamsLogged", "Point",
-    "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record", "RunAborted", "RunAnnounced", "RunDeleted",
-    "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "TagDeleted", "TagsSet",
-    "TaskFound", "TracesLogged", "Version", "WorkerReady", "from_json", "has_right_types", "parse", "to_json",
+    "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record", "ReportRequested", "RunAborted", "RunAnnounced",
+    "RunDeleted", "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "ServedProcess",
+    "ServedRun", "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "TracesLogged", "Version", "WorkerReady",
+    "WorkerReported", "WorkerStopped", "from_json", "has_right_types", "parse", "to_json",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 from autoinstrument.json_shape import mismatch
 from autoinstrument.records.answers import CodeLacking, Delivered, RunAborted, RunLinked, RunPending, WorkerReady
+from autoinstrument.records.command import ReportRequested, StopRequested, WorkerReported, WorkerStopped
 from autoinstrument.records.process import ConsoleWritten, ProcessChanged, ProcessExiting, ProcessStarted
 from autoinstrument.records.run import (
     AbortLogged,
@@ -33,6 +34,7 @@ Record = (
     | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
     | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | Delivered | WorkerReady
+    | ReportRequested | WorkerReported | StopRequested | WorkerStopped
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

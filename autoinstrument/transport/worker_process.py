@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 
-from autoinstrument.transport import own_python
+from autoinstrument.transport import own_python, peer
 from autoinstrument.transport.sockets import above_streams
 from autoinstrument.transport.worker_folder import WorkerFolder
 from autoinstrument.worker import program
@@ -32,7 +32,7 @@ _LOOK_S = 0.001
 """Pause between two looks for a worker that another process is starting, which takes about a millisecond."""
 _BACKLOG = 4096
 """Connections that wait for a worker to start; Linux cuts it to `net.core.somaxconn`."""
-_ONLY_A_THREAD = "on Windows the worker is a thread, and has one connection"
+_ONLY_A_THREAD = "the worker is a thread, and has one connection"
 
 
 class WorkerHandle:
@@ -108,7 +108,7 @@ class WorkerHandle:
             connection, self._connection = self._connection, None
             return connection
         if self.is_thread:
-            raise OSError("a worker that is a thread has one connection")
+            raise OSError(_ONLY_A_THREAD)
         return _connect(self.folder)
 
 
@@ -118,14 +118,15 @@ def start(kind: str) -> WorkerHandle:
     A process can be connected to at once: its socket listens before the process exists.
 
     Args:
-        kind: "process" or "thread", as `AUTOINSTRUMENT_WORKER` has it; on Windows the worker is always a thread.
+        kind: "process" or "thread", as `AUTOINSTRUMENT_WORKER` has it; without an interpreter, and on Windows, the
+            worker is always a thread.
 
     Raises:
         OSError: no folder, no socket or no process could be made.
     """
     folder = WorkerFolder.private()
     try:
-        if kind == "process" and sys.platform != "win32":
+        if own_python.worker_kind(kind) == "process":
             return WorkerHandle(folder, process=_start_process(folder))
         return WorkerHandle(folder, connection=_start_thread(folder), is_thread=True)
     except BaseException:
@@ -201,6 +202,7 @@ def _connect(folder: WorkerFolder) -> socket.socket:
     try:
         connection.settimeout(_CONNECT_S)
         connection.connect(folder.socket)
+        peer.check(connection)
     except OSError:
         connection.close()
         raise
@@ -208,13 +210,14 @@ def _connect(folder: WorkerFolder) -> socket.socket:
 
 
 def _start_process(folder: WorkerFolder) -> subprocess.Popen[bytes]:
-    if sys.platform == "win32":
+    python = own_python.interpreter()
+    if sys.platform == "win32" or python is None:
         raise OSError(_ONLY_A_THREAD)
     listener = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
     with listener:
         listener.bind(folder.socket)
         listener.listen(_BACKLOG)
-        arguments = [str(listener.fileno()), str(folder.path), json.dumps(own_python.import_path())]
+        arguments = [str(listener.fileno()), str(folder.path), json.dumps(own_python.import_path()), python]
         # A signal to all processes of a job must not end the worker before it ignores signals, some milliseconds after
         # its start: it inherits this thread's mask, and lifts it then. The mask is read first, because a handler of the
         # script's may raise from within the call that sets it.
@@ -222,7 +225,8 @@ def _start_process(folder: WorkerFolder) -> subprocess.Popen[bytes]:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", *_program(), *arguments],
+                [own_python.shown_as(python, "autoinstrument worker"), "-I", "-S", _program(folder), *arguments],
+                executable=python,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -233,11 +237,13 @@ def _start_process(folder: WorkerFolder) -> subprocess.Popen[bytes]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _program() -> list[str]:
-    """Return the worker's program: its file, whose name `ps` shows, or its text where it is inside a zip archive."""
+def _program(folder: WorkerFolder) -> str:
+    """Return the path of the worker's program: a copy in the worker's folder if it is inside a zip archive."""
     if os.path.isfile(program.__file__):  # noqa: PTH113
-        return [program.__file__]
-    return ["-c", inspect.getsource(program)]
+        return program.__file__
+    copy = folder.path / "program.py"
+    copy.write_text(inspect.getsource(program), "utf-8")
+    return str(copy)
 
 
 def _start_thread(folder: WorkerFolder) -> socket.socket:

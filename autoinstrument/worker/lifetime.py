@@ -17,6 +17,7 @@ from collections.abc import Callable
 from autoinstrument.guard import guard
 from autoinstrument.transport.worker_folder import WorkerFolder
 from autoinstrument.transport.worker_key import identities, used_files
+from autoinstrument.worker.termination import termination
 
 _FIRST_S = 30.0
 """How long the worker waits for a first process."""
@@ -38,7 +39,7 @@ class Lifetime:
         self._accepting = threading.Lock()
         """Held until an accepted connection is known to the worker."""
         self._idle_since = time.monotonic()
-        self._was_busy = self._is_withdrawn = False
+        self._was_busy = self._is_withdrawn = self._is_stopping = False
         self._socket: tuple[int, int, int] | None = None
         self._files: list[str] = []
         self._identities: list[str] = []
@@ -65,13 +66,18 @@ class Lifetime:
         self._accept()
         return not is_busy()
 
-    def end_soon(self) -> None:
-        """Do not stay after the last process has gone; may be called from a signal handler."""
-        self._linger_s = 0.0
+    def stop(self) -> None:
+        """Let no process find the worker from now on, and do not stay after the last one has gone."""
+        self._is_stopping = True
+        self._withdraw()
 
     def _stay_s(self) -> float:
+        if self._is_stopping:
+            return 0.0
         if not self._was_busy:
             return _FIRST_S
+        if termination.is_requested:
+            return 0.0
         if not self._linger_s or self._is_withdrawn or self._folder.identity() != self._socket:
             return 0.0
         # No process may use it any more if a package or ClearML's configuration was changed.

@@ -45,6 +45,7 @@ class Scheduler:
         self._server = Backoff()
         self._problem = ""
         """Why the last request failed, "" if it did not."""
+        self._failing_since_ms = 0
         self._files = uploads.server
 
     def is_due(self) -> bool:
@@ -58,6 +59,11 @@ class Scheduler:
     def has_hope(self) -> bool:
         """Return True if the servers may answer soon."""
         return self._server.has_hope() and self._files.has_hope()
+
+    @property
+    def failing(self) -> tuple[str, int]:
+        """Why requests to the server fail, and since when, in ms since the epoch; ("", 0) if they do not."""
+        return self._problem, self._failing_since_ms
 
     def try_once_more(self) -> None:
         """Shorten the waits, because a process is about to go."""
@@ -170,6 +176,7 @@ class Scheduler:
                     mirror.server.try_once_more()  # a new Task may be made at once
         else:
             self._server.failed(error, took_s)
+            self._failing_since_ms = self._failing_since_ms or int(time.time() * 1000)
             self._problem = str(error)
         self._leave(mirror, home, str(error))
 
@@ -188,7 +195,7 @@ class Scheduler:
 
     def _succeeded(self, mirror: LiveRun, home: TrainingProcess) -> None:
         self._server.succeeded()
-        self._problem = ""
+        self._problem, self._failing_since_ms = "", 0
         mirror.server.succeeded()
         task = mirror.task
         if task is None:

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import logging.handlers
 import os
-import signal
 import socket
 import threading
 import time
@@ -26,12 +25,14 @@ from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home, private_folder
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
-from autoinstrument.records import Delivered
+from autoinstrument.records import Delivered, WorkerReported
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings, read_settings
+from autoinstrument.transport import peer
 from autoinstrument.transport.protocol import ready
 from autoinstrument.transport.worker_folder import WorkerFolder
 from autoinstrument.worker.abort_watcher import AbortWatcher
+from autoinstrument.worker.control import Control
 from autoinstrument.worker.deliveries import Deliveries
 from autoinstrument.worker.dispatcher import Dispatcher
 from autoinstrument.worker.jobs import for_captures
@@ -39,6 +40,7 @@ from autoinstrument.worker.lifetime import Lifetime
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
+from autoinstrument.worker.report import report
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 
@@ -67,13 +69,22 @@ class Worker:
         self._runs = self._dispatcher.registry
         self._flush_at = self._beat_at = 0.0
         self._folder = WorkerFolder(folder)
-        self.lifetime = Lifetime(self._folder, settings.worker_linger_s)
+        self._lifetime = Lifetime(self._folder, settings.worker_linger_s)
+        self._control = Control(self._runs, self._report, self._stop)
 
     # Connections
 
     def listen(self, listener: socket.socket) -> None:
-        """Accept connections, on a thread."""
-        self.lifetime.listen(listener, self.add)
+        """Accept this user's connections, on a thread."""
+        self._lifetime.listen(listener, self._admit)
+
+    def _admit(self, connection: socket.socket) -> None:
+        try:
+            peer.check(connection)
+        except OSError:
+            connection.close()
+            raise
+        self.add(connection)
 
     def add(self, connection: socket.socket) -> None:
         """Read a connection on a new thread."""
@@ -89,7 +100,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until no process is connected, the rest is delivered or given up, and none has come for a while."""
-        while not self.lifetime.is_over(lambda: bool(self._runs.processes)):
+        while not self._lifetime.is_over(lambda: bool(self._runs.processes)):
             urgent = self._take()
             is_news, is_urgent = self._deliveries.take_results()
             urgent = is_urgent or urgent
@@ -107,6 +118,20 @@ class Worker:
             if now >= self._beat_at:
                 self._beat_at = now + BEAT_S
                 self._beat()
+        self._control.stopped()
+
+    # Commands
+
+    def _report(self) -> WorkerReported:
+        return report(self._runs, *self._scheduler.failing)
+
+    def _stop(self) -> None:
+        """Take in what has been sent, and no more: processes that go on find or start another worker."""
+        self._lifetime.stop()
+        for process in self._runs.processes:
+            process.outlives = process.exiting is None  # unless it is found dead
+            with contextlib.suppress(OSError):
+                process.connection.shutdown(socket.SHUT_RD)
 
     def _beat(self) -> None:
         """Leave a heartbeat for commands on another machine that shares the captures."""
@@ -119,7 +144,9 @@ class Worker:
         """Handle what has arrived, or arrives before the next flush is due; return True if delivery is urgent."""
         urgent = False
         for process, record in self._receiver.take(max(0.01, self._flush_at - time.monotonic()), _TAKE):
-            if self._dispatcher.handle(process, record):
+            if self._control.handle(process, record):
+                urgent = True
+            elif self._dispatcher.handle(process, record):
                 urgent = True
                 self._runs.mark_urgent(process)
         for dropped in self._receiver.dropped():
@@ -196,6 +223,7 @@ class Worker:
         """Note in the capture, if it still exists, that `sync` must deliver the rest."""
         self._folder.forget_run(mirror.run.run_id)
         if mirror.capture.is_there:
+            self._control.left += mirror.has_work
             mirror.capture.worker_pid = 0
             with guard("writing the capture"):
                 mirror.capture.save()
@@ -227,14 +255,11 @@ def serve(connection: socket.socket, folder: Path) -> None:
 
 def main(file: int, folder: str) -> None:
     """Serve an inherited listening socket; the main program of the worker process."""
-    os.umask(0o077)  # files are for the user alone
     listener = socket.socket(fileno=file)
     with guard("opening the log"):
         _log_to_file(home(read_settings()))
     give_up_soon(folder)
     worker = Worker(Path(folder), read_settings(), lean=True)
-    # Asked to end, as by systemd when the unit's main process has gone, it does so when its work is done.
-    signal.signal(signal.SIGTERM, lambda *_: worker.lifetime.end_soon())
     worker.listen(listener)
     with guard("the worker"):
         worker.run()

@@ -89,9 +89,14 @@ def test_a_thread_keeps_no_module_from_the_script() -> None:
 
 
 NO_WORKER = """
-import pathlib, sys, threading, time
+import pathlib, subprocess, sys, threading, time
 import mlflow
-sys.executable = "/nowhere/python"
+class Popen(subprocess.Popen):
+    def __init__(self, args, **more):
+        if "worker" in args[0]:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        super().__init__(args, **more)
+subprocess.Popen = Popen
 start = threading.Thread.start
 def refuse(thread):
     if {refused} and thread.name.startswith("autoinstrument"):
@@ -108,7 +113,7 @@ pathlib.Path("ended").write_text(str(time.time()))
 
 
 def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place: Place, server: ClearMLServer) -> None:
-    """Process limits, an interpreter that is not there: the reason is said, nothing is waited for or left behind."""
+    """Process limits: the reason is said, nothing is waited for or left behind."""
     done = place.run(NO_WORKER.format(refused=False))
     assert time.time() - float((place.folder / "ended").read_text()) < AT_ONCE_S, (
         "AUTOINSTRUMENT_EXIT_TIMEOUT is far more"
@@ -116,7 +121,7 @@ def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place
     assert (done.code, done.stdout) == (0, "")
     assert len(done.said) == 2, done.stderr
     for name, said in zip(("first", "second"), done.said, strict=True):
-        assert f"run {name}: no worker can be started (FileNotFoundError:" in said
+        assert f"run {name}: no worker can be started (BlockingIOError:" in said
         assert said.endswith("; recorded, `autoinstrument sync` completes it later")
     for name in ("first", "second"):
         assert link_tags(place.run_named(name)) == {"state": "pending"}

@@ -36,7 +36,7 @@ ELSEWHERE = {
         "mlflow_store.artifacts", "mlflow_store.datasets", "mlflow_store.describe", "mlflow_store.link_tags",
     },
     "through the package `records`": {
-        "records.answers", "records.json_form", "records.process", "records.run", "records.types",
+        "records.answers", "records.command", "records.json_form", "records.process", "records.run", "records.types",
     },
     "through `settings`": {"switch"},
     "by running commands, tests/end_to_end/test_no_change.py": {

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from autoinstrument.cli.environment_checks import settings, switch
+from autoinstrument.cli import service_checks
+from autoinstrument.cli.environment_checks import settings, switch, worker
+from autoinstrument.cli.hook_files import HookError, folder_of
+from autoinstrument.cli.tracing import probe
 from autoinstrument.settings import TABLE
+from autoinstrument.transport import own_python
 
 
 def found(environ: dict[str, str]) -> dict[str, tuple[bool | None, str]]:
@@ -47,3 +52,24 @@ def test_values_of_the_environment_good_and_bad() -> None:
 def test_the_switch(value: str | None, detail: str) -> None:
     check = switch(value)
     assert (check.ok, check.detail) == (value == "1", f"AUTOINSTRUMENT_ENABLED {detail}".replace(" =", "="))
+
+
+def test_without_an_interpreter_each_check_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing runs the program that embeds Python, and the worker is a thread."""
+    if sys.platform != "win32":
+        check = worker()
+        assert (check.ok, check.detail) == (True, f"a process of {sys.executable}")
+    monkeypatch.setattr(own_python, "interpreter", lambda: None)
+    monkeypatch.setattr(sys, "executable", "/usr/sbin/uwsgi")
+    monkeypatch.setattr("autoinstrument.cli.hook_files.site_folders", list)
+    reason = "/usr/sbin/uwsgi is not a Python interpreter"
+    if sys.platform != "win32":
+        assert (worker().ok, worker().detail) == (None, f"a thread of the training process: {reason}")
+    assert service_checks._asked_of_mlflow()["problem"] == f"cannot be asked: {reason}"
+    assert service_checks._probed()["error"] == f"cannot be asked: {reason}"
+    with pytest.raises(OSError, match=reason):
+        probe("1")
+    with pytest.raises(HookError, match=reason):
+        folder_of("")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert worker().detail == "a thread of the training process, as always on Windows"

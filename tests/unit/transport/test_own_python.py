@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,3 +82,106 @@ def test_the_scripts_folder_is_left_out(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("sys.argv", [str(tmp_path / "train.py")])
     monkeypatch.setattr("sys.path", [str(tmp_path), "/elsewhere"])
     assert own_python.import_path() == ["/elsewhere"]
+
+
+def test_this_interpreter() -> None:
+    assert own_python.interpreter() == sys.executable
+    assert own_python.worker_kind("process") == "process"
+    assert own_python.worker_kind("thread") == "thread"
+
+
+@pytest.mark.parametrize("name", ["frozen", "_MEIPASS", "oxidized"])
+def test_a_frozen_program_is_never_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where its name is that of an interpreter."""
+    monkeypatch.setattr(sys, name, True, raising=False)
+    assert own_python.interpreter() is None
+    with pytest.raises(own_python.NoPythonError, match="is not a Python interpreter"):
+        own_python.run("pass", timeout_s=60)
+
+
+def test_a_program_that_nuitka_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiled module beside an interpreter is nothing special."""
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__compiled__", SimpleNamespace(standalone=False), raising=False)
+    assert own_python.interpreter() == sys.executable
+    monkeypatch.setattr(main, "__compiled__", SimpleNamespace(standalone=True))
+    assert own_python.interpreter() is None
+
+
+def executable(path: Path, content: bytes = b"\x7fELF") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation without an interpreter, of which this process seems to be."""
+    for name in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, name, str(tmp_path))
+    monkeypatch.setattr(sys, "_base_executable", "", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("given", [None, "", "/usr/sbin/uwsgi", "/nowhere/python3", "python3"])
+def test_an_embedded_interpreter(given: str | None, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sys.executable` is empty, or the program that embeds it: the interpreter of the installation is used, if any."""
+    monkeypatch.setattr(sys, "executable", given)
+    monkeypatch.chdir(nowhere)
+    executable(nowhere / "python3")  # a relative path may mean any file
+    assert own_python.interpreter() is None
+    beside = executable(nowhere / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}")
+    assert own_python.interpreter() == beside
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "is_one"),
+    [
+        ("python", b"\x7fELF", True),
+        ("python3.13t", b"\x7fELF", True),
+        ("pypy3", b"\x7fELF", True),
+        ("Python", b"\xcf\xfa", True),
+        ("python", b"#!/bin/bash\nexec python -m scalene", False),
+        ("train", b"\x7fELF", False),
+        ("my-python", b"\x7fELF", False),
+    ],
+)
+def test_what_is_an_interpreter(
+    name: str, content: bytes, is_one: bool, nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = executable(nowhere / name, content)
+    monkeypatch.setattr(sys, "executable", path)
+    assert own_python.interpreter() == (path if is_one else None)
+    Path(path).chmod(0o644)
+    if os.geteuid() or not is_one:
+        assert own_python.interpreter() is None
+    Path(path).unlink()
+    Path(path).mkdir()
+    assert own_python.interpreter() is None
+
+
+def test_without_an_interpreter_the_worker_is_a_thread(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line says so, once."""
+    monkeypatch.setattr(sys, "executable", "/usr/sbin/uwsgi")
+    monkeypatch.setattr(own_python, "_warned", False)
+    monkeypatch.setattr(own_python.logger(), "handlers", [caplog.handler])
+    assert [own_python.worker_kind("process") for _ in range(2)] == ["thread", "thread"]
+    assert own_python.worker_kind("thread") == "thread"
+    (line,) = caplog.messages
+    assert line == (
+        "/usr/sbin/uwsgi is not a Python interpreter, so the worker is a thread of it, as with "
+        "AUTOINSTRUMENT_WORKER=thread"
+    )
+
+
+def test_own_processes_know_their_interpreter_and_have_a_title() -> None:
+    """Debuggers and profilers look for "python" in the first word; the title must not cost the virtual environment."""
+    code = "import json, sys; print(json.dumps([sys.executable, sys.prefix, sys.orig_argv[0]]))"
+    found = json.loads(own_python.run(code, timeout_s=60).stdout)
+    assert found[:2] == [sys.executable, sys.prefix]
+    if sys.platform == "linux":
+        assert "python" not in Path(found[2]).name
+        assert not Path(found[2]).exists(), "VizTracer looks for the interpreter in the first line of a script"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from autoinstrument.records import ProcessExiting
-from autoinstrument.transport import exit_status, forks, worker_folder, worker_process
+from autoinstrument.transport import exit_status, forks, own_python, worker_folder, worker_process
 from autoinstrument.transport.connection import Connection
 from autoinstrument.transport.protocol import is_ready, read_all
 from autoinstrument.transport.worker_folder import WorkerFolder
@@ -65,7 +66,7 @@ def test_a_worker_that_is_a_thread_answers_and_takes_its_folder_away(runtime: Pa
 
 def test_on_windows_a_worker_is_a_thread(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = SimpleNamespace(platform="win32")
-    for module in (worker_process, worker_folder, exit_status, forks):
+    for module in (worker_process, worker_folder, exit_status, forks, own_python):
         monkeypatch.setattr(module, "sys", windows)
     assert worker_process.share(0.0) is None
     worker = worker_process.start("process")
@@ -93,8 +94,22 @@ def test_a_published_worker_is_found_by_its_run(runtime: Path) -> None:
     assert folder.exists(), "another process has started the worker"
 
 
+def test_a_worker_that_is_another_users_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the folder's mode is: it is the kernel that says whose process listens."""
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        listener.listen()
+        worker = WorkerHandle(WorkerFolder(Path()))
+        worker.connect().close()
+        user = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+        with pytest.raises(PermissionError, match=f"belongs to user {user}"):
+            worker.connect()
+
+
 def test_no_folder_is_left_where_no_worker_can_be_started(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", str(runtime / "missing"))
+    monkeypatch.setattr(own_python, "interpreter", lambda: str(runtime / "missing"))
     with pytest.raises(OSError, match="missing"):
         worker_process.start("process")
     assert list(runtime.iterdir()) == []
@@ -104,7 +119,7 @@ def test_no_folder_is_left_where_no_worker_can_be_started(runtime: Path, monkeyp
 def test_no_folder_is_left_where_no_shared_worker_can_be_started(
     runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "executable", str(runtime / "missing"))
+    monkeypatch.setattr(own_python, "interpreter", lambda: str(runtime / "missing"))
     with pytest.raises(OSError, match="missing"):
         worker_process.share(0.0)
     assert list(runtime.iterdir()) == []

@@ -13,8 +13,10 @@ import pytest
 
 from autoinstrument.transport import worker_folder
 from autoinstrument.transport.worker_folder import WorkerFolder
+from autoinstrument.worker import lifetime
 from autoinstrument.worker import lifetime as lifetime_module
 from autoinstrument.worker.lifetime import Lifetime
+from autoinstrument.worker.termination import Termination
 from tests.unit.transport.worker import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there the worker is a thread")
@@ -95,14 +97,17 @@ def test_a_worker_that_nobody_else_finds_does_not_stay(folder: WorkerFolder) -> 
 
 
 @pytest.mark.parametrize("what", ["the socket", "the folder", "another socket", "the configuration", "a signal"])
-def test_a_worker_of_no_further_use_does_not_stay(what: str, folder: WorkerFolder) -> None:
+def test_a_worker_of_no_further_use_does_not_stay(
+    what: str, folder: WorkerFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     serving = Serving(folder, NEVER_S)
     serving.serve_one()
     assert not serving.is_over
     if what == "the configuration":
         (folder.path.parent / "clearml.conf").write_text("api {}")
     elif what == "a signal":
-        serving.lifetime.end_soon()
+        monkeypatch.setattr(lifetime, "termination", Termination())
+        lifetime.termination.request()
     else:
         Path(folder.socket).unlink()
         if what == "the folder":
