@@ -62,7 +62,7 @@ class Worker:
         self._runs = self._dispatcher.registry
         self._flush_at = self._beat_at = 0.0
         self._folder = WorkerFolder(folder)
-        self.lifetime = Lifetime(self._folder, settings.worker_linger_s)
+        self.lifetime = Lifetime(self._folder, settings.worker_linger_s, self._scheduler.has_hope)
 
     # Connections
 

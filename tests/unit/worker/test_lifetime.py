@@ -28,7 +28,8 @@ class Serving:
     def __init__(self, folder: WorkerFolder, linger_s: float) -> None:
         self.folder = folder
         self.processes: list[socket.socket] = []
-        self.lifetime = Lifetime(folder, linger_s)
+        self.has_hope = True
+        self.lifetime = Lifetime(folder, linger_s, lambda: self.has_hope)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(folder.socket)
         self.listener.listen(8)
@@ -94,7 +95,9 @@ def test_a_worker_that_nobody_else_finds_does_not_stay(folder: WorkerFolder) -> 
     assert serving.is_over
 
 
-@pytest.mark.parametrize("what", ["the socket", "the folder", "another socket", "the configuration", "a signal"])
+@pytest.mark.parametrize(
+    "what", ["the socket", "the folder", "another socket", "the configuration", "a signal", "ClearML"]
+)
 def test_a_worker_of_no_further_use_does_not_stay(what: str, folder: WorkerFolder) -> None:
     serving = Serving(folder, NEVER_S)
     serving.serve_one()
@@ -103,6 +106,8 @@ def test_a_worker_of_no_further_use_does_not_stay(what: str, folder: WorkerFolde
         (folder.path.parent / "clearml.conf").write_text("api {}")
     elif what == "a signal":
         serving.lifetime.end_soon()
+    elif what == "ClearML":
+        serving.has_hope = False
     else:
         Path(folder.socket).unlink()
         if what == "the folder":
