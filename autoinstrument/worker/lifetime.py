@@ -29,10 +29,12 @@ class Lifetime:
     Args:
         folder: the worker's.
         linger_s: seconds that a shared worker stays after its last process has gone.
+        has_hope: tells whether ClearML takes what the worker sends; else the next process shall try for itself, with
+            another worker.
     """
 
-    def __init__(self, folder: WorkerFolder, linger_s: float) -> None:
-        self._folder = folder
+    def __init__(self, folder: WorkerFolder, linger_s: float, has_hope: Callable[[], bool] = lambda: True) -> None:
+        self._folder, self._has_hope = folder, has_hope
         self._linger_s = linger_s if folder.is_shared else 0.0
         self._listener: socket.socket | None = None
         self._take: Callable[[socket.socket], None] = socket.socket.close
@@ -81,7 +83,8 @@ class Lifetime:
         if not self._linger_s or self._is_withdrawn or self._folder.identity() != self._socket:
             return 0.0
         # No process may use it any more if a package or ClearML's configuration was changed.
-        return self._linger_s if identities(self._files) == self._identities else 0.0
+        is_current = identities(self._files) == self._identities
+        return self._linger_s if is_current and self._has_hope() else 0.0
 
     def _withdraw(self) -> bool:
         """Take the socket away, so that no process finds the worker; return False if that must be tried again."""

@@ -69,7 +69,7 @@ class Worker:
         self._runs = self._dispatcher.registry
         self._flush_at = self._beat_at = 0.0
         self._folder = WorkerFolder(folder)
-        self._lifetime = Lifetime(self._folder, settings.worker_linger_s)
+        self._lifetime = Lifetime(self._folder, settings.worker_linger_s, self._scheduler.has_hope)
         self._control = Control(self._runs, self._report, self._stop)
 
     # Connections

@@ -13,7 +13,6 @@ import pytest
 
 from autoinstrument.transport import worker_folder
 from autoinstrument.transport.worker_folder import WorkerFolder
-from autoinstrument.worker import lifetime
 from autoinstrument.worker import lifetime as lifetime_module
 from autoinstrument.worker.lifetime import Lifetime
 from autoinstrument.worker.termination import Termination
@@ -30,7 +29,8 @@ class Serving:
     def __init__(self, folder: WorkerFolder, linger_s: float) -> None:
         self.folder = folder
         self.processes: list[socket.socket] = []
-        self.lifetime = Lifetime(folder, linger_s)
+        self.has_hope = True
+        self.lifetime = Lifetime(folder, linger_s, lambda: self.has_hope)
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(folder.socket)
         self.listener.listen(8)
@@ -96,7 +96,9 @@ def test_a_worker_that_nobody_else_finds_does_not_stay(folder: WorkerFolder) -> 
     assert serving.is_over
 
 
-@pytest.mark.parametrize("what", ["the socket", "the folder", "another socket", "the configuration", "a signal"])
+@pytest.mark.parametrize(
+    "what", ["the socket", "the folder", "another socket", "the configuration", "a signal", "ClearML"]
+)
 def test_a_worker_of_no_further_use_does_not_stay(
     what: str, folder: WorkerFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,8 +108,10 @@ def test_a_worker_of_no_further_use_does_not_stay(
     if what == "the configuration":
         (folder.path.parent / "clearml.conf").write_text("api {}")
     elif what == "a signal":
-        monkeypatch.setattr(lifetime, "termination", Termination())
-        lifetime.termination.request()
+        monkeypatch.setattr(lifetime_module, "termination", Termination())
+        lifetime_module.termination.request()
+    elif what == "ClearML":
+        serving.has_hope = False
     else:
         Path(folder.socket).unlink()
         if what == "the folder":
