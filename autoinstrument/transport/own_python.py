@@ -73,7 +73,7 @@ def _is_interpreter(path: str) -> bool:
         return False
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(2) != b"#!"  # profilers put scripts of that name in its place (Scalene 1.5)
+            return file.read(2) != b"#!"  # profilers may put a script of that name in its place
     except OSError:  # it may be run, but not read
         return True
 
