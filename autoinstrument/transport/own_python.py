@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -62,13 +63,19 @@ def interpreter() -> str | None:
 
 
 def _is_interpreter(path: str) -> bool:
-    if not (os.path.isabs(path) and _NAME.fullmatch(os.path.basename(path)) and os.access(path, os.X_OK)):  # noqa: PTH117, PTH119
+    if not os.path.isabs(path) or not _NAME.fullmatch(os.path.basename(path)):  # noqa: PTH117, PTH119
+        return False
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return False
+    if not stat.S_ISREG(mode) or not mode & 0o111:  # `os.access` does not count capabilities of the process
         return False
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(2) != b"#!"  # profilers put scripts of that name in its place (Scalene 1.5)
-    except OSError:  # a folder, for instance
-        return os.path.isfile(path)  # noqa: PTH113  (it may be run, but not read)
+            return file.read(2) != b"#!"  # profilers may put a script of that name in its place
+    except OSError:  # it may be run, but not read
+        return True
 
 
 def shown_as(executable: str, title: str) -> str:
