@@ -25,9 +25,11 @@ with mlflow.start_run(run_name="the run"):
 """
 
 COMMAND = """
-import sys
+import os, pathlib, sys
 from autoinstrument.cli import main
+from autoinstrument.transport import worker_query
 # Workers of other tests run on this machine, too: these commands see those below this TMPDIR.
+worker_query.folders = lambda: [path.parent for path in pathlib.Path(os.environ["TMPDIR"]).glob("*/socket")]
 sys.modules["autoinstrument.cli.worker"]._folders_of_processes = lambda: iter(())
 main(sys.argv[1:])
 """
