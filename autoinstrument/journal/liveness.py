@@ -32,6 +32,28 @@ def beat(capture: RunJournal) -> None:
         os.utime(capture.folder / "capture.json")
 
 
+def give_up(capture: RunJournal) -> bool:
+    """Note on disk that this process does not complete the run, unless another worker has taken the run over.
+
+    Returns:
+        False if nothing was noted: the run is another worker's, or its Task is complete.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    try:
+        kept = RunJournal.load(capture.folder)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        kept = capture
+    if kept.worker_pid not in (0, os.getpid()):
+        return False
+    capture.worker_pid = 0
+    capture.save()
+    return True
+
+
 def why_alive(capture: RunJournal) -> str:
     """Return why a run counts as being at work, for a person; "" if its process and its worker are gone."""
     process = capture.process

@@ -21,6 +21,7 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, ourselves
+from autoinstrument.journal import liveness
 from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home, private_folder
 from autoinstrument.mirror.uploads import Uploads
@@ -42,6 +43,7 @@ from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
 from autoinstrument.worker.report import report
 from autoinstrument.worker.scheduler import Scheduler
+from autoinstrument.worker.termination import termination
 from autoinstrument.worker.training_process import TrainingProcess
 
 _FLUSH_S = 2.0
@@ -188,6 +190,8 @@ class Worker:
             work = self._scheduler.has_hope() and waits
             if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
+                if termination.is_requested:
+                    self._scheduler.try_once_more()  # SIGKILL may follow
                 continue
             for mirror in self._runs.forget(process):
                 self._give_up(mirror)
@@ -222,11 +226,9 @@ class Worker:
     def _give_up(self, mirror: LiveRun) -> None:
         """Note in the capture, if it still exists, that `sync` must deliver the rest."""
         self._folder.forget_run(mirror.run.run_id)
-        if mirror.capture.is_there:
-            self._control.left += mirror.has_work
-            mirror.capture.worker_pid = 0
-            with guard("writing the capture"):
-                mirror.capture.save()
+        with guard("writing the capture"):
+            if liveness.give_up(mirror.capture):
+                self._control.left += mirror.has_work
 
 
 class _Formatter(logging.Formatter):

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from autoinstrument.capture.machine import machine
-from autoinstrument.journal.liveness import SILENT_S, STARTING_S, beat, why_alive
+from autoinstrument.journal.liveness import SILENT_S, STARTING_S, beat, give_up, why_alive
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.records import RunStarted
 from tests.unit.mirror.runs import PROCESS
@@ -52,3 +52,19 @@ def test_elsewhere_the_heartbeat_tells(capture: RunJournal) -> None:
     assert "it was at work" in why_alive(capture)
     capture.end, capture.worker_pid = {"status": "completed", "reason": "", "message": ""}, 0  # its worker has given up
     assert why_alive(capture) == ""
+
+
+def test_a_run_that_another_worker_has_taken_over_is_not_given_up(capture: RunJournal) -> None:
+    """A worker that is stopped ends while its successor already writes to the same journal."""
+    capture.worker_pid = os.getpid()
+    capture.save()
+    other = RunJournal.load(capture.folder)
+    other.worker_pid = os.getpid() + 1
+    other.save()
+    assert not give_up(capture)
+    assert RunJournal.load(capture.folder).worker_pid == os.getpid() + 1
+    capture.save()
+    assert give_up(capture)
+    assert RunJournal.load(capture.folder).worker_pid == 0
+    capture.remove()
+    assert not give_up(capture)
