@@ -82,7 +82,7 @@ class RunReports:
         if not self._has_lost_worker and any(run.started and self.has_task(run) for run in list(self._runs.values())):
             self._has_lost_worker = True
             logger().warning(
-                "the worker process was stopped, killed or crashed; another one continues, some console lines may be missing"
+                "the worker process was stopped or has died; another one continues, some console lines may be missing"
             )
 
     def leave(self, runs: Iterable[TrackedRun], reason: str, unless: str = "") -> list[TrackedRun]:

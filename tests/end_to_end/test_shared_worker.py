@@ -118,6 +118,6 @@ def test_processes_go_on_together_when_their_worker_dies_again_and_again(place: 
     wait_for(taken_over)
     for said in finish(place, started):
         _, lost = said
-        assert "the worker process was stopped, killed or crashed; another one continues" in lost
+        assert "the worker process was stopped or has died; another one continues" in lost
     assert_complete(place, server, ["one", "other"])
     wait_for(lambda: not place.left_behind())
