@@ -33,14 +33,21 @@ def main(descriptor: int, folder: str, path: str) -> None:
     os.chdir("/")  # the training's folder may be removed; its file system may be unmounted
     ignore_signals()
     _name_process()
+    import gc
     import json
     import site
 
+    gc.disable()  # imports make nothing that could be collected
     site.main()
     sys.path.extend(folder for folder in json.loads(path) if folder not in sys.path)
 
+    from autoinstrument.clearml_api import lean_import
+
+    lean_import.prepare()
     from autoinstrument.worker import service
 
+    gc.freeze()
+    gc.enable()
     service.main(descriptor, folder)
 
 
