@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from autoinstrument.clearml_api.errors import RefusedError, UnavailableError
-from autoinstrument.sync.job_processes import JobProcesses, JobProcessError
+from autoinstrument.sync.job_processes import JobProcessError, JobProcesses
 from tests.startup.environment import ROOT
 
 
