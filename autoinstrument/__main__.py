@@ -9,4 +9,5 @@ if sys.path and sys.path[0] in ("", os.getcwd()):  # noqa: PTH109  (pathlib migh
 
 from autoinstrument.cli import main
 
-main()
+if __name__ == "__main__":  # the processes of `sync --jobs` import this module where they are not forked
+    main()

@@ -1,7 +1,7 @@
 """`python3 -m benchmarks`: what the agent costs a training process; one table, each row measured within one run.
 
 Whole processes, in turns and in a new order each time, medians. The ClearML server is the one made for tests, with
-latency on request. `--rows` chooses; without it, all take some twenty minutes.
+latency on request. `--rows` chooses; without it, all take most of an hour.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="of each case (default 5)")
     parser.add_argument("--latency", default="0,50,200", metavar="MS,…", help="of the server (default 0,50,200)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--small", action="store_true", help="run the rows of many processes with few and short ones")
     parser.add_argument("--rows", default="", metavar="NAME,…", help=f"of {', '.join(GROUPS)}; all by default")
     options = parser.parse_args()
     chosen = options.rows.split(",") if options.rows else list(GROUPS)
@@ -47,7 +48,8 @@ def main() -> int:
     if not options.json:
         print(f"{machine}, {began} at the beginning, {options.repeats} repeats\n\n{HEAD}", flush=True)
     for name in chosen:
-        for row in GROUPS[name](options.repeats, latencies):
+        group = _shared(name, small=options.small) if name in SHARED else GROUPS[name]
+        for row in group(options.repeats, latencies):
             rows.append(row)
             if not options.json:
                 print(_line(row), flush=True)
@@ -98,9 +100,24 @@ def _group(name: str) -> Callable[[int, list[float]], Iterator[Row]]:
     return rows
 
 
+def _shared(name: str, *, small: bool = False) -> Callable[[int, list[float]], Iterator[Row]]:
+    def rows(repeats: int, latencies: list[float]) -> Iterator[Row]:
+        from benchmarks import shared
+        from benchmarks.processes import bench
+
+        with bench() as on:
+            for row in getattr(shared, name)(on, repeats, shared.SMALL if small else shared.FULL):
+                yield Row(*row)
+
+    return rows
+
+
+SHARED = ("scripts", "memory", "requests", "burst", "sync")
+"""Rows of many training processes on one machine, and of `sync`; Linux."""
 GROUPS: dict[str, Callable[[int, list[float]], Iterator[Row]]] = {
     "startup": _startup,
     **{name: _group(name) for name in ("calls", "points", "outages", "runs", "batches")},
+    **{name: _shared(name) for name in SHARED},
 }
 
 if __name__ == "__main__":

@@ -102,3 +102,44 @@ with mlflow.start_run():
 report()
 """
 """What a call costs around a store that does nothing: the store's milliseconds would hide it."""
+
+SHORT = """
+with mlflow.start_run():
+    for step in range(200):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+report()
+"""
+"""A run of 200 points."""
+
+PARALLEL = """
+import shutil
+from mlflow.entities import Metric
+
+processes, seconds, rate, batches = json.loads(os.environ["LOAD"])
+
+def train(number):
+    shutil.copy(os.environ["EMPTY_DATABASE"], f"{number}.db")  # 64 processes would wait for the lock of one
+    mlflow.set_tracking_uri(f"sqlite:///{os.path.abspath(str(number))}.db")
+    client = mlflow.MlflowClient()
+    with mlflow.start_run() as run:
+        for batch in range(batches):
+            now = int(time.time() * 1000)
+            client.log_batch(run.info.run_id, [Metric("loss", 0.5, now, batch * 1000 + step) for step in range(1000)])
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if rate:
+                mlflow.log_metric("loss", 0.5, step=int(time.monotonic() * 1000))
+            time.sleep(1 / rate if rate else 0.5)
+
+children = []
+for number in range(processes):
+    pid = os.fork()
+    if pid == 0:
+        train(number)
+        sys.exit(0)
+    children.append(pid)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+report()
+sys.exit(max(codes))
+"""
+"""Training processes beside each other, each with its own run; forks, because each start of MLflow takes seconds."""

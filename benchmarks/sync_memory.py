@@ -138,8 +138,10 @@ def clearml_server(latency: str) -> Iterator[dict[str, str]]:
             environ[name] = value.strip("'")
             if name == "CLEARML_API_SECRET_KEY":
                 break
-        yield environ
-        server.terminate()
+        try:
+            yield environ
+        finally:
+            server.terminate()
 
 
 @contextlib.contextmanager
@@ -157,8 +159,10 @@ def mlflow_server(database: str, folder: Path) -> Iterator[str]:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=5):
                 break
             time.sleep(0.5)
-        yield uri
-        server.terminate()
+        try:
+            yield uri
+        finally:
+            server.terminate()
 
 
 def measure(case: Case, latency: str, jobs: str, profile: str = "") -> Iterator[tuple[str, Measured]]:

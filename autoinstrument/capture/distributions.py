@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,10 @@ from urllib.parse import unquote, urlsplit
 from autoinstrument.capture.checkout import Checkout
 from autoinstrument.scrubber import without_credentials
 
-_MODULE_FILE = re.compile(r"([^,]+?)(?:\.py|(?:\.[\w-]+)*\.(?:so|pyd))(?:,|$)")
+# On a text that begins and ends with a line feed: expressions that begin with one are found much faster than with `^`.
+_TOPS = re.compile(r"\n([^/.,\n]+)")
+_MODULE_FILE = re.compile(r"\n([^,\n]+)\.(py|so|pyd)(?=[,\n])")
+_PATH_FILE = re.compile(r"\n([^,\n]*(?:\.pth|_finder\.py))(?=[,\n])")
 _MAPPING = re.compile(r"^MAPPING\b[^=\n]*= (\{.*\})$", re.M)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -32,9 +36,8 @@ def installed(distribution: metadata.Distribution) -> Installed | None:
     """Return a distribution's data, None if it has no name or no version."""
     name = version = ""
     needs = []
-    for line in _text(distribution, "METADATA", "PKG-INFO").split("\n"):
-        if not line.strip():
-            break  # the description follows
+    # The description follows after an empty line.
+    for line in _text(distribution, "METADATA", "PKG-INFO").lstrip("\n").partition("\n\n")[0].split("\n"):
         field, _, value = line.partition(":")
         if field.lower() == "name":
             name = value.strip()
@@ -44,29 +47,38 @@ def installed(distribution: metadata.Distribution) -> Installed | None:
             needs.append(key_of(match.group()))
     if not _NAME.fullmatch(name) or not version:
         return None
-    return Installed(key_of(name), name, version, needs, distribution)
+    return Installed(name, version, needs, distribution)
 
 
-class Installed(NamedTuple):
-    """A distribution on the path of the training process."""
+class Installed:
+    """A distribution on the path of the training process; what was read of it is kept, for any thread.
 
-    key: str
-    name: str
-    version: str
-    required: list[str]
-    distribution: metadata.Distribution
+    Attributes:
+        key: its normalised name.
+        needs: normalised names of the distributions that it requires, without those of its extras.
+    """
 
-    def needs(self) -> list[str]:
-        """Return the normalised names of the distributions that it requires, without those of its extras."""
-        return self.required
+    def __init__(self, name: str, version: str, needs: list[str], distribution: metadata.Distribution) -> None:
+        self.key, self.name, self.version, self.needs = key_of(name), name, version, needs
+        self._distribution = distribution
+        self._modules: dict[str, set[str]] = {}
+        """Names of modules by their first part, as far as they were asked for."""
+        self._files: _Files | None = None
 
     def module_names(self, tops: set[str]) -> set[str]:
         """Return the dotted names of its modules whose first part is in `tops`."""
-        names = set(_module_names(_text(self.distribution, "RECORD", "installed-files.txt", "SOURCES.txt"), tops))
-        folder = self._local_folder()
+        record = None if self._files else self._record()
+        files = self._files = self._files or _Files.of(record or "")
+        known = files.tops & tops
+        if wanted := known - self._modules.keys():
+            found: dict[str, set[str]] = {top: set() for top in wanted}
+            for name in _module_names(self._record() if record is None else record, wanted):
+                found[name.partition(".")[0]].add(name)
+            self._modules.update(found)
+        names = set().union(*(self._modules[top] for top in known))
+        folder = self._local_folder
         if folder is not None or not names:
-            declared = {name.strip() for name in _text(self.distribution, "top_level.txt").split("\n")}
-            names |= (declared | set(self._editable_names(folder, tops))) & tops
+            names |= (self._declared | set(self._editable_names(folder, tops, files.of_paths))) & tops
         return names
 
     def requirement(self) -> str:
@@ -76,7 +88,7 @@ class Installed(NamedTuple):
         installed elsewhere: a Git checkout is replaced by its remote, anything else by its version.
         """
         pinned = f"{self.name}=={self.version}"
-        origin = _json(_text(self.distribution, "direct_url.json"))
+        origin = self._origin
         url = without_credentials(str(origin.get("url", "")))
         if not url:
             return pinned
@@ -90,7 +102,7 @@ class Installed(NamedTuple):
             return f"{self.name} @ {url}" + (f"#{fragment}" if fragment else "")
         if self.key == "autoinstrument":
             return pinned
-        folder = self._local_folder()
+        folder = self._local_folder
         checkout = Checkout.of(folder) if folder is not None else None
         if folder is not None and checkout is not None and checkout.remote and checkout.commit:
             inside = checkout.inside(folder)
@@ -100,37 +112,65 @@ class Installed(NamedTuple):
             ) + (f"#subdirectory={inside}" if inside not in ("", ".") else "")
         return f"# {self.name} was installed from a local {'folder' if folder else 'file'}, {url}:\n{pinned}"
 
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        return _json(_text(self._distribution, "direct_url.json"))
+
+    @cached_property
+    def _declared(self) -> set[str]:
+        return {name.strip() for name in _text(self._distribution, "top_level.txt").split("\n")}
+
+    @property
     def _local_folder(self) -> Path | None:
-        origin = _json(_text(self.distribution, "direct_url.json"))
-        url = str(origin.get("url", ""))
-        if not url.startswith("file:") or "dir_info" not in origin:
+        url = str(self._origin.get("url", ""))
+        if not url.startswith("file:") or "dir_info" not in self._origin:
             return None
         return Path(unquote(urlsplit(url).path))
 
-    def _editable_names(self, folder: Path | None, tops: set[str]) -> Iterator[str]:
-        """Yield the top-level names that an editable installation provides."""
+    def _record(self) -> str:
+        return "\n" + _text(self._distribution, "RECORD", "installed-files.txt", "SOURCES.txt") + "\n"
+
+    def _editable_names(self, folder: Path | None, tops: set[str], files: list[str]) -> Iterator[str]:
+        """Yield the top-level names that an editable installation provides, by the `files` that extend the path."""
         roots = [] if folder is None else [folder, folder / "src"]
-        for line in _text(self.distribution, "RECORD").split("\n"):
-            file = line.split(",")[0]
-            if not file.endswith((".pth", "_finder.py")):
-                continue
+        for file in files:
             try:
-                text = Path(str(self.distribution.locate_file(file))).read_text(encoding="utf-8")
+                text = Path(str(self._distribution.locate_file(file))).read_text(encoding="utf-8")
             except (OSError, ValueError):
                 continue
             if file.endswith(".pth"):
                 roots += [Path(root) for root in text.split("\n") if root and not root.startswith(("import ", "#"))]
             elif match := _MAPPING.search(text):  # setuptools' finder (seen in 65 to 80)
                 yield from (str(name).partition(".")[0] for name in ast.literal_eval(match.group(1)))
-        for top in tops:
+        for top in tops if roots else ():
             if any((root / top).is_dir() or (root / f"{top}.py").is_file() for root in roots):
                 yield top
 
 
-def _module_names(record: str, tops: set[str]) -> Iterator[str]:
-    for line in record.split("\n"):
-        if re.split(r"[/.]", line, maxsplit=1)[0] in tops and (match := _MODULE_FILE.match(line)):
-            yield match.group(1).removesuffix("/__init__").replace("/", ".")
+class _Files(NamedTuple):
+    """What a list of installed files shows without a look at each of them.
+
+    Attributes:
+        tops: names of its files and folders at the top, without suffixes.
+        of_paths: files by which Python's path is extended.
+    """
+
+    tops: frozenset[str]
+    of_paths: list[str]
+
+    @classmethod
+    def of(cls, record: str) -> _Files:
+        may_extend = ".pth" in record or "_finder.py" in record
+        return cls(frozenset(_TOPS.findall(record)), _PATH_FILE.findall(record) if may_extend else [])
+
+
+def _module_names(record: str, tops: Set[str]) -> Iterator[str]:
+    for file, kind in _MODULE_FILE.findall(record):
+        if file.partition("/")[0].partition(".")[0] in tops:
+            folder, slash, name = file.rpartition("/")
+            # `name.cpython-311-x86_64-linux-gnu.so`
+            module = file if kind == "py" else folder + slash + name.partition(".")[0]
+            yield module.removesuffix("/__init__").replace("/", ".")
 
 
 def _text(distribution: metadata.Distribution, *names: str) -> str:

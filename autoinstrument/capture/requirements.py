@@ -6,6 +6,8 @@ modules; for a namespace that several share (`google.*`) the submodule decides.
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -50,7 +52,7 @@ def packages_of(
 
     Distributions without a readable name or version are left out.
     """
-    everything = {item.key: item for item in reversed(list(_found(sys_path)))}
+    everything = _distributions(tuple((entry, _changed_ns(entry)) for entry in sys_path))
     loaded = set(modules)
     tops = {name.partition(".")[0] for name in loaded}
     names = {key: item.module_names(tops) for key, item in everything.items()}
@@ -75,11 +77,18 @@ def packages_of(
     )
 
 
-def _found(sys_path: Sequence[str]) -> Iterable[Installed]:
-    for distribution in metadata.distributions(path=[entry or "." for entry in sys_path]):
-        item = installed(distribution)
-        if item is not None:
-            yield item
+@functools.lru_cache(maxsize=4)
+def _distributions(sys_path: tuple[tuple[str, int], ...]) -> dict[str, Installed]:
+    """Return the distributions on a path by key, until one of its folders changes: each has a folder in one of them."""
+    found = (installed(each) for each in metadata.distributions(path=[entry or "." for entry, _ in sys_path]))
+    return {item.key: item for item in reversed(list(found)) if item is not None}
+
+
+def _changed_ns(folder: str) -> int:
+    try:
+        return os.stat(folder or ".").st_mtime_ns  # noqa: PTH116  (a path may be anything)
+    except (OSError, ValueError):
+        return 0
 
 
 def _used(names: Mapping[str, set[str]], loaded: set[str]) -> tuple[set[str], frozenset[str]]:
@@ -122,4 +131,4 @@ def _is_package(name: str, names: set[str]) -> bool:
 def _agent(everything: dict[str, Installed]) -> set[str]:
     """Return the keys of this package and of its requirements, which no training script imports."""
     own = everything.get(_THIS_PACKAGE)
-    return {_THIS_PACKAGE, *(key for key in (own.needs() if own else ["clearml"]) if key in everything)}
+    return {_THIS_PACKAGE, *(key for key in (own.needs if own else ["clearml"]) if key in everything)}

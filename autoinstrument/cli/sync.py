@@ -15,11 +15,14 @@ from types import FrameType
 
 import click
 
+from autoinstrument.clearml_api.lean_import import prepare as prepare_sdk
 from autoinstrument.cli.output import name_default_store, progress, table
 from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.mlflow_store.internals import import_clients
 from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.settings import Settings, read_settings
+from autoinstrument.sync.job_processes import JobProcesses
 from autoinstrument.sync.recorded import sync as sync_runs
 from autoinstrument.sync.selection import Outcome, Selection
 
@@ -52,7 +55,7 @@ _SLOWEST = 12
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Number of runs of the store to sync at a time.",
+    help="Number of processes that sync runs of the store.",
 )
 @click.option("--dask", default="", metavar="ADDRESS", help="Spread them over this Dask cluster (extra `dask`).")
 @click.option("--follow", is_flag=True, help=f"Go on until Ctrl-C, and look for new runs every {_EVERY_S:.0f} s.")
@@ -94,26 +97,37 @@ def sync(
         runs=runs, experiments=experiments, everything=everything, since_ms=since_ms,
         deleted=deleted, full=full, dry_run=dry_run,
     )  # fmt: skip
-    with _cluster(dask) as (executor, slots):
+    if not dask:
+        prepare_sdk()
+    with _cluster(dask) if dask else _processes(jobs) as (executor, jobs):
         try:
             if follow:
-                code = _follow(selection, settings, slots or jobs, executor, as_json=as_json)
+                code = _follow(selection, settings, jobs, executor, as_json=as_json)
             else:
-                code = _once(selection, settings, slots or jobs, executor, as_json=as_json)
+                code = _once(selection, settings, jobs, executor, as_json=as_json)
         except NotFoundError as error:
             raise click.UsageError(str(error)) from None
     sys.exit(code)
 
 
 @contextlib.contextmanager
+def _processes(jobs: int) -> Iterator[tuple[Executor | None, int]]:
+    """Give an executor of so many processes; None for one, because this process does as well."""
+    if jobs == 1:
+        yield None, 1
+        return
+    with contextlib.suppress(ImportError):  # it is reported where it is needed
+        import_clients(default_tracking_uri())  # so that forked processes have it
+    with JobProcesses(jobs) as executor:
+        yield executor, jobs
+
+
+@contextlib.contextmanager
 def _cluster(address: str) -> Iterator[tuple[Executor | None, int]]:
-    """Give the executor of a Dask cluster and its number of threads; (None, 0) without an address.
+    """Give the executor of a Dask cluster and its number of threads.
 
     Its workers reach MLflow and ClearML by their own configuration.
     """
-    if not address:
-        yield None, 0
-        return
     try:
         import distributed
     except ImportError:

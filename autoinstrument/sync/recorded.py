@@ -42,7 +42,7 @@ def sync(
 ) -> Iterator[Outcome]:
     """Complete the Tasks of the selected runs; yield each run's outcome as soon as it is done.
 
-    Up to `jobs` of the store's runs are synced at a time, by `executor` or by threads.
+    An executor syncs `jobs` of the store's runs at a time.
 
     Raises:
         NotFoundError: there is no experiment of such a name.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Any
 
 from autoinstrument.clearml_api.errors import (
@@ -20,6 +20,7 @@ from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mlflow_store.link_tags import TASK_URL
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.settings import Settings
+from autoinstrument.sync.job_processes import JobProcessError
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored_run import sync_one
 from autoinstrument.sync.task_search import with_tasks
@@ -32,15 +33,16 @@ _HOPELESS = 3
 def sync_runs(
     runs: Iterable[StoredRun], selection: Selection, settings: Settings, jobs: int = 1, executor: Executor | None = None
 ) -> Iterator[Outcome]:
-    """Complete the Tasks of runs, `jobs` at a time, with any executor; yield each run's outcome as soon as it is done.
+    """Complete the Tasks of runs; yield each run's outcome as soon as it is done.
 
-    At most `2 * jobs` runs are handed out at once, however many there are in the store. A parent and its child may both
-    make the parent's Task at the same time; one of the two gives way. After the server has refused the credentials, or
-    has not answered for some runs, no further run is tried.
+    An executor does `jobs` of them at a time; without one, this thread does them one by one. At most `2 * jobs` runs
+    are handed out at once, however many there are in the store. A parent and its child may both make the parent's Task
+    at the same time; one of the two gives way. After the server has refused the credentials, or has not answered for
+    some runs, no further run is tried.
     """
     server = Tasks(Session())
-    workers = executor or (ThreadPoolExecutor(jobs) if jobs > 1 else _SameThread())
-    most = 2 * jobs if jobs > 1 else 1
+    workers = executor or _SameThread()
+    most = 2 * jobs if executor else 1
     waiting: dict[Future[Outcome], StoredRun] = {}
     stop, failures = "", 0
 
@@ -59,6 +61,8 @@ def sync_runs(
                     if isinstance(error, NotAllowedError) or failures >= _HOPELESS:
                         stop = str(error)
                     outcome = Outcome(run.run_id, run.run_name, "failed", str(error))
+                except JobProcessError as error:
+                    outcome = Outcome(run.run_id, run.run_name, "failed", f"{error}; run the command again")
                 yield outcome
             if len(others) < count:
                 return
@@ -83,8 +87,6 @@ def sync_runs(
     finally:
         for future in waiting:
             future.cancel()
-        if executor is None:
-            workers.shutdown()
 
 
 def _without_work(

@@ -30,10 +30,12 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
         os._exit(0)
     os.chdir("/")  # the training's folder may be removed; its file system may be unmounted
     _name_process()
+    import gc
     import json
     import site
 
     sys.executable = executable
+    gc.disable()  # imports make nothing that could be collected
     site.main()
     sys.path.extend(folder for folder in json.loads(path) if folder not in sys.path)
     if os.path.dirname(__file__) == folder:  # noqa: PTH120  (pathlib is not loaded yet)
@@ -44,8 +46,13 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
     termination.ignore_signals()
     own_resources.take()
 
+    from autoinstrument.clearml_api import lean_import
+
+    lean_import.prepare()
     from autoinstrument.worker import service
 
+    gc.freeze()
+    gc.enable()
     service.main(descriptor, folder)
 
 

@@ -125,4 +125,4 @@ def test_a_second_worker_is_reported_where_a_task_may_lack_text(reported: Report
     assert lines == []
     reported.reports.take(RunLinked(reported.first.run_id, "task", "", adopted=False, delivered=False))
     reported.reports.worker_lost()
-    assert "a new one continues" in lines[-1]
+    assert "another one continues" in lines[-1]

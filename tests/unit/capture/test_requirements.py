@@ -59,6 +59,22 @@ def required(site):
     return required
 
 
+def test_an_installation_while_the_worker_lives_is_seen(install, site):
+    install("one", files=["one.py"])
+    assert packages_of({"one", "two"}, [str(site)]).freeze == "one==1.0\n"
+    install("two", files=["two.py"])
+    found = packages_of({"one", "two"}, [str(site)])
+    assert found.freeze == "one==1.0\ntwo==1.0\n"
+    assert "two==1.0" in found.requirements
+
+
+def test_modules_that_another_process_has_loaded_are_looked_up_again(install, site):
+    install("one", files=["one/__init__.py", "other/part.cpython-311-x86_64-linux-gnu.so"])
+    install("two", files=["two.py"])
+    for modules, used in (({"sys"}, ""), ({"two"}, "two==1.0\n"), ({"other.part"}, "one==1.0\n")):
+        assert packages_of(modules, [str(site)]).requirements == "".join(sorted([f"{OURS}\n", used])), modules
+
+
 def test_only_what_was_loaded_is_required_and_everything_is_frozen(site, install):
     install("Used", files=["used/__init__.py", "used/part.py"])
     install("alsoused", "2.0+cpu", files=["_native.cpython-311-x86_64-linux-gnu.so"])

@@ -302,7 +302,7 @@ def test_of_two_that_make_the_same_task_one_gives_way(
 def test_many_jobs_do_the_work_of_one(server: ClearMLServer, client: MlflowClient) -> None:
     parent = a_run(client, "root", points=2)
     ids = [parent, *(a_run(client, f"leaf {n}", parent=parent, points=2) for n in range(6))]
-    done = autoinstrument("sync", "--all", "--jobs", "4")
+    done = autoinstrument("sync", "--all", "--jobs", "2")
     assert done.exit_code == 0, done.output
     assert len(of_runs(server, *ids)) == len(ids)
     assert {task.get("parent") for task in of_runs(server, *ids[1:])} == {task_of(server, parent)["id"]}

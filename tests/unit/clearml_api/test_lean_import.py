@@ -1,0 +1,126 @@
+"""What is used of the SDK works without the rest, which is loaded when somebody asks for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoinstrument.clearml_api import lean_import
+from tests.clearml_server import ClearMLServer
+from tests.startup.environment import ROOT
+
+_PROGRAM = """
+import json, sys
+from autoinstrument.clearml_api import lean_import
+lean_import.prepare()
+from autoinstrument.clearml_api import sdk
+from pathlib import Path
+
+loaded = set(sys.modules)
+session = sdk.log_in()
+page = sdk.task_page("task", "project")
+lean = set(sys.modules)
+stored = sdk.store_file(Path(sys.argv[1]), f"file://{sys.argv[1]}.copy")
+import clearml, jwt
+print(json.dumps({
+    "left out": [name for name in ("numpy", "pandas", "clearml.task", "clearml.datasets") if name in lean],
+    "hidden": [name for name in ("cryptography", "OpenSSL", "pandas") if sys.modules.get(name, ...) is None],
+    "early": sorted({"jwt", "clearml.config", "clearml.backend_api"} & loaded),
+    "status": sdk.send(session, "debug.ping", {}).status_code,
+    "stored": stored, "page": page, "version": clearml.__version__,
+    "signatures": jwt.api_jws.has_crypto,
+    "task": clearml.Task.__module__, "again": clearml.Task is sys.modules["clearml.task"].Task,
+    "same page": clearml.Task.get_task_output_log_web_page("task", "project") == page,
+}))
+"""
+
+
+def _run(program: str, *arguments: str, path: tuple[Path, ...] = ()) -> dict[str, Any]:
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT)))}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_what_is_used_and_what_is_loaded_later(server: ClearMLServer, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    found = _run(_PROGRAM, str(tmp_path / "file"))
+    assert found["left out"] == found["hidden"] == []
+    assert found["early"] == ["clearml.backend_api", "clearml.config"], "another `jwt` is for everybody else"
+    assert found["status"] == 200
+    assert found["stored"]
+    assert (tmp_path / "file.copy").read_text() == "content"
+    assert found["signatures"], "the other `jwt` knows all signatures"
+    assert found["task"] == "clearml.task"
+    assert found["again"]
+    assert found["same page"] or "/experiments/" not in found["page"], "the SDK of 1.16 knows the old address alone"
+
+
+def test_an_sdk_of_another_shape_is_imported_as_a_whole(tmp_path: Path) -> None:
+    package = tmp_path / "clearml"
+    (package / "backend_api").mkdir(parents=True)
+    (package / "__init__.py").write_text("whole = True\n")
+    (package / "backend_api" / "__init__.py").write_text("")
+    program = (
+        "import json; from autoinstrument.clearml_api import sdk; sdk.load(lean=True)\n"
+        "import clearml; print(json.dumps(vars(clearml).get('whole')))"
+    )
+    assert _run(program, path=(tmp_path,)) is True
+
+
+def test_without_the_sdk_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "clearml"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(lean_import.PathFinder, "find_spec", lambda name: None)
+    lean_import.prepare()
+    assert "clearml" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a { # one\n  b: 1 # two\n\n# three\n  // four\n  c: [\n    # five\n    1\n    #six\n    2, # seven\n  ]\n}\n",
+        'a: "# no comment"\nb: http://host/#part\n# end',
+        'a: """\n# no comment\n"""\n# one\nb: 1',
+        "a: one \\\n# two\nb: 1",
+        "# only a comment",
+    ],
+)
+def test_comments_mean_nothing(text: str) -> None:
+    factory = _factory()
+    assert _without_comments(factory)(text) == factory.parse_string(text)
+
+
+def test_the_default_configuration_is_read_as_before() -> None:
+    factory = _factory()
+    files = sorted(Path(str(import_module("clearml").__file__)).parent.rglob("default/*.conf"))
+    assert len(files) >= 3
+    for file in files:
+        assert _without_comments(factory)(file.read_text()) == factory.parse_string(file.read_text()), file
+
+
+def test_a_mistake_is_reported_with_its_line() -> None:
+    with pytest.raises(Exception, match="line:4") as raised:
+        _without_comments(_factory())("# one\n# two\na: 1\nb: [}\n")
+    with pytest.raises(type(raised.value), match="line:4"):
+        _factory().parse_string("# one\n# two\na: 1\nb: [}\n")
+
+
+def _factory() -> Any:
+    return import_module("clearml.utilities.pyhocon").ConfigFactory
+
+
+def _without_comments(factory: Any) -> Any:
+    copy = type("Copy", (factory,), {})
+    lean_import._skip_comments(copy)
+    return copy.parse_string
