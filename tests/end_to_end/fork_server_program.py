@@ -22,6 +22,7 @@ import pkgutil
 import re
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -60,7 +61,7 @@ def main(scripts: int, models: int, agents: int, folder: str) -> None:
     """Load MLflow and serve the listening sockets, until standard input is closed."""
     _load_mlflow(folder)
     listeners = [socket.socket(fileno=file) for file in (scripts, models, agents)]
-    _serve(listeners[0], {listeners[1]: _load_models, listeners[2]: _load_agent})
+    _serve(listeners[0], {listeners[1]: _load_models, listeners[2]: _load_agent}, folder)
 
 
 def _load_mlflow(folder: str) -> None:
@@ -141,7 +142,7 @@ def _import(names: Iterable[str]) -> None:
                 importlib.import_module(name)
 
 
-def _serve(listener: socket.socket, others: dict[socket.socket, Callable[[], None]]) -> NoReturn:
+def _serve(listener: socket.socket, others: dict[socket.socket, Callable[[], None]], folder: str = "") -> NoReturn:
     """Serve a socket; the others are served by processes that first load more, as soon as they are asked for."""
     tempfile.tempdir = None
     gc.collect()
@@ -149,6 +150,7 @@ def _serve(listener: socket.socket, others: dict[socket.socket, Callable[[], Non
     while True:
         ready, _, _ = select.select([listener, *others, 0], [], [])
         if 0 in ready:
+            shutil.rmtree(folder, ignore_errors=True)
             os._exit(0)
         for other in [other for other in others if other in ready]:
             load = others.pop(other)
