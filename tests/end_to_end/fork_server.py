@@ -37,7 +37,7 @@ def install(environment: Environment) -> None:
     (there / _PROGRAM).write_text((here / "fork_server_program.py").read_text())
     (there / "tests_hand_over.py").write_text((here / "hand_over.py").read_text())
     (there / "tests_hand_over.pth").write_text(
-        f"import os; {VARIABLE!r} in os.environ and __import__('tests_hand_over').hand_over()\n"
+        f"import os; os.environ.get({VARIABLE!r}) and __import__('tests_hand_over').hand_over()\n"
     )
 
 

@@ -187,6 +187,8 @@ def _keep(connection: socket.socket) -> NoReturn:
         _name(request["command"])
         if "umask" in request:
             _run_worker(request)
+        if "path" in request:
+            sys.path[:] = ["this file's folder", *request["path"]]
         _run(request["command"])
     os.closerange(0, 3)
     for descriptor in received:
@@ -195,6 +197,10 @@ def _keep(connection: socket.socket) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)  # for the script, where its whole group is signalled
     with contextlib.suppress(OSError):  # the tests are over
         connection.sendall(pid.to_bytes(8, "little"))
+        if "followed" in request and hasattr(os, "pidfd_open"):
+            ended = os.pidfd_open(pid)
+            if ended not in select.select([connection, ended], [], [])[0]:  # the process that follows this one is gone
+                os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         connection.sendall(status.to_bytes(8, "little"))
     os._exit(0)
@@ -231,22 +237,30 @@ def _run_worker(request: dict[str, Any]) -> NoReturn:
 
 def _run(command: list[str]) -> NoReturn:
     """Do what the interpreter does with this command line, start-up files included."""
-    sys.argv[:] = command[1:]
     sys.path.pop(0)  # this file's folder
+    words = command[1:]
+    if words[0] == "-u" or os.environ.get("PYTHONUNBUFFERED"):
+        sys.stdout.reconfigure(write_through=True)
+        words = words[words[0] == "-u" :]
+    sys.argv[:] = words
     if any(map(os.environ.get, _SWITCHES)):  # as the start-up file does
         import autoinstrument
 
         autoinstrument.init()
-    if command[1] == "-m":
-        sys.argv[:] = command[2:]
+    if words[0] == "-m":
+        sys.argv[:] = words[1:]
         sys.path.insert(0, str(Path.cwd()))
-        name = command[2]
-        _end(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
-    script = command[1]
-    sys.path.insert(0, str(Path(script).resolve().parent))
+        _end(lambda: runpy.run_module(words[1], run_name="__main__", alter_sys=True))
     module = types.ModuleType("__main__")
-    module.__dict__.update(__file__=str(Path(script).absolute()), __builtins__=__builtins__, __cached__=None)
+    module.__dict__.update(__builtins__=__builtins__)
     sys.modules["__main__"] = module
+    if words[0] == "-c":
+        sys.argv[:] = ["-c", *words[2:]]
+        sys.path.insert(0, "")
+        _end(lambda: exec(compile(words[1], "<string>", "exec"), module.__dict__))
+    script = words[0]
+    sys.path.insert(0, str(Path(script).resolve().parent))
+    module.__dict__.update(__file__=str(Path(script).absolute()), __cached__=None)
     _end(lambda: exec(compile(Path(script).read_bytes(), str(Path(script)), "exec"), module.__dict__))
 
 
