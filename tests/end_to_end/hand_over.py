@@ -1,8 +1,8 @@
 """What an interpreter of the tests runs when it starts: it hands over to the fork server what it has open.
 
 The fork server then goes on with the same program in a process that has loaded everything. A worker's interpreter ends
-then, as its own first fork would; any other one stays, passes signals on, and ends as the program does. Standard library
-only, and little of it: this runs in the environment of the scripts, where a start-up file of the tests imports it.
+then, as its own first fork would; any other one stays, passes signals on, and ends as the program does. It uses the
+standard library only, and little of it: a start-up file of the tests imports it in the environment of the scripts.
 """
 
 from __future__ import annotations
