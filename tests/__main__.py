@@ -281,12 +281,16 @@ def _run_tier(tier: Tier, python: str, arguments: list[str], scratch: Path, venv
         commands = [
             ["ruff", "check", "."],
             ["ruff", "format", "--check", "."],
-            *(["mypy", "--platform", platform] for platform in ("linux", "darwin", "win32")),
+            *(  # a cache each: with another platform, nothing of a cache is valid
+                ["mypy", "--platform", platform, "--cache-dir", f".mypy_cache/{platform}"]
+                for platform in ("linux", "darwin", "win32")
+            ),
             ["mkdocs", "build", "--strict", "--quiet", "--site-dir", str(scratch / "site")],
         ]
     elif tier.name == "oldest":  # the other corner of what is supported; all else runs on the newest releases
         environments = venv.absolute() / "nox" if venv else ROOT / ".nox"
-        commands = [["nox", "--session", "oldest", "--envdir", str(environments), "--", *pytest, *arguments]]
+        nox = ["nox", "--session", "oldest", "--envdir", str(environments), "--reuse-existing-virtualenvs"]
+        commands = [[*nox, "--", *pytest, *arguments]]
     else:  # a later -n has the last word
         commands = [["pytest", *tier.folders, *pytest, "--dist", "worksteal", *tier.options, *arguments]]
     began, used = time.monotonic(), _children_s()

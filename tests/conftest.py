@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pytest
 
 from autoinstrument import guard
 from autoinstrument.bootstrap.explain_log import note as write_note
+from tests.end_to_end import fork_server
 from tests.problems import PROBLEMS, unexpected
+from tests.shared import Shared
 from tests.startup.environment import ROOT, Environment, find_interpreter
 
 WHOLE_END = "TESTS_WHOLE_END"
@@ -96,11 +99,21 @@ def configuration_parsed_once() -> None:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """What all processes of this pytest run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return Shared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "shared")
+
+
+@pytest.fixture(scope="session")
+def wheel(shared: Shared) -> Path:
     """The wheel that this checkout builds."""
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=ROOT, check=True)
-    (built,) = folder.glob("*.whl")
+
+    def build(folder: Path) -> None:
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+    (built,) = shared.folder("wheel", build).glob("*.whl")
     return built
 
 
@@ -118,12 +131,27 @@ def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 
 
 @pytest.fixture(scope="session")
-def full_environment(new_environment: Callable[[str], Environment], wheel: Path) -> Environment:
-    """The wheel in an environment that also has MLflow, and whatever else the tests' own environment holds."""
+def full_environment(tmp_path_factory: pytest.TempPathFactory, shared: Shared, wheel: Path) -> Environment:
+    """The wheel in an environment that also has MLflow, and whatever else the tests' own environment holds.
+
+    All processes of this pytest run share it: a test that puts something into it uses `own_environment`.
+    """
+    folder = shared.folder("environment", lambda folder: _full(folder / "venv", wheel))
+    return Environment.found(folder / "venv", tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def own_environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Environment:
+    """The same as `full_environment`, for tests that change it and change it back."""
+    return _full(tmp_path_factory.mktemp("environment") / "venv", wheel)
+
+
+def _full(folder: Path, wheel: Path) -> Environment:
     # Other folders' .pth files are not read, so an editable installation in the tests' environment stays out of it.
     others = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    environment = new_environment("").install(wheel).add_to_path(*others)
+    environment = Environment(folder).install(wheel).add_to_path(*others)
     (environment.site_packages / "rare-collections.pth").write_text(_RARE_COLLECTIONS)
+    fork_server.install(environment)
     found = environment.run("-Ic", "import autoinstrument; print(autoinstrument.__file__)").stdout.strip()
     assert Path(found).is_relative_to(environment.folder)
     return environment

@@ -68,9 +68,10 @@ def as_another_user(place: Place, user: int = ANYBODY, before: str = "") -> None
 
 
 @pytest.fixture
-def read_only(full_environment: Environment) -> Iterator[None]:
+def read_only(place: Place, own_environment: Environment) -> Iterator[None]:
     """The environment's files are read-only, for its owner too."""
-    paths = [full_environment.folder, *full_environment.folder.rglob("*")]
+    place.python = str(own_environment.python)
+    paths = [own_environment.folder, *own_environment.folder.rglob("*")]
     modes = {path: path.stat().st_mode for path in paths if not path.is_symlink()}
     for path, mode in modes.items():
         path.chmod(mode & ~0o222)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.documentation.pages import Command, commands, matches, unmarked
+from tests.end_to_end.hand_over import PROGRAMS
 from tests.end_to_end.harness import Place
 from tests.startup.environment import ROOT
 
@@ -46,7 +47,7 @@ def test_the_commands_do_what_the_page_says(page: Path, place: Place) -> None:
     folders = [str(Path(place.python).parent), str(Path(sys.executable).parent), os.environ["PATH"]]
     environ = place.environment(agent=False, PATH=os.pathsep.join(folders), COLUMNS="120")
     environ |= {"AUTOINSTRUMENT_HOME": str(place.home), "AUTOINSTRUMENT_EXIT_TIMEOUT": "120"}
-    environ |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", PROGRAMS: "1"}
     subprocess.run(["bash", "-c", "".join(lines)], cwd=place.folder, env=environ, check=False, stdin=subprocess.DEVNULL)
     problems = []
     for number, (command, following) in enumerate(zip(todo, [*todo[1:], Command(0, "", None)], strict=True)):

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,10 +16,14 @@ from tests.clearml_server import ClearMLServer
 from tests.clearml_server.ports import hold
 from tests.conftest import WHOLE_END
 from tests.end_to_end.fork_server import ForkServer
+from tests.end_to_end.fork_server import start as fork_server_of
 from tests.end_to_end.harness import FILE_STORE, Place
 from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import Remote, install_agent, remote_of
+from tests.shared import Shared
 from tests.startup.environment import Environment
+
+_SETTINGS = ("MLFLOW_", "AUTOINSTRUMENT_")
 
 
 @pytest.fixture(scope="session")
@@ -72,12 +75,10 @@ def own_server() -> Iterator[ClearMLServer]:
 
 
 @pytest.fixture(scope="session")
-def fork_server(full_environment: Environment) -> Iterator[ForkServer]:
+def fork_server(shared: Shared, full_environment: Environment) -> Iterator[ForkServer]:
     """Runs scripts in the environment with the wheel."""
-    with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
-        server = ForkServer(full_environment, Path(folder))
-        yield server
-        server.stop()
+    with shared.service("fork-server", lambda descriptor: fork_server_of(full_environment, descriptor)) as folder:
+        yield ForkServer(full_environment, folder)
 
 
 @pytest.fixture(scope="session")
@@ -118,24 +119,34 @@ def sdk_place(own_place: Place) -> Place:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[str]:
-    """The address of a real MLflow server."""
-    folder = tmp_path_factory.mktemp("mlflow-server")
+def mlflow_server(shared: Shared, database: Path) -> Iterator[str]:
+    """The address of a real MLflow server; other processes' tests write to it, too."""
+
+    def start(descriptor: int) -> str:
+        return _start_mlflow(shared.folder("mlflow-server", lambda _: None), database, descriptor)
+
+    with shared.service("mlflow", start) as address:
+        yield address
+
+
+def _start_mlflow(folder: Path, database: Path, standard_input: int) -> str:
     (folder / "mlflow.db").write_bytes(database.read_bytes())
-    held = hold()
-    port = held.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    with held, subprocess.Popen(
-        [
+    with hold() as held:
+        port = held.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        server = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
             "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder),
-        ],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={
-            **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "AUTOINSTRUMENT_"))},
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that import MLflow (mlflow 3.17)
-        },
-    ) as process:  # fmt: skip
+        ]  # fmt: skip
+        subprocess.Popen(
+            ["sh", "-c", '"$@" & cat; kill 0', "sh", *server],  # all of its processes end when the input is closed
+            cwd=folder, stdin=standard_input, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={
+                **{key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)},
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that import MLflow (mlflow 3.17)
+            },
+        )  # fmt: skip
 
         def answers() -> bool:
             try:
@@ -143,17 +154,14 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> I
             except requests.RequestException:
                 return False
 
-        try:
-            wait_for(answers)
-            yield url
-        finally:
-            os.killpg(process.pid, 15)
+        wait_for(answers)
+    return url
 
 
 @pytest.fixture(scope="session")
-def clearml_agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clearml_agent(shared: Shared) -> Path:
     """The agent's command, in an environment of its own."""
-    return install_agent(tmp_path_factory.mktemp("agent") / "venv")
+    return shared.folder("agent", install_agent) / "bin" / "clearml-agent"
 
 
 @pytest.fixture(scope="module")

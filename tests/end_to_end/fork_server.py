@@ -12,6 +12,7 @@ import re
 import select
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,46 +24,60 @@ _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
 """Variables that Python or its libraries read when they start."""
 _READ_AT_IMPORT = {"MLFLOW_LOGGING_LEVEL", "MLFLOW_CONFIGURE_LOGGING"}
 """Variables that MLflow reads when it is imported (mlflow 2.16 to 3.17)."""
+_PROGRAM = "tests_fork_server.py"
+_SOCKETS = ("scripts", "models", "agents")
 _PADDING = "." * 2048
 """An argument of the server: room for its children's command lines."""
 
 
+def install(environment: Environment) -> None:
+    """Put the server's program, and what hands processes over to it, into an environment."""
+    # Below site-packages it is none of the user's own files, which the agent finds by the frames on the stack.
+    here, there = Path(__file__).parent, environment.site_packages
+    (there / _PROGRAM).write_text((here / "fork_server_program.py").read_text())
+    (there / "tests_hand_over.py").write_text((here / "hand_over.py").read_text())
+    (there / "tests_hand_over.pth").write_text(
+        f"import os; os.environ.get({VARIABLE!r}) and __import__('tests_hand_over').hand_over()\n"
+    )
+
+
+def start(environment: Environment, standard_input: int) -> str:
+    """Start the servers in an environment that has their program; they end when their standard input is closed.
+
+    Returns:
+        The folder with their sockets, which they remove. Its path is short: that of a socket must be.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="e2e-"))
+    listeners = [socket.socket(socket.AF_UNIX) for _ in _SOCKETS]
+    for listener, name in zip(listeners, _SOCKETS, strict=True):
+        listener.bind(str(folder / name))
+        listener.listen(64)
+    descriptors = [listener.fileno() for listener in listeners]
+    program = environment.site_packages / _PROGRAM
+    subprocess.Popen(
+        [environment.python, str(program), *map(str, descriptors), str(folder), _PADDING],
+        cwd=folder, stdin=standard_input,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,  # as the scripts have them: a file could be sought in
+        pass_fds=descriptors, start_new_session=True,  # Ctrl-C is for the tests, which are not over at once
+        env={key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
+        | {"MLFLOW_DISABLE_TELEMETRY": "true"},  # it would start a thread
+    )  # fmt: skip
+    for listener in listeners:
+        listener.close()
+    return str(folder)
+
+
 class ForkServer:
-    """Starts the server, and processes by it.
+    """Starts processes by servers that run.
 
     Attributes:
         environ: variables for a process whose workers are to be forks, too.
     """
 
-    def __init__(self, environment: Environment, folder: Path) -> None:
-        """`folder` must be short enough for the path of a socket."""
+    def __init__(self, environment: Environment, folder: str) -> None:
         self.python = str(environment.python)
-        # Below site-packages it is none of the user's own files, which the agent finds by the frames on the stack.
-        here, there = Path(__file__).parent, environment.site_packages
-        program = there / "tests_fork_server.py"
-        program.write_text((here / "fork_server_program.py").read_text())
-        (there / "tests_hand_over.py").write_text((here / "hand_over.py").read_text())
-        (there / "tests_hand_over.pth").write_text(
-            f"import os; {VARIABLE!r} in os.environ and __import__('tests_hand_over').hand_over()\n"
-        )
-        self._scripts, self._models, self._agents = (str(folder / name) for name in ("scripts", "models", "agents"))
+        self._scripts, self._models, self._agents = (f"{folder}/{name}" for name in _SOCKETS)
         self.environ = {VARIABLE: self._agents}
-        paths = (self._scripts, self._models, self._agents)
-        listeners = [socket.socket(socket.AF_UNIX) for _ in paths]
-        for listener, path in zip(listeners, paths, strict=True):
-            listener.bind(path)
-            listener.listen(64)
-        descriptors = [listener.fileno() for listener in listeners]
-        self._process = subprocess.Popen(
-            [self.python, str(program), *map(str, descriptors), str(folder), _PADDING],
-            cwd=folder, stdin=subprocess.PIPE,  # the servers end when it is closed
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,  # as the scripts have them: a file could be sought in
-            pass_fds=descriptors,
-            env={key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
-            | {"MLFLOW_DISABLE_TELEMETRY": "true"},  # it would start a thread
-        )  # fmt: skip
-        for listener in listeners:
-            listener.close()
 
     def can_run(self, command: list[str], environ: dict[str, str]) -> bool:
         """Return True if a fork behaves as a new interpreter would with this command line and these variables."""
@@ -78,10 +93,6 @@ class ForkServer:
         descriptors = dict(enumerate(streams))
         ask(connection, {"command": command, "folder": folder, "environ": environ}, descriptors)
         return int.from_bytes(receive(connection, 8), "little"), connection
-
-    def stop(self) -> None:
-        """End the server; processes that it has started go on."""
-        self._process.communicate()
 
     def _server_of(self, command: list[str], folder: Path) -> str:
         if self._is_agents(command):

@@ -22,6 +22,7 @@ import pkgutil
 import re
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -60,7 +61,7 @@ def main(scripts: int, models: int, agents: int, folder: str) -> None:
     """Load MLflow and serve the listening sockets, until standard input is closed."""
     _load_mlflow(folder)
     listeners = [socket.socket(fileno=file) for file in (scripts, models, agents)]
-    _serve(listeners[0], {listeners[1]: _load_models, listeners[2]: _load_agent})
+    _serve(listeners[0], {listeners[1]: _load_models, listeners[2]: _load_agent}, folder)
 
 
 def _load_mlflow(folder: str) -> None:
@@ -141,7 +142,7 @@ def _import(names: Iterable[str]) -> None:
                 importlib.import_module(name)
 
 
-def _serve(listener: socket.socket, others: dict[socket.socket, Callable[[], None]]) -> NoReturn:
+def _serve(listener: socket.socket, others: dict[socket.socket, Callable[[], None]], folder: str = "") -> NoReturn:
     """Serve a socket; the others are served by processes that first load more, as soon as they are asked for."""
     tempfile.tempdir = None
     gc.collect()
@@ -149,6 +150,7 @@ def _serve(listener: socket.socket, others: dict[socket.socket, Callable[[], Non
     while True:
         ready, _, _ = select.select([listener, *others, 0], [], [])
         if 0 in ready:
+            shutil.rmtree(folder, ignore_errors=True)
             os._exit(0)
         for other in [other for other in others if other in ready]:
             load = others.pop(other)
@@ -185,6 +187,8 @@ def _keep(connection: socket.socket) -> NoReturn:
         _name(request["command"])
         if "umask" in request:
             _run_worker(request)
+        if "path" in request:
+            sys.path[:] = ["this file's folder", *request["path"]]
         _run(request["command"])
     os.closerange(0, 3)
     for descriptor in received:
@@ -193,6 +197,10 @@ def _keep(connection: socket.socket) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)  # for the script, where its whole group is signalled
     with contextlib.suppress(OSError):  # the tests are over
         connection.sendall(pid.to_bytes(8, "little"))
+        if "followed" in request and hasattr(os, "pidfd_open"):
+            ended = os.pidfd_open(pid)
+            if ended not in select.select([connection, ended], [], [])[0]:  # the process that follows this one is gone
+                os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         connection.sendall(status.to_bytes(8, "little"))
     os._exit(0)
@@ -229,22 +237,30 @@ def _run_worker(request: dict[str, Any]) -> NoReturn:
 
 def _run(command: list[str]) -> NoReturn:
     """Do what the interpreter does with this command line, start-up files included."""
-    sys.argv[:] = command[1:]
     sys.path.pop(0)  # this file's folder
+    words = command[1:]
+    if words[0] == "-u" or os.environ.get("PYTHONUNBUFFERED"):
+        sys.stdout.reconfigure(write_through=True)
+        words = words[words[0] == "-u" :]
+    sys.argv[:] = words
     if any(map(os.environ.get, _SWITCHES)):  # as the start-up file does
         import autoinstrument
 
         autoinstrument.init()
-    if command[1] == "-m":
-        sys.argv[:] = command[2:]
+    if words[0] == "-m":
+        sys.argv[:] = words[1:]
         sys.path.insert(0, str(Path.cwd()))
-        name = command[2]
-        _end(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
-    script = command[1]
-    sys.path.insert(0, str(Path(script).resolve().parent))
+        _end(lambda: runpy.run_module(words[1], run_name="__main__", alter_sys=True))
     module = types.ModuleType("__main__")
-    module.__dict__.update(__file__=str(Path(script).absolute()), __builtins__=__builtins__, __cached__=None)
+    module.__dict__.update(__builtins__=__builtins__)
     sys.modules["__main__"] = module
+    if words[0] == "-c":
+        sys.argv[:] = ["-c", *words[2:]]
+        sys.path.insert(0, "")
+        _end(lambda: exec(compile(words[1], "<string>", "exec"), module.__dict__))
+    script = words[0]
+    sys.path.insert(0, str(Path(script).resolve().parent))
+    module.__dict__.update(__file__=str(Path(script).absolute()), __cached__=None)
     _end(lambda: exec(compile(Path(script).read_bytes(), str(Path(script)), "exec"), module.__dict__))
 
 

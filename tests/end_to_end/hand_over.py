@@ -1,7 +1,8 @@
-"""What a worker's interpreter runs when it starts: it hands over to the fork server what it has open, and ends.
+"""What an interpreter of the tests runs when it starts: it hands over to the fork server what it has open.
 
-The fork server then goes on with the same program in a process that has loaded everything. Standard library only, and
-little of it: this runs in the environment of the scripts, where a start-up file of the tests imports it.
+The fork server then goes on with the same program in a process that has loaded everything. A worker's interpreter ends
+then, as its own first fork would; any other one stays, passes signals on, and ends as the program does. It uses the
+standard library only, and little of it: a start-up file of the tests imports it in the environment of the scripts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 VARIABLE = "TESTS_FORK_SERVER_OF_WORKERS"
-"""The path of the socket of the server that forks workers; where it is not set they are new interpreters."""
+"""The path of the socket of the server that forks workers; where it is not set, or empty, they are new interpreters."""
+PROGRAMS = "TESTS_FORK_SERVER_OF_PROGRAMS"
+"""Where it is set, scripts and commands that other programs start in this environment are handed over, too."""
 FRAME = struct.Struct("<Q")
 """What comes before a request, and with the descriptors: the request's size in bytes."""
 
@@ -30,13 +33,21 @@ _LATE = {
 """Ends of the names of ClearML's variables that its SDK does not read when it is imported, as it may any other."""
 
 
+_KNOWN = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPATH"}
+"""Python's variables that the server heeds, by `sys.path` and for the streams."""
+_OWN_PROCESS = "import os, sys\nhere = os.path.realpath"
+"""How the code begins that `transport/own_python.py` starts."""
+_PASSED_ON = (1, 2, 10, 12, 15)
+"""SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGTERM (Linux)."""
+
+
 def hand_over() -> None:
-    """Have the fork server go on with this process, where it is a worker's, and end it."""
-    if not sys.argv[0].endswith("worker/program.py"):
+    """Have the fork server go on with this process, where it can, and end it."""
+    is_worker = sys.argv[0].endswith("worker/program.py")
+    server = "agents" if is_worker else _server_of(sys.orig_argv[1:])
+    if not server or (server == "agents" and _is_configured()):
         return
-    path = os.environ.pop(VARIABLE)
-    if any(name.startswith(("CLEARML_", "TRAINS_")) and name.partition("_")[2] not in _LATE for name in os.environ):
-        return
+    path = os.path.join(os.path.dirname(os.environ[VARIABLE]), server)  # noqa: PTH118, PTH120  (pathlib is not loaded)
     connection = socket.socket(socket.AF_UNIX)
     with contextlib.suppress(OSError):  # the tests are over, or this is another user's process
         if os.stat(path).st_uid != os.getuid():  # noqa: PTH116  (pathlib is not loaded)
@@ -44,11 +55,56 @@ def hand_over() -> None:
         connection.connect(path)
         opened = map(int, os.listdir("/dev/fd"))  # noqa: PTH208  (pathlib is not loaded)
         descriptors = {number: number for number in opened if _is_open(number) and number != connection.fileno()}
-        request = {"command": sys.orig_argv, "folder": "/", "environ": dict(os.environ)}
-        request |= {"path": sys.path, "umask": os.umask(0)}
+        request = {"command": sys.orig_argv, "folder": "/", "environ": dict(os.environ), "path": sys.path}
+        if is_worker:
+            del request["environ"][VARIABLE]
+            request |= {"umask": os.umask(0)}
+        else:
+            request |= {"folder": os.getcwd(), "followed": True}  # noqa: PTH109  (pathlib is not loaded)
         ask(connection, request, descriptors)
-        receive(connection, 8)
-        os._exit(0)
+        pid = int.from_bytes(receive(connection, 8), "little")
+        if is_worker:
+            os._exit(0)
+        _follow(pid, connection)
+
+
+def _is_configured() -> bool:
+    """Return True if there are variables that the server's SDK has not read, because it was imported before."""
+    return any(name.startswith(("CLEARML_", "TRAINS_")) and name.partition("_")[2] not in _LATE for name in os.environ)
+
+
+def _server_of(words: list[str]) -> str:
+    """Return the name of the server that can go on with a command line, "" for none."""
+    settings = {name for name in os.environ if name.startswith("PYTHON")} - _KNOWN
+    if settings or not words or sys.flags.isolated:
+        return ""
+    if words[0] == "-c" and words[1].startswith(_OWN_PROCESS):
+        return "" if os.environ.get("PYTHONPATH") else "agents"
+    if PROGRAMS not in os.environ:
+        return ""
+    words = words[words[0] == "-u" :]
+    if words[:2] == ["-m", "autoinstrument"] or words[0].endswith("/bin/autoinstrument"):
+        return "agents"
+    if not words[0].endswith(".py"):
+        return ""
+    with contextlib.suppress(OSError), open(words[0], errors="replace") as file:  # noqa: PTH123  (pathlib is not loaded)
+        text = file.read()
+        return "models" if any(word in text for word in ("sklearn", "torch", "log_model")) else "scripts"
+    return ""
+
+
+def _follow(pid: int, connection: socket.socket) -> None:
+    """Pass signals on to the process that goes on with this one's program, and end as it does."""
+    import signal
+
+    for number in _PASSED_ON:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: os.kill(pid, number))
+    status = int.from_bytes(receive(connection, 8), "little")
+    if os.WIFSIGNALED(status):
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.WEXITSTATUS(status))
 
 
 def _is_open(number: int) -> bool:

@@ -26,12 +26,11 @@ from tests.end_to_end.processes import wait_for
 AGENT = "clearml-agent==3.0.3"
 
 
-def install_agent(folder: Path) -> Path:
-    """Install the agent into a new environment; returns its command."""
+def install_agent(folder: Path) -> None:
+    """Install the agent into a new environment."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     pip = [sys.executable, "-m", "pip", "-q", "--python", str(folder / "bin" / "python")]
     subprocess.run([*pip, "install", AGENT], check=True)
-    return folder / "bin" / "clearml-agent"
 
 
 class Remote:

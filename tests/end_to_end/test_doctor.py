@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.hand_over import VARIABLE
 from tests.end_to_end.harness import Place
 
 
@@ -27,7 +28,7 @@ def wrong(found: dict[str, dict[str, Any]]) -> set[str]:
 
 
 def test_a_healthy_environment(place: Place, server: ClearMLServer) -> None:
-    done = place.command("doctor", AUTOINSTRUMENT_ENABLED="1")
+    done = place.command("doctor", AUTOINSTRUMENT_ENABLED="1", **{VARIABLE: ""})  # its probes are new interpreters
     assert (done.code, done.stderr) == (0, ""), done.stdout
     text = done.stdout
     assert "✗" not in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.clearml_server import ClearMLServer
+from tests.end_to_end.hand_over import VARIABLE
 from tests.end_to_end.harness import Place, ended
 
 MARK = (
@@ -23,6 +24,7 @@ def plant(folder: Path, marks: Path, names: tuple[str, ...]) -> None:
 def test_of_the_working_directory_and_the_scripts_folder(place: Place, server: ClearMLServer) -> None:
     marks = place.root / "marks"
     marks.mkdir()
+    place.environ[VARIABLE] = ""  # the agent's own processes import all that they need
     plant(place.folder, marks, IN_CWD)
     plant(place.folder / "scripts", marks, BESIDE_THE_SCRIPT)
     done = place.run("import mlflow\nwith mlflow.start_run(): print('trained')", name="scripts/train.py")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, properties
@@ -82,10 +83,17 @@ def commands(place: Place) -> list[Finished]:
     return [place.command(*line, **switch) for line in words]
 
 
+def linked(place: Place, server: ClearMLServer) -> Run:
+    """Return the run that is linked to a Task of this server; MLflow's has other tests' runs, too."""
+    tasks = {task["id"] for task in server.tasks}
+    (run,) = [run for run in place.mlflow_runs() if link_tags(run).get("task_id") in tasks]
+    return run
+
+
 def test_live(planted: Place, own_server: ClearMLServer) -> None:
     done = planted.run("", *ARGUMENTS, command=["train.py"])
     assert done.code == 1
-    run = next(run for run in planted.mlflow_runs() if run.info.run_name == "secretive")
+    run = linked(planted, own_server)
     task = ended(own_server, run.info.run_id)
     wait_for(lambda: not planted.left_behind())
     said = done._replace(stdout="", stderr="\n".join(done.said))  # what the script prints itself is its own
@@ -111,7 +119,8 @@ def test_recorded_and_synced(planted: Place, own_server: ClearMLServer) -> None:
     synced = planted.command("sync", AUTOINSTRUMENT_HOME=str(planted.home))
     assert synced.code == 0, synced.stdout
     assert leaks(planted, own_server, synced) == []
-    (capture,) = [run for run in planted.mlflow_runs() if link_tags(run).get("state") == "synced"][-1:]
-    verified = planted.command("verify", capture.info.run_id)
+    run = linked(planted, own_server)
+    assert link_tags(run)["state"] == "synced"
+    verified = planted.command("verify", run.info.run_id)
     assert verified.code == 0, verified.stdout
     assert leaks(planted, own_server, verified) == []

@@ -50,9 +50,14 @@ class Environment:
     def copy(self, folder: Path) -> Environment:
         """Return a copy of it, to be broken."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        new = object.__new__(Environment)
-        new.folder, new.home, new.python = folder, self.home, folder / "bin" / "python"
-        new.site_packages = folder / self.site_packages.relative_to(self.folder)
+        return self.found(folder, self.home)
+
+    @classmethod
+    def found(cls, folder: Path, home: Path) -> Environment:
+        """Return an environment that is there already, with a home of the caller's."""
+        new = object.__new__(cls)
+        new.folder, new.home, new.python = folder, home, folder / "bin" / "python"
+        (new.site_packages,) = folder.glob("lib/python*/site-packages")
         return new
 
     def run(

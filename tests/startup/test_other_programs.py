@@ -115,16 +115,16 @@ atexit.register(record)
 
 
 @pytest.fixture
-def recorded(full_environment: Environment, tmp_path):
+def recorded(own_environment: Environment, tmp_path):
     """Run Python, and return what each interpreter that ran was and whether it was armed."""
-    (full_environment.site_packages / "our_recorder.py").write_text(RECORDER)
-    recorder = full_environment.site_packages / "our-recorder.pth"
+    (own_environment.site_packages / "our_recorder.py").write_text(RECORDER)
+    recorder = own_environment.site_packages / "our-recorder.pth"
     recorder.write_text("import os; os.environ.get('RECORD') and __import__('our_recorder')\n")
     folder = tmp_path / "records"
     folder.mkdir()
 
     def run(*arguments, cwd=tmp_path):
-        full_environment.run(*arguments, cwd=cwd, env={**ON, "RECORD": str(folder)})
+        own_environment.run(*arguments, cwd=cwd, env={**ON, "RECORD": str(folder)})
         return [json.loads(path.read_text()) for path in sorted(folder.iterdir())]
 
     yield run
@@ -165,7 +165,7 @@ def project(folder, requires=()):
     return folder
 
 
-def test_not_in_pip(full_environment, recorded):
+def test_not_in_pip(own_environment, recorded):
     (one,) = recorded("-m", "pip", "--version")
     assert (one["armed"], one["package"]) == (
         False,
@@ -178,12 +178,12 @@ def test_not_in_pip(full_environment, recorded):
     )
 
 
-def test_not_in_the_script_pip(full_environment, recorded):
-    (one,) = recorded(script_of(full_environment, "pip3.11", "pip._internal.cli.main"), "--version")
+def test_not_in_the_script_pip(own_environment, recorded):
+    (one,) = recorded(script_of(own_environment, "pip3.11", "pip._internal.cli.main"), "--version")
     assert not one["armed"]
 
 
-def test_not_in_the_processes_that_pip_starts_to_build(full_environment, recorded, tmp_path):
+def test_not_in_the_processes_that_pip_starts_to_build(own_environment, recorded, tmp_path):
     options = ["--disable-pip-version-check", "--no-index", "--no-deps", "-q", "--target", tmp_path / "target"]
     helper: dict[str, Any] = {}
     exec(BACK_END, helper)
@@ -194,7 +194,7 @@ def test_not_in_the_processes_that_pip_starts_to_build(full_environment, recorde
     assert [one["command"] for one in every if one["armed"]] == []
 
 
-def test_not_in_build_and_its_back_end(full_environment, recorded, tmp_path):
+def test_not_in_build_and_its_back_end(own_environment, recorded, tmp_path):
     folder = project(tmp_path / "project")
     every = recorded("-m", "build", "--no-isolation", "--skip-dependency-check", "-w", "-o", tmp_path / "dist", folder)
     assert len(every) > 1, "build runs the back end in a process of its own"
@@ -203,14 +203,14 @@ def test_not_in_build_and_its_back_end(full_environment, recorded, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["module", "script"])
-def test_not_in_our_own_command_line(full_environment, recorded, way):
-    script = full_environment.folder / "bin" / "autoinstrument"
+def test_not_in_our_own_command_line(own_environment, recorded, way):
+    script = own_environment.folder / "bin" / "autoinstrument"
     (one,) = recorded(*([script] if way == "script" else ["-m", "autoinstrument"]), "--help")
     assert not one["armed"]
     assert "autoinstrument.agent" not in one["package"]
 
 
-def test_in_a_training_script_that_is_called_build(full_environment, recorded, tmp_path):
+def test_in_a_training_script_that_is_called_build(own_environment, recorded, tmp_path):
     for name in ("build.py", "hatch.py", "pip.py"):
         (tmp_path / name).write_text("import argparse\n")
     (one,) = recorded("build.py")

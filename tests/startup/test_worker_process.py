@@ -37,11 +37,11 @@ print(os.getpid())
 """
 
 
-def test_the_worker_is_not_instrumented_and_does_not_inherit_the_switch(full_environment, tmp_path):
+def test_the_worker_is_not_instrumented_and_does_not_inherit_the_switch(own_environment, tmp_path):
     records = tmp_path / "records"
     records.mkdir()
-    probe = full_environment.site_packages / "probe.py"
-    start = full_environment.site_packages / "probe.pth"
+    probe = own_environment.site_packages / "probe.py"
+    start = own_environment.site_packages / "probe.pth"
     probe.write_text(PROBE)
     start.write_text("import os; os.environ.get('RECORD') and __import__('probe')\n")
     try:
@@ -49,7 +49,7 @@ def test_the_worker_is_not_instrumented_and_does_not_inherit_the_switch(full_env
             **ON, "RECORD": str(records), "AUTOINSTRUMENT_HOME": str(tmp_path / "home"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
         }  # fmt: skip
-        training = full_environment.run("-c", TRAIN, env=env, cwd=tmp_path).stdout.strip()
+        training = own_environment.run("-c", TRAIN, env=env, cwd=tmp_path).stdout.strip()
         found = {path.name: json.loads(path.read_text()) for path in records.iterdir()}
     finally:
         probe.unlink()
