@@ -63,6 +63,11 @@ class Backoff:
         """Note that a call succeeded."""
         self._wait_s, self._failures = _RETRY_S, 0
 
+    def lift_refusal(self) -> None:
+        """Call the server again although it has refused the credentials."""
+        if self._refused:
+            self._refused, self._next = False, 0.0
+
     def try_once_more(self) -> None:
         """Call the server at once, because the process is about to end; not if it hangs or asked for a pause."""
         if not self._slow:

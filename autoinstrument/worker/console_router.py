@@ -48,6 +48,11 @@ class ConsoleRouter:
         if process.last_run in self._registry.mirrors:
             self._give(process, self._registry.mirrors[process.last_run])
 
+    def forget(self, process: TrainingProcess) -> None:
+        """Drop text that waits for the next run of a process that is gone."""
+        self._early.reserve(-sum(map(weight, process.early_console)))
+        process.early_console.clear()
+
     def _give(self, process: TrainingProcess, mirror: LiveRun) -> None:
         for written in process.early_console:
             mirror.console.write(*written)

@@ -64,7 +64,10 @@ class Deliveries:
         """Lend each run for which something can be done now."""
         together: list[tuple[LiveRun, TrainingProcess]] = []
         is_tried = self._scheduler.is_probing and any(mirror.is_away for mirror in runs.mirrors.values())
-        for run_id, mirror in runs.mirrors.items():
+        mirrors = list(runs.mirrors.items())
+        if self._scheduler.is_probing:  # the server may fail for one run alone: another one is tried next
+            mirrors.sort(key=lambda each: each[1].last_sent)
+        for run_id, mirror in mirrors:
             home, is_open = runs.home[run_id], run_id in runs.open
             mirror.console.tick()
             if mirror.is_away or home.is_ending or is_tried:

@@ -77,6 +77,7 @@ class Dispatcher:
         self._started_ms = created_ms(os.getpid())
         self._captures = RunJournals(settings)
         self._tasks, self._uploads = tasks, uploads
+        self._scheduler = scheduler
         self._early = EarlyRecords()
         self._console = ConsoleRouter(self.registry, self._early)
         self.process_end = ProcessEnd(
@@ -96,6 +97,12 @@ class Dispatcher:
             mirror.do(partial(mirror.take, dropped))
         else:
             self._early.drop(dropped.run_id)
+
+    def forget(self, process: TrainingProcess) -> list[LiveRun]:
+        """Drop a process that is gone, and what waits of it; see `RunRegistry.forget`."""
+        self._early.forget(process)
+        self._console.forget(process)
+        return self.registry.forget(process)
 
     def take_captured(self) -> bool:
         """Describe runs whose process's code and packages are known now, or have been waited for long enough.
@@ -131,6 +138,7 @@ class Dispatcher:
 
     def _process_started(self, process: TrainingProcess, started: ProcessStarted) -> None:
         process.start(started)
+        self._scheduler.process_began()
 
     def _run_announced(self, process: TrainingProcess, announced: RunAnnounced) -> None:
         process.announce(announced)

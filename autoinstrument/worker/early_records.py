@@ -43,6 +43,11 @@ class EarlyRecords:
         else:
             self.drop(record.run_id)
 
+    def forget(self, process: TrainingProcess) -> None:
+        """Drop the records of a process that is gone: nobody will describe their runs."""
+        self._bytes -= sum(size for other, _, size in self._records if other is process)
+        self._records = [each for each in self._records if each[0] is not process]
+
     def drop(self, run_id: str) -> None:
         """Note that a record of a run was dropped."""
         if len(self._lost) < UNKNOWN_RUNS.records:

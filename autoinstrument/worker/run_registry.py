@@ -49,9 +49,14 @@ class RunRegistry:
                 yield self.mirrors[run_id]
 
     def waits_for_parent(self, mirror: LiveRun) -> bool:
-        """Return True while the Task of a run's parent, below which its own will be, is about to be made."""
+        """Return True while the Task of a run's parent, below which its own will be, is about to be made.
+
+        If that has failed once, the run waits no longer; its Task is placed below the other one later.
+        """
         parent = self.mirrors.get(mirror.run.parent_run_id)
-        return parent is not None and parent.task is None and (parent.is_away or parent.is_due)
+        if parent is None or parent.task is not None:
+            return False
+        return parent.is_away or (not parent.last_sent and parent.is_due)
 
     def mark_urgent(self, process: TrainingProcess) -> None:
         """Have the runs of a process that are away delivered again as soon as they come home."""

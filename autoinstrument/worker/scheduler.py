@@ -70,6 +70,10 @@ class Scheduler:
         self._server.try_once_more()
         self._files.try_once_more()
 
+    def process_began(self) -> None:
+        """Try again even if the server has refused the credentials: it may know them by now."""
+        self._server.lift_refusal()
+
     @property
     def is_probing(self) -> bool:
         """True after a failure, until a request succeeds: one run at a time is delivered."""

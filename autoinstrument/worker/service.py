@@ -193,7 +193,7 @@ class Worker:
                 if termination.is_requested:
                     self._scheduler.try_once_more()  # SIGKILL may follow
                 continue
-            for mirror in self._runs.forget(process):
+            for mirror in self._dispatcher.forget(process):
                 self._give_up(mirror)
 
     def _may_be_linked(self, mirror: LiveRun) -> bool:
