@@ -96,7 +96,7 @@ def _place() -> Iterator[str]:
 
 
 def _interpreter() -> Iterator[str]:
-    yield sys.executable
+    yield sys.executable or ""  # None in some embedded interpreters
     yield sys.prefix
     yield sys.version
     yield from own_python.import_path()

@@ -84,7 +84,8 @@ class Deliveries:
                 self._lend(mirror, partial(self._scheduler.deliver, mirror, home, is_open=is_open))
             is_tried = self._scheduler.is_probing
         if together:
-            self._jobs.submit(partial(self._scheduler.send_events, together, self._bring_home))
+            send = partial(self._scheduler.send_events, together, self._bring_home)
+            self._jobs.submit(send, is_short=True)  # it does not wait until other runs' files are uploaded
 
     def look_for_aborts(self, watch: AbortWatcher, runs: RunRegistry) -> None:
         """Ask ClearML whether Tasks of running processes were stopped."""

@@ -15,7 +15,8 @@ Aside = Callable[[Callable[[], Any], Callable[[Any], object]], None]
 work must not raise an exception; a result of None says that there is none."""
 
 _THREADS, _LONG = 8, 6
-"""All threads, and those of them that may do long jobs. The others make Tasks, whose links are waited for."""
+"""All threads, and those of them that may do long jobs. The others make Tasks and send events: a new run's link and its
+curves are looked at while files of other runs are uploaded."""
 _CAPTURES = 4
 
 
@@ -44,7 +45,7 @@ class Jobs:
 
         Args:
             job: the work.
-            is_short: it takes a request or two; it does not wait for long jobs.
+            is_short: it takes a few requests and no files; it does not wait for long jobs.
         """
         with self._changed:
             (self._short if is_short else self._long).append(job)

@@ -403,3 +403,42 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
         (task,) = [task for task in own_server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id]
         expected = "stopped" if interrupted[run.info.run_name] else "failed"
         assert task["status"] == expected, task["status_reason"]
+
+
+BESIDE_OTHERS = """
+import pathlib, sys, time, mlflow
+with mlflow.start_run(run_name=sys.argv[1]):
+    mlflow.log_param("lr", 0.1)
+    step = 0
+    while not pathlib.Path("end").exists():
+        mlflow.log_metric("loss", step, step=step)
+        print("step", step, flush=True)
+        step += 1
+        time.sleep(0.2)
+"""
+
+
+@pytest.mark.timeout(6000)
+def test_a_shared_worker_is_killed_at_random_moments(
+    own_place: Place, own_server: ClearMLServer, all_faults: bool
+) -> None:
+    """SIGKILL of the worker of eight training processes: they go on with another one, and each Task is complete."""
+    place, runs = own_place, []
+    for number in range(50 if all_faults else 2):
+        moment_s = random.Random(f"shared {number}").uniform(0, 3)  # the same ones each time
+        (place.folder / "end").unlink(missing_ok=True)
+        names = [f"{number} {letter}" for letter in "abcdefgh"]
+        started = [place.start(BESIDE_OTHERS, name, AUTOINSTRUMENT_WORKER_LINGER="1") for name in names]
+        wait_for(lambda: len(place.captures()) == 8)
+        time.sleep(moment_s)
+        place.kill_workers()
+        time.sleep(1)
+        (place.folder / "end").touch()
+        for each in started:
+            done = each.finish(60)
+            assert done.code == 0, done.stderr
+        runs += [place.run_named(name) for name in names]
+        wait_for(lambda: not place.workers())
+        if place.captures():  # left to `sync`, which must not be counted with the next ones
+            assert place.command("sync").code == 0
+    assert_complete(place, own_server, runs)

@@ -34,7 +34,7 @@ with mlflow.start_run(run_name=sys.argv[1]):
     while not pathlib.Path("end").exists():
         mlflow.log_metric("loss", 1 / (step + 1), step=step)
         step += 1
-        time.sleep(0.05)
+        time.sleep(float(sys.argv[2]))
     print("this is", sys.argv[1])
 """
 
@@ -51,10 +51,10 @@ def assert_complete(place: Place, server: ClearMLServer, names: list[str]) -> No
     assert place.captures() == []
 
 
-def start_at_once(place: Place, names: list[str], **environ: str) -> list[Started]:
+def start_at_once(place: Place, names: list[str], pause_s: float = 0.05, **environ: str) -> list[Started]:
     """Start scripts that begin their runs in the same moment, and hold them until the file `end` is there."""
     place.write("train.py", AT_ONCE)
-    started = [place.start("", name, command=["train.py"], **environ) for name in names]
+    started = [place.start("", name, str(pause_s), command=["train.py"], **environ) for name in names]
     wait_for(lambda: all((place.folder / f"{name} is there").exists() for name in names))
     (place.folder / "go").touch()
     wait_for(lambda: all(link_tags(run).get("state") == "live" for run in place.mlflow_runs()) and place.captures())
@@ -90,8 +90,8 @@ def test_one_script_after_the_other_uses_the_same_worker(place: Place, server: C
 
 
 def test_processes_that_start_in_the_same_moment_end_with_one_worker(place: Place, server: ClearMLServer) -> None:
-    names = [f"number {number}" for number in range(8)]
-    started = start_at_once(place, names, AUTOINSTRUMENT_WORKER_LINGER="5")
+    names = [f"number {number}" for number in range(32)]
+    started = start_at_once(place, names, pause_s=1, AUTOINSTRUMENT_WORKER_LINGER="5")
     (worker,) = place.workers()
     assert {json.loads((run / "capture.json").read_text())["worker_pid"] for run in place.captures()} == {worker.pid}
     for said in finish(place, started):

@@ -26,7 +26,7 @@ def test_a_command_is_ended(monkeypatch: pytest.MonkeyPatch, platform: str) -> N
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 @pytest.mark.parametrize(
-    ("signal", "times", "runs"), [("TERM", 1, 2), ("USR1", 2, 3), ("HUP", 9, 3), ("KILL", 9, 1), ("SEGV", 9, 1)]
+    ("signal", "times", "runs"), [("TERM", 1, 2), ("USR1", 2, 3), ("USR2", 9, 3), ("KILL", 9, 1), ("SEGV", 9, 1)]
 )
 def test_a_signal_to_the_whole_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str, times: int, runs: int
