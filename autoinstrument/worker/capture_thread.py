@@ -57,12 +57,13 @@ class CaptureThread:
         self._settings: DiffSettings | None = None
         self._changed = threading.Lock()
         self._next: _Job | None = None
-        self._busy = self._is_new = False
+        self._busy = False
+        self._captured = self._described = 0
 
     @property
     def is_busy(self) -> bool:
-        """True while something is being captured or was not taken yet: until then no Task is complete."""
-        return self._busy or self._is_new
+        """True while something is being captured, or no run was described by it yet: until then no Task is complete."""
+        return self._busy or self._described < self._captured
 
     def was_asked(self, program: str) -> bool:
         """Return True if a program's code is known, or will be."""
@@ -101,29 +102,37 @@ class CaptureThread:
                 with self._changed:
                     self.code.setdefault(program, script)
 
-    def take(self) -> bool:
-        """Return True, once, if a capture that `ask` did not wait for has ended, successfully or not."""
+    @property
+    def news(self) -> int:
+        """How often something was captured, successfully or not; 0 if runs were described by all of it."""
         with self._changed:
-            is_new, self._is_new = self._is_new, False
-            return is_new
+            return self._captured if self._described < self._captured else 0
+
+    def note_described(self, news: int) -> None:
+        """Note that runs were described by what was captured when `news` had this value."""
+        with self._changed:
+            self._described = news
 
     def _work(self) -> None:
         while True:
             with self._changed:
                 job, self._next = self._next, None
                 if job is None:
-                    self._busy, self._is_new = False, True
+                    self._busy = False
+                    self._captured += 1
                     break
             for program, described in job.programs.items():
                 with guard("capturing the code"):
                     code = without_arguments(described, self._known_settings, self._lacks)
                     with self._changed:
-                        self.code[program], self._is_new = code, True
+                        self.code[program] = code
+                        self._captured += 1
             if job.packages:
                 with guard("capturing the packages"):
                     packages = _packages(job.started, job.modules)
                     with self._changed:
-                        self.packages, self._is_new = packages, True
+                        self.packages = packages
+                        self._captured += 1
         self._wake()
 
     def _known_settings(self) -> DiffSettings:

@@ -111,8 +111,8 @@ class Deliveries:
 
         def arrive() -> bool:
             was_wanted = mirror.is_urgent
-            mirror.come_home()
-            # What was logged while it was away can wait, unless the run or its process has begun or ended meanwhile.
-            return was_wanted or (is_link and mirror.task is not None)
+            is_changed = mirror.come_home()
+            # What was logged while it was away can wait, unless the run or its process has begun or ended.
+            return was_wanted or (is_changed and mirror.end is not None) or (is_link and mirror.task is not None)
 
         self.call(arrive)

@@ -112,7 +112,7 @@ class Dispatcher:
         """
         may_begin = False
         for process in self.registry.processes:
-            is_new, now = process.has_captured(), time.monotonic()
+            is_new, now = process.news, time.monotonic()
             for mirror in self.registry.at_home(process):
                 is_first = mirror.describe_at is not None
                 if is_first and not is_new and mirror.describe_at is not None and now >= mirror.describe_at:
@@ -122,6 +122,8 @@ class Dispatcher:
                 may_begin = may_begin or is_first
                 mirror.describe_at = None
                 mirror.do(partial(self._describe_again, process, mirror))
+            if is_new:  # only now: a run that is away may find itself complete at any moment
+                process.note_described(is_new)
         return may_begin
 
     @property

@@ -72,13 +72,19 @@ class LiveRun(RunMirror):
         self._weight = super().weight
         self._is_away, self.is_urgent = True, False
 
-    def come_home(self) -> None:
-        """Make the changes that have waited: the thread that has delivered the run has left it."""
+    def come_home(self) -> bool:
+        """Make the changes that have waited: the thread that has delivered the run has left it.
+
+        Returns:
+            True if there were any.
+        """
+        has_left = bool(self._left)
         self._is_away = False
         self._left_weight = 0
         while self._left:
             with guard("taking a run's records"):
                 self._left.popleft()()
+        return has_left
 
     def do(self, change: Callable[[], object], weight: int = 0) -> None:
         """Make a change, now or when the run comes home.
@@ -192,7 +198,7 @@ class LiveRun(RunMirror):
     @property
     def is_complete(self) -> bool:
         """True if the Task has just become complete: the run has ended, and nothing waits."""
-        return self._is_unclosed and not (self.has_work or self.is_capturing)
+        return self._is_unclosed and not (self.is_capturing or self._left or self.has_work)  # in this order
 
     @property
     def _is_unclosed(self) -> bool:

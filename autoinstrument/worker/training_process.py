@@ -116,7 +116,7 @@ class TrainingProcess:
             del self.announced_ends[ended.run_id]
 
     def capture(self, run: RunStarted) -> None:
-        """Have packages, and the code of a run's program, captured once; `has_captured` tells when that is done.
+        """Have packages, and the code of a run's program, captured once; `news` tells when that is done.
 
         The code is read when the program's first run begins, because the user may edit the files while it is running.
         """
@@ -138,9 +138,14 @@ class TrainingProcess:
         """True while its code or packages are being captured."""
         return self._capturing.is_busy
 
-    def has_captured(self) -> bool:
-        """Return True, once, if code or packages were captured in the background."""
-        return self._capturing.take()
+    @property
+    def news(self) -> int:
+        """See `CaptureThread.news`."""
+        return self._capturing.news
+
+    def note_described(self, news: int) -> None:
+        """See `CaptureThread.note_described`."""
+        self._capturing.note_described(news)
 
     def change(self, changed: ProcessChanged) -> bool:
         """Note changes of the process; return True if packages, arguments or source differ from before."""

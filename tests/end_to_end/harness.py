@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import tempfile
 import textwrap
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -268,9 +267,8 @@ def scalars(server: ClearMLServer, task_id: str) -> Points:
 
 
 def task_page(server: ClearMLServer, task: dict[str, Any]) -> str:
-    """Return the address of a Task's page, as the installed clearml writes it."""
-    word = "experiments" if version("clearml").startswith("1.") else "tasks"
-    return f"{server.web_url}/projects/{task['project']}/{word}/{task['id']}/output/log"
+    """Return the address of a Task's page, as clearml 2.1 writes it for a server of this version."""
+    return f"{server.web_url}/projects/{task['project']}/tasks/{task['id']}/output/log"
 
 
 def events_taken(task: dict[str, Any]) -> int:

@@ -15,13 +15,21 @@ from autoinstrument.worker.capture_thread import CaptureThread
 from tests.unit.mirror.runs import PROCESS
 
 
+def settle(capturing: CaptureThread) -> None:
+    """Wait until everything was captured, and describe runs by it."""
+    while capturing.is_busy:
+        if news := capturing.news:
+            capturing.note_described(news)
+        time.sleep(0.01)
+
+
 def test_what_is_quick_is_there_at_once(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("print(1)\n")
     process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
     capturing = CaptureThread(DiffSettings, lambda _: None)
     capturing.ask(process, [], programs={"": process}, packages=False)
-    while capturing.is_busy and not capturing.take():
-        time.sleep(0.01)  # the machine may be slower than the patience
+    assert capturing.is_busy
+    settle(capturing)
     assert capturing.code[""].diff == "print(1)\n"
     assert capturing.packages == Requirements("", "")
     assert not capturing.is_busy
@@ -47,10 +55,7 @@ def test_what_takes_long_is_there_later(tmp_path: Path, monkeypatch: pytest.Monk
         assert capturing.code[program].entry_point == "train.py"
     assert capturing.is_busy
     go_on.set()
-    while capturing.packages != listed or not capturing.take():
-        time.sleep(0.01)
-    while capturing.is_busy:
-        capturing.take()
-        time.sleep(0.01)
+    settle(capturing)
+    assert capturing.packages == listed
     assert capturing.code.keys() == {"", "second"}
-    assert not capturing.take()
+    assert not capturing.news

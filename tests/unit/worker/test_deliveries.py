@@ -14,6 +14,7 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournals
+from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ConsoleWritten, MetricsLogged, ParamsLogged, RunEnded, RunLinked, RunStarted
 from autoinstrument.settings import Settings
@@ -123,3 +124,25 @@ def test_one_runs_refused_points_cost_no_other_run_its_own(server: ClearMLServer
     ids = [mirror.task.id for mirror in mirrors if mirror.task is not None]
     assert [sorted(key for key, _ in scalars(server, task_id)) for task_id in ids] == [["good", "loss"], ["good"]]
     assert [server.console(task_id).splitlines() for task_id in ids] == [["of 0"], ["of 1"]]
+
+
+def test_a_run_is_not_complete_while_changes_wait_for_it(server: ClearMLServer, tmp_path: Path) -> None:
+    """The packages of its process arrive while its last data is being sent: the Task gets them, too."""
+    session, settings = Session(), Settings(home=str(tmp_path))
+    journal = RunJournals(settings).of(RUN, PROCESS)
+    mirror = LiveRun(journal, settings, Tasks(session), Uploads(FileUploads(session)))
+    mirror.end_as(End("completed", "", ""))
+    mirror.lend()
+    mirror.flush()
+
+    def describe() -> None:
+        journal.requirements = "mlflow==3\n"
+        mirror.describe_again()
+
+    mirror.do(describe)
+    assert not mirror.is_complete
+    assert mirror.come_home()
+    assert mirror.is_due
+    mirror.flush()
+    assert mirror.is_complete
+    assert server.tasks[0]["script"]["requirements"]["pip"] == "mlflow==3\n"
