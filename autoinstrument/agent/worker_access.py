@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 
 from autoinstrument.guard import guard
-from autoinstrument.transport import exit_status, worker_process
+from autoinstrument.transport import exit_status, own_python, worker_process
 from autoinstrument.transport.worker_link import Attempt
 from autoinstrument.transport.worker_process import WorkerHandle
 
@@ -40,7 +40,7 @@ class WorkerAccess:
                     return self._connect(worker)
         elif self._worker is not None:
             self._worker.leave()
-        may_share = self._kind == "process" and not attempt.is_alone
+        may_share = own_python.worker_kind(self._kind) == "process" and not attempt.is_alone
         shared = worker_process.share(attempt.wait_s) if may_share else None
         return self._connect(shared or worker_process.start(self._kind))
 

@@ -381,7 +381,8 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
         started = place.start(TRAINING, name)
         wait_for((place.folder / "ready").exists)
         if victim == "both":  # what is not recorded yet, some milliseconds after it began, leaves no trace
-            wait_for(lambda known=number: len(place.captures()) > known)
+            folder = place.run_named(name).info.run_id
+            wait_for(lambda folder=folder: folder in [capture.name for capture in place.captures()])
         time.sleep(moment_s)
         if victim != "training":
             place.kill_workers()
