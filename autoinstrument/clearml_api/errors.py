@@ -53,6 +53,10 @@ class NotAllowedError(ClearMLError):
     """The call cannot succeed until a person changes the configuration: no credentials, or wrong ones."""
 
 
+GONE = (400, 101)
+"""Code of the response if there is no Task of that id."""
+
+
 class RefusedError(ClearMLError):
     """The server will never take this request (validation, status rules, values that its database cannot store).
 
@@ -72,7 +76,7 @@ class RefusedError(ClearMLError):
     @property
     def is_gone(self) -> bool:
         """True if the Task itself does not exist; for events only the text says so."""
-        return self.code == (400, 101) or (self.code == (400, 131) and "Invalid task id" in str(self))
+        return self.code == GONE or (self.code == (400, 131) and "Invalid task id" in str(self))
 
     @property
     def is_finished(self) -> bool:

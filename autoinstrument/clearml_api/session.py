@@ -37,18 +37,17 @@ class Session:
         """
         return self._attempts.once(self._logged_in(_request(action, body)), action)
 
-    def add_events(self, events: list[dict[str, Any]]) -> int:
-        """Send events in one batch and return how many of them the server took; after an error it took none."""
+    def add_events(self, events: list[dict[str, Any]]) -> dict[str, Any]:
+        """Send events in one batch and return the response's data, {} for no events."""
         if not events:
-            return 0
+            return {}
         action, batch = "events.add_batch", storable.value(events)
 
         def send(session: Any) -> Any:
             responses = sdk.send_batch(session, action, batch)
             return next((response for response in responses if response.status_code != 200), responses[0])
 
-        added = self.request(send, action).get("added")
-        return added if isinstance(added, int) else 0
+        return self.request(send, action)
 
     def ping(self) -> str:
         """Send one small request, and return the `Date` of its response, "" if it has none."""

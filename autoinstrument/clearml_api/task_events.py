@@ -9,6 +9,7 @@ from autoinstrument.clearml_api.errors import TooLargeError, understood
 from autoinstrument.clearml_api.session import Session
 
 _PAGE = 10_000
+_INVALID_TASK = "Invalid task id"
 MAX_POINTS = 50_000_000
 """Points of one curve that are read back, 12 bytes each; a broken server may send pages for ever."""
 
@@ -20,13 +21,20 @@ class TaskEvents:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add_events(self, events: list[dict[str, Any]]) -> None:
-        """Send events in one batch.
+    def add_events(self, events: list[dict[str, Any]]) -> set[str]:
+        """Send events, which may be of several Tasks, in one batch.
+
+        Returns:
+            Ids of Tasks of which no event was taken, because they were deleted or published. The server reports that as
+            a success where it has taken those of others (recorded of API 2.34).
 
         Raises:
-            ClearMLError: not all of them were taken.
+            ClearMLError: none was taken, or not all good ones.
         """
-        self._session.add_events(events)
+        problems = " ".join(self._session.add_events(events).get("errors_info") or {})
+        if _INVALID_TASK not in problems:
+            return set()
+        return {str(event["task"]) for event in events if f"{_INVALID_TASK} {event['task']}" in problems}
 
     def curve_points(self, task_id: str, title: str, series: str) -> Iterator[tuple[int, float]]:
         """Yield iteration and value of a curve's points, by iteration; the server keeps values as 32-bit floats.

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.tasks import Task, Tasks
-from autoinstrument.mirror.rejections import Rejections
+from autoinstrument.mirror.rejections import Rejections, not_stored
 
 MAX_EVENTS = 2000
 """Events in one request."""
@@ -58,7 +58,7 @@ class EventBatches:
         return any(source is part and source.has_events for source in self._sources)
 
     def take(self, task: Task, count: int) -> list[dict[str, Any]]:
-        """Return the events to send next, about `count` at most; `sent` or `send_refused` must follow."""
+        """Return the events to send next, about `count` at most; `sent` or `send_again` must follow."""
         events: list[dict[str, Any]] = []
         for source in self._sources:
             events += source.next_events(task, max(0, count - len(events)))
@@ -69,24 +69,17 @@ class EventBatches:
         for source in self._sources:
             source.events_sent()
 
-    def send_refused(self, events: list[dict[str, Any]], error: ClearMLError) -> None:
-        """Send those of the events that `take` returned last which the server has not taken; it has refused the batch.
+    def send_again(self, events: list[dict[str, Any]], error: ClearMLError) -> None:
+        """Send the events that `take` returned last by themselves: the server has refused a batch that held others.
 
         Args:
-            events: this Task's; the batch may have held others.
-            error: the server's answer.
+            events: this Task's.
+            error: the server's response to the batch.
 
         Raises:
             ClearMLError: the server did not answer, or the Task is gone.
         """
-        answers = [error]
-
-        def send(some: list[dict[str, Any]]) -> None:
-            if answers:
-                raise answers.pop()
-            self._tasks.add_events(some)
-
-        self._rejections.send_events(send, events)
+        self.send_now(list(not_stored(events, error)))
         self.sent()
 
     def send_now(self, events: list[dict[str, Any]]) -> None:

@@ -35,7 +35,9 @@ class Rejections:
         self._run_id = run_id
         self._in_a_row = 0
 
-    def send_each(self, send: Callable[[list[Item]], None], items: Sequence[Item], name: Callable[[Item], str]) -> None:
+    def send_each(
+        self, send: Callable[[list[Item]], object], items: Sequence[Item], name: Callable[[Item], str]
+    ) -> None:
         """Send items together; if they are refused, send halves, down to the single items that are at fault.
 
         Args:
@@ -48,7 +50,7 @@ class Rejections:
         """
         self._send(send, items, name, lambda refused, _: refused)
 
-    def send_events(self, send: Callable[[list[dict[str, Any]]], None], events: Sequence[dict[str, Any]]) -> None:
+    def send_events(self, send: Callable[[list[dict[str, Any]]], object], events: Sequence[dict[str, Any]]) -> None:
         """Send points, plots and console lines in the same way; the server may have stored the good ones of a batch.
 
         Points and plots that are sent again replace themselves; console lines would be there twice.
@@ -56,7 +58,7 @@ class Rejections:
         Raises:
             ClearMLError: the server did not answer, or the Task is gone.
         """
-        self._send(send, events, _event_name, _not_stored)
+        self._send(send, events, _event_name, not_stored)
 
     def leave_out(self, what: str, reason: str) -> bool:
         """Note that something is left out; return True if that was not noted before."""
@@ -79,7 +81,7 @@ class Rejections:
 
     def _send(
         self,
-        send: Callable[[list[Item]], None],
+        send: Callable[[list[Item]], object],
         items: Sequence[Item],
         name: Callable[[Item], str],
         remaining: Callable[[Sequence[Item], ClearMLError], Sequence[Item]],
@@ -106,7 +108,7 @@ class Rejections:
             self._in_a_row = 0
 
     def _persisting(
-        self, send: Callable[[list[Item]], None], items: Sequence[Item], error: RefusedError | InternalError
+        self, send: Callable[[list[Item]], object], items: Sequence[Item], error: RefusedError | InternalError
     ) -> ClearMLError | None:
         """Return why items are refused; None if the server was at fault and has taken them by now.
 
@@ -136,7 +138,8 @@ class Rejections:
                 logger().warning("run %s: ClearML refuses %s, which is left out: %s", self._run_id, what, error)
 
 
-def _not_stored(events: Sequence[dict[str, Any]], error: ClearMLError) -> Sequence[dict[str, Any]]:
+def not_stored(events: Sequence[dict[str, Any]], error: ClearMLError) -> Sequence[dict[str, Any]]:
+    """Return the events of a refused batch that may be sent again: console lines would be there twice."""
     if isinstance(error, RefusedError) and error.is_partly_stored:
         return [event for event in events if event["type"] != "log"]
     return events

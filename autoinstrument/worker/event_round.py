@@ -1,7 +1,7 @@
 """Send points and console lines of several runs in common requests.
 
 The number of requests grows with time and bytes, and not with the number of runs: ClearML servers limit the rate of
-requests. `events.add_batch` takes events of several Tasks (clearml server 1.14 to 2.5).
+requests. `events.add_batch` takes events of several Tasks (recorded of API 2.34).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autoinstrument.clearml_api.errors import ClearMLError, InternalError, RefusedError, TooLargeError
+from autoinstrument.clearml_api.errors import GONE, ClearMLError, InternalError, RefusedError
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.mirror.event_batches import MAX_EVENTS
 from autoinstrument.worker.live_run import LiveRun
@@ -32,8 +32,8 @@ def send_events(tasks: Tasks, mirrors: Sequence[LiveRun], done: Callable[[LiveRu
         share = MAX_EVENTS // len(first)
         batches = [(mirror, mirror.events.take(mirror.task, share)) for mirror in first if mirror.task is not None]
         try:
-            tasks.add_events([event for _, events in batches for event in events])
-        except (InternalError, RefusedError, TooLargeError) as error:
+            refused = tasks.add_events([event for _, events in batches for event in events])
+        except (InternalError, RefusedError) as error:
             failed = _send_apart(batches, error)
         except ClearMLError as error:  # the server does not answer: nothing more can be sent
             for mirror in waiting:
@@ -42,7 +42,10 @@ def send_events(tasks: Tasks, mirrors: Sequence[LiveRun], done: Callable[[LiveRu
         else:
             failed = {}
             for mirror, _ in batches:
-                mirror.events.sent()
+                if mirror.task is not None and mirror.task.id in refused:
+                    failed[mirror] = RefusedError(f"the Task {mirror.task.id} was deleted or published", GONE)
+                else:
+                    mirror.events.sent()
         waiting = waiting[len(first) :]
         for mirror in first:
             if mirror in failed or not mirror.events.have_events:
@@ -58,7 +61,7 @@ def _send_apart(
     failed: dict[LiveRun, ClearMLError] = {}
     for mirror, events in batches:
         try:
-            mirror.events.send_refused(events, error)
+            mirror.events.send_again(events, error)
         except ClearMLError as own:
             failed[mirror] = own
     return failed

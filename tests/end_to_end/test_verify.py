@@ -52,7 +52,7 @@ class Planted(NamedTuple):
     """What a Task and its run are changed through: the API of each."""
 
     call: Callable[..., dict[str, Any]]
-    add_events: Callable[[list[dict[str, Any]]], int]
+    add_events: Callable[[list[dict[str, Any]]], dict[str, Any]]
     client: MlflowClient
     run_id: str
     task: dict[str, Any]

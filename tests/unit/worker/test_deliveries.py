@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from autoinstrument.clearml_api.errors import RefusedError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
@@ -105,25 +106,65 @@ def test_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, wor
     server.faults.remove(hang)
 
 
-def test_one_runs_refused_points_cost_no_other_run_its_own(server: ClearMLServer, tmp_path: Path) -> None:
-    """Nor is any line of its console there twice."""
-    server.faults.add(Fault("events.add_batch", containing="poison", status=400))
-    session = Session()
-    tasks, uploads, settings = Tasks(session), Uploads(FileUploads(session)), Settings(home=str(tmp_path))
+def mirrors_of(server: ClearMLServer, folder: Path, *keys: str) -> tuple[Tasks, list[LiveRun]]:
+    """Return runs that have their Tasks, each with two points and a line of text that wait."""
+    session, settings = Session(), Settings(home=str(folder))
+    tasks, uploads = Tasks(session), Uploads(FileUploads(session))
     mirrors = []
-    for number, key in enumerate(["loss", "poison"]):
-        journal = RunJournals(settings).of(RUN._replace(run_id=run_id(number)), PROCESS)
-        mirror = LiveRun(journal, settings, tasks, uploads)
+    for number, key in enumerate(keys):
+        mirror = LiveRun(
+            RunJournals(settings).of(RUN._replace(run_id=run_id(number)), PROCESS), settings, tasks, uploads
+        )
         mirror.make_task()
         mirror.take(MetricsLogged(mirror.run.run_id, [(key, 1.0, T0, 0), ("good", 1.0, T0, 0)]))
         mirror.console.write("stdout", f"of {number}\n", T0)
         mirrors.append(mirror)
+    return tasks, mirrors
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_one_runs_refused_points_cost_no_other_run_its_own(
+    server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Nor is any line of its console there twice."""
+    monkeypatch.setattr("autoinstrument.mirror.rejections._AGAIN_S", (0.01, 0.01))
+    server.faults.add(Fault("events.add_batch", containing="poison", status=status))
+    tasks, mirrors = mirrors_of(server, tmp_path, "loss", "poison")
     ended: dict[LiveRun, Exception | None] = {}
     send_events(tasks, mirrors, ended.__setitem__)
     assert list(ended.values()) == [None, None]
     ids = [mirror.task.id for mirror in mirrors if mirror.task is not None]
     assert [sorted(key for key, _ in scalars(server, task_id)) for task_id in ids] == [["good", "loss"], ["good"]]
     assert [server.console(task_id).splitlines() for task_id in ids] == [["of 0"], ["of 1"]]
+
+
+def test_a_point_that_the_servers_index_refuses_doubles_no_text(server: ClearMLServer, tmp_path: Path) -> None:
+    """The server stores the good events of such a batch, of all runs, and answers with an error."""
+    tasks, mirrors = mirrors_of(server, tmp_path, "loss", "loss")
+    ended: dict[LiveRun, Exception | None] = {}
+    text = "General data error: err=1 document(s) failed to index., extra_info=mapper_parsing_exception"
+    server.faults.add(Fault("events.add_batch", when="after", status=500, subcode=100, text=text, times=1))
+    send_events(tasks, mirrors, ended.__setitem__)
+    ids = [mirror.task.id for mirror in mirrors if mirror.task is not None]
+    assert [server.console(task_id).splitlines() for task_id in ids] == [["of 0"], ["of 1"]]
+    assert all({"loss", "good"} <= {key for key, _ in scalars(server, task_id)} for task_id in ids)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_deleted_task_beside_others_is_noticed(server: ClearMLServer, tmp_path: Path, number: int) -> None:
+    """The server answers 200, because it has taken the other run's events."""
+    tasks, mirrors = mirrors_of(server, tmp_path, "loss", "loss")
+    deleted, other = mirrors[number], mirrors[1 - number]
+    assert deleted.task is not None
+    assert other.task is not None
+    Session().call("tasks.delete", task=deleted.task.id, force=True)
+    ended: dict[LiveRun, Exception | None] = {}
+    send_events(tasks, mirrors, ended.__setitem__)
+    assert ended[other] is None
+    assert isinstance(ended[deleted], RefusedError)
+    assert ended[deleted].is_gone
+    assert sorted(key for key, _ in scalars(server, other.task.id)) == ["good", "loss"]
+    assert deleted.events.have_events
 
 
 def test_a_run_is_not_complete_while_changes_wait_for_it(server: ClearMLServer, tmp_path: Path) -> None:
