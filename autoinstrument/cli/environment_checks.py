@@ -34,7 +34,7 @@ def interpreter() -> Check:
 
 
 def worker() -> Check:
-    """Check that the worker can be a process of its own."""
+    """Check that the worker can be a separate process."""
     if sys.platform == "win32":
         return Check("worker", None, "a thread of the training process, as always on Windows")
     if (python := own_python.interpreter()) is None:

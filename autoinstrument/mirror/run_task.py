@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -138,7 +139,8 @@ class RunTask:
         """Find the run's Task or make one; a Task that was made but not started is found again, not made twice."""
         capture, tasks = self._context.capture, self._context.tasks
         if self._given_up is not None:
-            tasks.delete(self._given_up)
+            with contextlib.suppress(RefusedError):  # somebody has deleted it
+                tasks.delete(self._given_up)
             self._given_up = None
         if capture.task_id and self._find(capture.task_id):
             return

@@ -47,7 +47,7 @@ class NoPythonError(OSError):
 
 
 def interpreter() -> str | None:
-    """Return the path of an interpreter of this process's Python; None if the agent can start no process of its own.
+    """Return the path of an interpreter of this process's Python; None if the agent can start no process.
 
     `sys.executable` is the program itself where Python is frozen into it or embedded in it: to run that would run the
     user's training a second time. So no program is run here to find out what it is.

@@ -6,6 +6,8 @@ import re
 import signal
 from pathlib import Path
 
+_explained = 0
+
 
 def memory_kills() -> int:
     """Return how many processes the out-of-memory killer has killed, in this control group or else on this machine.
@@ -19,6 +21,17 @@ def memory_kills() -> int:
         if count:
             return int(count)
     return 0
+
+
+def unexplained_memory_kills() -> int:
+    """Return how many of these kills have ended no process that this worker knew, see `explain_memory_kill`."""
+    return memory_kills() - _explained
+
+
+def explain_memory_kill() -> None:
+    """Note that one of these kills has ended a process: another one that is killed later had another cause."""
+    global _explained
+    _explained += 1
 
 
 def signal_of(pid: int) -> str:

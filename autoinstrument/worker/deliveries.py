@@ -92,10 +92,10 @@ class Deliveries:
         mirrors = [runs.mirrors[run_id] for run_id in runs.open]
         by_task = watch.begin((mirror, runs.home[mirror.run.run_id]) for mirror in mirrors if mirror.is_running)
 
-        def change(mirror: LiveRun, change: Callable[[], object]) -> None:
+        def at_home(mirror: LiveRun, change: Callable[[], object]) -> None:
             self.call(partial(mirror.do, change))
 
-        self._jobs.submit(partial(watch.look, by_task, change))
+        self._jobs.submit(partial(watch.look, by_task, at_home))
 
     def _lend(self, mirror: LiveRun, work: Callable[[], object], *, is_link: bool = False) -> None:
         def do() -> None:
@@ -110,9 +110,6 @@ class Deliveries:
         """Give a run back to the loop, on the thread that has delivered it."""
 
         def arrive() -> bool:
-            was_wanted = mirror.is_urgent
-            is_changed = mirror.come_home()
-            # What was logged while it was away can wait, unless the run or its process has begun or ended.
-            return was_wanted or (is_changed and mirror.end is not None) or (is_link and mirror.task is not None)
+            return mirror.come_home() or (is_link and mirror.task is not None)
 
         self.call(arrive)

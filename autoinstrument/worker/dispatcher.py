@@ -114,13 +114,14 @@ class Dispatcher:
         for process in self.registry.processes:
             is_new, now = process.news, time.monotonic()
             for mirror in self.registry.at_home(process):
-                is_first = mirror.describe_at is not None
-                if is_first and not is_new and mirror.describe_at is not None and now >= mirror.describe_at:
+                describe_at = mirror.describe_at
+                is_first = describe_at is not None
+                if describe_at is not None and not is_new and now >= describe_at:
                     process.describe_without_git(mirror.run)
                 elif not (is_new and (is_first or mirror.run.run_id in process.owned)):
                     continue
                 may_begin = may_begin or is_first
-                mirror.describe_at = None
+                mirror.note_described()
                 mirror.do(partial(self._describe_again, process, mirror))
             if is_new:  # only now: a run that is away may find itself complete at any moment
                 process.note_described(is_new)
@@ -174,7 +175,7 @@ class Dispatcher:
             )  # fmt: skip
             self.registry.mirrors[run.run_id] = mirror
             if process.is_capturing:
-                mirror.describe_at = time.monotonic() + PATIENCE_S
+                mirror.await_description(time.monotonic() + PATIENCE_S)
         elif run.owned:
             mirror.do(partial(self._resume, process, mirror, run))
         self.registry.began(process, run.run_id, owned=run.owned)

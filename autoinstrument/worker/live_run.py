@@ -31,9 +31,6 @@ class LiveRun(RunMirror):
         notices: what the training process was told.
         server: when data of this run may be tried again that the server refuses as a whole.
         last_sent: when something was sent last, in seconds of the monotonic clock.
-        describe_at: when the run is described without an answer of Git, in seconds of the monotonic clock; None once it
-            has been described. Nothing is sent before.
-        is_urgent: the run was wanted while it was away, and must be delivered when it comes home.
     """
 
     def __init__(
@@ -54,8 +51,8 @@ class LiveRun(RunMirror):
         self.notices = Notices()
         self.server = Backoff()
         self.last_sent = 0.0
-        self.describe_at: float | None = None
-        self.is_urgent = False
+        self._describe_at: float | None = None
+        self._is_wanted = False
         self._is_held = self._is_closed = self._is_away = False
         self._left: deque[Callable[[], object]] = deque()
         self._left_weight = self._weight = 0
@@ -70,13 +67,17 @@ class LiveRun(RunMirror):
     def lend(self) -> None:
         """Note that another thread delivers the run from now on."""
         self._weight = super().weight
-        self._is_away, self.is_urgent = True, False
+        self._is_away, self._is_wanted = True, False
+
+    def want(self) -> None:
+        """Have the run delivered again as soon as it comes home: it or its process has begun or ended."""
+        self._is_wanted = self._is_away
 
     def come_home(self) -> bool:
         """Make the changes that have waited: the thread that has delivered the run has left it.
 
         Returns:
-            True if there were any.
+            True if the run must be delivered at once; what was logged while it was away may wait.
         """
         has_left = bool(self._left)
         self._is_away = False
@@ -84,7 +85,7 @@ class LiveRun(RunMirror):
         while self._left:
             with guard("taking a run's records"):
                 self._left.popleft()()
-        return has_left
+        return self._is_wanted or (has_left and self.end is not None)
 
     def do(self, change: Callable[[], object], weight: int = 0) -> None:
         """Make a change, now or when the run comes home.
@@ -116,6 +117,22 @@ class LiveRun(RunMirror):
         """True while the Task runs, and was not adopted."""
         task = self.task
         return task is not None and not task.adopted and not self._task.must_restart and self.end is None
+
+    @property
+    def describe_at(self) -> float | None:
+        """When the run must be described without an answer of Git, in seconds of the monotonic clock.
+
+        None if it has been described, or does not wait for that. Nothing is sent before.
+        """
+        return self._describe_at
+
+    def await_description(self, until: float) -> None:
+        """Send nothing until `note_described`, which is called by `until`, a time of the monotonic clock."""
+        self._describe_at = until
+
+    def note_described(self) -> None:
+        """Note that the capture says what is known of code and packages."""
+        self._describe_at = None
 
     def describe_again(self) -> None:
         """Note that the capture has changed (packages, arguments, source) since the Task was made."""
@@ -162,7 +179,7 @@ class LiveRun(RunMirror):
 
     @property
     def _is_free(self) -> bool:
-        return not (self._is_held or self.run.switched_off or self.describe_at is not None)
+        return not (self._is_held or self.run.switched_off or self._describe_at is not None)
 
     def make_task(self) -> None:
         """Find or make the Task, or set it running again; it gets what is known by now, the rest by `flush`.

@@ -1,4 +1,4 @@
-"""What the worker process has of its own, whatever the process had that happened to start it.
+"""Set limits, umask, CPU affinity and priority of the worker process, whichever process has started it.
 
 Limits, umask, CPU affinity and priority are inherited: those of a rank that is pinned to four cores, or of a shell with
 `ulimit -n 256`, are not meant for the worker of all processes. Hard limits and control groups still hold.

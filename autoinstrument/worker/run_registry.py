@@ -62,8 +62,8 @@ class RunRegistry:
         """Have the runs of a process that are away delivered again as soon as they come home."""
         for run_id in process.runs:
             mirror = self.mirrors.get(run_id)
-            if mirror is not None and mirror.is_away:
-                mirror.is_urgent = True
+            if mirror is not None:
+                mirror.want()
 
     def forget(self, process: TrainingProcess) -> list[LiveRun]:
         """Drop a process that is gone, and close its connection.

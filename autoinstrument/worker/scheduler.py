@@ -113,7 +113,7 @@ class Scheduler:
             runs: with the processes that receive messages about them.
             done: called with each run once, when this thread leaves it.
         """
-        homes = dict(runs)
+        homes, left = dict(runs), [mirror for mirror, _ in runs]
         began = time.monotonic()
 
         def end(mirror: LiveRun, error: ClearMLError | None) -> None:
@@ -126,7 +126,6 @@ class Scheduler:
             left.remove(mirror)
             done(mirror)
 
-        left = list(homes)
         try:
             with guard("sending events"):
                 send_events(self._tasks, list(homes), end)

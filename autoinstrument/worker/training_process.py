@@ -69,9 +69,10 @@ class TrainingProcess:
         self.is_ending = False
         """It is gone, and its runs were not ended yet."""
         self.unread = 0
-        """Runs that it could only announce, and that have to be read from MLflow before its runs are ended."""
+        """Number of runs that it could only announce: they must be read from MLflow before its runs are ended."""
         self._modules: set[str] = set()
-        self._memory_kills = cause_of_death.memory_kills()
+        self._memory_kills = cause_of_death.unexplained_memory_kills()
+        self._is_out_of_memory: bool | None = None
         self._signal = ""
         self.announced: dict[str, RunAnnounced] = {}
         """Runs that were announced and not described yet, by run id."""
@@ -215,10 +216,13 @@ class TrainingProcess:
 
     def guessed_end(self) -> End:
         """Return how such a run most likely ended; MLflow may know that it ended before."""
-        if self.exiting is None:
-            killed = cause_of_death.memory_kills() > self._memory_kills
-            return of_death(out_of_memory=killed, signal=self._signal)
-        return of_silent_exit()
+        if self.exiting is not None:
+            return of_silent_exit()
+        if self._is_out_of_memory is None:  # one answer for all of its runs
+            self._is_out_of_memory = cause_of_death.unexplained_memory_kills() > self._memory_kills
+            if self._is_out_of_memory:
+                cause_of_death.explain_memory_kill()
+        return of_death(out_of_memory=self._is_out_of_memory, signal=self._signal)
 
 
 def _terminate(pid: int) -> None:

@@ -111,7 +111,7 @@ pathlib.Path("ended").write_text(str(time.time()))
 
 
 def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place: Place, server: ClearMLServer) -> None:
-    """Process limits: the reason is said, nothing is waited for or left behind."""
+    """Process limits: the agent logs the reason, waits for nothing, and leaves nothing behind."""
     done = place.run(NO_WORKER.format(refused=False))
     assert time.time() - float((place.folder / "ended").read_text()) < AT_ONCE_S, (
         "AUTOINSTRUMENT_EXIT_TIMEOUT is far more"

@@ -75,7 +75,7 @@ def _locked(method: _Method) -> _Method:
 
     @functools.wraps(method)
     def locked(self: ConsolePart, *arguments: Any, **named: Any) -> Any:
-        with self.lock:
+        with self._lock:
             return method(self, *arguments, **named)
 
     return cast("_Method", locked)
@@ -89,7 +89,7 @@ class ConsolePart(RunPart):
     """
 
     def __init__(self, capture: RunJournal) -> None:
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
         self._is_closed = False
         self._capture = capture
         self._lines: list[_HeldLine] = []

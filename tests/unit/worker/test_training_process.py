@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from autoinstrument.process_identity import created_ms
+from autoinstrument.worker import cause_of_death
 from autoinstrument.worker.training_process import TrainingProcess, _terminate
 from tests.unit.mirror.runs import PROCESS
 
@@ -49,3 +50,19 @@ def test_the_scripts_own_handler_decides(monkeypatch: pytest.MonkeyPatch, platfo
     finally:
         signal.signal(signal.SIGTERM, before)
     assert calls == ["SIGTERM"]
+
+
+def test_one_kill_for_want_of_memory_explains_one_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that share a worker share its control group, in which the kernel counts the kills."""
+    kills = [5]
+    monkeypatch.setattr(cause_of_death, "memory_kills", lambda: kills[0])
+    monkeypatch.setattr(cause_of_death, "_explained", 2)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        first, second, third = (TrainingProcess(ours) for _ in range(3))
+        assert "memory" not in third.guessed_end().reason
+        kills[0] += 1
+        assert "out of memory" in first.guessed_end().reason
+        assert "out of memory" in first.guessed_end().reason, "of its next run"
+        assert "memory" not in second.guessed_end().reason
+        assert "memory" not in TrainingProcess(ours).guessed_end().reason
