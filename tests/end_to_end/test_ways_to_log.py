@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, scalars, single_values, section
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, single_values
 from tests.end_to_end.processes import AT_ONCE_S
 
 
