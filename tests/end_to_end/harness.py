@@ -281,7 +281,8 @@ def task_page(server: ClearMLServer, task: dict[str, Any]) -> str:
 
 def events_taken(task: dict[str, Any]) -> int:
     """Return how many points the server has taken, the same one again counted again."""
-    return sum(int(last["count"]) for variants in task["last_metrics"].values() for last in variants.values())
+    curves = [last for variants in task["last_metrics"].values() for last in variants.values()]
+    return sum(int(last["count"]) for last in curves if last["metric"] != "Summary")
 
 
 def link_tags(run: Run) -> dict[str, str]:
