@@ -181,6 +181,11 @@ class Settings:
         """`link`: artifacts and models stay where MLflow keeps them; `upload`: they are copied to ClearML's file
         storage; `off`: no artifacts, and no pictures.""",
     )  # fmt: skip
+    scalars: str = _setting(
+        _Choice("prefix", "name"), "prefix", "task",
+        """What metrics share a chart: `prefix`: `val/loss` is title `val`, series `loss`; `name`: it is title `loss`,
+        series `val`, as is `val_loss`, so that training and validation lie over each other.""",
+    )  # fmt: skip
     worker: str = _setting(
         _Choice("process", "thread"), "process", "run",
         """Where the work for ClearML is done: in a process beside the training, or in a thread of the training process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 Hyperparameter = dict[str, str]
@@ -13,6 +14,8 @@ DEVELOPMENT = "development"
 ADOPTED = "mlflow_task_adopted"
 """User property of a Task that a run has adopted: the Task's own id. A clone keeps the property, but has another id."""
 _RUN_ID = "mlflow_run_id"
+_LONG = 4_000
+"""Characters of a configuration object that are kept of a Task."""
 _NAME_OF_CLONE = "clone of "
 """Beginning of the names that ClearML gives to clones: "Clone Of" (web pages 2.5), "Clone of" (SDK 1.16 to 2.1)."""
 
@@ -30,6 +33,7 @@ class Task(NamedTuple):
         parent: id of its parent Task when it was found, "" for none.
         comment: its comment when it was found.
         name: its name when it was found.
+        configuration: its configuration objects when it was found, name to text, of long ones the beginning.
     """
 
     id: str
@@ -43,6 +47,7 @@ class Task(NamedTuple):
     parent: str = ""
     comment: str = ""
     name: str = ""
+    configuration: Mapping[str, str] = MappingProxyType({})
 
     @property
     def has_own_name(self) -> bool:
@@ -62,7 +67,7 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
         found["id"],
         url,
         adopted or is_adopted(found),
-        _points(found),
+        points_of(found),
         _artifacts(found),
         str(found.get("status") or ""),
         str((found.get("output") or {}).get("destination") or ""),
@@ -70,6 +75,7 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
         str(found.get("parent") or ""),
         str(found.get("comment") or ""),
         str(found.get("name") or ""),
+        {name: str(item.get("value") or "")[:_LONG] for name, item in (found.get("configuration") or {}).items()},
     )
 
 
@@ -112,7 +118,8 @@ def _property(task: Mapping[str, Any], name: str) -> str:
     return str((properties.get(name) or {}).get("value") or "")
 
 
-def _points(task: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+def points_of(task: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+    """Return the number of points of each curve by the server's own count: (title, series) to number."""
     return {
         (last.get("metric", ""), last.get("variant", "")): int(last.get("count") or 0)
         for variants in (task.get("last_metrics") or {}).values()

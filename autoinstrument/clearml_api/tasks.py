@@ -16,6 +16,7 @@ from autoinstrument.clearml_api.task import (
     Task,
     has_had_run,
     is_adopted,
+    points_of,
     run_of,
 )
 from autoinstrument.clearml_api.task_edits import TaskEdits
@@ -31,6 +32,7 @@ __all__ = [
     "Tasks",
     "has_had_run",
     "is_adopted",
+    "points_of",
     "run_of",
 ]
 

@@ -274,6 +274,9 @@ class RunMirror:
         task = self._task.ensure()
         if task is None:
             return
+        if self.end is not None and not self.is_incomplete:
+            for part in self._parts:
+                part.conclude(task)
         self._context.hyperparameters.send(task)  # first, so that a Task that is looked at has its parameters
         self.lacking = ""
         for part in self._parts:

@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tests.clearml_server import ClearMLServer
+from tests.clearml_server.metrics import SINGLE_VALUE
 from tests.conftest import WHOLE_END
 from tests.end_to_end.fork_server import ForkedProcess, ForkServer
 from tests.end_to_end.hand_over import VARIABLE
@@ -263,7 +264,14 @@ def scalars(server: ClearMLServer, task_id: str) -> Points:
         for title, curves in server.scalars(task_id).items()
         for series, points in curves.items()
         for iteration, value, timestamp in points
+        if iteration != SINGLE_VALUE
     }
+
+
+def single_values(server: ClearMLServer, task_id: str) -> dict[str, float]:
+    """Return the rows of the Task's table *Summary*."""
+    rows = server.scalars(task_id).get("Summary", {})
+    return {name: points[0][1] for name, points in rows.items() if points[0][0] == SINGLE_VALUE}
 
 
 def task_page(server: ClearMLServer, task: dict[str, Any]) -> str:
@@ -273,7 +281,8 @@ def task_page(server: ClearMLServer, task: dict[str, Any]) -> str:
 
 def events_taken(task: dict[str, Any]) -> int:
     """Return how many points the server has taken, the same one again counted again."""
-    return sum(int(last["count"]) for variants in task["last_metrics"].values() for last in variants.values())
+    curves = [last for variants in task["last_metrics"].values() for last in variants.values()]
+    return sum(int(last["count"]) for last in curves if last["metric"] != "Summary")
 
 
 def link_tags(run: Run) -> dict[str, str]:

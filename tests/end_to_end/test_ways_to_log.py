@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, section, single_values
 from tests.end_to_end.processes import AT_ONCE_S
 
 
@@ -211,18 +211,36 @@ def test_system_metrics_are_mirrored(place: Place, server: ClearMLServer) -> Non
         assert link_tags(run)["state"] == "synced"
 
 
-def test_points_without_a_step_end_as_mlflows_last_value(place: Place, server: ClearMLServer) -> None:
-    """A curve holds one point a step: of many points at step 0 the last one stays."""
+def test_points_without_a_step_are_a_curve_over_their_order(place: Place, server: ClearMLServer) -> None:
+    """Also where several threads and a batch write; a metric with one point is a row of the summary."""
     script = """
+        import threading
         import mlflow
-        with mlflow.start_run():
-            for value in range(500):
-                mlflow.log_metric("loss", value)
+        from mlflow.entities import Metric
+        with mlflow.start_run() as run:
+            def log(first):
+                for value in range(first, first + 50):
+                    mlflow.MlflowClient().log_metric(run.info.run_id, "loss", value)
+            threads = [threading.Thread(target=log, args=(first,)) for first in (0, 100)]
+            [thread.start() for thread in threads]
+            [thread.join() for thread in threads]
+            mlflow.MlflowClient().log_batch(run.info.run_id, [Metric("loss", value, 1, 0) for value in (7.0, 5.0)])
+            mlflow.log_metric("accuracy", 0.9)
+            for step in range(3):
+                mlflow.log_metric("stepped", 10.0)
+                mlflow.log_metric("stepped", step, step=step)
         """
     assert place.run(script).code == 0
     run = place.the_run()
     task = ended(server, run.info.run_id)
-    assert [(step, value) for (_, step), (value, _) in scalars(server, task["id"]).items()] == [(0, 499.0)]
+    held = scalars(server, task["id"])
+    loss = [value for (name, _), (value, _) in sorted(held.items()) if name == "loss"]
+    assert loss[:2] == [5.0, 7.0]
+    assert sorted(loss[2:]) == [*range(50), *range(100, 150)]
+    assert [value for (name, _), (value, _) in sorted(held.items()) if name == "stepped"][1:] == [1.0, 2.0]
+    assert single_values(server, task["id"]) == {"accuracy": 0.9}
+    verified = place.command("verify", run.info.run_id)
+    assert verified.code == 0, verified.stdout
 
 
 def test_scripts_in_one_ipython_session(place: Place, server: ClearMLServer) -> None:

@@ -1,15 +1,17 @@
 """Which point of a metric its curve holds: ClearML keeps one for each curve and iteration, MLflow any number.
 
 Of several points of one metric and step the one with the latest time is drawn, and of those the greatest value: the
-one that MLflow, too, calls the latest.
+one that MLflow, too, calls the latest. Metrics without steps are numbered first, see `point_order`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
-from autoinstrument.mirror.mapping.scalars import curve, points_left_out, why_not_drawable
+from autoinstrument.mirror.kinds.last_points import LastPoints
+from autoinstrument.mirror.kinds.point_order import UnnumberedPoints
+from autoinstrument.mirror.mapping.scalars import Curve, points_left_out, row, why_not_drawable
 from autoinstrument.records import Point
 
 MAX_REMEMBERED = 100_000
@@ -22,6 +24,7 @@ drawn if MAX_REMEMBERED / 2 others stand between the two.
 """
 MAX_LISTED = 1000
 """Points that are listed as left out; the others are counted."""
+_OTHER_DRAWN = "another point of this step is drawn"
 
 
 class LeftOutPoints:
@@ -47,8 +50,9 @@ class LeftOutPoints:
 
     def begin(self, key: str) -> None:
         """Forget a metric's points: its whole history follows."""
-        self._lines.pop(key, None)
+        is_shorter = self._lines.pop(key, None) is not None
         self._uncounted.pop(key, None)
+        self.has_changed = self.has_changed or is_shorter
 
     def start_over(self) -> None:
         """Note that the next Task is another one, without a list."""
@@ -68,30 +72,71 @@ class DrawnPoints:
 
     Attributes:
         left_out: all other points.
+        last: the last point of each metric.
+        unnumbered: points of metrics without steps, while they are logged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, curve_of: Callable[[str], Curve]) -> None:
+        """`curve_of` returns the curve of a metric."""
         self.left_out = LeftOutPoints()
-        self._drawn: defaultdict[tuple[str, str], dict[int, Point]] = defaultdict(dict)
+        self.last = LastPoints()
+        self.unnumbered = UnnumberedPoints()
+        self._curve_of = curve_of
+        self._on_task: Collection[Curve] = ()
+        self._drawn: defaultdict[Curve, dict[int, Point]] = defaultdict(dict)
         """By curve and step: the metrics `a` and `a/a` are one curve."""
         self._count = 0
         self._has_forgotten = False
         self._is_in_doubt = False
-        self._metrics: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._metrics: defaultdict[Curve, set[str]] = defaultdict(set)
         self._last_step: dict[str, int] = {}
 
     @property
     def is_in_doubt(self) -> bool:
         """True if only MLflow's store knows which point of some step is drawn, because others were forgotten."""
-        return self._is_in_doubt
+        return self._is_in_doubt or self.unnumbered.are_unplaced
+
+    def note_on_task(self, curves: Collection[Curve]) -> None:
+        """Note the curves that the Task has, with points that are not known here; single values count as curves."""
+        self._on_task = curves
+        for key in self.last.metrics():
+            self._note_more(key)
+
+    def _note_more(self, key: str) -> None:
+        """Note what the Task has of a metric of which points are logged: they may change what it must have."""
+        if self._curve_of(key) in self._on_task:
+            self.last.note_more(key)
+            self.unnumbered.note_unknown(key)
+            self._is_in_doubt = self._is_in_doubt or row(key) in self._on_task
 
     def is_only_metric(self, key: str) -> bool:
         """Return True if no other metric is drawn into the same curve."""
-        return self._metrics[curve(key)] == {key}
+        return self._metrics[self._curve_of(key)] == {key}
 
     def draw(self, points: Iterable[Point]) -> Iterator[Point]:
         """Yield those of the next points, as they are logged, that a curve must hold now."""
-        return self._draw(points, bounded=True)
+        return self._draw(self._placed(points), bounded=True)
+
+    def _placed(self, points: Iterable[Point]) -> Iterator[Point]:
+        """Yield the points whose place is known; the others wait for the end of the run, or for the store."""
+        for point in points:
+            key, step = point[0], point[3]
+            if self.unnumbered.has_steps(key) or why_not_drawable(point):
+                yield point
+                continue
+            if self._on_task and self.last.last(key) is None:
+                self._note_more(key)
+            if step:
+                others, unplaced = self.unnumbered.note_steps(key)
+                for other in others:
+                    self.left_out.add(other, _OTHER_DRAWN)
+                if unplaced is not None:
+                    yield unplaced
+                yield point
+            elif self.unnumbered.hold(point):
+                yield point
+            else:
+                self.last.take(point)
 
     def draw_page(self, points: Iterable[Point]) -> list[Point]:
         """Return those of the next points of a metric's history that its curve must hold; see `begin`."""
@@ -99,9 +144,10 @@ class DrawnPoints:
 
     def begin(self, key: str) -> None:
         """Forget a metric's points, before its whole history; of other curves, too, if there are many."""
-        of = curve(key)
+        of = self._curve_of(key)
         self._last_step.pop(key, None)
-        self.left_out.begin(key)
+        for part in (self.left_out, self.last, self.unnumbered):
+            part.begin(key)
         if self._count > MAX_REMEMBERED // 2:
             self._drawn = defaultdict(dict, {of: self._drawn[of]})
         self._drawn[of] = {step: point for step, point in self._drawn[of].items() if point[0] != key}
@@ -113,6 +159,9 @@ class DrawnPoints:
         reason = why_not_drawable(point)
         if reason:
             self.left_out.add(point, reason)
+            self.last.take_undrawable(point)
+        else:
+            self.last.take(point)
         return not reason
 
     def forget(self) -> None:
@@ -120,6 +169,7 @@ class DrawnPoints:
         self._has_forgotten = self._has_forgotten or self._count > 0
         self._drawn.clear()
         self._count = 0
+        self.unnumbered.forget()
 
     def reopen(self) -> None:
         """Note that more points are expected."""
@@ -128,20 +178,23 @@ class DrawnPoints:
     def note_store_read(self) -> None:
         """Note that MLflow's store has decided every doubt."""
         self._is_in_doubt = False
+        self.unnumbered.note_store_read()
 
     def _draw(self, points: Iterable[Point], *, bounded: bool) -> Iterator[Point]:
         for point in points:
             key, value, time_ms, step = point
             if not self.can_draw(point):
                 continue
-            of = curve(key)
+            of = self._curve_of(key)
             self._metrics[of].add(key)
             before = self._drawn[of].get(step)
             if before == point:
                 continue
             if before is not None:
                 is_later = (time_ms, value) > (before[2], before[1])
-                self.left_out.add(before if is_later else point, "another point of this step is drawn")
+                is_held = bounded and step == 0 and before[0] == key and not self.unnumbered.has_steps(key)
+                if not is_held:
+                    self.left_out.add(before if is_later else point, _OTHER_DRAWN)
                 if not is_later:
                     continue
             self._remember(of, point, is_new=before is None, bounded=bounded)

@@ -141,6 +141,13 @@ class RunPart:
             ClearMLError: the server did not take everything; what it did not take is kept.
         """
 
+    def conclude(self, task: Task) -> None:
+        """Note that the run has ended and that nothing of it is left out: `send` follows.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+
     def close(self, task: Task) -> Task:
         """Do what must come last, after all parts were sent; return the Task as it is then.
 

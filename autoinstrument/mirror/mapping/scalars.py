@@ -1,8 +1,9 @@
-"""What a metric point looks like in ClearML: its curve, its event, and what no curve can hold."""
+"""What a metric point looks like in ClearML: its curve, its event, its single value, and what no curve can hold."""
 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import math
 import re
@@ -13,31 +14,72 @@ from typing import Any
 from autoinstrument.clearml_api import storable
 from autoinstrument.records import Point
 
+Curve = tuple[str, str]
+"""Title and series of a curve."""
+
 LEFT_OUT = "MLflow points left out"
+SUMMARY = "Summary"
+"""Title of single values, whose series is their name (clearml 1.16 to 2.1, `Logger.report_single_value`)."""
+_SINGLE = -(2**31)
+"""Iteration of single values, for the same reason."""
 _SYSTEM = re.compile(
     r"system/(?:.+/)?(?:system_)?(?P<quantity>[a-z]+)_[a-z0-9_]*(?P<unit>percentage|megabytes|gigabytes|watts)"
 )
 """MLflow's system metrics, as in `system/disk_usage_megabytes` and `system/NODE/gpu_0_power_usage_watts`."""
+_DATA_SET = re.compile(
+    r"(?P<series>(?:training|train|validation|valid|val|evaluation|eval|dev|test)(?:_?\d+)?)[-_. ](?P<name>[a-z].*)",
+    re.IGNORECASE,
+)
+"""Names without a slash that begin with a data set: Keras's `val_loss`, Hugging Face's `eval_loss`, MLflow's
+`training_score`, LightGBM's `valid_0-binary_logloss`, XGBoost's `validation_0-logloss`."""
 
 
-def scalar(task_id: str, point: Point) -> dict[str, Any] | None:
+def scalar(task_id: str, point: Point, titled_by: str) -> dict[str, Any] | None:
     """Return a metric point as an event, None if ClearML cannot hold its value or its step.
 
     The event store keeps float32 and refuses NaN and infinities (500/100); a false number is never sent instead.
+
+    Args:
+        task_id: id of the Task.
+        point: the point.
+        titled_by: see `curve`.
     """
     key, value, timestamp_ms, step = point
-    if why_not_drawable(point):
-        return None
-    title, series = curve(key)
+    return None if why_not_drawable(point) else _event(task_id, curve(key, titled_by), value, timestamp_ms, step)
+
+
+def single_value(task_id: str, point: Point) -> dict[str, Any]:
+    """Return the event that makes a point its metric's single value, as `Logger.report_single_value` sends it."""
+    key, value, timestamp_ms, _ = point
+    return _event(task_id, row(key), value, timestamp_ms, _SINGLE)
+
+
+def _event(task_id: str, of: Curve, value: float, timestamp_ms: int, iteration: int) -> dict[str, Any]:
+    title, series = of
     return {
         "type": "training_stats_scalar",
         "task": task_id,
-        "iter": step,
+        "iter": iteration,
         "timestamp": timestamp_ms,
         "metric": title,
         "variant": series,
         "value": value,
     }
+
+
+def row(key: str) -> Curve:
+    """Return title and series of a metric's single value: a row of the table *Summary*, under the metric's name."""
+    return SUMMARY, storable.name(key)
+
+
+def can_have_row(key: str) -> bool:
+    """Return True if a single value of the metric is a result; a sample of MLflow's system metrics is none."""
+    return not key.startswith("system/")
+
+
+def same_number(one: float, other: float) -> bool:
+    """Return True if ClearML, which keeps 32-bit floats, cannot tell two values apart; both can be held by a curve."""
+    return struct.pack("<f", one) == struct.pack("<f", other)
 
 
 def why_not_drawable(point: Point) -> str:
@@ -59,19 +101,32 @@ def is_storable(value: float) -> bool:
     return True
 
 
-def curve(key: str) -> tuple[str, str]:
-    """Return title and series of a metric: `a/b/loss` is title `a/b` and series `loss`; without a slash both are equal.
+@functools.lru_cache(maxsize=10_000)
+def curve(key: str, titled_by: str) -> Curve:
+    """Return title and series of a metric.
+
+    By prefix, `a/b/loss` is title `a/b` and series `loss`. By name, it is title `loss` and series `a/b`; a name
+    without a slash that begins with a data set, as `val_loss`, is title `loss` and series `val`. Any other name is
+    both.
 
     MLflow's system metrics (mlflow 2.16 to 3.17) are charted by quantity and unit, as in `system disk (megabytes)`,
     percentages together, as in `system (percentage)`: on one chart, bytes would flatten everything else. No metric's
     own name gives such a title, since MLflow takes no parentheses in names.
+
+    Args:
+        key: name of the metric.
+        titled_by: `prefix` or `name`, the setting `scalars`.
     """
     key = storable.name(key)
     title, series = split(key)
     if system := _SYSTEM.fullmatch(key):
         quantity = "" if system["unit"] == "percentage" else f" {system['quantity']}"
-        title = f"{title}{quantity} ({system['unit']})"
-    return title, series
+        return f"{title}{quantity} ({system['unit']})", series
+    if titled_by == "prefix":
+        return title, series
+    if "/" not in key and (found := _DATA_SET.fullmatch(key)):
+        return found["name"], found["series"]
+    return series, title
 
 
 def split(name: str) -> tuple[str, str]:

@@ -32,7 +32,7 @@ from autoinstrument.mlflow_store.metric_history import History
 from autoinstrument.records import ArtifactLogged, MetricsLogged, ParamsLogged, Point, Record, RunStarted, TagsSet
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import scalars, section
+from tests.end_to_end.harness import scalars, section, single_values
 from tests.unit.conftest import running_server
 from tests.unit.mirror.runs import PROCESS, runs
 
@@ -77,7 +77,7 @@ def test_requests_fit_the_sdks_own_schema(run: Run) -> None:
     assert "secret" not in repr(body)
     for record in records:
         for point in record.points if isinstance(record, MetricsLogged) else ():
-            event = scalar("0" * 32, point)
+            event = scalar("0" * 32, point, "prefix")
             if event is not None:
                 kept = {key: value for key, value in event.items() if key != "type"}
                 events.MetricsScalarEvent(**kept).validate()
@@ -121,18 +121,49 @@ def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> di
 
 
 def drawn(records: list[Record]) -> dict[tuple[str, int], Point]:
-    """The points that the curves are to hold: of each step the latest, as MLflow itself chooses."""
+    """The points that the curves are to hold: of each step the latest, as MLflow chooses; without steps, all in order.
+
+    A point that is numbered has its number as step.
+    """
+    logged = [point for record in records if isinstance(record, MetricsLogged) for point in record.points]
+    of_metric: dict[str, list[Point]] = {}
+    for point in logged:
+        if is_storable(point[1]):
+            of_metric.setdefault(point[0], []).append(point)
     held: dict[tuple[str, int], Point] = {}
-    for record in records:
-        for point in record.points if isinstance(record, MetricsLogged) else ():
-            key, value, time_ms, step = point
-            title, series = curve(key)
-            name = title if title == series else f"{title}/{series}"
-            if is_storable(value):
-                before = held.get((name, step))
-                if before is None or (time_ms, value) > (before[2], before[1]):
-                    held[name, step] = point
+    for key, points in of_metric.items():
+        if not any(step for _, _, _, step in points):
+            ordered = sorted({(time_ms, value) for _, value, time_ms, _ in points})
+            points = [(key, value, time_ms, at) for at, (time_ms, value) in enumerate(ordered)]
+        title, series = curve(key, "prefix")
+        name = title if title == series else f"{title}/{series}"
+        for point in points:
+            before = held.get((name, point[3]))
+            if before is None or (point[2], point[1]) > (before[2], before[1]):
+                held[name, point[3]] = point
     return held
+
+
+def singles(records: list[Record], drawn: dict[tuple[str, int], Point]) -> dict[str, float]:
+    """The single values of metrics with one point on their curve, unless a later one is no number."""
+    steps: dict[str, set[int]] = {}
+    latest: dict[str, tuple[int, int, float]] = {}
+    for record in records:
+        for key, value, time_ms, step in record.points if isinstance(record, MetricsLogged) else ():
+            steps.setdefault(key, set()).update([step] if is_storable(value) else [])
+            at = (step, time_ms, value if is_storable(value) else math.inf)
+            latest[key] = max(at, latest.get(key, at))
+    numbered = {key for key, _, _, step in drawn.values() if steps[key] == {0} and step}
+    return {
+        storable.name(key): last[2]
+        for key, last in latest.items()
+        if len(steps[key]) == 1 and key not in numbered and last[2] != math.inf
+    }
+
+
+def numbered(logged: list[Point]) -> set[str]:
+    """The metrics without steps."""
+    return {point[0] for point in logged} - {key for key, value, _, step in logged if step and is_storable(value)}
 
 
 def as_stored(values: dict[str, str]) -> dict[str, str]:
@@ -172,6 +203,7 @@ def test_the_task_says_what_the_run_says(
     assert {key: time for key, (_, time) in held.items()} == {key: point[2] for key, point in wanted.items()}
     for key, (value, _) in held.items():
         assert value == pytest.approx(wanted[key][1], rel=1e-6, abs=1e-37)
+    assert single_values(server, task["id"]) == pytest.approx(singles(records, wanted))
     files = {record.path: record for record in records if isinstance(record, ArtifactLogged)}
     items = [item for item in task["execution"]["artifacts"] if item["display_data"][0][0] == "MLflow path"]
     assert {item["display_data"][0][1]: item["content_size"] for item in items} == {
@@ -184,9 +216,10 @@ def test_the_task_says_what_the_run_says(
         (key, int(step), int(time), value) for key, step, time, value, _ in list(csv.reader(text.split("\n")[1:-1]))
     }
     logged = [point for record in records if isinstance(record, MetricsLogged) for point in record.points]
+    values = {(key, time, value) for key, value, time, step in wanted.values() if key in numbered(logged)}
     missing = {
         (key, step, time, repr(value))
         for key, value, time, step in logged
-        if (key, value, time, step) not in wanted.values()
+        if (key, value, time, step) not in wanted.values() and (key, time, value) not in values
     }
     assert listed == missing

@@ -30,8 +30,34 @@ from autoinstrument.mirror.mapping.scalars import curve
 )
 def test_title_and_series(key: str, title: str, series: str) -> None:
     """Other metrics go by their last slash, files too."""
-    assert curve(key) == (title, series)
+    assert curve(key, "prefix") == (title, series)
     assert place(key)[:2] == ((key.rpartition("/")[0], series) if "/" in key[:-1] else (key, key))
+
+
+@pytest.mark.parametrize(
+    ("key", "title", "series"),
+    [
+        ("loss", "loss", "loss"),
+        ("val/loss", "loss", "val"),
+        ("train/epoch/loss", "loss", "train/epoch"),
+        ("val/val_loss", "val_loss", "val"),
+        ("val_loss", "loss", "val"),
+        ("eval_loss", "loss", "eval"),
+        ("Train_Loss", "Loss", "Train"),
+        ("training_f1_score", "f1_score", "training"),
+        ("validation_0-logloss", "logloss", "validation_0"),
+        ("valid_0-binary_logloss", "binary_logloss", "valid_0"),
+        ("test1.acc", "acc", "test1"),
+        ("train_loss_epoch", "loss_epoch", "train"),
+        ("val_1", "val_1", "val_1"),
+        ("value_loss", "value_loss", "value_loss"),
+        ("loss_val", "loss_val", "loss_val"),
+        ("a/", "a/", "a/"),
+    ],
+)
+def test_title_and_series_by_name(key: str, title: str, series: str) -> None:
+    """Training and validation share a chart, whether a framework writes a slash or not."""
+    assert curve(key, "name") == (title, series)
 
 
 def test_a_chart_of_mlflows_system_metrics_has_one_unit() -> None:
@@ -40,7 +66,8 @@ def test_a_chart_of_mlflows_system_metrics_has_one_unit() -> None:
     for monitor in (CPUMonitor(), DiskMonitor(), NetworkMonitor()):
         monitor.collect_metrics()
         for name in monitor.aggregate_metrics():
-            title, series = curve(f"system/{name}")
+            title, series = curve(f"system/{name}", "prefix")
+            assert curve(f"system/{name}", "name") == (title, series)
             assert series == name
             titles.setdefault(title, set()).add(name.rpartition("_")[2])
     assert titles == {

@@ -12,7 +12,7 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
-from autoinstrument.mirror.kinds import drawn_points, metrics
+from autoinstrument.mirror.kinds import drawn_points, last_points, metrics_part, point_order
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import MetricsLogged, RunStarted
@@ -25,6 +25,7 @@ from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 POINTS = 1_500
+MODULES = (drawn_points, last_points, metrics_part, point_order)
 
 
 def points(run: RunStarted, start: int, stop: int) -> MetricsLogged:
@@ -35,7 +36,7 @@ def points(run: RunStarted, start: int, stop: int) -> MetricsLogged:
 
 def held_bytes() -> int:
     """What the modules that remember points have allocated and not freed."""
-    modules = [tracemalloc.Filter(True, module.__file__) for module in (drawn_points, metrics)]
+    modules = [tracemalloc.Filter(True, module.__file__) for module in MODULES]
     snapshot = tracemalloc.take_snapshot().filter_traces(modules)
     return sum(trace.size for trace in snapshot.traces)
 

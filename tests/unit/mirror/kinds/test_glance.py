@@ -68,6 +68,25 @@ def test_a_difference_is_seen(change: dict[str, Any], kind: str) -> None:
     assert change.keys() - {"id"} <= set(task_fields()), "the field is asked for"
 
 
+@pytest.mark.parametrize(
+    ("rows", "count", "status", "differs"),
+    [
+        ({}, 1, "completed", True),
+        ({}, 2, "completed", False),
+        ({}, 1, "published", False),
+        ({"val/loss": 1.0}, 1, "completed", False),
+        ({"val/loss": 0.5}, 2, "completed", True),
+        ({"val/loss": 0.5}, 2, "published", False),
+    ],
+)
+def test_a_single_value_is_missed_if_the_curve_has_one_point_and_follows_the_last_value(
+    rows: dict[str, float], count: int, status: str, differs: bool
+) -> None:
+    held = {name: {"metric": "Summary", "variant": name, "value": value, "count": 1} for name, value in rows.items()}
+    last = {"a": {"b": {"metric": "val", "variant": "loss", "count": count}}, "c": held}
+    assert found({**TASK, "last_metrics": last, "status": status}) == ({"metric"} if differs else set())
+
+
 def test_a_parent_that_was_made_later_is_a_difference() -> None:
     assert found(TASK, parent="p") == {"link"}
     assert found({**TASK, "parent": "p"}, parent="p") == set()
