@@ -24,6 +24,7 @@ from tests.clearml_server import ClearMLServer
 from tests.clearml_server.event_log import EventLog
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import task_of
+from tests.unit.conftest import sdk_task
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 URL = "http://files/a/metrics/line.png"
@@ -133,8 +134,6 @@ def test_the_sdk_reads_figures_among_the_plots(
     client: MlflowClient, server: ClearMLServer, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`verify` finds a figure missing from the plots, as on Tasks of older releases, and `sync --full` adds it."""
-    from clearml import Task
-
     monkeypatch.setenv("AUTOINSTRUMENT_ARTIFACTS", mode)
     experiment = client.create_experiment("old", artifact_location=str(tmp_path / "files"))
     run_id = client.create_run(experiment).info.run_id
@@ -146,7 +145,7 @@ def test_the_sdk_reads_figures_among_the_plots(
     assert autoinstrument("sync", "--run", run_id).exit_code == 0
     task_id = task_of(server, run_id)["id"]
 
-    task = Task.get_task(task_id)
+    task = sdk_task(task_id)
     (shown,) = task.get_reported_plots()
     assert (shown["metric"], shown["variant"], shown["iter"]) == ("curves", "roc.png", 0)
     source = json.loads(shown["plot_str"])["layout"]["images"][0]["source"]
