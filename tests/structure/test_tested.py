@@ -26,9 +26,10 @@ ELSEWHERE = {
         "clearml_api.models", "clearml_api.task_edits", "clearml_api.task_lifecycle", "clearml_switches",
     },
     "through `mirror.run_mirror` and `mirror.kinds`": {
-        "mirror.event_batches", "mirror.kinds.archiving", "mirror.kinds.artifact_content",
-        "mirror.kinds.artifact_diff", "mirror.kinds.artifact_list", "mirror.kinds.artifacts", "mirror.kinds.datasets", "mirror.kinds.environment",
-        "mirror.kinds.links", "mirror.kinds.machine", "mirror.kinds.model_archive", "mirror.kinds.models", "mirror.kinds.parameters",
+        "mirror.event_batches", "mirror.kinds.archiving", "mirror.kinds.artifact_diff",
+        "mirror.kinds.artifact_list", "mirror.kinds.artifacts", "mirror.kinds.datasets", "mirror.kinds.environment",
+        "mirror.kinds.links", "mirror.kinds.machine", "mirror.kinds.model_archive", "mirror.kinds.models",
+        "mirror.kinds.parameters",
         "mirror.kinds.snapshot", "mirror.kinds.status", "mirror.mapping.links", "mirror.mapping.task_settings",
         "mirror.run_task", "previews",
     },

@@ -89,9 +89,8 @@ def test_an_adopted_task_keeps_what_it_says(server: ClearMLServer, tmp_path: Any
     capture = RunJournal(tmp_path, RUN._replace(task_id=task_id, tags={"mlflow.runType": "genai_evaluate"}), PROCESS)
     capture.runtime = {"hostname": "ours", "cpu_cores": 8}
     mirror_of(capture).flush()
-    task = sdk_task(task_id)
-    assert task.data.runtime == {"hostname": "its own", "_exec_agent_hostname": "a", "cpu_cores": 8}
-    assert task.data.type == "inference"
+    assert sdk_task(task_id).data.runtime == {"hostname": "its own", "_exec_agent_hostname": "a", "cpu_cores": 8}
+    assert server.task(task_id)["type"] == "inference"
 
 
 @pytest.mark.parametrize("later", [False, True])
