@@ -208,6 +208,11 @@ class Settings:
         _Switch(), True, "run",
         "`on`: a Task that is stopped in ClearML stops its training within a minute, as SIGTERM would.",
     )  # fmt: skip
+    note: bool = _setting(
+        _Switch(), False, "task",
+        """`on`: the run's description in MLflow ends with a line that links to the Task. MLflow's pages show no tag as
+        a link, but this one.""",
+    )  # fmt: skip
     home: str = _setting(
         _Text(), "", "machine",
         """Folder of captures and state, by default the user's state folder (`~/.local/state/autoinstrument` on Linux),

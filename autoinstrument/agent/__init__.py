@@ -84,7 +84,7 @@ class Agent:
         self._captures = RunJournals(settings)
         self._worker = WorkerAccess(settings.worker)
         self._sender = Sender(self._worker.connect, self._introduce, self._answered, self._leave)
-        self._reports = RunReports(self._runs, self._captures, self._sender.reply)
+        self._reports = RunReports(self._runs, self._captures, self._sender.reply, note=settings.note)
         self._adoption = TaskAdoption()
         self._process = ProcessReport()
         self._console = Console(self._written)

@@ -22,9 +22,18 @@ class RunReports:
         runs: the process's runs by id.
         captures: where runs are recorded.
         reply: sends a record to the worker at once.
+        note: also write the Task's address into the runs' descriptions.
     """
 
-    def __init__(self, runs: Mapping[str, TrackedRun], captures: RunJournals, reply: Callable[[Record], None]) -> None:
+    def __init__(
+        self,
+        runs: Mapping[str, TrackedRun],
+        captures: RunJournals,
+        reply: Callable[[Record], None],
+        *,
+        note: bool = False,
+    ) -> None:
+        self._note = note
         self._runs, self._captures, self._reply = runs, captures, reply
         self._log = RunLog()
         self._has_lost_worker = False
@@ -60,7 +69,7 @@ class RunReports:
             tags |= clone_run.origin(linked.task_id)
         if linked.delivered:
             run.deliver()
-        set_tags(run.tracking_uri, run.run_id, tags)
+        set_tags(run.tracking_uri, run.run_id, tags, note=self._note)
         if linked.delivered:
             self._reply(RunTagged(run.run_id))
 

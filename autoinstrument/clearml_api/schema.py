@@ -67,6 +67,7 @@ class TaskShape(_Identified, total=False):
     script: _Script
     output: _Output
     hyperparams: dict[str, _Items]
+    runtime: dict[str, Any]
     configuration: _Items
     last_metrics: dict[str, dict[str, _LastValue]]
     execution: _Execution

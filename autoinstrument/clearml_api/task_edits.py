@@ -60,6 +60,14 @@ class TaskEdits:
         if items:
             self._change("tasks.edit_hyper_params", "hyperparams", merge, task=task.id, hyperparams=items)
 
+    def add_runtime(self, task: Task, values: dict[str, Any]) -> None:
+        """Add runtime properties or change them; others stay, and those of an adopted Task are not changed."""
+
+        def merge(runtime: dict[str, Any]) -> dict[str, Any]:
+            return {**values, **runtime} if task.adopted else {**runtime, **values}
+
+        replace(self._session, task.id, "runtime", merge)
+
     def delete_hyperparameters(self, task: Task, section: str, names: Collection[str]) -> None:
         """Delete hyperparameters of a section, if they are there."""
 

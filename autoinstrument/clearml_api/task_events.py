@@ -36,6 +36,23 @@ class TaskEvents:
             return set()
         return {str(event["task"]) for event in events if f"{_INVALID_TASK} {event['task']}" in problems}
 
+    def plot_titles(self, task_id: str) -> set[str]:
+        """Return the titles of a Task's plots.
+
+        Raises:
+            ClearMLError: they cannot be read.
+        """
+        answer = self._session.call("events.get_task_metrics", tasks=[task_id], event_type="plot")
+        return {str(title) for of_task in answer.get("metrics") or [] for title in of_task["metrics"]}
+
+    def has_http_files(self) -> bool:
+        """Return True if uploaded pictures have an HTTP address, so that a plot can show them.
+
+        Raises:
+            ClearMLError: the login fails.
+        """
+        return self._session.login.files_server().startswith("http")
+
     def curve_points(self, task_id: str, title: str, series: str) -> Iterator[tuple[int, float]]:
         """Yield iteration and value of a curve's points, by iteration; the server keeps values as 32-bit floats.
 

@@ -55,17 +55,18 @@ def complete(
             if not deleted:
                 with guard("writing the capture"):
                     mirror.capture.save()  # if MLflow does not take the link, only that is left to do
-                ask(lambda: write_back(mirror.capture, uri))
+                ask(lambda: write_back(mirror.capture, uri, note=mirror.settings.note))
                 mirror.note_tagged()
             mirror.capture.remove()
             break
     return has_ended
 
 
-def write_back(capture: RunJournal, tracking_uri: str) -> None:
+def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
     """Write to MLflow what only the capture knows: the end of a killed run; the link, and the origin of a cloned Task.
 
-    The link is written when the Task is complete. Doing it again changes nothing.
+    The link is written when the Task is complete; with `note`, into the run's description too. Doing it again changes
+    nothing.
 
     Raises:
         Exception: MLflow's store does not answer; it raises what its driver raises.
@@ -81,4 +82,4 @@ def write_back(capture: RunJournal, tracking_uri: str) -> None:
         if capture.task_url:
             tags[TASK_URL] = capture.task_url
         if tags:
-            set_tags(tracking_uri, run.run_id, tags)
+            set_tags(tracking_uri, run.run_id, tags, note=note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autoinstrument.guard import ourselves
+from autoinstrument.mlflow_store.note_link import NOTE, with_link
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.stores import tracking_client
 
@@ -13,8 +14,10 @@ LINK_TAGS = (TASK_ID, TASK_URL, STATE)
 _NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 
 
-def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
+def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str], *, note: bool = False) -> None:
     """Set tags of a run in one call; nothing happens if the run was deleted meanwhile.
+
+    With `note`, the run's description has a line with the Task's address then, if that is among the tags.
 
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
@@ -24,6 +27,10 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
 
     with ourselves(), store_access(tracking_uri):
         client = tracking_client(tracking_uri)
+        if note and tags.get(TASK_URL) and (run := _found(client, run_id)) is not None:
+            held = run.data.tags.get(NOTE, "")
+            if (noted := with_link(held, tags[TASK_URL])) != held:
+                tags = {**tags, NOTE: noted}
         try:
             client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         except MlflowException:

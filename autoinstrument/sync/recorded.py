@@ -124,14 +124,14 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
 
 
 def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
+    settings = kept(capture.settings, settings) if capture.settings else settings
     if capture.delivered:  # only MLflow lacks something
-        write_back(capture, _tracking_uri(capture))
+        write_back(capture, _tracking_uri(capture), note=settings.note)
         capture.remove()
         made[capture.run.run_id] = capture.task_id
         return capture.task_url
     if not tasks.diff_settings().stored:
         capture.script.pop("diff", None)
-    settings = kept(capture.settings, settings) if capture.settings else settings
     parent = capture.run.parent_run_id
     mirror = RunMirror(
         capture, settings, tasks, uploads,

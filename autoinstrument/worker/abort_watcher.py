@@ -68,7 +68,7 @@ class AbortWatcher:
                 if process.pid == os.getpid():  # the worker is a thread of the process, and dies with it
                     mirror.capture.killed = True
                     with guard("ending an aborted run"):
-                        write_back(mirror.capture, mirror.run.tracking_uri)
+                        write_back(mirror.capture, mirror.run.tracking_uri, note=mirror.settings.note)
                     with guard("writing the capture"):
                         mirror.capture.save()
                 aborted = process.abort(mirror.run.run_id, f"aborted in ClearML: {text}")

@@ -12,7 +12,9 @@ from autoinstrument.capture.requirements import Requirements, packages_of
 from autoinstrument.capture.script_section import DiffSettings, Script, without_arguments
 from autoinstrument.guard import guard
 from autoinstrument.records import ProcessStarted
+from autoinstrument.worker.gpu_list import gpus
 from autoinstrument.worker.jobs import Jobs, for_captures
+from autoinstrument.worker.machine_specs import Specs, machine_specs
 
 PATIENCE_S = 2.0
 """How long a Task waits for the capture, which usually takes 0.3 s. After that it is made without an answer of Git."""
@@ -31,6 +33,7 @@ class CaptureThread:
     Attributes:
         code: script sections without arguments, by the key of the program: "" is the process's own.
         packages: empty until they are known.
+        specs: runtime properties that describe the process's machine; empty until they are known.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class CaptureThread:
         self._captures = captures or for_captures()
         self.code: dict[str, Script] = {}
         self.packages = Requirements("", "")
+        self.specs: Specs = {}
         self._diffs, self._lacks, self._wake = diffs, lacks, wake
         self._asked: set[str] = set()
         self._settings: DiffSettings | None = None
@@ -127,6 +131,9 @@ class CaptureThread:
                     with self._changed:
                         self.code[program] = code
                         self._captured += 1
+            if not self.specs:
+                with guard("describing the machine"):
+                    self.specs = machine_specs(job.started, gpus())
             if job.packages:
                 with guard("capturing the packages"):
                     packages = _packages(job.started, job.modules)

@@ -227,9 +227,9 @@ class Scheduler:
 
     def _write_back(self, mirror: LiveRun) -> None:
         """Write to MLflow what only the capture holds, and remove the capture if nothing else is missing."""
-        capture, uri = mirror.capture, mirror.run.tracking_uri
+        capture, uri, note = mirror.capture, mirror.run.tracking_uri, mirror.settings.note
         try:
-            self._mlflow.ask(uri, lambda: write_back(capture, uri))
+            self._mlflow.ask(uri, lambda: write_back(capture, uri, note=note))
         except Exception as error:  # MLflow's store raises what its driver raises
             self._not_taken(mirror, error)
         else:

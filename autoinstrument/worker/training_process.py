@@ -32,6 +32,7 @@ from autoinstrument.worker import cause_of_death
 from autoinstrument.worker.agent_task import AgentTaskOutcome, ClearMLAgent, clearml_agent_of
 from autoinstrument.worker.capture_thread import CaptureThread
 from autoinstrument.worker.jobs import Jobs
+from autoinstrument.worker.machine_specs import Specs
 
 _LOG_S = 2.0
 
@@ -165,6 +166,11 @@ class TrainingProcess:
     def packages(self) -> Requirements:
         """Installed and loaded packages, as far as they are known."""
         return self._capturing.packages
+
+    @property
+    def specs(self) -> Specs:
+        """Runtime properties that describe its machine; empty until they are known."""
+        return self._capturing.specs
 
     def _lacks(self, reason: str) -> None:
         self.send(CodeLacking(reason))

@@ -52,6 +52,8 @@ def _by_iteration(state: State, call: Call, kind: str) -> Doc:
             if wanted.get("metric") in (None, event["metric"])
             and (not wanted.get("variants") or event["variant"] in wanted["variants"])
         ]
+        if call.data.get("scroll_id"):  # the first page had them all
+            events = []
         iterations: dict[int, list[Doc]] = {}
         for event in _latest(events, call.data.get("iters") or 1):
             iterations.setdefault(event.get("iter") or 0, []).append(event)

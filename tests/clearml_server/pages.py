@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flask import Flask, Response, render_template, request
@@ -96,9 +99,22 @@ def _task_values(state: State, task_id: str) -> Doc:
         "models": models,
         "curves": curves(state, task_id),
         "singles": singles(state, task_id),
+        "pictures": list(_pictures(state.events.get(task_id, []))),
         "others": [event for event in state.events.get(task_id, []) if event["type"] in _OTHERS],
         "console": console(state, task_id),
     }
+
+
+def _pictures(events: Iterable[Doc]) -> Iterator[Doc]:
+    """Debug samples, and the images of plots as ClearML's own binding makes them of figures."""
+    for event in events:
+        name = f"{event.get('metric')} / {event.get('variant')} @ {event.get('iter')}"
+        if event["type"] == "training_debug_image":
+            yield {"url": event.get("url"), "kind": "debug sample", "name": name}
+        elif event["type"] == "plot":
+            with contextlib.suppress(ValueError, AttributeError, TypeError):
+                for image in json.loads(event["plot_str"])["layout"].get("images") or ():
+                    yield {"url": image.get("source"), "kind": "plot", "name": name}
 
 
 def _linked(value: Any) -> Markup:

@@ -26,14 +26,15 @@ ELSEWHERE = {
         "clearml_api.models", "clearml_api.task_edits", "clearml_api.task_lifecycle", "clearml_switches",
     },
     "through `mirror.run_mirror` and `mirror.kinds`": {
-        "mirror.event_batches", "mirror.kinds.archiving", "mirror.kinds.artifact_content",
+        "mirror.event_batches", "mirror.kinds.archiving", "mirror.kinds.artifact_diff",
         "mirror.kinds.artifact_list", "mirror.kinds.artifacts", "mirror.kinds.datasets", "mirror.kinds.environment",
-        "mirror.kinds.links", "mirror.kinds.model_archive", "mirror.kinds.models", "mirror.kinds.parameters",
+        "mirror.kinds.links", "mirror.kinds.machine", "mirror.kinds.model_archive", "mirror.kinds.models",
+        "mirror.kinds.parameters",
         "mirror.kinds.snapshot", "mirror.kinds.status", "mirror.mapping.links", "mirror.mapping.task_settings",
         "mirror.run_task", "previews",
     },
     "through `mlflow_store.run_reader`": {
-        "mlflow_store.artifacts", "mlflow_store.datasets", "mlflow_store.describe", "mlflow_store.link_tags",
+        "mlflow_store.artifacts", "mlflow_store.datasets", "mlflow_store.describe",
     },
     "through the package `records`": {
         "records.answers", "records.command", "records.json_form", "records.process", "records.run", "records.types",

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -37,6 +38,15 @@ def running_server() -> Iterator[ClearMLServer]:
 def server() -> Iterator[ClearMLServer]:
     with running_server() as running:
         yield running
+
+
+def sdk_task(task_id: str) -> Any:
+    """Return a Task of the present server as a user reads it with ClearML's SDK."""
+    from clearml import Task
+    from clearml.backend_interface.base import InterfaceBase
+
+    InterfaceBase._default_session = None  # it is of the server that the SDK saw first
+    return Task.get_task(task_id)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from autoinstrument.mirror.kinds.datasets import Datasets
 from autoinstrument.mirror.kinds.environment import Environment
 from autoinstrument.mirror.kinds.kind import Kind
 from autoinstrument.mirror.kinds.links import Links
+from autoinstrument.mirror.kinds.machine import Machine
 from autoinstrument.mirror.kinds.metrics import Metrics
 from autoinstrument.mirror.kinds.models import Models
 from autoinstrument.mirror.kinds.name_and_note import NameAndNote
@@ -25,6 +26,7 @@ KINDS: tuple[Kind, ...] = (
     Links(),
     NameAndNote(),
     Environment(),
+    Machine(),
     Parameters(),
     Tags(),
     Metrics(),

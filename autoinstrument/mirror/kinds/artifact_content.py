@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autoinstrument import previews
+from autoinstrument.mirror.mapping import figures
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.records import ArtifactLogged, RunStarted
@@ -31,6 +32,14 @@ class ArtifactContent(NamedTuple):
     def is_whole(self) -> bool:
         """True if `content` is the whole file."""
         return len(self.content) == self.record.size
+
+    def head(self) -> bytes:
+        """Return the file's beginning, `figures.HEAD` bytes at most; b"" if it cannot be read."""
+        if self.content or self.local is None:
+            return self.content[: figures.HEAD]
+        with contextlib.suppress(OSError), self.local.open("rb") as stream:
+            return stream.read(figures.HEAD)
+        return b""
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from autoinstrument.clearml_api.errors import FilesUnavailableError, RefusedErro
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.guard import logger
 from autoinstrument.mirror.context import RunContext
+from autoinstrument.mirror.kinds import artifact_diff
 from autoinstrument.mirror.kinds.artifact_content import ArtifactContent, read_content
-from autoinstrument.mirror.kinds.artifact_list import FILES_LEFT_OUT, ArtifactList
+from autoinstrument.mirror.kinds.artifact_list import ArtifactList
 from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping import artifact_entries, pictures
-from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
-from autoinstrument.records import ArtifactLogged, Record, RunStarted
+from autoinstrument.records import ArtifactLogged, Record
 from autoinstrument.settings import Settings
 from autoinstrument.transport.limits import RUN_CONTENTS_BYTES
 
@@ -53,55 +53,17 @@ class Artifacts(Kind):
         return ()
 
     def compare(self, of: TaskOfRun, data: Iterable[StoredData], tasks: Tasks) -> Iterator[Difference]:
-        """Compare each file with the Task's artifact: size, link, and content where the Task has a hash."""
-        run = of.stored.run
-        held = _by_path((of.task.get("execution") or {}).get("artifacts") or [])
-        left_out = of.configuration(FILES_LEFT_OUT)
-        for record in data:
-            if isinstance(record, ArtifactLogged) and not pictures.is_thumbnail(record.path):
-                path = artifact_entries.shown(record.path)
-                problem = _problem(run, record, held.get(path), is_link=of.settings.artifacts == "link", exact=True)
-                if problem and not (path not in held and f"{path}: " in left_out):
-                    yield Difference(self.name, f"{path}: {problem}")
+        """Compare each file with the Task's artifact: size, link, content where the Task has a hash, and place."""
+        files = [record for record in data if isinstance(record, ArtifactLogged)]
+        shown = [record for record in files if not pictures.is_thumbnail(record.path)]
+        for path, problem in artifact_diff.problems(of, shown, tasks):
+            yield Difference(self.name, f"{path}: {problem}")
 
     def facts(self, run: StoredRun, data: Iterable[StoredData]) -> Iterator[tuple[str, str]]:
         """Yield the size of each file."""
         for record in data:
             if isinstance(record, ArtifactLogged):
                 yield f"artifact {record.path}", f"{record.size} bytes"
-
-
-def _problem(
-    run: RunStarted, record: ArtifactLogged, held: Mapping[str, Any] | None, *, is_link: bool, exact: bool
-) -> str:
-    """Return how a Task's artifact differs from a file of the run, "" if it is that very file.
-
-    Args:
-        run: the run.
-        record: the file, as the store lists it.
-        held: the artifact, None if there is none.
-        is_link: the artifact must link to MLflow's store, and not to an upload.
-        exact: compare the content too, if the Task has a hash.
-    """
-    if held is None:
-        return "missing"
-    if record.size >= 0 and held.get("content_size") != record.size:
-        return f"{held.get('content_size')} bytes instead of {record.size}"
-    if is_link and held.get("uri") != artifact_entries.address(run, record.path):
-        return f"links to {held.get('uri')}"
-    if exact and not ArtifactStore(run).has_digest(record.path, record.size, held.get("hash") or ""):
-        return "other content"
-    return ""
-
-
-def _by_path(artifacts: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return a Task's artifacts that are MLflow's, by their path there."""
-    return {
-        item[1]: artifact
-        for artifact in artifacts
-        for item in artifact.get("display_data") or []
-        if item[:1] == [artifact_entries.PATH]
-    }
 
 
 class _ArtifactsPart(RunPart):
@@ -208,7 +170,7 @@ class _ArtifactsPart(RunPart):
             if not address.startswith("http"):  # browsers open nothing else
                 address = self._uploaded(task, file, "metrics")
             if address:
-                self._events.append(pictures.sample(task.id, path, address, time_ms))
+                self._events.append(pictures.picture(task.id, path, address, time_ms, file.head()))
             self._lacking.discard(path)
         self._ready.append(file.record)
 
@@ -223,7 +185,7 @@ class _ArtifactsPart(RunPart):
         is_link = self._mode == "link"
         if not is_link and found.get("uri") == artifact_entries.address(run, record.path):
             return False
-        return not _problem(run, record, found, is_link=is_link, exact=self._is_exact)
+        return not artifact_diff.problem(run, record, found, is_link=is_link, exact=self._is_exact)
 
     def _uploaded(self, task: Task, file: ArtifactContent, folder: str) -> str:
         """Upload a file and return its address; "" if it is refused, or cannot be read."""

@@ -12,11 +12,14 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
 from autoinstrument.mirror.mapping.hyperparameters import hyperparameter, item_name, sections
 from autoinstrument.mirror.mapping.task_settings import travelling
-from autoinstrument.records import Param
+from autoinstrument.records import Param, Record, TagsSet
 from autoinstrument.scrubber import without_credentials
 
 ARGUMENTS = "Args"
 """ClearML's own section for the command line; from it a clone's parser is given its values."""
+
+_RUN_TYPE, _EVALUATION = "mlflow.runType", "genai_evaluate"
+"""Tag of the runs of `mlflow.genai.evaluate` (mlflow 3.4 to 3.17); other evaluations are not told from training."""
 
 
 class Environment(CapturedKind):
@@ -39,6 +42,11 @@ def arguments(values: list[Param]) -> list[Hyperparameter]:
     ]
 
 
+def task_type(tags: Mapping[str, str]) -> str:
+    """Return ClearML's type of Task for a run: that of a test if MLflow lists the run among evaluations."""
+    return "testing" if tags.get(_RUN_TYPE) == _EVALUATION else "training"
+
+
 def script_of_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the script section of a run that was not captured, as far as MLflow's own tags know it."""
     known = {
@@ -57,6 +65,8 @@ class EnvironmentPart(RunPart):
         self._context = context
         self._has_changed = False
         self._lacks_settings = False
+        self._type = ""
+        """A type that the Task has to get, because the run's tags have changed; "" for none."""
         self._names: set[str] = set()
         """Names of the arguments that the Task was given."""
 
@@ -64,16 +74,21 @@ class EnvironmentPart(RunPart):
         """Note that the capture has changed since the Task was made."""
         self._has_changed = True
 
+    def take(self, record: Record) -> None:
+        """Note that the run is an evaluation; MLflow says so after it has begun."""
+        if isinstance(record, TagsSet) and _RUN_TYPE in record.tags:
+            self._type = task_type(record.tags)
+
     @property
     def has_work(self) -> bool:
-        """True while the Task was described by another capture."""
-        return self._has_changed
+        """True while the Task was described by another capture, or by other tags."""
+        return self._has_changed or bool(self._type)
 
     def initial(self) -> dict[str, Any]:
         """Return all of it."""
         objects = [*self._packages(), travelling(self._context.settings, self._context.run)]
         return {
-            "type": "training",
+            "type": task_type(self._context.run.tags),
             "system_tags": [DEVELOPMENT],
             "script": self._script(),
             "hyperparams": sections(self._arguments()),
@@ -83,6 +98,8 @@ class EnvironmentPart(RunPart):
     def created(self, *, bare: bool) -> None:
         """See `RunPart.created`."""
         self._has_changed = self._lacks_settings = bare
+        if self._type == task_type(self._context.run.tags):
+            self._type = ""
         self._names = set() if bare else {item["name"] for item in self._arguments()}
 
     def send(self, task: Task) -> None:
@@ -91,6 +108,10 @@ class EnvironmentPart(RunPart):
         Raises:
             ClearMLError: the server did not take everything; it is sent again as a whole.
         """
+        if self._type and not task.adopted:
+            types, tasks = [self._type], self._context.tasks
+            self._context.rejections.send_each(lambda some: tasks.edit(task, type=some[0]), types, lambda _: "the type")
+        self._type = ""
         if not self._has_changed:
             return
         if not task.adopted:

@@ -10,13 +10,15 @@ from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping.names import task_name
+from autoinstrument.mlflow_store import note_link
 from autoinstrument.mlflow_store.describe import RUN_NAME
+from autoinstrument.mlflow_store.link_tags import TASK_URL
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Record, TagDeleted, TagsSet
 from autoinstrument.scrubber import hide_in_text
 
-NOTE = "mlflow.note.content"
+NOTE = note_link.NOTE
 
 
 class NameAndNote(Kind):
@@ -45,6 +47,9 @@ class NameAndNote(Kind):
         held = (task.get("comment") or "").strip()
         if note and held != note and not (held and of.is_adopted):
             yield Difference("note", "the comment is other than the run's note")
+        written, url = run.tags.get(NOTE, ""), run.tags.get(TASK_URL, "")
+        if of.settings.note and url and note_link.with_link(written, url) != written:
+            yield Difference("note", "the run's description lacks the link to the Task")
 
     def facts(self, run: StoredRun, data: Iterable[StoredData]) -> Iterable[tuple[str, str]]:
         """Return the name; the note is compared as a tag."""
@@ -107,5 +112,5 @@ class _NameAndNotePart(RunPart):
 
 
 def comment(tags: Mapping[str, str]) -> str:
-    """Return the comment with the run's note, "" for none."""
-    return storable.text(hide_in_text(tags.get(NOTE, "")))
+    """Return the comment with the run's note, without the Task's own link; "" for none."""
+    return storable.text(hide_in_text(note_link.without_link(tags.get(NOTE, ""))))

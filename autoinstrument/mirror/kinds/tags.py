@@ -11,6 +11,7 @@ from autoinstrument.mirror.kinds.kind import Delivery, Difference, Kind, RunPart
 from autoinstrument.mirror.kinds.name_and_note import NOTE
 from autoinstrument.mirror.mapping.hyperparameters import by_name, hyperparameter
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
+from autoinstrument.mlflow_store.note_link import without_link
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Record, TagDeleted, TagsSet
@@ -39,10 +40,12 @@ class Tags(Kind):
         return differing(self.name, by_name(_items(of.stored.run.tags)), of.section(TAGS_SECTION), exact=True)
 
     def facts(self, run: StoredRun, data: Iterable[StoredData]) -> Iterator[tuple[str, str]]:
-        """Yield each tag but the link tags, which the agent writes."""
+        """Yield each tag but what the agent writes: the link tags, and a line of the note."""
         for record in data:
             if isinstance(record, TagsSet):
-                yield from ((f"tag {key}", value) for key, value in record.tags.items() if key not in LINK_TAGS)
+                tags = {key: without_link(value) if key == NOTE else value for key, value in record.tags.items()}
+                written = (*LINK_TAGS, *([] if tags.get(NOTE) else [NOTE]))
+                yield from ((f"tag {key}", value) for key, value in tags.items() if key not in written)
 
 
 class _TagsPart(RunPart):

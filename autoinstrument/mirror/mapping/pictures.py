@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from autoinstrument import previews
+from autoinstrument.mirror.mapping.figures import image_plot, is_figure
 from autoinstrument.mirror.mapping.scalars import split
 
 MAX_PLOT = 5 * 2**20
@@ -51,6 +52,16 @@ def place(path: str) -> Place:
     if stepped and abs(int(stepped["step"])) < 2**63:
         return Place(*split(re.sub("[#~]", "/", stepped["key"])), int(stepped["step"]), int(stepped["time"]))
     return Place(*split(path), 0, 0)
+
+
+def _sample_place(path: str) -> Place:
+    """Return the place for a debug sample, whose title is never its own name.
+
+    ClearML's page has a group for each title, and shows the samples of one group side by side.
+    """
+    where = place(path)
+    is_alone = where.title == where.series
+    return where._replace(title="pages" if is_page(path) else "images") if is_alone else where
 
 
 def is_thumbnail(path: str) -> bool:
@@ -90,9 +101,23 @@ def plots(task_id: str, path: str, content: bytes, time_ms: int) -> list[dict[st
     return events
 
 
-def sample(task_id: str, path: str, url: str, time_ms: int) -> dict[str, Any]:
-    """Return the debug sample that shows an uploaded file, as an event."""
-    where = place(path)
+def picture(task_id: str, path: str, url: str, time_ms: int, head: bytes) -> dict[str, Any]:
+    """Return the event that shows an uploaded picture or page: a plot for a figure of matplotlib, else a debug sample.
+
+    A figure is a plot only if its address is of HTTP, as with the SDK: browsers open nothing else.
+
+    Args:
+        task_id: id of the Task.
+        path: path of the file in MLflow.
+        url: address of the uploaded file.
+        time_ms: when it was logged, if its path has no time.
+        head: the file's beginning, see `figures.HEAD`.
+    """
+    if url.startswith("http") and is_figure(path, head):
+        where = place(path)
+        text = json.dumps(image_plot(url, where.series, head), separators=(",", ":"))
+        return _event("plot", task_id, where, where.time_ms or time_ms, plot_str=text)
+    where = _sample_place(path)
     key = url.partition("://")[2].partition("/")[2]
     return _event("training_debug_image", task_id, where, where.time_ms or time_ms, url=url, key=key)
 

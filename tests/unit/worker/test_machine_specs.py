@@ -1,0 +1,106 @@
+"""The Task's runtime properties say on what the run ran, with the names and values of ClearML's own SDK."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
+from autoinstrument.mirror.mapping.run_status import End
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.records import RunStarted, TagsSet
+from autoinstrument.settings import Settings
+from autoinstrument.worker.gpu_list import Gpu, gpus
+from autoinstrument.worker.machine_specs import machine_specs
+from tests.clearml_server import ClearMLServer
+from tests.unit.conftest import sdk_task
+from tests.unit.mirror.runs import PROCESS
+
+RUN = RunStarted("r" * 32, "name", "0", "exp", "sqlite:////x", "", "", 1, "", {}, False, True, "")
+
+
+def mirror_of(capture: RunJournal) -> RunMirror:
+    session = Session()
+    return RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
+
+
+def test_names_and_values_are_those_of_the_sdk() -> None:
+    from clearml.utilities.resource_monitor import ResourceMonitor
+
+    monitor: Any = types.SimpleNamespace(_gpustat=None)
+    expected = ResourceMonitor._get_machine_specs(monitor)
+    process = PROCESS._replace(python=expected["python_version"], executable=sys.executable)
+    assert machine_specs(process, []) == {"CLI": "train.py", **expected}
+
+
+def test_gpus_are_described_as_by_the_sdk() -> None:
+    specs = machine_specs(PROCESS, [Gpu("NVIDIA H100", 80 * 2**30, "550.54", "12.4")] * 2)
+    assert {name: value for name, value in specs.items() if name.startswith("gpu")} == {
+        "gpu_count": 2,
+        "gpu_type": "NVIDIA H100, NVIDIA H100",
+        "gpu_memory": "80GB, 80GB",
+        "gpu_driver_version": "550.54",
+        "gpu_driver_cuda_version": "12.4",
+    }
+
+
+def test_a_machine_without_a_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the package, and with it where the driver's library is missing."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpus() == []
+
+
+def test_the_sdk_reads_the_machine_of_a_run(server: ClearMLServer, tmp_path: Any) -> None:
+    """It is kept on disk for `sync`; a run that goes on elsewhere has the newest machine, and properties of others."""
+    captures = RunJournals(Settings(home=str(tmp_path)))
+    capture = captures.of(RUN, PROCESS)
+    capture.runtime = {"hostname": "one", "cpu_cores": 8, "memory_gb": 23.5}
+    capture.save()
+    mirror = mirror_of(RunJournal.load(capture.folder))
+    mirror.flush()
+    assert mirror.task is not None
+    assert sdk_task(mirror.task.id).data.runtime == capture.runtime
+    server.clear_requests()
+    mirror.flush()
+    assert server.calls("tasks.edit") == []
+
+    Session().call("tasks.edit", task=mirror.task.id, force=True, runtime={"hostname": "one", "progress": "50"})
+    capture.task_id, capture.runtime = mirror.task.id, {"hostname": "two"}
+    again = mirror_of(capture)
+    again.end_as(End("completed", "", ""))
+    again.flush()
+    assert sdk_task(mirror.task.id).data.runtime == {"hostname": "two", "progress": "50"}
+
+    capture.run, capture.runtime = RUN._replace(owned=False), {"hostname": "three"}  # a process that only logs to it
+    mirror_of(capture).flush()
+    assert sdk_task(mirror.task.id).data.runtime["hostname"] == "two"
+
+
+def test_an_adopted_task_keeps_what_it_says(server: ClearMLServer, tmp_path: Any) -> None:
+    task_id = Session().call("tasks.create", name="mine", type="inference")["id"]
+    Session().call("tasks.edit", task=task_id, force=True, runtime={"hostname": "its own", "_exec_agent_hostname": "a"})
+    capture = RunJournal(tmp_path, RUN._replace(task_id=task_id, tags={"mlflow.runType": "genai_evaluate"}), PROCESS)
+    capture.runtime = {"hostname": "ours", "cpu_cores": 8}
+    mirror_of(capture).flush()
+    assert sdk_task(task_id).data.runtime == {"hostname": "its own", "_exec_agent_hostname": "a", "cpu_cores": 8}
+    assert server.task(task_id)["type"] == "inference"
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_an_evaluation_is_a_test(server: ClearMLServer, tmp_path: Any, later: bool) -> None:
+    """MLflow marks the runs of `mlflow.genai.evaluate`, some of them after they have begun."""
+    tags = {"mlflow.runType": "genai_evaluate"}
+    mirror = mirror_of(RunJournal(tmp_path, RUN._replace(tags={} if later else tags), PROCESS))
+    mirror.flush()
+    assert mirror.task is not None
+    assert server.task(mirror.task.id)["type"] == ("training" if later else "testing")
+    mirror.take(TagsSet(RUN.run_id, tags))
+    mirror.flush()
+    assert server.task(mirror.task.id)["type"] == "testing"
