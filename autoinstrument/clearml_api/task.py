@@ -12,6 +12,8 @@ DEVELOPMENT = "development"
 """System tag of a Task that no agent has started. A Task that is created here has it, and a clone loses it."""
 ADOPTED = "mlflow_task_adopted"
 """User property of a Task that a run has adopted: the Task's own id. A clone keeps the property, but has another id."""
+GIVEN_TAGS = "mlflow_task_tags"
+"""User property that lists, as JSON, the tags that a Task was given."""
 _RUN_ID = "mlflow_run_id"
 _NAME_OF_CLONE = "clone of "
 """Beginning of the names that ClearML gives to clones: "Clone Of" (web pages 2.5), "Clone of" (SDK 1.16 to 2.1)."""
@@ -30,6 +32,7 @@ class Task(NamedTuple):
         parent: id of its parent Task when it was found, "" for none.
         comment: its comment when it was found.
         name: its name when it was found.
+        given_tags: the property that lists the tags that it was given, "" for none.
     """
 
     id: str
@@ -43,6 +46,7 @@ class Task(NamedTuple):
     parent: str = ""
     comment: str = ""
     name: str = ""
+    given_tags: str = ""
 
     @property
     def has_own_name(self) -> bool:
@@ -70,6 +74,7 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
         str(found.get("parent") or ""),
         str(found.get("comment") or ""),
         str(found.get("name") or ""),
+        _property(found, GIVEN_TAGS),
     )
 
 

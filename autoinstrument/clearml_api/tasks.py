@@ -12,6 +12,7 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import (
     ADOPTED,
     DEVELOPMENT,
+    GIVEN_TAGS,
     Hyperparameter,
     Task,
     has_had_run,
@@ -26,6 +27,7 @@ from autoinstrument.clearml_api.task_lookup import TaskLookup
 __all__ = [
     "ADOPTED",
     "DEVELOPMENT",
+    "GIVEN_TAGS",
     "Hyperparameter",
     "Task",
     "Tasks",

@@ -219,10 +219,12 @@ class RunTask:
 
 
 def _merge(body: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add fields to a body; fields that are dictionaries are merged."""
+    """Add fields to a body; fields that are dictionaries are merged, and lists are joined."""
     for name, value in more.items():
         if isinstance(value, Mapping) and isinstance(body.get(name), dict):
             _merge(body[name], value)
+        elif isinstance(value, list) and isinstance(body.get(name), list):
+            body[name] = list(dict.fromkeys([*body[name], *value]))
         else:
             body[name] = value
 

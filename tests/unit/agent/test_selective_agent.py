@@ -114,8 +114,8 @@ def test_an_unknown_experiment_is_asked_for_elsewhere_and_the_run_waits(base: Ba
     assert asked_on != [threading.current_thread()]
     assert len(base.calls) == calls
     assert agent.is_left_alone("id") == (not calls)
-    start(agent, Description(make, "0"), again=True)  # what was decided holds for the experiment
-    assert len(asked_on) == 1
+    agent.run_started("next", Description(lambda: STARTED._replace(run_id="next"), "0"), tracking_uri=URI)
+    assert agent._asking == [], "what was decided holds for the experiment"
 
 
 def test_a_run_that_has_a_task_stays(base: Base) -> None:
