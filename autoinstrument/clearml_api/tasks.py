@@ -51,3 +51,7 @@ class Tasks(TaskLifecycle, TaskLookup, TaskEdits, TaskEvents):
     def diff_settings(self) -> DiffSettings:
         """Return what ClearML's configuration says about uncommitted changes."""
         return self._session.login.diff_settings()
+
+    def output_destination(self) -> str:
+        """Return the storage that ClearML's configuration names for the files of new Tasks, "" for none."""
+        return self._session.login.output_destination()

@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.cli import main
+from autoinstrument.mirror.kinds.task_tags import TaskTags
 from autoinstrument.mirror.mapping.task_tags import given_tags, names_in, rendered
+from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
 
 TEMPLATES = ("prod", "team={team}", "lr={lr}", "{mlflow.user}", "key={api_key}")
@@ -91,3 +93,7 @@ def test_an_older_task_has_none_and_differs_in_nothing(
     monkeypatch.setenv("AUTOINSTRUMENT_TAGS", "prod")
     assert command("verify").exit_code == 0
     assert server.tasks[0]["tags"] == ["mlflow"]
+
+
+def test_without_the_setting_nothing_is_read() -> None:
+    assert not TaskTags().is_mirrored(Settings())
