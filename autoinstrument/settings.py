@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar
 
+from autoinstrument import experiment_patterns
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.switch import OFF, ON, is_on
 
@@ -95,6 +96,35 @@ class _Template(Values[str]):
             if name is not None and (name not in self._names or spec or conversion):
                 raise ValueError(text)
         return text
+
+
+class _Patterns(Values[tuple[str, ...]]):
+    """Glob patterns, separated by commas."""
+
+    allowed = "glob patterns, separated by commas; one that begins with ! excludes"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return experiment_patterns.parse(text)
+
+    def text(self, value: tuple[str, ...]) -> str:
+        return ",".join(value)
+
+
+class _Tags(Values[tuple[str, ...]]):
+    """Words or templates over any names, separated by commas."""
+
+    allowed = "tags, separated by commas; {NAME} stands for a tag or parameter of the run"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        templates = tuple(template for part in text.split(",") if (template := part.strip()))
+        for template in templates:
+            for _, name, spec, conversion in string.Formatter().parse(template):
+                if name is not None and (not name.strip() or spec or conversion):
+                    raise ValueError(text)
+        return templates
+
+    def text(self, value: tuple[str, ...]) -> str:
+        return ",".join(value)
 
 
 class _Switch(Values[bool]):
@@ -185,6 +215,16 @@ class Settings:
         _Choice("prefix", "name"), "prefix", "task",
         """What metrics share a chart: `prefix`: `val/loss` is title `val`, series `loss`; `name`: it is title `loss`,
         series `val`, as is `val_loss`, so that training and validation lie over each other.""",
+    )  # fmt: skip
+    experiments: tuple[str, ...] = _setting(
+        _Patterns(), experiment_patterns.EVERYTHING, "machine",
+        """Names of the experiments whose runs are mirrored, see
+        [Which runs are mirrored](deployment.md#which-runs-are-mirrored).""",
+    )  # fmt: skip
+    tags: tuple[str, ...] = _setting(
+        _Tags(), (), "task",
+        """Tags of the Tasks in ClearML: words, or templates over the run's tags and parameters in MLflow, as
+        `prod,team={team}`. A template is left out if the run has no such tag or parameter.""",
     )  # fmt: skip
     worker: str = _setting(
         _Choice("process", "thread"), "process", "run",

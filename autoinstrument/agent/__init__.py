@@ -23,7 +23,7 @@ from autoinstrument.agent.worker_access import WorkerAccess
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.capture.console import Console
 from autoinstrument.clearml_switches import switched_off
-from autoinstrument.guard import be_quiet, guard, logger
+from autoinstrument.guard import be_quiet, guard
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.urls import absolute
@@ -35,7 +35,7 @@ from autoinstrument.records import (
     RunEnded,
     RunStarted,
 )
-from autoinstrument.settings import Settings, SettingsError, read_settings
+from autoinstrument.settings import Settings
 from autoinstrument.transport.deferred_reads import Read
 from autoinstrument.transport.deferred_records import Item
 from autoinstrument.transport.sender import Sender
@@ -48,22 +48,6 @@ _ANNOUNCED = 2000
 """Characters of a traceback that are announced: an announcement is small, or it is not sent."""
 _LOOK_S = 1.0
 """Seconds between two looks for another `sys.stdout`, where nothing else gives reason to look."""
-
-_agent: Agent | None = None
-_refused = False
-
-
-def agent() -> Agent | None:
-    """Return this process's agent, made at the first call; None where a setting is bad (logged once on stderr)."""
-    global _agent, _refused
-    if _agent is None and not _refused:
-        try:
-            _agent = Agent(read_settings())
-        except SettingsError as error:
-            _refused = True
-            note("bad setting", error)
-            logger().warning("%s; the agent stays off", error)
-    return _agent
 
 
 class Agent:
@@ -95,11 +79,10 @@ class Agent:
 
     # Called by the wrappers of MLflow's functions
 
-    def post(self, item: Item) -> None:
-        """Hand a record over; costs an append."""
+    def post(self, item: Item, run_id: str = "") -> None:
+        """Hand a record over, with its run's id if it has no such field; costs an append."""
         self._console.look()
-        run = self._runs.get(getattr(item, "run_id", ""))
-        if run is None or not run.is_left_alone:
+        if not self.is_left_alone(run_id or getattr(item, "run_id", "")):
             self._sender.post(item)
 
     def has_room(self, size: int) -> bool:
@@ -113,6 +96,11 @@ class Agent:
     def knows(self, run_id: str) -> bool:
         """Return True if the run was started, resumed or seen in this process."""
         return run_id in self._runs
+
+    def is_left_alone(self, run_id: str) -> bool:
+        """Return True if it is known that the run gets no Task: its content need not be read."""
+        run = self._runs.get(run_id)
+        return run is not None and run.is_left_alone
 
     def artifact_root(self, run_id: str) -> str:
         """Return the root of a run's artifacts, "" where it is not known; for the sending thread."""

@@ -21,7 +21,7 @@ def is_wanted() -> bool:
 
         # The version first: an agent captures the console from the moment it is made.
         if MLFLOW.covers(VERSION):
-            from autoinstrument.agent import agent
+            from autoinstrument.agent.process_agent import agent
 
             _wanted = agent() is not None
         else:

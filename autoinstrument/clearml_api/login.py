@@ -80,6 +80,13 @@ class Login:
                 given = sdk.default_output_uri()
         return given.rstrip("/") if given.lower() not in ("", "true", "false", "none") else self.files_server()
 
+    def output_destination(self) -> str:
+        """Return the storage that is configured for the files of new Tasks, "" for none, as `Task.init` sets it."""
+        with _login_errors():
+            self._load()
+            given = sdk.default_output_uri()
+        return given if given.lower() not in ("true", "false", "none") else ""
+
     def diff_settings(self) -> DiffSettings:
         """Return the configuration's settings about uncommitted changes; the defaults if it cannot be read."""
         try:

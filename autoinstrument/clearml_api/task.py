@@ -13,6 +13,8 @@ DEVELOPMENT = "development"
 """System tag of a Task that no agent has started. A Task that is created here has it, and a clone loses it."""
 ADOPTED = "mlflow_task_adopted"
 """User property of a Task that a run has adopted: the Task's own id. A clone keeps the property, but has another id."""
+GIVEN_TAGS = "mlflow_task_tags"
+"""User property that lists, as JSON, the tags that a Task was given."""
 _RUN_ID = "mlflow_run_id"
 _LONG = 4_000
 """Characters of a configuration object that are kept of a Task."""
@@ -34,6 +36,7 @@ class Task(NamedTuple):
         comment: its comment when it was found.
         name: its name when it was found.
         configuration: its configuration objects when it was found, name to text, of long ones the beginning.
+        given_tags: the property that lists the tags that it was given, "" for none.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Task(NamedTuple):
     comment: str = ""
     name: str = ""
     configuration: Mapping[str, str] = MappingProxyType({})
+    given_tags: str = ""
 
     @property
     def has_own_name(self) -> bool:
@@ -76,6 +80,7 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
         str(found.get("comment") or ""),
         str(found.get("name") or ""),
         {name: str(item.get("value") or "")[:_LONG] for name, item in (found.get("configuration") or {}).items()},
+        _property(found, GIVEN_TAGS),
     )
 
 

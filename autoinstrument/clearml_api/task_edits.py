@@ -24,9 +24,14 @@ class TaskEdits:
         """Replace fields of the Task."""
         self._session.call("tasks.edit", task=task.id, force=True, **fields)
 
-    def add_tag(self, task: Task, tag: str) -> None:
-        """Add a tag, unless the Task has it."""
-        self._session.call("tasks.update_tags", ids=[task.id], add_tags=[tag])
+    def add_tags(self, task: Task, tags: list[str]) -> None:
+        """Add tags, except those that the Task has."""
+        self._session.call("tasks.update_tags", ids=[task.id], add_tags=tags)
+
+    def remove_tags(self, task: Task, tags: list[str]) -> None:
+        """Remove tags, as far as the Task has them."""
+        if tags:
+            self._session.call("tasks.update_tags", ids=[task.id], remove_tags=tags)
 
     def add_artifacts(self, task: Task, artifacts: list[dict[str, Any]]) -> None:
         """Add artifacts, or replace those of the same key."""

@@ -12,6 +12,7 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import (
     ADOPTED,
     DEVELOPMENT,
+    GIVEN_TAGS,
     Hyperparameter,
     Task,
     has_had_run,
@@ -27,6 +28,7 @@ from autoinstrument.clearml_api.task_lookup import TaskLookup
 __all__ = [
     "ADOPTED",
     "DEVELOPMENT",
+    "GIVEN_TAGS",
     "Hyperparameter",
     "Task",
     "Tasks",
@@ -51,3 +53,7 @@ class Tasks(TaskLifecycle, TaskLookup, TaskEdits, TaskEvents):
     def diff_settings(self) -> DiffSettings:
         """Return what ClearML's configuration says about uncommitted changes."""
         return self._session.login.diff_settings()
+
+    def output_destination(self) -> str:
+        """Return the storage that ClearML's configuration names for the files of new Tasks, "" for none."""
+        return self._session.login.output_destination()

@@ -15,6 +15,7 @@ from autoinstrument.cli.output import Link, is_terminal, name_default_store, tab
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
+from autoinstrument.mlflow_store.left_out import LEFT_OUT, is_left_out
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs
 from autoinstrument.mlflow_store.store_errors import NoStoreError, problem_of, shown
@@ -32,7 +33,8 @@ class Row(NamedTuple):
     status: str
     """Status in MLflow, "" if the tracking server does not know the run."""
     state: str
-    """`live`, `synced`, `pending`, or "" for a run that was never mirrored."""
+    """`live`, `synced`, `pending`, `left out` (of an experiment that AUTOINSTRUMENT_EXPERIMENTS leaves out), or "" for
+    a run that was never mirrored."""
     task_id: str
     task_url: str
     run_url: str
@@ -57,7 +59,7 @@ def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     waiting, problem = _recorded(settings), ""
     try:
-        rows = _stored(experiments, limit, waiting)
+        rows = _stored(experiments, limit, waiting, settings)
     except LookupError as error:
         raise click.UsageError(str(error.args[0])) from None
     except NoStoreError as error:
@@ -82,12 +84,14 @@ def status(experiments: tuple[str, ...], limit: int, as_json: bool) -> None:
     sys.exit(1 if problem else 0)
 
 
-def _stored(experiments: tuple[str, ...], limit: int, waiting: dict[str, Row]) -> list[Row]:
+def _stored(experiments: tuple[str, ...], limit: int, waiting: dict[str, Row], settings: Settings) -> list[Row]:
     rows = []
     for stored in latest_runs(experiments=experiments, limit=limit):
         run, tags = stored.run, stored.run.tags
         state = tags.get(STATE, "")
         recorded = waiting.get(run.run_id)
+        if not recorded and is_left_out(run, settings.experiments):
+            state = LEFT_OUT
         pending = recorded.pending if recorded else stored.left_open
         if state == "pending" and not recorded:
             pending = (

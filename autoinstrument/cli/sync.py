@@ -19,6 +19,7 @@ from autoinstrument.clearml_api.lean_import import prepare as prepare_sdk
 from autoinstrument.cli.output import name_default_store, progress, table
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.internals import import_clients
+from autoinstrument.mlflow_store.left_out import LEFT_OUT
 from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.settings import Settings, read_settings
@@ -42,7 +43,12 @@ _SLOWEST = 12
 @click.option(
     "--experiment", "experiments", multiple=True, metavar="NAME", help="All runs of this experiment; may be repeated."
 )
-@click.option("--all", "everything", is_flag=True, help="All runs of all experiments of the tracking server.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="All runs of all experiments of the tracking server that AUTOINSTRUMENT_EXPERIMENTS names.",
+)
 @click.option(
     "--since", type=click.DateTime(_FORMATS), help="Of these, only runs that began then or later (local time)."
 )
@@ -155,7 +161,7 @@ def _once(selection: Selection, settings: Settings, jobs: int, executor: Executo
                 counts[_kind(outcome)] += 1
                 if as_json:
                     outcomes.append(outcome)
-                elif outcome.result != "unchanged":
+                elif outcome.result not in ("unchanged", LEFT_OUT):
                     _print(outcome)
                 advance(outcome.run_name)
         except KeyboardInterrupt:
@@ -189,7 +195,7 @@ def _follow(selection: Selection, settings: Settings, jobs: int, executor: Execu
             has_failed = False
             for outcome in sync_runs(round_of, settings, jobs=jobs, executor=executor):
                 has_failed = has_failed or outcome.result == "failed"
-                if outcome.result in ("unchanged", "running"):
+                if outcome.result in ("unchanged", "running", LEFT_OUT):
                     last.pop(outcome.run_id, None)
                 elif last.get(outcome.run_id) != outcome:
                     click.echo(json.dumps(outcome._asdict())) if as_json else _print(outcome)
@@ -213,8 +219,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _kind(outcome: Outcome) -> tuple[str, str]:
-    """Return the key by which outcomes are counted: the result, and the reason of a failure."""
-    return outcome.result, outcome.detail if outcome.result == "failed" else ""
+    """Return the key by which outcomes are counted: the result, and the reason of a failure or omission."""
+    return outcome.result, outcome.detail if outcome.result in ("failed", LEFT_OUT) else ""
 
 
 def _print(outcome: Outcome) -> None:

@@ -14,7 +14,9 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.output import name_default_store, progress
 from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.experiment_patterns import VARIABLE
 from autoinstrument.mirror.kinds.kind import Difference
+from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.runs import StoredRun, default_tracking_uri, find_run, find_runs
 from autoinstrument.mlflow_store.store_errors import problem_of, shown
@@ -32,6 +34,7 @@ class _Report(NamedTuple):
     differences: list[Difference]
     problem: str
     has_task: bool = True
+    is_left_out: bool = False
     left_open: str = ""
     """Why nothing will end the run in MLflow, with the remedy. The Task is right, so that this is no difference."""
 
@@ -44,7 +47,8 @@ class _Report(NamedTuple):
     help=f"""Compare MLflow runs with their Tasks, and print each difference with the command that repairs it.
 
 RUN are run ids; without any, all runs of the tracking server that have ended are compared. Those without the tag
-{TASK_ID} are counted, and `{_MAKE_TASKS}` makes their Tasks.
+{TASK_ID} are counted, and `{_MAKE_TASKS}` makes their Tasks; those that AUTOINSTRUMENT_EXPERIMENTS leaves out are
+counted, too, and are no difference.
 Compared are params, tags, every point of every metric, artifacts and their hashes, models, data sets, the number of
 traces, status, name, note, links.
 
@@ -60,12 +64,15 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
     different: list[_Report] = []
     problems: list[_Report] = []
     without_task: list[str] = []
+    left_out: list[str] = []
     left_open: list[_Report] = []
     same = 0
     with progress("comparing", len(runs) or None) as advance:
         for report in _compared(runs, settings):
             if report.problem:
                 problems.append(report)
+            elif report.is_left_out:
+                left_out.append(report.run_id)
             elif not report.has_task:
                 without_task.append(report.run_id)
             elif report.differences:
@@ -84,11 +91,13 @@ def verify(runs: tuple[str, ...], as_json: bool) -> None:
             "problems": _as_problems(problems),
             "left_open": [{"run_id": report.run_id, "remedy": report.left_open} for report in left_open],
             "without_task": {"runs": without_task, "repair": _MAKE_TASKS if without_task else ""},
+            "left_out": left_out,
         }
         click.echo(json.dumps(summary, indent=2))
-    elif same or different or without_task:
+    elif same or different or without_task or left_out:
         name_default_store()
         rest = f", {len(without_task)} without a Task: `{_MAKE_TASKS}` makes them" if without_task else ""
+        rest += f", {len(left_out)} left out by {VARIABLE}" if left_out else ""
         click.echo(f"{same} the same, {len(different)} different{rest}")
     elif not problems:
         click.echo(f"nothing to compare: no run has ended in {shown(default_tracking_uri())}")
@@ -104,7 +113,8 @@ def _compared(runs: tuple[str, ...], settings: Settings) -> Iterator[_Report]:
             continue
         run = found.run
         if not runs and found.has_ended and TASK_ID not in run.tags:
-            yield _Report(run_id, run.run_name, [], "", has_task=False)
+            left_out = is_left_out(run, settings.experiments)
+            yield _Report(run_id, run.run_name, [], "", has_task=False, is_left_out=left_out)
             continue
         try:
             differing = list(differences(found, settings, tasks))

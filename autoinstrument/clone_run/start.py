@@ -43,6 +43,11 @@ def begin() -> bool:
     return False
 
 
+def is_at_work() -> bool:
+    """Return True in a process that a ClearML agent runs for a Task that carries settings of this package."""
+    return _description is not None and "settings" in _description
+
+
 def edited(parser: Any) -> list[str] | None:
     """Return the command line that gives a parser the Task's parameters, None if this process was given arguments."""
     if _description is None:

@@ -71,6 +71,8 @@ def _post_files(the_agent: Agent, client: Any, run_id: str, files: Iterator[_Fil
     if the_agent.settings.artifacts == "off":
         return
     know(the_agent, client, run_id)
+    if the_agent.is_left_alone(run_id):
+        return
     room = _BYTES
     for number, file in enumerate(files):
         if number == _FILES:
@@ -98,7 +100,7 @@ def _post_file(the_agent: Agent, run_id: str, file: _File, room: int) -> int:
         text = base64.b64encode(previews.kept(read, size)).decode("ascii")
         return _as_kept(the_agent, ArtifactLogged(run_id, file.path, size, time_ms, text))
 
-    the_agent.post(DeferredFile(content, make))
+    the_agent.post(DeferredFile(content, make), run_id)
     return len(content)
 
 
@@ -107,7 +109,7 @@ def _post(the_agent: Agent, record: ArtifactLogged) -> None:
     if _RENAMED.isdisjoint(record.path):
         the_agent.post(record)
     else:
-        the_agent.post(lambda: _as_kept(the_agent, record))
+        the_agent.post(lambda: _as_kept(the_agent, record), record.run_id)
 
 
 def _as_kept(the_agent: Agent, record: ArtifactLogged) -> Record:

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from autoinstrument.agent import Agent, agent
+from autoinstrument.agent import Agent
+from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_ourselves
-from autoinstrument.integrations import mlflow_artifacts, mlflow_models
+from autoinstrument.integrations import mlflow_artifacts, mlflow_experiments, mlflow_models
 from autoinstrument.integrations.mlflow_internals import TRACKING_CLIENT, end_runs_at_exit
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
@@ -49,7 +50,7 @@ _logging = threading.local()
 
 def instrument_client(module: ModuleType) -> None:
     """Wrap `TrackingServiceClient` of `mlflow.tracking._tracking_service.client`."""
-    wrap_methods(module, TRACKING_CLIENT, {**_CLIENT, **mlflow_models.TRACKING})
+    wrap_methods(module, TRACKING_CLIENT, {**_CLIENT, **mlflow_models.TRACKING, **mlflow_experiments.methods()})
     note_stores(module, TRACKING_CLIENT)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from autoinstrument.agent import Agent, agent
+from autoinstrument.agent import Agent
+from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.integrations.wrapping import Around
 from autoinstrument.mlflow_store import describe

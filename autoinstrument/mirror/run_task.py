@@ -155,6 +155,8 @@ class RunTask:
         parent = self._parent_task()
         if parent:
             body["parent"] = parent
+        if destination := tasks.output_destination():
+            body["output_dest"] = destination
         self._look_first = True  # a request that seems to fail may have made one
         project = project_name(self._context.settings, run, capture.process)
         is_bare = False
@@ -219,10 +221,12 @@ class RunTask:
 
 
 def _merge(body: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add fields to a body; fields that are dictionaries are merged."""
+    """Add fields to a body; fields that are dictionaries are merged, and lists are joined."""
     for name, value in more.items():
         if isinstance(value, Mapping) and isinstance(body.get(name), dict):
             _merge(body[name], value)
+        elif isinstance(value, list) and isinstance(body.get(name), list):
+            body[name] = list(dict.fromkeys([*body[name], *value]))
         else:
             body[name] = value
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from autoinstrument.mlflow_store.link_tags import TASK_ID
+from autoinstrument.mlflow_store.link_tags import TASK_ID, is_linked
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.urls import absolute, run_page
@@ -60,11 +60,31 @@ def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool
     )
 
 
-def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Callable[[], RunStarted]:
-    """Return a function that returns the record of a run that was created or resumed; it reads the experiment."""
+class Description:
+    """Returns the record of a run, for which it may ask the tracking store; None for a run that is left alone.
+
+    Attributes:
+        experiment_id: id of the run's experiment, "" where the store must be asked.
+        is_linked: the run existed before, and has link tags.
+    """
+
+    __slots__ = ("_make", "experiment_id", "is_linked")
+
+    def __init__(
+        self, make: Callable[[], RunStarted | None], experiment_id: str = "", *, is_linked: bool = False
+    ) -> None:
+        self._make, self.experiment_id, self.is_linked = make, experiment_id, is_linked
+
+    def __call__(self) -> RunStarted | None:
+        """Raise what the store's driver raises, if the store does not answer."""
+        return self._make()
+
+
+def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Description:
+    """Return the description of a run that was created or resumed; it reads the experiment."""
+    experiment_id = str(run.info.experiment_id)
 
     def make() -> RunStarted:
-        experiment_id = str(run.info.experiment_id)
         name, until = _experiments.get((tracking_uri, experiment_id), ("", 0.0))
         if time.monotonic() >= until:
             with store_access(tracking_uri):
@@ -72,13 +92,13 @@ def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Calla
             _experiments[tracking_uri, experiment_id] = name, time.monotonic() + _KNOWN_S
         return describe(run, tracking_uri, experiment_name=name, resumed=resumed, owned=owned)
 
-    return make
+    return Description(make, experiment_id, is_linked=resumed and is_linked(run.data.tags))
 
 
-def seen(tracking_uri: str, run_id: str, *, linked: bool = False) -> Callable[[], RunStarted | None]:
-    """Return a function that returns the record of a run that this process did not start.
+def seen(tracking_uri: str, run_id: str, *, linked: bool = False) -> Description:
+    """Return the description of a run that this process did not start.
 
-    It returns None for a run that has ended without a Task, and with `linked` for every run without a Task.
+    It is None for a run that has ended without a Task, and with `linked` for every run without a Task.
     """
 
     def make() -> RunStarted | None:
@@ -90,4 +110,4 @@ def seen(tracking_uri: str, run_id: str, *, linked: bool = False) -> Callable[[]
             experiment = client.get_experiment(run.info.experiment_id)
         return describe(run, tracking_uri, experiment_name=experiment.name, resumed=True, owned=False)
 
-    return make
+    return Description(make)

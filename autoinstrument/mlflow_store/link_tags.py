@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from autoinstrument.guard import ourselves
@@ -12,6 +13,11 @@ from autoinstrument.mlflow_store.stores import tracking_client
 TASK_ID, TASK_URL, STATE = "clearml.task_id", "clearml.task_url", "clearml.state"
 LINK_TAGS = (TASK_ID, TASK_URL, STATE)
 _NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+
+
+def is_linked(tags: Mapping[str, str]) -> bool:
+    """Return True if a run's tags have a link: it has a Task, or is recorded for one."""
+    return not tags.keys().isdisjoint(LINK_TAGS)
 
 
 def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str], *, note: bool = False) -> None:

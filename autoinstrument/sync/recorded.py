@@ -26,6 +26,7 @@ from autoinstrument.mirror.completion import complete, write_back
 from autoinstrument.mirror.mapping.run_status import of_capture, of_death
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
 from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
@@ -68,8 +69,12 @@ def _sync_stored(
             except Exception as error:  # MLflow's store raises what its driver raises
                 yield Outcome(run_id, "", "failed", problem_of(error))
     found = _found(selection, seen) if selection.is_of_store else iter(())
+    left_out: list[Outcome] = []
+    if selection.everything:  # who names an experiment or a run wants it
+        found = _chosen(found, settings, left_out)
     try:
         yield from sync_runs(itertools.chain(single, found), selection, settings, jobs, executor)
+        yield from left_out
     except NotFoundError:
         raise
     except Exception as error:  # as above: the search itself
@@ -85,6 +90,15 @@ def _found(selection: Selection, seen: Collection[str]) -> Iterator[StoredRun]:
     ):
         is_wanted = selection.deleted or not stored.deleted or TASK_ID in stored.run.tags
         if is_wanted and stored.run.run_id not in seen:
+            yield stored
+
+
+def _chosen(found: Iterator[StoredRun], settings: Settings, left_out: list[Outcome]) -> Iterator[StoredRun]:
+    """Yield the runs of experiments that are mirrored, and those with a link; append the others to `left_out`."""
+    for stored in found:
+        if is_left_out(stored.run, settings.experiments):
+            left_out.append(Outcome(stored.run.run_id, stored.run.run_name, LEFT_OUT, REASON))
+        else:
             yield stored
 
 

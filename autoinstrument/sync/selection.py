@@ -11,7 +11,7 @@ class Selection(NamedTuple):
     Attributes:
         runs: run ids.
         experiments: names of experiments.
-        everything: take all experiments of the tracking server.
+        everything: take all experiments of the tracking server that `AUTOINSTRUMENT_EXPERIMENTS` names.
         since_ms: of experiments, take only runs that began then or later.
         ended_since_ms: of experiments, take only runs that ended then or later.
         deleted: of experiments, take also deleted runs without a Task; those with a Task are always taken.
@@ -39,7 +39,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         run_id: "" if the problem is not one run's: the tracking server does not answer.
-        result: "synced", "unchanged", "failed", "running" (left alone) or "pending" (dry run).
+        result: "synced", "unchanged", "failed", "running" (left alone), "pending" (dry run) or "left out" (of another
+            experiment than `AUTOINSTRUMENT_EXPERIMENTS` names).
         detail: the Task's address, or the reason.
     """
 

@@ -23,6 +23,7 @@ from autoinstrument.mirror.mapping.links import origin
 from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.runs import StoredRun, find_run
 from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
@@ -101,14 +102,14 @@ class StoredRunSync:
         return mirror.task.url
 
     def _task_of(self, parent_id: str, child: StoredRun) -> str:
-        """Return the parent's Task; one that is missing is made first, unless the parent is running, or gone."""
+        """Return the parent's Task; make a missing one first, unless the parent is running, left out, or gone."""
         if not parent_id or parent_id == child.run.run_id:
             return ""
         found = self._parents.get(parent_id) or self._tasks.of_run(parent_id)
         if not found:
             with contextlib.suppress(NotFoundError):
                 parent = find_run(parent_id, child.run.tracking_uri)
-                if parent.has_ended:
+                if parent.has_ended and not is_left_out(parent.run, self._settings.experiments):
                     self.complete(parent, {})
                     found = self._tasks.of_run(parent_id)
         if found:

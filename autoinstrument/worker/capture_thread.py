@@ -102,7 +102,9 @@ class CaptureThread:
         """Take the code of a program as far as it is known without Git, until Git has answered."""
         if program not in self.code:
             with guard("capturing the code"):
-                script = without_arguments(described, DiffSettings, by_git=False)
+                # Code that ClearML's configuration may keep here waits until that has been read.
+                settings = self._settings or DiffSettings(stored=False)
+                script = without_arguments(described, lambda: settings, by_git=False)
                 with self._changed:
                     self.code.setdefault(program, script)
 
@@ -125,6 +127,8 @@ class CaptureThread:
                     self._busy = False
                     self._captured += 1
                     break
+            with guard("reading ClearML's configuration"):
+                self._known_settings()  # first: Git may take a minute, and what is known without it depends on them
             for program, described in job.programs.items():
                 with guard("capturing the code"):
                     code = without_arguments(described, self._known_settings, self._lacks)

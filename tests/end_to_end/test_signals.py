@@ -135,7 +135,7 @@ def test_hundreds_of_runs_are_few_lines_whatever_sys_stderr_is(place: Place, ser
         import contextlib, io, sys
         with contextlib.redirect_stderr(io.StringIO()) as captured:
             import mlflow
-            from autoinstrument.agent import agent
+            from autoinstrument.agent.process_agent import agent
             for number in range(8):
                 with mlflow.start_run(run_name=f"run {number}"):
                     pass

@@ -175,7 +175,7 @@ def test_many_points_are_delivered_within_the_exit_time(place: Place, server: Cl
     """20,000 points in batches; nothing is dropped on the way."""
     script = """
         import mlflow, time
-        from autoinstrument.agent import agent
+        from autoinstrument.agent.process_agent import agent
         from mlflow.entities import Metric
         from mlflow.tracking import MlflowClient
         with mlflow.start_run() as run:

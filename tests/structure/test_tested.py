@@ -34,7 +34,7 @@ ELSEWHERE = {
         "mirror.run_task", "previews",
     },
     "through `mlflow_store.run_reader`": {
-        "mlflow_store.artifacts", "mlflow_store.datasets", "mlflow_store.describe",
+        "mlflow_store.artifacts", "mlflow_store.datasets",
     },
     "through the package `records`": {
         "records.answers", "records.command", "records.json_form", "records.process", "records.run", "records.types",

@@ -27,6 +27,7 @@ def test_every_setting_is_read_by_its_variable() -> None:
     given = Settings(
         project="a/{user}", task="{run_id}", artifacts="upload", scalars="name", worker="thread", worker_linger_s=0.0,
         exit_timeout_s=2.5, mlflow_ui="https://mlflow.example.com/ui", abort=False, note=True, home="/state", quiet=True,
+        experiments=("prod/*", "!x"), tags=("a", "team={team}"),
     )  # fmt: skip
     assert all(getattr(given, setting.field) != setting.default for setting in TABLE), "one is not tried"
     environ = {setting.variable: setting.text(getattr(given, setting.field)) for setting in TABLE}
@@ -51,6 +52,10 @@ def test_every_setting_is_documented() -> None:
         ("TASK", "{run_name", "a template over {run_name} {run_id} {experiment} {script}"),
         ("MLFLOW_UI", "mlflow.example.com", "an http:// or https:// address"),
         ("MLFLOW_UI", "ftp://me:sesame@example.com", "'ftp://me:********@example.com' is not allowed"),
+        ("EXPERIMENTS", "prod/*,!", "glob patterns, separated by commas; one that begins with ! excludes"),
+        ("TAGS", "a,team={team", "tags, separated by commas; {NAME} stands for a tag or parameter of the run"),
+        ("TAGS", "{}", "tags, separated by commas"),
+        ("TAGS", "{team!r}", "tags, separated by commas"),
         ("QUIET", "banana", "one of 1, true, yes, on, 0, false, no, off"),
         ("ABORT", "maybe", "one of 1, true, yes, on, 0, false, no, off"),
     ],

@@ -20,6 +20,7 @@ from autoinstrument.mirror.kinds.name_and_note import NameAndNote
 from autoinstrument.mirror.kinds.parameters import Parameters
 from autoinstrument.mirror.kinds.status import Status
 from autoinstrument.mirror.kinds.tags import Tags
+from autoinstrument.mirror.kinds.task_tags import TaskTags
 from autoinstrument.mirror.kinds.traces import Traces
 
 KINDS: tuple[Kind, ...] = (
@@ -29,6 +30,7 @@ KINDS: tuple[Kind, ...] = (
     Machine(),
     Parameters(),
     Tags(),
+    TaskTags(),
     Metrics(),
     Console(),
     Artifacts(),

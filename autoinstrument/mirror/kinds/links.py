@@ -83,7 +83,7 @@ class _LinksPart(RunPart):
         if run.owned:
             self._context.hyperparameters.put(links.properties(run, task.id if task.adopted else ""))
             context.tasks.add_artifacts(task, links.link_artifact(run))
-            context.tasks.add_tag(task, links.TAG)
+            context.tasks.add_tags(task, [links.TAG])
 
     def send(self, task: Task) -> None:
         if not self._has_artifact:

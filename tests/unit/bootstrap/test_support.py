@@ -5,14 +5,14 @@ from __future__ import annotations
 import mlflow.version
 import pytest
 
-from autoinstrument import agent as agent_module
+from autoinstrument.agent import process_agent
 from autoinstrument.bootstrap import support
 
 
 @pytest.fixture(autouse=True)
 def never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(support, "_wanted", None)
-    monkeypatch.setattr(agent_module, "_agent", object())  # making one would capture this process's console
+    monkeypatch.setattr(process_agent, "_agent", object())  # making one would capture this process's console
 
 
 def test_a_supported_version_with_an_agent_is_wanted() -> None:
@@ -20,10 +20,10 @@ def test_a_supported_version_with_an_agent_is_wanted() -> None:
 
 
 def test_an_agent_that_refused_its_settings_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_module, "_agent", None)
-    monkeypatch.setattr(agent_module, "_refused", True)
+    monkeypatch.setattr(process_agent, "_agent", None)
+    monkeypatch.setattr(process_agent, "_refused", True)
     assert support.is_wanted() is False
-    monkeypatch.setattr(agent_module, "_agent", object())
+    monkeypatch.setattr(process_agent, "_agent", object())
     assert support.is_wanted() is False, "modules of MLflow that are imported later are left alone, too"
 
 

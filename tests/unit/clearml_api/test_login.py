@@ -85,3 +85,12 @@ def test_a_server_that_is_ill(server: ClearMLServer, status: int, message: str) 
 def test_a_folder_as_file_server(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CLEARML_FILES_HOST", f"{tmp_path}/")
     assert Login().files_server() == str(tmp_path)
+
+
+def test_the_output_destination_of_new_tasks(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    login = Login()
+    assert login.output_destination() == ""
+    for given, found in (("s3://bucket/a", "s3://bucket/a"), ("true", ""), ("False", "")):
+        monkeypatch.setenv("CLEARML_DEFAULT_OUTPUT_URI", given)
+        assert login.output_destination() == found
+    assert server.requests == [], "nobody logs in for it"

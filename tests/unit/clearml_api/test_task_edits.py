@@ -69,7 +69,7 @@ def test_a_model_is_linked_beside_the_others(server: ClearMLServer, tasks: Tasks
 def test_fields_and_tags(server: ClearMLServer, tasks: Tasks, task: Task) -> None:
     tasks.edit(task, comment="a note")
     for _ in range(2):
-        tasks.add_tag(task, "mlflow")
+        tasks.add_tags(task, ["mlflow"])
     found = server.task(task.id)
     assert (found["comment"], found["tags"]) == ("a note", ["mlflow"])
 

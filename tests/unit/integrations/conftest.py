@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from autoinstrument import agent as agent_module
+from autoinstrument.agent import process_agent
 from autoinstrument.mlflow_store import training_stores
 from autoinstrument.records import Record, RunEnded
 from autoinstrument.settings import Settings
@@ -34,7 +34,7 @@ class Recorder:
         self.runs: list[str] = []
         """Runs that were introduced."""
 
-    def post(self, item: Any) -> None:
+    def post(self, item: Any, run_id: str = "") -> None:
         record = item() if callable(item) else item
         if record is not None:
             self.records.append(record)
@@ -50,6 +50,9 @@ class Recorder:
 
     def is_open(self, run_id: str) -> bool:
         return run_id in self.runs
+
+    def is_left_alone(self, run_id: str) -> bool:
+        return False
 
     def artifact_root(self, run_id: str) -> str:
         return "s3://bucket"
@@ -70,7 +73,7 @@ class Recorder:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """What the wrappers take for this process's agent."""
     recorder = Recorder()
-    monkeypatch.setattr(agent_module, "_agent", recorder)
+    monkeypatch.setattr(process_agent, "_agent", recorder)
     monkeypatch.setattr(training_stores, "_watched", False)  # instrumenting a client makes it true
     return recorder
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autoinstrument import agent as agent_module
+from autoinstrument.agent import process_agent
 from autoinstrument.guard import ourselves
 from autoinstrument.integrations.observing import watched
 from autoinstrument.records import EventsDropped
@@ -58,6 +58,6 @@ def test_the_agents_own_calls_are_not_reported(recorder: Recorder) -> None:
 
 
 def test_without_an_agent_the_call_is_the_users_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_module, "_agent", None)
-    monkeypatch.setattr(agent_module, "_refused", True)
+    monkeypatch.setattr(process_agent, "_agent", None)
+    monkeypatch.setattr(process_agent, "_refused", True)
     assert AROUND(method, "client", ("r", 1), {}) == 1

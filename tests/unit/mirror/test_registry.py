@@ -23,6 +23,7 @@ from autoinstrument.cli import main
 from autoinstrument.mirror import kinds
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import CapturedKind, Difference, Kind, RunPart, StoredData, TaskOfRun
+from autoinstrument.mirror.kinds.task_tags import TaskTags
 from autoinstrument.mirror.kinds.traces import Traces
 from autoinstrument.mlflow_store.run_reader import RunReader, open_run
 from autoinstrument.mlflow_store.runs import StoredRun
@@ -181,7 +182,7 @@ def test_no_kind_is_overlooked(server: ClearMLServer, client: MlflowClient, tmp_
 
     tasks, run = Tasks(Session()), open_run(client.tracking_uri, run_id)
     empty = tasks.get(tasks.create("project", {"name": "other", "type": "training"}).id)
-    of = TaskOfRun(run.stored, empty, read_settings(), str)
+    of = TaskOfRun(run.stored, empty, read_settings({"AUTOINSTRUMENT_TAGS": "{team}"}), str)
     data = {kind: list(kind.read(run)) for kind in kinds.KINDS}
     (traces,) = (kind for kind in kinds.KINDS if isinstance(kind, Traces))
     data[traces] = [TracesLogged(run_id, 1, False)]  # MLflow writes them when it likes
@@ -189,7 +190,7 @@ def test_no_kind_is_overlooked(server: ClearMLServer, client: MlflowClient, tmp_
     unseen = {type(kind) for kind in kinds.KINDS if not list(kind.facts(run.stored, data[kind]))}
     captured = {type(kind) for kind in kinds.KINDS if isinstance(kind, CapturedKind)}
     assert blind == captured, "all other data is compared with the Task"
-    assert unseen == captured, "all other data is compared by the check"
+    assert unseen == captured | {TaskTags}, "all other data is compared by the check; its tags and parameters are"
 
 
 def test_each_kind_states_all_that_there_is_to_know_of_it() -> None:

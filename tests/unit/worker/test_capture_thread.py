@@ -59,3 +59,22 @@ def test_what_takes_long_is_there_later(tmp_path: Path, monkeypatch: pytest.Monk
     assert capturing.packages == listed
     assert capturing.code.keys() == {"", "second"}
     assert not capturing.news
+
+
+def test_code_that_may_not_be_kept_is_not_described_before_that_is_known(tmp_path: Path) -> None:
+    """A Task that does not wait for Git must not have what ClearML's configuration forbids."""
+    (tmp_path / "train.py").write_text("password = 1\n")
+    process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
+    may_answer = threading.Event()
+
+    def forbidden() -> DiffSettings:
+        may_answer.wait()
+        return DiffSettings(stored=False)
+
+    capturing = CaptureThread(forbidden, lambda _: None)
+    capturing.ask(process, [], programs={"": process}, packages=False)
+    capturing.do_without_git("", process)
+    assert (capturing.code[""].entry_point, capturing.code[""].diff) == ("train.py", "")
+    may_answer.set()
+    settle(capturing)
+    assert capturing.code[""].diff == ""
