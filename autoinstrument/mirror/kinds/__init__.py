@@ -17,6 +17,7 @@ from autoinstrument.mirror.kinds.metrics import Metrics
 from autoinstrument.mirror.kinds.models import Models
 from autoinstrument.mirror.kinds.name_and_note import NameAndNote
 from autoinstrument.mirror.kinds.parameters import Parameters
+from autoinstrument.mirror.kinds.resource_monitor import ResourceMonitor
 from autoinstrument.mirror.kinds.status import Status
 from autoinstrument.mirror.kinds.tags import Tags
 from autoinstrument.mirror.kinds.traces import Traces
@@ -28,6 +29,7 @@ KINDS: tuple[Kind, ...] = (
     Parameters(),
     Tags(),
     Metrics(),
+    ResourceMonitor(),
     Console(),
     Artifacts(),
     Models(),
