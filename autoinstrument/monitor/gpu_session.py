@@ -79,4 +79,4 @@ class GpuSession:
         self._next_at = time.monotonic() + _RETRY_S
         if not self._has_logged:
             self._has_logged = True
-            logger().info("%s does not answer, GPU figures are missing meanwhile: %s", session.library, error)
+            logger().warning("%s does not answer, GPU figures are missing meanwhile: %s", session.library, error)
