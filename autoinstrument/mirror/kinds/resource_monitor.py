@@ -100,8 +100,9 @@ class ResourceMonitorPart(RunPart):
                 self._at_step[name] = total + value, count + 1
             averages = {name: total / count for name, (total, count) in self._at_step.items()}
             self._waiting.append(_Report(self._step, reports[-1].time_ms, averages))
-        if len(self._waiting) > _MOST_REPORTS:  # the server has been away for long: a coarser curve of all that time
-            del self._waiting[1::2]
+        while len(self._waiting) > _MOST_REPORTS:  # the server has been away for long: a coarser curve of all that time
+            times = [report.time_ms for report in self._waiting]
+            del self._waiting[min(range(1, len(times) - 1), key=lambda at: times[at + 1] - times[at - 1])]
 
     @property
     def has_work(self) -> bool:

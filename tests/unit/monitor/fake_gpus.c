@@ -80,6 +80,12 @@ int nvmlDeviceGetUUID(void *handle, char *uuid, unsigned size) {
   snprintf(uuid, size, is_instance(handle) ? "MIG-%08d-a" : "GPU-%08d-a", gpu(handle));
   return wrong();
 }
+int nvmlDeviceGetName(void *handle, char *name, unsigned size) {
+  return snprintf(name, size, "GPU"), (void)handle, wrong();
+}
+int nvmlDeviceGetIndex(void *handle, unsigned *index) { return *index = (unsigned)gpu(handle), wrong(); }
+int nvmlDeviceGetFanSpeed(void *handle, unsigned *speed) { return (void)handle, *speed = 0, NOT_SUPPORTED; }
+int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *limit) { return (void)handle, *limit = 0, NOT_SUPPORTED; }
 int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *count) {
   *count = gpu(handle) ? 0 : (unsigned)number("mig", -1);
   return wrong();
