@@ -51,4 +51,4 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fake(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpus]:
     monkeypatch.setenv("FAKE_GPUS", str(tmp_path / "gpus"))
     monkeypatch.setenv("ROCM_PATH", str(library))
-    yield FakeGpus(tmp_path / "gpus")
+    return FakeGpus(tmp_path / "gpus")

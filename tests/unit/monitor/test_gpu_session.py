@@ -34,7 +34,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (power / "control").write_text("on\n")
     (power / "runtime_status").write_text("active\n")
     monkeypatch.setattr(power_management, "_DRIVERS", tmp_path)
-    yield power
+    return power
 
 
 def test_one_session_is_kept_until_it_is_closed(fake: FakeGpus) -> None:
