@@ -131,7 +131,8 @@ def test_the_task_of_a_task_init_is_left_to_its_own_monitor(
 ) -> None:
     connection = connect(os.getpid())
     own, other = "b" * 32, "c" * 32
-    connection.sendall(encode([run(own, has_own_monitor=True), run(other)]))
+    points = [MetricsLogged(run_id, [("loss", 1.0, 1, 4)]) for run_id in (own, other)]
+    connection.sendall(encode([run(own, has_own_monitor=True), run(other), *points]))
     monitored(server, other)
     assert ":monitor:machine" not in server.scalars(task_of(server, own)["id"])
 
