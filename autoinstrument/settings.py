@@ -156,6 +156,23 @@ class _Seconds(Values[float]):
         return str(value).removesuffix(".0")
 
 
+class _Period(Values[float]):
+    """Seconds between two readings; 0.0 is off."""
+
+    allowed = "on, off, or seconds between readings from 1 to 3600"
+
+    def parse(self, text: str) -> float:
+        if text.lower() in (*ON, *OFF):
+            return float(is_on(text))
+        seconds = float(text)
+        if not 1 <= seconds <= 3600:  # also where it is no number, "nan"
+            raise ValueError(text)
+        return seconds
+
+    def text(self, value: float) -> str:
+        return {0.0: "off", 1.0: "on"}.get(value) or str(value).removesuffix(".0")
+
+
 @dataclass(frozen=True)
 class Setting(Generic[_T]):
     """A row of the table."""
@@ -252,6 +269,11 @@ class Settings:
         _Switch(), False, "task",
         """`on`: the run's description in MLflow ends with a line that links to the Task. MLflow's pages show no tag as
         a link, but this one.""",
+    )  # fmt: skip
+    monitor_s: float = _setting(
+        _Period(), 1.0, "run",
+        """`on`: the Task has the figures of its machine, GPUs and processes, read every second from outside of the
+        training; or the seconds between readings.""",
     )  # fmt: skip
     home: str = _setting(
         _Text(), "", "machine",

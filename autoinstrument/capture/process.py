@@ -19,6 +19,7 @@ from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.integrations.argparse_values import parsed
 from autoinstrument.records import Param, ProcessChanged, ProcessStarted
 
+_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _WORKERS = ("submitit.core._submit",)
 """Programs that run functions which another process has sent: neither the program nor its arguments are the user's."""
 
@@ -58,6 +59,7 @@ class Changes:
             arguments=_arguments(kind, path, module),
             files=own_files.loaded(cwd or _cwd(), os.path.dirname(path)),
             callers=list(callers),
+            devices={name: os.environ[name] for name in _DEVICES if name in os.environ},
             modules=self._new_modules(),  # last, because the lines above load modules, too
         )
 

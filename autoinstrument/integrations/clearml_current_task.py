@@ -14,3 +14,8 @@ def existing_task_id() -> str:
         return given
     task_id = main_task_id()
     return "" if task_id.startswith("offline-") else task_id  # that Task is a folder on this machine
+
+
+def is_initialized() -> bool:
+    """Return True if the script's own `Task.init` has made a Task, or taken over that of the agent."""
+    return bool(main_task_id())

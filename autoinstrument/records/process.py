@@ -38,6 +38,8 @@ class ProcessStarted(NamedTuple):
     """Files of the loaded modules that are the user's own, and not installed, by the modules' names."""
     callers: list[str] = []  # noqa: RUF012
     """Files of the user's own code that made the first run, from the one with MLflow's call outwards."""
+    devices: dict[str, str] = {}  # noqa: RUF012
+    """The variables that say which GPUs the process may see; a script may set them itself."""
 
 
 class ProcessChanged(NamedTuple):

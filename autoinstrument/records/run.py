@@ -39,6 +39,8 @@ class RunStarted(NamedTuple):
     main_module: str = ""
     arguments: list[Param] = []  # noqa: RUF012  (never changed)
     """The run's own arguments: those of such a program, or of one job of a Hydra sweep."""
+    has_own_monitor: bool = False
+    """True where the script's own `Task.init` has made the Task: ClearML's monitor runs, unless the script said no."""
 
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.tasks import Tasks
@@ -16,6 +16,7 @@ from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.event_batches import EventBatches
 from autoinstrument.mirror.kinds.environment import EnvironmentPart
+from autoinstrument.mirror.kinds.resource_monitor import ResourceMonitorPart
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
@@ -31,6 +32,7 @@ class LiveRun(RunMirror):
         notices: what the training process was told.
         server: when data of this run may be tried again that the server refuses as a whole.
         last_sent: when something was sent last, in seconds of the monotonic clock.
+        has_own_monitor: the script's own `Task.init` reports the machine's figures, unless switched off.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class LiveRun(RunMirror):
         self.notices = Notices()
         self.server = Backoff()
         self.last_sent = 0.0
+        self.has_own_monitor = capture.run.has_own_monitor
         self._describe_at: float | None = None
         self._is_wanted = False
         self._is_held = self._is_closed = self._is_away = False
@@ -137,6 +140,10 @@ class LiveRun(RunMirror):
     def describe_again(self) -> None:
         """Note that the capture has changed (packages, arguments, source) since the Task was made."""
         self._part(EnvironmentPart).describe_again()
+
+    def add_figures(self, values: Mapping[str, float], time_ms: int, watched_s: float) -> None:
+        """Take figures of the machine, see `ResourceMonitorPart.add`."""
+        self._part(ResourceMonitorPart).add(values, time_ms, watched_s)
 
     # When it may be sent
 
@@ -252,6 +259,7 @@ class LiveRun(RunMirror):
     def reopen(self, run: RunStarted) -> None:
         """See `RunMirror.reopen`."""
         self._is_closed = False
+        self.has_own_monitor = run.has_own_monitor
         self.notices.reopen()
         super().reopen(run)
 
@@ -270,4 +278,6 @@ class LiveRun(RunMirror):
 
     def adopt(self, task_id: str) -> None:
         """Go on with a Task that the script made itself, and give up the one that was made for it."""
-        self._task.adopt(task_id)
+        self.has_own_monitor = True
+        if self.capture.task_id != task_id or not self.capture.adopted:  # else it is that of the agent, too
+            self._task.adopt(task_id)

@@ -12,6 +12,7 @@ import logging
 import logging.handlers
 import os
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -42,6 +43,7 @@ from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
 from autoinstrument.worker.report import report
+from autoinstrument.worker.resource_monitor import ResourceMonitor
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.termination import termination
 from autoinstrument.worker.training_process import TrainingProcess
@@ -69,6 +71,7 @@ class Worker:
         aside = self._deliveries.aside
         self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow, aside)
         self._runs = self._dispatcher.registry
+        self._monitor = ResourceMonitor(settings.monitor_s, with_gpus=lean or sys.platform == "win32")
         self._flush_at = self._beat_at = 0.0
         self._folder = WorkerFolder(folder)
         self._lifetime = Lifetime(self._folder, settings.worker_linger_s, self._scheduler.has_hope)
@@ -111,6 +114,8 @@ class Worker:
             now = time.monotonic()
             if urgent or now >= self._flush_at:
                 self._flush_at = now + _FLUSH_S
+                with guard("reporting the machine's figures"):
+                    self._monitor.update(self._runs)
                 self._deliver_all()
                 is_news = True
             if is_news:

@@ -27,7 +27,8 @@ ROOMS = {
     "journal": {"capture", "clone_run", "mlflow_store"},
     "clone_run": {"bootstrap", "clearml_api", "integrations", "mlflow_store", "transport"},
     "mirror": {"capture", "clearml_api", "clone_run", "integrations", "journal", "mlflow_store", "transport"},
-    "worker": {"capture", "clearml_api", "clone_run", "journal", "mirror", "mlflow_store", "transport"},
+    "monitor": {"clearml_api"},
+    "worker": {"capture", "clearml_api", "clone_run", "journal", "mirror", "mlflow_store", "monitor", "transport"},
     "sync": {"clearml_api", "clone_run", "journal", "mirror", "mlflow_store"},
     "check": {"bootstrap", "mirror", "mlflow_store"},
     "cli": {
@@ -42,7 +43,8 @@ FOREIGN = {
     "clearml": {"clearml_api", "integrations"},
     "mlflow": {"mlflow_store", "integrations", "bootstrap", "cli"},
     "wrapt": {"integrations"},
-    "psutil": {"process_identity", "worker", "cli", "check"},
+    "psutil": {"process_identity", "worker", "cli", "check", "monitor"},
+    "pynvml": {"clearml_api"},
 }
 """The rooms that may name another library. `bootstrap` asks for MLflow's version; `cli` traces a program's calls."""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from autoinstrument.agent import task_adoption
 from autoinstrument.agent.task_adoption import TaskAdoption
 from autoinstrument.records import TaskFound
 from tests.unit.agent.test_tracked_run import STARTED
@@ -23,7 +24,6 @@ def test_the_first_top_level_run_takes_the_task_over(monkeypatch: pytest.MonkeyP
         assert adoption.adopt(other).task_id == ""
     assert adoption.adopt(FIRST).task_id == "task"
     assert adoption.adopt(SECOND).task_id == ""
-    assert not adoption.is_expected
     assert adoption.look() is None
 
 
@@ -34,6 +34,24 @@ def test_a_task_that_is_made_after_the_run_began_is_reported_once(monkeypatch: p
     assert adoption.is_expected
     assert adoption.look() is None
     monkeypatch.setenv("CLEARML_TASK_ID", "task")
+    assert adoption.look() == TaskFound("first", "task")
+    assert adoption.look() is None
+
+
+def test_a_script_that_takes_over_the_agents_task_has_a_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ClearML's own: before the run began, or after it, which is reported once."""
+    initialized = [True]
+    monkeypatch.setattr(task_adoption, "is_initialized", lambda: initialized[0])
+    monkeypatch.setenv("CLEARML_TASK_ID", "task")
+    adoption = TaskAdoption()
+    assert adoption.adopt(FIRST).has_own_monitor
+    assert not adoption.is_expected
+    assert not adoption.adopt(SECOND).has_own_monitor
+    adoption, initialized[0] = TaskAdoption(), False
+    assert not adoption.adopt(FIRST).has_own_monitor
+    assert adoption.is_expected
+    assert adoption.look() is None
+    initialized[0] = True
     assert adoption.look() == TaskFound("first", "task")
     assert adoption.look() is None
     assert not adoption.is_expected

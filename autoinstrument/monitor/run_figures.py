@@ -1,0 +1,77 @@
+"""One run's share of what the sampler has read: its processes, the GPUs that these may see, and the whole machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from autoinstrument.monitor import gpus
+from autoinstrument.monitor.averages import Mark
+from autoinstrument.monitor.process_trees import TreeUsage, outermost
+from autoinstrument.monitor.sampler import Sampler
+
+
+class WatchedProcess(NamedTuple):
+    """A process that logs to a run.
+
+    Attributes:
+        pid: its id.
+        devices: its variables that say which GPUs it may see, see `gpus.visible`.
+    """
+
+    pid: int
+    devices: Mapping[str, str]
+
+
+class RunFigures:
+    """Averages for one run since its last report.
+
+    Attributes:
+        processes: those of the run; the last ones that it had once they are gone.
+        since: when the last report was made or the run began, of the monotonic clock.
+        began: when the run began.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.processes: Sequence[WatchedProcess] = ()
+        self.since = self.began = time.monotonic()
+        self._sampler = sampler
+        self._machine: Mark = sampler.machine.mark()
+        self._gpu: Mark = sampler.gpu.mark()
+
+    def report(self) -> dict[str, float]:
+        """Return the figures since the last report, by ClearML's names, and begin anew."""
+        sampler = self._sampler
+        figures = sampler.machine.since(self._machine) | self._of_processes() | self._of_gpus()
+        self._machine, self._gpu = sampler.machine.mark(), sampler.gpu.mark()
+        self.since = time.monotonic()
+        return figures
+
+    def _usages(self) -> list[TreeUsage]:
+        sampler = self._sampler
+        trees = sampler.trees if sampler.trees_at >= self.began else {}
+        return [trees[root] for root in outermost([process.pid for process in self.processes], trees)]
+
+    def _of_processes(self) -> dict[str, float]:
+        usages = self._usages()
+        if not usages:
+            return {}
+        figures = {"memory_used_gb": sum(usage.memory_gb for usage in usages)}
+        if None not in (shares := [usage.cpu_percent for usage in usages]):
+            figures["process_cpu_usage"] = sum(share for share in shares if share is not None)
+        return figures
+
+    def _of_gpus(self) -> dict[str, float]:
+        found, averages = self._sampler.gpus, self._sampler.gpu.since(self._gpu)
+        pids = frozenset[int]().union(*(usage.pids for usage in self._usages()))
+        memory = self._sampler.gpu_processes
+        figures = {}
+        for number in sorted({seen for process in self.processes for seen in gpus.visible(found, process.devices)}):
+            beginning = gpus.name(number, "")
+            of_gpu = {name: value for name, value in averages.items() if name.startswith(beginning)}
+            used = memory[number] if number < len(memory) else None
+            if of_gpu and used is not None and pids:
+                of_gpu[gpus.name(number, "mem_used_gb")] = sum(gb for pid, gb in used.items() if pid in pids)
+            figures.update(of_gpu)
+        return figures

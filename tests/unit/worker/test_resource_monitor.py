@@ -1,0 +1,147 @@
+"""Machine figures of real processes, read back with ClearML's SDK as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoinstrument.monitor import sampler
+from autoinstrument.records import MetricsLogged, ProcessStarted, RunEnded, RunStarted
+from autoinstrument.settings import read_settings
+from autoinstrument.transport.protocol import encode
+from autoinstrument.worker import resource_monitor
+from autoinstrument.worker.service import Worker
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import task_of
+from tests.unit.mirror.runs import PROCESS
+
+MACHINE = {"cpu_usage", "memory_free_gb", "memory_used_gb", "disk_free_percent", "process_cpu_usage"}
+
+
+def run(run_id: str, **fields: Any) -> RunStarted:
+    began_ms = int(time.time() * 1000)
+    started = RunStarted(run_id, run_id[:4], "0", "exp", "sqlite:////x", "", "", began_ms, "", {}, False, True, "")
+    return started._replace(**fields)
+
+
+@pytest.fixture
+def connect(
+    server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[int], socket.socket]]:
+    """Connect a process, by its id, to a worker whose seconds are tenths of seconds."""
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(resource_monitor, "_REPORT_S", 1.0)
+    monkeypatch.setattr(resource_monitor, "_LEAST_S", 0.3)
+    monkeypatch.setattr(sampler, "SOON_S", 0.1)
+    monkeypatch.setattr(sampler, "PROCESSES_S", 0.5)
+    settings = read_settings({"AUTOINSTRUMENT_HOME": str(tmp_path / "home")})
+    object.__setattr__(settings, "monitor_s", 0.1)
+    worker = Worker(tmp_path, settings)
+    working = threading.Thread(target=worker.run, daemon=True)
+    sockets: list[socket.socket] = []
+
+    def connect(pid: int) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        sockets.append(ours)
+        worker.add(theirs)
+        if not working.is_alive():
+            working.start()
+        ours.sendall(encode([PROCESS._replace(pid=pid, started_ms=int(time.time() * 1000))]))
+        return ours
+
+    yield connect
+    for each in sockets:
+        each.close()
+
+
+def read_back(task_id: str) -> dict[str, Any]:
+    """Return the machine's curves as ClearML's SDK reads them, in a process of its own: it keeps its session."""
+    code = "import json, sys, clearml; print(json.dumps(clearml.Task.get_task(sys.argv[1]).get_reported_scalars()))"
+    answer = subprocess.run([sys.executable, "-c", code, task_id], capture_output=True, check=True, text=True).stdout
+    found: dict[str, Any] = json.loads(answer.splitlines()[-1])[":monitor:machine"]
+    return found
+
+
+def monitored(server: ClearMLServer, run_id: str) -> dict[str, Any]:
+    """Return the machine's curves of a run's Task, as soon as they are complete."""
+    for _ in range(600):
+        tasks = [task for task in server.tasks if run_id in str(task["hyperparams"])]
+        if tasks and ":monitor:machine" in server.scalars(tasks[0]["id"]):
+            found: dict[str, Any] = server.scalars(tasks[0]["id"])[":monitor:machine"]
+            if found.keys() >= MACHINE:
+                return found
+        time.sleep(0.1)
+    raise AssertionError("no figures")
+
+
+def test_each_run_has_the_figures_of_its_own_processes(
+    server: ClearMLServer, connect: Callable[[int], socket.socket]
+) -> None:
+    """Two processes, one with 200 MB more; all else is that of the machine. The server's last iteration stays."""
+    code = "import sys; x = bytearray(int(sys.argv[1])); print(1, flush=True); input()"
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", code, str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for size in (1, 200 * 2**20)
+    ]
+    try:
+        for number, child in enumerate(children):
+            assert child.stdout is not None
+            child.stdout.readline()
+            run_id = str(number) * 32
+            connection = connect(child.pid)
+            connection.sendall(encode([run(run_id), MetricsLogged(run_id, [("loss", 1.0, 1, 4)])]))
+        for number in range(2):
+            monitored(server, str(number) * 32)
+        small, large = (read_back(task_of(server, str(number) * 32)["id"]) for number in range(2))
+        assert set(small["cpu_usage"]["x"]) == {4}
+        assert large["memory_used_gb"]["y"][0] - small["memory_used_gb"]["y"][0] == pytest.approx(200 / 1024, rel=0.1)
+        assert task_of(server, "1" * 32)["last_iteration"] == 4
+    finally:
+        for child in children:
+            child.communicate()
+
+
+def test_a_short_run_has_one_point_at_its_end(
+    server: ClearMLServer, connect: Callable[[int], socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource_monitor, "_REPORT_S", 3600.0)
+    connection = connect(os.getpid())
+    run_id = "a" * 32
+    connection.sendall(encode([run(run_id)]))
+    time.sleep(2)
+    connection.sendall(encode([RunEnded(run_id, "FINISHED", int(time.time() * 1000), "", False)]))
+    curves = monitored(server, run_id)
+    assert {len(points) for points in curves.values()} == {1}
+
+
+def test_the_task_of_a_task_init_is_left_to_its_own_monitor(
+    server: ClearMLServer, connect: Callable[[int], socket.socket]
+) -> None:
+    connection = connect(os.getpid())
+    own, other = "b" * 32, "c" * 32
+    points = [MetricsLogged(run_id, [("loss", 1.0, 1, 4)]) for run_id in (own, other)]
+    connection.sendall(encode([run(own, has_own_monitor=True), run(other), *points]))
+    monitored(server, other)
+    assert ":monitor:machine" not in server.scalars(task_of(server, own)["id"])
+
+
+def test_the_record_of_a_process_names_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script may set the variable itself, which no other process could see."""
+    from autoinstrument.capture.process import Changes
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
+    described: ProcessStarted = Changes().describe()
+    assert described.devices == {"CUDA_VISIBLE_DEVICES": "1"}
