@@ -52,7 +52,7 @@ def packages_of(
 
     Distributions without a readable name or version are left out.
     """
-    everything = _distributions(tuple((entry, _changed_ns(entry)) for entry in sys_path))
+    everything = _distributions(sys_path)
     loaded = set(modules)
     tops = {name.partition(".")[0] for name in loaded}
     names = {key: item.module_names(tops) for key, item in everything.items()}
@@ -77,11 +77,19 @@ def packages_of(
     )
 
 
-@functools.lru_cache(maxsize=4)
-def _distributions(sys_path: tuple[tuple[str, int], ...]) -> dict[str, Installed]:
-    """Return the distributions on a path by key, until one of its folders changes: each has a folder in one of them."""
-    found = (installed(each) for each in metadata.distributions(path=[entry or "." for entry, _ in sys_path]))
-    return {item.key: item for item in reversed(list(found)) if item is not None}
+def _distributions(sys_path: Iterable[str]) -> dict[str, Installed]:
+    """Return the distributions on a path by key."""
+    found = [item for entry in sys_path for item in _in_folder(entry or ".", _changed_ns(entry))]
+    return {item.key: item for item in reversed(found)}
+
+
+@functools.lru_cache(maxsize=32)
+def _in_folder(entry: str, changed_ns: int) -> list[Installed]:
+    """Return the distributions of one entry of a path, read again when it changes: each has a folder or file there.
+
+    By entry, because the script's own folder, which is one of them, changes with each file that a script writes there.
+    """
+    return [item for each in metadata.distributions(path=[entry]) if (item := installed(each)) is not None]
 
 
 def _changed_ns(folder: str) -> int:

@@ -68,6 +68,18 @@ def test_an_installation_while_the_worker_lives_is_seen(install, site):
     assert "two==1.0" in found.requirements
 
 
+def test_a_file_that_a_script_writes_beside_itself_has_no_distribution_read_again(tmp_path, install, site):
+    script = tmp_path / "script"
+    script.mkdir()
+    info, path = install("first", files=["first.py"]), [str(script), str(site)]
+    assert "first==1.0" in packages_of(["first"], path).requirements
+    (info / "METADATA").write_text("Name: first\nVersion: 2.0\n")  # in place: the folder of packages stays as it was
+    (script / "report.json").touch()
+    assert "first==1.0" in packages_of(["first"], path).requirements
+    install("second", files=["second.py"])
+    assert "first==2.0" in packages_of(["first"], path).requirements
+
+
 def test_modules_that_another_process_has_loaded_are_looked_up_again(install, site):
     install("one", files=["one/__init__.py", "other/part.cpython-311-x86_64-linux-gnu.so"])
     install("two", files=["two.py"])
