@@ -8,6 +8,7 @@ from typing import Any
 from autoinstrument.clearml_api import sdk, storable
 from autoinstrument.clearml_api.attempts import DEADLINE_S, Attempts
 from autoinstrument.clearml_api.login import Login
+from autoinstrument.clearml_api.responses import data_of
 
 
 class Session:
@@ -37,17 +38,19 @@ class Session:
         """
         return self._attempts.once(self._logged_in(_request(action, body)), action)
 
-    def add_events(self, events: list[dict[str, Any]]) -> dict[str, Any]:
-        """Send events in one batch and return the response's data, {} for no events."""
+    def add_events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Send events in one batch; return the data of each response, of which there are several if the SDK cuts it."""
         if not events:
-            return {}
+            return []
         action, batch = "events.add_batch", storable.value(events)
+        parts: list[Any] = []
 
         def send(session: Any) -> Any:
-            responses = sdk.send_batch(session, action, batch)
-            return next((response for response in responses if response.status_code != 200), responses[0])
+            parts[:] = sdk.send_batch(session, action, batch)
+            return next((response for response in parts if response.status_code != 200), parts[0])
 
-        return self.request(send, action)
+        self.request(send, action)
+        return [data_of(response, action) for response in parts]
 
     def ping(self) -> str:
         """Send one small request, and return the `Date` of its response, "" if it has none."""
