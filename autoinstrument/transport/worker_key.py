@@ -61,8 +61,9 @@ tmux 3.2 (`tmux-spawn-`), Konsole (`tab(`), and whatever starts programs as syst
 Integration" says (`app-`). Nobody stops them: they end when their last process does, or all together with `user@`.
 
 All others have a worker of their own, because they may be stopped while the user's other processes go on: `systemd-run
---scope` (`run-`), services (a program that is started as `app-…@….service` takes all of its processes with it), rootless
-containers, and sessions (`session-3.scope`), which systemd-logind stops at their end if it has `KillUserProcesses`.
+--scope` (`run-`), services (a program that was started as `app-…@….service` takes all of its processes with it),
+rootless containers, and sessions (`session-3.scope`), which systemd-logind stops at their end if it has
+`KillUserProcesses`.
 """
 _VERSIONS = {"autoinstrument": "_version.py", "clearml": "version.py", "mlflow": "version.py"}
 _DIGITS = 12

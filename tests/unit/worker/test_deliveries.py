@@ -106,6 +106,23 @@ def test_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, wor
     server.faults.remove(hang)
 
 
+def test_after_an_outage_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, worker: Worker) -> None:
+    """One run at a time tries the server; the others go on as soon as it has answered that one at all."""
+    slow, other = Connected(worker, 1), Connected(worker, 2)
+    for process in (slow, other):
+        process.wait_for_link()
+    outage = server.faults.add(Fault("*", status=503))
+    hang = server.faults.add(Fault("tasks.edit_hyper_params", action="hang"))
+    slow.send(ParamsLogged(slow.run_id, [("a", "1", "")]))
+    wait_for(lambda: worker._scheduler.is_probing)
+    server.faults.remove(outage)
+    wait_for(lambda: bool(server.calls("tasks.edit_hyper_params")))
+    other.log(1)
+    wait_for(lambda: bool(scalars(server, task_of(server, other.run_id)["id"])))
+    assert worker._runs.mirrors[slow.run_id].is_away
+    server.faults.remove(hang)
+
+
 def mirrors_of(server: ClearMLServer, folder: Path, *keys: str) -> tuple[Tasks, list[LiveRun]]:
     """Return runs that have their Tasks, each with two points and a line of text that wait."""
     session, settings = Session(), Settings(home=str(folder))
