@@ -158,9 +158,8 @@ class Trouble:
         elif self._fault == "revoked":
             self._server.credentials.revoke(tokens=True)
         elif self._fault == "file":
-            shutil.rmtree(self._captures, ignore_errors=True)
             self._place.home.mkdir(exist_ok=True)
-            self._captures.write_text("in the way")
+            wait_for(self._put_in_the_way)
         elif self._fault == "full":
             with contextlib.suppress(OSError), (self._captures / "filler").open("wb") as file:
                 while True:
@@ -168,6 +167,13 @@ class Trouble:
                     file.flush()
         elif self._fault == "read-only":
             remount(self._captures, "ro")
+
+    def _put_in_the_way(self) -> bool:
+        """Put a file where the folder was; scripts and their worker may be writing to that."""
+        shutil.rmtree(self._captures, ignore_errors=True)
+        with contextlib.suppress(IsADirectoryError, PermissionError):
+            self._captures.write_text("in the way")
+        return self._captures.is_file()
 
     def end(self) -> None:
         self._server.faults.clear()

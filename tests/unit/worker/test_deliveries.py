@@ -22,7 +22,9 @@ from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import encode, read_all
 from autoinstrument.worker.event_round import send_events
 from autoinstrument.worker.live_run import LiveRun
+from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.service import Worker
+from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import scalars, task_of
 from tests.unit.mirror.runs import PROCESS
@@ -106,23 +108,6 @@ def test_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, wor
     server.faults.remove(hang)
 
 
-def test_after_an_outage_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, worker: Worker) -> None:
-    """One run at a time tries the server; the others go on as soon as it has answered that one at all."""
-    slow, other = Connected(worker, 1), Connected(worker, 2)
-    for process in (slow, other):
-        process.wait_for_link()
-    outage = server.faults.add(Fault("*", status=503))
-    hang = server.faults.add(Fault("tasks.edit_hyper_params", action="hang"))
-    slow.send(ParamsLogged(slow.run_id, [("a", "1", "")]))
-    wait_for(lambda: worker._scheduler.is_probing)
-    server.faults.remove(outage)
-    wait_for(lambda: bool(server.calls("tasks.edit_hyper_params")))
-    other.log(1)
-    wait_for(lambda: bool(scalars(server, task_of(server, other.run_id)["id"])))
-    assert worker._runs.mirrors[slow.run_id].is_away
-    server.faults.remove(hang)
-
-
 def mirrors_of(server: ClearMLServer, folder: Path, *keys: str) -> tuple[Tasks, list[LiveRun]]:
     """Return runs that have their Tasks, each with two points and a line of text that wait."""
     session, settings = Session(), Settings(home=str(folder))
@@ -137,6 +122,27 @@ def mirrors_of(server: ClearMLServer, folder: Path, *keys: str) -> tuple[Tasks, 
         mirror.console.write("stdout", f"of {number}\n", T0)
         mirrors.append(mirror)
     return tasks, mirrors
+
+
+def test_after_an_outage_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, tmp_path: Path) -> None:
+    """One run at a time tries the server; the others may go on as soon as it has answered that one at all."""
+    tasks, (mirror,) = mirrors_of(server, tmp_path, "loss")
+    scheduler = Scheduler(tasks, Uploads(FileUploads(Session())))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = TrainingProcess(ours)
+        outage = server.faults.add(Fault("*", status=503))
+        scheduler.deliver(mirror, process, is_open=True)
+        assert scheduler.is_probing
+        server.faults.remove(outage)
+        hang = server.faults.add(Fault("events.add_batch", action="hang"))
+        scheduler._server._next = 0.0
+        thread = threading.Thread(target=lambda: scheduler.deliver(mirror, process, is_open=True))
+        thread.start()
+        wait_for(lambda: not scheduler.is_probing)
+        assert thread.is_alive(), "it is still sending"
+        server.faults.remove(hang)
+        thread.join()
 
 
 @pytest.mark.parametrize("status", [400, 500])
