@@ -8,14 +8,25 @@ name follows from the field's: `exit_timeout_s` is `AUTOINSTRUMENT_EXIT_TIMEOUT`
 from __future__ import annotations
 
 import os
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from autoinstrument import experiment_patterns
 from autoinstrument.scrubber import hide_in_text
-from autoinstrument.switch import OFF, ON, is_on
+from autoinstrument.setting_values import (
+    Address,
+    Choice,
+    Patterns,
+    Period,
+    Seconds,
+    Switch,
+    Tags,
+    Template,
+    Text,
+    Values,
+)
+from autoinstrument.switch import is_on
 
 _T = TypeVar("_T")
 _PREFIX = "AUTOINSTRUMENT_"
@@ -32,145 +43,6 @@ class SettingsError(ValueError):
 
     def __init__(self, variable: str, value: str, allowed: str) -> None:
         super().__init__(f"{variable}={hide_in_text(value)!r} is not allowed: {allowed}")
-
-
-class Values(Generic[_T]):
-    """The values that a setting may have."""
-
-    allowed = ""
-    """The allowed values, for a person; "" if every text is allowed."""
-
-    def parse(self, text: str) -> _T:
-        """Return the value of a variable's text, which is not empty.
-
-        Raises:
-            ValueError: the text is not allowed.
-        """
-        raise NotImplementedError
-
-    def text(self, value: _T) -> str:
-        """Return the text from which `parse` makes this value."""
-        return str(value)
-
-
-class _Text(Values[str]):
-    """Any text."""
-
-    def parse(self, text: str) -> str:
-        return text
-
-
-class _Choice(Values[str]):
-    """One of several words, in upper or lower case."""
-
-    def __init__(self, *words: str) -> None:
-        self._words = words
-        self.allowed = "one of " + ", ".join(words)
-
-    def parse(self, text: str) -> str:
-        if text.lower() not in self._words:
-            raise ValueError(text)
-        return text.lower()
-
-
-class _Address(Values[str]):
-    """Base address of a web server, without the slash at its end."""
-
-    allowed = "an http:// or https:// address"
-
-    def parse(self, text: str) -> str:
-        if not text.startswith(("http://", "https://")):
-            raise ValueError(text)
-        return text.rstrip("/")
-
-
-class _Template(Values[str]):
-    """Text with named fields in braces."""
-
-    def __init__(self, *names: str) -> None:
-        self._names = names
-        self.allowed = "a template over " + " ".join(f"{{{name}}}" for name in names)
-
-    def parse(self, text: str) -> str:
-        for _, name, spec, conversion in string.Formatter().parse(text):
-            if name is not None and (name not in self._names or spec or conversion):
-                raise ValueError(text)
-        return text
-
-
-class _Patterns(Values[tuple[str, ...]]):
-    """Glob patterns, separated by commas."""
-
-    allowed = "glob patterns, separated by commas; one that begins with ! excludes"
-
-    def parse(self, text: str) -> tuple[str, ...]:
-        return experiment_patterns.parse(text)
-
-    def text(self, value: tuple[str, ...]) -> str:
-        return ",".join(value)
-
-
-class _Tags(Values[tuple[str, ...]]):
-    """Words or templates over any names, separated by commas."""
-
-    allowed = "tags, separated by commas; {NAME} stands for a tag or parameter of the run"
-
-    def parse(self, text: str) -> tuple[str, ...]:
-        templates = tuple(template for part in text.split(",") if (template := part.strip()))
-        for template in templates:
-            for _, name, spec, conversion in string.Formatter().parse(template):
-                if name is not None and (not name.strip() or spec or conversion):
-                    raise ValueError(text)
-        return templates
-
-    def text(self, value: tuple[str, ...]) -> str:
-        return ",".join(value)
-
-
-class _Switch(Values[bool]):
-    """On or off."""
-
-    allowed = "one of " + ", ".join((*ON, *OFF))
-
-    def parse(self, text: str) -> bool:
-        if text.lower() not in (*ON, *OFF):
-            raise ValueError(text)
-        return is_on(text)
-
-    def text(self, value: bool) -> str:
-        return "on" if value else "off"
-
-
-class _Seconds(Values[float]):
-    """Number of seconds."""
-
-    allowed = "a number of seconds from 0 to 3600"
-
-    def parse(self, text: str) -> float:
-        seconds = float(text)
-        if not 0 <= seconds <= 3600:  # also where it is no number, "nan"
-            raise ValueError(text)
-        return seconds
-
-    def text(self, value: float) -> str:
-        return str(value).removesuffix(".0")
-
-
-class _Period(Values[float]):
-    """Seconds between two readings; 0.0 is off."""
-
-    allowed = "on, off, or seconds between readings from 1 to 3600"
-
-    def parse(self, text: str) -> float:
-        if text.lower() in (*ON, *OFF):
-            return float(is_on(text))
-        seconds = float(text)
-        if not 1 <= seconds <= 3600:  # also where it is no number, "nan"
-            raise ValueError(text)
-        return seconds
-
-    def text(self, value: float) -> str:
-        return {0.0: "off", 1.0: "on"}.get(value) or str(value).removesuffix(".0")
 
 
 @dataclass(frozen=True)
@@ -216,78 +88,78 @@ class Settings:
     """The agent's settings. To add one, add a field here and run `python docs/settings_page.py`."""
 
     project: str = _setting(
-        _Template("experiment", "user", "script"), "{experiment}", "task",
+        Template("experiment", "user", "script"), "{experiment}", "task",
         "Project of the Tasks; slashes make subprojects.",
     )  # fmt: skip
     task: str = _setting(
-        _Template("run_name", "run_id", "experiment", "script"), "{run_name}", "task",
+        Template("run_name", "run_id", "experiment", "script"), "{run_name}", "task",
         "Name of the Task.",
     )  # fmt: skip
     artifacts: str = _setting(
-        _Choice("link", "upload", "off"), "link", "task",
+        Choice("link", "upload", "off"), "link", "task",
         """`link`: artifacts and models stay where MLflow keeps them; `upload`: they are copied to ClearML's file
         storage; `off`: no artifacts, and no pictures.""",
     )  # fmt: skip
     scalars: str = _setting(
-        _Choice("prefix", "name"), "prefix", "task",
+        Choice("prefix", "name"), "prefix", "task",
         """What metrics share a chart: `prefix`: `val/loss` is title `val`, series `loss`; `name`: it is title `loss`,
         series `val`, as is `val_loss`, so that training and validation lie over each other.""",
     )  # fmt: skip
     experiments: tuple[str, ...] = _setting(
-        _Patterns(), experiment_patterns.EVERYTHING, "machine",
+        Patterns(), experiment_patterns.EVERYTHING, "machine",
         """Names of the experiments whose runs are mirrored, see
         [Which runs are mirrored](deployment.md#which-runs-are-mirrored).""",
     )  # fmt: skip
     tags: tuple[str, ...] = _setting(
-        _Tags(), (), "task",
+        Tags(), (), "task",
         """Tags of the Tasks in ClearML: words, or templates over the run's tags and parameters in MLflow, as
         `prod,team={team}`. A template is left out if the run has no such tag or parameter.""",
     )  # fmt: skip
     worker: str = _setting(
-        _Choice("process", "thread"), "process", "run",
+        Choice("process", "thread"), "process", "run",
         """Where the work for ClearML is done: in a process beside the training, or in a thread of the training process
         where no other process may be started.""",
     )  # fmt: skip
     worker_linger_s: float = _setting(
-        _Seconds(), 30.0, "machine",
+        Seconds(), 30.0, "machine",
         """Seconds that the worker process stays after the last training process that uses it has gone: scripts that
         are started one after the other share it.""",
     )  # fmt: skip
     exit_timeout_s: float = _setting(
-        _Seconds(), 10.0, "run",
+        Seconds(), 10.0, "run",
         """Seconds that the end of the process may wait for unsent data; `autoinstrument sync` sends the rest.""",
     )  # fmt: skip
     mlflow_ui: str = _setting(
-        _Address(), "", "task",
+        Address(), "", "task",
         "Address of the MLflow UI for the links, if it differs from the tracking URI; by default derived from that.",
     )  # fmt: skip
     abort: bool = _setting(
-        _Switch(), True, "run",
+        Switch(), True, "run",
         "`on`: a Task that is stopped in ClearML stops its training within a minute, as SIGTERM would.",
     )  # fmt: skip
     note: bool = _setting(
-        _Switch(), False, "task",
+        Switch(), False, "task",
         """`on`: the run's description in MLflow ends with a line that links to the Task. MLflow's pages show no tag as
         a link, but this one.""",
     )  # fmt: skip
     monitor_s: float = _setting(
-        _Period(), 1.0, "run",
+        Period(), 1.0, "run",
         """`on`: the Task has the figures of its machine, GPUs and processes, read every second from outside of the
         training; or the seconds between readings.""",
     )  # fmt: skip
     home: str = _setting(
-        _Text(), "", "machine",
+        Text(), "", "machine",
         """Folder of captures and state, by default the user's state folder (`~/.local/state/autoinstrument` on Linux),
         or `autoinstrument-state-UID` in the temporary folder if that cannot be written.""",
     )  # fmt: skip
     quiet: bool = _setting(
-        _Switch(), False, "machine",
+        Switch(), False, "machine",
         "`1`: only problems are logged on stderr, not the addresses of the Tasks.",
     )  # fmt: skip
 
 
 SWITCH = Setting(
-    f"{_PREFIX}ENABLED", "", False, _Switch(), "machine",
+    f"{_PREFIX}ENABLED", "", False, Switch(), "machine",
     "The switch; any other value is off. Under a ClearML agent it is on by default for "
     "[Tasks of this project](orchestration.md).",
 )  # fmt: skip

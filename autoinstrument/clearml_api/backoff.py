@@ -29,6 +29,7 @@ class Backoff:
         self._slow = False
         self._failures = 0
         self._failed_at = 0.0
+        self._has_answered = False
 
     def is_due(self) -> bool:
         """Return True if the server may be called now."""
@@ -40,8 +41,8 @@ class Backoff:
 
     @property
     def has_failed(self) -> bool:
-        """True if no call has succeeded since the last failure: one call at a time should try."""
-        return self._failures > 0
+        """True if no request has succeeded since the last failure: one call at a time should try."""
+        return self._failures > 0 and not self._has_answered
 
     def failed(self, error: ClearMLError, took_s: float) -> None:
         """Note that a call failed with an error after `took_s` seconds.
@@ -51,13 +52,17 @@ class Backoff:
         now = time.monotonic()
         if now - took_s < self._failed_at:
             return
-        self._failed_at = now
+        self._failed_at, self._has_answered = now, False
         self._failures += _HOPELESS if isinstance(error, UnreachableError) else 1
         self._refused = isinstance(error, NotAllowedError)
         asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
         self._slow = took_s > 1 or asked_s > 0
         self._next = now + max(asked_s, jittered(0.75 * self._wait_s, 1.25 * self._wait_s))
         self._wait_s = min(self._wait_s * 2, _RETRY_MOST_S)
+
+    def answered(self) -> None:
+        """Note that the first requests of a call succeeded: others may be made beside it, which may take long."""
+        self._has_answered = True
 
     def succeeded(self) -> None:
         """Note that a call succeeded."""

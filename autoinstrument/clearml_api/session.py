@@ -8,6 +8,7 @@ from typing import Any
 from autoinstrument.clearml_api import sdk, storable
 from autoinstrument.clearml_api.attempts import DEADLINE_S, Attempts
 from autoinstrument.clearml_api.login import Login
+from autoinstrument.clearml_api.responses import data_of
 
 
 class Session:
@@ -20,34 +21,38 @@ class Session:
 
     Attributes:
         login: addresses and settings of the server.
+        on_answer: called after each request to the API that has succeeded, on the thread that made it.
     """
 
     def __init__(self, *, lean: bool = False) -> None:
         self.login = Login(lean=lean)
+        self.on_answer: Callable[[], object] = lambda: None
         self._attempts = Attempts(self.login.forget)
 
     def call(self, action: str, /, **body: Any) -> dict[str, Any]:
         """Call `service.action` of the API and return the response's data."""
-        return self.request(_request(action, body), action)
+        return self._answered(self.request(_request(action, body), action))
 
     def call_once(self, action: str, /, **body: Any) -> dict[str, Any]:
         """Call as `call` does, but in one attempt: for what must not be done twice.
 
         After an error it may have been done nevertheless.
         """
-        return self._attempts.once(self._logged_in(_request(action, body)), action)
+        return self._answered(self._attempts.once(self._logged_in(_request(action, body)), action))
 
-    def add_events(self, events: list[dict[str, Any]]) -> dict[str, Any]:
-        """Send events in one batch and return the response's data, {} for no events."""
+    def add_events(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Send events in one batch; return the data of each response, of which there are several if the SDK cuts it."""
         if not events:
-            return {}
+            return []
         action, batch = "events.add_batch", storable.value(events)
+        parts: list[Any] = []
 
         def send(session: Any) -> Any:
-            responses = sdk.send_batch(session, action, batch)
-            return next((response for response in responses if response.status_code != 200), responses[0])
+            parts[:] = sdk.send_batch(session, action, batch)
+            return next((response for response in parts if response.status_code != 200), parts[0])
 
-        return self.request(send, action)
+        self._answered(self.request(send, action))
+        return [data_of(response, action) for response in parts]
 
     def ping(self) -> str:
         """Send one small request, and return the `Date` of its response, "" if it has none."""
@@ -58,7 +63,7 @@ class Session:
             dates.append(str(response.headers.get("Date", "")))
             return response
 
-        self._attempts.once(self._logged_in(send), "debug.ping")
+        self._answered(self._attempts.once(self._logged_in(send), "debug.ping"))
         return dates[-1]
 
     def request(self, send: Callable[[Any], Any], action: str, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
@@ -71,6 +76,10 @@ class Session:
             deadline_s: time limit of each attempt, in seconds.
         """
         return self._attempts.several(self._logged_in(send), action, deadline_s)
+
+    def _answered(self, data: dict[str, Any]) -> dict[str, Any]:
+        self.on_answer()
+        return data
 
     def _logged_in(self, send: Callable[[Any], Any]) -> Callable[[], Any]:
         return lambda: send(self.login.session())

@@ -31,7 +31,8 @@ class TaskEvents:
         Raises:
             ClearMLError: none was taken, or not all good ones.
         """
-        problems = " ".join(self._session.add_events(events).get("errors_info") or {})
+        parts = self._session.add_events(events)
+        problems = " ".join(problem for part in parts for problem in part.get("errors_info") or ())
         if _INVALID_TASK not in problems:
             return set()
         return {str(event["task"]) for event in events if f"{_INVALID_TASK} {event['task']}" in problems}

@@ -6,6 +6,8 @@ would change the training.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from autoinstrument.capture.script_section import DiffSettings
 from autoinstrument.clearml_api.models import Models
 from autoinstrument.clearml_api.session import Session
@@ -49,6 +51,18 @@ class Tasks(TaskLifecycle, TaskLookup, TaskEdits, TaskEvents):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.models = Models(session)
+
+    def on_answer(self, note: Callable[[], object]) -> None:
+        """Have a function called after each request that has succeeded, on the thread that made it."""
+        self._session.on_answer = note
+
+    def probe(self) -> None:
+        """Send one small request.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        self._session.ping()
 
     def diff_settings(self) -> DiffSettings:
         """Return what ClearML's configuration says about uncommitted changes."""

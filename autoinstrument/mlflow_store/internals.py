@@ -7,6 +7,7 @@ not with this module. The parts of MLflow that are patched in the training proce
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 DATABASE_STORE, FOLDER_STORE = "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.tracking.file_store"
 """The modules of MLflow's own tracking stores."""
 _SERVER_STORE = "mlflow.store.tracking.rest_store"
+_HTTP = ("http:", "https:")
 
 # Clients and stores
 
@@ -66,7 +68,7 @@ def import_clients(tracking_uri: str) -> None:
     MLflow imports the class of a store when it opens the first one.
     """
     import_module("mlflow.tracking")
-    if tracking_uri.startswith(("http:", "https:")):
+    if tracking_uri.startswith(_HTTP):
         import_module(_SERVER_STORE)
     elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
         import_module(DATABASE_STORE)
@@ -107,12 +109,40 @@ def wrap_migrations(wrapper: Callable[..., Any]) -> None:
 
 def run_artifacts(client: Any, run_id: str) -> Any:
     """Return the artifact repository of a run; the public calls list a run's models among its files."""
-    return client._get_artifact_repo(run_id)
+    found = _behind_proxy(client.tracking_uri, run_id, lambda: client.get_run(run_id).info.artifact_uri)
+    return found or client._get_artifact_repo(run_id)
 
 
 def model_artifacts(client: Any, model_id: str) -> Any:
     """Return the artifact repository of a model (MLflow 3), for any tracking URI."""
-    return client._get_artifact_repo(model_id, resource="logged_model")
+    found = _behind_proxy(client.tracking_uri, model_id, lambda: client.get_logged_model(model_id).artifact_location)
+    return found or client._get_artifact_repo(model_id, resource="logged_model")
+
+
+_behind_proxies: dict[tuple[str, str], Any] = {}
+
+
+def _behind_proxy(tracking_uri: str, resource_id: str, find: Callable[[], str]) -> Any:
+    """Return a repository behind a tracking server's proxy, None if MLflow's client finds it as well.
+
+    The client of MLflow 2.16 to 3.0 takes the server that the whole process has set for the proxy, and not its own.
+
+    Args:
+        tracking_uri: the client's.
+        resource_id: id of a run or model.
+        find: returns the URI of its artifacts.
+    """
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository as Proxied
+
+    if not tracking_uri.startswith(_HTTP) or "tracking_uri" in inspect.signature(Proxied).parameters:
+        return None
+    key = tracking_uri, resource_id
+    if key not in _behind_proxies:
+        uri = find()
+        is_behind = uri.startswith("mlflow-artifacts:")
+        _behind_proxies[key] = HttpArtifactRepository(Proxied.resolve_uri(uri, tracking_uri)) if is_behind else None
+    return _behind_proxies[key]
 
 
 def download(repository: Any, path: str, file: Path) -> None:

@@ -61,7 +61,7 @@ class Connection:
         if len(frame) > _SMALL or not self._sending.acquire(blocking=False):
             return False
         try:
-            return _send_without_waiting(self._socket, frame) == len(frame)
+            return send_without_waiting(self._socket, frame) == len(frame)
         except OSError:
             return False
         finally:
@@ -87,7 +87,13 @@ class Connection:
         self._socket.close()
 
 
-def _send_without_waiting(sock: socket.socket, frame: bytes) -> int:
+def send_without_waiting(sock: socket.socket, frame: bytes) -> int:
+    """Send what the socket takes at once, and return how many bytes these are.
+
+    Raises:
+        BlockingIOError: it is full.
+        OSError: it is closed.
+    """
     if sys.platform == "win32":
         return send_if_writable(sock, frame)
     return sock.send(frame, socket.MSG_DONTWAIT)
@@ -102,4 +108,4 @@ def send_if_writable(sock: socket.socket, frame: bytes) -> int:
 def ring(bell: socket.socket) -> None:
     """Send one byte without waiting, so that a thread that receives from the other end wakes up."""
     with contextlib.suppress(OSError):  # full: it was rung often enough
-        _send_without_waiting(bell, b".")
+        send_without_waiting(bell, b".")

@@ -4,7 +4,8 @@ The key is a digest of everything that decides whom a worker can serve, and how 
 
 - the user, the host, and the namespaces of users, process ids, mounts and network: processes that see each other;
 - the control group: a worker ends with its SLURM step, container or systemd scope, and must take no other job's data
-  with it. SLURM's group of one task of a step (`task_3`) counts as the step's: the ranks of a step share a worker;
+  with it. Two kinds of groups count as the one above them: SLURM's of one task of a step (`task_3`), so that the ranks
+  of a step share a worker; and those of a desktop's terminals, see `_TERMINAL`;
 - the interpreter, and the folders that the worker may import from;
 - the versions of autoinstrument, clearml and MLflow, by the identity of the files that hold them, and that of ClearML's
   configuration file: a worker that lingers must not go on with the credentials from before `clearml-init`;
@@ -40,15 +41,30 @@ _NAMES = {
 }  # fmt: skip
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 """In upper or lower case."""
+TRACKING_URI = "MLFLOW_TRACKING_URI"
 _OF_A_RUN = {
     "MLFLOW_RUN_ID", "MLFLOW_RUN_NAME", "MLFLOW_RUN_CONTEXT", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME",
     "MLFLOW_ACTIVE_MODEL_ID",
     "MLFLOW_TAGS", "MLFLOW_NESTED_RUN", "MLFLOW_FLATTEN_PARAMS",  # read by transformers, 4.30 to 4.57
 }  # fmt: skip
+_DATABRICKS = "databricks"
+"""Beginning of a tracking URI: clients of its artifacts look for credentials by the variable (MLflow 2.16 to 3.17)."""
 _CONTROL_GROUP, _MOST = "/proc/self/cgroup", 2**16
 _NAMESPACES = ("user", "pid", "mnt", "net")
 _TASK_OF_STEP = re.compile(r"/task_\d+$", re.MULTILINE)
 """SLURM 21.08 to 24.05, cgroup v1 and v2: groups of tasks below that of the step, which ends all processes in it."""
+_TERMINAL = re.compile(
+    r"(/user@\d+\.service)(?:/[^/\n]+\.slice)*(?:/(?:vte-spawn-|tmux-spawn-|app-|tab\()[^/\n]*\.scope)+$", re.MULTILINE
+)
+"""Scopes of the user's service manager that a desktop makes for programs and terminals: by GNOME's VTE (`vte-spawn-`),
+tmux 3.2 (`tmux-spawn-`), Konsole (`tab(`), and whatever starts programs as systemd's page "Desktop Environment
+Integration" says (`app-`). Nobody stops them: they end when their last process does, or all together with `user@`.
+
+All others have a worker of their own, because they may be stopped while the user's other processes go on: `systemd-run
+--scope` (`run-`), services (a program that was started as `app-…@….service` takes all of its processes with it),
+rootless containers, and sessions (`session-3.scope`), which systemd-logind stops at their end if it has
+`KillUserProcesses`.
+"""
 _VERSIONS = {"autoinstrument": "_version.py", "clearml": "version.py", "mlflow": "version.py"}
 _DIGITS = 12
 
@@ -90,7 +106,8 @@ def _place() -> Iterator[str]:
     with contextlib.suppress(OSError):
         file = os.open(_CONTROL_GROUP, os.O_RDONLY)  # `open` takes three times as long
         try:
-            yield _TASK_OF_STEP.sub("", os.fsdecode(os.read(file, _MOST)))
+            groups = _TASK_OF_STEP.sub("", os.fsdecode(os.read(file, _MOST)))
+            yield _TERMINAL.sub(r"\1/terminal", groups)
         finally:
             os.close(file)
 
@@ -104,13 +121,15 @@ def _interpreter() -> Iterator[str]:
 
 def _variables(environ: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(environ):
-        if _counts(name):
+        if _counts(name, environ[name]):
             yield f"{name}={environ[name]}"
 
 
-def _counts(name: str) -> bool:
+def _counts(name: str, value: str) -> bool:
     if name in _NAMES or name.upper() in _PROXIES:
         return True
+    if name == TRACKING_URI:
+        return value.startswith(_DATABRICKS)
     return name.startswith(_PREFIXES) and name not in _OF_A_RUN
 
 

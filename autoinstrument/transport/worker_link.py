@@ -13,9 +13,10 @@ from autoinstrument.transport.connection import Connection
 
 _FAILURES = 2
 """Attempts in a row without a worker that has answered, after which none is expected."""
-_EARLY_S, _WAIT_S = 0.05, 10.0
+_EARLY_S, _WAIT_S = 0.002, 10.0
 """Seconds that an attempt may wait for another process that is starting the worker: of the training, and of a thread of
-the agent's."""
+the agent's. The worker's socket listens a moment after the other process has the lock. Where that takes longer, the
+sending thread goes on, and what is recorded waits in the buffer."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _LONG_S = 60.0
 """A worker that was connected for so long is replaced at once, if it dies."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import struct
 from collections.abc import Callable
 
 from autoinstrument.guard import guard
@@ -12,9 +9,6 @@ from autoinstrument.records import Record, ReportRequested, StopRequested, Worke
 from autoinstrument.worker.receiver import ConnectionClosed
 from autoinstrument.worker.run_registry import RunRegistry
 from autoinstrument.worker.training_process import TrainingProcess
-
-_SEND_TIMEOUT = struct.pack("ll", 1, 0)
-"""`struct timeval`: a second, after which a command that does not read gets no answer."""
 
 
 class Control:
@@ -61,8 +55,6 @@ class Control:
         if process in self._registry.processes:
             self._registry.processes.remove(process)
             self._commands.append(process)
-            with contextlib.suppress(OSError, AttributeError):  # Windows has other options, and no commands
-                process.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
 
     def stopped(self) -> None:
         """Tell the commands that the worker ends now."""

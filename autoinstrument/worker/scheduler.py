@@ -43,6 +43,7 @@ class Scheduler:
         self._tasks = tasks
         self._mlflow = mlflow_access or MLflowAccess()
         self._server = Backoff()
+        tasks.on_answer(self._server.answered)
         self._problem = ""
         """Why the last request failed, "" if it did not."""
         self._failing_since_ms = 0
@@ -76,7 +77,7 @@ class Scheduler:
 
     @property
     def is_probing(self) -> bool:
-        """True after a failure, until a request succeeds: one run at a time is delivered."""
+        """True after a failure, until a request succeeds, were it the first of many: one run at a time is delivered."""
         return self._server.has_failed
 
     def step(self, mirror: LiveRun, home: TrainingProcess, *, is_open: bool) -> Step | None:
@@ -154,6 +155,8 @@ class Scheduler:
         return time.monotonic() - mirror.last_sent > _PING_S
 
     def _flush(self, mirror: LiveRun) -> None:
+        if self.is_probing:  # the others need not wait until this run's files are uploaded
+            self._tasks.probe()
         mirror.flush_without_end()
         if mirror.is_incomplete and mirror.end is not None:
             self._complete(mirror)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -21,18 +20,17 @@ from autoinstrument.records import (
     ProcessChanged,
     ProcessExiting,
     ProcessStarted,
-    Record,
     RunAborted,
     RunAnnounced,
     RunEnded,
     RunStarted,
 )
-from autoinstrument.transport.protocol import encode
 from autoinstrument.worker import cause_of_death
 from autoinstrument.worker.agent_task import AgentTaskOutcome, ClearMLAgent, clearml_agent_of
 from autoinstrument.worker.capture_thread import CaptureThread
 from autoinstrument.worker.jobs import Jobs
 from autoinstrument.worker.machine_specs import Specs
+from autoinstrument.worker.outbox import Outbox
 
 _LOG_S = 2.0
 
@@ -50,7 +48,7 @@ class TrainingProcess:
     ) -> None:
         """Begin with a connection; the other arguments are those of `CaptureThread`."""
         self.connection = connection
-        self._sending = threading.Lock()
+        self.send = Outbox(connection).send
         self.started: ProcessStarted | None = None
         self._capturing = CaptureThread(diffs, self._lacks, captures=captures, wake=wake)
         self.owned: set[str] = set()
@@ -90,11 +88,6 @@ class TrainingProcess:
         """The ClearML agent that runs it."""
         self.agent_outcome: AgentTaskOutcome | None = None
         """Asks how its Task ended, when it is gone; None if that is known or not needed."""
-
-    def send(self, record: Record) -> None:
-        """Send a record to the process, if it is still connected."""
-        with contextlib.suppress(OSError), self._sending:
-            self.connection.sendall(encode([record]))
 
     def start(self, started: ProcessStarted) -> None:
         """Note the process's description of itself."""

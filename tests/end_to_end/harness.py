@@ -95,10 +95,11 @@ class Place:
         return {**kept, **self.environ, **more}
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file of the working directory."""
-        path = self.folder / name
+        """Write a file of the working directory, unless it is there: a script that just starts may be reading it."""
+        path, text = self.folder / name, textwrap.dedent(text).lstrip("\n")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text).lstrip("\n"))
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
         return path
 
     def start(

@@ -56,7 +56,7 @@ if by_hand:
 DIFFERENCES = {
     "active_duration": "of another run",
 }
-"""Fields that may differ, as patterns over their paths, each with its reason. One that does not differ fails the test."""
+"""Patterns of fields that may differ, each with its reason. One that finds no difference fails the test."""
 
 
 def test_every_field_of_the_task(sdk_place: Place, own_server: ClearMLServer) -> None:

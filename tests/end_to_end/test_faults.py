@@ -1,7 +1,8 @@
 """A table of what can go wrong, when, and whether it heals: training does not notice, and nothing is lost.
 
-Of the table some cases run always, each fault and each moment among them; `--all-faults` runs it whole, and kills 50
-times instead of 3. Cases of one kind share a place and a server: one `sync` and one `verify` at the end are for all.
+The table is gone through twice: with one training process, and with eight that share a worker. Of each some cases run
+always, with one process each fault and each moment among them. `--all-faults` runs all of them, and kills 50 times
+instead of 3. Cases of one kind share a place and a server: one `sync` and one `verify` at the end are for all.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, link_tags, properties, scalars, section
-from tests.end_to_end.processes import AT_ONCE_S, Finished, wait_for
+from tests.end_to_end.processes import AT_ONCE_S, Finished, Started, wait_for
 from tests.end_to_end.proxy import Proxy
 from tests.problems import OF_FAULTS
 
@@ -41,7 +42,7 @@ import mlflow
 def moment(name):
     print(name, flush=True)
     if sys.argv[1] == name:
-        pathlib.Path("there").touch()
+        pathlib.Path(f"{sys.argv[2]} is there").touch()
         while not pathlib.Path("go").exists():
             time.sleep(0.02)
 
@@ -57,7 +58,7 @@ with mlflow.start_run(run_name=sys.argv[2]):
     mlflow.log_text("hello", "hello.txt")
     moment("end")
 moment("exit")
-pathlib.Path("left").write_text(str(time.time()))
+pathlib.Path(f"{sys.argv[2]} has left").write_text(str(time.time()))
 sys.exit(3)
 """
 OUTPUT = "before\nmiddle\nend\nexit\n"
@@ -85,6 +86,8 @@ FAULTS: dict[str, dict[str, Fault | str]] = {
     "disk": {"home is a file": "file", "disk is full": "full", "disk is read-only": "read-only"},
 }
 MOMENTS = ("before", "middle", "end", "exit")
+TOGETHER = 8
+"""Training processes that share a worker."""
 
 
 class Case(NamedTuple):
@@ -115,6 +118,13 @@ CHOSEN = [
     Case("home is a file", "before", False),
     Case("disk is full", "middle", False),
     Case("disk is read-only", "end", True),
+]
+CHOSEN_TOGETHER = [
+    Case("slow 500 ms", "end", False),
+    Case("503", "middle", True),
+    Case("refuses connections", "exit", False),
+    Case("credentials are revoked", "middle", False),
+    Case("disk is full", "middle", False),
 ]
 
 
@@ -148,9 +158,8 @@ class Trouble:
         elif self._fault == "revoked":
             self._server.credentials.revoke(tokens=True)
         elif self._fault == "file":
-            shutil.rmtree(self._captures, ignore_errors=True)
             self._place.home.mkdir(exist_ok=True)
-            self._captures.write_text("in the way")
+            wait_for(self._put_in_the_way)
         elif self._fault == "full":
             with contextlib.suppress(OSError), (self._captures / "filler").open("wb") as file:
                 while True:
@@ -158,6 +167,13 @@ class Trouble:
                     file.flush()
         elif self._fault == "read-only":
             remount(self._captures, "ro")
+
+    def _put_in_the_way(self) -> bool:
+        """Put a file where the folder was; scripts and their worker may be writing to that."""
+        shutil.rmtree(self._captures, ignore_errors=True)
+        with contextlib.suppress(IsADirectoryError, PermissionError):
+            self._captures.write_text("in the way")
+        return self._captures.is_file()
 
     def end(self) -> None:
         self._server.faults.clear()
@@ -178,17 +194,21 @@ def remount(folder: Path, mode: str) -> None:
     wait_for(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0)
 
 
+def mount(captures: Path, processes: int) -> list[str]:
+    """Return the command that mounts a file system of 256 KiB for each training process."""
+    return ["mount", "-t", "tmpfs", "-o", f"size={256 * processes}k,mode=700", "tmpfs", str(captures)]
+
+
 @pytest.fixture
-def small_disk(own_place: Place, kind: str) -> Iterator[bool]:
-    """`captures` on a file system of its own, of 256 KiB, for faults of the disk; False where there is none."""
+def small_disk(own_place: Place, kind: str, processes: int) -> Iterator[bool]:
+    """`captures` on a small file system of its own, for faults of the disk; False where there is none."""
     if kind != "disk":  # it holds a handful of runs that wait for `sync`
         yield False
         return
     captures = own_place.home / "captures"
     captures.mkdir(parents=True, mode=0o700)
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(captures)]
     try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        mounted = subprocess.run(mount(captures, processes), capture_output=True, check=False).returncode == 0
     except OSError:
         mounted = False
     yield mounted
@@ -197,57 +217,70 @@ def small_disk(own_place: Place, kind: str) -> Iterator[bool]:
 
 
 class Plain(NamedTuple):
-    """The script without the agent, and how long its interpreter took to end."""
+    """Scripts without the agent: the one that took longest, and the longest time that an interpreter took to end."""
 
     done: Finished
     exit_s: float
 
 
 @pytest.fixture(scope="module")
-def plain(new_place: Callable[[ClearMLServer | None], Place]) -> Plain:
-    """The second run: files are in memory then."""
+def plain(new_place: Callable[[ClearMLServer | None], Place], processes: int) -> Plain:
+    """The second time: files are in memory then."""
     place = new_place(None)
-    place.run(SCRIPT, "", "plain", agent=False)
-    done = place.run(SCRIPT, "", "plain", agent=False)
-    assert (done.code, done.stdout) == (3, OUTPUT)
-    return Plain(done, exit_seconds(place))
+    for _ in range(2):
+        names = [f"plain {number}" for number in range(processes)]
+        started = [place.start(SCRIPT, "", name, agent=False) for name in names]
+        ended = [(each.finish(), exit_seconds(place, name)) for each, name in zip(started, names, strict=True)]
+    for done, _ in ended:
+        assert (done.code, done.stdout) == (3, OUTPUT)
+    return Plain(max((done for done, _ in ended), key=lambda done: done.seconds), max(exit_s for _, exit_s in ended))
 
 
-def exit_seconds(place: Place) -> float:
-    """Return how long the last script went on after its last line; call it as soon as it has ended."""
-    return time.time() - float((place.folder / "left").read_text())
+def exit_seconds(place: Place, name: str) -> float:
+    """Return how long a script went on after its last line; call it as soon as it has ended."""
+    return time.time() - float((place.folder / f"{name} has left").read_text())
+
+
+class Disturbed(NamedTuple):
+    """One script that has ended, and how long that took after its last line."""
+
+    name: str
+    done: Finished
+    exit_s: float
 
 
 def disturbed(
-    place: Place, case: Case, begin: Callable[[], None], end: Callable[[], None], name: str = "", **more: str
-) -> Finished:
-    """Run the script with trouble from a moment on; the time that it waits there for the trouble does not count."""
-    for mark in ("there", "go", "left"):
-        (place.folder / mark).unlink(missing_ok=True)
+    place: Place, case: Case, begin: Callable[[], None], end: Callable[[], None], names: list[str], **more: str
+) -> list[Disturbed]:
+    """Run scripts with trouble from a moment on; the time that they wait there for the trouble does not count."""
+    (place.folder / "go").unlink(missing_ok=True)
     more = {"AUTOINSTRUMENT_EXIT_TIMEOUT": str(EXIT_S), **more}
-    started = place.start(SCRIPT, case.moment, name or str(case), **more)
-    wait_for((place.folder / "there").exists)
+    started = [place.start(SCRIPT, case.moment, name, **more) for name in names]
+    wait_for(lambda: all((place.folder / f"{name} is there").exists() for name in names))
     since = time.monotonic()
     if case.moment == "middle" and more.get("AUTOINSTRUMENT_ENABLED") != "":
         with contextlib.suppress(AssertionError):
-            wait_for(lambda: "task_id" in link_tags(place.run_named(name or str(case))), 10)
+            wait_for(lambda: all("task_id" in link_tags(place.run_named(name)) for name in names), 10)
     begin()
     held_s = time.monotonic() - since
     (place.folder / "go").touch()
     if case.heals:
         time.sleep(HEALS_S)
         end()
-    done = started.finish(60)
-    return done._replace(seconds=done.seconds - held_s)
+    ended = []
+    for name, each in zip(names, started, strict=True):
+        done = each.finish(60)
+        ended.append(Disturbed(name, done._replace(seconds=done.seconds - held_s), exit_seconds(place, name)))
+    return ended
 
 
-def noticed(place: Place, case: Case, done: Finished, plain: Plain) -> list[str]:
+def noticed(place: Place, case: Case, script: Disturbed, plain: Plain) -> list[str]:
     """Return what was other than without the agent; the least of it is too much."""
-    exit_s = exit_seconds(place)
+    name, done, exit_s = script
     limit_s = FACTOR * (plain.done.seconds + 3) + EXIT_S + MORE_S
     exit_limit_s = FACTOR * plain.exit_s + EXIT_S + MORE_S
-    print(f"{case}: {done.seconds:.1f} s ({plain.done.seconds:.1f} without), exit {exit_s:.1f} s ({plain.exit_s:.1f})")
-    run = place.run_named(str(case))
+    print(f"{name}: {done.seconds:.1f} s ({plain.done.seconds:.1f} without), exit {exit_s:.1f} s ({plain.exit_s:.1f})")
+    run = place.run_named(name)
     steps = [metric.step for metric in place.client.get_metric_history(run.info.run_id, "loss")]
     lines = 3 if case.heals else 2  # the Task's address, what is the matter, and the address again
     wrong = {
@@ -260,7 +293,7 @@ def noticed(place: Place, case: Case, done: Finished, plain: Plain) -> list[str]
         f"{done.seconds:.1f} s, limit {limit_s:.1f}": done.seconds > limit_s,
         f"exit {exit_s:.1f} s, limit {exit_limit_s:.1f}": exit_s > exit_limit_s,
     }
-    return [f"{case}: {what}" for what, is_so in wrong.items() if is_so]
+    return [f"{name}: {what}" for what, is_so in wrong.items() if is_so]
 
 
 def assert_complete(place: Place, server: ClearMLServer, runs: list[Run], *, sync: tuple[str, ...] = ("sync",)) -> None:
@@ -284,14 +317,22 @@ def assert_complete(place: Place, server: ClearMLServer, runs: list[Run], *, syn
         assert link_tags(run)["state"] == "synced"
 
 
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(6000)
 @pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("processes", [1, TOGETHER], scope="module")
 def test_training_does_not_notice_and_nothing_is_lost(
-    own_place: Place, own_server: ClearMLServer, small_disk: bool, plain: Plain, all_faults: bool, kind: str
+    own_place: Place,
+    own_server: ClearMLServer,
+    small_disk: bool,
+    plain: Plain,
+    all_faults: bool,
+    kind: str,
+    processes: int,
 ) -> None:
     """Exit code, output and MLflow's data are those of the run without the agent; `sync` does the rest."""
     place, wrong, skipped = own_place, list[str](), list[str]()
-    cases = table(kind) if all_faults else [case for case in CHOSEN if case.fault in FAULTS[kind]]
+    chosen = CHOSEN if processes == 1 else CHOSEN_TOGETHER
+    cases = table(kind) if all_faults else [case for case in chosen if case.fault in FAULTS[kind]]
     runs = []
     for case in cases:
         trouble = Trouble(FAULTS[kind][case.fault], place, own_server)
@@ -300,16 +341,16 @@ def test_training_does_not_notice_and_nothing_is_lost(
             continue
         if case.fault == "home is a file" and small_disk:
             subprocess.run(["umount", "-l", str(place.home / "captures")], check=True)
-        done = disturbed(place, case, trouble.begin, trouble.end, **trouble.environ)
-        wrong += noticed(place, case, done, plain)
-        runs.append(place.run_named(str(case)))
+        names = [f"{case}, {number}" for number in range(processes)]
+        for script in disturbed(place, case, trouble.begin, trouble.end, names, **trouble.environ):
+            wrong += noticed(place, case, script, plain)
+            runs.append(place.run_named(script.name))
         if not case.heals:
             trouble.end()
         if case.fault == "home is a file" and small_disk:
             wait_for(lambda: not place.workers())
             (place.home / "captures").mkdir(exist_ok=True)
-            command = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(place.home / "captures")]
-            subprocess.run(command, check=True)
+            subprocess.run(mount(place.home / "captures", processes), check=True)
     assert wrong == []
     assert_complete(place, own_server, runs)
     if skipped:
@@ -335,13 +376,9 @@ def test_mlflow_is_down(own_place: Place, own_server: ClearMLServer, mlflow_serv
             done = {}
             for agent in (False, True):
                 place.environ = {**more, "MLFLOW_EXPERIMENT_NAME": f"{place.root.name} {agent}"}
-                done[agent] = disturbed(
-                    place,
-                    case,
-                    proxy.close,
-                    proxy.start,
-                    f"{case} {agent}",
-                    AUTOINSTRUMENT_ENABLED="1" if agent else "",
+                names, switch = [f"{case} {agent}"], "1" if agent else ""
+                ((_, done[agent], _),) = disturbed(
+                    place, case, proxy.close, proxy.start, names, AUTOINSTRUMENT_ENABLED=switch
                 )
                 proxy.start()
             print(f"{case}: {done[True].seconds:.1f} s ({done[False].seconds:.1f} without)")
@@ -419,6 +456,13 @@ with mlflow.start_run(run_name=sys.argv[1]):
 """
 
 
+def are_recorded(place: Place, started: list[Started]) -> bool:
+    """Return True if the runs of all scripts are on disk, and only those."""
+    for script in started:
+        assert script.process.poll() is None, script.finish()
+    return len(place.captures()) == len(started)
+
+
 @pytest.mark.timeout(6000)
 def test_a_shared_worker_is_killed_at_random_moments(
     own_place: Place, own_server: ClearMLServer, all_faults: bool
@@ -430,7 +474,7 @@ def test_a_shared_worker_is_killed_at_random_moments(
         (place.folder / "end").unlink(missing_ok=True)
         names = [f"{number} {letter}" for letter in "abcdefgh"]
         started = [place.start(BESIDE_OTHERS, name, AUTOINSTRUMENT_WORKER_LINGER="1") for name in names]
-        wait_for(lambda: len(place.captures()) == 8)
+        wait_for(lambda started=started: are_recorded(place, started))
         time.sleep(moment_s)
         place.kill_workers()
         time.sleep(1)

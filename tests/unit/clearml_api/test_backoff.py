@@ -71,6 +71,18 @@ def test_of_calls_that_fail_together_one_counts(clock: list[float]) -> None:
     assert not backoff.has_failed
 
 
+def test_one_answer_lets_others_try_and_leaves_the_pauses_as_they_are(clock: list[float]) -> None:
+    """The server may answer small requests, and still fail for what is sent to it."""
+    backoff = Backoff()
+    for pause_s in (2, 4):
+        backoff.failed(UnavailableError("x"), 0.1)
+        assert backoff.has_failed
+        assert wait_s(backoff, clock) == pytest.approx(pause_s, rel=0.3)
+        backoff.answered()
+        assert not backoff.has_failed
+        assert backoff.is_due()
+
+
 def test_when_there_is_no_hope(clock: list[float]) -> None:
     backoff = Backoff()
     for _ in range(2):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from autoinstrument.clearml_api import task_events
 from autoinstrument.clearml_api.errors import TooLargeError
+from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from tests.clearml_server import ClearMLServer
 
@@ -49,3 +51,19 @@ def test_no_events_are_no_request(server: ClearMLServer, tasks: Tasks, task: Tas
     server.clear_requests()
     tasks.add_events([])
     assert server.requests == []
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_deleted_task_is_noticed_in_each_part_of_a_batch(
+    server: ClearMLServer, session: Session, tasks: Tasks, task: Task, part: int
+) -> None:
+    """The SDK cuts a batch that is too large for one request, and gives all responses."""
+    events = [point(task, step) for step in range(30)]
+    events.insert(12 * part, {**point(task, 0), "task": "0123456789abcdef"})
+    sdk_session = session.login.session()
+    (limit,) = [name for name in vars(sdk_session) if name.endswith("max_req_size")]
+    setattr(sdk_session, limit, len(json.dumps(events)) // 2 - 50)
+    server.clear_requests()
+    assert tasks.add_events(events) == {"0123456789abcdef"}
+    assert len(server.calls("events.add_batch")) == 3
+    assert len(list(tasks.curve_points(task.id, "val", "loss"))) == 30

@@ -35,7 +35,7 @@ def test_a_key_is_twelve_digits_and_the_same_each_time() -> None:
     "variable",
     [
         "CLEARML_API_HOST", "CLEARML_API_SECRET_KEY", "TRAINS_API_HOST", "CLEARML_VCS_BRANCH",
-        "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "DATABRICKS_HOST", "PGPASSWORD",
+        "MLFLOW_TRACKING_PASSWORD", "MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE", "DATABRICKS_HOST", "PGPASSWORD",
         "AWS_PROFILE", "AZURE_STORAGE_CONNECTION_STRING", "GOOGLE_APPLICATION_CREDENTIALS", "BOTO_CONFIG", "GS_KEY",
         "http_proxy", "HTTPS_PROXY", "no_proxy", "ALL_PROXY",
         "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
@@ -57,6 +57,7 @@ def test_a_variable_that_decides_how_servers_are_talked_to_counts(
     "variable",
     [
         "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_CONTEXT", "MLFLOW_NESTED_RUN",
+        "MLFLOW_TRACKING_URI",
         "CLEARML_TASK_ID", "CLEARML_PROC_MASTER_ID", "CLEARML_OFFLINE_MODE", "AUTOINSTRUMENT_ENABLED",
         "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PWD", "SHLVL",
     ],
@@ -68,6 +69,15 @@ def test_a_variable_that_says_what_one_process_works_on_does_not(
     key = worker_key()
     monkeypatch.setenv(variable, "0123")
     assert worker_key() == key
+
+
+def test_databricks_as_the_store_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow looks for the credentials of its artifacts by the variable, and not by the run's own store."""
+    keys = set()
+    for uri in ("", "sqlite:////data/mlflow.db", "https://mlflow.example.com", "databricks", "databricks://other"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        keys.add(worker_key())
+    assert len(keys) == 3
 
 
 def test_a_path_is_the_same_from_every_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +145,63 @@ def test_the_control_group_counts_and_the_ranks_of_a_step_are_one(key_in: Callab
     assert len(keys) == 3
     assert key_in(f"{step}/task_0\n") == key_in(f"{step}/task_12\n") == key_in(f"{step}\n")
     assert key_in(old.format(0)) == key_in(old.format(1)) != key_in(old.format(0).replace("step_0", "step_1"))
+
+
+_MANAGER = "0::/user.slice/user-1000.slice/user@1000.service"
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        f"{_MANAGER}/app.slice/app-org.gnome.Terminal.slice/vte-spawn-8a3864e7-404c-47a6-b149-f333c63228a5.scope",
+        f"{_MANAGER}/session.slice/vte-spawn-68d635ed-58e5-4522-95ee-2deb64da991a.scope",
+        f"{_MANAGER}/app.slice/app-gnome-code-4242.scope",
+        f"{_MANAGER}/app.slice/app-org.kde.konsole-10418.scope/tab(2336326).scope",
+        f"{_MANAGER}/app.slice/app-org.kde.konsole-10418.scope/tab(17).scope",
+        f"{_MANAGER}/tmux-spawn-1b2c8d6e-0000-4000-8000-5a5a5a5a5a5a.scope",
+        f"{_MANAGER}/app.slice/app-tmux.slice/tmux-spawn-77.scope",
+    ],
+)
+def test_terminals_of_a_desktop_are_one(key_in: Callable[[str], str], group: str) -> None:
+    assert key_in(f"{group}\n") == key_in(f"{_MANAGER}/app.slice/vte-spawn-1.scope\n")
+    assert key_in(f"{group.replace('1000', '1001')}\n") != key_in(f"{group}\n"), "another user's"
+    hybrid = "1:name=systemd:{}\n10:memory:/user.slice/user-1000.slice/user@1000.service\n"
+    paths = [each.removeprefix("0::") for each in (group, f"{_MANAGER}/apps.slice/vte-spawn-1.scope")]
+    assert key_in(hybrid.format(paths[0])) == key_in(hybrid.format(paths[1]))
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        f"{_MANAGER}/app.slice/run-r3ed76f0e5a8f4c5d9d1a.scope",  # systemd-run --user --scope
+        f"{_MANAGER}/app.slice/run-p4711-i4712.scope",  # of systemd 257
+        f"{_MANAGER}/app.slice/run-u42.service",  # systemd-run --user
+        f"{_MANAGER}/app.slice/app-org.kde.konsole@58166e96f84e44d3a9cf9b573621dc19.service",
+        f"{_MANAGER}/app.slice/jupyter.service",
+        f"{_MANAGER}/app.slice/vte-spawn-1.scope/inner",
+        f"{_MANAGER}/app.slice/run-r1.scope/tab(1).scope",
+        f"{_MANAGER}/user.slice/libpod-0123456789abcdef.scope/container",  # rootless podman
+        f"{_MANAGER}/user.slice/docker-0123456789abcdef.scope",  # rootless Docker
+        f"{_MANAGER}/init.scope",
+        "0::/user.slice/user-1000.slice/session-{}.scope",  # ssh, a console; it is stopped with KillUserProcesses=yes
+        "0::/user.slice/user-1000.slice/session-c{}.scope",
+        "0::/system.slice/run-r3ed7.scope",
+        "0::/system.slice/app-1.scope",
+        "0::/system.slice/docker-0123456789abcdef.scope",
+        "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podab.slice/cri-containerd-cd.scope",
+        "11:memory:/kubepods/burstable/podab/cd\n1:name=systemd:/kubepods/burstable/podab/cd",
+        "11:memory:/docker/0123456789abcdef",
+        "4:memory:/slurm/uid_1000/job_7/step_0",
+        "0::/system.slice/slurmstepd.scope/job_7/step_0/user",
+        "0::/",
+    ],
+)
+def test_what_may_end_while_others_go_on_has_its_own_worker(key_in: Callable[[str], str], group: str) -> None:
+    """Jobs, containers, services and sessions are neither one with another of their kind, nor with terminals."""
+    above, _, name = group.rpartition("/")
+    other = f"{above}/{name.replace('1', '2').replace('{}', '2')}"
+    keys = {key_in(f"{each}\n") for each in (group, other, f"{_MANAGER}/app.slice/vte-spawn-1.scope", _MANAGER)}
+    assert len(keys) == 3 + (group != other)
 
 
 @pytest.mark.parametrize("package", ["clearml", "mlflow"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 
 import pytest
 
@@ -49,7 +48,6 @@ def test_a_command_is_answered_and_not_served(registry: RunRegistry) -> None:
     asking.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a socket pair of Windows has no send time-out of this form")
 def test_a_command_that_does_not_read_keeps_the_worker_from_nothing(registry: RunRegistry) -> None:
     """As one that was stopped at a terminal."""
     big = report(registry, "no answer " * 10_000, 5)

@@ -22,7 +22,9 @@ from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import encode, read_all
 from autoinstrument.worker.event_round import send_events
 from autoinstrument.worker.live_run import LiveRun
+from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.service import Worker
+from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import scalars, task_of
 from tests.unit.mirror.runs import PROCESS
@@ -120,6 +122,27 @@ def mirrors_of(server: ClearMLServer, folder: Path, *keys: str) -> tuple[Tasks, 
         mirror.console.write("stdout", f"of {number}\n", T0)
         mirrors.append(mirror)
     return tasks, mirrors
+
+
+def test_after_an_outage_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, tmp_path: Path) -> None:
+    """One run at a time tries the server; the others may go on as soon as it has answered that one at all."""
+    tasks, (mirror,) = mirrors_of(server, tmp_path, "loss")
+    scheduler = Scheduler(tasks, Uploads(FileUploads(Session())))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = TrainingProcess(ours)
+        outage = server.faults.add(Fault("*", status=503))
+        scheduler.deliver(mirror, process, is_open=True)
+        assert scheduler.is_probing
+        server.faults.remove(outage)
+        hang = server.faults.add(Fault("events.add_batch", action="hang"))
+        scheduler._server._next = 0.0
+        thread = threading.Thread(target=lambda: scheduler.deliver(mirror, process, is_open=True))
+        thread.start()
+        wait_for(lambda: not scheduler.is_probing)
+        assert thread.is_alive(), "it is still sending"
+        server.faults.remove(hang)
+        thread.join()
 
 
 @pytest.mark.parametrize("status", [400, 500])
