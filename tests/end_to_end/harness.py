@@ -26,6 +26,9 @@ from tests.problems import PROBLEMS
 Points = dict[tuple[str, int], tuple[float, int]]
 """A run's metrics: (key, step) → (value, timestamp in ms). ClearML holds one point a step, the last one."""
 
+MONITOR = ":monitor:"
+"""Beginning of the titles of the curves that machine and GPUs have."""
+
 FILE_STORE = {"MLFLOW_ALLOW_FILE_STORE": "true"}
 """MLflow accepts a folder as a tracking store only with this variable (mlflow 3.7 or so)."""
 
@@ -259,10 +262,11 @@ def properties(task: dict[str, Any]) -> dict[str, str]:
 
 
 def scalars(server: ClearMLServer, task_id: str) -> Points:
-    """Return the Task's curves in the form of `Place.points`."""
+    """Return the Task's curves in the form of `Place.points`, without the monitor's: a busy machine has some."""
     return {
         (title if title == series else f"{title}/{series}", iteration): (value, timestamp)
         for title, curves in server.scalars(task_id).items()
+        if not title.startswith(MONITOR)
         for series, points in curves.items()
         for iteration, value, timestamp in points
         if iteration != SINGLE_VALUE
@@ -281,9 +285,9 @@ def task_page(server: ClearMLServer, task: dict[str, Any]) -> str:
 
 
 def events_taken(task: dict[str, Any]) -> int:
-    """Return how many points the server has taken, the same one again counted again."""
+    """Return how many points of the run's metrics the server has taken, the same one again counted again."""
     curves = [last for variants in task["last_metrics"].values() for last in variants.values()]
-    return sum(int(last["count"]) for last in curves if last["metric"] != "Summary")
+    return sum(int(last["count"]) for last in curves if not last["metric"].startswith(("Summary", MONITOR)))
 
 
 def link_tags(run: Run) -> dict[str, str]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from clearml import Task as SDKTask
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
@@ -28,7 +27,7 @@ from autoinstrument.sync.verify import differences
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import scalars, single_values, task_of
-from tests.unit.conftest import running_server
+from tests.unit.conftest import running_server, sdk_task
 from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -99,7 +98,7 @@ def test_live_and_sync_make_the_same_curves_and_single_values(
     live(mirror, POINTS) if is_live else complete(mirror, client.tracking_uri)
     assert mirror.task is not None
     assert found(client, run_id) == []
-    task = SDKTask.get_task(task_id=mirror.task.id)
+    task = sdk_task(mirror.task.id)
     assert task.get_reported_single_values() == pytest.approx(SINGLE)
     assert task.get_reported_single_value("accuracy") == pytest.approx(0.9)
     curves = task.get_reported_scalars()

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from clearml import Task as SdkTask
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
@@ -15,6 +14,7 @@ from autoinstrument.mirror.kinds.task_tags import TaskTags
 from autoinstrument.mirror.mapping.task_tags import given_tags, names_in, rendered
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
+from tests.unit.conftest import sdk_task
 
 TEMPLATES = ("prod", "team={team}", "lr={lr}", "{mlflow.user}", "key={api_key}")
 
@@ -63,7 +63,7 @@ def test_sync_and_verify_follow_the_run_and_leave_a_persons_tags(
     client.set_terminated(run_id)
     assert command("sync", "--all").exit_code == 0
     (task,) = server.tasks
-    as_read = SdkTask.get_task(task["id"])
+    as_read = sdk_task(task["id"])
     assert set(as_read.get_tags()) == {"mlflow", "prod", "team=a", "lr=0.1"}
     assert command("verify").exit_code == 0
 
