@@ -27,6 +27,7 @@ from autoinstrument.integrations.wrapping import wrap, wrap_methods
 from autoinstrument.mlflow_store import describe
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.training_stores import note_stores
+from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.records import (
     MetricsLogged,
     ParamsLogged,
@@ -77,9 +78,9 @@ def instrument_fluent(module: ModuleType) -> None:
 
 
 def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> None:
-    uri = client.tracking_uri
-    make = describe.started(run, uri, resumed=False, owned=True)
-    the_agent.run_started(run.info.run_id, make, tracking_uri=uri)
+    uri, workspace = client.tracking_uri, active()
+    make = describe.started(run, uri, workspace, resumed=False, owned=True)
+    the_agent.run_started(run.info.run_id, make, tracking_uri=uri, workspace=workspace)
 
 
 def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -137,12 +138,14 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
 def _read_back(the_agent: Agent, client: Any, run_id: str, kind: str, values: list[str]) -> None:
     """Have values read back that the store may have changed: cut them, or removed blanks at their ends."""
     if any(len(value) > _LONG or value != value.strip() for value in values):
-        the_agent.post_soon(run_id, kind, functools.partial(_kept, client, run_id, kind))
+        the_agent.post_soon(
+            run_id, kind, functools.partial(_kept, client, the_agent.workspace_of(run_id), run_id, kind)
+        )
 
 
-def _kept(client: Any, run_id: str, kind: str) -> Record:
+def _kept(client: Any, workspace: str, run_id: str, kind: str) -> Record:
     """Return the run's parameters or tags as the store has them."""
-    with store_access(client.tracking_uri):
+    with store_access(client.tracking_uri, workspace):
         data = client.get_run(run_id).data
     if kind == "tags":
         return TagsSet(run_id, dict(data.tags))
@@ -215,9 +218,9 @@ def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwarg
         with guard("mirroring start_run"):
             the_agent = agent()
             if the_agent is not None and not the_agent.is_open(run.info.run_id):
-                tracking_uri = sys.modules["mlflow"].get_tracking_uri()
-                make = describe.started(run, tracking_uri, resumed=True, owned=True)
-                the_agent.run_started(run.info.run_id, make, tracking_uri=tracking_uri, again=True)
+                uri, workspace = sys.modules["mlflow"].get_tracking_uri(), active()
+                make = describe.started(run, uri, workspace, resumed=True, owned=True)
+                the_agent.run_started(run.info.run_id, make, tracking_uri=uri, workspace=workspace, again=True)
     return run
 
 

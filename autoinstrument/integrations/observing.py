@@ -9,6 +9,7 @@ from autoinstrument.agent import Agent, agent
 from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.integrations.wrapping import Around
 from autoinstrument.mlflow_store import describe
+from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.records import EventsDropped
 from autoinstrument.tracebacks import users_call
 
@@ -52,11 +53,13 @@ def _failed(run_id: str) -> None:
         the_agent.post(EventsDropped(run_id, 0))
 
 
-def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False) -> None:
+def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False, workspace: str | None = None) -> None:
     """Introduce a run that this process writes to without having started it.
 
-    Runs that have ended, and with `linked` all runs, are introduced only if they have a Task.
+    Runs that have ended, and with `linked` all runs, are introduced only if they have a Task. Their workspace
+    is the calling thread's, unless it is given.
     """
     if not the_agent.knows(run_id):
-        make = describe.seen(client.tracking_uri, run_id, linked=linked)
-        the_agent.run_started(run_id, make, tracking_uri=client.tracking_uri, owned=False)
+        uri, workspace = client.tracking_uri, active() if workspace is None else workspace
+        make = describe.seen(uri, workspace, run_id, linked=linked)
+        the_agent.run_started(run_id, make, tracking_uri=uri, workspace=workspace, owned=False)

@@ -7,14 +7,17 @@ not with this module. The parts of MLflow that are patched in the training proce
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 DATABASE_STORE, FOLDER_STORE = "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.tracking.file_store"
 """The modules of MLflow's own tracking stores."""
 _SERVER_STORE = "mlflow.store.tracking.rest_store"
+_WORKSPACES = "mlflow.utils.workspace_context"
 
 # Clients and stores
 
@@ -70,6 +73,44 @@ def import_clients(tracking_uri: str) -> None:
         import_module(_SERVER_STORE)
     elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
         import_module(DATABASE_STORE)
+
+
+# Workspaces, of MLflow 3.10 and later
+
+
+def active_workspace() -> str:
+    """Return the workspace of MLflow's calls on this thread, "" if none; nothing is imported."""
+    module = sys.modules.get(_WORKSPACES)
+    return str(module.get_request_workspace() or "") if module is not None else ""
+
+
+def workspace_variable() -> Any:
+    """Return the context variable that names the workspace of a thread's calls, None if this MLflow has none."""
+    try:
+        return import_module(_WORKSPACES)._WORKSPACE
+    except (ImportError, AttributeError):
+        return None
+
+
+def may_have_workspaces(tracking_uri: str) -> bool:
+    """Return True if this MLflow has workspaces for such a store: a server, or a database that is opened with them."""
+    if find_spec("mlflow.tracking._workspace") is None:
+        return False
+    if tracking_uri.startswith(("http:", "https:")):
+        return True
+    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+
+    is_database = tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
+    return is_database and bool(MLFLOW_ENABLE_WORKSPACES.get())
+
+
+def workspaces(tracking_uri: str) -> list[str]:
+    """Return the names of the workspaces that the user may see."""
+    from mlflow.tracking._workspace.registry import get_workspace_store
+    from mlflow.utils.workspace_utils import resolve_workspace_store_uri
+
+    store = get_workspace_store(resolve_workspace_store_uri(tracking_uri=tracking_uri))
+    return [str(workspace.name) for workspace in store.list_workspaces()]
 
 
 # Keeping stores as they are

@@ -13,7 +13,7 @@ LINK_TAGS = (TASK_ID, TASK_URL, STATE)
 _NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 
 
-def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
+def set_tags(tracking_uri: str, workspace: str, run_id: str, tags: dict[str, str]) -> None:
     """Set tags of a run in one call; nothing happens if the run was deleted meanwhile.
 
     Raises:
@@ -22,7 +22,7 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
     from mlflow.entities import RunTag
     from mlflow.exceptions import MlflowException
 
-    with ourselves(), store_access(tracking_uri):
+    with ourselves(), store_access(tracking_uri, workspace):
         client = tracking_client(tracking_uri)
         try:
             client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
@@ -31,13 +31,13 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str]) -> None:
                 raise
 
 
-def set_killed(tracking_uri: str, run_id: str) -> None:
+def set_killed(tracking_uri: str, workspace: str, run_id: str) -> None:
     """Set a run to KILLED that is still open and not deleted: its process was ended from outside.
 
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
-    with ourselves(), store_access(tracking_uri):
+    with ourselves(), store_access(tracking_uri, workspace):
         client = tracking_client(tracking_uri)
         run = _found(client, run_id)
         if run is not None and run.info.status == "RUNNING":

@@ -39,6 +39,8 @@ class RunStarted(NamedTuple):
     main_module: str = ""
     arguments: list[Param] = []  # noqa: RUF012  (never changed)
     """The run's own arguments: those of such a program, or of one job of a Hydra sweep."""
+    workspace: str = ""
+    """The run's workspace in MLflow, "" where none was named when it began."""
 
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""
@@ -61,6 +63,7 @@ class RunAnnounced(NamedTuple):
     pid: int
     owned: bool
     switched_off: str
+    workspace: str = ""
     """These as in `RunStarted`."""
 
 
