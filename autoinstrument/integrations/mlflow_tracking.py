@@ -22,7 +22,7 @@ from autoinstrument.agent import Agent, agent
 from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.integrations import mlflow_artifacts, mlflow_models
 from autoinstrument.integrations.mlflow_internals import TRACKING_CLIENT, end_runs_at_exit
-from autoinstrument.integrations.observing import know, watched
+from autoinstrument.integrations.observing import complete_later, know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
 from autoinstrument.mlflow_store import describe
 from autoinstrument.mlflow_store.store_access import store_access
@@ -133,6 +133,20 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
     if tags:
         the_agent.post(TagsSet(run_id, {tag.key: str(tag.value) for tag in tags}))
         _read_back(the_agent, client, run_id, "tags", [str(tag.value) for tag in tags])
+
+
+def _batch_refused(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    """Have parameters and tags read back soon, metrics at the run's end: a folder store keeps a part of a batch."""
+    complete_later(the_agent, client, call, None)
+    run_id = call["run_id"]
+    if the_agent.knows(run_id):
+        for kind in ("params", "tags"):
+            if call.get(kind):
+                the_agent.post_soon(run_id, kind, _read_kept(the_agent, client, run_id, kind))
+
+
+def _read_kept(the_agent: Agent, client: Any, run_id: str, kind: str) -> Callable[[], Record]:
+    return functools.partial(_kept, client, the_agent.workspace_of(run_id), run_id, kind)
 
 
 def _read_back(the_agent: Agent, client: Any, run_id: str, kind: str, values: list[str]) -> None:
@@ -259,7 +273,7 @@ _CLIENT: dict[str, Any] = {
     "create_run": watched(_created, "experiment_id", "start_time", "tags", "run_name"),
     "log_metric": _log_metric,
     "log_param": watched(_log_param, "run_id", "key", "value"),
-    "log_batch": watched(_log_batch, "run_id", "metrics", "params", "tags", piecewise=True),
+    "log_batch": watched(_log_batch, "run_id", "metrics", "params", "tags", refused=_batch_refused),
     "set_tag": watched(_set_tag, "run_id", "key", "value"),
     "delete_tag": watched(_delete_tag, "run_id", "key"),
     "delete_run": watched(_deleted, "run_id"),

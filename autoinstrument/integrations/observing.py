@@ -17,24 +17,26 @@ Observe = Callable[[Agent, Any, dict[str, Any], Any], None]
 """(agent, client, arguments by name, result) -> None."""
 
 
-def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
+def watched(observe: Observe, *names: str, refused: Observe | None = None) -> Around:
     """Return a wrapper that calls `observe` after the call succeeded.
 
     Args:
         observe: hands records to the agent.
         names: the names of the method's positional arguments.
-        piecewise: the call may store a part of its data before it raises; that part is read from MLflow at the run's
-            end.
+        refused: called with the exception as result if the call raises one, for a call that may have stored a part of
+            its data by then.
     """
 
     def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with users_call:
             try:
                 result = wrapped(*args, **kwargs)
-            except BaseException:
-                if piecewise and not is_ourselves():
+            except BaseException as error:
+                if refused is not None and not is_ourselves():
                     with guard(f"mirroring {wrapped.__name__}"):
-                        _failed({**dict(zip(names, args, strict=False)), **kwargs}["run_id"])
+                        the_agent = agent()
+                        if the_agent is not None:
+                            refused(the_agent, client, {**dict(zip(names, args, strict=False)), **kwargs}, error)
                 raise
         if not is_ourselves():
             with guard(f"mirroring {wrapped.__name__}"):
@@ -46,11 +48,10 @@ def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
     return around
 
 
-def _failed(run_id: str) -> None:
+def complete_later(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     """Have a run completed from the store when it ends; an unknown run may not exist, and is left alone."""
-    the_agent = agent()
-    if the_agent is not None and the_agent.knows(run_id):
-        the_agent.post(EventsDropped(run_id, 0))
+    if the_agent.knows(call["run_id"]):
+        the_agent.post(EventsDropped(call["run_id"], 0))
 
 
 def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False, workspace: str | None = None) -> None:

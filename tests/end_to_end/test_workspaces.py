@@ -82,7 +82,12 @@ def test_a_pending_run_is_synced_where_the_variable_is_not_set(
 ) -> None:
     own_place.uri = address
     server, own_place.server = own_place.server, None
-    script = "import mlflow\nmlflow.set_experiment('waiting')\nwith mlflow.start_run(run_name='waits'): mlflow.log_text('hello', 'a.txt')"
+    script = """
+        import mlflow
+        mlflow.set_experiment("waiting")
+        with mlflow.start_run(run_name="waits"):
+            mlflow.log_text("hello", "a.txt")
+    """
     assert own_place.run(script, MLFLOW_WORKSPACE="team-a").code == 0
     own_place.server = server
     synced = own_place.command("sync", "--json")
