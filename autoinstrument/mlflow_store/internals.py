@@ -10,7 +10,6 @@ import functools
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -92,20 +91,16 @@ def workspace_variable() -> Any:
         return None
 
 
-def may_have_workspaces(tracking_uri: str) -> bool:
-    """Return True if this MLflow has workspaces for such a store: a server, or a database that is opened with them."""
-    if find_spec("mlflow.tracking._workspace") is None:
-        return False
-    if tracking_uri.startswith(("http:", "https:")):
-        return True
-    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
-
-    is_database = tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
-    return is_database and bool(MLFLOW_ENABLE_WORKSPACES.get())
+def has_workspaces(store: Any) -> bool:
+    """Return True if a tracking store has workspaces; a server is asked once, by a request that all of them answer."""
+    return bool(getattr(store, "supports_workspaces", False))
 
 
 def workspaces(tracking_uri: str) -> list[str]:
-    """Return the names of the workspaces that the user may see."""
+    """Return the names of the workspaces that the user may see.
+
+    Only for a store that `has_workspaces`: any other server answers 503, which MLflow's client retries for minutes.
+    """
     from mlflow.tracking._workspace.registry import get_workspace_store
     from mlflow.utils.workspace_utils import resolve_workspace_store_uri
 

@@ -126,7 +126,7 @@ def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
     with ourselves():
         client, found = tracking_client(uri), list[StoredRun]()
         wanted = f"attributes.status = 'RUNNING' AND tags.`{STATE}` = 'synced'"
-        for workspace in searched(uri):
+        for workspace in searched(client):
             with in_workspace(workspace):
                 names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
                 runs = client.search_runs(list(names), filter_string=wanted, max_results=limit) if names else []
@@ -167,7 +167,7 @@ def find_run(run_id: str, tracking_uri: str = "", workspace: str = "") -> Stored
     uri = tracking_uri or default_tracking_uri()
     with ourselves():
         client = tracking_client(uri)
-        for place in [workspace] if workspace else searched(uri):
+        for place in [workspace] if workspace else searched(client):
             with in_workspace(place):
                 try:
                     run = client.get_run(run_id)
@@ -182,7 +182,7 @@ def find_run(run_id: str, tracking_uri: str = "", workspace: str = "") -> Stored
 def _experiments(client: Any, names: Collection[str], **options: Any) -> Iterator[tuple[str, Any]]:
     """Yield the experiments of some names, or all, and the workspace of each; raise an error if one does not exist."""
     found = set()
-    for workspace in searched(client.tracking_uri):
+    for workspace in searched(client):
         for experiment in each_in_workspace(workspace, _pages(functools.partial(client.search_experiments, **options))):
             if not names or experiment.name in names:
                 found.add(experiment.name)

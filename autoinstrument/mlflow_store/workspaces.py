@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from autoinstrument.guard import logger, ourselves
 from autoinstrument.mlflow_store import internals
@@ -18,7 +18,8 @@ from autoinstrument.mlflow_store.urls import DEFAULT_WORKSPACE
 from autoinstrument.scrubber import without_credentials
 
 VARIABLE = "MLFLOW_WORKSPACE"
-_NOT_ENABLED = ("FEATURE_DISABLED", "ENDPOINT_NOT_FOUND", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST")
+_UNKNOWN_TO_SERVER = "INVALID_PARAMETER_VALUE"
+"""MLflow's code for a server that is too old to say whether it has workspaces (3.17)."""
 _Item = TypeVar("_Item")
 
 
@@ -59,27 +60,28 @@ def each_in_workspace(workspace: str, items: Iterable[_Item]) -> Iterator[_Item]
         yield item
 
 
-def searched(tracking_uri: str) -> list[str]:
+def searched(client: Any) -> list[str]:
     """Return the workspaces in which a command looks for runs; [""] for a store without workspaces.
 
     That is the one that MLFLOW_WORKSPACE names, else all that the user may see, the default one first. If the server
     does not list them, a warning says so, and the server's own choice is searched.
+
+    Args:
+        client: a client of the tracking store.
     """
     chosen = os.environ.get(VARIABLE, "").strip()
     if chosen:
         return [chosen]
-    if not internals.may_have_workspaces(tracking_uri):
-        return [""]
     from mlflow.exceptions import MlflowException
 
     try:
         with ourselves():
-            names = internals.workspaces(tracking_uri)
+            names = internals.workspaces(client.tracking_uri) if internals.has_workspaces(client.store) else []
     except MlflowException as error:
-        if error.error_code not in _NOT_ENABLED:
+        if error.error_code != _UNKNOWN_TO_SERVER:
             logger().warning(
                 "the workspaces of %s cannot be listed (%s): only the default one is searched; %s names another",
-                without_credentials(tracking_uri), error.error_code, VARIABLE,
+                without_credentials(client.tracking_uri), error.error_code, VARIABLE,
             )  # fmt: skip
         return [""]
     return sorted(names, key=lambda name: (name != DEFAULT_WORKSPACE, name)) or [""]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from mlflow.tracking import MlflowClient
 
+from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.workspaces import active, each_in_workspace, in_workspace, searched
 
 context = pytest.importorskip("mlflow.utils.workspace_context", reason="this MLflow has no workspaces")
@@ -55,7 +59,42 @@ def test_what_is_done_between_two_items_is_not_in_their_workspace() -> None:
         assert (item, active()) == ("team-a", "")
 
 
-def test_the_variable_chooses_where_a_command_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert searched("sqlite:///x.db") == searched("databricks") == [""]
+def test_the_variable_chooses_where_a_command_looks(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_database = tracking_client(client.tracking_uri)
+    assert searched(of_database) == [""]
     monkeypatch.setenv("MLFLOW_WORKSPACE", "team-b")
-    assert searched("http://127.0.0.1:1") == ["team-b"]
+    assert searched(of_database) == ["team-b"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "found"),
+    [
+        (200, {"workspaces_enabled": False}, [""]),
+        (404, {}, [""]),
+        (200, {"workspaces_enabled": True}, ["default", "a"]),
+    ],
+)
+def test_only_a_server_that_has_workspaces_is_asked_for_them(
+    status: int, body: dict[str, bool], found: list[str]
+) -> None:
+    """Another one answers with 503, which MLflow's client retries for minutes."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            is_list = self.path.endswith("/workspaces")
+            answer = {"workspaces": [{"name": "a"}, {"name": "default"}]} if is_list else body
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        of_server = tracking_client(f"http://127.0.0.1:{server.server_port}")
+        assert searched(of_server) == found
+        server.shutdown()
+    assert any(path.endswith("/workspaces") for path in asked) == (len(found) > 1)
