@@ -88,7 +88,7 @@ class Settings:
     """The agent's settings. To add one, add a field here and run `python docs/settings_page.py`."""
 
     project: str = _setting(
-        Template("experiment", "user", "script"), "{experiment}", "task",
+        Template("experiment", "user", "script", "workspace"), "{experiment}", "task",
         "Project of the Tasks; slashes make subprojects.",
     )  # fmt: skip
     task: str = _setting(

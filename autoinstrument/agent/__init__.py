@@ -102,15 +102,17 @@ class Agent:
         run = self._runs.get(run_id)
         return run is not None and run.is_left_alone
 
+    def workspace_of(self, run_id: str) -> str:
+        """Return the workspace of a run that is known, "" where none was named."""
+        return self._runs[run_id].workspace
+
     def artifact_root(self, run_id: str) -> str:
         """Return the root of a run's artifacts, "" where it is not known; for the sending thread."""
-        run = self._runs.get(run_id)
-        return run.artifact_root if run is not None else ""
+        return self._runs[run_id].artifact_root if run_id in self._runs else ""
 
     def is_open(self, run_id: str) -> bool:
         """Return True if the run is known and has not ended."""
-        run = self._runs.get(run_id)
-        return run is not None and run.is_open
+        return run_id in self._runs and self._runs[run_id].is_open
 
     def run_started(
         self,
@@ -118,6 +120,7 @@ class Agent:
         make: Callable[[], RunStarted | None],
         *,
         tracking_uri: str,
+        workspace: str,
         owned: bool = True,
         again: bool = False,
     ) -> None:
@@ -125,9 +128,9 @@ class Agent:
 
         Args:
             run_id: MLflow's id.
-            make: returns the run's record, None for a run that is left alone; called on the sending thread, because it
-                asks the tracking store.
+            make: returns the run's record, None if it is left alone; it asks the tracking store, on the sending thread.
             tracking_uri: where the run is.
+            workspace: its workspace, "" where none is named.
             owned: this process ends the run.
             again: the run was resumed.
         """
@@ -136,7 +139,7 @@ class Agent:
             return
         note("run", run_id)
         run = self._runs.setdefault(run_id, TrackedRun(run_id))
-        run.begin(absolute(tracking_uri), owned=owned)
+        run.begin(absolute(tracking_uri), workspace, owned=owned)
         with guard("following the console"):
             self._console.follow()
         if again or not owned:
@@ -145,7 +148,7 @@ class Agent:
         off = switched_off()
         if self.settings.worker == "process":
             with guard("announcing a run"):
-                self._sender.announce(RunAnnounced(run_id, absolute(tracking_uri), os.getpid(), owned, off))
+                self._sender.announce(RunAnnounced(run_id, run.tracking_uri, os.getpid(), owned, off, workspace))
                 if owned:
                     self._worker.publish(run_id)
         program: dict[str, Any] = {}
@@ -178,10 +181,9 @@ class Agent:
 
     def run_ended(self, ended: RunEnded) -> None:
         """Take in the end of a run, with what the process has loaded since the last report."""
-        run = self._runs.get(ended.run_id)
-        if run is None or not run.is_open:
+        if not self.is_open(ended.run_id):
             return
-        run.end(ended)
+        self._runs[ended.run_id].end(ended)
         self._console.look()
         self._look_for_task()  # now: ClearML's own at-exit handler forgets its Task
         if self.settings.worker == "process" and not ended.at_exit:  # then it is sent when `finish` returns

@@ -13,12 +13,14 @@ class Candidate:
     """A run that is not decided, or left out.
 
     Attributes:
+        workspace: its workspace in MLflow, "" where none was named.
         is_open: the run has not ended.
         is_left_out: it gets no Task.
         lacks_some: more was done for it than may wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, workspace: str = "") -> None:
+        self.workspace = workspace
         self.is_open = True
         self.is_left_out = self.lacks_some = False
         self._waiting: list[Callable[[], object]] | None = []

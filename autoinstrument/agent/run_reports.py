@@ -50,7 +50,8 @@ class RunReports:
             self._linked(record)
         elif isinstance(record, RunPending):
             self._log_pending([self._runs[record.run_id]], record.reason)
-            set_tags(self._runs[record.run_id].tracking_uri, record.run_id, {STATE: "pending"})
+            run = self._runs[record.run_id]
+            set_tags(run.tracking_uri, run.workspace, run.run_id, {STATE: "pending"})
         elif isinstance(record, RunAborted):
             name = self._runs[record.run_id].name if record.run_id in self._runs else record.run_id
             logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
@@ -69,7 +70,7 @@ class RunReports:
             tags |= clone_run.origin(linked.task_id)
         if linked.delivered:
             run.deliver()
-        set_tags(run.tracking_uri, run.run_id, tags, note=self._note)
+        set_tags(run.tracking_uri, run.workspace, run.run_id, tags, note=self._note)
         if linked.delivered:
             self._reply(RunTagged(run.run_id))
 
@@ -123,7 +124,7 @@ class RunReports:
             uri = run.undelivered_uri  # "" if the worker has delivered it in the meantime
             if uri and uri not in failed:
                 try:
-                    set_tags(uri, run.run_id, {STATE: "pending"})
+                    set_tags(uri, run.workspace, run.run_id, {STATE: "pending"})
                 except Exception as error:  # MLflow's store raises what its driver raises
                     failed.add(uri)
                     logger().warning("run %s is not tagged as pending in MLflow (%s)", run.name, problem_of(error))

@@ -86,26 +86,31 @@ class SelectiveAgent(Agent):
         candidate = self._candidates.get(run_id)
         return candidate.is_left_out if candidate is not None else super().is_left_alone(run_id)
 
+    def workspace_of(self, run_id: str) -> str:
+        candidate = self._candidates.get(run_id)
+        return candidate.workspace if candidate is not None else super().workspace_of(run_id)
+
     def run_started(
         self,
         run_id: str,
         make: Callable[[], RunStarted | None],
         *,
         tracking_uri: str,
+        workspace: str,
         owned: bool = True,
         again: bool = False,
     ) -> None:
         candidate = self._candidates.get(run_id)
         if super().knows(run_id) or (candidate is not None and (candidate.is_open or not again)):
-            super().run_started(run_id, make, tracking_uri=tracking_uri, owned=owned, again=again)
+            super().run_started(run_id, make, tracking_uri=tracking_uri, workspace=workspace, owned=owned, again=again)
             return
-        start = partial(self._start, run_id, tracking_uri=tracking_uri, owned=owned, again=again)
+        start = partial(self._start, run_id, tracking_uri=tracking_uri, workspace=workspace, owned=owned, again=again)
         is_mirrored = self._decided(make, tracking_uri)
         if is_mirrored:
             self._candidates.pop(run_id, None)
             start(make)
             return
-        candidate = self._candidates[run_id] = Candidate()
+        candidate = self._candidates[run_id] = Candidate(workspace)
         if owned:
             self._open[run_id] = candidate
         if is_mirrored is False:
@@ -170,12 +175,13 @@ class SelectiveAgent(Agent):
         make: Callable[[], RunStarted | None],
         *,
         tracking_uri: str,
+        workspace: str,
         owned: bool,
         again: bool,
     ) -> None:
         if owned:
             self._chosen.add(run_id)
-        super().run_started(run_id, make, tracking_uri=tracking_uri, owned=owned, again=again)
+        super().run_started(run_id, make, tracking_uri=tracking_uri, workspace=workspace, owned=owned, again=again)
 
     def _leave_out(self, run_id: str, candidate: Candidate) -> None:
         note("left out", run_id)

@@ -17,6 +17,7 @@ class TrackedRun:
         name: its name, or its id until it is described.
         page_url: the address of its page in the MLflow UI, "" where it has none.
         tracking_uri: the absolute tracking URI.
+        workspace: the workspace in MLflow, "" where none was named when the run began.
         is_undescribed: it is a run of this process, and the tracking store was not asked about it yet.
     """
 
@@ -27,13 +28,13 @@ class TrackedRun:
         self.started: RunStarted | None = None
         self.ended: RunEnded | None = None
         self.name, self.page_url = run_id, ""
-        self.tracking_uri = ""
+        self.tracking_uri = self.workspace = ""
         self.is_undescribed = False
 
-    def begin(self, tracking_uri: str, *, owned: bool) -> None:
+    def begin(self, tracking_uri: str, workspace: str, *, owned: bool) -> None:
         """Note that the run was created, resumed or first seen; `owned` if this process ends it."""
         self.is_open, self.is_left_alone = True, False
-        self.tracking_uri = tracking_uri
+        self.tracking_uri, self.workspace = tracking_uri, workspace
         self.is_undescribed = owned
 
     def describe(self, started: RunStarted) -> None:

@@ -182,7 +182,7 @@ def _runs(tracking_uri: str, began_s: float) -> list[RunStarted]:
 
 def _stored(run: RunStarted) -> dict[str, str]:
     """Return all facts of a run by name; the first word of each name is the kind of data."""
-    reader = open_run(run.tracking_uri, run.run_id)
+    reader = open_run(run.tracking_uri, run.run_id, workspace=run.workspace)
     facts: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for name, value in (fact for kind in kinds.KINDS for fact in kind.facts(reader.stored, kind.read(reader))):

@@ -19,6 +19,7 @@ from autoinstrument.mlflow_store.left_out import LEFT_OUT, is_left_out
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs
 from autoinstrument.mlflow_store.store_errors import NoStoreError, problem_of, shown
+from autoinstrument.mlflow_store.urls import named
 from autoinstrument.scrubber import hide_in_text, without_credentials
 from autoinstrument.settings import Settings, read_settings
 
@@ -38,8 +39,15 @@ class Row(NamedTuple):
     task_id: str
     task_url: str
     run_url: str
+    workspace: str
+    """Workspace in MLflow, "" for the default one, and where there are none."""
     pending: str
     """What must still be done for the run and why, "" for nothing."""
+
+    @property
+    def place(self) -> str:
+        """The experiment, after the workspace if that is not the default one."""
+        return f"{self.workspace}: {self.experiment}" if self.workspace else self.experiment
 
 
 @click.command()
@@ -99,7 +107,8 @@ def _stored(experiments: tuple[str, ...], limit: int, waiting: dict[str, Row], s
             )
         row = Row(
             run.run_id, run.run_name, run.experiment_name, run.start_time_ms, stored.status, state,
-            tags.get(TASK_ID, ""), tags.get(TASK_URL, ""), without_credentials(run.run_url), pending,
+            tags.get(TASK_ID, ""), tags.get(TASK_URL, ""), without_credentials(run.run_url),
+            named(run.workspace), pending,
         )  # fmt: skip
         rows.append(row)
     return rows
@@ -125,14 +134,14 @@ def _recorded(settings: Settings) -> dict[str, Row]:
             )
         rows[run.run_id] = Row(
             run.run_id, run.run_name, run.experiment_name, run.start_time_ms, "", "live" if alive else "pending",
-            capture.task_id, capture.task_url, without_credentials(run.run_url), pending,
+            capture.task_id, capture.task_url, without_credentials(run.run_url), named(run.workspace), pending,
         )  # fmt: skip
     return rows
 
 
 def _damaged(folder: Path, error: Exception) -> Row:
     reason = f"its capture cannot be read ({' '.join(str(error).split())[:200]})"
-    return Row(folder.name, "", "", 0, "", "pending", "", "", "", reason)
+    return Row(folder.name, "", "", 0, "", "pending", "", "", "", "", reason)
 
 
 def _show(rows: list[Row]) -> None:
@@ -140,7 +149,7 @@ def _show(rows: list[Row]) -> None:
     columns = ["run", "experiment", "began", "status", "state", "Task", "MLflow", "pending"]
     cells = [
         (
-            row.run_name or row.run_id, row.experiment, _time(row.started_ms), row.status, row.state,
+            row.run_name or row.run_id, row.place, _time(row.started_ms), row.status, row.state,
             Link(row.task_url, row.task_id[:8]) if row.task_url else row.task_id,
             Link(row.run_url, row.run_id[:8]) if row.run_url else row.run_id, row.pending,
         )

@@ -11,11 +11,12 @@ OBJECT = "autoinstrument"
 
 _TRAVELLING = [setting for setting in TABLE if setting.scope != "machine"]
 _LONGEST = 4000
+_OF_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_WORKSPACE")
 
 
-def written(settings: Settings, tracking_uri: str, experiment: str) -> str:
+def written(settings: Settings, tracking_uri: str, experiment: str, workspace: str = "") -> str:
     """Return the text of the object, given a URI without credentials."""
-    values = {"MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_EXPERIMENT_NAME": experiment}
+    values = {"MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_EXPERIMENT_NAME": experiment, "MLFLOW_WORKSPACE": workspace}
     for setting in _TRAVELLING:
         value = getattr(settings, setting.field)
         if value != setting.default:
@@ -25,7 +26,7 @@ def written(settings: Settings, tracking_uri: str, experiment: str) -> str:
 
 def read(text: str) -> dict[str, str]:
     """Return the settings of the text by name; other lines are ignored."""
-    allowed = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", *(setting.variable for setting in _TRAVELLING)}
+    allowed = {*_OF_MLFLOW, *(setting.variable for setting in _TRAVELLING)}
     pairs = ((name.strip(), value.strip()) for name, _, value in (line.partition("=") for line in text.splitlines()))
     return {name: value for name, value in pairs if name in allowed and _is_fit(value)}
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from autoinstrument import previews
 from autoinstrument.agent import Agent
 from autoinstrument.integrations.mlflow_internals import LOG_ARTIFACT_ASYNC
-from autoinstrument.integrations.observing import know, watched
+from autoinstrument.integrations.observing import complete_later, know, watched
 from autoinstrument.records import ArtifactLogged, EventsDropped, Record
 from autoinstrument.transport.deferred_records import DeferredFile
 
@@ -121,8 +121,8 @@ def _as_kept(the_agent: Agent, record: ArtifactLogged) -> Record:
 
 
 METHODS: dict[str, Any] = {
-    "log_artifact": watched(_log_artifact, "run_id", "local_path", "artifact_path", piecewise=True),
-    "log_artifacts": watched(_log_artifacts, "run_id", "local_dir", "artifact_path", piecewise=True),
+    "log_artifact": watched(_log_artifact, "run_id", "local_path", "artifact_path", refused=complete_later),
+    "log_artifacts": watched(_log_artifacts, "run_id", "local_dir", "artifact_path", refused=complete_later),
     LOG_ARTIFACT_ASYNC: watched(_log_artifact_async, "run_id", "filename", "artifact_path", "artifact"),
 }
 """Methods of `TrackingServiceClient`."""

@@ -27,6 +27,7 @@ from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
 from autoinstrument.mlflow_store.stores import registry_client, tracking_client
 from autoinstrument.mlflow_store.training_stores import note_stores
+from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.records import ModelsLogged, Record, TagsSet
 
 _runs_of_model: dict[str, set[str]] = {}
@@ -35,18 +36,27 @@ _holders: dict[str, set[str]] = {}
 """Versions with an alias, and the latest of each stage, by the registered model's name, as a call has read them."""
 
 
-def _changed(the_agent: Agent, client: Any, run_id: str | None, kind: str, *, linked: bool = False) -> None:
+def _changed(
+    the_agent: Agent,
+    client: Any,
+    run_id: str | None,
+    kind: str,
+    *,
+    linked: bool = False,
+    workspace: str | None = None,
+) -> None:
     """Have one kind of a run's data read; all changes end here.
 
     With `linked`, a run of another process is left alone unless it has a Task.
     """
     if run_id:
-        know(the_agent, client, run_id, linked=linked)
-        the_agent.post_soon(run_id, kind, functools.partial(_read, client.tracking_uri, run_id, kind))
+        know(the_agent, client, run_id, linked=linked, workspace=workspace)
+        read = functools.partial(_read, client.tracking_uri, the_agent.workspace_of(run_id), run_id, kind)
+        the_agent.post_soon(run_id, kind, read)
 
 
-def _read(tracking_uri: str, run_id: str, kind: str) -> Record:
-    record = read_state(tracking_uri, run_id, kind)
+def _read(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Record:
+    record = read_state(tracking_uri, workspace, run_id, kind)
     if isinstance(record, ModelsLogged):
         for model in record.models:
             for name in (model["uri"], *(version["name"] for version in model["versions"] or ())):
@@ -69,11 +79,12 @@ def _model_recorded(the_agent: Agent, client: Any, call: dict[str, Any], _: Any)
     """MLflow 2's store keeps a run's models in a tag, which it sets itself."""
     run_id = call["run_id"]
     _changed(the_agent, client, run_id, "models")
-    the_agent.post_soon(run_id, "models' tag", functools.partial(_history_tag, client.tracking_uri, run_id))
+    read = functools.partial(_history_tag, client.tracking_uri, the_agent.workspace_of(run_id), run_id)
+    the_agent.post_soon(run_id, "models' tag", read)
 
 
-def _history_tag(tracking_uri: str, run_id: str) -> Record | None:
-    with store_access(tracking_uri):
+def _history_tag(tracking_uri: str, workspace: str, run_id: str) -> Record | None:
+    with store_access(tracking_uri, workspace):
         tags = tracking_client(tracking_uri).get_run(run_id).data.tags
     return TagsSet(run_id, {HISTORY: tags[HISTORY]}) if HISTORY in tags else None
 
@@ -123,14 +134,15 @@ def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any
 
 def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[], list[Any]]) -> None:
     """Note the runs known to have models of this name, and those that the store names; off the calling thread."""
+    workspace = active()
 
     def find() -> None:
         asked: list[Any] = []
         for ask in asks:
-            with store_access(client.tracking_uri), contextlib.suppress(StoreNotThereError):
+            with store_access(client.tracking_uri, workspace), contextlib.suppress(StoreNotThereError):
                 asked += if_supported(ask)
         for run_id in {*_runs_of_model.get(name, ()), *asked}:
-            _changed(the_agent, client, run_id, "models", linked=True)
+            _changed(the_agent, client, run_id, "models", linked=True, workspace=workspace)
 
     the_agent.post(find)
 

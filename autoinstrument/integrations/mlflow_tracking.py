@@ -23,11 +23,12 @@ from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.integrations import mlflow_artifacts, mlflow_experiments, mlflow_models
 from autoinstrument.integrations.mlflow_internals import TRACKING_CLIENT, end_runs_at_exit
-from autoinstrument.integrations.observing import know, watched
+from autoinstrument.integrations.observing import complete_later, know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
 from autoinstrument.mlflow_store import describe
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.training_stores import note_stores
+from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.records import (
     MetricsLogged,
     ParamsLogged,
@@ -78,9 +79,9 @@ def instrument_fluent(module: ModuleType) -> None:
 
 
 def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> None:
-    uri = client.tracking_uri
-    make = describe.started(run, uri, resumed=False, owned=True)
-    the_agent.run_started(run.info.run_id, make, tracking_uri=uri)
+    uri, workspace = client.tracking_uri, active()
+    make = describe.started(run, uri, workspace, resumed=False, owned=True)
+    the_agent.run_started(run.info.run_id, make, tracking_uri=uri, workspace=workspace)
 
 
 def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -135,15 +136,31 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
         _read_back(the_agent, client, run_id, "tags", [str(tag.value) for tag in tags])
 
 
+def _batch_refused(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    """Have parameters and tags read back soon, metrics at the run's end: a folder store keeps a part of a batch."""
+    complete_later(the_agent, client, call, None)
+    run_id = call["run_id"]
+    if the_agent.knows(run_id):
+        for kind in ("params", "tags"):
+            if call.get(kind):
+                the_agent.post_soon(run_id, kind, _read_kept(the_agent, client, run_id, kind))
+
+
+def _read_kept(the_agent: Agent, client: Any, run_id: str, kind: str) -> Callable[[], Record]:
+    return functools.partial(_kept, client, the_agent.workspace_of(run_id), run_id, kind)
+
+
 def _read_back(the_agent: Agent, client: Any, run_id: str, kind: str, values: list[str]) -> None:
     """Have values read back that the store may have changed: cut them, or removed blanks at their ends."""
     if any(len(value) > _LONG or value != value.strip() for value in values):
-        the_agent.post_soon(run_id, kind, functools.partial(_kept, client, run_id, kind))
+        the_agent.post_soon(
+            run_id, kind, functools.partial(_kept, client, the_agent.workspace_of(run_id), run_id, kind)
+        )
 
 
-def _kept(client: Any, run_id: str, kind: str) -> Record:
+def _kept(client: Any, workspace: str, run_id: str, kind: str) -> Record:
     """Return the run's parameters or tags as the store has them."""
-    with store_access(client.tracking_uri):
+    with store_access(client.tracking_uri, workspace):
         data = client.get_run(run_id).data
     if kind == "tags":
         return TagsSet(run_id, dict(data.tags))
@@ -216,9 +233,9 @@ def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwarg
         with guard("mirroring start_run"):
             the_agent = agent()
             if the_agent is not None and not the_agent.is_open(run.info.run_id):
-                tracking_uri = sys.modules["mlflow"].get_tracking_uri()
-                make = describe.started(run, tracking_uri, resumed=True, owned=True)
-                the_agent.run_started(run.info.run_id, make, tracking_uri=tracking_uri, again=True)
+                uri, workspace = sys.modules["mlflow"].get_tracking_uri(), active()
+                make = describe.started(run, uri, workspace, resumed=True, owned=True)
+                the_agent.run_started(run.info.run_id, make, tracking_uri=uri, workspace=workspace, again=True)
     return run
 
 
@@ -257,7 +274,7 @@ _CLIENT: dict[str, Any] = {
     "create_run": watched(_created, "experiment_id", "start_time", "tags", "run_name"),
     "log_metric": _log_metric,
     "log_param": watched(_log_param, "run_id", "key", "value"),
-    "log_batch": watched(_log_batch, "run_id", "metrics", "params", "tags", piecewise=True),
+    "log_batch": watched(_log_batch, "run_id", "metrics", "params", "tags", refused=_batch_refused),
     "set_tag": watched(_set_tag, "run_id", "key", "value"),
     "delete_tag": watched(_delete_tag, "run_id", "key"),
     "delete_run": watched(_deleted, "run_id"),

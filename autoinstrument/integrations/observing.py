@@ -10,6 +10,7 @@ from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.integrations.wrapping import Around
 from autoinstrument.mlflow_store import describe
+from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.records import EventsDropped
 from autoinstrument.tracebacks import users_call
 
@@ -17,24 +18,26 @@ Observe = Callable[[Agent, Any, dict[str, Any], Any], None]
 """(agent, client, arguments by name, result) -> None."""
 
 
-def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
+def watched(observe: Observe, *names: str, refused: Observe | None = None) -> Around:
     """Return a wrapper that calls `observe` after the call succeeded.
 
     Args:
         observe: hands records to the agent.
         names: the names of the method's positional arguments.
-        piecewise: the call may store a part of its data before it raises; that part is read from MLflow at the run's
-            end.
+        refused: called with the exception as result if the call raises one, for a call that may have stored a part of
+            its data by then.
     """
 
     def around(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with users_call:
             try:
                 result = wrapped(*args, **kwargs)
-            except BaseException:
-                if piecewise and not is_ourselves():
+            except BaseException as error:
+                if refused is not None and not is_ourselves():
                     with guard(f"mirroring {wrapped.__name__}"):
-                        _failed({**dict(zip(names, args, strict=False)), **kwargs}["run_id"])
+                        the_agent = agent()
+                        if the_agent is not None:
+                            refused(the_agent, client, {**dict(zip(names, args, strict=False)), **kwargs}, error)
                 raise
         if not is_ourselves():
             with guard(f"mirroring {wrapped.__name__}"):
@@ -46,18 +49,19 @@ def watched(observe: Observe, *names: str, piecewise: bool = False) -> Around:
     return around
 
 
-def _failed(run_id: str) -> None:
+def complete_later(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     """Have a run completed from the store when it ends; an unknown run may not exist, and is left alone."""
-    the_agent = agent()
-    if the_agent is not None and the_agent.knows(run_id):
-        the_agent.post(EventsDropped(run_id, 0))
+    if the_agent.knows(call["run_id"]):
+        the_agent.post(EventsDropped(call["run_id"], 0))
 
 
-def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False) -> None:
+def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False, workspace: str | None = None) -> None:
     """Introduce a run that this process writes to without having started it.
 
-    Runs that have ended, and with `linked` all runs, are introduced only if they have a Task.
+    Runs that have ended, and with `linked` all runs, are introduced only if they have a Task. Their workspace
+    is the calling thread's, unless it is given.
     """
     if not the_agent.knows(run_id):
-        make = describe.seen(client.tracking_uri, run_id, linked=linked)
-        the_agent.run_started(run_id, make, tracking_uri=client.tracking_uri, owned=False)
+        uri, workspace = client.tracking_uri, active() if workspace is None else workspace
+        make = describe.seen(uri, workspace, run_id, linked=linked)
+        the_agent.run_started(run_id, make, tracking_uri=uri, workspace=workspace, owned=False)

@@ -239,7 +239,7 @@ class RunJournals:
             journal.save()
 
     def _written(self, run: RunStarted) -> str:
-        return written(self._settings, without_credentials(run.tracking_uri), run.experiment_name)
+        return written(self._settings, without_credentials(run.tracking_uri), run.experiment_name, run.workspace)
 
     def remedy(self, run_id: str) -> str:
         """Return what will complete a run that could not be delivered now, for a person."""

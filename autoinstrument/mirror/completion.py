@@ -44,7 +44,7 @@ def complete(
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
     uri, run = tracking_uri or mirror.run.tracking_uri, mirror.run
-    reader = ask(lambda: open_run(uri, run.run_id, experiment_name=run.experiment_name))
+    reader = ask(lambda: open_run(uri, run.run_id, workspace=run.workspace, experiment_name=run.experiment_name))
     mirror.change_run(tracking_uri=uri, artifact_uri=reader.run.artifact_uri)
     mirror.take_stored(lambda kind: kind.read(reader))
     has_ended = mirror.settle(end, end_if_open)
@@ -73,7 +73,7 @@ def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
     """
     run = capture.run
     if capture.killed:
-        set_killed(tracking_uri, run.run_id)
+        set_killed(tracking_uri, run.workspace, run.run_id)
         capture.killed = False
     if capture.delivered:
         tags = lineage(run.tags)
@@ -82,4 +82,4 @@ def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
         if capture.task_url:
             tags[TASK_URL] = capture.task_url
         if tags:
-            set_tags(tracking_uri, run.run_id, tags, note=note)
+            set_tags(tracking_uri, run.workspace, run.run_id, tags, note=note)

@@ -17,6 +17,7 @@ from autoinstrument.guard import ourselves
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.urls import local_folder
+from autoinstrument.mlflow_store.workspaces import in_workspace
 from autoinstrument.records import Model, RunStarted
 
 MOST_FILES = 20_000
@@ -100,7 +101,7 @@ class ArtifactStore:
             return
         with tempfile.TemporaryDirectory(prefix="autoinstrument-") as folder:
             copy = Path(folder) / "artifact"
-            with ourselves():
+            with ourselves(), in_workspace(self._run.workspace):
                 internals.download(self._repository(), f"{self._below}{path}", copy)
             yield copy
 
@@ -111,7 +112,7 @@ class ArtifactStore:
                 yield StoredFile(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns // 1_000_000)
 
     def _files_there(self, folder: str) -> Iterator[StoredFile]:
-        with ourselves():
+        with ourselves(), in_workspace(self._run.workspace):
             listed = self._repository().list_artifacts(folder or None)
         for info in sorted(listed, key=lambda info: str(info.path)):
             if info.is_dir:

@@ -25,6 +25,7 @@ def give_up_soon(folder: str) -> None:
     """
     global _artifact_root
     _artifact_root = folder
+    os.environ.pop("MLFLOW_WORKSPACE", None)  # of the process that started it; each run has its own
     for name, most in ((_RETRIES, 1), (_TIMEOUT, 20)):
         given = os.environ.get(name, "")
         os.environ[name] = str(min(int(given), most) if given.isdecimal() else most)

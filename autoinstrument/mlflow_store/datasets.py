@@ -52,6 +52,6 @@ def read_traces(client: StoreClient, run: Any) -> TracesLogged:
             if not token or traces >= MOST_TRACES:
                 return [traces, bool(token)]
 
-    with store_access(client.tracking_uri):
+    with store_access(client.tracking_uri, client.workspace):
         traces, more = if_supported(count) or (0, False)
     return TracesLogged(run.info.run_id, traces, more)

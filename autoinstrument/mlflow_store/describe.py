@@ -31,12 +31,15 @@ def number(value: Any) -> float:
     return float(value.item()) if hasattr(value, "item") else float(value)
 
 
-def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool, owned: bool) -> RunStarted:
+def describe(
+    run: Any, tracking_uri: str, workspace: str, *, experiment_name: str, resumed: bool, owned: bool
+) -> RunStarted:
     """Return the record of a run.
 
     Args:
         run: MLflow's run (`mlflow.entities.Run`).
         tracking_uri: address of its store.
+        workspace: its workspace, "" where none is named.
         experiment_name: name of its experiment.
         resumed: see `RunStarted`.
         owned: see `RunStarted`.
@@ -49,7 +52,9 @@ def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool
         experiment_id=str(info.experiment_id),
         experiment_name=experiment_name,
         tracking_uri=uri,
-        run_url=run_page(uri, str(info.experiment_id), info.run_id, os.environ.get("AUTOINSTRUMENT_MLFLOW_UI", "")),
+        run_url=run_page(
+            uri, str(info.experiment_id), info.run_id, os.environ.get("AUTOINSTRUMENT_MLFLOW_UI", ""), workspace
+        ),
         artifact_uri=absolute(getattr(info, "artifact_uri", None) or ""),
         start_time_ms=int(info.start_time or 0),
         parent_run_id=tags.get(PARENT_RUN, ""),
@@ -57,6 +62,7 @@ def describe(run: Any, tracking_uri: str, *, experiment_name: str, resumed: bool
         resumed=resumed,
         owned=owned,
         task_id="",
+        workspace=workspace,
     )
 
 
@@ -80,34 +86,34 @@ class Description:
         return self._make()
 
 
-def started(run: Any, tracking_uri: str, *, resumed: bool, owned: bool) -> Description:
+def started(run: Any, tracking_uri: str, workspace: str, *, resumed: bool, owned: bool) -> Description:
     """Return the description of a run that was created or resumed; it reads the experiment."""
     experiment_id = str(run.info.experiment_id)
 
     def make() -> RunStarted:
         name, until = _experiments.get((tracking_uri, experiment_id), ("", 0.0))
         if time.monotonic() >= until:
-            with store_access(tracking_uri):
+            with store_access(tracking_uri, workspace):
                 name = tracking_client(tracking_uri).get_experiment(experiment_id).name
             _experiments[tracking_uri, experiment_id] = name, time.monotonic() + _KNOWN_S
-        return describe(run, tracking_uri, experiment_name=name, resumed=resumed, owned=owned)
+        return describe(run, tracking_uri, workspace, experiment_name=name, resumed=resumed, owned=owned)
 
     return Description(make, experiment_id, is_linked=resumed and is_linked(run.data.tags))
 
 
-def seen(tracking_uri: str, run_id: str, *, linked: bool = False) -> Description:
+def seen(tracking_uri: str, workspace: str, run_id: str, *, linked: bool = False) -> Description:
     """Return the description of a run that this process did not start.
 
     It is None for a run that has ended without a Task, and with `linked` for every run without a Task.
     """
 
     def make() -> RunStarted | None:
-        with store_access(tracking_uri):
+        with store_access(tracking_uri, workspace):
             client = tracking_client(tracking_uri)
             run = client.get_run(run_id)
             if TASK_ID not in run.data.tags and (linked or run.info.status != "RUNNING"):
                 return None
             experiment = client.get_experiment(run.info.experiment_id)
-        return describe(run, tracking_uri, experiment_name=experiment.name, resumed=True, owned=False)
+        return describe(run, tracking_uri, workspace, experiment_name=experiment.name, resumed=True, owned=False)
 
     return Description(make)

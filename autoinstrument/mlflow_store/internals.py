@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ DATABASE_STORE, FOLDER_STORE = "mlflow.store.tracking.sqlalchemy_store", "mlflow
 """The modules of MLflow's own tracking stores."""
 _SERVER_STORE = "mlflow.store.tracking.rest_store"
 _HTTP = ("http:", "https:")
+_WORKSPACES = "mlflow.utils.workspace_context"
 
 # Clients and stores
 
@@ -72,6 +74,40 @@ def import_clients(tracking_uri: str) -> None:
         import_module(_SERVER_STORE)
     elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
         import_module(DATABASE_STORE)
+
+
+# Workspaces, of MLflow 3.10 and later
+
+
+def active_workspace() -> str:
+    """Return the workspace of MLflow's calls on this thread, "" if none; nothing is imported."""
+    module = sys.modules.get(_WORKSPACES)
+    return str(module.get_request_workspace() or "") if module is not None else ""
+
+
+def workspace_variable() -> Any:
+    """Return the context variable that names the workspace of a thread's calls, None if this MLflow has none."""
+    try:
+        return import_module(_WORKSPACES)._WORKSPACE
+    except (ImportError, AttributeError):
+        return None
+
+
+def has_workspaces(store: Any) -> bool:
+    """Return True if a tracking store has workspaces; a server is asked once, by a request that all of them answer."""
+    return bool(getattr(store, "supports_workspaces", False))
+
+
+def workspaces(tracking_uri: str) -> list[str]:
+    """Return the names of the workspaces that the user may see.
+
+    Only for a store that `has_workspaces`: any other server answers 503, which MLflow's client retries for minutes.
+    """
+    from mlflow.tracking._workspace.registry import get_workspace_store
+    from mlflow.utils.workspace_utils import resolve_workspace_store_uri
+
+    store = get_workspace_store(resolve_workspace_store_uri(tracking_uri=tracking_uri))
+    return [str(workspace.name) for workspace in store.list_workspaces()]
 
 
 # Keeping stores as they are

@@ -20,7 +20,7 @@ def is_linked(tags: Mapping[str, str]) -> bool:
     return not tags.keys().isdisjoint(LINK_TAGS)
 
 
-def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str], *, note: bool = False) -> None:
+def set_tags(tracking_uri: str, workspace: str, run_id: str, tags: dict[str, str], *, note: bool = False) -> None:
     """Set tags of a run in one call; nothing happens if the run was deleted meanwhile.
 
     With `note`, the run's description has a line with the Task's address then, if that is among the tags.
@@ -31,7 +31,7 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str], *, note: bool
     from mlflow.entities import RunTag
     from mlflow.exceptions import MlflowException
 
-    with ourselves(), store_access(tracking_uri):
+    with ourselves(), store_access(tracking_uri, workspace):
         client = tracking_client(tracking_uri)
         if note and tags.get(TASK_URL) and (run := _found(client, run_id)) is not None:
             held = run.data.tags.get(NOTE, "")
@@ -44,13 +44,13 @@ def set_tags(tracking_uri: str, run_id: str, tags: dict[str, str], *, note: bool
                 raise
 
 
-def set_killed(tracking_uri: str, run_id: str) -> None:
+def set_killed(tracking_uri: str, workspace: str, run_id: str) -> None:
     """Set a run to KILLED that is still open and not deleted: its process was ended from outside.
 
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
-    with ourselves(), store_access(tracking_uri):
+    with ourselves(), store_access(tracking_uri, workspace):
         client = tracking_client(tracking_uri)
         run = _found(client, run_id)
         if run is not None and run.info.status == "RUNNING":

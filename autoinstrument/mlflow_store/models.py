@@ -81,7 +81,7 @@ def _entities(client: StoreClient, run: Any) -> Iterator[Model]:
     """Yield the complete models of MLflow 3."""
     if not hasattr(client.tracking, "search_logged_models"):
         return
-    with store_access(client.tracking_uri):
+    with store_access(client.tracking_uri, client.workspace):
         found = if_supported(lambda: _all_entities(client, run))
     for entity in sorted(found, key=lambda entity: (entity.creation_timestamp, entity.model_id)):
         if str(entity.status) == "READY":
@@ -153,7 +153,7 @@ def _versions(client: StoreClient, run_id: str) -> list[Any] | None:
                 return found
 
     try:
-        with store_access(client.tracking_uri):
+        with store_access(client.tracking_uri, client.workspace):
             versions = if_supported(search)
     except StoreNotThereError:
         return None

@@ -14,7 +14,8 @@ from autoinstrument.mlflow_store.models import read_models
 from autoinstrument.mlflow_store.runs import StoredRun, stored_run
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.stores import StoreClient
-from autoinstrument.records import ArtifactLogged, Record, RunEnded, RunStarted
+from autoinstrument.mlflow_store.workspaces import each_in_workspace, in_workspace
+from autoinstrument.records import ArtifactLogged, Point, Record, RunEnded, RunStarted
 
 STATES: dict[str, Callable[[StoreClient, Any], Record]] = {
     "models": read_models,
@@ -24,17 +25,18 @@ STATES: dict[str, Callable[[StoreClient, Any], Record]] = {
 """Data that is read from the store as a whole, also by the live feed after each change."""
 
 
-def read_state(tracking_uri: str, run_id: str, kind: str) -> Record:
+def read_state(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Record:
     """Return one of a run's `STATES`.
 
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
     with ourselves():
-        client = StoreClient(tracking_uri)
-        with store_access(tracking_uri):
+        client = StoreClient(tracking_uri, workspace)
+        with store_access(tracking_uri, workspace):
             run = client.tracking.get_run(run_id)
-        return STATES[kind](client, run)
+        with in_workspace(workspace):
+            return STATES[kind](client, run)
 
 
 class RunReader:
@@ -48,7 +50,7 @@ class RunReader:
     """
 
     def __init__(self, client: StoreClient, run: Any, experiment_name: str) -> None:
-        self.stored: StoredRun = stored_run(run, client.tracking_uri, experiment_name)
+        self.stored: StoredRun = stored_run(run, client.tracking_uri, client.workspace, experiment_name)
         self.run_id = self.stored.run.run_id
         self._client = client
         self._run = run
@@ -61,8 +63,11 @@ class RunReader:
     def histories(self) -> Iterator[History]:
         """Yield the history of each metric, none of it read yet."""
         for key in self.stored.metrics:
-            pages = functools.partial(read_pages, self._client.tracking.store, self.run_id, key)
-            yield History(self.run_id, key, pages)
+            yield History(self.run_id, key, functools.partial(self._pages, key))
+
+    def _pages(self, key: str) -> Iterator[list[Point]]:
+        pages = read_pages(self._client.tracking.store, self.run_id, key)
+        return each_in_workspace(self._client.workspace, pages)
 
     def files(self) -> Iterator[ArtifactLogged]:
         """Yield each file that the artifact store lists; nothing, and a warning, if the store cannot be read."""
@@ -75,7 +80,7 @@ class RunReader:
 
     def state(self, kind: str) -> Record:
         """Return one of the run's `STATES`."""
-        with ourselves():
+        with ourselves(), in_workspace(self._client.workspace):
             return STATES[kind](self._client, self._run)
 
     def end(self) -> RunEnded | None:
@@ -85,14 +90,14 @@ class RunReader:
         return RunEnded(self.run_id, self.stored.status, int(self._run.info.end_time or 0), "", False)
 
 
-def open_run(tracking_uri: str, run_id: str, *, experiment_name: str = "") -> RunReader:
+def open_run(tracking_uri: str, run_id: str, *, workspace: str = "", experiment_name: str = "") -> RunReader:
     """Return the reader of a run; the store is asked for the experiment's name if it is not given.
 
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
-    with ourselves():
-        client = StoreClient(tracking_uri)
+    with ourselves(), in_workspace(workspace):
+        client = StoreClient(tracking_uri, workspace)
         run = client.tracking.get_run(run_id)
         experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name
         return RunReader(client, run, experiment_name)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from autoinstrument.guard import ourselves
 from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.link_tags import STATE
-from autoinstrument.mlflow_store.store_errors import NotFoundError
+from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.mlflow_store.stores import tracking_client
+from autoinstrument.mlflow_store.workspaces import each_in_workspace, in_workspace, searched
 from autoinstrument.records import RunStarted
-from autoinstrument.scrubber import without_credentials
 
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 ENDED = ("FINISHED", "FAILED", "KILLED")
@@ -92,7 +92,7 @@ def find_runs(
     wanted = " AND ".join(f"attributes.{name} >= {bound}" for name, bound in bounds.items() if bound)
     with ourselves():
         client = tracking_client(uri)
-        for experiment in _experiments(client, experiments, view_type=view):
+        for workspace, experiment in _experiments(client, experiments, view_type=view):
             search = functools.partial(
                 client.search_runs,
                 [experiment.experiment_id],
@@ -100,8 +100,8 @@ def find_runs(
                 run_view_type=view,
                 order_by=["attributes.start_time ASC"],
             )
-            for run in _pages(search):
-                yield stored_run(run, uri, experiment.name)
+            for run in each_in_workspace(workspace, _pages(search)):
+                yield stored_run(run, uri, workspace, experiment.name)
 
 
 def one_experiment(tracking_uri: str = "") -> None:
@@ -124,29 +124,38 @@ def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
     """
     uri = tracking_uri or default_tracking_uri()
     with ourselves():
-        client = tracking_client(uri)
-        names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
-        if not names:
-            return []
+        client, found = tracking_client(uri), list[StoredRun]()
         wanted = f"attributes.status = 'RUNNING' AND tags.`{STATE}` = 'synced'"
-        found = client.search_runs(list(names), filter_string=wanted, max_results=limit)
-        return [stored_run(run, uri, names[run.info.experiment_id]) for run in found]
+        for workspace in searched(client):
+            with in_workspace(workspace):
+                names = {experiment.experiment_id: experiment.name for experiment in client.search_experiments()}
+                runs = client.search_runs(list(names), filter_string=wanted, max_results=limit) if names else []
+            found += [stored_run(run, uri, workspace, names[run.info.experiment_id]) for run in runs]
+        return found[:limit]
 
 
 def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
     """Return the runs that began last, the newest first; arguments and errors are those of `find_runs`."""
     uri = tracking_uri or default_tracking_uri()
     with ourselves():
-        client = tracking_client(uri)
-        names = {experiment.experiment_id: experiment.name for experiment in _experiments(client, experiments)}
-        if not names:
-            return []
-        found = client.search_runs(list(names), order_by=["attributes.start_time DESC"], max_results=limit)
-        return [stored_run(run, uri, names[run.info.experiment_id]) for run in found]
+        client, found = tracking_client(uri), list[StoredRun]()
+        names: dict[str, dict[str, str]] = {}
+        for workspace, experiment in _experiments(client, experiments):
+            names.setdefault(workspace, {})[experiment.experiment_id] = experiment.name
+        for workspace, known in names.items():
+            with in_workspace(workspace):
+                runs = client.search_runs(list(known), order_by=["attributes.start_time DESC"], max_results=limit)
+            found += [stored_run(run, uri, workspace, known[run.info.experiment_id]) for run in runs]
+        return sorted(found, key=lambda stored: stored.run.start_time_ms, reverse=True)[:limit]
 
 
-def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
-    """Return one run of a tracking store.
+def find_run(run_id: str, tracking_uri: str = "", workspace: str = "") -> StoredRun:
+    """Return one run of a tracking store, in whichever workspace it is.
+
+    Args:
+        run_id: MLflow's id.
+        tracking_uri: address of the store, "" for the one that MLflow itself would use.
+        workspace: the workspace to search, "" for all that `searched` returns.
 
     Raises:
         StoreNotThereError: there is no store at this address; it is not created.
@@ -158,22 +167,26 @@ def find_run(run_id: str, tracking_uri: str = "") -> StoredRun:
     uri = tracking_uri or default_tracking_uri()
     with ourselves():
         client = tracking_client(uri)
-        try:
-            run = client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code not in _NOT_THERE:
-                raise
-            raise NotFoundError(f"there is no run {run_id!r} at {without_credentials(uri)}") from error
-        return stored_run(run, uri, client.get_experiment(run.info.experiment_id).name)
+        for place in [workspace] if workspace else searched(client):
+            with in_workspace(place):
+                try:
+                    run = client.get_run(run_id)
+                except MlflowException as error:
+                    if error.error_code not in _NOT_THERE:
+                        raise
+                    continue
+                return stored_run(run, uri, place, client.get_experiment(run.info.experiment_id).name)
+    raise NotFoundError(f"there is no run {run_id!r} at {shown(uri)}")
 
 
-def _experiments(client: Any, names: Collection[str], **options: Any) -> Iterator[Any]:
-    """Yield the experiments of some names, or all; raise an error in the end if one does not exist."""
+def _experiments(client: Any, names: Collection[str], **options: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the experiments of some names, or all, and the workspace of each; raise an error if one does not exist."""
     found = set()
-    for experiment in _pages(functools.partial(client.search_experiments, **options)):
-        if not names or experiment.name in names:
-            found.add(experiment.name)
-            yield experiment
+    for workspace in searched(client):
+        for experiment in each_in_workspace(workspace, _pages(functools.partial(client.search_experiments, **options))):
+            if not names or experiment.name in names:
+                found.add(experiment.name)
+                yield workspace, experiment
     if missing := sorted(set(names) - found):
         raise NotFoundError(f"no experiment is called {missing[0]!r}")
 
@@ -188,10 +201,10 @@ def _pages(search: Callable[..., Any]) -> Iterator[Any]:
             return
 
 
-def stored_run(run: Any, uri: str, experiment_name: str) -> StoredRun:
+def stored_run(run: Any, uri: str, workspace: str, experiment_name: str) -> StoredRun:
     """Return a run of a store, given as MLflow's `Run`."""
     return StoredRun(
-        describe(run, uri, experiment_name=experiment_name, resumed=True, owned=True),
+        describe(run, uri, workspace, experiment_name=experiment_name, resumed=True, owned=True),
         run.info.status,
         run.info.lifecycle_stage == "deleted",
         dict(run.data.params),

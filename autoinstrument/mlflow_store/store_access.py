@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 
 from autoinstrument.guard import ourselves
+from autoinstrument.mlflow_store.workspaces import in_workspace
 
 _LOCAL_S, _REMOTE_S = 5.0, 0.05
 """How long a fork waits, in seconds, for a thread that is inside a transaction of SQLite's, and for one that calls a
@@ -37,10 +38,13 @@ _held: list[_Store] = []
 
 
 @contextlib.contextmanager
-def store_access(tracking_uri: str) -> Iterator[None]:
-    """Hold a store's lock while a thread of the agent talks to it, or to the model registry beside it."""
+def store_access(tracking_uri: str, workspace: str) -> Iterator[None]:
+    """Hold a store's lock while a thread of the agent talks to it, or to the model registry beside it.
+
+    The calls work in `workspace`, see `in_workspace`.
+    """
     store = _stores.get(tracking_uri) or _stores.setdefault(tracking_uri, _Store(tracking_uri))
-    with store.lock, ourselves():
+    with store.lock, ourselves(), in_workspace(workspace):
         yield
 
 

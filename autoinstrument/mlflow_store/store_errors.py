@@ -40,8 +40,13 @@ class NotFoundError(LookupError):
 
 
 def shown(tracking_uri: str) -> str:
-    """Return a store's address for a person, without credentials; MLflow's default is named as such."""
+    """Return a store's address for a person, without credentials; MLflow's default is named as such.
+
+    The workspace that the environment names is part of it.
+    """
     address = without_credentials(absolute(tracking_uri))
+    if workspace := os.environ.get("MLFLOW_WORKSPACE", "").strip():
+        address = f"{address}, workspace {workspace}"
     return address if os.environ.get(_VARIABLE) else f"{address} (MLflow's default: {_VARIABLE} is not set)"
 
 

@@ -49,11 +49,13 @@ class StoreClient:
     """MLflow's clients of a tracking store, and of the registry beside it.
 
     Attributes:
+        tracking_uri: address of the tracking store.
+        workspace: the workspace in which calls are made, by those who make them: `store_access`, `in_workspace`.
         tracking: the client that `tracking_client` returns; the constructor raises what that raises.
     """
 
-    def __init__(self, tracking_uri: str) -> None:
-        self.tracking_uri = tracking_uri
+    def __init__(self, tracking_uri: str, workspace: str = "") -> None:
+        self.tracking_uri, self.workspace = tracking_uri, workspace
         self.tracking = tracking_client(tracking_uri)
 
     def registry(self) -> Any:

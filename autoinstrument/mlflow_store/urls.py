@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 from autoinstrument.scrubber import without_credentials
 
 _PROXY = "/api/2.0/mlflow-artifacts/artifacts"
+DEFAULT_WORKSPACE = "default"
+"""MLflow's own name of the workspace that a server uses where none is named (3.10 to 3.17)."""
 _WINDOWS = sys.platform == "win32"
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -61,7 +63,7 @@ def local_store(tracking_uri: str) -> Path | None:
     return Path(sqlite[1]) if sqlite else local_folder(uri)
 
 
-def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -> str:
+def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "", workspace: str = "") -> str:
     """Return the address of a run's page in the MLflow UI, "" if the store has no known UI.
 
     Args:
@@ -69,16 +71,23 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "") -
         experiment_id: id of the run's experiment.
         run_id: id of the run.
         ui: base address that is used instead of the tracking URI (`AUTOINSTRUMENT_MLFLOW_UI`).
+        workspace: the run's workspace; MLflow's own links name any but the default one (3.10 to 3.17).
     """
     experiment, run = quote(experiment_id, safe=""), quote(run_id, safe="")
     scheme = urlsplit(tracking_uri).scheme
     if ui or scheme in ("http", "https"):
         base = without_credentials(ui or tracking_uri).rstrip("/")
-        return f"{base}/#/experiments/{experiment}/runs/{run}"
+        query = f"?workspace={quote(name, safe='')}" if (name := named(workspace)) else ""
+        return f"{base}/#/experiments/{experiment}/runs/{run}{query}"
     if tracking_uri == "databricks" or scheme == "databricks":
         host = _databricks_host(tracking_uri)
         return f"{host}/ml/experiments/{experiment}/runs/{run}" if host else ""
     return ""
+
+
+def named(workspace: str) -> str:
+    """Return a workspace's name, "" for the default one, which MLflow's own links leave out too."""
+    return "" if workspace == DEFAULT_WORKSPACE else workspace
 
 
 def openable(artifact_uri: str, tracking_uri: str, path: str = "") -> str:

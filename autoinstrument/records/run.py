@@ -41,6 +41,8 @@ class RunStarted(NamedTuple):
     """The run's own arguments: those of such a program, or of one job of a Hydra sweep."""
     has_own_monitor: bool = False
     """True where the script's own `Task.init` has made the Task: ClearML's monitor runs, unless the script said no."""
+    workspace: str = ""
+    """The run's workspace in MLflow, "" where none was named when it began."""
 
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""
@@ -63,6 +65,7 @@ class RunAnnounced(NamedTuple):
     pid: int
     owned: bool
     switched_off: str
+    workspace: str = ""
     """These as in `RunStarted`."""
 
 

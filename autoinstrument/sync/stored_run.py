@@ -79,7 +79,7 @@ class StoredRunSync:
         tags = {key: tag for key, tag in stored.run.tags.items() if key not in LINK_TAGS}
         run = stored.run._replace(tags={**tags, **origin(task)})
         if settings.mlflow_ui:
-            page = run_page(run.tracking_uri, run.experiment_id, run.run_id, settings.mlflow_ui)
+            page = run_page(run.tracking_uri, run.experiment_id, run.run_id, settings.mlflow_ui, run.workspace)
             run = run._replace(run_url=page)
         capture = RunJournal(Path(), run, None)
         capture.kept = False
@@ -108,7 +108,7 @@ class StoredRunSync:
         found = self._parents.get(parent_id) or self._tasks.of_run(parent_id)
         if not found:
             with contextlib.suppress(NotFoundError):
-                parent = find_run(parent_id, child.run.tracking_uri)
+                parent = find_run(parent_id, child.run.tracking_uri, child.run.workspace)
                 if parent.has_ended and not is_left_out(parent.run, self._settings.experiments):
                     self.complete(parent, {})
                     found = self._tasks.of_run(parent_id)

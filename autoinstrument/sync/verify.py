@@ -27,7 +27,8 @@ def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator
     if not task:
         yield Difference("task", _why_none(linked, run_id, tasks))
         return
-    reader = open_run(stored.run.tracking_uri, run_id, experiment_name=stored.run.experiment_name)
+    run = stored.run
+    reader = open_run(run.tracking_uri, run_id, workspace=run.workspace, experiment_name=run.experiment_name)
     parent_id = reader.stored.run.parent_run_id
     of = TaskOfRun(
         reader.stored, task, settings_of(task, settings), lambda: tasks.of_run(parent_id) if parent_id else ""

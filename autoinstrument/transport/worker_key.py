@@ -10,7 +10,7 @@ The key is a digest of everything that decides whom a worker can serve, and how 
 - the versions of autoinstrument, clearml and MLflow, by the identity of the files that hold them, and that of ClearML's
   configuration file: a worker that lingers must not go on with the credentials from before `clearml-init`;
 - the variables of ClearML, MLflow, cloud storage, databases, proxies, certificates, Git and this project, and those by
-  which files are found. Not those that only name the run or experiment that a process works on.
+  which files are found. Not those that only name the run, experiment or workspace that a process works on.
 
 What else the worker must know of a process travels in the process's records. Values are hashed here, and written
 nowhere.
@@ -44,7 +44,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 _OF_A_RUN = {
     "MLFLOW_RUN_ID", "MLFLOW_RUN_NAME", "MLFLOW_RUN_CONTEXT", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME",
-    "MLFLOW_ACTIVE_MODEL_ID",
+    "MLFLOW_ACTIVE_MODEL_ID", "MLFLOW_WORKSPACE",
     "MLFLOW_TAGS", "MLFLOW_NESTED_RUN", "MLFLOW_FLATTEN_PARAMS",  # read by transformers, 4.30 to 4.57
 }  # fmt: skip
 _DATABRICKS = "databricks"

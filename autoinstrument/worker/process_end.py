@@ -126,7 +126,7 @@ class ProcessEnd:
         """Read from MLflow a run that the process could only announce; None if that fails."""
         with guard("finding a run whose process died at once"):
             uri, run_id = announced.tracking_uri, announced.run_id
-            run: RunStarted = self._mlflow.ask(uri, lambda: open_run(uri, run_id)).run
+            run: RunStarted = self._mlflow.ask(uri, lambda: open_run(uri, run_id, workspace=announced.workspace)).run
             return run
         return None
 

@@ -129,7 +129,15 @@ def mlflow_server(shared: Shared, database: Path) -> Iterator[str]:
         yield address
 
 
-def _start_mlflow(folder: Path, database: Path, standard_input: int) -> str:
+@pytest.fixture(scope="module")
+def workspace_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[str]:
+    """The address of a real MLflow server with workspaces, which a server has for all its clients or not at all."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "w"):
+        yield _start_mlflow(tmp_path_factory.mktemp("workspaces"), database, reading, "--enable-workspaces")
+
+
+def _start_mlflow(folder: Path, database: Path, standard_input: int, *options: str) -> str:
     (folder / "mlflow.db").write_bytes(database.read_bytes())
     with hold() as held:
         port = held.getsockname()[1]
@@ -137,6 +145,7 @@ def _start_mlflow(folder: Path, database: Path, standard_input: int) -> str:
         server = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
             "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder),
+            *options,
         ]  # fmt: skip
         subprocess.Popen(
             ["sh", "-c", '"$@" & cat; kill 0', "sh", *server],  # all of its processes end when the input is closed

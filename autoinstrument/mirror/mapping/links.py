@@ -10,6 +10,7 @@ from autoinstrument.clearml_api.tasks import ADOPTED
 from autoinstrument.clone_run.lineage import as_properties, from_properties
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES, hyperparameter
 from autoinstrument.mirror.mapping.names import acceptable
+from autoinstrument.mlflow_store.urls import named
 from autoinstrument.records import RunStarted
 from autoinstrument.scrubber import without_credentials
 
@@ -33,6 +34,7 @@ def properties(run: RunStarted, adopted: str = "", *, ended_ms: int = 0) -> list
         "mlflow_run_id": run.run_id,
         "mlflow_experiment": run.experiment_name,
         "mlflow_tracking_uri": without_credentials(run.tracking_uri),
+        "mlflow_workspace": named(run.workspace),
         "mlflow_run_url": run.run_url,
         **as_properties(run.tags),
         "mlflow_run_started": _time(run.start_time_ms),

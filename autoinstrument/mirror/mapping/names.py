@@ -6,6 +6,7 @@ import re
 from pathlib import PurePath
 
 from autoinstrument.clearml_api import storable
+from autoinstrument.mlflow_store.urls import DEFAULT_WORKSPACE
 from autoinstrument.records import ProcessStarted, RunStarted
 from autoinstrument.settings import Settings
 
@@ -16,7 +17,12 @@ _SHORTEST = 3
 def project_name(settings: Settings, run: RunStarted, process: ProcessStarted | None) -> str:
     """Return the ClearML project of a run; slashes in the experiment's name make nested projects."""
     user = run.tags.get("mlflow.user") or (process.user if process else "")
-    name = settings.project.format(experiment=run.experiment_name, user=user, script=_script(run, process))
+    name = settings.project.format(
+        experiment=run.experiment_name,
+        user=user,
+        script=_script(run, process),
+        workspace=run.workspace or DEFAULT_WORKSPACE,
+    )
     segments = [acceptable(segment) for segment in name.split("/") if segment.strip()]
     return "/".join(segments[:9]) or "MLflow"  # projects nest ten deep at most, and `.reports` takes one level
 

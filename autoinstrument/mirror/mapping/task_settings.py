@@ -13,7 +13,7 @@ from autoinstrument.settings import Settings
 
 def travelling(settings: Settings, run: RunStarted) -> dict[str, str]:
     """Return the configuration object with the settings that an agent's run of a clone takes."""
-    text = written(settings, without_credentials(run.tracking_uri), run.experiment_name)
+    text = written(settings, without_credentials(run.tracking_uri), run.experiment_name, run.workspace)
     return {"name": OBJECT, "value": text, "type": "text", "description": "settings that a clone's run takes"}
 
 

@@ -35,7 +35,7 @@ class Reported:
     def run(self, uri: str, name: str) -> TrackedRun:
         run_id = self.client.create_run("0", run_name=name).info.run_id
         run = TrackedRun(run_id)
-        run.begin(uri, owned=True)
+        run.begin(uri, "", owned=True)
         run.describe(STARTED._replace(run_id=run_id, run_name=name, tracking_uri=uri))
         return run
 
@@ -100,7 +100,7 @@ def test_a_store_that_takes_no_tags_is_named_once_and_keeps_no_other_back(
 ) -> None:
     gone = [TrackedRun(name) for name in ("one", "other")]
     for run in gone:
-        run.begin(f"sqlite:///{tmp_path}/gone.db", owned=True)
+        run.begin(f"sqlite:///{tmp_path}/gone.db", "", owned=True)
     reported.reports.tag_pending([*gone, reported.first])
     assert reported.tags(reported.first) == {"clearml.state": "pending"}
     assert len(lines) == 1

@@ -15,7 +15,7 @@ ENDED = RunEnded("id", "FINISHED", 1, "", False)
 @pytest.fixture
 def run() -> TrackedRun:
     run = TrackedRun("id")
-    run.begin("sqlite:///a.db", owned=True)
+    run.begin("sqlite:///a.db", "", owned=True)
     return run
 
 
@@ -27,7 +27,7 @@ def test_a_run_that_has_begun(run: TrackedRun) -> None:
 
 def test_a_run_of_another_process_is_delivered_by_that() -> None:
     run = TrackedRun("id")
-    run.begin("sqlite:///a.db", owned=False)
+    run.begin("sqlite:///a.db", "", owned=False)
     assert (run.is_open, run.is_undescribed, run.undelivered_uri) == (True, False, "")
 
 
@@ -51,7 +51,7 @@ def test_a_run_that_has_ended_and_one_that_is_delivered(run: TrackedRun) -> None
 def test_a_run_that_is_resumed(run: TrackedRun) -> None:
     run.describe(STARTED)
     run.end(ENDED)
-    run.begin("sqlite:///a.db", owned=True)
+    run.begin("sqlite:///a.db", "", owned=True)
     run.describe(STARTED._replace(resumed=True))
     assert (run.is_open, run.ended) == (True, None)
 
@@ -59,7 +59,7 @@ def test_a_run_that_is_resumed(run: TrackedRun) -> None:
 def test_a_run_that_is_left_alone_until_it_is_resumed(run: TrackedRun) -> None:
     run.leave_alone()
     assert (run.is_open, run.is_left_alone, run.undelivered_uri) == (False, True, "")
-    run.begin("sqlite:///a.db", owned=True)
+    run.begin("sqlite:///a.db", "", owned=True)
     assert (run.is_open, run.is_left_alone) == (True, False)
 
 

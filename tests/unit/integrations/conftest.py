@@ -57,6 +57,9 @@ class Recorder:
     def artifact_root(self, run_id: str) -> str:
         return "s3://bucket"
 
+    def workspace_of(self, run_id: str) -> str:
+        return ""
+
     def run_started(self, run_id: str, make: Callable[[], Record | None], **_: Any) -> None:
         self.runs.append(run_id)
         self.post(make)

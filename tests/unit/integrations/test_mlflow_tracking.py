@@ -126,6 +126,9 @@ def test_a_batch_that_may_be_stored_in_part_is_read_from_the_store(
     with pytest.raises(MlflowException):
         client.log_batch(run_id, params=[Param("lr", "2"), Param("new", "1")])
     assert recorder.records[-1] == EventsDropped(run_id, 0)
+    stored = client.get_run(run_id).data.params
+    assert recorder.reads.keys() == {(run_id, "params")}
+    assert recorder.reads[run_id, "params"]() == ParamsLogged(run_id, [(key, kept, "") for key, kept in stored.items()])
 
 
 def test_the_agents_own_calls_are_no_records(client: Any, run_id: str, recorder: Recorder) -> None:

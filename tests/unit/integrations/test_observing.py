@@ -8,7 +8,7 @@ import pytest
 
 from autoinstrument.agent import process_agent
 from autoinstrument.guard import ourselves
-from autoinstrument.integrations.observing import watched
+from autoinstrument.integrations.observing import complete_later, watched
 from autoinstrument.records import EventsDropped
 from tests.unit.integrations.conftest import Recorder
 
@@ -24,7 +24,7 @@ def observe(the_agent: Any, client: Any, call: dict[str, Any], result: Any) -> N
 
 
 AROUND = watched(observe, "run_id", "value")
-PIECEWISE = watched(observe, "run_id", "value", piecewise=True)
+PIECEWISE = watched(observe, "run_id", "value", refused=complete_later)
 
 
 def test_arguments_are_reported_by_name_with_the_result(recorder: Recorder) -> None:

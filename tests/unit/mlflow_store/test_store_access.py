@@ -13,7 +13,7 @@ def test_a_fork_waits_for_no_server_that_hangs() -> None:
     held, over = threading.Event(), threading.Event()
 
     def ask() -> None:
-        with store_access("http://tracking"):
+        with store_access("http://tracking", ""):
             held.set()
             over.wait(30)
 
@@ -23,7 +23,7 @@ def test_a_fork_waits_for_no_server_that_hangs() -> None:
     for _ in range(5):
         child = os.fork()
         if child == 0:
-            with store_access("http://tracking"):  # whose own lock nobody holds
+            with store_access("http://tracking", ""):  # whose own lock nobody holds
                 os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
     assert asking.is_alive()
@@ -36,7 +36,7 @@ def test_a_fork_waits_for_a_transaction() -> None:
     order: list[str] = []
 
     def transact() -> None:
-        with store_access("sqlite:///x"):
+        with store_access("sqlite:///x", ""):
             held.set()
             forked.wait(0.3)
             order.append("transaction")
