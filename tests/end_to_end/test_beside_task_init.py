@@ -53,9 +53,39 @@ if by_hand:
     task.close()
 """
 
+OF_THIS_TASK = "each Task has its own"
+BY_TASK_INIT = "the SDK's own text"
+BESIDE = "in addition: what MLflow knows of the run"
+AS_MLFLOW_HAS_IT = "the artifact is MLflow's file, where MLflow keeps it"
 DIFFERENCES = {
-    "active_duration": "of another run",
-}
+    "id": OF_THIS_TASK,
+    "project": "named as the run's experiment",
+    "completed": OF_THIS_TASK,
+    "created": OF_THIS_TASK,
+    "started": OF_THIS_TASK,
+    "last_change": OF_THIS_TASK,
+    "last_update": OF_THIS_TASK,
+    "status_changed": OF_THIS_TASK,
+    "status_reason": BY_TASK_INIT,
+    "comment": "the run's description, if it has one, instead of a text that names user and time",
+    "tags": "Tasks of runs are found by the tag mlflow",
+    "configuration/autoinstrument/*": "in addition: the settings that a clone takes",
+    "configuration/pip freeze/*": "in addition: all installed packages",
+    "hyperparams/MLflow tags/*": BESIDE,
+    "hyperparams/properties/*": BESIDE,
+    "hyperparams/MLflow/*/description": "says that an edit has no effect in a clone",
+    "hyperparams/Args/*/description": "the parser's help texts are not read",
+    "script/requirements/*": "versions of what the code imports, and below of what that needs, without clearml",
+    "runtime/CLEARML VERSION": "the training does not use the SDK",
+    "runtime/progress": "of the SDK's own reporter",
+    "execution/artifacts/classes.json/*": AS_MLFLOW_HAS_IT,
+    "execution/artifacts/curve.png/*": AS_MLFLOW_HAS_IT,
+    "events/log/*": "complete and by the stream; of a script that is over at once, the SDK sends its own lines and the end",
+    "events/plot/*": "the figure as it was logged, a picture; the SDK draws it again, also where nobody asked for it",
+    "events/training_stats_scalar/accuracy, accuracy, 0/*": "in addition: the point itself, beside the single value",
+    "last_metrics/5d6db9a1dc722586187fc2db530f8388/*": "the same",
+    "metric_stats/*": "of the request that was sent last",
+}  # fmt: skip
 """Patterns of fields that may differ, each with its reason. One that finds no difference fails the test."""
 
 

@@ -322,7 +322,14 @@ def test_a_difference_of_each_kind_is_named(place: Place, monkeypatch: Any) -> N
     assert {what for what in LOOKS if not any(name.startswith(f"state: {what}") for name in found)} == set()
     names = {name for facts in (off.facts, on.facts) for name in facts["MLflow run 2"]}
     kinds = {name.partition(" ")[0] for name in names} - {"artifact"} | {"artifact notes.txt"}
-    assert {kind.name for kind in KINDS} - {"link", "environment", "console"} <= kinds | {"artifact"}
+    assert {kind.name for kind in KINDS} - {
+        "link",
+        "environment",
+        "console",
+        "machine",
+        "monitor",
+        "ClearML tag",
+    } <= kinds | {"artifact"}
     assert {"experiment", "parent"} <= kinds
     assert {kind for kind in kinds if not any(name.startswith(f"MLflow run 2: {kind}") for name in found)} == set()
 
