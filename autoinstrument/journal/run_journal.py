@@ -56,6 +56,7 @@ class _Kept(_FirstFields, total=False):
     settings: str
     delivered: bool
     killed: bool
+    variables: dict[str, str]
 
 
 _FIELDS = tuple(get_type_hints(_Kept))
@@ -69,6 +70,7 @@ class RunJournal:
         run, process: as the training process described them; credentials are not kept on disk.
         script: ClearML's script section.
         requirements, freeze: packages, in pip's format.
+        variables: environment variables that the Task shows.
         settings: those of the process that began the run, as its Task has them; "" if they are not known.
         task_id, task_url: the Task, "" while there is none.
         adopted: the Task was made by the user's script or by a ClearML agent.
@@ -86,11 +88,10 @@ class RunJournal:
 
     def __init__(self, folder: Path, run: RunStarted, process: ProcessStarted | None) -> None:
         self.folder = folder
-        self.run = run
-        self.process = process
+        self.run, self.process = run, process
         self.script: dict[str, str] = {}
-        self.requirements = ""
-        self.freeze = ""
+        self.requirements = self.freeze = ""
+        self.variables: dict[str, str] = {}
         self.task_id = run.task_id
         self.task_url = ""
         self.adopted = bool(run.task_id)
@@ -99,9 +100,8 @@ class RunJournal:
         self.end: dict[str, str] = {}
         self.guessed = self.delivered = self.killed = False
         self.worker_pid = self.worker_started_ms = 0
-        self.machine = ""
+        self.machine = self.reason = ""
         self.kept = run.owned
-        self.reason = ""
         self._writing = threading.RLock()
 
     @classmethod

@@ -156,6 +156,7 @@ class Dispatcher:
         capture.process = process.started and capture.run.program_of(process.started)
         capture.script = process.script_of(capture.run)
         capture.requirements, capture.freeze = process.packages.requirements, process.packages.freeze
+        capture.variables = process.variables
         capture.worker_pid, capture.worker_started_ms, capture.machine = os.getpid(), self._started_ms, machine()
         with guard("writing the capture"):
             capture.save()

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from autoinstrument import process_identity
 from autoinstrument.capture.requirements import Requirements
-from autoinstrument.capture.script_section import DiffSettings, with_arguments
+from autoinstrument.capture.script_section import with_arguments
+from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.mirror.mapping.run_status import End, of_death, of_error, of_exit_code, of_run, of_silent_exit
 from autoinstrument.records import (
     CodeLacking,
@@ -42,7 +43,7 @@ class TrainingProcess:
     def __init__(
         self,
         connection: socket.socket,
-        diffs: Callable[[], DiffSettings] = DiffSettings,
+        settings: Callable[[], CaptureSettings] = CaptureSettings,
         *,
         captures: Jobs | None = None,
         wake: Callable[[], object] = lambda: None,
@@ -51,7 +52,7 @@ class TrainingProcess:
         self.connection = connection
         self._sending = threading.Lock()
         self.started: ProcessStarted | None = None
-        self._capturing = CaptureThread(diffs, self._lacks, captures=captures, wake=wake)
+        self._capturing = CaptureThread(settings, self._lacks, captures=captures, wake=wake)
         self.owned: set[str] = set()
         """Runs that it began or resumed: they end with it."""
         self.runs: set[str] = set()
@@ -165,6 +166,11 @@ class TrainingProcess:
     def packages(self) -> Requirements:
         """Installed and loaded packages, as far as they are known."""
         return self._capturing.packages
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that ClearML's configuration asks for, as far as they are known."""
+        return self._capturing.variables
 
     def _lacks(self, reason: str) -> None:
         self.send(CodeLacking(reason))

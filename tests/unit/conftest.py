@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -13,6 +14,8 @@ from mlflow.tracking import MlflowClient
 from autoinstrument.clearml_api import attempts, backoff
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
+
+Configure = Callable[[str, Any], None]
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,22 @@ def running_server() -> Iterator[ClearMLServer]:
 def server() -> Iterator[ClearMLServer]:
     with running_server() as running:
         yield running
+
+
+@pytest.fixture
+def configure() -> Iterator[Configure]:
+    """Sets a value of the section `sdk` of ClearML's configuration, as `clearml.conf` would."""
+    from clearml.config import config_obj
+
+    tree, before = config_obj.get("sdk"), dict[str, Any]()
+
+    def put(name: str, value: Any) -> None:
+        before.setdefault(name, tree.get(name, None))
+        tree.put(name, value)
+
+    yield put
+    for name, value in before.items():
+        tree.put(name, value)
 
 
 @pytest.fixture
