@@ -24,16 +24,16 @@ def test_what_the_configuration_says_of_a_task(own_place: Place, own_server: Cle
     own_place.environ |= {"CLEARML_CONFIG_FILE": str(settings), "CLEARML_DOCKER_IMAGE": "python:3.12"}
     own_place.environ |= {"MODEL_SIZE": "7", "MODEL_API_KEY": "hunter2", "AUTOINSTRUMENT_WORKER": worker}
     script = "import mlflow\nwith mlflow.start_run():\n    print('trained')\n"
-    assert own_place.run(script).code == 0
+    assert own_place.run(script, fresh=True).code == 0  # with an environment of its own
     task = ended(own_server, own_place.the_run().info.run_id)
     assert section(task, "Environment") == {"MODEL_SIZE": "7"}
     assert "\npytest==" in task["script"]["requirements"]["pip"]
-    assert task["output_dest"] == "/storage" or task["output"]["destination"] == "/storage"
+    assert task["output"]["destination"] == "/storage"
     assert task["container"]["image"] == "python:3.12"
     assert own_server.console(task["id"]) == ""
 
     own_place.environ["CLEARML_OFFLINE_MODE"] = "1"
-    assert own_place.run(script).code == 0
+    assert own_place.run(script, fresh=True).code == 0
     del own_place.environ["CLEARML_OFFLINE_MODE"]
     assert own_place.command("sync").code == 0
     (recorded,) = [each for each in own_server.tasks if each["id"] != task["id"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags
 
@@ -28,10 +30,12 @@ def test_runs_of_chosen_experiments_get_tasks_with_tags(own_place: Place, own_se
     assert set(task["tags"]) == tags
     assert link_tags(own_place.mlflow_run(alone.info.run_id)) == {}
 
-    for command in (("sync", "--all"), ("verify",), ("status",)):
-        found = own_place.command(*command)
+    for command in ("sync --all", "verify"):
+        found = own_place.command(*command.split())
         assert found.code == 0, found
         assert alone.info.run_id not in found.stdout + found.stderr, command
+    status = json.loads(own_place.command("status", "--json").stdout)
+    assert {row["run_name"]: row["state"] for row in status} == {"mirrored": "synced", "left alone": "left out"}
     assert [each["id"] for each in own_server.tasks] == [task["id"]]
     assert set(own_server.tasks[0]["tags"]) == tags
     assert link_tags(own_place.mlflow_run(alone.info.run_id)) == {}
