@@ -1,4 +1,4 @@
-"""ClearML's own switches that keep a process from talking to the ClearML server.
+"""ClearML's own environment variables, and the switches among them that keep a process from talking to its server.
 
 The training process uses them too: they are read from the environment, without importing clearml. Names and values are
 those of clearml 1.16 to 2.1.12 (`backend_api/session/defs.py`, `config/defs.py`, `backend_config/converters.py`).
@@ -29,6 +29,11 @@ def switched_off() -> str:
 def refusal(switch: str) -> str:
     """Return the reason why nothing is sent, for a person."""
     return f"nothing is sent to ClearML while {switch[:80]} is set"
+
+
+def clearml_variable(name: str) -> str:
+    """Return the value of a variable by its name without prefix, "" if it is not set; `CLEARML_` before `TRAINS_`."""
+    return _first(name)[1]
 
 
 def _first(name: str) -> tuple[str, str]:

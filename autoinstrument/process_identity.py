@@ -10,6 +10,7 @@ Only processes of this machine and of this namespace of process ids count, see `
 
 from __future__ import annotations
 
+import os
 import time
 
 import psutil
@@ -40,6 +41,19 @@ def is_alive(pid: int, alive_ms: int) -> bool:
         return process.create_time() <= alive_ms / 1000 + _CLOCK_S and is_running(process)
     except (psutil.Error, ValueError, OverflowError):
         return False
+
+
+def environment_of(pid: int, alive_ms: int) -> dict[str, str]:
+    """Return the environment that a process was started with, or that of this process as it is now.
+
+    It is empty if the process is gone, or if the system does not show it. The arguments are those of `is_alive`.
+    """
+    if pid == os.getpid():
+        return dict(os.environ)
+    try:
+        return psutil.Process(pid).environ() if is_alive(pid, alive_ms) else {}
+    except (psutil.Error, ValueError, OverflowError, OSError):
+        return {}
 
 
 def is_running(process: psutil.Process) -> bool:

@@ -22,7 +22,8 @@ _BEGINNING = """\
 
 Environment variables of the training process. An unset or empty variable has its default. A value that is not allowed
 is reported in one line on stderr, with the allowed values; the agent then stays off, and training goes on. ClearML's
-own configuration (`clearml.conf`, `CLEARML_*`) and MLflow's (`MLFLOW_*`) are read, and never overridden.
+own configuration (`clearml.conf`, `CLEARML_*`) and MLflow's (`MLFLOW_*`) are read, and never overridden;
+[ClearML's own settings](clearml-settings.md) lists what counts.
 
 | variable | meaning | allowed | default |
 | --- | --- | --- | --- |

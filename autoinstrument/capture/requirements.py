@@ -40,7 +40,12 @@ class Requirements(NamedTuple):
 
 
 def packages_of(
-    modules: Iterable[str], sys_path: Sequence[str], imported: Iterable[str] = (), python: str = ""
+    modules: Iterable[str],
+    sys_path: Sequence[str],
+    imported: Iterable[str] = (),
+    python: str = "",
+    *,
+    frozen: bool = False,
 ) -> Requirements:
     """Return the packages of a process.
 
@@ -49,6 +54,7 @@ def packages_of(
         sys_path: its `sys.path`; the first one of two distributions with the same name counts, as for `import`.
         imported: names that the user's own code imports, see `capture.imports`.
         python: the version of Python, as in "3.11.7".
+        frozen: another machine gets all packages, not those in use.
 
     Distributions without a readable name or version are left out.
     """
@@ -68,6 +74,8 @@ def packages_of(
     def listed(keys: Iterable[str]) -> str:
         return "".join(f"{lines[key]}\n" for key in sorted(keys))
 
+    if frozen:
+        first, used = set(), {*everything, _THIS_PACKAGE}
     rest = used - first
     header = f"# Python {python}\n\n" if python else ""
     return Requirements(

@@ -24,7 +24,9 @@ from autoinstrument.capture.code import Code, code_of, command_name, module_root
 from autoinstrument.capture.git import GitError
 from autoinstrument.capture.launcher import launched
 from autoinstrument.capture.patch import instead, new_file, sentence, too_large
+from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.capture.uncommitted_changes import changes_of
+from autoinstrument.clearml_switches import clearml_variable
 from autoinstrument.records import ProcessStarted
 from autoinstrument.scrubber import without_credentials
 
@@ -47,28 +49,18 @@ class Script(NamedTuple):
     binary: str
 
 
-class DiffSettings(NamedTuple):
-    """ClearML's configuration for `Script.diff`, from its section `sdk.development`."""
-
-    stored: bool = True
-    """`store_uncommitted_code_diff`: if it is false, the Task has no code, as with the SDK (clearml 1.16 to 2.1.12):
-    no changes, no notebook, and no script without a repository."""
-    from_remote: bool = False
-    """`store_code_diff_from_remote`: the diff is that since the newest commit that the remote has."""
-
-
 def script_of(
     process: ProcessStarted,
-    diffs: Callable[[], DiffSettings] = DiffSettings,
+    settings: Callable[[], CaptureSettings] = CaptureSettings,
     lacks: Callable[[str], object] = lambda _: None,
 ) -> Script:
     """Return the script section for the process's Task, with its arguments; see `without_arguments`."""
-    return with_arguments(without_arguments(process, diffs, lacks), process)
+    return with_arguments(without_arguments(process, settings, lacks), process)
 
 
 def without_arguments(
     process: ProcessStarted,
-    diffs: Callable[[], DiffSettings] = DiffSettings,
+    settings: Callable[[], CaptureSettings] = CaptureSettings,
     lacks: Callable[[str], object] = lambda _: None,
     *,
     by_git: bool = True,
@@ -77,7 +69,7 @@ def without_arguments(
 
     Args:
         process: the training process; once it has ended, its launcher is not found any more.
-        diffs: returns ClearML's own settings.
+        settings: returns ClearML's own settings.
         lacks: is told in one line what Git does not give, why, and what a person can do; the section's `diff` says it
             too.
         by_git: whether Git is asked; else the repository is described by its files, which takes a millisecond.
@@ -85,23 +77,23 @@ def without_arguments(
     launcher = launched(process.pid, process.main_path, process.main_module)  # first: the process may be gone soon
     cwd = Path(process.cwd or ".")
     code = code_of(process, cwd)
-    if os.environ.get("CLEARML_VCS_REPO_URL"):
+    if clearml_variable("VCS_REPO_URL"):
         script = _given_by_environment(code, cwd)
     else:
         folder = _existing(code.folder)
         checkout = Checkout.of(folder) if by_git else Checkout.read(folder)
         if checkout is not None and checkout.remote and checkout.commit:
             try:
-                script = _in_checkout(code, checkout, cwd, process, diffs, lacks)
+                script = _in_checkout(code, checkout, cwd, process, settings, lacks)
             except GitError as error:
                 checkout = Checkout.read(folder, str(error)) or checkout
-                script = _in_checkout(code, checkout, cwd, process, diffs, lacks)
+                script = _in_checkout(code, checkout, cwd, process, settings, lacks)
         else:
             script = _alone(code, checkout, process)
         if checkout is not None and checkout.lacks:
             lacks(checkout.lacks)
     script = _overridden(_with_launcher(script, process, launcher))
-    return script if diffs().stored else script._replace(diff="")
+    return script if settings().stored else script._replace(diff="")
 
 
 def with_arguments(script: Script, process: ProcessStarted) -> Script:
@@ -138,7 +130,7 @@ def _in_checkout(
     checkout: Checkout,
     cwd: Path,
     process: ProcessStarted,
-    diffs: Callable[[], DiffSettings],
+    settings: Callable[[], CaptureSettings],
     lacks: Callable[[str], object],
 ) -> Script:
     working_dir = checkout.inside(cwd) or "."
@@ -149,7 +141,7 @@ def _in_checkout(
             working_dir = checkout.inside(root) or working_dir
     if checkout.refusal:
         return _committed(code, checkout, working_dir)
-    base = (checkout.published() if diffs().from_remote else "") or checkout.commit
+    base = (checkout.published() if settings().from_remote else "") or checkout.commit
     entry, leave_out = "", list[str]()
     added: list[Callable[[], bytes]] = []
     if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):
@@ -196,12 +188,12 @@ def _with_launcher(script: Script, process: ProcessStarted, launcher: str) -> Sc
 
 def _given_by_environment(code: Code, cwd: Path) -> Script:
     """Take the repository from ClearML's variables, for containers that hold the code without its `.git`."""
-    root = Path(os.path.realpath(cwd / os.environ.get("CLEARML_VCS_ROOT", "")))
+    root = Path(os.path.realpath(cwd / clearml_variable("VCS_ROOT")))
     given = Checkout(
         root=root,
-        remote=without_credentials(os.environ["CLEARML_VCS_REPO_URL"]),
-        branch=os.environ.get("CLEARML_VCS_BRANCH", ""),
-        commit=os.environ.get("CLEARML_VCS_COMMIT_ID", ""),
+        remote=without_credentials(clearml_variable("VCS_REPO_URL")),
+        branch=clearml_variable("VCS_BRANCH"),
+        commit=clearml_variable("VCS_COMMIT_ID"),
     )
     working_dir = given.inside(cwd) or "."
     entry = f"-m {code.module}" if code.module else code.name
@@ -211,12 +203,16 @@ def _given_by_environment(code: Code, cwd: Path) -> Script:
 
 
 def _overridden(script: Script) -> Script:
-    """Apply ClearML's variables for single fields (clearml/config/defs.py, clearml 1.16 to 2.1.12)."""
-    diff = os.environ.get("CLEARML_VCS_DIFF")
+    """Apply ClearML's variables for single fields (clearml/config/defs.py, clearml 1.16 to 2.1.12).
+
+    A diff that is given as the empty text means none.
+    """
+    diff = clearml_variable("VCS_DIFF")
+    is_given = bool({"CLEARML_VCS_DIFF", "TRAINS_VCS_DIFF"} & os.environ.keys())
     return script._replace(
         entry_point=os.environ.get(_ENTRY_POINT) or script.entry_point,
         working_dir=os.environ.get("CLEARML_VCS_WORK_DIR") or script.working_dir,
-        diff=base64.b64decode(diff).decode("utf-8", "replace") if diff else script.diff,
+        diff=base64.b64decode(diff).decode("utf-8", "replace") if is_given else script.diff,
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from types import TracebackType
 from typing import Any
 
-from autoinstrument.capture.script_section import DiffSettings
+from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.clearml_api import sdk
 from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError
 from autoinstrument.clearml_api.failures import login_failure
-from autoinstrument.clearml_switches import refusal, switched_off
+from autoinstrument.clearml_switches import clearml_variable, refusal, switched_off
 from autoinstrument.scrubber import hint
 
 _importing = threading.Lock()
@@ -80,25 +81,53 @@ class Login:
                 given = sdk.default_output_uri()
         return given.rstrip("/") if given.lower() not in ("", "true", "false", "none") else self.files_server()
 
-    def output_destination(self) -> str:
-        """Return the storage that is configured for the files of new Tasks, "" for none, as `Task.init` sets it."""
+    def task_fields(self) -> dict[str, Any]:
+        """Return the fields of a new Task that are configured, as `Task.init` sets them.
+
+        These are the storage for its files, and the container in which an agent runs it.
+        """
         with _login_errors():
             self._load()
-            given = sdk.default_output_uri()
-        return given if given.lower() not in ("true", "false", "none") else ""
+            output = sdk.default_output_uri()
+        fields: dict[str, Any] = {"output_dest": output} if output.lower() not in ("", "true", "false", "none") else {}
+        image, _, arguments = clearml_variable("DOCKER_IMAGE").partition(" ")
+        setup = clearml_variable("DOCKER_BASH_SCRIPT")
+        if image or setup:
+            fields["container"] = {"image": image, "arguments": arguments, "setup_shell_script": setup}
+        return fields
 
-    def diff_settings(self) -> DiffSettings:
-        """Return the configuration's settings about uncommitted changes; the defaults if it cannot be read."""
-        try:
-            with _login_errors():
-                self._load()
-                stored, from_remote = (
-                    str(sdk.configured(f"development.{name}")).lower()
-                    for name in ("store_uncommitted_code_diff", "store_code_diff_from_remote")
-                )
-        except ClearMLError:  # a broken configuration is reported at the login
-            return DiffSettings()
-        return DiffSettings(stored=stored != "false", from_remote=from_remote == "true")
+    def supports_stopping(self) -> bool:
+        """Return False if the configuration says that a Task that is stopped does not stop its process."""
+        return not self._is_configured("support_stopping", "false")
+
+    def logs_console(self) -> bool:
+        """Return False if the configuration says that Tasks have no console."""
+        return not self._is_configured("worker.log_stdout", "false")
+
+    def capture_settings(self) -> CaptureSettings:
+        """Return the configuration's settings about the capture."""
+        variables = clearml_variable("LOG_ENVIRONMENT") or self._development("log_os_environments") or ()
+        if isinstance(variables, str):
+            variables = variables.strip("[]").split(",")
+        return CaptureSettings(
+            stored=not self._is_configured("store_uncommitted_code_diff", "false"),
+            from_remote=self._is_configured("store_code_diff_from_remote", "true"),
+            pip_freeze=self._is_configured("detect_with_pip_freeze", "true"),
+            variables=tuple(str(each) for each in variables),
+        )
+
+    def _is_configured(self, name: str, value: str) -> bool:
+        return str(self._development(name)).lower() == value
+
+    def _development(self, name: str) -> Any:
+        """Return a value of the configuration's section `sdk.development`, None if it is not set.
+
+        A configuration that cannot be read is reported at the login.
+        """
+        with contextlib.suppress(ClearMLError), _login_errors():
+            self._load()
+            return sdk.configured(f"development.{name}")
+        return None
 
     def task_page(self, task_id: str, project_id: str) -> str:
         """Return the address of a Task's page, "" if no web server is known."""

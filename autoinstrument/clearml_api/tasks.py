@@ -7,8 +7,9 @@ would change the training.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from autoinstrument.capture.script_section import DiffSettings
+from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.clearml_api.models import Models
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import (
@@ -64,10 +65,18 @@ class Tasks(TaskLifecycle, TaskLookup, TaskEdits, TaskEvents):
         """
         self._session.ping()
 
-    def diff_settings(self) -> DiffSettings:
-        """Return what ClearML's configuration says about uncommitted changes."""
-        return self._session.login.diff_settings()
+    def capture_settings(self) -> CaptureSettings:
+        """Return what ClearML's configuration says about the capture."""
+        return self._session.login.capture_settings()
 
-    def output_destination(self) -> str:
-        """Return the storage that ClearML's configuration names for the files of new Tasks, "" for none."""
-        return self._session.login.output_destination()
+    def configured_fields(self) -> dict[str, Any]:
+        """Return the fields of a new Task that ClearML's configuration sets, see `Login.task_fields`."""
+        return self._session.login.task_fields()
+
+    def supports_stopping(self) -> bool:
+        """Return False if ClearML's configuration says that a Task that is stopped does not stop its process."""
+        return self._session.login.supports_stopping()
+
+    def logs_console(self) -> bool:
+        """Return False if ClearML's configuration says that Tasks have no console."""
+        return self._session.login.logs_console()

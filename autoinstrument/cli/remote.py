@@ -50,7 +50,7 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
     text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
     session = Session()
     tasks, task = Tasks(session), None
-    script = script_of(process, tasks.diff_settings, functools.partial(click.echo, err=True))
+    script = script_of(process, tasks.capture_settings, functools.partial(click.echo, err=True))
     try:
         task = tasks.create(
             project or acceptable(experiment or program),

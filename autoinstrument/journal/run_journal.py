@@ -57,6 +57,7 @@ class _Kept(_FirstFields, total=False):
     delivered: bool
     killed: bool
     runtime: dict[str, Any]
+    variables: dict[str, str]
 
 
 _FIELDS = tuple(get_type_hints(_Kept))
@@ -71,6 +72,7 @@ class RunJournal:
         script: ClearML's script section.
         requirements, freeze: packages, in pip's format.
         runtime: the Task's runtime properties, which describe the machine; empty if they are not known.
+        variables: environment variables that the Task shows.
         settings: those of the process that began the run, as its Task has them; "" if they are not known.
         task_id, task_url: the Task, "" while there is none.
         adopted: the Task was made by the user's script or by a ClearML agent.
@@ -88,13 +90,12 @@ class RunJournal:
 
     def __init__(self, folder: Path, run: RunStarted, process: ProcessStarted | None) -> None:
         self.folder = folder
-        self.run = run
-        self.process = process
+        self.run, self.process = run, process
         self.script: dict[str, str] = {}
         self.requirements = self.freeze = ""
-        self.task_id = run.task_id
-        self.adopted = bool(run.task_id)
+        self.variables: dict[str, str] = {}
         self.runtime: dict[str, Any] = {}
+        self.task_id, self.adopted = run.task_id, bool(run.task_id)
         self.task_url = self.settings = self.machine = self.reason = ""
         self.console_sent = 0
         self.end: dict[str, str] = {}

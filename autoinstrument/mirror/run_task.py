@@ -155,8 +155,7 @@ class RunTask:
         parent = self._parent_task()
         if parent:
             body["parent"] = parent
-        if destination := tasks.output_destination():
-            body["output_dest"] = destination
+        body.update(tasks.configured_fields())
         self._look_first = True  # a request that seems to fail may have made one
         project = project_name(self._context.settings, run, capture.process)
         is_bare = False

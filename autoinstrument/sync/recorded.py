@@ -144,7 +144,7 @@ def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
         capture.remove()
         made[capture.run.run_id] = capture.task_id
         return capture.task_url
-    if not tasks.diff_settings().stored:
+    if not tasks.capture_settings().stored:
         capture.script.pop("diff", None)
     parent = capture.run.parent_run_id
     mirror = RunMirror(

@@ -53,7 +53,7 @@ class AbortWatcher:
             by_task: see `begin`.
             change: has a run changed on the thread to which it belongs.
         """
-        if not by_task:
+        if not by_task or not self._tasks.supports_stopping():
             return
         with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
             for task_id, (reason, message) in self._tasks.stopped(by_task).items():

@@ -7,10 +7,13 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from autoinstrument.capture.environment_variables import chosen
 from autoinstrument.capture.imports import imported_by
 from autoinstrument.capture.requirements import Requirements, packages_of
-from autoinstrument.capture.script_section import DiffSettings, Script, without_arguments
+from autoinstrument.capture.script_section import Script, without_arguments
+from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.guard import guard
+from autoinstrument.process_identity import environment_of
 from autoinstrument.records import ProcessStarted
 from autoinstrument.worker.gpu_list import gpus
 from autoinstrument.worker.jobs import Jobs, for_captures
@@ -34,11 +37,12 @@ class CaptureThread:
         code: script sections without arguments, by the key of the program: "" is the process's own.
         packages: empty until they are known.
         specs: runtime properties that describe the process's machine; empty until they are known.
+        variables: environment variables, empty until they are known.
     """
 
     def __init__(
         self,
-        diffs: Callable[[], DiffSettings],
+        settings: Callable[[], CaptureSettings],
         lacks: Callable[[str], object],
         *,
         captures: Jobs | None = None,
@@ -47,7 +51,7 @@ class CaptureThread:
         """Capture nothing yet.
 
         Args:
-            diffs: as in `without_arguments`; called on the capturing thread.
+            settings: as in `without_arguments`; called on the capturing thread.
             lacks: as in `without_arguments`; called on the capturing thread.
             captures: the threads.
             wake: called on the capturing thread when everything was captured.
@@ -56,9 +60,10 @@ class CaptureThread:
         self.code: dict[str, Script] = {}
         self.packages = Requirements("", "")
         self.specs: Specs = {}
-        self._diffs, self._lacks, self._wake = diffs, lacks, wake
+        self.variables: dict[str, str] = {}
+        self._read_settings, self._lacks, self._wake = settings, lacks, wake
         self._asked: set[str] = set()
-        self._settings: DiffSettings | None = None
+        self._settings: CaptureSettings | None = None
         self._changed = threading.Lock()
         self._next: _Job | None = None
         self._busy = False
@@ -103,7 +108,7 @@ class CaptureThread:
         if program not in self.code:
             with guard("capturing the code"):
                 # Code that ClearML's configuration may keep here waits until that has been read.
-                settings = self._settings or DiffSettings(stored=False)
+                settings = self._settings or CaptureSettings(stored=False)
                 script = without_arguments(described, lambda: settings, by_git=False)
                 with self._changed:
                     self.code.setdefault(program, script)
@@ -129,6 +134,7 @@ class CaptureThread:
                     break
             with guard("reading ClearML's configuration"):
                 self._known_settings()  # first: Git may take a minute, and what is known without it depends on them
+                self._capture_variables(job.started)
             for program, described in job.programs.items():
                 with guard("capturing the code"):
                     code = without_arguments(described, self._known_settings, self._lacks)
@@ -140,18 +146,23 @@ class CaptureThread:
                     self.specs = machine_specs(job.started, gpus())
             if job.packages:
                 with guard("capturing the packages"):
-                    packages = _packages(job.started, job.modules)
+                    packages = _packages(job.started, job.modules, frozen=self._known_settings().pip_freeze)
                     with self._changed:
                         self.packages = packages
                         self._captured += 1
         self._wake()
 
-    def _known_settings(self) -> DiffSettings:
+    def _known_settings(self) -> CaptureSettings:
         if self._settings is None:
-            self._settings = self._diffs()
+            self._settings = self._read_settings()
         return self._settings
 
+    def _capture_variables(self, started: ProcessStarted) -> None:
+        wanted = self._known_settings().variables
+        if wanted and not self.variables:
+            self.variables = chosen(environment_of(started.pid, started.started_ms), wanted)
 
-def _packages(started: ProcessStarted, modules: Collection[str]) -> Requirements:
+
+def _packages(started: ProcessStarted, modules: Collection[str], *, frozen: bool) -> Requirements:
     sys_path = [os.path.join(started.cwd, entry) for entry in started.sys_path]  # noqa: PTH118  ("" stays "")
-    return packages_of(modules, sys_path, imported_by(started), started.python)
+    return packages_of(modules, sys_path, imported_by(started), started.python, frozen=frozen)

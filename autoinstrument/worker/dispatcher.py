@@ -157,6 +157,7 @@ class Dispatcher:
         capture.script = process.script_of(capture.run)
         capture.requirements, capture.freeze = process.packages.requirements, process.packages.freeze
         capture.runtime = process.specs or capture.runtime
+        capture.variables = process.variables
         capture.worker_pid, capture.worker_started_ms, capture.machine = os.getpid(), self._started_ms, machine()
         with guard("writing the capture"):
             capture.save()

@@ -95,7 +95,7 @@ class Worker:
         """Read a connection on a new thread."""
         connection.setblocking(True)
         process = TrainingProcess(
-            connection, self._tasks.diff_settings, captures=self._captures, wake=self._receiver.wake
+            connection, self._tasks.capture_settings, captures=self._captures, wake=self._receiver.wake
         )
         self._runs.processes.append(process)
         process.send(ready())

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from autoinstrument import process_identity
 from autoinstrument.capture.requirements import Requirements
-from autoinstrument.capture.script_section import DiffSettings, with_arguments
+from autoinstrument.capture.script_section import with_arguments
+from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.mirror.mapping.run_status import End, of_death, of_error, of_exit_code, of_run, of_silent_exit
 from autoinstrument.records import (
     CodeLacking,
@@ -41,7 +42,7 @@ class TrainingProcess:
     def __init__(
         self,
         connection: socket.socket,
-        diffs: Callable[[], DiffSettings] = DiffSettings,
+        settings: Callable[[], CaptureSettings] = CaptureSettings,
         *,
         captures: Jobs | None = None,
         wake: Callable[[], object] = lambda: None,
@@ -50,7 +51,7 @@ class TrainingProcess:
         self.connection = connection
         self.send = Outbox(connection).send
         self.started: ProcessStarted | None = None
-        self._capturing = CaptureThread(diffs, self._lacks, captures=captures, wake=wake)
+        self._capturing = CaptureThread(settings, self._lacks, captures=captures, wake=wake)
         self.owned: set[str] = set()
         """Runs that it began or resumed: they end with it."""
         self.runs: set[str] = set()
@@ -164,6 +165,11 @@ class TrainingProcess:
     def specs(self) -> Specs:
         """Runtime properties that describe its machine; empty until they are known."""
         return self._capturing.specs
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that ClearML's configuration asks for, as far as they are known."""
+        return self._capturing.variables
 
     def _lacks(self, reason: str) -> None:
         self.send(CodeLacking(reason))

@@ -80,7 +80,7 @@ DIFFERENCES = {
     "runtime/progress": "of the SDK's own reporter",
     "execution/artifacts/classes.json/*": AS_MLFLOW_HAS_IT,
     "execution/artifacts/curve.png/*": AS_MLFLOW_HAS_IT,
-    "events/log/*": "complete and by the stream; of a script that is over at once, the SDK sends its own lines and the end",
+    "events/log/*": "complete; of a script that is over at once, the SDK sends its own lines and the end",
     "events/plot/*": "the figure as it was logged, a picture; the SDK draws it again, also where nobody asked for it",
     "events/training_stats_scalar/accuracy, accuracy, 0/*": "in addition: the point itself, beside the single value",
     "last_metrics/5d6db9a1dc722586187fc2db530f8388/*": "the same",
@@ -126,7 +126,7 @@ def _with_events(server: ClearMLServer, task: dict[str, Any]) -> dict[str, Any]:
             content = {name: event.get(name) for name in ("value", "plot_str", "url")}
             series = f"{event['metric']}, {event['variant']}, {event['iter']}"
             events.setdefault(kind, {})[series] = content
-    return {**task, "events": events}
+    return {**task, "events": events, "active_duration": "whole seconds"}
 
 
 def _fields(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 from autoinstrument.clearml_switches import switched_off
@@ -76,6 +78,33 @@ def test_nothing_is_sent_and_the_run_is_recorded(
     assert task["status"] == "completed"
     assert section(task, "MLflow") == {"lr": "0.1"}
     assert "trained" in own_server.console(task["id"])
+
+
+@pytest.mark.parametrize("switch", ["CLEARML_OFFLINE_MODE=1", "CLEARML_LOG_TASK_TO_BACKEND=0"])
+def test_nothing_leaves_the_machine(own_place: Place, own_server: ClearMLServer, switch: str) -> None:
+    """Python itself reports each connection and each name that is looked up, whichever library asks for it."""
+    name, _, value = switch.partition("=")
+    environ = {name: value, "AUTOINSTRUMENT_WORKER": "thread", "CLEARML_API_HOST": "http://clearml.example:8008"}
+    listening = """
+        import atexit, os, socket, sys
+        LOOKED_UP = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"}
+        asked = open("asked", "a", buffering=1)
+        def listen(event, arguments):
+            if event in LOOKED_UP:
+                print(event, *arguments, file=asked)
+            elif event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+                if arguments[0].family != getattr(socket, "AF_UNIX", None):
+                    print(event, arguments[1:], file=asked)
+        sys.addaudithook(listen)
+        """
+    done = own_place.run(textwrap.dedent(listening) + textwrap.dedent(SCRIPT), **environ)
+    assert done.code == 0, done.stderr
+    assert len(own_place.captures()) == 1
+    assert (own_place.folder / "asked").read_text() == ""
+
+    heard = own_place.run(textwrap.dedent(listening) + textwrap.dedent(SCRIPT), **{**environ, name: ""})
+    assert heard.code == 0, heard.stderr
+    assert "clearml.example" in (own_place.folder / "asked").read_text(), "else this test hears nothing"
 
 
 def test_a_script_that_sets_clearml_offline(sdk_place: Place, own_server: ClearMLServer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from mlflow.tracking import MlflowClient
 from autoinstrument.clearml_api import attempts, backoff
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
+
+Configure = Callable[[str, Any], None]
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +49,22 @@ def sdk_task(task_id: str) -> Any:
 
     InterfaceBase._default_session = None  # it is of the server that the SDK saw first
     return Task.get_task(task_id)
+
+
+@pytest.fixture
+def configure() -> Iterator[Configure]:
+    """Sets a value of the section `sdk` of ClearML's configuration, as `clearml.conf` would."""
+    from clearml.config import config_obj
+
+    tree, before = config_obj.get("sdk"), dict[str, Any]()
+
+    def put(name: str, value: Any) -> None:
+        before.setdefault(name, tree.get(name, None))
+        tree.put(name, value)
+
+    yield put
+    for name, value in before.items():
+        tree.put(name, value)
 
 
 @pytest.fixture

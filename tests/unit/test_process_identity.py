@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from autoinstrument.process_identity import created_ms, is_alive, is_running, outlives
+from autoinstrument.process_identity import created_ms, environment_of, is_alive, is_running, outlives
 
 
 @pytest.fixture
@@ -64,3 +64,15 @@ def test_a_dying_process_does_not_outlive_its_connection(sleeper: subprocess.Pop
     assert outlives(sleeper.pid, created, 0.05)
     sleeper.kill()
     assert not outlives(sleeper.pid, created, 600)
+
+
+def test_the_environment_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_THIS_TEST", "1")
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
+        created = created_ms(child.pid)
+        assert environment_of(child.pid, created)["OF_THIS_TEST"] == "1"
+        assert environment_of(child.pid, created - 60_000) == {}, "of another process with this id"
+        monkeypatch.setenv("OF_THIS_TEST", "2")
+        assert environment_of(os.getpid(), 0)["OF_THIS_TEST"] == "2"
+        child.communicate(b"\n")
+    assert environment_of(child.pid, created) == {}

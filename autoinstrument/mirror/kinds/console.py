@@ -39,7 +39,7 @@ class Console(CapturedKind):
 
     def part(self, context: RunContext) -> ConsolePart:
         """See `Kind.part`."""
-        part = ConsolePart(context.capture)
+        part = ConsolePart(context.capture, context.tasks.logs_console)
         context.events.add(part)
         return part
 
@@ -88,7 +88,9 @@ class ConsolePart(RunPart):
     takes.
     """
 
-    def __init__(self, capture: RunJournal) -> None:
+    def __init__(self, capture: RunJournal, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Take nothing yet; `is_wanted` says whether Tasks are to have a console."""
+        self._is_wanted = is_wanted
         self._lock = threading.RLock()
         self._is_closed = False
         self._capture = capture
@@ -159,7 +161,7 @@ class ConsolePart(RunPart):
 
     @_locked
     def next_events(self, task: Task, count: int) -> list[dict[str, Any]]:
-        """Return the events to send next, `count` at most; none for an adopted Task."""
+        """Return the events to send next, `count` at most; none for an adopted Task, and where none are wanted."""
         self._fetch()
         events: list[dict[str, Any]] = []
         self._sending = 0
@@ -171,7 +173,7 @@ class ConsolePart(RunPart):
             text = "".join(f"{text}\n" for _, text, _ in together)
             events.append(_event(task.id, self._worker(), stream, text, self._log_ms))
             self._sending += len(together)
-        return [] if task.adopted else events
+        return [] if task.adopted or not self._is_wanted() else events
 
     @_locked
     def events_sent(self) -> None:

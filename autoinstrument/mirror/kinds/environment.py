@@ -17,6 +17,8 @@ from autoinstrument.scrubber import without_credentials
 
 ARGUMENTS = "Args"
 """ClearML's own section for the command line; from it a clone's parser is given its values."""
+VARIABLES = "Environment"
+"""ClearML's own section for environment variables (clearml 1.16 to 2.1.12, `binding/environ_bind.py`)."""
 
 _RUN_TYPE, _EVALUATION = "mlflow.runType", "genai_evaluate"
 """Tag of the runs of `mlflow.genai.evaluate` (mlflow 3.4 to 3.17); other evaluations are not told from training."""
@@ -91,7 +93,7 @@ class EnvironmentPart(RunPart):
             "type": task_type(self._context.run.tags),
             "system_tags": [DEVELOPMENT],
             "script": self._script(),
-            "hyperparams": sections(self._arguments()),
+            "hyperparams": sections([*self._arguments(), *self._variables()]),
             "configuration": {item["name"]: item for item in objects},
         }
 
@@ -129,7 +131,7 @@ class EnvironmentPart(RunPart):
             sorted(self._names - names),
             lambda name: f"the deletion of the argument {name}",
         )
-        send_each(functools.partial(tasks.set_hyperparameters, task), items, item_name)
+        send_each(functools.partial(tasks.set_hyperparameters, task), [*items, *self._variables()], item_name)
         self._names = names
         objects = self._packages()
         if self._lacks_settings:
@@ -151,3 +153,6 @@ class EnvironmentPart(RunPart):
     def _arguments(self) -> list[Hyperparameter]:
         process = self._context.capture.process
         return arguments(process.arguments if process else [])
+
+    def _variables(self) -> list[Hyperparameter]:
+        return [hyperparameter(VARIABLES, name, value) for name, value in self._context.capture.variables.items()]

@@ -18,7 +18,8 @@ import pytest
 
 from autoinstrument.capture import git as git_module
 from autoinstrument.capture import git_files
-from autoinstrument.capture.script_section import DiffSettings, script_of
+from autoinstrument.capture.script_section import script_of
+from autoinstrument.capture.settings import CaptureSettings
 from tests.unit.repositories import Repository
 
 
@@ -30,7 +31,7 @@ def section(process):
         if cwd is not None:
             fields["cwd"] = str(cwd)
         section.lacks = []
-        return script_of(process._replace(**fields), lambda: DiffSettings(stored, from_remote), section.lacks.append)
+        return script_of(process._replace(**fields), lambda: CaptureSettings(stored, from_remote), section.lacks.append)
 
     return section
 
@@ -818,6 +819,11 @@ class TestClearMLVariables:
         monkeypatch.setenv("CLEARML_VCS_BRANCH", "main")
         script = section(tmp_path / "src" / "train.py", tmp_path)
         assert script[:6] == ("https://host/a.git", "main", "c0ffee", "src/train.py", ".", "")
+        monkeypatch.delenv("CLEARML_VCS_REPO_URL")
+        monkeypatch.setenv("TRAINS_VCS_REPO_URL", "https://host/b.git")
+        monkeypatch.setenv("TRAINS_VCS_ROOT", "src")
+        script = section(tmp_path / "src" / "train.py", tmp_path)
+        assert (script.repository, script.entry_point) == ("https://host/b.git", "train.py")
 
     def test_single_fields(self, repository, section, monkeypatch):
         monkeypatch.setenv("CLEARML_VCS_ENTRY_POINT", "other.py")
@@ -825,6 +831,13 @@ class TestClearMLVariables:
         monkeypatch.setenv("CLEARML_VCS_DIFF", base64.b64encode(b"diff --git x").decode())
         script = section(repository.root / "train.py", repository.root)
         assert (script.entry_point, script.working_dir, script.diff) == ("other.py", "somewhere", "diff --git x")
+
+    @pytest.mark.parametrize("variable", ["CLEARML_VCS_DIFF", "TRAINS_VCS_DIFF"])
+    def test_an_empty_diff_is_none(self, repository, section, monkeypatch, variable):
+        repository.write("train.py", "x = 'changed'\n")
+        assert section(repository.root / "train.py", repository.root).diff
+        monkeypatch.setenv(variable, "")
+        assert section(repository.root / "train.py", repository.root).diff == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the launcher's command line is read from /proc")

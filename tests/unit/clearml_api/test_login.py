@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from clearml import Task as SdkTask
+from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
 
-from autoinstrument.capture.script_section import DiffSettings
+from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError, UnreachableError
 from autoinstrument.clearml_api.login import Login
 from autoinstrument.clearml_api.session import Session
+from autoinstrument.cli import main
 from tests.clearml_server import ClearMLServer, Fault
+from tests.unit.conftest import Configure
 
 
 def test_the_addresses_of_the_servers(server: ClearMLServer) -> None:
@@ -46,7 +51,7 @@ def test_the_output_destination(server: ClearMLServer, monkeypatch: pytest.Monke
 
 
 def test_settings_about_uncommitted_changes(server: ClearMLServer) -> None:
-    assert Login().diff_settings() == DiffSettings(stored=True, from_remote=False)
+    assert Login().capture_settings() == CaptureSettings()
 
 
 def test_wrong_credentials(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,10 +92,64 @@ def test_a_folder_as_file_server(server: ClearMLServer, monkeypatch: pytest.Monk
     assert Login().files_server() == str(tmp_path)
 
 
-def test_the_output_destination_of_new_tasks(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_configured_of_new_tasks(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     login = Login()
-    assert login.output_destination() == ""
-    for given, found in (("s3://bucket/a", "s3://bucket/a"), ("true", ""), ("False", "")):
+    assert login.task_fields() == {}
+    for given, found in (("s3://bucket/a", {"output_dest": "s3://bucket/a"}), ("true", {}), ("False", {})):
         monkeypatch.setenv("CLEARML_DEFAULT_OUTPUT_URI", given)
-        assert login.output_destination() == found
+        assert login.task_fields() == found
+    monkeypatch.setenv("TRAINS_DOCKER_IMAGE", "nvidia/cuda:11.1 --network host -e A=1")
+    container = {"image": "nvidia/cuda:11.1", "arguments": "--network host -e A=1", "setup_shell_script": ""}
+    assert login.task_fields() == {"container": container}
+    monkeypatch.setenv("CLEARML_DOCKER_IMAGE", "python:3.12")
+    monkeypatch.setenv("CLEARML_DOCKER_BASH_SCRIPT", "apt update")
+    container = {"image": "python:3.12", "arguments": "", "setup_shell_script": "apt update"}
+    assert login.task_fields() == {"container": container}
     assert server.requests == [], "nobody logs in for it"
+
+
+def test_what_the_sdk_reads_of_a_new_task(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = client.create_run("0").info.run_id
+    client.set_terminated(run_id)
+    monkeypatch.setenv("CLEARML_DEFAULT_OUTPUT_URI", str(tmp_path))
+    monkeypatch.setenv("CLEARML_DOCKER_IMAGE", "python:3.12 --ipc host")
+    done = CliRunner().invoke(main, ["sync", "--run", run_id])
+    assert done.exit_code == 0, done.output
+    (task,) = server.tasks
+    as_read = SdkTask.get_task(task["id"])
+    assert as_read.output_uri == str(tmp_path)
+    assert as_read.get_base_docker() == "python:3.12 --ipc host"
+
+
+def test_switches_of_the_configuration(server: ClearMLServer, configure: Configure) -> None:
+    login = Login()
+    assert (login.supports_stopping(), login.logs_console()) == (True, True)
+    configure("development.support_stopping", False)
+    assert (login.supports_stopping(), login.logs_console()) == (False, True)
+    configure("development.worker.log_stdout", "False")
+    assert (login.supports_stopping(), login.logs_console()) == (False, False)
+
+
+def test_settings_about_the_capture(
+    server: ClearMLServer, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = Login()
+    configure("development.store_uncommitted_code_diff", False)
+    configure("development.store_code_diff_from_remote", True)
+    configure("development.detect_with_pip_freeze", True)
+    configure("development.log_os_environments", ["AWS_*", "CUDA_VERSION"])
+    assert login.capture_settings() == CaptureSettings(False, True, True, ("AWS_*", "CUDA_VERSION"))
+    configure("development.log_os_environments", "A, B")
+    assert login.capture_settings().variables == ("A", " B")
+    for given in ("[AWS_*, CUDA_VERSION]", "AWS_*, CUDA_VERSION"):
+        monkeypatch.setenv("CLEARML_LOG_ENVIRONMENT", given)
+        assert login.capture_settings().variables == ("AWS_*", " CUDA_VERSION")
+
+
+def test_requests_carry_the_configured_name_of_the_worker(
+    server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLEARML_WORKER_NAME", "machine-7")
+    assert Login().session().worker == "machine-7"

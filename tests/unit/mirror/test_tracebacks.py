@@ -167,3 +167,12 @@ def test_an_end_that_was_kept_is_read_again(capture: RunJournal) -> None:
     capture.save()
     with pytest.raises(ValueError, match="damaged"):
         RunJournal.load(capture.folder)
+
+
+def test_a_console_that_clearml_is_told_not_to_keep_is_not_sent(capture: RunJournal) -> None:
+    console = ConsolePart(capture, lambda: False)
+    console.write("stdout", "begun\n", 1)
+    assert console.has_events
+    assert shown(console) == ""
+    console.events_sent()
+    assert not console.has_events, "and does not wait"

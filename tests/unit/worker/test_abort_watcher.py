@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -33,6 +34,7 @@ from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import task_of
+from tests.unit.conftest import Configure
 from tests.unit.mirror.runs import PROCESS
 from tests.unit.sync.test_stored import a_run, autoinstrument
 from tests.unit.sync.test_stored import server as server
@@ -127,3 +129,16 @@ def test_a_process_logs_why_before_it_is_ended(
         theirs.sendall(encode([AbortLogged("run")]))
         assert training.wait(30) == -signal.SIGTERM
         aborting.join(30)
+
+
+def test_nothing_is_asked_where_clearml_is_told_not_to_stop_processes(
+    server: ClearMLServer, configure: Configure
+) -> None:
+    nothing: Any = (None, None)
+    watch = AbortWatcher(Tasks(Session()))
+    watch.look({"1" * 32: nothing}, LiveRun.do)
+    assert server.requests
+    server.clear_requests()
+    configure("development.support_stopping", False)
+    watch.look({"1" * 32: nothing}, LiveRun.do)
+    assert server.requests == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.capture.requirements import Requirements
-from autoinstrument.capture.script_section import DiffSettings
+from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.worker import capture_thread
 from autoinstrument.worker.capture_thread import CaptureThread
 from tests.unit.mirror.runs import PROCESS
@@ -26,7 +28,7 @@ def settle(capturing: CaptureThread) -> None:
 def test_what_is_quick_is_there_at_once(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("print(1)\n")
     process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
-    capturing = CaptureThread(DiffSettings, lambda _: None)
+    capturing = CaptureThread(CaptureSettings, lambda _: None)
     capturing.ask(process, [], programs={"": process}, packages=False)
     assert capturing.is_busy
     settle(capturing)
@@ -41,12 +43,12 @@ def test_what_takes_long_is_there_later(tmp_path: Path, monkeypatch: pytest.Monk
     process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
     go_on, listed = threading.Event(), Requirements("mlflow==3\n", "mlflow==3\n")
 
-    def slow(*_: object) -> Requirements:
+    def slow(*_: object, **__: object) -> Requirements:
         go_on.wait()
         return listed
 
     monkeypatch.setattr(capture_thread, "_packages", slow)
-    capturing = CaptureThread(DiffSettings, lambda _: None)
+    capturing = CaptureThread(CaptureSettings, lambda _: None)
     capturing.ask(process, [], programs={"": process}, packages=True)
     capturing.ask(process, [], programs={"second": process}, packages=False)
     for program in ("", "second"):
@@ -67,9 +69,9 @@ def test_code_that_may_not_be_kept_is_not_described_before_that_is_known(tmp_pat
     process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
     may_answer = threading.Event()
 
-    def forbidden() -> DiffSettings:
+    def forbidden() -> CaptureSettings:
         may_answer.wait()
-        return DiffSettings(stored=False)
+        return CaptureSettings(stored=False)
 
     capturing = CaptureThread(forbidden, lambda _: None)
     capturing.ask(process, [], programs={"": process}, packages=False)
@@ -78,3 +80,16 @@ def test_code_that_may_not_be_kept_is_not_described_before_that_is_known(tmp_pat
     may_answer.set()
     settle(capturing)
     assert capturing.code[""].diff == ""
+
+
+def test_what_clearmls_configuration_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All packages, and variables of the environment."""
+    monkeypatch.setenv("OF_THIS_TEST", "1")
+    process = PROCESS._replace(pid=os.getpid(), sys_path=sys.path)
+    capturing = CaptureThread(lambda: CaptureSettings(pip_freeze=True, variables=("OF_THIS_*",)), lambda _: None)
+    capturing.ask(process, [], programs={}, packages=True)
+    settle(capturing)
+    assert capturing.variables == {"OF_THIS_TEST": "1"}
+    required = capturing.packages.requirements
+    assert "\npytest==" in required
+    assert "\nautoinstrument==" in required
