@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from autoinstrument.records.process import ProcessStarted
-from autoinstrument.records.types import Dataset, Model, Param, Point
+from autoinstrument.records.types import CommandLine, Dataset, Model, Param, Point
 
 
 class RunStarted(NamedTuple):
@@ -39,6 +39,8 @@ class RunStarted(NamedTuple):
     main_module: str = ""
     arguments: list[Param] = []  # noqa: RUF012  (never changed)
     """The run's own arguments: those of such a program, or of one job of a Hydra sweep."""
+    command_line: CommandLine | None = None
+    """That of such a program; the jobs of a sweep have none."""
 
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""
@@ -48,9 +50,12 @@ class RunStarted(NamedTuple):
                 main_path=self.main_path,
                 main_module=self.main_module,
                 arguments=self.arguments,
+                command_line=self.command_line,
                 source="",
             )
-        return process._replace(arguments=self.arguments) if self.arguments else process
+        if self.arguments:
+            return process._replace(arguments=self.arguments, command_line=self.command_line)
+        return process
 
 
 class RunAnnounced(NamedTuple):

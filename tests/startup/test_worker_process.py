@@ -82,7 +82,7 @@ def test_a_signal_in_the_first_moment_does_not_end_the_worker(tmp_path, monkeypa
         assert Path(name) == Path(sys.executable).with_name("autoinstrument worker")
         assert options == ["-I", "-S"]
         assert program == str(Path(worker_process.__file__).parents[1] / "worker/program.py")
-        wait_for(lambda: process.nice() == min(psutil.Process().nice() + 5, 19))   # set after its name
+        wait_for(lambda: process.nice() == min(psutil.Process().nice() + 5, 19))  # set after its name
     wait_for(lambda: not worker.folder.path.exists())
 
 
