@@ -36,12 +36,16 @@ def _firing(original: Any, without_fires_own: Any) -> Any:
     @functools.wraps(original)
     def fire(component: Any, args: Any, *more: Any, **named: Any) -> Any:
         global _is_own
+        before = _is_own, list(_left)  # ClearML's binding (2.1.12) fires once more inside the program's own call
         _is_own = list(args) == list(without_fires_own(argv()[1:])[0])
         _left[:] = args
         if _is_own:
             take([], anew=True)  # what Fire's own argparse parser has read
         with users_call:
-            return original(component, args, *more, **named)
+            try:
+                return original(component, args, *more, **named)
+            finally:
+                _is_own, _left[:] = before
 
     fire._autoinstrument = True  # type: ignore[attr-defined]
     return fire

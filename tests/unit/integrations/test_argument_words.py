@@ -72,6 +72,14 @@ PROGRAMS = {
     "typer": "app = typer.Typer()\n@app.command()\ndef train(lr: float = 0.1): pass\napp(standalone_mode=False)",
     "absl.app": "from absl import flags; flags.DEFINE_float('lr', 0.1, ''); absl.app.run(lambda _: show())",
     "fire": "fire.Fire(lambda lr: None)",
+    "simple_parsing": (
+        "from dataclasses import dataclass\n@dataclass\nclass Options:\n lr: float = 0.1\n"
+        "p = simple_parsing.ArgumentParser(); p.add_arguments(Options, dest='of'); p.parse_args()"
+    ),
+    "transformers": (
+        "from dataclasses import dataclass\n@dataclass\nclass Options:\n lr: float = 0.1\n"
+        "transformers.HfArgumentParser(Options).parse_args_into_dataclasses()"
+    ),
     "jsonargparse": "p = jsonargparse.ArgumentParser(); p.add_argument('--lr', type=float); p.parse_args()",
 }
 
@@ -87,5 +95,16 @@ def test_the_hooks_reach_the_parser_of(library: str, run: Callable[..., str]) ->
         f"import {library}\n{PROGRAMS[library]}\nshow()"
     )
     parsed, words = json.loads(run("-c", code, "--lr", "0.5").splitlines()[0])
-    assert parsed == [["lr", "0.5", "float"]]
-    assert words == [["lr", "--lr", "0.5"]]
+    ((name, value, kind),) = parsed
+    assert (name.removeprefix("of."), value, kind) == ("lr", "0.5", "float")
+    assert words == [[name, "--lr", "0.5"]]
+
+
+def test_a_parser_that_is_not_read_leaves_one_line(run: Callable[..., str]) -> None:
+    pytest.importorskip("tyro")
+    code = (
+        "import json\nfrom autoinstrument.bootstrap import import_hook\nimport_hook.arm()\n"
+        "import tyro\nfrom autoinstrument.integrations.parsed_arguments import parsed\n"
+        "def train(lr: float = 0.1): print(json.dumps(parsed()))\ntyro.cli(train)"
+    )
+    assert json.loads(run("-c", code, "--lr", "0.5")) == [["argv", "--lr 0.5", ""]]
