@@ -17,6 +17,7 @@ from autoinstrument.bootstrap.program import what_runs
 from autoinstrument.capture import notebook, own_files
 from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.integrations.argument_words import read_line
+from autoinstrument.integrations.hydra_config import configuration
 from autoinstrument.integrations.parsed_arguments import parsed
 from autoinstrument.records import CommandLine, Param, ProcessChanged, ProcessStarted
 
@@ -59,6 +60,7 @@ class Changes:
             arguments=_arguments(kind, path, module),
             files=own_files.loaded(cwd or _cwd(), os.path.dirname(path)),
             callers=list(callers),
+            configuration=configuration(),
             command_line=_command_line(kind, path, module),
             modules=self._new_modules(),  # last, because the lines above load modules, too
         )
@@ -69,6 +71,7 @@ class Changes:
         return ProcessChanged(
             arguments=_arguments(kind, path, module),
             source=source,
+            configuration=configuration(),
             command_line=_command_line(kind, path, module),
             modules=self._new_modules(),
         )
@@ -117,6 +120,7 @@ def program_now() -> dict[str, Any]:
     if not job and not kind:
         return {}
     program = {"main_kind": kind, "main_path": path, "main_module": module, "arguments": job or parsed()}
+    program["configuration"] = configuration()
     return program if job else {**program, "command_line": read_line()}
 
 

@@ -40,6 +40,8 @@ class ProcessStarted(NamedTuple):
     """Files of the user's own code that made the first run, from the one with MLflow's call outwards."""
     command_line: CommandLine | None = None
     """The command line word by word, None where no parser was read."""
+    configuration: str = ""
+    """The configuration of the Hydra job, as YAML without secrets; "" for none."""
 
 
 class ProcessChanged(NamedTuple):
@@ -50,6 +52,7 @@ class ProcessChanged(NamedTuple):
     arguments: list[Param]
     source: str
     command_line: CommandLine | None = None
+    configuration: str = ""
 
 
 class ProcessExiting(NamedTuple):

@@ -41,6 +41,8 @@ class RunStarted(NamedTuple):
     """The run's own arguments: those of such a program, or of one job of a Hydra sweep."""
     command_line: CommandLine | None = None
     """That of such a program; the jobs of a sweep have none."""
+    configuration: str = ""
+    """That of such a program or job."""
 
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""
@@ -51,10 +53,13 @@ class RunStarted(NamedTuple):
                 main_module=self.main_module,
                 arguments=self.arguments,
                 command_line=self.command_line,
+                configuration=self.configuration,
                 source="",
             )
         if self.arguments:
-            return process._replace(arguments=self.arguments, command_line=self.command_line)
+            return process._replace(
+                arguments=self.arguments, command_line=self.command_line, configuration=self.configuration
+            )
         return process
 
 

@@ -156,7 +156,10 @@ class TrainingProcess:
         known, self._modules = self._modules, self._modules.union(changed.modules)
         packages = self.packages.may_change(known, changed.modules)  # listing them takes a quarter of a second
         self.started = self.started._replace(
-            arguments=changed.arguments, source=changed.source, command_line=changed.command_line
+            arguments=changed.arguments,
+            source=changed.source,
+            command_line=changed.command_line,
+            configuration=changed.configuration,
         )
         programs = {"": self.started} if changed.source != before[1].source else {}
         if packages or programs:

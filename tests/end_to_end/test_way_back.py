@@ -141,6 +141,7 @@ def test_hydra(remote: Remote) -> None:
     remote.commit({"hydrated.py": HYDRA, "config.yaml": config, ".gitignore": "outputs\n"})
     _, source = remote.train("optimizer.lr=0.2", command=["hydrated.py"], experiment="hydra")
     assert section(source, "Hydra") == {"optimizer.lr": "0.2"}
+    assert source["configuration"]["OmegaConf"]["value"] == "optimizer:\n  lr: 0.2\ndepth: 3\n"
     clone = remote.clone(source, **{"Hydra__optimizer.lr": "0.6", "Hydra__depth": "5"})
     remote.ended(clone)
     assert remote.run(clone).data.params == {"lr": "0.6", "depth": "5"}

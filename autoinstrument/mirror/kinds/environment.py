@@ -20,6 +20,7 @@ from autoinstrument.scrubber import without_credentials
 ARGUMENTS = "Args"
 """ClearML's own section for the command line; from it a clone's parser is given its values."""
 _OF_COMMAND_LINE = "what the program's parser has read; a clone's command line is made from it and from Args"
+_OF_OMEGACONF = "the configuration that Hydra gave to the job; in a clone, change the section Hydra"
 
 
 class Environment(CapturedKind):
@@ -124,13 +125,19 @@ class EnvironmentPart(RunPart):
         return {**capture.script, "requirements": {"pip": capture.requirements}}
 
     def _objects(self) -> list[dict[str, str]]:
-        """Return the configuration objects with all installed packages, and with the words of the command line."""
+        """Return the configuration objects: all packages, Hydra's configuration, the words of the command line."""
         capture = self._context.capture
         line = capture.process.command_line if capture.process else None
         return [
             {"name": name, "value": value, "type": kind, "description": description}
             for name, value, kind, description in (
                 ("pip freeze", capture.freeze, "text", "all installed packages"),
+                (
+                    "OmegaConf",
+                    capture.process.configuration if capture.process else "",
+                    "OmegaConf YAML",
+                    _OF_OMEGACONF,
+                ),
                 (command_line.OBJECT, json.dumps(line) if line else "", "json", _OF_COMMAND_LINE),
             )
             if value
