@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 _HOOKS = {
     "argparse": ("integrations.argparse_values", "watch", False),
+    "click.core": ("integrations.click_values", "watch", False),
+    "typer._click.core": ("integrations.click_values", "watch", False),
+    "absl.flags._flagvalues": ("integrations.absl_values", "watch", False),
+    "fire.core": ("integrations.fire_values", "watch", False),
+    "jsonargparse._core": ("integrations.jsonargparse_values", "watch", False),
+    "jsonargparse.core": ("integrations.jsonargparse_values", "watch", False),
+    "hydra.core.utils": ("integrations.hydra_config", "watch", False),
     "mlflow.tracking._tracking_service.client": ("integrations.mlflow_tracking", "instrument_client", True),
     "mlflow.tracking._model_registry.client": ("integrations.mlflow_models", "instrument_registry", True),
     "mlflow.tracing.client": ("integrations.mlflow_models", "instrument_tracing", True),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from autoinstrument.integrations.argparse_values import HYDRA, hydra_overrides, parsed
+from autoinstrument.integrations.parsed_arguments import HYDRA, hydra_overrides, parsed
 from autoinstrument.records import Param
 
 _OF_THE_SWEEP = ("hydra.mode", "hydra.sweep", "hydra.sweeper", "hydra.launcher")

@@ -16,8 +16,10 @@ from typing import Any
 from autoinstrument.bootstrap.program import what_runs
 from autoinstrument.capture import notebook, own_files
 from autoinstrument.capture.hydra import job_arguments
-from autoinstrument.integrations.argparse_values import parsed
-from autoinstrument.records import Param, ProcessChanged, ProcessStarted
+from autoinstrument.integrations.argument_words import read_line
+from autoinstrument.integrations.hydra_config import configuration
+from autoinstrument.integrations.parsed_arguments import parsed
+from autoinstrument.records import CommandLine, Param, ProcessChanged, ProcessStarted
 
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 _WORKERS = ("submitit.core._submit",)
@@ -60,13 +62,21 @@ class Changes:
             files=own_files.loaded(cwd or _cwd(), os.path.dirname(path)),
             callers=list(callers),
             devices={name: os.environ[name] for name in _DEVICES if name in os.environ},
+            configuration=configuration(),
+            command_line=_command_line(kind, path, module),
             modules=self._new_modules(),  # last, because the lines above load modules, too
         )
 
     def changed(self) -> ProcessChanged:
         """Return the modules loaded since the last report, and arguments and source as they are now."""
         kind, path, module, source = _main()
-        return ProcessChanged(arguments=_arguments(kind, path, module), source=source, modules=self._new_modules())
+        return ProcessChanged(
+            arguments=_arguments(kind, path, module),
+            source=source,
+            configuration=configuration(),
+            command_line=_command_line(kind, path, module),
+            modules=self._new_modules(),
+        )
 
     def _new_modules(self) -> list[str]:
         names = list(sys.modules)  # a copy: another thread may be importing
@@ -111,7 +121,9 @@ def program_now() -> dict[str, Any]:
         kind, path = "script", files[-1]
     if not job and not kind:
         return {}
-    return {"main_kind": kind, "main_path": path, "main_module": module, "arguments": job or parsed()}
+    program = {"main_kind": kind, "main_path": path, "main_module": module, "arguments": job or parsed()}
+    program["configuration"] = configuration()
+    return program if job else {**program, "command_line": read_line()}
 
 
 def _is_run_by_shell() -> bool:
@@ -153,6 +165,10 @@ def _main() -> tuple[str, str, str, str]:
 def _arguments(kind: str, path: str, module: str) -> list[Param]:
     """Return the command line; [] for a notebook's kernel and a launcher, whose arguments are not those of the code."""
     return [] if kind == "notebook" or is_launcher(path, module) else parsed()
+
+
+def _command_line(kind: str, path: str, module: str) -> CommandLine | None:
+    return None if kind == "notebook" or is_launcher(path, module) else read_line()
 
 
 def _same(one: str, other: str) -> bool:

@@ -19,7 +19,7 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.clone_run.settings import OBJECT, written
-from autoinstrument.integrations.argparse_values import command_line
+from autoinstrument.integrations.parsed_arguments import command_line
 from autoinstrument.mirror.kinds.environment import arguments
 from autoinstrument.mirror.mapping.hyperparameters import sections
 from autoinstrument.mirror.mapping.links import TAG

@@ -11,7 +11,7 @@ from autoinstrument.clearml_api.task import has_had_run, run_of
 from autoinstrument.clearml_api.task_lookup import TaskLookup
 from autoinstrument.clone_run.lineage import CHANGED, CLONED_FROM, CLONED_FROM_RUN, as_property
 from autoinstrument.clone_run.settings import OBJECT
-from autoinstrument.integrations.argparse_values import command_line
+from autoinstrument.integrations.parsed_arguments import command_line
 from autoinstrument.scrubber import hide, hide_in_text, is_secret
 
 SECTIONS = ("Args", "Hydra")

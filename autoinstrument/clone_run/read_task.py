@@ -8,6 +8,7 @@ from autoinstrument.clearml_api.errors import ClearMLError, RefusedError
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import run_of
 from autoinstrument.clearml_api.task_lookup import TaskLookup
+from autoinstrument.clone_run import command_line
 from autoinstrument.clone_run.lineage import CLONED_FROM_RUN
 from autoinstrument.clone_run.origin import SECTIONS, lineage_of, origin_run, values_of
 from autoinstrument.clone_run.settings import OBJECT, read
@@ -32,12 +33,13 @@ def described(session: Session, task_id: str) -> TaskDescription:
     task = tasks.get(task_id)
     if not task:
         raise RefusedError(f"there is no Task {task_id}")
-    settings = (task.get("configuration") or {}).get(OBJECT)
+    objects = task.get("configuration") or {}
+    settings, line = objects.get(OBJECT), objects.get(command_line.OBJECT)
     if settings is None:
         origin = origin_run(task)
         return {"task": task_id, "run": run_of(task), "lineage": {CLONED_FROM_RUN: origin} if origin else {}}
     sections = values_of(task)
-    return {
+    found: TaskDescription = {
         "task": task_id,
         "run": run_of(task),
         "settings": read(str(settings.get("value") or "")),
@@ -45,3 +47,6 @@ def described(session: Session, task_id: str) -> TaskDescription:
         "entry_point": (task.get("script") or {}).get("entry_point") or "",
         "lineage": lineage_of(tasks, task),
     }
+    if line and line.get("value"):
+        found["command_line"] = str(line["value"])
+    return found

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from autoinstrument.clone_run import task_description
 from autoinstrument.clone_run.entry_point import has_arguments_of, runs_entry_point
 from autoinstrument.clone_run.task_description import TaskDescription
+
+TYPE_CHECKING = False  # type checkers take it for typing's
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from autoinstrument.records import Argument
 
 _description: TaskDescription | None = None
 
@@ -48,8 +53,14 @@ def is_at_work() -> bool:
     return _description is not None and "settings" in _description
 
 
-def edited(parser: Any) -> list[str] | None:
-    """Return the command line that gives a parser the Task's parameters, None if this process was given arguments."""
+def edited(read: Callable[[dict[str, str]], list[Argument]]) -> list[str] | None:
+    """Return the command line that gives a parser the Task's parameters, None if this process was given arguments.
+
+    For a Task that does not say which words its command line had: a job of a Hydra sweep, and those of older versions.
+
+    Args:
+        read: returns the arguments that the parser has, with their defaults; it is given the Task's parameters.
+    """
     if _description is None:
         return None
     sections = _description.get("sections", {})
@@ -58,11 +69,11 @@ def edited(parser: Any) -> list[str] | None:
         return None
     if not runs_entry_point(_description.get("entry_point", "")):
         return None
-    from autoinstrument.clone_run.command_line import arguments_for, overrides
+    from autoinstrument.clone_run.command_line import overrides, rewritten
 
     if "Hydra" in sections:
         values["overrides"] = str(overrides(sections["Hydra"]))
-    return arguments_for(parser, values)
+    return rewritten({"arguments": read(values), "words": None}, values)
 
 
 def origin(task_id: str) -> dict[str, str]:
@@ -97,13 +108,21 @@ def _take_settings(settings: dict[str, str]) -> None:
 
 
 def _take_command_line(description: TaskDescription) -> None:
-    """Give a program that does not use argparse the command line of the Task, edited or not."""
+    """Give the program the command line of the Task, edited or not, before it reads its own."""
     import shlex
 
     from autoinstrument.guard import logger
 
-    values = description.get("sections", {}).get("Args", {})
+    sections = description.get("sections", {})
+    values = sections.get("Args", {})
     entry_point = description.get("entry_point", "")
+    if "command_line" in description and list(values) != ["argv"]:
+        from autoinstrument.clone_run.command_line import line_of, rewritten, with_overrides
+
+        line = line_of(description["command_line"])
+        if line is not None and len(getattr(sys, "argv", [])) == 1 and runs_entry_point(entry_point):
+            sys.argv[1:] = rewritten(line, with_overrides(line, values, sections.get("Hydra", {})))
+        return
     # The entry point has the arguments as they were. A helper that the program starts has others, and keeps them.
     if list(values) == ["argv"] and runs_entry_point(entry_point) and has_arguments_of(entry_point):
         try:

@@ -26,12 +26,14 @@ class TaskDescription(_Identified, total=False):
         run: id of the run that it named when it was read: its origin's, or the one that it had before it was reset.
         settings: values of variables, by name.
         sections: parameters by hyperparameter section and name, of the sections whose changed values take effect.
+        command_line: JSON text of a `CommandLine`.
         entry_point: the program and its arguments, as ClearML has them.
         lineage: tags of the run that say where it comes from.
     """
 
     settings: dict[str, str]
     sections: dict[str, dict[str, str]]
+    command_line: str
     entry_point: str
     lineage: dict[str, str]
 

@@ -9,23 +9,19 @@ import functools
 import sys
 from _thread import _local  # what threading.local is; threading itself is not loaded yet
 
+from autoinstrument.integrations.parsed_arguments import MANY, MAYBE, argument, argv, is_command_line, take
 from autoinstrument.tracebacks import users_call
 
 TYPE_CHECKING = False  # type checkers take it for typing's; typing is not loaded yet
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
-    from autoinstrument.records import Param
+    from autoinstrument.records import Argument
 
-HYDRA = "Hydra/"
-"""Prefix of the names of Hydra's overrides."""
-_LONGEST = 64 * 1024
 _watched: list[type[Any]] = []
 _nesting = _local()
-_parsed: dict[str, Param] = {}
 _last: list[Any] = []
-_program: list[str] = []
-"""The program that was parsed for, as in `sys.argv[0]`."""
 
 
 def watch(argparse: Any) -> None:
@@ -49,7 +45,7 @@ def _parsing(original: Any) -> Any:
     def parse(self: Any, args: Any = None, namespace: Any = None) -> Any:
         # Sub-commands are parsed by other parsers inside the outermost call, which has all values in the end.
         depth = getattr(_nesting, "depth", 0)
-        command_line = depth == 0 and _is_command_line(args)
+        command_line = depth == 0 and is_command_line(args)
         if command_line:
             args = _edited(self, args)
         _nesting.depth = depth + 1
@@ -62,7 +58,8 @@ def _parsing(original: Any) -> Any:
             try:
                 # A second parser may be given the rest of the arguments and the first one's namespace.
                 if command_line or (_last and namespace is _last[0]):
-                    _remember(result[0])
+                    _last[:] = [result[0]]
+                    take(read(self, vars(result[0])))
             except Exception:  # noqa: S110  (whatever the user's values raise when they are shown, their parsing has succeeded)
                 pass
         return result
@@ -70,95 +67,106 @@ def _parsing(original: Any) -> Any:
     return parse
 
 
-def parsed() -> list[Param]:
-    """Return the command line by name as argparse understood it, or in one piece as `argv` where no parser read it.
-
-    Values are those of the time of parsing; None is the empty string, as ClearML's own argparse binding stores it (a
-    clone would otherwise be given the text "None"). Secrets are shown as "********". Empty where nothing was given, and
-    without the options of a launcher: it reads its own, and then names the script in `sys.argv` (loky's workers do).
-    """
-    if _parsed and _program == _argv()[:1]:
-        return [*_hydra(), *(param for name, param in _parsed.items() if not (name == "overrides" and _is_hydra()))]
-    line = command_line(_argv()[1:])
-    return [("argv", line, "")] if line else []
-
-
-def _is_hydra() -> bool:
-    return "hydra" in sys.modules and "config_name" in _parsed
-
-
-def _hydra() -> list[Param]:
-    """Return Hydra's overrides (its parser's only positional argument) one by one, named as in `Hydra/optimizer.lr`."""
-    if not _is_hydra() or "overrides" not in _parsed:
-        return []
-    import ast
-
-    return hydra_overrides(ast.literal_eval(_parsed["overrides"][1]))
-
-
-def hydra_overrides(given: list[str]) -> list[Param]:
-    """Return Hydra's overrides one by one, named as in `Hydra/optimizer.lr`, with the values of secret ones hidden."""
-    from autoinstrument.scrubber import hide_named
-
-    named = [override.partition("=") for override in given]
-    return [(f"{HYDRA}{name}", hide_named(name, value), "") for name, _, value in named]
-
-
-def command_line(argv: list[str]) -> str:
-    """Return the arguments as a shell would take them, with the values of secret options hidden."""
-    import shlex
-
-    from autoinstrument.scrubber import hide, hide_in_arguments, is_secret
-
-    shown: list[str] = []
-    secret_next = False
-    for argument in map(str, argv):
-        name, equals, value = argument.partition("=")
-        option = name.startswith("-") or bool(equals)
-        if secret_next and not argument.startswith("-"):
-            shown.append(hide(argument))
-        elif option and equals and is_secret(name):
-            shown.append(f"{name}={hide(value)}")
-        else:
-            shown.append(hide_in_arguments(argument))
-        secret_next = name.startswith("-") and not equals and is_secret(name)
-    return shlex.join(shown)
-
-
-def _argv() -> list[str]:
-    return list(getattr(sys, "argv", []))
-
-
-def _is_command_line(args: Any) -> bool:
-    return args is None or list(args) == _argv()[1:]
-
-
 def _edited(parser: Any, args: Any) -> Any:
-    """Return the arguments of the Task where a ClearML agent runs it, else those given."""
+    """Return the arguments of the Task where a ClearML agent runs one that says nothing of its command line."""
     under_agent = sys.modules.get("autoinstrument.clone_run.start")
     if under_agent is None:
         return args
     from autoinstrument.guard import guard
 
     with guard("taking the arguments of the Task"):
-        edited = under_agent.edited(parser)
+        edited = under_agent.edited(lambda values: list(_editable(parser, values)))
         return args if edited is None else edited
     return args
 
 
-def _remember(namespace: Any) -> None:
-    from autoinstrument.scrubber import hide, hide_in_arguments, is_secret
+def _editable(parser: Any, values: dict[str, str]) -> Iterator[Argument]:
+    """Yield the arguments of a parser with their defaults, without those whose type refuses the text of a Task."""
+    from autoinstrument.guard import logger
 
-    if _program != _argv()[:1]:
-        _parsed.clear()
-    _last[:], _program[:] = [namespace], _argv()[:1]
-    for name, value in vars(namespace).items():
-        # A function is a sub-command's handler or an option's converted value; neither can be given back as text, and
-        # ClearML's binding (2.1.12) leaves them out as well.
-        if isinstance(name, str) and not callable(value):
-            try:
-                text = "" if value is None else str(value)[:_LONGEST]
-            except Exception:  # noqa: S112 - the user's own __str__
+    for action, level in _actions(parser, values, 0):
+        name = action.dest
+        if hasattr(action, "_name_parser_map"):
+            found = _command(action, level, {})
+            if values.get(name) not in action.choices:
                 continue
-            secret = is_secret(name) and not isinstance(value, bool)
-            _parsed[name] = (name, hide(text) if secret else hide_in_arguments(text), type(value).__name__)
+        else:
+            found = argument(name, action.default, default=action.default, level=level, **_written(action))
+            text = values.get(name)
+            if text and callable(action.type) and action.nargs is None and (found is None or text != found["default"]):
+                try:
+                    action.type(text)
+                except Exception as error:  # the type is the user's own function
+                    logger().warning("Args/%s: %r is not understood (%s); the default counts", name, text, error)
+                    continue
+        if found is not None:
+            yield found
+
+
+def read(parser: Any, values: dict[str, Any]) -> Iterator[Argument | None]:
+    """Yield what a parser has read.
+
+    Args:
+        parser: an `ArgumentParser`.
+        values: what it has read, by `dest`.
+    """
+    seen: set[str] = set()
+    for action, level in _actions(parser, values, 0):
+        name = action.dest
+        if hasattr(action, "_name_parser_map"):
+            yield _command(action, level, values)
+        elif name in values:
+            # `take` joins the spellings where several options have one name.
+            yield argument(name, values[name], default=action.default, level=level, **_written(action))
+        else:
+            continue
+        seen.add(name)
+    for name, value in values.items():
+        if name not in seen and isinstance(name, str):
+            yield argument(name, value, options={}, default=value)
+
+
+def _actions(parser: Any, values: dict[str, Any], level: int) -> Iterator[tuple[Any, int]]:
+    actions = sorted(parser._actions, key=lambda action: action.nargs != 0)  # those with values come last, and win
+    for action in actions:
+        if isinstance(action.dest, str):
+            yield action, level
+        if hasattr(action, "_name_parser_map"):
+            below = action.choices.get(_chosen(action, values))
+            if below is not None:
+                yield from _actions(below, values, level + 1)
+
+
+def _chosen(action: Any, values: dict[str, Any]) -> str:
+    """Return the sub-command; where it has no `dest`, the first word that names one."""
+    if action.dest in values:
+        return str(values[action.dest] or "")
+    return next((word for word in argv()[1:] if word in action.choices), "")
+
+
+def _command(action: Any, level: int, values: dict[str, Any]) -> Argument | None:
+    name = action.dest if action.dest != "==SUPPRESS==" else "command"
+    return argument(name, _chosen(action, values) or None, options={"": 1}, form="command", level=level)
+
+
+def _written(action: Any) -> dict[str, Any]:
+    """Return how a command line gives an argument: the fields of `Argument` that say so."""
+    kind = {one.__name__ for one in type(action).__mro__}
+    spellings = list(action.option_strings) or [""]
+    many = {"?": MAYBE, "*": MANY, "+": MANY, "...": MANY, "A...": MANY}
+    words = 1 if action.nargs is None else many.get(action.nargs, action.nargs)
+    options = dict.fromkeys(spellings, words)
+    if "BooleanOptionalAction" in kind:
+        no = next((spelling for spelling in spellings if spelling.startswith("--no-")), "")
+        yes = next((spelling for spelling in spellings if not spelling.startswith("--no-")), spellings[0])
+        return {"options": dict.fromkeys(spellings, 0), "form": "flag", "flags": {"True": yes, "False": no}}
+    long = next((spelling for spelling in spellings if spelling.startswith("--")), spellings[0])
+    if "_CountAction" in kind:
+        return {"options": options, "form": "count"}
+    if words == 0:
+        return {"options": options, "form": "flag", "flags": {str(getattr(action, "const", None)): long}}
+    if action.type is bool and words == 1 and long:  # every text but the empty one is True
+        return {"options": options, "flags": {"True": f"{long}=True", "False": f"{long}="}}
+    if "_AppendAction" in kind or "_ExtendAction" in kind:
+        return {"options": options, "form": "list" if "_ExtendAction" in kind else "repeated"}
+    return {"options": options, "form": "list" if words == MANY or isinstance(action.nargs, int) else "value"}

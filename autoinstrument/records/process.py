@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from autoinstrument.records.types import Param
+from autoinstrument.records.types import CommandLine, Param
 
 
 class ProcessStarted(NamedTuple):
@@ -33,13 +33,17 @@ class ProcessStarted(NamedTuple):
     modules: list[str]
     """Names of all modules loaded so far."""
     arguments: list[Param]
-    """The command line as argparse understood it, by name; empty where no parser read `sys.argv`."""
+    """The command line by name as a parser understood it, in one piece as `argv` where no parser was read."""
     files: dict[str, str] = {}  # noqa: RUF012  (never changed)
     """Files of the loaded modules that are the user's own, and not installed, by the modules' names."""
     callers: list[str] = []  # noqa: RUF012
     """Files of the user's own code that made the first run, from the one with MLflow's call outwards."""
     devices: dict[str, str] = {}  # noqa: RUF012
     """The variables that say which GPUs the process may see; a script may set them itself."""
+    command_line: CommandLine | None = None
+    """The command line word by word, None where no parser was read."""
+    configuration: str = ""
+    """The configuration of the Hydra job, as YAML without secrets; "" for none."""
 
 
 class ProcessChanged(NamedTuple):
@@ -49,6 +53,8 @@ class ProcessChanged(NamedTuple):
     """Modules that were loaded since the last report."""
     arguments: list[Param]
     source: str
+    command_line: CommandLine | None = None
+    configuration: str = ""
 
 
 class ProcessExiting(NamedTuple):

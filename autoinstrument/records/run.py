@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from autoinstrument.records.process import ProcessStarted
-from autoinstrument.records.types import Dataset, Model, Param, Point
+from autoinstrument.records.types import CommandLine, Dataset, Model, Param, Point
 
 
 class RunStarted(NamedTuple):
@@ -43,6 +43,10 @@ class RunStarted(NamedTuple):
     """True where the script's own `Task.init` has made the Task: ClearML's monitor runs, unless the script said no."""
     workspace: str = ""
     """The run's workspace in MLflow, "" where none was named when it began."""
+    command_line: CommandLine | None = None
+    """That of such a program; the jobs of a sweep have none."""
+    configuration: str = ""
+    """That of such a program or job."""
 
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""
@@ -52,9 +56,15 @@ class RunStarted(NamedTuple):
                 main_path=self.main_path,
                 main_module=self.main_module,
                 arguments=self.arguments,
+                command_line=self.command_line,
+                configuration=self.configuration,
                 source="",
             )
-        return process._replace(arguments=self.arguments) if self.arguments else process
+        if self.arguments:
+            return process._replace(
+                arguments=self.arguments, command_line=self.command_line, configuration=self.configuration
+            )
+        return process
 
 
 class RunAnnounced(NamedTuple):

@@ -50,3 +50,32 @@ class Model(TypedDict):
     tags: dict[str, str]
     versions: list[Version] | None
     """None where the registry was not asked: there is none, or the process has not used it."""
+
+
+class Argument(TypedDict):
+    """What a parser has read for one of its arguments, and how a command line gives it."""
+
+    name: str
+    value: str
+    """As the Task shows it; None is the empty string, a secret is hidden."""
+    type: str
+    """Name of the Python type of the value."""
+    default: str
+    """In the form of `value`; "" where it is not known."""
+    form: str
+    """"value", "list" (several words at once), "repeated" (a list of occurrences), "flag", "count", or "command"."""
+    options: dict[str, int]
+    """Number of words that follow each spelling (`MANY`, `MAYBE`); a positional argument has the one spelling ""."""
+    flags: dict[str, str]
+    """The word that gives a value, by value, where not every value can be written; {} otherwise."""
+    level: int
+    """0 for the program's own arguments, 1 for those of its sub-command, and so on."""
+
+
+class CommandLine(TypedDict):
+    """The command line of a program whose parser was read, without secrets."""
+
+    arguments: list[Argument]
+    words: list[list[str]] | None
+    """The words in their order, in groups; each group begins with the name of its argument, "" if that is not known.
+    None where the arguments do not come from a command line, and one can be written from the values alone."""

@@ -150,7 +150,12 @@ class TrainingProcess:
         before = (self.packages, self.started)
         known, self._modules = self._modules, self._modules.union(changed.modules)
         packages = self.packages.may_change(known, changed.modules)  # listing them takes a quarter of a second
-        self.started = self.started._replace(arguments=changed.arguments, source=changed.source)
+        self.started = self.started._replace(
+            arguments=changed.arguments,
+            source=changed.source,
+            command_line=changed.command_line,
+            configuration=changed.configuration,
+        )
         programs = {"": self.started} if changed.source != before[1].source else {}
         if packages or programs:
             self._capturing.ask(self.started, self._modules, programs=programs, packages=packages)

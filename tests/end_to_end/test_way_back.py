@@ -72,6 +72,14 @@ def main(**values):
 main()
 """
 
+WORDS = """
+import sys
+import mlflow
+
+with mlflow.start_run():
+    mlflow.log_param("words", sys.argv[1:])
+"""
+
 
 def test_a_clone_with_one_changed_argument(remote: Remote) -> None:
     """Run, clone, change, queue, execute: the changed value is seen, all others are as they were; both link."""
@@ -133,6 +141,7 @@ def test_hydra(remote: Remote) -> None:
     remote.commit({"hydrated.py": HYDRA, "config.yaml": config, ".gitignore": "outputs\n"})
     _, source = remote.train("optimizer.lr=0.2", command=["hydrated.py"], experiment="hydra")
     assert section(source, "Hydra") == {"optimizer.lr": "0.2"}
+    assert source["configuration"]["OmegaConf"]["value"] == "optimizer:\n  lr: 0.2\ndepth: 3\n"
     clone = remote.clone(source, **{"Hydra__optimizer.lr": "0.6", "Hydra__depth": "5"})
     remote.ended(clone)
     assert remote.run(clone).data.params == {"lr": "0.6", "depth": "5"}
@@ -161,15 +170,26 @@ def test_a_job_of_a_hydra_sweep(remote: Remote, launcher: str) -> None:
     assert len(remote.runs(experiment)) == 3
 
 
-def test_a_command_line_that_no_parser_of_ours_reads(remote: Remote) -> None:
-    """`Args/argv` is the line, and can be edited; what the script starts itself keeps its own."""
+def test_a_click_command(remote: Remote) -> None:
+    """One option is changed and another one added; what the script starts itself keeps its own arguments."""
     remote.commit({"clicked.py": CLICK})
     _, source = remote.train("--lr", "0.2", "a b", command=["clicked.py"], experiment="click")
-    assert section(source, "Args") == {"argv": "--lr 0.2 'a b'"}
-    clone = remote.clone(source, Args__argv="--lr 0.3 --fast 'c d' e")
+    assert section(source, "Args") == {"lr": "0.2", "fast": "False", "data": "('a b',)"}
+    assert source["script"]["entry_point"] == "clicked.py"
+    clone = remote.clone(source, Args__lr="0.3", Args__fast="True", Args__data="('c d', 'e')")
     remote.ended(clone)
     assert remote.run(clone).data.params == {"lr": "0.3", "fast": "True", "data": "('c d', 'e')"}
     assert "helper ['--its=own']" in remote.server.console(clone)
+
+
+def test_a_command_line_that_no_parser_of_ours_reads(remote: Remote) -> None:
+    """`Args/argv` is the line, and can be edited."""
+    remote.commit({"words.py": WORDS})
+    _, source = remote.train("--lr", "0.2", "a b", command=["words.py"], experiment="words")
+    assert section(source, "Args") == {"argv": "--lr 0.2 'a b'"}
+    clone = remote.clone(source, Args__argv="--lr 0.3 'c d' e")
+    remote.ended(clone)
+    assert remote.run(clone).data.params == {"words": "['--lr', '0.3', 'c d', 'e']"}
 
 
 def test_several_files_outside_of_git(remote: Remote) -> None:

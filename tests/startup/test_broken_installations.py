@@ -70,6 +70,7 @@ def test_interpreter_starts_and_says_nothing(breakable, damage):
         "agent/__init__",
         "guard",
         "integrations/argparse_values",
+        "integrations/parsed_arguments",
         "integrations/mlflow_tracking",
         "integrations/wrapping",
     ],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from autoinstrument.clearml_api.tasks import DEVELOPMENT, Hyperparameter, Task
-from autoinstrument.integrations.argparse_values import HYDRA
+from autoinstrument.clone_run import command_line
+from autoinstrument.integrations.parsed_arguments import HYDRA
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
 from autoinstrument.mirror.mapping.hyperparameters import hyperparameter, item_name, sections
@@ -22,6 +24,8 @@ VARIABLES = "Environment"
 
 _RUN_TYPE, _EVALUATION = "mlflow.runType", "genai_evaluate"
 """Tag of the runs of `mlflow.genai.evaluate` (mlflow 3.4 to 3.17); other evaluations are not told from training."""
+_OF_COMMAND_LINE = "what the program's parser has read; a clone's command line is made from it and from Args"
+_OF_OMEGACONF = "the configuration that Hydra gave to the job; in a clone, change the section Hydra"
 
 
 class Environment(CapturedKind):
@@ -88,7 +92,7 @@ class EnvironmentPart(RunPart):
 
     def initial(self) -> dict[str, Any]:
         """Return all of it."""
-        objects = [*self._packages(), travelling(self._context.settings, self._context.run)]
+        objects = [*self._objects(), travelling(self._context.settings, self._context.run)]
         return {
             "type": task_type(self._context.run.tags),
             "system_tags": [DEVELOPMENT],
@@ -133,7 +137,7 @@ class EnvironmentPart(RunPart):
         )
         send_each(functools.partial(tasks.set_hyperparameters, task), [*items, *self._variables()], item_name)
         self._names = names
-        objects = self._packages()
+        objects = self._objects()
         if self._lacks_settings:
             objects.append(travelling(self._context.settings, self._context.run))
         send_each(functools.partial(tasks.set_configuration, task), objects, lambda item: item["name"])
@@ -143,12 +147,24 @@ class EnvironmentPart(RunPart):
         capture = self._context.capture
         return {**capture.script, "requirements": {"pip": capture.requirements}}
 
-    def _packages(self) -> list[dict[str, str]]:
-        """Return the configuration object that lists all installed packages."""
-        freeze = self._context.capture.freeze
-        if not freeze:
-            return []
-        return [{"name": "pip freeze", "value": freeze, "type": "text", "description": "all installed packages"}]
+    def _objects(self) -> list[dict[str, str]]:
+        """Return the configuration objects: all packages, Hydra's configuration, the words of the command line."""
+        capture = self._context.capture
+        line = capture.process.command_line if capture.process else None
+        return [
+            {"name": name, "value": value, "type": kind, "description": description}
+            for name, value, kind, description in (
+                ("pip freeze", capture.freeze, "text", "all installed packages"),
+                (
+                    "OmegaConf",
+                    capture.process.configuration if capture.process else "",
+                    "OmegaConf YAML",
+                    _OF_OMEGACONF,
+                ),
+                (command_line.OBJECT, json.dumps(line) if line else "", "json", _OF_COMMAND_LINE),
+            )
+            if value
+        ]
 
     def _arguments(self) -> list[Hyperparameter]:
         process = self._context.capture.process

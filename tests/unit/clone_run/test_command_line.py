@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from enum import Enum
 from pathlib import Path
 
 import pytest
 
-from autoinstrument.clone_run.command_line import arguments_for, overrides
+from autoinstrument.clone_run.command_line import line_of, overrides, rewritten, with_overrides
 from autoinstrument.clone_run.origin import changes
 from autoinstrument.clone_run.settings import read
-from autoinstrument.guard import logger
+from autoinstrument.integrations.argparse_values import read as read_arguments
+from autoinstrument.integrations.argument_words import attributed
+from autoinstrument.records import CommandLine
 
 
 class Kind(Enum):
@@ -47,15 +51,27 @@ GIVEN = [
 ]  # fmt: skip
 
 
-def shown(values: argparse.Namespace) -> dict[str, str]:
-    """Return the section `Args` of a Task whose script has parsed these."""
-    return {name: "" if value is None else str(value) for name, value in vars(values).items()}
+def line(given: list[str], by: argparse.ArgumentParser | None = None) -> CommandLine:
+    """Return what a Task says of the command line of a script."""
+    used = by or parser()
+    arguments = [item for item in read_arguments(used, vars(used.parse_args(given))) if item is not None]
+    return {"arguments": arguments, "words": attributed(given, arguments)}
+
+
+def shown(line: CommandLine) -> dict[str, str]:
+    """Return the section `Args` of that Task."""
+    return {item["name"]: item["value"] for item in line["arguments"]}
 
 
 @pytest.mark.parametrize("given", [[], GIVEN], ids=["defaults", "all given"])
 def test_unedited_values_come_back_as_they_were(given: list[str]) -> None:
-    before = parser().parse_args(given)
-    assert parser().parse_args(arguments_for(parser(), shown(before))) == before
+    assert rewritten(line(given), shown(line(given))) == given
+
+
+@pytest.mark.parametrize("given", [[], GIVEN], ids=["defaults", "all given"])
+def test_values_give_a_command_line_where_its_words_are_not_known(given: list[str]) -> None:
+    wordless: CommandLine = {**line(given), "words": None}
+    assert parser().parse_args(rewritten(wordless, shown(wordless))) == parser().parse_args(given)
 
 
 @pytest.mark.parametrize(
@@ -83,18 +99,77 @@ def test_unedited_values_come_back_as_they_were(given: list[str]) -> None:
     ],
 )
 def test_an_edited_value_is_the_one_that_the_parser_gives(name: str, text: str, value: object) -> None:
-    edited = shown(parser().parse_args(GIVEN)) | {name: text}
-    assert getattr(parser().parse_args(arguments_for(parser(), edited)), name) == value
+    before = line(GIVEN)
+    given = parser().parse_args(GIVEN)
+    for words in (before["words"], None):
+        edited = parser().parse_args(rewritten({**before, "words": words}, shown(before) | {name: text}))
+        assert getattr(edited, name) == value
+        if name != "command":
+            assert {**vars(edited), name: 0} == {**vars(given), name: 0}
 
 
-def test_what_is_no_value_leaves_the_default_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    edited = {"lr": "fast", "name": "********", "unknown": "1", "command": "none"}
-    logger().addHandler(caplog.handler)
-    try:
-        assert arguments_for(parser(), edited) == []
-    finally:
-        logger().removeHandler(caplog.handler)
-    assert "Args/lr: 'fast' is not understood" in caplog.text
+@pytest.mark.parametrize("name", ["lr", "name", "truth", "fast", "cache", "v", "layers", "pair", "tag"])
+def test_an_argument_that_was_not_given_is_added(name: str) -> None:
+    """Before the sub-command, and without a change to the others; then the clone is a clone's origin in its turn."""
+    wanted = shown(line(GIVEN))[name]
+    before = line(["fit", "3"])
+    words = rewritten(before, shown(before) | {name: wanted})
+    assert words[-2:] == ["fit", "3"]
+    assert shown(line(words)) == shown(before) | {name: wanted}
+
+
+def test_what_the_parser_cannot_take_is_left_to_it() -> None:
+    """Its own error says what is wrong; a hidden value is left out, so that the default counts."""
+    before = line(["--lr", "2", "--name", "x"])
+    assert rewritten(before, {"lr": "fast", "unknown": "1"}) == ["--lr", "fast", "--name", "x", "--unknown=1"]
+    assert rewritten(before, {"name": "********"}) == ["--lr", "2", "--name", "x"]
+    hidden: CommandLine = {**before, "words": [["lr", "--lr", "2"], ["name", "--name", "http://u:********@h"]]}
+    assert rewritten(hidden, {}) == ["--lr", "2"]
+    assert rewritten(hidden, {"name": "y"}) == ["--lr", "2", "--name=y"]
+
+
+def test_another_sub_command_has_its_own_arguments() -> None:
+    before = line(["--fast", "fit", "3", "--warm"])
+    assert rewritten(before, shown(before) | {"command": "test"}) == ["--fast", "test"]
+
+
+def test_sub_commands_without_a_name_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "fit", "--steps", "3"])
+    made = argparse.ArgumentParser()
+    made.add_subparsers().add_parser("fit").add_argument("--steps", type=int)
+    before = line(["fit", "--steps", "3"], made)
+    (name,) = shown(before).keys() - {"steps"}  # "command", or what ClearML's binding of argparse gives it
+    assert shown(before) == {name: "fit", "steps": "3"}
+    assert rewritten(before, shown(before) | {"steps": "4"}) == ["fit", "--steps", "4"]
+
+
+def test_what_the_program_has_set_is_no_argument() -> None:
+    made = argparse.ArgumentParser()
+    made.set_defaults(version="1")
+    before = line([], made)
+    assert rewritten(before, {"version": "2"}) == []
+
+
+def test_changed_overrides_replace_those_that_were_given() -> None:
+    made = argparse.ArgumentParser()
+    made.add_argument("overrides", nargs="*")
+    before = line(["lr=0.1", "db.password=x"], made)
+    section = {"lr": "0.1", "db.password": "********"}
+    assert rewritten(before, with_overrides(before, {}, section)) == ["lr=0.1"]
+    assert rewritten(before, with_overrides(before, {}, section | {"depth": "5"})) == ["lr=0.1", "depth=5"]
+    assert with_overrides(before, {"overrides": "['x']"}, {}) == {"overrides": "['x']"}  # a name like any other
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no JSON", "[]", '{"arguments": [], "words": [[]]}', '{"arguments": [{}], "words": []}']
+)
+def test_texts_that_are_no_command_line(text: str) -> None:
+    """Anybody may edit a configuration object in ClearML's pages."""
+    assert line_of(text) is None
+
+
+def test_a_line_survives_as_text() -> None:
+    assert line_of(json.dumps(line(GIVEN))) == line(GIVEN)
 
 
 def test_overrides_of_hydra_are_written_as_typed() -> None:

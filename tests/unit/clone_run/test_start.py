@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 
 from autoinstrument.clone_run import reader_process, start
+from autoinstrument.guard import logger
+from autoinstrument.integrations.argparse_values import _editable
+from autoinstrument.integrations.parsed_arguments import argument
 
 TASK = {
     "task": "t",
@@ -115,14 +119,49 @@ def test_a_reader_that_fails_is_logged_with_its_last_line(
     assert caplog.messages[-1].endswith("its settings do not count: no such Task")
 
 
-def test_a_parser_gets_the_parameters_of_the_task(reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parser_gets_the_parameters_of_the_task(
+    reads: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the Task says nothing of its command line; what the parser does not know, or cannot take, is left out."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--lr", type=float, default=0.1)
-    assert start.edited(parser) is None
+    read = functools.partial(_editable, parser)
+    assert start.edited(lambda values: list(read(values))) is None
     start.begin()
-    assert start.edited(parser) == ["--lr=0.5"]
+    assert start.edited(lambda values: list(read(values))) == ["--lr=0.5"]
+    assert start._description is not None
+    start._description["sections"]["Args"] = {"lr": "fast", "unknown": "1", "command": "none"}
+    logger().addHandler(caplog.handler)
+    try:
+        assert start.edited(lambda values: list(read(values))) == []
+    finally:
+        logger().removeHandler(caplog.handler)
+    assert "Args/lr: 'fast' is not understood" in caplog.text
     monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "3"])
-    assert start.edited(parser) is None
+    assert start.edited(lambda values: list(read(values))) is None
+
+
+LINE = {
+    "arguments": [argument("lr", "1", default="0.1", options={"--lr": 1}), argument("n", 2, options={"-n": 1})],
+    "words": [["lr", "--lr", "1"], ["n", "-n2"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("argv", "line", "taken"),
+    [
+        ([], json.dumps(LINE), ["--lr", "0.5", "-n2"]),
+        (["--its", "own"], json.dumps(LINE), ["--its", "own"]),
+        ([], "edited by somebody", []),
+    ],
+)
+def test_the_command_line_of_the_task_with_its_parameters(
+    argv: list[str], line: str, taken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_process, "read", lambda _: json.dumps({**TASK, "command_line": line}))
+    monkeypatch.setattr(sys, "argv", ["train.py", *argv])
+    assert start.begin()
+    assert sys.argv[1:] == taken
 
 
 @pytest.mark.parametrize(
