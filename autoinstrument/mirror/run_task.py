@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from autoinstrument.clearml_api.errors import HiccupError, InternalError, RefusedError
+from autoinstrument.clearml_api.errors import HiccupError, InternalError, RefusedError, UnavailableError
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.clone_run.task_description import is_taken
 from autoinstrument.guard import logger
@@ -199,11 +199,23 @@ class RunTask:
                 if isinstance(error, HiccupError) and error.retry_after_s > _PATIENCE_S:
                     raise
                 time.sleep(error.retry_after_s)
-                if (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):
+                if self._was_made():
                     return None
                 if not attempts_left:
                     raise
         return None
+
+    def _was_made(self) -> bool:
+        """Go on with the run's Task if an attempt that seemed to fail has made one.
+
+        Raises:
+            UnavailableError: the server does not tell; what the run holds is not the cause, so nothing else is tried.
+        """
+        try:
+            task_id = self._context.tasks.of_run(self._context.run.run_id)
+            return bool(task_id) and self._find(task_id)
+        except (RefusedError, InternalError) as error:
+            raise UnavailableError(str(error)) from error
 
     def _find(self, task_id: str) -> bool:
         """Go on with a Task that exists; return False if it was deleted, or belongs to another run or to a person."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.clearml_api.errors import HiccupError
+from autoinstrument.clearml_api.errors import HiccupError, UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
@@ -84,3 +84,16 @@ def test_a_server_that_asks_for_a_long_pause_is_left_alone(server: ClearMLServer
     (task,) = server.tasks
     assert mirror.task is not None
     assert mirror.task.id == task["id"]
+
+
+def test_while_the_server_cannot_say_whether_a_task_was_made_no_other_is(server: ClearMLServer, tmp_path: Path) -> None:
+    server.faults.add(Fault("tasks.create", status=500, when="after"))
+    server.faults.add(Fault("tasks.get_all", status=500))
+    mirror = a_run(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            mirror.flush()
+    server.faults.clear()
+    mirror.flush()
+    (task,) = server.tasks
+    assert section(task, "MLflow") == {"a": "1"}
