@@ -12,7 +12,16 @@ from autoinstrument.guard import logger
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_tags
 from autoinstrument.mlflow_store.store_errors import problem_of
-from autoinstrument.records import AbortLogged, CodeLacking, Record, RunAborted, RunLinked, RunPending, RunTagged
+from autoinstrument.records import (
+    AbortLogged,
+    CodeLacking,
+    Record,
+    RunAborted,
+    RunLinked,
+    RunPending,
+    RunTagged,
+    WorkerStopped,
+)
 
 
 class RunReports:
@@ -36,7 +45,10 @@ class RunReports:
         self._note = note
         self._runs, self._captures, self._reply = runs, captures, reply
         self._log = RunLog()
-        self._has_lost_worker = False
+        self._is_stopped = False
+        """The worker has said that it was asked to end."""
+        self._losses: set[str] = set()
+        """What was logged about lost workers."""
         self._lacking: set[str] = set()
         """What was logged about missing code."""
 
@@ -56,6 +68,8 @@ class RunReports:
             name = self._runs[record.run_id].name if record.run_id in self._runs else record.run_id
             logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
             self._reply(AbortLogged(record.run_id))
+        elif isinstance(record, WorkerStopped):
+            self._is_stopped = True
         elif isinstance(record, CodeLacking) and record.reason not in self._lacking:
             self._lacking.add(record.reason)
             logger().warning("%s", record.reason)
@@ -87,13 +101,16 @@ class RunReports:
         return self._log.has_task(run.run_id)
 
     def worker_lost(self) -> None:
-        """Log that another worker continues, if any run of the lost one has a Task; once a process."""
-        note("worker", "it was lost, another one continues")
-        if not self._has_lost_worker and any(run.started and self.has_task(run) for run in list(self._runs.values())):
-            self._has_lost_worker = True
-            logger().warning(
-                "the worker process was stopped or has died; another one continues, some console lines may be missing"
-            )
+        """Log that another worker continues, if any run of the lost one has a Task; once a process for each cause."""
+        cause = "was stopped by a command; another one continues"
+        if not self._is_stopped:
+            cause = "has died; another one continues, some console lines may be missing"
+        self._is_stopped = False
+        note("worker", f"it {cause}")
+        has_run = any(run.started and self.has_task(run) for run in list(self._runs.values()))
+        if has_run and cause not in self._losses:
+            self._losses.add(cause)
+            logger().warning("the worker process %s", cause)
 
     def leave(self, runs: Iterable[TrackedRun], reason: str, unless: str = "") -> list[TrackedRun]:
         """Log why runs are left to `sync`, one line for each remedy.

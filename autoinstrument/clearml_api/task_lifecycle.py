@@ -22,12 +22,14 @@ class TaskLifecycle:
     def create(self, project: str, body: dict[str, Any]) -> Task:
         """Create a Task, which is not started by that.
 
+        There is only one attempt: if its response is lost, the Task may exist.
+
         Args:
             project: name of its project, which is created if there is none.
             body: the other fields of `tasks.create`.
         """
         project_id = self._projects.id_of(project)
-        task_id = str(self._session.call("tasks.create", project=project_id, **body)["id"])
+        task_id = str(self._session.call_once("tasks.create", project=project_id, **body)["id"])
         page = self._session.login.task_page(task_id, project_id)
         return Task(task_id, page, False, {}, {}, "in_progress", "")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from autoinstrument.clearml_api.errors import InternalError, RefusedError
+from autoinstrument.clearml_api.errors import HiccupError, InternalError, RefusedError, UnavailableError
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.clone_run.task_description import is_taken
 from autoinstrument.guard import logger
@@ -16,6 +16,10 @@ from autoinstrument.mirror.kinds.kind import RunPart
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
 from autoinstrument.mirror.mapping.names import project_name
 from autoinstrument.mlflow_store.link_tags import STATE
+
+_ATTEMPTS = 3
+_PATIENCE_S = 2.0
+"""The longest pause asked for by a server that is kept here; a longer one is left to the caller."""
 
 
 class RunTask:
@@ -160,14 +164,13 @@ class RunTask:
         project = project_name(self._context.settings, run, capture.process)
         is_bare = False
         try:
-            task = tasks.create(project, body)
+            task = self._create(project, body)
         except (RefusedError, InternalError) as error:
-            if isinstance(error, InternalError) and (task_id := tasks.of_run(run.run_id)):
-                self._find(task_id)  # the server failed after it had made one
-                return
             logger().warning("run %s: its Task is refused, and made piece by piece: %s", run.run_id, error)
             body, is_bare = _bare(body), True
             task = tasks.create(project, body)
+        if task is None:
+            return
         self._context.hyperparameters.created(body)
         for part in self._parts:
             part.created(bare=is_bare)
@@ -182,6 +185,38 @@ class RunTask:
         self._link(task._replace(parent=parent))
         self.is_made = True
         self._lacks_earlier_data = self._lacks_earlier_data or run.resumed
+
+    def _create(self, project: str, body: dict[str, Any]) -> Task | None:
+        """Create a Task; return None if one was found that an attempt has made although it seemed to fail.
+
+        Raises:
+            ClearMLError: the last attempt did not succeed, and has made none.
+        """
+        tasks = self._context.tasks
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                return tasks.create(project, body)
+            except (HiccupError, InternalError) as error:
+                if isinstance(error, HiccupError) and error.retry_after_s > _PATIENCE_S:
+                    raise
+                time.sleep(error.retry_after_s)
+                if self._was_made():
+                    return None
+                if not attempts_left:
+                    raise
+        return None
+
+    def _was_made(self) -> bool:
+        """Go on with the run's Task if an attempt that seemed to fail has made one.
+
+        Raises:
+            UnavailableError: the server does not tell; what the run holds is not the cause, so nothing else is tried.
+        """
+        try:
+            task_id = self._context.tasks.of_run(self._context.run.run_id)
+            return bool(task_id) and self._find(task_id)
+        except (RefusedError, InternalError) as error:
+            raise UnavailableError(str(error)) from error
 
     def _find(self, task_id: str) -> bool:
         """Go on with a Task that exists; return False if it was deleted, or belongs to another run or to a person."""

@@ -61,7 +61,7 @@ class StopRequested(NamedTuple):
 
 
 class WorkerStopped(NamedTuple):
-    """Answer to `StopRequested`: the worker ends now."""
+    """Answer to `StopRequested`: the worker ends now. Training processes are told before, with no number of runs."""
 
     left: int
     """Number of runs whose Tasks lack something that it could not deliver."""

@@ -251,6 +251,17 @@ class LiveRun(RunMirror):
 
     # When it goes on after all
 
+    def go_on_undelivered(self) -> None:
+        """Note that something came after the Task was complete, and cannot be delivered now: it is complete no more.
+
+        The process may be about to write that it was, and the capture must stay then. Nothing happens to other runs.
+        """
+        if self._is_closed and self.capture.delivered:
+            self._is_closed = self._is_tagged = self.capture.delivered = False
+            self.notices.reopen()
+            with guard("writing the capture"):
+                self.console.keep_again()
+
     def end_as(self, end: End, *, guessed: bool = False) -> None:
         """See `RunMirror.end_as`."""
         self._is_closed = False
@@ -273,8 +284,8 @@ class LiveRun(RunMirror):
     def lost(self) -> None:
         """Note that the Task is gone: somebody deleted it, and a new one must be made from MLflow's store."""
         self._task.lose()
-        self._is_tagged, self._is_incomplete = False, True
-        self.capture.delivered = False
+        self._is_closed = self._is_tagged = self.capture.delivered = False
+        self._is_incomplete = True
 
     def adopt(self, task_id: str) -> None:
         """Go on with a Task that the script made itself, and give up the one that was made for it."""

@@ -193,6 +193,7 @@ class Scheduler:
 
     def _leave(self, mirror: LiveRun, home: TrainingProcess, problem: str) -> None:
         mirror.capture.reason = problem[:500]
+        mirror.go_on_undelivered()
         with guard("writing the capture"):
             mirror.capture.keep()
             mirror.capture.save()
@@ -225,8 +226,8 @@ class Scheduler:
     def is_left(self, mirror: LiveRun, home: TrainingProcess) -> bool:
         """Return True if MLflow lacks something of a run that only the worker can still write."""
         is_unlinked = mirror.capture.delivered and not mirror.is_tagged
-        is_alone = home.gone_at is not None or (home.answered and not mirror.notices.is_complete)
-        return mirror.capture.killed or (is_unlinked and is_alone)
+        is_gone = home.gone_at is not None  # until then it may be writing that the run is pending
+        return mirror.capture.killed or (is_unlinked and is_gone)
 
     def _write_back(self, mirror: LiveRun) -> None:
         """Write to MLflow what only the capture holds, and remove the capture if nothing else is missing."""

@@ -27,7 +27,7 @@ from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home, private_folder
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
-from autoinstrument.records import Delivered, WorkerReported
+from autoinstrument.records import Delivered, WorkerReported, WorkerStopped
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.transport import peer
@@ -137,6 +137,7 @@ class Worker:
         self._lifetime.stop()
         for process in self._runs.processes:
             process.outlives = process.exiting is None  # unless it is found dead
+            process.send(WorkerStopped(0))
             with contextlib.suppress(OSError):
                 process.connection.shutdown(socket.SHUT_RD)
 

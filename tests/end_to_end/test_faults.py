@@ -237,8 +237,9 @@ def plain(new_place: Callable[[ClearMLServer | None], Place], processes: int) ->
 
 
 def exit_seconds(place: Place, name: str) -> float:
-    """Return how long a script went on after its last line; call it as soon as it has ended."""
-    return time.time() - float((place.folder / f"{name} has left").read_text())
+    """Return how long a script went on after its last line, 0 if it died before; call it as soon as it has ended."""
+    last = place.folder / f"{name} has left"
+    return time.time() - float(last.read_text()) if last.exists() else 0.0
 
 
 class Disturbed(NamedTuple):

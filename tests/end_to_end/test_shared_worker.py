@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import unquote, urlsplit
 
 import psutil
+from mlflow.tracking import MlflowClient
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars
@@ -36,6 +38,18 @@ with mlflow.start_run(run_name=sys.argv[1]):
         step += 1
         time.sleep(float(sys.argv[2]))
     print("this is", sys.argv[1])
+"""
+
+
+IN_A_STORE = """
+import pathlib, sys, time
+import mlflow
+with mlflow.start_run(run_name=sys.argv[1]):
+    mlflow.log_metric("loss", 0.5, step=1)
+    mlflow.log_text(f"of {sys.argv[1]}", "folder/name.txt")
+    pathlib.Path(f"{sys.argv[1]} is there").touch()
+    while not pathlib.Path("end").exists():
+        time.sleep(0.02)
 """
 
 
@@ -118,6 +132,36 @@ def test_processes_go_on_together_when_their_worker_dies_again_and_again(place: 
     wait_for(taken_over)
     for said in finish(place, started):
         _, lost = said
-        assert "the worker process was stopped or has died; another one continues" in lost
+        assert "the worker process has died; another one continues" in lost
     assert_complete(place, server, ["one", "other"])
     wait_for(lambda: not place.left_behind())
+
+
+def test_processes_with_other_stores_share_a_worker(place: Place, server: ClearMLServer, mlflow_server: str) -> None:
+    """A database, and a server that hands files on: each run's file comes from its own store, live and by `sync`."""
+    place.environ |= {"AUTOINSTRUMENT_ARTIFACTS": "upload", "MLFLOW_EXPERIMENT_NAME": place.root.name}
+    stores = {"in a database": place.uri, "behind a server": mlflow_server}
+    started = [place.start(IN_A_STORE, name, MLFLOW_TRACKING_URI=uri) for name, uri in stores.items()]
+    wait_for(lambda: all((place.folder / f"{name} is there").exists() for name in stores))
+    wait_for(lambda: len(place.captures()) == len(stores))
+
+    def workers() -> list[int]:
+        return [json.loads((run / "capture.json").read_text())["worker_pid"] for run in place.captures()]
+
+    wait_for(lambda: all(workers()))
+    assert [{worker.pid} for worker in place.workers()] == [set(workers())]
+    finish(place, started)
+    for name, uri in stores.items():
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name(place.root.name)
+        (run,) = client.search_runs([experiment.experiment_id])
+        assert run.info.artifact_uri.startswith("mlflow-artifacts:") == (uri == mlflow_server)
+        task = ended(server, run.info.run_id)
+        wait_for(lambda client=client, run=run: link_tags(client.get_run(run.info.run_id)).get("state") == "synced")
+        (file,) = [item for item in task["execution"]["artifacts"] if item["key"] == "folder/name.txt"]
+        assert server.files[unquote(urlsplit(file["uri"]).path).lstrip("/")] == f"of {name}".encode()
+        for command in (["sync", "--run"], ["verify"]):
+            done = place.command(*command, run.info.run_id, MLFLOW_TRACKING_URI=uri)
+            assert done.code == 0, done.stdout + done.stderr
+        assert "1 the same, 0 different" in done.stdout
+    assert place.captures() == []

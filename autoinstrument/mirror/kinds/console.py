@@ -221,6 +221,15 @@ class ConsolePart(RunPart):
             self._more = False
             self._capture.save()
 
+    @_locked
+    def keep_again(self) -> None:
+        """Keep on disk the lines that have come since `free_memory`, and those that still come; raises as `renew`."""
+        self._is_closed = False
+        self.renew()
+        if self._lines:
+            kept = self._capture.add_console([held.line for held in self._lines])
+            self._lines = [held._replace(kept=kept) for held in self._lines]
+
     def _fetch(self) -> None:
         """Take the next lines from disk if memory does not hold all of them."""
         if self._lines or not self._more:

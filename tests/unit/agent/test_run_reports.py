@@ -12,7 +12,16 @@ from autoinstrument.agent.run_reports import RunReports
 from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.guard import logger
 from autoinstrument.journal.run_journal import RunJournals
-from autoinstrument.records import AbortLogged, CodeLacking, Record, RunAborted, RunLinked, RunPending, RunTagged
+from autoinstrument.records import (
+    AbortLogged,
+    CodeLacking,
+    Record,
+    RunAborted,
+    RunLinked,
+    RunPending,
+    RunTagged,
+    WorkerStopped,
+)
 from autoinstrument.settings import Settings
 from tests.unit.agent.test_tracked_run import ENDED, STARTED
 
@@ -120,9 +129,16 @@ def test_missing_code_is_reported_once_a_reason(reported: Reported, lines: list[
     assert lines == ["no git", "too large"]
 
 
-def test_a_second_worker_is_reported_where_a_task_may_lack_text(reported: Reported, lines: list[str]) -> None:
+def test_a_second_worker_is_reported_once_a_cause(reported: Reported, lines: list[str]) -> None:
+    """Only if a run has a Task, which may lack text."""
     reported.reports.worker_lost()
     assert lines == []
     reported.reports.take(RunLinked(reported.first.run_id, "task", "", adopted=False, delivered=False))
-    reported.reports.worker_lost()
-    assert "another one continues" in lines[-1]
+    del lines[:]
+    for is_stopped in (False, True, True, False):
+        if is_stopped:
+            reported.reports.take(WorkerStopped(0))
+        reported.reports.worker_lost()
+    died, stopped = lines
+    assert died == "the worker process has died; another one continues, some console lines may be missing"
+    assert stopped == "the worker process was stopped by a command; another one continues"

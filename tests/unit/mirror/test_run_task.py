@@ -1,4 +1,4 @@
-"""A Task is placed below the Task of its run's parent, whichever of the two is made first."""
+"""A run has one Task, whatever the server answers, below the Task of its parent, whichever of the two comes first."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autoinstrument.clearml_api.errors import HiccupError, UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
@@ -13,9 +14,10 @@ from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.records import RunStarted
+from autoinstrument.records import ParamsLogged, RunStarted
 from autoinstrument.settings import Settings
-from tests.clearml_server import ClearMLServer
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.harness import section
 from tests.unit.mirror.runs import PROCESS
 
 RUN = RunStarted("c" * 32, "child", "0", "exp", "sqlite:////x", "", "", 0, "p" * 32, {}, False, True, "")
@@ -37,3 +39,61 @@ def test_a_task_is_placed_below_its_parents(server: ClearMLServer, tmp_path: Pat
     mirror.flush()
     (task,) = [task for task in server.tasks if task["name"] == "child"]
     assert (task["status"], task.get("parent")) == ("completed", parent if known_after < 2 else None)
+
+
+def a_run(folder: Path) -> RunMirror:
+    session = Session()
+    journal = RunJournal(folder / "captures" / RUN.run_id, RUN, PROCESS)
+    mirror = RunMirror(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
+    mirror.take(ParamsLogged(RUN.run_id, [("a", "1", "")]))
+    return mirror
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("tasks.create", times=3, status=500, when="after"),
+        Fault("tasks.create", times=3, status=503, when="after"),
+        Fault("tasks.create", times=3, status=429, retry_after=0, when="after"),
+        Fault("tasks.create", times=3, action="drop", when="after"),
+        Fault("tasks.create", times=2, status=500),
+        Fault("tasks.create", times=2, status=503),
+    ],
+    ids=lambda fault: f"{fault.action or fault.status} {fault.when}",
+)
+def test_a_task_is_made_once_though_the_attempt_seems_to_fail(
+    server: ClearMLServer, tmp_path: Path, fault: Fault
+) -> None:
+    """Before another attempt it is looked for, and found if the server had made it."""
+    server.faults.add(fault)
+    mirror = a_run(tmp_path)
+    mirror.flush()
+    (task,) = server.tasks
+    assert mirror.task is not None
+    assert mirror.task.id == task["id"]
+    assert (task["status"], section(task, "MLflow")) == ("in_progress", {"a": "1"})
+
+
+def test_a_server_that_asks_for_a_long_pause_is_left_alone(server: ClearMLServer, tmp_path: Path) -> None:
+    server.faults.add(Fault("tasks.create", status=429, retry_after=60, when="after", times=1))
+    mirror = a_run(tmp_path)
+    with pytest.raises(HiccupError):
+        mirror.flush()
+    assert len(server.calls("tasks.create")) == 1
+    mirror.flush()
+    (task,) = server.tasks
+    assert mirror.task is not None
+    assert mirror.task.id == task["id"]
+
+
+def test_while_the_server_cannot_say_whether_a_task_was_made_no_other_is(server: ClearMLServer, tmp_path: Path) -> None:
+    server.faults.add(Fault("tasks.create", status=500, when="after"))
+    server.faults.add(Fault("tasks.get_all", status=500))
+    mirror = a_run(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            mirror.flush()
+    server.faults.clear()
+    mirror.flush()
+    (task,) = server.tasks
+    assert section(task, "MLflow") == {"a": "1"}

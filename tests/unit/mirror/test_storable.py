@@ -147,12 +147,3 @@ def test_an_ill_server_refuses_nothing(server: ClearMLServer, monkeypatch: pytes
     mirror.flush()
     assert section(server.tasks[0], "MLflow") == {"a": "1"}
     assert REFUSED not in server.tasks[0]["configuration"]
-
-
-def test_a_task_that_was_made_although_the_answer_was_500_is_found(server: ClearMLServer) -> None:
-    server.faults.add(Fault("tasks.create", times=3, status=500, when="after"))
-    mirror = new_mirror()
-    mirror.take(ParamsLogged(RUN.run_id, [("a", "1", "")]))
-    mirror.flush()
-    assert mirror.task is not None
-    assert section(server.task(mirror.task.id), "MLflow") == {"a": "1"}
