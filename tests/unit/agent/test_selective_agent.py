@@ -61,7 +61,7 @@ def described(name: str = "experiment", **more: Any) -> Description:
 
 
 def start(agent: SelectiveAgent, make: Callable[[], RunStarted | None], **more: Any) -> None:
-    agent.run_started("id", make, tracking_uri=URI, **more)
+    agent.run_started("id", make, tracking_uri=URI, workspace="", **more)
 
 
 def log(agent: SelectiveAgent) -> None:
@@ -114,7 +114,7 @@ def test_an_unknown_experiment_is_asked_for_elsewhere_and_the_run_waits(base: Ba
     assert asked_on != [threading.current_thread()]
     assert len(base.calls) == calls
     assert agent.is_left_alone("id") == (not calls)
-    agent.run_started("next", Description(lambda: STARTED._replace(run_id="next"), "0"), tracking_uri=URI)
+    agent.run_started("next", Description(lambda: STARTED._replace(run_id="next"), "0"), tracking_uri=URI, workspace="")
     assert agent._asking == [], "what was decided holds for the experiment"
 
 
@@ -188,7 +188,7 @@ def test_text_belongs_to_a_run_that_is_mirrored_while_one_is_open(base: Base) ->
     start(agent, described("scratch"))
     agent._written("stderr", "in scratch")
     other = STARTED._replace(run_id="other")
-    agent.run_started("other", Description(lambda: other, "1"), tracking_uri=URI)
+    agent.run_started("other", Description(lambda: other, "1"), tracking_uri=URI, workspace="")
     agent._written("stdout", "in both")
     agent.run_ended(RunEnded("other", "FINISHED", 1, "", False))
     agent._written("stderr", "in scratch again")

@@ -70,9 +70,9 @@ def test_sync_writes_and_keeps_the_line(
 
 def test_a_deleted_run_and_one_without_an_address_stay_as_they_are(client: MlflowClient) -> None:
     run_id = client.create_run(client.create_experiment("gone")).info.run_id
-    set_tags(client.tracking_uri, run_id, {STATE: "pending"}, note=True)
+    set_tags(client.tracking_uri, "", run_id, {STATE: "pending"}, note=True)
     assert NOTE not in client.get_run(run_id).data.tags
     client.delete_run(run_id)
-    set_tags(client.tracking_uri, run_id, {STATE: "synced", TASK_URL: "https://new"}, note=True)
+    set_tags(client.tracking_uri, "", run_id, {STATE: "synced", TASK_URL: "https://new"}, note=True)
     assert client.get_run(run_id).data.tags[STATE] == "pending"
     assert client.get_run(run_id).info.lifecycle_stage == "deleted"
