@@ -184,7 +184,7 @@ def without_secrets(words: Iterable[str]) -> list[str]:
         if secret_next and not word.startswith("-"):
             shown.append(hide(word))
         elif option and equals and is_secret(name):
-            shown.append(f"{name}={hide(value)}")
+            shown.append(hide_in_arguments(f"{name}={hide(value)}"))  # an address may stand before the `=`
         else:
             shown.append(hide_in_arguments(word))
         secret_next = name.startswith("-") and not equals and is_secret(name)

@@ -70,6 +70,7 @@ DIFFERENCES = {
     "comment": "the run's description, if it has one, instead of a text that names user and time",
     "tags": "Tasks of runs are found by the tag mlflow",
     "configuration/autoinstrument/*": "in addition: the settings that a clone takes",
+    "configuration/command line/*": "in addition: the command line word by word, from which a clone's is made",
     "configuration/pip freeze/*": "in addition: all installed packages",
     "hyperparams/MLflow tags/*": BESIDE,
     "hyperparams/properties/*": BESIDE,

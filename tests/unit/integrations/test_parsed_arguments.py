@@ -31,6 +31,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--token=x"], "'--token=********'"),
         (["--hf_token", "x"], "--hf_token '********'"),
         (["db.password=x", "lr=1"], "'db.password=********' lr=1"),
+        (["postgresql://u:x@db/a?sslpassword=x"], "'postgresql://u:********@db/a?sslpassword=********'"),
         (["--max-tokens", "5"], "--max-tokens 5"),
         (["--verbose-secret", "--lr", "1"], "--verbose-secret --lr 1"),
         (["--uri", "http://u:x@host"], "--uri 'http://u:********@host'"),
