@@ -22,6 +22,18 @@ _INITIAL_NAMESPACE = "pid:[4026531836]"
 """Linux has given the namespace of the process ids outside of all containers this number since 3.8."""
 
 
+def loaded_binding() -> Any:
+    """Return NVML's binding; where there is no NVML, the binding, which is large, is not loaded.
+
+    Raises:
+        OSError: there is no NVML.
+        ImportError: there is no binding of it.
+    """
+    if sys.platform != "win32":
+        ctypes.CDLL(_LIBRARY)
+    return nvml_binding()
+
+
 class NvidiaGpus:
     """A session of NVML, for one thread. Figures that a GPU or the driver does not have are missing."""
 
@@ -34,9 +46,7 @@ class NvidiaGpus:
         Raises:
             Exception: there is no NVML, or it does not answer; its binding has many exceptions of its own.
         """
-        if sys.platform != "win32":
-            ctypes.CDLL(_LIBRARY)  # where there is none, the binding, which is large, is not loaded
-        self._nvml: Any = nvml_binding()
+        self._nvml: Any = loaded_binding()
         self._nvml.nvmlInit()
 
     def read(self, *, processes: bool) -> list[Gpu]:

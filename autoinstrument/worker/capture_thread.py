@@ -141,15 +141,16 @@ class CaptureThread:
                     with self._changed:
                         self.code[program] = code
                         self._captured += 1
-            if not self.specs:
-                with guard("describing the machine"):
-                    self.specs = machine_specs(job.started, gpus())
             if job.packages:
                 with guard("capturing the packages"):
                     packages = _packages(job.started, job.modules, frozen=self._known_settings().pip_freeze)
                     with self._changed:
                         self.packages = packages
                         self._captured += 1
+            if not self.specs:
+                with guard("describing the machine"):
+                    in_training = job.started.pid == os.getpid()  # the driver's library is not loaded there
+                    self.specs = machine_specs(job.started, [] if in_training else gpus())
         self._wake()
 
     def _known_settings(self) -> CaptureSettings:

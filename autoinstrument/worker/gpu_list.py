@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, NamedTuple
+import contextlib
+import functools
+import threading
+from typing import NamedTuple
+
+from autoinstrument.guard import guard
+from autoinstrument.monitor.nvidia import NvidiaGpus, loaded_binding
+from autoinstrument.monitor.power_management import are_asleep
+
+_PATIENCE_S = 2.0
 
 
 class Gpu(NamedTuple):
@@ -23,11 +31,36 @@ class Gpu(NamedTuple):
 
 
 def gpus() -> list[Gpu]:
-    """Return all GPUs of NVIDIA that the driver lists; none without the driver, or without the package nvidia-ml-py."""
+    """Return all GPUs of NVIDIA that the driver lists, as they were when this was called first.
+
+    None without the driver, while all of them sleep, or if the driver does not answer within two seconds.
+    """
+    thread, found = _reading()
+    thread.join(_PATIENCE_S)
+    return list(found)
+
+
+@functools.cache
+def _reading() -> tuple[threading.Thread, list[Gpu]]:
+    """Begin to read the GPUs; a driver that hangs keeps one thread, and the captures of no run."""
+    found: list[Gpu] = []
+
+    def read() -> None:
+        with guard("reading which GPUs there are"):
+            found.extend(_read())
+
+    thread = threading.Thread(target=read, name="autoinstrument-gpus", daemon=True)
+    thread.start()
+    return thread, found
+
+
+def _read() -> list[Gpu]:
+    if are_asleep(NvidiaGpus.driver):
+        return []
     try:
-        nvml: Any = importlib.import_module("pynvml")
+        nvml = loaded_binding()
         nvml.nvmlInit()
-    except Exception:  # no such package, no driver, or no permission: then there is nothing to describe
+    except Exception:  # no library, no driver, or no permission: then there is nothing to describe
         return []
     try:
         driver, version = _text(nvml.nvmlSystemGetDriverVersion()), int(nvml.nvmlSystemGetCudaDriverVersion())
@@ -40,7 +73,8 @@ def gpus() -> list[Gpu]:
     except nvml.NVMLError:  # a GPU that has fallen off the bus, or is in use by another virtual machine
         return []
     finally:
-        nvml.nvmlShutdown()
+        with contextlib.suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
 
 
 def _text(value: str | bytes) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 import types
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted, TagsSet
 from autoinstrument.settings import Settings
+from autoinstrument.worker import gpu_list
 from autoinstrument.worker.gpu_list import Gpu, gpus
 from autoinstrument.worker.machine_specs import machine_specs
 from tests.clearml_server import ClearMLServer
@@ -51,10 +54,37 @@ def test_gpus_are_described_as_by_the_sdk() -> None:
     }
 
 
-def test_a_machine_without_a_driver_has_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the package, and with it where the driver's library is missing."""
-    monkeypatch.setitem(sys.modules, "pynvml", None)
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
+    """Puts a binding of NVML, or the error of its import, in the place of the machine's."""
+
+    def put(binding: Any) -> None:
+        def load() -> Any:
+            if isinstance(binding, Exception):
+                raise binding
+            return binding
+
+        monkeypatch.setattr(gpu_list, "loaded_binding", load)
+
+    gpu_list._reading.cache_clear()
+    yield put
+    gpu_list._reading.cache_clear()
+
+
+def test_a_machine_without_a_driver_has_no_gpus(nvml: Callable[[Any], None]) -> None:
+    nvml(OSError("libnvidia-ml.so.1: cannot open shared object file"))
     assert gpus() == []
+
+
+def test_a_driver_that_hangs_keeps_no_capture_waiting(
+    nvml: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+    nvml(types.SimpleNamespace(nvmlInit=answered.wait, nvmlShutdown=int, NVMLError=Exception))
+    monkeypatch.setattr(gpu_list, "_PATIENCE_S", 0.01)
+    assert gpus() == gpus() == []
+    assert [thread.name for thread in threading.enumerate()].count("autoinstrument-gpus") == 1
+    answered.set()
 
 
 def test_the_sdk_reads_the_machine_of_a_run(server: ClearMLServer, tmp_path: Any) -> None:
