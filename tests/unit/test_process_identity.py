@@ -68,7 +68,10 @@ def test_a_dying_process_does_not_outlive_its_connection(sleeper: subprocess.Pop
 
 def test_the_environment_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OF_THIS_TEST", "1")
-    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
+    command = [sys.executable, "-S", "-c", "input(1)"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.read(1) == b"1"  # the system has none to show in the first moment of a program
         created = created_ms(child.pid)
         assert environment_of(child.pid, created)["OF_THIS_TEST"] == "1"
         assert environment_of(child.pid, created - 60_000) == {}, "of another process with this id"
