@@ -188,13 +188,20 @@ class Place:
         return run
 
     def points(self, run_id: str) -> Points:
-        """Return what MLflow holds of a run's metrics, as far as a curve can: finite, and within float32."""
+        """Return what MLflow holds of a run's metrics, as far as a curve can: finite, and within float32.
+
+        A metric without steps is numbered from 0, by time and value.
+        """
         held: Points = {}
         for key in self.mlflow_run(run_id).data.metrics:
             history = self.client.get_metric_history(run_id, key)
-            for metric in sorted(history, key=lambda metric: metric.timestamp):
-                if abs(metric.value) < 3.4e38:  # false for NaN, too
-                    held[key, metric.step] = (metric.value, metric.timestamp)
+            drawn = [metric for metric in history if abs(metric.value) < 3.4e38]  # false for NaN, too
+            if {metric.step for metric in drawn} == {0}:
+                ordered = sorted({(metric.timestamp, metric.value) for metric in drawn})
+                held |= {(key, number): (value, time) for number, (time, value) in enumerate(ordered)}
+                continue
+            for metric in sorted(drawn, key=lambda metric: metric.timestamp):
+                held[key, metric.step] = (metric.value, metric.timestamp)
         return held
 
     # What is left behind
