@@ -1,7 +1,7 @@
 """The agent where `AUTOINSTRUMENT_EXPERIMENTS` leaves runs out: they get no Task, no capture, no worker and no tag.
 
 The name of a run's experiment decides. MLflow's calls to set, make or read an experiment say it, and it costs nothing
-to listen. Where it is not known, a thread of its own asks the tracking store, and what the run logs waits for the
+to listen. Where it is not known, a separate thread asks the tracking store, and what the run logs waits for the
 answer.
 """
 
@@ -197,7 +197,7 @@ class SelectiveAgent(Agent):
         )  # fmt: skip
 
     def _in_background(self, work: Callable[[], object]) -> bool:
-        """Do something on a thread of its own; return False if none can be started."""
+        """Do something on a separate thread; return False if none can be started."""
 
         def run() -> None:
             with ourselves(), guard("choosing runs"):

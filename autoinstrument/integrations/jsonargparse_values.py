@@ -1,6 +1,6 @@
 """Learn how jsonargparse, and with it Lightning's command line, understand the arguments; seen in 4.20 to 4.53.
 
-Its parser has argparse's actions, and a way of its own to parse. Its values may come from configuration files.
+Its parser has argparse's actions, but parses in its own way. Its values may come from configuration files.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _level(name: str, chosen: list[str]) -> int:
 
 
 def _of_action(action: Any, spelling: str) -> dict[str, Any]:
-    """Return how a command line gives a value: that of a class has options of its own, and no action."""
+    """Return how a command line gives a value: that of a class has its own options, and no action."""
     if action is None or type(action).__name__ in ("ActionConfigFile", "ActionTypeHint", "_ActionConfigLoad"):
         options = dict.fromkeys(getattr(action, "option_strings", None) or ([spelling] if action is None else [""]), 1)
         return {"options": options}

@@ -44,7 +44,7 @@ class NvidiaGpus:
         """Begin a session.
 
         Raises:
-            Exception: there is no NVML, or it does not answer; its binding has many exceptions of its own.
+            Exception: there is no NVML, or it does not answer; its binding has many kinds of exceptions.
         """
         self._nvml: Any = loaded_binding()
         self._nvml.nvmlInit()

@@ -201,7 +201,7 @@ def mount(captures: Path, processes: int) -> list[str]:
 
 @pytest.fixture
 def small_disk(own_place: Place, kind: str, processes: int) -> Iterator[bool]:
-    """`captures` on a small file system of its own, for faults of the disk; False where there is none."""
+    """`captures` on a separate small file system, for faults of the disk; False where there is none."""
     if kind != "disk":  # it holds a handful of runs that wait for `sync`
         yield False
         return

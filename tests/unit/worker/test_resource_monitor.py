@@ -65,7 +65,7 @@ def connect(
 
 
 def read_back(task_id: str) -> dict[str, Any]:
-    """Return the machine's curves as ClearML's SDK reads them, in a process of its own: it keeps its session."""
+    """Return the machine's curves as ClearML's SDK reads them, in a separate process: it keeps its session."""
     code = "import json, sys, clearml; print(json.dumps(clearml.Task.get_task(sys.argv[1]).get_reported_scalars()))"
     answer = subprocess.run([sys.executable, "-c", code, task_id], capture_output=True, check=True, text=True).stdout
     found: dict[str, Any] = json.loads(answer.splitlines()[-1])[":monitor:machine"]
