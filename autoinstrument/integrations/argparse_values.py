@@ -91,7 +91,7 @@ def _editable(parser: Any, values: dict[str, str]) -> Iterator[Argument]:
             if values.get(name) not in action.choices:
                 continue
         else:
-            found = argument(name, action.default, default=action.default, level=level, **_written(action))
+            found = argument(name, action.default, default=action.default, level=level, **written(action))
             text = values.get(name)
             if text and callable(action.type) and action.nargs is None and (found is None or text != found["default"]):
                 try:
@@ -117,7 +117,7 @@ def read(parser: Any, values: dict[str, Any]) -> Iterator[Argument | None]:
             yield _command(action, level, values)
         elif name in values:
             # `take` joins the spellings where several options have one name.
-            yield argument(name, values[name], default=action.default, level=level, **_written(action))
+            yield argument(name, values[name], default=action.default, level=level, **written(action))
         else:
             continue
         seen.add(name)
@@ -149,7 +149,7 @@ def _command(action: Any, level: int, values: dict[str, Any]) -> Argument | None
     return argument(name, _chosen(action, values) or None, options={"": 1}, form="command", level=level)
 
 
-def _written(action: Any) -> dict[str, Any]:
+def written(action: Any) -> dict[str, Any]:
     """Return how a command line gives an argument: the fields of `Argument` that say so."""
     kind = {one.__name__ for one in type(action).__mro__}
     spellings = list(action.option_strings) or [""]

@@ -11,7 +11,7 @@ import json
 from _thread import _local
 from typing import Any
 
-from autoinstrument.integrations.argparse_values import _written
+from autoinstrument.integrations.argparse_values import written as written_by_argparse
 from autoinstrument.integrations.parsed_arguments import argument, is_command_line, take
 from autoinstrument.records import Argument
 from autoinstrument.tracebacks import users_call
@@ -93,7 +93,7 @@ def _of_action(action: Any, spelling: str) -> dict[str, Any]:
     if type(action).__name__ == "ActionYesNo":
         yes, *no = action.option_strings
         return {"options": dict.fromkeys([yes, *no], 0), "flags": {"True": yes, "False": no[0] if no else ""}}
-    return _written(action)
+    return written_by_argparse(action)
 
 
 def _plain(value: Any) -> Any:

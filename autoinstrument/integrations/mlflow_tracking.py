@@ -153,9 +153,7 @@ def _read_kept(the_agent: Agent, client: Any, run_id: str, kind: str) -> Callabl
 def _read_back(the_agent: Agent, client: Any, run_id: str, kind: str, values: list[str]) -> None:
     """Have values read back that the store may have changed: cut them, or removed blanks at their ends."""
     if any(len(value) > _LONG or value != value.strip() for value in values):
-        the_agent.post_soon(
-            run_id, kind, functools.partial(_kept, client, the_agent.workspace_of(run_id), run_id, kind)
-        )
+        the_agent.post_soon(run_id, kind, _read_kept(the_agent, client, run_id, kind))
 
 
 def _kept(client: Any, workspace: str, run_id: str, kind: str) -> Record:
