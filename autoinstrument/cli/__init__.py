@@ -9,9 +9,11 @@ import sys
 import click
 
 from autoinstrument._version import __version__
+from autoinstrument.cli.completion import completion
 from autoinstrument.cli.doctor import doctor
 from autoinstrument.cli.explain import explain
 from autoinstrument.cli.install import install, uninstall
+from autoinstrument.cli.open_page import open_page
 from autoinstrument.cli.remote import remote
 from autoinstrument.cli.run import run
 from autoinstrument.cli.status import status
@@ -38,9 +40,11 @@ def main(context: click.Context) -> None:
         try_briefly()
 
 
+main.add_command(completion)
 main.add_command(doctor)
 main.add_command(explain)
 main.add_command(install)
+main.add_command(open_page)
 main.add_command(remote)
 main.add_command(run)
 main.add_command(status)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from autoinstrument.cli.output import is_terminal
+from autoinstrument.cli.output import is_terminal, wrapped
 from autoinstrument.scrubber import hide_in_text
 
 _MARKS = {True: ("✓", "ok", "green"), False: ("✗", "!!", "red"), None: ("·", "--", "")}
@@ -33,10 +33,11 @@ def show(checks: Iterable[Check]) -> bool:
     good = True
     for check in checks:
         marks = _MARKS[check.ok]
-        mark = click.style(marks[column], fg=marks[2]) if colour and marks[2] else marks[column]
-        click.echo(_fit(f"{mark} {check.what}: {check.detail}" if check.detail else f"{mark} {check.what}"))
+        mark, drawn = marks[column], click.style(marks[column], fg=marks[2]) if colour and marks[2] else marks[column]
+        line = wrapped(f"{mark} {check.what}: {check.detail}" if check.detail else f"{mark} {check.what}", " " * 4)
+        click.echo(_fit(line.replace(mark, drawn, 1)))
         if check.remedy and check.ok is False:
-            click.echo(_fit(f"  {check.remedy}"))
+            click.echo(_fit(wrapped(f"  {check.remedy}", " " * 2)))
         good = good and check.ok is not False
     return good
 

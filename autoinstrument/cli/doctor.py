@@ -12,11 +12,12 @@ import click
 
 from autoinstrument.cli import environment_checks, service_checks
 from autoinstrument.cli.checks import Check, masked, show
+from autoinstrument.cli.examples import examples
 from autoinstrument.cli.tracing import probe
 from autoinstrument.settings import Settings
 
 
-@click.command()
+@click.command(epilog=examples("autoinstrument doctor"))
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
 def doctor(switch: str | None, as_json: bool) -> None:

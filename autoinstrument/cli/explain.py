@@ -11,11 +11,15 @@ from collections.abc import Iterator
 import click
 
 from autoinstrument.cli.checks import Check, masked, show
+from autoinstrument.cli.examples import examples
 from autoinstrument.cli.run import found
 from autoinstrument.cli.tracing import StepDetails, Traced, probe, run_traced
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=examples("autoinstrument explain -- python train.py"),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the steps as JSON; COMMAND's stdout goes to stderr.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj

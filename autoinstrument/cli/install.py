@@ -12,6 +12,7 @@ import click
 
 from autoinstrument import atomic_file
 from autoinstrument._version import __version__
+from autoinstrument.cli.examples import examples
 from autoinstrument.cli.hook_files import (
     MANIFEST,
     SITECUSTOMIZE,
@@ -30,7 +31,7 @@ from autoinstrument.settings import Settings, read_settings
 _TARGET_HELP = "An interpreter, a virtual environment, its site-packages, or a folder on PYTHONPATH."
 
 
-@click.command()
+@click.command(epilog=examples("autoinstrument install", "autoinstrument install --target /opt/conda/envs/train"))
 @click.option("--target", default="", metavar="PATH", help=f"{_TARGET_HELP} By default this environment.")
 @click.option("--sitecustomize", "by_sitecustomize", is_flag=True, help="sitecustomize.py in place of .pth and .start.")
 def install(target: str, by_sitecustomize: bool) -> None:
@@ -51,7 +52,7 @@ def install(target: str, by_sitecustomize: bool) -> None:
         click.echo(f"set PYTHONPATH={folder} and AUTOINSTRUMENT_ENABLED=1 to switch it on")
 
 
-@click.command()
+@click.command(epilog=examples("autoinstrument uninstall --target /opt/conda/envs/train"))
 @click.option("--target", default="", metavar="PATH", help=f"{_TARGET_HELP} By default this environment.")
 @click.option("--purge", is_flag=True, help="Delete captures and logs in AUTOINSTRUMENT_HOME, too; asks first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TextIO
 
 import click
 
 Advance = Callable[[str], None]
 """Moves a progress bar on by one step and shows a text beside it; "" keeps the text before."""
+
+_NARROWEST = 8
+"""No column is shortened to fewer characters."""
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
@@ -33,10 +38,10 @@ def is_terminal(stream: TextIO | None = None) -> bool:
 
 
 class Link(str):
-    """A cell with an address: a terminal shows a text that can be clicked, everything else the address.
+    """A cell with an address, "" for none: its text can be clicked on a terminal.
 
     Attributes:
-        text: the text on a terminal.
+        text: what is shown.
     """
 
     text: str
@@ -47,15 +52,34 @@ class Link(str):
         return link
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """Print rows under the names of their columns, numbers to the right. Nothing is cut off or read as markup."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str = "",
+    shortened: Collection[str] = (),
+    plain: bool = False,
+) -> None:
+    """Print rows under the names of their columns, numbers to the right. Nothing is read as markup.
+
+    Args:
+        columns: their names.
+        rows: the cells. Of a `Link`, the text is shown.
+        title: a line above.
+        shortened: columns whose cells are shortened so that the table fits the terminal (80 columns elsewhere). Without
+            any, nothing is cut off: a terminal folds long cells.
+        plain: do not draw, on a terminal either: one line per row, however long.
+    """
     cells = [[cell if isinstance(cell, Link) else str(cell) for cell in row] for row in rows]
     numeric = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
-    if is_terminal():
-        _draw(columns, cells, numeric, title)
+    if shortened:
+        _shorten(columns, cells, shortened)
+    if is_terminal() and not plain:
+        _draw(columns, cells, numeric, title, is_compact=bool(shortened))
         return
     if title:
         click.echo(title)
+    cells = [[_text(cell) for cell in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for row in (columns, *cells):
         padded = (
@@ -65,17 +89,55 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
         click.echo("  ".join(padded).rstrip())
 
 
-def _draw(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str) -> None:
+def _text(cell: str) -> str:
+    return cell.text if isinstance(cell, Link) else cell
+
+
+def _shorten(columns: Sequence[str], cells: list[list[str]], shortened: Collection[str]) -> None:
+    """Cut the cells of some columns so that the rows fit, the widest column first."""
+    widths = [max(len(_text(cell)) for cell in column) for column in zip(columns, *cells, strict=True)]
+    excess = sum(widths) + 2 * (len(widths) - 1) - shutil.get_terminal_size((80, 24)).columns
+    able = [i for i, name in enumerate(columns) if name in shortened]
+    while excess > 0 and max(widths[i] for i in able) > _NARROWEST:
+        widths[max(able, key=lambda i: widths[i])] -= 1
+        excess -= 1
+    for row in cells:
+        for i in able:
+            if len(row[i]) > widths[i]:
+                row[i] = f"{row[i][: widths[i] - 2]}.."
+
+
+def _draw(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str, *, is_compact: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(title=Text(title) if title else None, title_justify="left")
+    if is_compact:
+        drawn.box, drawn.pad_edge, drawn.padding = None, False, (0, 2, 0, 0)
     for name, right in zip(columns, numeric, strict=True):
         drawn.add_column(Text(name), justify="right" if right else "left", overflow="fold")
     for row in cells:
-        drawn.add_row(*(Text(cell.text, f"link {cell}") if isinstance(cell, Link) else Text(cell) for cell in row))
+        drawn.add_row(
+            *(
+                Text(_text(cell), f"link {cell}") if isinstance(cell, Link) and cell else Text(_text(cell))
+                for cell in row
+            )
+        )
     Console(file=sys.stdout).print(drawn)
+
+
+def wrapped(text: str, indent: str = "  ") -> str:
+    """Return a text of one line in lines that fit the terminal, broken at blanks; the text itself, if there is none.
+
+    Args:
+        text: without a line break.
+        indent: what the second and later lines begin with.
+    """
+    if not is_terminal():
+        return text
+    width = shutil.get_terminal_size((80, 24)).columns
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def name_default_store() -> None:

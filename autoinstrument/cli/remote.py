@@ -17,6 +17,7 @@ from autoinstrument.capture.script_section import script_of
 from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.cli.examples import examples
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.clone_run.settings import OBJECT, written
 from autoinstrument.integrations.parsed_arguments import command_line
@@ -29,7 +30,10 @@ from autoinstrument.scrubber import MASK, without_credentials
 from autoinstrument.settings import read_settings
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog=examples("autoinstrument remote --queue default -- python train.py --lr 0.1"),
+)
 @click.option("--queue", required=True, help="Name of the queue; it is created if it does not exist.")
 @click.option(
     "--project", default="", help="ClearML project; by default the name of the experiment, else of the script."

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from autoinstrument.bootstrap.startup_files import are_installed, python_path
+from autoinstrument.cli.examples import examples
 from autoinstrument.cli.tracing import wait
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.client import try_briefly
@@ -23,7 +24,10 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 """Exit codes of a shell in these cases."""
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=examples("autoinstrument run -- python train.py", "autoinstrument run --check -- python train.py"),
+)
 @click.option("--project", default="", help="ClearML project, as AUTOINSTRUMENT_PROJECT.")
 @click.option("--task", default="", help="Name of the Tasks, as AUTOINSTRUMENT_TASK.")
 @click.option("--artifacts", default="", metavar="[link|upload|off]", help="As AUTOINSTRUMENT_ARTIFACTS.")

@@ -16,7 +16,8 @@ from types import FrameType
 import click
 
 from autoinstrument.clearml_api.lean_import import prepare as prepare_sdk
-from autoinstrument.cli.output import name_default_store, progress, table
+from autoinstrument.cli.examples import examples
+from autoinstrument.cli.output import name_default_store, progress, table, wrapped
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.internals import import_clients
 from autoinstrument.mlflow_store.left_out import LEFT_OUT
@@ -38,7 +39,13 @@ _SLOWEST = 12
 """While a server fails, rounds become rarer, down to one in so many."""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "autoinstrument sync",
+        "autoinstrument sync --all --since 2026-01-01 --jobs 4",
+        "autoinstrument sync --all --follow",
+    )
+)
 @click.option("--run", "runs", multiple=True, metavar="ID", help="This MLflow run; may be repeated.")
 @click.option(
     "--experiment", "experiments", multiple=True, metavar="NAME", help="All runs of this experiment; may be repeated."
@@ -225,7 +232,8 @@ def _kind(outcome: Outcome) -> tuple[str, str]:
 
 def _print(outcome: Outcome) -> None:
     name = outcome.run_name or outcome.run_id
-    click.echo(f"{name}: {outcome.result} {outcome.detail}".rstrip() if name else f"{outcome.result}: {outcome.detail}")
+    line = f"{name}: {outcome.result} {outcome.detail}".rstrip() if name else f"{outcome.result}: {outcome.detail}"
+    click.echo(wrapped(line))
     sys.stdout.flush()
 
 

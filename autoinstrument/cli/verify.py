@@ -12,7 +12,8 @@ import click
 from autoinstrument.clearml_api.errors import ClearMLError, InternalError, RefusedError, TooLargeError
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.cli.output import name_default_store, progress
+from autoinstrument.cli.examples import examples
+from autoinstrument.cli.output import name_default_store, progress, wrapped
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.experiment_patterns import VARIABLE
 from autoinstrument.mirror.kinds.kind import Difference
@@ -53,7 +54,8 @@ Compared are params, tags, every point of every metric, artifacts and their hash
 traces, status, name, note, links.
 
 Exit codes: 0 no difference, 1 differences, runs without a Task, or a missing run or server, 2 wrong usage.
-"""
+""",
+    epilog=examples("autoinstrument verify", "autoinstrument verify 3f2a91c0b4d84f0e9a6f5c2d1e7b8a90"),
 )
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
@@ -151,7 +153,7 @@ def _print(report: _Report) -> None:
     if report.differences:
         click.echo(f"{name}: differs")
         for difference in report.differences:
-            click.echo(f"  {difference.what}: {difference.detail}")
+            click.echo(wrapped(f"  {difference.what}: {difference.detail}", " " * 4))
         click.echo(f"  repair: {report.repair}")
 
 

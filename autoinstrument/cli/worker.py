@@ -12,6 +12,7 @@ from typing import NamedTuple
 import click
 import psutil
 
+from autoinstrument.cli.examples import examples
 from autoinstrument.records import ReportRequested, ServedRun, StopRequested, WorkerReported, WorkerStopped
 from autoinstrument.transport import peer, worker_query
 
@@ -36,7 +37,7 @@ def worker() -> None:
     """
 
 
-@worker.command()
+@worker.command(epilog=examples("autoinstrument worker status"))
 @click.option("--json", "as_json", is_flag=True, help="Print the workers as JSON.")
 def status(as_json: bool) -> None:
     """Show which processes and runs each worker of this user on this machine serves, what waits, and what it costs.
@@ -54,7 +55,7 @@ def status(as_json: bool) -> None:
     sys.exit(1 if any(each.problem for each in found) else 0)
 
 
-@worker.command()
+@worker.command(epilog=examples("autoinstrument worker stop"))
 @click.argument("pids", nargs=-1, type=int, metavar="[PID]...")
 @click.option(
     "--timeout", type=click.FloatRange(1, 3600), default=60.0, show_default=True, metavar="SECONDS",

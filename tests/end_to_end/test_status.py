@@ -68,12 +68,25 @@ def test_a_selection(busy: Place) -> None:
 
 
 def test_on_a_pipe(busy: Place) -> None:
+    """The table fits 80 columns; addresses and reasons are below."""
     done = busy.command("status")
+    head, *lines = done.stdout.splitlines()
+    assert head.split() == ["run", "experiment", "began", "status", "state", "Task", "MLflow"]
+    assert [line.split()[0] for line in lines[:3]] == ["third", "second", "first"]
+    assert max(map(len, (head, *lines[:3]))) <= 80
+    tags = link_tags(busy.run_named("first"))
+    assert tags["task_id"][:8] in lines[2]
+    assert f"  Task: {tags['task_url']}" in lines
+    assert [line for line in lines if line.startswith("  it has no Task yet")]
+    assert "\x1b" not in done.stdout
+
+
+def test_wide(busy: Place) -> None:
+    done = busy.command("status", "--wide")
     head, *lines = done.stdout.splitlines()
     assert head.split() == ["run", "experiment", "began", "status", "state", "Task", "MLflow", "pending"]
     assert [line.split()[0] for line in lines] == ["third", "second", "first"]
     assert link_tags(busy.run_named("first"))["task_url"] in lines[2]
-    assert "\x1b" not in done.stdout
 
 
 def on_a_terminal(place: Place, *words: str, **environ: str) -> str:
@@ -99,7 +112,7 @@ def test_on_a_terminal_the_links_can_be_clicked(busy: Place) -> None:
     for environ in ({}, {"NO_COLOR": "1"}):
         text = on_a_terminal(busy, "status", **environ)
         assert f";{url}\x1b\\" in text, "OSC 8"
-    assert "\nthird: it has no Task yet" in text.replace("\r\n", "\n"), "below the table, which it would make fold"
+    assert "\n  it has no Task yet" in text.replace("\r\n", "\n"), "below the table, which it would make fold"
     assert "\x1b" not in on_a_terminal(busy, "status", TERM="dumb")
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from autoinstrument.cli.output import progress, table
+from autoinstrument.cli.output import Link, progress, table
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
@@ -46,6 +46,21 @@ def test_a_pipe_gets_plain_lines(capfd: pytest.CaptureFixture[str]) -> None:
     out, err = capfd.readouterr()
     assert out.splitlines() == ["all", "run       points", "[b]x[/b]       3", "y             10"]
     assert err == ""
+
+
+def test_names_are_shortened_so_that_a_row_fits(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    address = Link("http://clearml/" + "x" * 80, "abcd1234")
+    table(["run", "experiment", "Task"], [["r" * 60, "short", address]], shortened=("run", "experiment"))
+    table(["run", "Task"], [["r" * 60, address]], shortened=("run",), plain=True)
+    assert capfd.readouterr().out.splitlines() == [
+        f"run{' ' * 15}  experiment  Task",
+        f"{'r' * 16}..  short       abcd1234",
+        f"run{' ' * 27}  Task",
+        f"{'r' * 28}..  abcd1234",
+    ]
 
 
 @pytest.mark.parametrize("environ", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["colour", "NO_COLOR", "dumb"])

@@ -1,0 +1,67 @@
+"""`autoinstrument open`: open the page of a run's Task, or of the run itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+
+import click
+
+from autoinstrument.cli.examples import examples
+from autoinstrument.cli.run_rows import Row, listed_rows
+from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.settings import read_settings
+
+_SEARCHED = 1000
+"""How many of the latest runs are searched."""
+
+
+@click.command(
+    "open",
+    epilog=examples("autoinstrument open", "autoinstrument open 3f2a91c0 --mlflow", "autoinstrument open --print"),
+)
+@click.argument("run", default="", metavar="[RUN]")
+@click.option("--mlflow", "of_mlflow", is_flag=True, help="Open the run's page in MLflow in place of the Task's.")
+@click.option("--print", "only_print", is_flag=True, help="Only print the address.")
+@reports_bad_settings
+def open_page(run: str, of_mlflow: bool, only_print: bool) -> None:
+    """Print the address of RUN's Task, and open it in a browser, if there is one.
+
+    RUN is the id of a run or of its Task, the first characters of one as `status` shows them, or the name of a run; by
+    default the run that began last. The latest thousand runs are searched. Exit code 1 if there is no such page.
+    """
+    rows, problem = listed_rows(read_settings(), limit=_SEARCHED if run else 1)
+    row = _chosen(rows, run, problem)
+    address = row.run_url if of_mlflow else row.task_url
+    if not address:
+        where = f"its store has no pages ({row.run_id})" if of_mlflow else row.pending or "it has no Task"
+        raise click.ClickException(f"{row.run_name or row.run_id}: {where}")
+    click.echo(address)
+    if not only_print and _has_browser():
+        webbrowser.open(address)
+
+
+def _chosen(rows: list[Row], word: str, problem: str) -> Row:
+    """Return the run that a word means."""
+    named = [row for row in rows if word == row.run_name]
+    found = (
+        named
+        if word and named
+        else [row for row in rows if row.run_id.startswith(word)]
+        or [row for row in rows if row.task_id.startswith(word)]
+    )
+    if not word:
+        found = found[:1]
+    if not found:
+        raise click.ClickException(problem or (f"there is no run {word!r}" if word else "there are no runs yet"))
+    if len(found) > 1:
+        ids = ", ".join(row.run_id[:8] for row in found[:5])
+        raise click.ClickException(f"{len(found)} runs are meant by {word!r}: name one by its id ({ids})")
+    return found[0]
+
+
+def _has_browser() -> bool:
+    """Return False on a machine without a screen, where a browser would take over the terminal."""
+    screens = ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in screens)
