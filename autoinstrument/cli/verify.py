@@ -48,8 +48,9 @@ class _Report(NamedTuple):
     help=f"""Compare MLflow runs with their Tasks, and print each difference with the command that repairs it.
 
 RUN are run ids; without any, all runs of the tracking server that have ended are compared. Those without the tag
-{TASK_ID} are counted, and `{_MAKE_TASKS}` makes their Tasks; those that AUTOINSTRUMENT_EXPERIMENTS leaves out are
-counted, too, and are no difference.
+{TASK_ID} are counted, and `{_MAKE_TASKS}` makes their Tasks; those that AUTOINSTRUMENT_EXPERIMENTS
+leaves out are counted, too, and are no difference.
+
 Compared are params, tags, every point of every metric, artifacts and their hashes, models, data sets, the number of
 traces, status, name, note, links.
 

@@ -12,11 +12,12 @@ from tests.documentation.pages import commands, matches, unmarked
 from tests.startup.environment import ROOT
 
 
-def test_the_settings_page_is_what_the_code_says(tmp_path: Path) -> None:
-    """`python docs/settings_page.py` writes it anew."""
-    code = "import sys; sys.path.insert(0, 'docs'); import settings_page; sys.stdout.write(settings_page.page())"
+@pytest.mark.parametrize("name", ["commands", "settings"])
+def test_a_generated_page_is_what_the_code_says(name: str) -> None:
+    """`python docs/commands_page.py` and `python docs/settings_page.py` write them anew."""
+    code = f"import sys; sys.path.insert(0, 'docs'); import {name}_page; sys.stdout.write({name}_page.page())"
     written = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert (ROOT / "docs" / "settings.md").read_text("utf-8") == written
+    assert (ROOT / "docs" / f"{name}.md").read_text("utf-8") == written
 
 
 def test_a_command_has_its_continuation_and_its_output(tmp_path: Path) -> None:
