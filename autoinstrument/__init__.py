@@ -1,5 +1,8 @@
 """Give every MLflow run a linked ClearML Task.
 
+Public are the names in `__all__`, described in the file `__init__.pyi` beside this one, and the command line. All else
+may change in any version.
+
 This file imports nothing, and must not: every interpreter of the environment runs it at start-up, switched on or not.
 """
 
@@ -34,8 +37,15 @@ def init():
         arm()
 
 
+__all__ = ["init", "is_active", "task_of", "wait_delivered"]
+
+
 def __getattr__(name):
-    # type: (str) -> str
+    # type: (str) -> object
+    if name in __all__:
+        from autoinstrument.agent import public
+
+        return getattr(public, name)
     if name == "__version__":
         from autoinstrument._version import __version__
 

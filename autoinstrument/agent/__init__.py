@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from autoinstrument.agent.delivery_wait import DeliveryWait
 from autoinstrument.agent.exit_cause import exiting
 from autoinstrument.agent.process_report import ProcessReport
 from autoinstrument.agent.run_reports import RunReports
@@ -33,6 +34,7 @@ from autoinstrument.records import (
     Record,
     RunAnnounced,
     RunEnded,
+    RunsDelivered,
     RunStarted,
 )
 from autoinstrument.settings import Settings
@@ -55,6 +57,7 @@ class Agent:
 
     Attributes:
         settings: as this process's environment has them.
+        delivery: waits until what was logged so far is in ClearML.
         is_exiting: the interpreter runs its at-exit handlers.
     """
 
@@ -69,6 +72,7 @@ class Agent:
         self._worker = WorkerAccess(settings.worker)
         self._sender = Sender(self._worker.connect, self._introduce, self._answered, self._leave)
         self._reports = RunReports(self._runs, self._captures, self._sender.reply, note=settings.note)
+        self.delivery = DeliveryWait(self._sender.ask)
         self._adoption = TaskAdoption()
         self._process = ProcessReport()
         self._console = Console(self._written)
@@ -196,6 +200,11 @@ class Agent:
         if self._is_finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
             self._sender.finish(exiting(_LATE_S))
 
+    def task_of(self, run_id: str) -> tuple[str, str] | None:
+        """Return id and address of a run's Task, None while it is not known to have one."""
+        run = self._runs.get(run_id)
+        return run.task if run is not None else None
+
     # Console, and a Task of the script's own
 
     def _look(self) -> None:
@@ -228,7 +237,10 @@ class Agent:
         return records
 
     def _answered(self, record: Record) -> None:
-        self._reports.take(record)
+        if isinstance(record, RunsDelivered):
+            self.delivery.take(record)
+        else:
+            self._reports.take(record)
 
     def _forked(self) -> None:
         """Go on as a process that runs beside another one, which ends the runs so far."""

@@ -76,6 +76,7 @@ class RunReports:
 
     def _linked(self, linked: RunLinked) -> None:
         run = self._runs[linked.run_id]
+        run.task = linked.task_id, linked.task_url
         self._log_linked(run, linked)
         tags = {TASK_ID: linked.task_id, STATE: "synced" if linked.delivered else "live"}
         if linked.task_url:

@@ -18,6 +18,7 @@ class TrackedRun:
         page_url: the address of its page in the MLflow UI, "" where it has none.
         tracking_uri: the absolute tracking URI.
         workspace: the workspace in MLflow, "" where none was named when the run began.
+        task: id and address of its Task, None while it is not known to have one.
         is_undescribed: it is a run of this process, and the tracking store was not asked about it yet.
     """
 
@@ -30,6 +31,7 @@ class TrackedRun:
         self.name, self.page_url = run_id, ""
         self.tracking_uri = self.workspace = ""
         self.is_undescribed = False
+        self.task: tuple[str, str] | None = None
 
     def begin(self, tracking_uri: str, workspace: str, *, owned: bool) -> None:
         """Note that the run was created, resumed or first seen; `owned` if this process ends it."""

@@ -6,7 +6,15 @@ the worker as it is. Nothing here knows MLflow's or ClearML's classes.
 Times are milliseconds since the epoch (`_ms`), as in MLflow and in ClearML's events.
 """
 
-from autoinstrument.records.answers import CodeLacking, Delivered, RunAborted, RunLinked, RunPending, WorkerReady
+from autoinstrument.records.answers import (
+    CodeLacking,
+    Delivered,
+    RunAborted,
+    RunLinked,
+    RunPending,
+    RunsDelivered,
+    WorkerReady,
+)
 from autoinstrument.records.command import (
     ReportRequested,
     ServedProcess,
@@ -16,7 +24,13 @@ from autoinstrument.records.command import (
     WorkerStopped,
 )
 from autoinstrument.records.json_form import Record, from_json, has_right_types, parse, to_json
-from autoinstrument.records.process import ConsoleWritten, ProcessChanged, ProcessExiting, ProcessStarted
+from autoinstrument.records.process import (
+    ConsoleWritten,
+    DeliveryAwaited,
+    ProcessChanged,
+    ProcessExiting,
+    ProcessStarted,
+)
 from autoinstrument.records.run import (
     AbortLogged,
     ArtifactLogged,
@@ -41,10 +55,10 @@ from autoinstrument.records.types import Argument, CommandLine, Dataset, Model, 
 
 __all__ = [
     "AbortLogged", "Argument", "ArtifactLogged", "CodeLacking", "CommandLine", "ConsoleWritten", "Dataset",
-    "Delivered", "EndAnnounced", "EventsDropped", "InputsLogged", "MetricsLogged", "Model", "ModelsLogged", "Param",
-    "ParamsLogged", "Point",
-    "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record", "ReportRequested", "RunAborted", "RunAnnounced",
-    "RunDeleted", "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "ServedProcess",
-    "ServedRun", "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "TracesLogged", "Version", "WorkerReady",
-    "WorkerReported", "WorkerStopped", "from_json", "has_right_types", "parse", "to_json",
+    "Delivered", "DeliveryAwaited", "EndAnnounced", "EventsDropped", "InputsLogged", "MetricsLogged", "Model",
+    "ModelsLogged", "Param", "ParamsLogged", "Point", "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record",
+    "ReportRequested", "RunAborted", "RunAnnounced", "RunDeleted", "RunEnded", "RunLinked", "RunPending",
+    "RunRestored", "RunStarted", "RunTagged", "RunsDelivered", "ServedProcess", "ServedRun", "StopRequested",
+    "TagDeleted", "TagsSet", "TaskFound", "TracesLogged", "Version", "WorkerReady", "WorkerReported", "WorkerStopped",
+    "from_json", "has_right_types", "parse", "to_json",
 ]  # fmt: skip

@@ -46,5 +46,12 @@ class RunAborted(NamedTuple):
     reason: str
 
 
+class RunsDelivered(NamedTuple):
+    """Answer to `DeliveryAwaited`: each run of the process had nothing left to send, at some moment since then."""
+
+    number: int
+    """As in the question."""
+
+
 class Delivered(NamedTuple):
     """Answer to `ProcessExiting`: nothing is left to send."""

@@ -5,9 +5,23 @@ from __future__ import annotations
 from typing import Any, get_type_hints
 
 from autoinstrument.json_shape import mismatch
-from autoinstrument.records.answers import CodeLacking, Delivered, RunAborted, RunLinked, RunPending, WorkerReady
+from autoinstrument.records.answers import (
+    CodeLacking,
+    Delivered,
+    RunAborted,
+    RunLinked,
+    RunPending,
+    RunsDelivered,
+    WorkerReady,
+)
 from autoinstrument.records.command import ReportRequested, StopRequested, WorkerReported, WorkerStopped
-from autoinstrument.records.process import ConsoleWritten, ProcessChanged, ProcessExiting, ProcessStarted
+from autoinstrument.records.process import (
+    ConsoleWritten,
+    DeliveryAwaited,
+    ProcessChanged,
+    ProcessExiting,
+    ProcessStarted,
+)
 from autoinstrument.records.run import (
     AbortLogged,
     ArtifactLogged,
@@ -30,10 +44,11 @@ from autoinstrument.records.run import (
 )
 
 Record = (
-    ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | EndAnnounced | ParamsLogged
-    | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
+    ProcessStarted | ProcessChanged | ProcessExiting | DeliveryAwaited | RunAnnounced | RunStarted | EndAnnounced
+    | ParamsLogged | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
-    | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | Delivered | WorkerReady
+    | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | RunsDelivered | Delivered
+    | WorkerReady
     | ReportRequested | WorkerReported | StopRequested | WorkerStopped
 )  # fmt: skip
 

@@ -68,6 +68,13 @@ class ProcessExiting(NamedTuple):
     """How long the process will wait for `Delivered`."""
 
 
+class DeliveryAwaited(NamedTuple):
+    """Asks the worker for `RunsDelivered`: the script waits until what it has logged so far is in ClearML."""
+
+    number: int
+    """Counts the process's questions."""
+
+
 class ConsoleWritten(NamedTuple):
     """Text as it was written to one of the process's streams; lines may be cut anywhere."""
 

@@ -168,6 +168,17 @@ class Sender:
         """Return True if content of `size` bytes may be posted; nothing may wait where records are sent at once."""
         return not self.direct and self._buffer.has_room(size)
 
+    def ask(self, question: Record) -> bool:
+        """Post a question to the worker behind everything that was posted before, noted reads among it.
+
+        Returns:
+            False if nothing was ever posted, so that the worker need not be asked.
+        """
+        if self._started:
+            self.post_now()
+            self.post(question)
+        return self._started
+
     # Sending from the caller's thread
 
     def announce(self, record: Record) -> None:

@@ -20,6 +20,7 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.process_identity import created_ms
 from autoinstrument.records import (
     ConsoleWritten,
+    DeliveryAwaited,
     EndAnnounced,
     EventsDropped,
     ProcessChanged,
@@ -49,6 +50,7 @@ from autoinstrument.worker.training_process import TrainingProcess
 
 _OTHERS_S = 15.0
 """How long the process that began a run has to make the Task."""
+_URGENT = (ConnectionClosed, DeliveryAwaited, ProcessExiting, RunStarted, RunEnded, TaskFound)
 
 
 class Dispatcher:
@@ -89,7 +91,7 @@ class Dispatcher:
         handler = self._HANDLERS.get(type(record), Dispatcher._logged)
         with guard(f"handling {type(record).__name__}"):
             handler(self, process, record)
-        return isinstance(record, (ConnectionClosed, ProcessExiting, RunStarted, RunEnded, TaskFound))
+        return isinstance(record, _URGENT)
 
     def note_dropped(self, dropped: EventsDropped) -> None:
         """Note that data of a run was dropped for want of room."""
@@ -261,6 +263,9 @@ class Dispatcher:
             mirror.do(mirror.console.finish)
         self.process_end.try_once_more(process)
 
+    def _delivery_awaited(self, process: TrainingProcess, awaited: DeliveryAwaited) -> None:
+        process.awaited, process.undelivered = awaited, set(process.runs)
+
     def _end_announced(self, process: TrainingProcess, announced: EndAnnounced) -> None:
         process.announce_end(announced)
 
@@ -280,6 +285,7 @@ class Dispatcher:
     _HANDLERS: ClassVar[dict[type, Callable[[Dispatcher, TrainingProcess, Any], None]]] = {
         ConnectionClosed: _closed,
         ConsoleWritten: _console_written,
+        DeliveryAwaited: _delivery_awaited,
         EndAnnounced: _end_announced,
         ProcessChanged: _process_changed,
         ProcessExiting: _process_exiting,

@@ -27,7 +27,7 @@ from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home, private_folder
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
-from autoinstrument.records import Delivered, WorkerReported, WorkerStopped
+from autoinstrument.records import Delivered, RunsDelivered, WorkerReported, WorkerStopped
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.transport import peer
@@ -170,8 +170,14 @@ class Worker:
         self._dispatcher.waiting = sum(mirror.weight for mirror in self._runs.mirrors.values())
 
     def _answer(self) -> None:
-        """Tell exiting processes that there is nothing left to wait for."""
+        """Tell processes that wait for it that everything is delivered, and exiting ones that there is no more hope."""
         for process in self._runs.processes:
+            if process.awaited is not None and not process.is_capturing:
+                awaited = [self._runs.mirrors[run_id] for run_id in process.undelivered]
+                process.undelivered = {each.run.run_id for each in awaited if each.is_away or each.has_work}
+                if not process.undelivered:
+                    process.send(RunsDelivered(process.awaited.number))
+                    process.awaited = None
             if process.exiting is not None and not process.answered:
                 mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
                 if any(mirror.is_away for mirror in mirrors):

@@ -17,6 +17,7 @@ from autoinstrument.mirror.mapping.run_status import End, of_death, of_error, of
 from autoinstrument.records import (
     CodeLacking,
     ConsoleWritten,
+    DeliveryAwaited,
     EndAnnounced,
     ProcessChanged,
     ProcessExiting,
@@ -63,6 +64,10 @@ class TrainingProcess:
         self.ended_at_exit: dict[str, RunEnded] = {}
         self.exiting: ProcessExiting | None = None
         self.answered = False
+        self.awaited: DeliveryAwaited | None = None
+        """The script waits for the delivery of what it has logged by then."""
+        self.undelivered: set[str] = set()
+        """Runs that have had something left to send ever since."""
         self.gone_at: float | None = None
         self.exit_code: int | None = None
         """Its exit code, None while that is not known."""

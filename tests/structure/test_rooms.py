@@ -36,7 +36,7 @@ ROOMS = {
         "mlflow_store", "sync", "transport",
     },
     "__main__": {"cli"},
-    "__init__": {"bootstrap", "clone_run"},
+    "__init__": {"agent", "bootstrap", "clone_run"},
 }  # fmt: skip
 """The rooms that a room may import from, besides itself and what is shared."""
 FOREIGN = {

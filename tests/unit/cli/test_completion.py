@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoinstrument.cli import main
+from autoinstrument.cli.completion import completion
 
 PROGRAM = Path(sys.executable).with_name("autoinstrument")
 
@@ -24,7 +25,7 @@ def test_each_shell_names_the_program(shell: str) -> None:
 
 
 def test_another_shell() -> None:
-    assert CliRunner().invoke(main, ["completion", "cmd"]).exit_code == 2
+    assert CliRunner().invoke(completion, ["cmd"]).exit_code == 2
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoinstrument.cli import main
+from autoinstrument.cli.examples import examples
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
@@ -34,6 +35,11 @@ def test_examples(names: tuple[str, ...]) -> None:
         rest = rest[: rest.index("|")] if "|" in rest else rest
         assert program == "autoinstrument"
         parse(rest, names)
+
+
+def test_one_example_and_several() -> None:
+    assert examples("a b") == "\b\nExample:\n  a b"
+    assert examples("a", "b") == "\b\nExamples:\n  a\n  b"
 
 
 def parse(words: list[str], names: tuple[str, ...]) -> None:

@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
-from autoinstrument.cli import main
+from autoinstrument.cli.open_page import open_page
+from autoinstrument.cli.run_rows import Row, listed_rows
+from autoinstrument.settings import read_settings
 
 
 @pytest.fixture
@@ -35,7 +37,13 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def call(*words: str) -> Result:
-    return CliRunner().invoke(main, ["open", *words])
+    return CliRunner().invoke(open_page, words)
+
+
+def test_rows(runs: list[str]) -> None:
+    rows, problem = listed_rows(read_settings(), limit=2)
+    assert ([row.run_id for row in rows], problem) == ([runs[2], runs[1]], "")
+    assert Row._fields[0] == "run_id"
 
 
 def test_by_the_ids_that_status_shows(runs: list[str], opened: list[str]) -> None:
