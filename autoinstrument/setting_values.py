@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from typing import Generic, TypeVar
 
@@ -131,6 +132,23 @@ class Seconds(Values[float]):
 
     def text(self, value: float) -> str:
         return str(value).removesuffix(".0")
+
+
+class Silence(Values[float]):
+    """Seconds after which a silent process counts as dead; infinity is never."""
+
+    allowed = "off, or a number of seconds from 5 to 86400"
+
+    def parse(self, text: str) -> float:
+        if text.lower() in OFF:
+            return math.inf
+        seconds = float(text)
+        if not 5 <= seconds <= 86400:  # also where it is no number, "nan"
+            raise ValueError(text)
+        return seconds
+
+    def text(self, value: float) -> str:
+        return "off" if value == math.inf else str(value).removesuffix(".0")
 
 
 class Period(Values[float]):

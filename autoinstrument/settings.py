@@ -20,6 +20,7 @@ from autoinstrument.setting_values import (
     Patterns,
     Period,
     Seconds,
+    Silence,
     Switch,
     Tags,
     Template,
@@ -136,6 +137,11 @@ class Settings:
     abort: bool = _setting(
         Switch(), True, "run",
         "`on`: a Task that is stopped in ClearML stops its training within a minute, as SIGTERM would.",
+    )  # fmt: skip
+    dead_after_s: float = _setting(
+        Silence(), 300.0, "machine",
+        """`autoinstrument sync --follow` ends runs whose agent has been silent for so many seconds: their machine is
+        gone, see [Machines that vanish](reliability.md#machines-that-vanish). `off`: never.""",
     )  # fmt: skip
     note: bool = _setting(
         Switch(), False, "task",

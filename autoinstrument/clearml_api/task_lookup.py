@@ -10,6 +10,9 @@ from autoinstrument.clearml_api.errors import RefusedError, understood
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import Task, is_of_run, run_of, task_from
 
+_AT_ONCE = 500
+"""Tasks that one request asks for."""
+
 
 def read(session: Session, task_id: str) -> dict[str, Any]:
     """Return a Task as the server holds it.
@@ -104,6 +107,19 @@ class TaskLookup:
             if task := by_id.get(found["task"]):
                 task["configuration"] = {item["name"]: item for item in found["configuration"]}
                 schema.task(task)
+
+    def signs_of_life(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return status, its texts, `last_update` and `runtime` of some Tasks; those that are gone are missing.
+
+        The server moves `last_update`, by its own clock, with each event and each ping of a Task (API 2.34).
+        """
+        fields = ["id", "status", "status_reason", "status_message", "last_update", "runtime", "system_tags", "type"]
+        found: list[dict[str, Any]] = []
+        for first in range(0, len(task_ids), _AT_ONCE):
+            some = list(task_ids[first : first + _AT_ONCE])
+            answer = self._session.call("tasks.get_all", id=some, only_fields=fields, page_size=_AT_ONCE)
+            found += map(schema.task, answer.get("tasks") or [])
+        return found
 
     def stopped(self, task_ids: Collection[str]) -> dict[str, tuple[str, str]]:
         """Return reason and message of those Tasks that are stopped or must stop, by id.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import signal
 import sys
 import time
@@ -16,6 +17,8 @@ from types import FrameType
 import click
 
 from autoinstrument.clearml_api.lean_import import prepare as prepare_sdk
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.examples import examples
 from autoinstrument.cli.output import name_default_store, progress, table, wrapped
 from autoinstrument.cli.usage_errors import reports_bad_settings
@@ -27,6 +30,7 @@ from autoinstrument.settings import Settings, read_settings
 from autoinstrument.sync.job_processes import JobProcesses
 from autoinstrument.sync.recorded import sync as sync_runs
 from autoinstrument.sync.selection import Outcome, Selection
+from autoinstrument.sync.silent_runs import SilentRuns
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 _EVERY_S = 10.0
@@ -72,6 +76,13 @@ _SLOWEST = 12
 )
 @click.option("--dask", default="", metavar="ADDRESS", help="Spread them over this Dask cluster (extra `dask`).")
 @click.option("--follow", is_flag=True, help=f"Go on until Ctrl-C, and look for new runs every {_EVERY_S:.0f} s.")
+@click.option(
+    "--dead-after",
+    "others_after_s",
+    type=click.FloatRange(min=5),
+    metavar="SECONDS",
+    help="With --follow, also end runs without the agent to which nothing was logged for so long.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; with --follow, one line per run.")
 @reports_bad_settings
@@ -85,6 +96,7 @@ def sync(
     jobs: int,
     dask: str,
     follow: bool,
+    others_after_s: float | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -105,6 +117,8 @@ def sync(
         raise click.UsageError("`--since` and `--deleted` need `--all` or `--experiment`")
     if follow and dry_run:
         raise click.UsageError("`--follow` and `--dry-run` cannot be combined")
+    if others_after_s and not follow:
+        raise click.UsageError("`--dead-after` can be used with `--follow` only")
     since_ms = int(since.timestamp() * 1000) if since else 0
     selection = Selection(
         runs=runs, experiments=experiments, everything=everything, since_ms=since_ms,
@@ -115,7 +129,10 @@ def sync(
     with _cluster(dask) if dask else _processes(jobs) as (executor, jobs):
         try:
             if follow:
-                code = _follow(selection, settings, jobs, executor, as_json=as_json)
+                silent = SilentRuns(
+                    Tasks(Session()), settings, experiments=experiments, others_after_s=others_after_s or math.inf
+                )
+                code = _follow(selection, settings, jobs, executor, silent, as_json=as_json)
             else:
                 code = _once(selection, settings, jobs, executor, as_json=as_json)
         except NotFoundError as error:
@@ -182,7 +199,15 @@ def _once(selection: Selection, settings: Settings, jobs: int, executor: Executo
     return 1 if interrupted or any(result == "failed" for result, _ in counts) else 0
 
 
-def _follow(selection: Selection, settings: Settings, jobs: int, executor: Executor | None, *, as_json: bool) -> int:
+def _follow(
+    selection: Selection,
+    settings: Settings,
+    jobs: int,
+    executor: Executor | None,
+    silent: SilentRuns,
+    *,
+    as_json: bool,
+) -> int:
     """Sync repeatedly until SIGINT or SIGTERM; print news of each run, and a summary at the end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -200,7 +225,7 @@ def _follow(selection: Selection, settings: Settings, jobs: int, executor: Execu
             else:
                 round_of = selection._replace(ended_since_ms=int((time.time() - _LATELY_S) * 1000), full=False)
             has_failed = False
-            for outcome in sync_runs(round_of, settings, jobs=jobs, executor=executor):
+            for outcome in silent.beside(sync_runs(round_of, settings, jobs=jobs, executor=executor)):
                 has_failed = has_failed or outcome.result == "failed"
                 if outcome.result in ("unchanged", "running", LEFT_OUT):
                     last.pop(outcome.run_id, None)

@@ -44,8 +44,14 @@ def set_tags(tracking_uri: str, workspace: str, run_id: str, tags: dict[str, str
                 raise
 
 
-def set_killed(tracking_uri: str, workspace: str, run_id: str) -> None:
+def set_killed(tracking_uri: str, workspace: str, run_id: str, end_time_ms: int | None = None) -> None:
     """Set a run to KILLED that is still open and not deleted: its process was ended from outside.
+
+    Args:
+        tracking_uri: address of its store.
+        workspace: its workspace, "" where none is named.
+        run_id: MLflow's id.
+        end_time_ms: when it ended, in ms since the epoch; None for now.
 
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
@@ -54,7 +60,20 @@ def set_killed(tracking_uri: str, workspace: str, run_id: str) -> None:
         client = tracking_client(tracking_uri)
         run = _found(client, run_id)
         if run is not None and run.info.status == "RUNNING":
-            client.set_terminated(run_id, "KILLED")
+            client.set_terminated(run_id, "KILLED", end_time_ms)
+
+
+def set_running(tracking_uri: str, workspace: str, run_id: str) -> None:
+    """Set a run to RUNNING again that was set to KILLED because its process was silent, and that goes on after all.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    with ourselves(), store_access(tracking_uri, workspace):
+        client = tracking_client(tracking_uri)
+        run = _found(client, run_id)
+        if run is not None and run.info.status == "KILLED":
+            client.update_run(run_id, status="RUNNING")
 
 
 def _found(client: Any, run_id: str) -> Any:

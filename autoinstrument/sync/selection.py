@@ -39,8 +39,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         run_id: "" if the problem is not one run's: the tracking server does not answer.
-        result: "synced", "unchanged", "failed", "running" (left alone), "pending" (dry run) or "left out" (of another
-            experiment than `AUTOINSTRUMENT_EXPERIMENTS` names).
+        result: "synced", "unchanged", "failed", "running" (left alone), "ended" (its machine is gone), "pending" (dry
+            run) or "left out" (of another experiment than `AUTOINSTRUMENT_EXPERIMENTS` names).
         detail: the Task's address, or the reason.
     """
 

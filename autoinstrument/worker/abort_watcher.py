@@ -1,12 +1,13 @@
 """Stop a training process whose Task a person has stopped in ClearML, as SIGTERM would.
 
-A Task that `sync` or the server has stopped, because they took the process for dead, is set to running again. A Task
-that was stopped because its run has ended in MLflow stays stopped, and its process goes on.
+A Task that `sync` or the server has stopped, because they took the process for dead, is set to running again, and so is
+its run in MLflow. A Task that was stopped because its run has ended in MLflow stays stopped, and its process goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.completion import write_back
 from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_mlflow
+from autoinstrument.mlflow_store.link_tags import set_running
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.training_process import TrainingProcess
 
@@ -25,9 +27,11 @@ _EVERY_S = 58.0
 class AbortWatcher:
     """Asks ClearML about all running Tasks at once, in one small request a minute."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, *, dead_after_s: float = math.inf) -> None:
+        """With `dead_after_s`, the seconds after which a silent run is ended elsewhere."""
         self._tasks = tasks
-        self._at = time.monotonic() + _EVERY_S
+        self._every_s = min(_EVERY_S, dead_after_s / 5)
+        self._at = time.monotonic() + self._every_s
 
     @property
     def is_due(self) -> bool:
@@ -39,7 +43,7 @@ class AbortWatcher:
         Args:
             running: runs whose Tasks were made here and are running, each with the process that owns the run.
         """
-        self._at = time.monotonic() + _EVERY_S
+        self._at = time.monotonic() + self._every_s
         return {mirror.task.id: (mirror, process) for mirror, process in running if mirror.task is not None}
 
     def look(
@@ -61,6 +65,8 @@ class AbortWatcher:
                 if is_of_a_process(reason, message):
                     logger().warning("run %s goes on, its Task was stopped: %s", mirror.run.run_id, reason)
                     change(mirror, mirror.go_on)
+                    with guard("setting a run to running again"):
+                        set_running(mirror.run.tracking_uri, mirror.run.workspace, mirror.run.run_id)
                     continue
                 if is_of_mlflow(reason):
                     continue

@@ -203,12 +203,12 @@ class LiveRun(RunMirror):
         super().flush_without_end()
 
     def ping(self) -> None:
-        """Tell the server that the Task is alive; it stops a Task that is silent for two hours.
+        """Tell the server that the Task is alive, also for others, see `sync.silent_runs`.
 
         Raises:
             ClearMLError: it did not answer.
         """
-        if self.task is not None and not self.task.adopted:
+        if self.task is not None:
             self._context.tasks.ping(self.task)
             self.last_sent = time.monotonic()
 

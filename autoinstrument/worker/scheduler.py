@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -22,8 +23,11 @@ from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.training_process import TrainingProcess
 
-_PING_S = 1800.0
-"""A Task for which nothing was sent for so long is pinged; the server stops a silent one after 7,200 s."""
+_PING_S = 60.0
+"""A Task for which nothing was sent for so long is pinged: `sync --follow` ends a run that is silent for some minutes,
+and the server stops a Task after 7,200 s."""
+_PINGS = 5
+"""Pings in the time after which a silent run is ended, at least."""
 
 _OF_ONE_RUN = (InternalError, RefusedError, TooLargeError)
 
@@ -39,8 +43,17 @@ class Step(Enum):
 class Scheduler:
     """Sends to the one ClearML server, and writes to MLflow what the training processes have left to the worker."""
 
-    def __init__(self, tasks: Tasks, uploads: Uploads, mlflow_access: MLflowAccess | None = None) -> None:
+    def __init__(
+        self,
+        tasks: Tasks,
+        uploads: Uploads,
+        mlflow_access: MLflowAccess | None = None,
+        *,
+        dead_after_s: float = math.inf,
+    ) -> None:
+        """With `dead_after_s`, the seconds after which a silent run is ended elsewhere."""
         self._tasks = tasks
+        self._ping_s = min(_PING_S, dead_after_s / _PINGS)
         self._mlflow = mlflow_access or MLflowAccess()
         self._server = Backoff()
         tasks.on_answer(self._server.answered)
@@ -152,7 +165,7 @@ class Scheduler:
                     mirror.ping()
 
     def _is_ping_due(self, mirror: LiveRun) -> bool:
-        return time.monotonic() - mirror.last_sent > _PING_S
+        return time.monotonic() - mirror.last_sent > self._ping_s
 
     def _flush(self, mirror: LiveRun) -> None:
         if self.is_probing:  # the others need not wait until this run's files are uploaded

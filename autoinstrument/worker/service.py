@@ -66,7 +66,8 @@ class Worker:
         self._tasks = tasks = Tasks(session)
         uploads = Uploads(FileUploads(session))
         self._mlflow = MLflowAccess()
-        self._scheduler, self._watch = Scheduler(tasks, uploads, self._mlflow), AbortWatcher(tasks)
+        self._scheduler = Scheduler(tasks, uploads, self._mlflow, dead_after_s=settings.dead_after_s)
+        self._watch = AbortWatcher(tasks, dead_after_s=settings.dead_after_s)
         self._deliveries = Deliveries(self._scheduler, self._receiver.wake)
         aside = self._deliveries.aside
         self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow, aside)

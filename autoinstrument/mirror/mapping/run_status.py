@@ -14,6 +14,7 @@ from autoinstrument.records import ProcessExiting, RunEnded
 _DIED = "the process died with the run still open"
 _INTERRUPTED = "interrupted (KeyboardInterrupt)"
 _UNENDED = "the process ended without ending the run"
+_SILENT = "no sign of life"
 _OF_MLFLOW = "MLflow: "
 _STATUS = {"FINISHED": "completed", "FAILED": "failed", "KILLED": "stopped"}
 
@@ -81,14 +82,29 @@ def of_silent_exit() -> End:
     return End("stopped", _UNENDED, "")
 
 
+def of_silence(since: str, host: str) -> End:
+    """Return the end of a run whose process, and everything else on its machine, was silent for too long.
+
+    Args:
+        since: the time of its last sign of life, as a person reads it.
+        host: name of its machine, "" if that is not known.
+    """
+    return End("stopped", f"{_SILENT} since {since}" + (f" from {host}" if host else ""), "")
+
+
+def is_of_silence(reason: str) -> bool:
+    """Return True if a stopped Task's reason is that its process was silent, see `of_silence`."""
+    return reason.startswith(_SILENT)
+
+
 def is_of_a_process(reason: str, message: str) -> bool:
     """Return True if a stopped Task's texts say that its process is gone; they are wrong if the process is at work.
 
     The texts are there because ClearML heard nothing of the process for two hours, because `sync` on another machine
-    did not (`journal.liveness`), or because another process that logged to the run ended.
+    did not (`journal.liveness`, `sync.silent_runs`), or because another process that logged to the run ended.
     """
     is_silent = "non-responsive" in f"{reason} {message}".lower()
-    return is_silent or reason.startswith((_DIED, _INTERRUPTED, _UNENDED))
+    return is_silent or reason.startswith((_DIED, _INTERRUPTED, _UNENDED, _SILENT))
 
 
 def is_of_mlflow(reason: str) -> bool:

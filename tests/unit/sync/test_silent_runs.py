@@ -1,0 +1,196 @@
+"""A run whose machine is gone is ended by whoever follows; one that is alive never is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow.tracking import MlflowClient
+
+from autoinstrument.capture.machine import machine
+from autoinstrument.clearml_api.file_uploads import FileUploads
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.run_journal import RunJournals
+from autoinstrument.mirror.run_mirror import RunMirror
+from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.run_reader import open_run
+from autoinstrument.settings import Settings
+from autoinstrument.sync.silent_runs import SilentRuns
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.conftest import database as database
+from tests.end_to_end.harness import link_tags, scalars, task_of
+from tests.unit.mirror.runs import PROCESS
+from tests.unit.sync.test_stored import a_run
+from tests.unit.sync.test_stored import server as server
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+SETTINGS = Settings(dead_after_s=300.0)
+
+
+class Clock:
+    """Both of a follower's clocks; `suspended` is what only the clock on the wall has counted."""
+
+    def __init__(self) -> None:
+        self.now = self.suspended = 0.0
+
+    def wall(self) -> float:
+        return self.now + self.suspended
+
+
+class Follower:
+    """Looks every 50 s."""
+
+    def __init__(self, others_after_s: float = math.inf, settings: Settings = SETTINGS) -> None:
+        self.clock = Clock()
+        self._runs = SilentRuns(
+            Tasks(Session()), settings, others_after_s=others_after_s,
+            clock=lambda: self.clock.now, wall_clock=self.clock.wall,
+        )  # fmt: skip
+
+    def follow(self, seconds: float, beat: Callable[[], object] = lambda: None) -> list[str]:
+        """Follow for so long, with a heartbeat now and then; return what was done."""
+        done = []
+        for _ in range(int(seconds / 50)):
+            self.clock.now += 50
+            beat()
+            done += [f"{outcome.result} {outcome.detail}" for outcome in self._runs.ended()]
+        return done
+
+
+@pytest.fixture
+def run_id(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> str:
+    """A run whose agent was at work on another machine."""
+    return live_run(client, tmp_path)
+
+
+def live_run(client: MlflowClient, folder: Path) -> str:
+    run_id = a_run(client, "on a pod", status="")
+    tasks = Tasks(Session())
+    run = open_run(client.tracking_uri, run_id).run._replace(owned=True)
+    capture = RunJournals(Settings(home=str(folder / "elsewhere"))).of(run, None)
+    mirror = RunMirror(capture, SETTINGS, tasks, Uploads(FileUploads(Session())))
+    mirror.flush_without_end()
+    assert mirror.task is not None
+    client.set_tag(run_id, "clearml.task_id", mirror.task.id)
+    client.set_tag(run_id, "clearml.state", "live")
+    return run_id
+
+
+def ping(run_id: str, server: ClearMLServer) -> None:
+    tasks = Tasks(Session())
+    found = tasks.find(task_of(server, run_id)["id"], adopted=False)
+    assert found is not None
+    tasks.ping(found)
+
+
+def states(client: MlflowClient, server: ClearMLServer, run_id: str) -> tuple[str, str]:
+    return client.get_run(run_id).info.status, str(task_of(server, run_id)["status"])
+
+
+def test_a_silent_run_is_ended_on_both_sides_and_completed(
+    server: ClearMLServer, client: MlflowClient, run_id: str
+) -> None:
+    follower = Follower()
+    assert follower.follow(300) == []
+    assert states(client, server, run_id) == ("RUNNING", "in_progress")
+    ended, synced = follower.follow(50)
+    assert ended.startswith("ended no sign of life since 2")
+    assert synced.startswith("synced ")
+    assert states(client, server, run_id) == ("KILLED", "stopped")
+    task = task_of(server, run_id)
+    assert task["status_reason"].startswith("no sign of life since 2")
+    assert len(scalars(server, task["id"])) == 20, "completed from MLflow's store"
+    assert link_tags(client.get_run(run_id))["state"] == "synced"
+    assert follower.follow(100) == []
+
+
+def test_any_sign_of_life_counts(server: ClearMLServer, client: MlflowClient, run_id: str) -> None:
+    """A ping of the agent's, and a point that reaches MLflow alone."""
+    steps = iter(range(100, 1000))
+    assert Follower().follow(500, lambda: ping(run_id, server)) == []
+    assert Follower().follow(500, lambda: client.log_metric(run_id, "alive", step := next(steps), step=step)) == []
+    assert states(client, server, run_id) == ("RUNNING", "in_progress")
+
+
+def test_what_the_follower_has_not_watched_does_not_count(
+    server: ClearMLServer, client: MlflowClient, run_id: str
+) -> None:
+    """It was suspended, or did not come to look, or a server was away: the run may have been cut off as well."""
+    follower = Follower()
+    assert follower.follow(250) == []
+    follower.clock.suspended += 3600
+    assert follower.follow(250) == []
+    follower.clock.now += 200
+    assert follower.follow(250) == []
+    fault = server.faults.add(Fault("tasks.get_all", status=503))
+    assert follower.follow(50) == []
+    server.faults.remove(fault)
+    assert follower.follow(250) == []
+    assert states(client, server, run_id) == ("RUNNING", "in_progress")
+    assert len(follower.follow(100)) == 2
+
+
+def test_a_run_of_a_living_process_of_this_machine_is_alive(
+    server: ClearMLServer, client: MlflowClient, run_id: str, tmp_path: Path
+) -> None:
+    """Its process may be stopped by SIGSTOP, and its worker with it."""
+    settings = Settings(home=str(tmp_path / "here"), dead_after_s=300.0)
+    me = psutil.Process()
+    process = PROCESS._replace(pid=me.pid, started_ms=int(me.create_time() * 1000))
+    capture = RunJournals(settings).of(open_run(client.tracking_uri, run_id).run._replace(owned=True), process)
+    capture.machine = machine()
+    capture.save()
+    assert Follower(settings=settings).follow(500) == []
+    assert states(client, server, run_id) == ("RUNNING", "in_progress")
+
+
+def test_a_run_that_a_person_has_stopped_is_not_silent(
+    server: ClearMLServer, client: MlflowClient, run_id: str
+) -> None:
+    Session().call("tasks.stopped", task=task_of(server, run_id)["id"], force=True, status_reason="enough")
+    assert Follower().follow(500) == []
+    assert states(client, server, run_id) == ("RUNNING", "stopped")
+
+
+def test_two_followers_end_it_once_and_an_interrupted_one_is_gone_on_with(
+    server: ClearMLServer, client: MlflowClient, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Follower(), Follower()
+    first.follow(300)
+    second.follow(300)
+    fault = server.faults.add(Fault("tasks.stopped", when="after", status=502, times=20))  # done, but nobody knows
+    (failed,) = first.follow(50)[:1]
+    assert failed.startswith("failed ")
+    assert states(client, server, run_id) == ("RUNNING", "stopped")
+    server.faults.remove(fault)
+    assert "ended" in " ".join(second.follow(400))
+    assert states(client, server, run_id) == ("KILLED", "stopped")
+    assert first.follow(100) == []
+
+
+def test_runs_without_the_agent_are_left_alone_unless_asked_for(server: ClearMLServer, client: MlflowClient) -> None:
+    other = a_run(client, "without the agent", status="")
+    assert Follower().follow(500) == []
+    assert Follower(others_after_s=300.0).follow(400) == ["ended nothing was logged for 300 s"]
+    assert client.get_run(other).info.status == "KILLED"
+
+
+def test_it_can_be_switched_off(server: ClearMLServer, client: MlflowClient, run_id: str) -> None:
+    server.clear_requests()
+    assert Follower(settings=Settings(dead_after_s=math.inf)).follow(500) == []
+    assert server.requests == []
+
+
+def test_a_look_costs_two_requests_however_many_have_ended(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        live_run(client, tmp_path)
+    server.clear_requests()
+    Follower().follow(50)
+    assert [call.endpoint for call in server.requests if "login" not in call.endpoint] == ["tasks.get_all"]
