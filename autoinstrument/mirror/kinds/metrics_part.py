@@ -194,6 +194,13 @@ class MetricsPart(RunPart):
         self._rows = None if any(title == SUMMARY for title, _ in task.points) else {}
         self._points.note_on_task(frozenset(task.points))
 
+    def restarted(self, task: Task) -> None:
+        """Learn what the Task holds by now: it had ended, and `sync` may have completed it."""
+        held = points_of(self._context.tasks.get(task.id))
+        self._held |= Counter(held)
+        if any(title == SUMMARY for title, _ in held):
+            self._rows = None
+
     def _use_settings_of(self, task: Task) -> None:
         """Draw curves as the Task's settings say: the run may go on in another environment."""
         settings = self._context.settings
