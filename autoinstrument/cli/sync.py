@@ -20,6 +20,7 @@ from autoinstrument.clearml_api.lean_import import prepare as prepare_sdk
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.examples import examples
+from autoinstrument.cli.health import Health
 from autoinstrument.cli.output import name_default_store, progress, table, wrapped
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.internals import import_clients
@@ -83,6 +84,12 @@ _SLOWEST = 12
     metavar="SECONDS",
     help="With --follow, also end runs without the agent to which nothing was logged for so long.",
 )
+@click.option(
+    "--health",
+    default="",
+    metavar="HOST:PORT",
+    help="With --follow, answer there to HTTP requests for /live, /ready, and /metrics (Prometheus).",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; with --follow, one line per run.")
 @reports_bad_settings
@@ -97,6 +104,7 @@ def sync(
     dask: str,
     follow: bool,
     others_after_s: float | None,
+    health: str,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -117,8 +125,9 @@ def sync(
         raise click.UsageError("`--since` and `--deleted` need `--all` or `--experiment`")
     if follow and dry_run:
         raise click.UsageError("`--follow` and `--dry-run` cannot be combined")
-    if others_after_s and not follow:
-        raise click.UsageError("`--dead-after` can be used with `--follow` only")
+    for option, value in (("--dead-after", others_after_s), ("--health", health)):
+        if value and not follow:
+            raise click.UsageError(f"`{option}` can be used with `--follow` only")
     since_ms = int(since.timestamp() * 1000) if since else 0
     selection = Selection(
         runs=runs, experiments=experiments, everything=everything, since_ms=since_ms,
@@ -132,7 +141,9 @@ def sync(
                 silent = SilentRuns(
                     Tasks(Session()), settings, experiments=experiments, others_after_s=others_after_s or math.inf
                 )
-                code = _follow(selection, settings, jobs, executor, silent, as_json=as_json)
+                state = Health()
+                with state.served(health):
+                    code = _follow(selection, settings, jobs, executor, silent, state, as_json=as_json)
             else:
                 code = _once(selection, settings, jobs, executor, as_json=as_json)
         except NotFoundError as error:
@@ -205,6 +216,7 @@ def _follow(
     jobs: int,
     executor: Executor | None,
     silent: SilentRuns,
+    health: Health,
     *,
     as_json: bool,
 ) -> int:
@@ -226,6 +238,7 @@ def _follow(
                 round_of = selection._replace(ended_since_ms=int((time.time() - _LATELY_S) * 1000), full=False)
             has_failed = False
             for outcome in silent.beside(sync_runs(round_of, settings, jobs=jobs, executor=executor)):
+                health.note(outcome)
                 has_failed = has_failed or outcome.result == "failed"
                 if outcome.result in ("unchanged", "running", LEFT_OUT):
                     last.pop(outcome.run_id, None)
@@ -238,6 +251,7 @@ def _follow(
                         counts[_kind(outcome)] += 1
             if has_failed and is_whole:
                 whole_at = 0.0
+            health.end_round(has_failed=has_failed)
             pause = min(2 * pause, _SLOWEST) if has_failed else 1
             time.sleep(_EVERY_S * pause)
     counts.update(_kind(outcome) for outcome in last.values())

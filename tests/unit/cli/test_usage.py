@@ -19,6 +19,8 @@ from autoinstrument.cli import main
         ),
         (["sync", "--deleted"], "`--since` and `--deleted` need `--all` or `--experiment`"),
         (["sync", "--since", "2026-01-01", "--run", "x"], "`--since` and `--deleted` need `--all` or `--experiment`"),
+        (["sync", "--all", "--health", ":8080"], "`--health` can be used with `--follow` only"),
+        (["sync", "--dead-after", "60"], "`--dead-after` can be used with `--follow` only"),
         (["sync", "--follow", "--dry-run"], "`--follow` and `--dry-run` cannot be combined"),
         (["run", "--json", "--", "true"], "`--json` can be used with `--check` only"),
         (
