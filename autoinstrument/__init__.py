@@ -37,6 +37,15 @@ def init():
         arm()
 
 
+def load_ipython_extension(shell):
+    # type: (object) -> None
+    """Switch the agent on for this kernel and its child processes: `%load_ext autoinstrument` in a cell."""
+    import os
+
+    os.environ["AUTOINSTRUMENT_ENABLED"] = "1"
+    init()
+
+
 __all__ = ["init", "is_active", "task_of", "wait_delivered"]
 
 

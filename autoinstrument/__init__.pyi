@@ -6,6 +6,9 @@ from autoinstrument.agent.public import wait_delivered as wait_delivered
 
 __version__: str
 
+def load_ipython_extension(shell: object) -> None:
+    """Switch the agent on for this kernel and its child processes: `%load_ext autoinstrument` in a cell."""
+
 def init() -> None:
     """Arm the agent if `AUTOINSTRUMENT_ENABLED` is on; calling it again changes nothing.
 

@@ -67,6 +67,22 @@ import sys; print([type(finder).__name__ for finder in sys.meta_path].count("Aft
 """
 
 
+def test_the_extension_switches_on_a_kernel_that_was_started_without_the_agent(kernel):
+    """As if the variable had never been there: the finder is taken away, and MLflow is imported first."""
+    away = "import sys; sys.meta_path[:] = [one for one in sys.meta_path if type(one).__name__ != 'AfterImport']"
+    quiet = "import os, warnings; warnings.simplefilter('ignore'); del os.environ['AUTOINSTRUMENT_ENABLED']"
+    kernel(f"{away}\n{quiet}\nimport mlflow")
+    assert kernel("import autoinstrument; print(autoinstrument.is_active())") == ("False\n", "")
+    assert kernel("%load_ext autoinstrument\n%load_ext autoinstrument\nprint(autoinstrument.is_active())") == (
+        "The autoinstrument extension is already loaded. To reload it, use:\n  %reload_ext autoinstrument\nTrue\n",
+        "",
+    )
+    assert kernel("print(os.environ['AUTOINSTRUMENT_ENABLED'], type(mlflow.start_run).__name__)") == (
+        "1 Reference\n",
+        "",
+    )
+
+
 def test_running_the_cell_that_arms_again_is_harmless(kernel):
     assert kernel(CELL) == ("1\n", "")
     assert kernel(CELL) == ("1\n", "")
