@@ -10,6 +10,7 @@ import click
 
 from autoinstrument._version import __version__
 from autoinstrument.cli.completion import completion
+from autoinstrument.cli.diff import diff
 from autoinstrument.cli.doctor import doctor
 from autoinstrument.cli.explain import explain
 from autoinstrument.cli.install import install, uninstall
@@ -41,6 +42,7 @@ def main(context: click.Context) -> None:
 
 
 main.add_command(completion)
+main.add_command(diff)
 main.add_command(doctor)
 main.add_command(explain)
 main.add_command(install)

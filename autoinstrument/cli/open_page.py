@@ -9,12 +9,9 @@ import webbrowser
 import click
 
 from autoinstrument.cli.examples import examples
-from autoinstrument.cli.run_rows import Row, listed_rows
+from autoinstrument.cli.run_rows import MOST_ROWS, chosen, listed_rows
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.settings import read_settings
-
-_SEARCHED = 1000
-"""How many of the latest runs are searched."""
 
 
 @click.command(
@@ -31,8 +28,8 @@ def open_page(run: str, of_mlflow: bool, only_print: bool) -> None:
     RUN is the id of a run or of its Task, the first characters of one as `status` shows them, or the name of a run; by
     default the run that began last. The latest thousand runs are searched. Exit code 1 if there is no such page.
     """
-    rows, problem = listed_rows(read_settings(), limit=_SEARCHED if run else 1)
-    row = _chosen(rows, run, problem)
+    rows, problem = listed_rows(read_settings(), limit=MOST_ROWS if run else 1)
+    row = chosen(rows, run, problem)
     address = row.run_url if of_mlflow else row.task_url
     if not address:
         where = f"its store has no pages ({row.run_id})" if of_mlflow else row.pending or "it has no Task"
@@ -40,25 +37,6 @@ def open_page(run: str, of_mlflow: bool, only_print: bool) -> None:
     click.echo(address)
     if not only_print and _has_browser():
         webbrowser.open(address)
-
-
-def _chosen(rows: list[Row], word: str, problem: str) -> Row:
-    """Return the run that a word means."""
-    named = [row for row in rows if word == row.run_name]
-    found = (
-        named
-        if word and named
-        else [row for row in rows if row.run_id.startswith(word)]
-        or [row for row in rows if row.task_id.startswith(word)]
-    )
-    if not word:
-        found = found[:1]
-    if not found:
-        raise click.ClickException(problem or (f"there is no run {word!r}" if word else "there are no runs yet"))
-    if len(found) > 1:
-        ids = ", ".join(row.run_id[:8] for row in found[:5])
-        raise click.ClickException(f"{len(found)} runs are meant by {word!r}: name one by its id ({ids})")
-    return found[0]
 
 
 def _has_browser() -> bool:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mlflow_store.left_out import LEFT_OUT, is_left_out
@@ -15,6 +17,9 @@ from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError
 from autoinstrument.mlflow_store.urls import named
 from autoinstrument.scrubber import hide_in_text, without_credentials
 from autoinstrument.settings import Settings
+
+MOST_ROWS = 1000
+"""How many of the latest runs commands search for a name, or for the first characters of an id."""
 
 
 class Row(NamedTuple):
@@ -70,6 +75,34 @@ def listed_rows(settings: Settings, *, experiments: tuple[str, ...] = (), limit:
     rows += [row for row in here if not experiments or row.experiment in experiments]
     rows.sort(key=lambda row: row.started_ms, reverse=True)
     return rows, problem
+
+
+def chosen(rows: list[Row], word: str, problem: str) -> Row:
+    """Return the run that a word means.
+
+    Args:
+        rows: the runs, the newest first.
+        word: the id of a run or of its Task, the first characters of one, or the name of a run; "" for the newest.
+        problem: why runs are missing among the rows, "" if they are not.
+
+    Raises:
+        click.ClickException: no run is meant, or several are.
+    """
+    named = [row for row in rows if word == row.run_name]
+    found = (
+        named
+        if word and named
+        else [row for row in rows if row.run_id.startswith(word)]
+        or [row for row in rows if row.task_id.startswith(word)]
+    )
+    if not word:
+        found = found[:1]
+    if not found:
+        raise click.ClickException(problem or (f"there is no run {word!r}" if word else "there are no runs yet"))
+    if len(found) > 1:
+        ids = ", ".join(row.run_id[:8] for row in found[:5])
+        raise click.ClickException(f"{len(found)} runs are meant by {word!r}: name one by its id ({ids})")
+    return found[0]
 
 
 def _stored(experiments: tuple[str, ...], limit: int, waiting: dict[str, Row], settings: Settings) -> list[Row]:
