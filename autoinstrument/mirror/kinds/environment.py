@@ -25,7 +25,11 @@ VARIABLES = "Environment"
 _RUN_TYPE, _EVALUATION = "mlflow.runType", "genai_evaluate"
 """Tag of the runs of `mlflow.genai.evaluate` (mlflow 3.4 to 3.17); other evaluations are not told from training."""
 _OF_COMMAND_LINE = "what the program's parser has read; a clone's command line is made from it and from Args"
-_OF_OMEGACONF = "the configuration that Hydra gave to the job; in a clone, change the section Hydra"
+_OF_OMEGACONF = (
+    "the configuration that Hydra gave to the job; in a clone, change the section Hydra, or this and set "
+    f"Hydra/{command_line.ALLOW_EDIT} to True"
+)
+_OF_SWITCH = f"True: the configuration {command_line.CONFIGURATION} counts in a clone, and not this section"
 
 
 class Environment(CapturedKind):
@@ -156,7 +160,7 @@ class EnvironmentPart(RunPart):
             for name, value, kind, description in (
                 ("pip freeze", capture.freeze, "text", "all installed packages"),
                 (
-                    "OmegaConf",
+                    command_line.CONFIGURATION,
                     capture.process.configuration if capture.process else "",
                     "OmegaConf YAML",
                     _OF_OMEGACONF,
@@ -168,7 +172,10 @@ class EnvironmentPart(RunPart):
 
     def _arguments(self) -> list[Hyperparameter]:
         process = self._context.capture.process
-        return arguments(process.arguments if process else [])
+        if process is None:
+            return []
+        switch = hyperparameter(HYDRA[:-1], command_line.ALLOW_EDIT, "False", "bool", _OF_SWITCH)
+        return [*arguments(process.arguments), *([switch] if process.configuration else [])]
 
     def _variables(self) -> list[Hyperparameter]:
         return [hyperparameter(VARIABLES, name, value) for name, value in self._context.capture.variables.items()]
