@@ -18,7 +18,7 @@ from autoinstrument.capture import notebook, own_files
 from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.integrations.argument_words import read_line
 from autoinstrument.integrations.hydra_config import configuration
-from autoinstrument.integrations.parsed_arguments import parsed
+from autoinstrument.integrations.parsed_arguments import help_texts, parsed
 from autoinstrument.records import CommandLine, Param, ProcessChanged, ProcessStarted
 
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
@@ -64,6 +64,7 @@ class Changes:
             devices={name: os.environ[name] for name in _DEVICES if name in os.environ},
             configuration=configuration(),
             command_line=_command_line(kind, path, module),
+            help_texts=help_texts(),
             modules=self._new_modules(),  # last, because the lines above load modules, too
         )
 
@@ -75,6 +76,7 @@ class Changes:
             source=source,
             configuration=configuration(),
             command_line=_command_line(kind, path, module),
+            help_texts=help_texts(),
             modules=self._new_modules(),
         )
 

@@ -44,6 +44,8 @@ class ProcessStarted(NamedTuple):
     """The command line word by word, None where no parser was read."""
     configuration: str = ""
     """The configuration of the Hydra job, as YAML without secrets; "" for none."""
+    help_texts: dict[str, str] = {}  # noqa: RUF012
+    """What the parser says about the arguments, by name."""
 
 
 class ProcessChanged(NamedTuple):
@@ -55,6 +57,7 @@ class ProcessChanged(NamedTuple):
     source: str
     command_line: CommandLine | None = None
     configuration: str = ""
+    help_texts: dict[str, str] = {}  # noqa: RUF012
 
 
 class ProcessExiting(NamedTuple):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from autoinstrument.clearml_api import storable
 from autoinstrument.clearml_api.tasks import DEVELOPMENT, Hyperparameter, Task
 from autoinstrument.clone_run import command_line
 from autoinstrument.integrations.parsed_arguments import HYDRA
@@ -15,7 +16,7 @@ from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
 from autoinstrument.mirror.mapping.hyperparameters import hyperparameter, item_name, sections
 from autoinstrument.mirror.mapping.task_settings import travelling
 from autoinstrument.records import Param, Record, TagsSet
-from autoinstrument.scrubber import without_credentials
+from autoinstrument.scrubber import hide_in_text, without_credentials
 
 ARGUMENTS = "Args"
 """ClearML's own section for the command line; from it a clone's parser is given its values."""
@@ -42,12 +43,17 @@ class Environment(CapturedKind):
         return EnvironmentPart(context)
 
 
-def arguments(values: list[Param]) -> list[Hyperparameter]:
-    """Return the command line as items of the section `Args`, and Hydra's overrides as items of `Hydra`."""
+def arguments(values: list[Param], help_texts: Mapping[str, str]) -> list[Hyperparameter]:
+    """Return the command line as items of the section `Args`, and Hydra's overrides as items of `Hydra`.
+
+    Args:
+        values: the command line by name.
+        help_texts: descriptions by name.
+    """
     return [
         hyperparameter(HYDRA[:-1], key.removeprefix(HYDRA), value, kind)
         if key.startswith(HYDRA)
-        else hyperparameter(ARGUMENTS, key, value, kind)
+        else hyperparameter(ARGUMENTS, key, value, kind, storable.text(hide_in_text(help_texts.get(key, ""))))
         for key, value, kind in values
     ]
 
@@ -175,7 +181,7 @@ class EnvironmentPart(RunPart):
         if process is None:
             return []
         switch = hyperparameter(HYDRA[:-1], command_line.ALLOW_EDIT, "False", "bool", _OF_SWITCH)
-        return [*arguments(process.arguments), *([switch] if process.configuration else [])]
+        return [*arguments(process.arguments, process.help_texts), *([switch] if process.configuration else [])]
 
     def _variables(self) -> list[Hyperparameter]:
         return [hyperparameter(VARIABLES, name, value) for name, value in self._context.capture.variables.items()]
