@@ -9,17 +9,21 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import psutil
 import pytest
 
+from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.monitor import sampler
 from autoinstrument.records import MetricsLogged, ProcessStarted, RunEnded, RunStarted
 from autoinstrument.settings import read_settings
 from autoinstrument.transport.protocol import encode
 from autoinstrument.worker import resource_monitor
+from autoinstrument.worker.resource_monitor import ResourceMonitor
 from autoinstrument.worker.service import Worker
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import task_of
@@ -145,3 +149,39 @@ def test_the_record_of_a_process_names_its_devices(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
     described: ProcessStarted = Changes().describe()
     assert described.devices == {"CUDA_VISIBLE_DEVICES": "1"}
+
+
+class Reported:
+    """A run's mirror that keeps what is reported of it."""
+
+    has_own_monitor = False
+
+    def __init__(self) -> None:
+        self.values: list[dict[str, float]] = []
+
+    def do(self, change: Callable[[], object]) -> None:
+        change()
+
+    def add_figures(self, values: dict[str, float], *_: object) -> None:
+        self.values.append(values)
+
+
+@pytest.mark.parametrize("first_s", [0.2, 3600.0])
+def test_the_first_report_is_made_when_the_configuration_says(monkeypatch: pytest.MonkeyPatch, first_s: float) -> None:
+    """A run that is shorter than that has none, also at its end."""
+    monkeypatch.setattr(resource_monitor, "_REPORT_S", 3600.0)
+    settings = MonitorSettings(first_report_s=first_s, of_machine=True)
+    monitor = ResourceMonitor(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
+    reported = Reported()
+    runs = types.SimpleNamespace(open=["r"], mirrors={"r": reported}, processes=[])
+    runs.processes.append(types.SimpleNamespace(runs=["r"], pid=os.getpid(), gone_at=None, started=None))
+    until = time.monotonic() + (60 if first_s < 1 else 0.5)
+    while not reported.values and time.monotonic() < until:
+        monitor.update(cast(Any, runs))
+        time.sleep(0.01)
+    runs.open.clear()
+    monitor.update(cast(Any, runs))
+    if first_s < 1:
+        assert reported.values[0]["memory_used_gb"] == pytest.approx(psutil.virtual_memory().used / 2**30, rel=0.5)
+    else:
+        assert reported.values == []
