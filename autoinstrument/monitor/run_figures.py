@@ -19,10 +19,12 @@ class WatchedProcess(NamedTuple):
     Attributes:
         pid: its id.
         devices: its variables that say which GPUs it may see, see `gpus.visible`.
+        node: number of this machine, see `ProcessStarted.node`.
     """
 
     pid: int
     devices: Mapping[str, str]
+    node: int = 0
 
 
 class RunFigures:

@@ -46,6 +46,8 @@ class ProcessStarted(NamedTuple):
     """The configuration of the Hydra job, as YAML without secrets; "" for none."""
     help_texts: dict[str, str] = {}  # noqa: RUF012
     """What the parser says about the arguments, by name."""
+    node: int = 0
+    """Number of its machine in a distributed training, as the launcher counts; 0 if it says nothing."""
 
 
 class ProcessChanged(NamedTuple):

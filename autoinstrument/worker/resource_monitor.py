@@ -63,7 +63,9 @@ class ResourceMonitor:
             connected = [each for each in runs.processes if run_id in each.runs and each.pid and each.gone_at is None]
             if connected:
                 figures.processes = [
-                    WatchedProcess(each.pid, each.started.devices if each.started is not None else {})
+                    WatchedProcess(each.pid, each.started.devices, each.started.node)
+                    if each.started is not None
+                    else WatchedProcess(each.pid, {})
                     for each in connected
                 ]
         self._sampler.watch({process.pid for figures in self._figures.values() for process in figures.processes})
@@ -83,4 +85,7 @@ class ResourceMonitor:
         least_s = _LEAST_S if figures.has_reported or first_s is None else first_s
         if now - figures.since >= least_s and (values := figures.report(of_machine=self._settings.of_machine)):
             watched_s = now - figures.began
+            # The first machine, which has begun the run, has ClearML's names.
+            node = min((process.node for process in figures.processes), default=0) if mirror.run.resumed else 0
+            values = {f"{name} (node {node})": value for name, value in values.items()} if node > 0 else values
             mirror.do(partial(mirror.add_figures, values, int(time.time() * 1000), watched_s, self._settings))

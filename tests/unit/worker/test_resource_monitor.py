@@ -141,6 +141,29 @@ def test_the_task_of_a_task_init_is_left_to_its_own_monitor(
     assert ":monitor:machine" not in server.scalars(task_of(server, own)["id"])
 
 
+@pytest.mark.parametrize(
+    ("variables", "node"),
+    [
+        ({}, 0),
+        ({"GROUP_RANK": "2", "RANK": "5"}, 2),
+        ({"RANK": "5", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, 1),
+        ({"RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, 0),
+        ({"SLURM_NODEID": "3"}, 3),
+        ({"NODE_RANK": "first"}, 0),
+    ],
+)
+def test_the_record_of_a_process_names_its_machine_in_a_distributed_training(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], node: int
+) -> None:
+    from autoinstrument.capture.process import Changes
+
+    for name in ("GROUP_RANK", "NODE_RANK", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "SLURM_NODEID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Changes().describe().node == node
+
+
 def test_the_record_of_a_process_names_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """A script may set the variable itself, which no other process could see."""
     from autoinstrument.capture.process import Changes
@@ -156,7 +179,8 @@ class Reported:
 
     has_own_monitor = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, resumed: bool = False) -> None:
+        self.run = types.SimpleNamespace(resumed=resumed)
         self.values: list[dict[str, float]] = []
 
     def do(self, change: Callable[[], object]) -> None:
@@ -185,3 +209,20 @@ def test_the_first_report_is_made_when_the_configuration_says(monkeypatch: pytes
         assert reported.values[0]["memory_used_gb"] == pytest.approx(psutil.virtual_memory().used / 2**30, rel=0.5)
     else:
         assert reported.values == []
+
+
+@pytest.mark.parametrize(("resumed", "name"), [(True, "memory_free_gb (node 1)"), (False, "memory_free_gb")])
+def test_a_further_machine_of_one_run_has_curves_of_its_own(resumed: bool, name: str) -> None:
+    """A run that this machine has begun is its own, whichever number the machine has."""
+    settings = MonitorSettings(first_report_s=0.1)
+    monitor = ResourceMonitor(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
+    reported, started = Reported(resumed=resumed), PROCESS._replace(node=1)
+    process = types.SimpleNamespace(runs=["r"], pid=os.getpid(), gone_at=None, started=started)
+    runs = types.SimpleNamespace(open=["r"], mirrors={"r": reported}, processes=[process])
+    until = time.monotonic() + 60
+    while not reported.values and time.monotonic() < until:
+        monitor.update(cast(Any, runs))
+        time.sleep(0.01)
+    runs.open.clear()
+    monitor.update(cast(Any, runs))
+    assert name in reported.values[0]
