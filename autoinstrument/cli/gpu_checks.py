@@ -26,9 +26,11 @@ def gpus(environ: Mapping[str, str]) -> Check:
 
 
 def _check(environ: Mapping[str, str]) -> Check:
+    none = "none that NVML or ROCm knows; their figures are left out"
     for library in LIBRARIES:
         if are_asleep(library.driver):
-            return Check("GPUs", None, f"those of the driver {library.driver} sleep, and are not woken")
+            none = f"those of the driver {library.driver} sleep, and are not woken"
+            continue
         try:
             session = library()
         except Exception:  # noqa: S112  (there is no such library, or no such driver; each has its own exceptions)
@@ -40,7 +42,7 @@ def _check(environ: Mapping[str, str]) -> Check:
             return Check("GPUs", None, f"{library.library} does not answer: {error}")
         finally:
             session.close()
-    return Check("GPUs", None, "none that NVML or ROCm knows; their figures are left out")
+    return Check("GPUs", None, none)
 
 
 def _described(library: type[GpuLibrary], found: list[Gpu], environ: Mapping[str, str]) -> Check:

@@ -47,6 +47,7 @@ def test_a_driver_that_fails_or_hangs(fake: FakeGpus, monkeypatch: pytest.Monkey
     class Hanging(AmdGpus):
         def __init__(self) -> None:
             may_go_on.wait()
+            raise OSError
 
     monkeypatch.setattr(gpu_checks, "LIBRARIES", (Hanging,))
     monkeypatch.setattr(gpu_checks, "_LIMIT_S", 0.1)
