@@ -220,6 +220,7 @@ class Agent:
 
     def _look_for_task(self) -> None:
         if (found := self._adoption.look()) is not None:
+            self._runs[found.run_id].adopt()
             self._sender.post(found)
 
     # The worker

@@ -55,6 +55,10 @@ class TrackedRun:
         """Note that the run has ended."""
         self.is_open, self.ended = False, ended
 
+    def adopt(self) -> None:
+        """Note that the script's own `Task.init` has made a Task, which this run takes over."""
+        self.started = self.started and self.started._replace(has_own_monitor=True)
+
     def deliver(self) -> None:
         """Note that the Task holds everything: the next worker need not know the run."""
         self.started = self.ended = None

@@ -27,6 +27,7 @@ _HOOKS = {
     "fire.core": ("integrations.fire_values", "watch", False),
     "jsonargparse._core": ("integrations.jsonargparse_values", "watch", False),
     "jsonargparse.core": ("integrations.jsonargparse_values", "watch", False),
+    "tyro._cli": ("integrations.tyro_values", "watch", False),
     "hydra.core.utils": ("integrations.hydra_config", "watch", False),
     "mlflow.tracking._tracking_service.client": ("integrations.mlflow_tracking", "instrument_client", True),
     "mlflow.tracking._model_registry.client": ("integrations.mlflow_models", "instrument_registry", True),

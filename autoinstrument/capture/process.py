@@ -18,7 +18,7 @@ from autoinstrument.capture import notebook, own_files
 from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.integrations.argument_words import read_line
 from autoinstrument.integrations.hydra_config import configuration
-from autoinstrument.integrations.parsed_arguments import parsed
+from autoinstrument.integrations.parsed_arguments import help_texts, parsed
 from autoinstrument.records import CommandLine, Param, ProcessChanged, ProcessStarted
 
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
@@ -64,6 +64,8 @@ class Changes:
             devices={name: os.environ[name] for name in _DEVICES if name in os.environ},
             configuration=configuration(),
             command_line=_command_line(kind, path, module),
+            help_texts=help_texts(),
+            node=_node(),
             modules=self._new_modules(),  # last, because the lines above load modules, too
         )
 
@@ -75,6 +77,7 @@ class Changes:
             source=source,
             configuration=configuration(),
             command_line=_command_line(kind, path, module),
+            help_texts=help_texts(),
             modules=self._new_modules(),
         )
 
@@ -201,6 +204,23 @@ def _host() -> str:
     if sys.platform == "win32":
         return os.environ.get("COMPUTERNAME", "")
     return os.uname().nodename
+
+
+def _node() -> int:
+    """Return the number of this machine in a distributed training, by the variables that ClearML's monitor reads.
+
+    See `ResourceMonitor.daemon` (clearml 1.16 to 2.1.12): those of torchrun, Lightning, Slurm, and launchers like them.
+    """
+    variables = os.environ
+    try:
+        for name in ("GROUP_RANK", "NODE_RANK"):
+            if name in variables:
+                return int(variables[name])
+        if "RANK" in variables and "LOCAL_RANK" in variables and "LOCAL_WORLD_SIZE" in variables:
+            return (int(variables["RANK"]) - int(variables["LOCAL_RANK"])) // int(variables["LOCAL_WORLD_SIZE"])
+        return int(variables.get("RANK", variables.get("SLURM_NODEID", "0")))
+    except (ValueError, ZeroDivisionError):
+        return 0
 
 
 def _user() -> str:

@@ -11,6 +11,7 @@ from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.clearml_api import sdk
 from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError
 from autoinstrument.clearml_api.failures import login_failure
+from autoinstrument.clearml_api.monitor_settings import MonitorSettings, monitor_settings
 from autoinstrument.clearml_switches import clearml_variable, refusal, switched_off
 from autoinstrument.scrubber import hint
 
@@ -115,6 +116,10 @@ class Login:
             pip_freeze=self._is_configured("detect_with_pip_freeze", "true"),
             variables=tuple(str(each) for each in variables),
         )
+
+    def monitor_settings(self) -> MonitorSettings:
+        """Return the configuration's settings about the machine's figures."""
+        return monitor_settings(lambda name: self._development(f"worker.{name}"))
 
     def _is_configured(self, name: str, value: str) -> bool:
         return str(self._development(name)).lower() == value

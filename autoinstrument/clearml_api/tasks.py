@@ -11,6 +11,7 @@ from typing import Any
 
 from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.clearml_api.models import Models
+from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import (
     ADOPTED,
@@ -68,6 +69,10 @@ class Tasks(TaskLifecycle, TaskLookup, TaskEdits, TaskEvents):
     def capture_settings(self) -> CaptureSettings:
         """Return what ClearML's configuration says about the capture."""
         return self._session.login.capture_settings()
+
+    def monitor_settings(self) -> MonitorSettings:
+        """Return what ClearML's configuration says about the machine's figures."""
+        return self._session.login.monitor_settings()
 
     def configured_fields(self) -> dict[str, Any]:
         """Return the fields of a new Task that ClearML's configuration sets, see `Login.task_fields`."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import click
 
-from autoinstrument.cli import environment_checks, service_checks
+from autoinstrument.cli import environment_checks, gpu_checks, service_checks
 from autoinstrument.cli.checks import Check, masked, show
 from autoinstrument.cli.examples import examples
 from autoinstrument.cli.tracing import probe
@@ -45,6 +45,7 @@ def _checks(switch: str | None) -> Iterator[Check]:
     yield from environment_checks.settings(os.environ)
     yield from environment_checks.versions()
     yield environment_checks.working_copy()
+    yield gpu_checks.gpus(os.environ)
     try:
         traced = probe("1")
     except (OSError, subprocess.TimeoutExpired) as error:

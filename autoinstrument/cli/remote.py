@@ -63,7 +63,7 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
                 "type": "training",
                 "tags": [TAG],
                 "script": {**script._asdict(), "requirements": {"pip": _requirements(process)}},
-                "hyperparams": sections(arguments(process.arguments)),
+                "hyperparams": sections(arguments(process.arguments, {})),
                 "configuration": {OBJECT: {"name": OBJECT, "value": text, "type": "text"}},
             },
         )

@@ -15,8 +15,10 @@ from autoinstrument.switch import is_on
 
 OBJECT = "command line"
 """Name of the Task's configuration object that holds a `CommandLine` as JSON."""
+CONFIGURATION = "OmegaConf"
+"""ClearML's name (1.16 to 2.1.12) for the configuration object that holds the configuration of a Hydra job."""
 ALLOW_EDIT = "_allow_omegaconf_edit_"
-"""ClearML's name (1.16 to 2.1.12) for the parameter of the section `Hydra` that makes the configuration editable."""
+"""ClearML's name for the parameter of the section `Hydra` that makes this object count instead of the overrides."""
 _MANY = -1
 
 Group = list[str]

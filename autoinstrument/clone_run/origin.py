@@ -9,6 +9,7 @@ from typing import Any
 from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.task import has_had_run, run_of
 from autoinstrument.clearml_api.task_lookup import TaskLookup
+from autoinstrument.clone_run.command_line import CONFIGURATION
 from autoinstrument.clone_run.lineage import CHANGED, CLONED_FROM, CLONED_FROM_RUN, as_property
 from autoinstrument.clone_run.settings import OBJECT
 from autoinstrument.integrations.parsed_arguments import command_line
@@ -42,7 +43,8 @@ def lineage_of(tasks: TaskLookup, task: dict[str, Any]) -> dict[str, str]:
         origin = {}
     if origin:
         tags[CLONED_FROM] = str(origin["id"])
-        tags[CHANGED] = "\n".join(changes(values_of(origin), values_of(task)))[:_LONGEST] or "nothing"
+        changed = [*changes(values_of(origin), values_of(task)), *_configuration_change(origin, task)]
+        tags[CHANGED] = "\n".join(changed)[:_LONGEST] or "nothing"
     return {name: value for name, value in tags.items() if value}
 
 
@@ -80,6 +82,14 @@ def changes(before: Values, after: Values) -> list[str]:
             if old.get(name) != new.get(name):
                 found.append(f"{section}/{name}: {_shown(name, old)} -> {_shown(name, new)}")
     return found
+
+
+def _configuration_change(origin: dict[str, Any], task: dict[str, Any]) -> list[str]:
+    """Return a line if the configuration of a Hydra job was edited."""
+    before, after = (
+        ((one.get("configuration") or {}).get(CONFIGURATION) or {}).get("value") or "" for one in (origin, task)
+    )
+    return [f"configuration {CONFIGURATION}: edited"] if before != after else []
 
 
 def _shown(name: str, values: dict[str, str]) -> str:

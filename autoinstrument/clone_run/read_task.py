@@ -13,6 +13,7 @@ from autoinstrument.clone_run.lineage import CLONED_FROM_RUN
 from autoinstrument.clone_run.origin import SECTIONS, lineage_of, origin_run, values_of
 from autoinstrument.clone_run.settings import OBJECT, read
 from autoinstrument.clone_run.task_description import TaskDescription
+from autoinstrument.switch import is_on
 
 
 def main(task_id: str) -> None:
@@ -49,4 +50,7 @@ def described(session: Session, task_id: str) -> TaskDescription:
     }
     if line and line.get("value"):
         found["command_line"] = str(line["value"])
+    configuration = objects.get(command_line.CONFIGURATION)
+    if configuration and is_on(sections.get("Hydra", {}).get(command_line.ALLOW_EDIT, "")):
+        found["configuration"] = str(configuration.get("value") or "")
     return found

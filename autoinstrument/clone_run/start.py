@@ -76,6 +76,13 @@ def edited(read: Callable[[dict[str, str]], list[Argument]]) -> list[str] | None
     return rewritten({"arguments": read(values), "words": None}, values)
 
 
+def edited_configuration() -> str:
+    """Return the configuration, as YAML, that the Task has for this program's Hydra job; "" if Hydra's own counts."""
+    if _description is None or not runs_entry_point(_description.get("entry_point", "")):
+        return ""
+    return _description.get("configuration", "")
+
+
 def origin(task_id: str) -> dict[str, str]:
     """Return the tags that say where the run of a Task comes from, empty if it is no clone or not the agent's Task."""
     if _description is None or _description["task"] != task_id:

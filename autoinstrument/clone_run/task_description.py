@@ -27,6 +27,7 @@ class TaskDescription(_Identified, total=False):
         settings: values of variables, by name.
         sections: parameters by hyperparameter section and name, of the sections whose changed values take effect.
         command_line: JSON text of a `CommandLine`.
+        configuration: YAML text of the configuration that counts for a Hydra job instead of its own.
         entry_point: the program and its arguments, as ClearML has them.
         lineage: tags of the run that say where it comes from.
     """
@@ -34,6 +35,7 @@ class TaskDescription(_Identified, total=False):
     settings: dict[str, str]
     sections: dict[str, dict[str, str]]
     command_line: str
+    configuration: str
     entry_point: str
     lineage: dict[str, str]
 

@@ -34,7 +34,7 @@ def watch(module: Any) -> None:
             result = original(self, arguments, known_only)
         if is_own:
             with contextlib.suppress(Exception):  # whatever the user's values raise when they are shown
-                take(_read(self), anew=True)
+                take(_read(self), anew=True, help_texts={name: flag.help for name, flag in self._flags().items()})
         return result
 
     parse._autoinstrument = True  # type: ignore[attr-defined]

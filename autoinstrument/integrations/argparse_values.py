@@ -59,7 +59,7 @@ def _parsing(original: Any) -> Any:
                 # A second parser may be given the rest of the arguments and the first one's namespace.
                 if command_line or (_last and namespace is _last[0]):
                     _last[:] = [result[0]]
-                    take(read(self, vars(result[0])))
+                    take(read(self, vars(result[0])), help_texts=_help(self, vars(result[0])))
             except Exception:  # noqa: S110  (whatever the user's values raise when they are shown, their parsing has succeeded)
                 pass
         return result
@@ -124,6 +124,10 @@ def read(parser: Any, values: dict[str, Any]) -> Iterator[Argument | None]:
     for name, value in values.items():
         if name not in seen and isinstance(name, str):
             yield argument(name, value, options={}, default=value)
+
+
+def _help(parser: Any, values: dict[str, Any]) -> dict[str, Any]:
+    return {action.dest: action.help for action, _ in _actions(parser, values, 0)}
 
 
 def _actions(parser: Any, values: dict[str, Any], level: int) -> Iterator[tuple[Any, int]]:

@@ -47,7 +47,7 @@ def _making(original: Any) -> Any:
             elif parent in _contexts:
                 _contexts.append(context)
             if context in _contexts:
-                take(_read(context), anew=is_own)
+                take(_read(context), anew=is_own, help_texts=_help(context))
         except Exception:  # noqa: S110  (whatever the user's values raise when they are shown, their parsing has succeeded)
             pass
         return context
@@ -57,8 +57,7 @@ def _making(original: Any) -> Any:
 
 
 def _read(context: Any) -> Iterator[Argument | None]:
-    level = _contexts.index(context)
-    prefix = "".join(f"{above.info_name}/" for above in _contexts[1 : level + 1])
+    level, prefix = _contexts.index(context), _prefix(context)
     if level:
         of_group = "".join(f"{above.info_name}/" for above in _contexts[1:level])
         yield argument(f"{of_group}command", context.info_name, options={"": 1}, form="command", level=level - 1)
@@ -73,6 +72,16 @@ def _read(context: Any) -> Iterator[Argument | None]:
         if callable(default) or "Sentinel" in type(default).__name__:
             default = None
         yield argument(prefix + name, value, default=default, level=level, secret=secret, **_written(same))
+
+
+def _prefix(context: Any) -> str:
+    """Return the beginning of the names of a command's parameters: those of the program itself have none."""
+    return "".join(f"{above.info_name}/" for above in _contexts[1 : _contexts.index(context) + 1])
+
+
+def _help(context: Any) -> dict[str, Any]:
+    prefix = _prefix(context)
+    return {f"{prefix}{parameter.name}": getattr(parameter, "help", None) for parameter in context.command.params}
 
 
 def _written(same: list[Any]) -> dict[str, Any]:

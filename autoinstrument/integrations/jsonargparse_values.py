@@ -42,14 +42,16 @@ def watch(module: Any) -> None:
                 _nesting.depth = depth
         if is_own:
             with contextlib.suppress(Exception):  # whatever the user's values raise when they are shown
-                take(_read(self, result), anew=True)
+                found, help_texts = _read(self, result)
+                take(found, anew=True, help_texts=help_texts)
         return result
 
     parse._autoinstrument = True  # type: ignore[attr-defined]
     owner.parse_args = parse
 
 
-def _read(parser: Any, values: Any) -> list[Argument | None]:
+def _read(parser: Any, values: Any) -> tuple[list[Argument | None], dict[str, Any]]:
+    """Return the arguments of a parser and of the sub-commands that were chosen, and what they say about these."""
     found: list[Argument | None] = []
     chosen: list[str] = []
     level = 0
@@ -74,7 +76,7 @@ def _read(parser: Any, values: Any) -> list[Argument | None]:
             spelling = f"--{name.removeprefix(''.join(f'{one}.' for one in chosen[:at]))}"
             written = _of_action(action, spelling)
             found.append(argument(name, _plain(value), level=at, **written))
-    return found
+    return found, {name: action.help for name, (action, _) in actions.items()}
 
 
 def _level(name: str, chosen: list[str]) -> int:

@@ -19,9 +19,11 @@ HYDRA = "Hydra/"
 """Prefix of the names of Hydra's overrides."""
 MANY, MAYBE = -1, -2
 """Numbers of words of an option: all up to the next option; none or one."""
-_LONGEST = 64 * 1024
+_LONGEST, _LONGEST_HELP = 64 * 1024, 1000
 _BASIC = (str, int, float, bool, type(None))
 _arguments: dict[str, Argument] = {}
+_help: dict[str, str] = {}
+"""What the parsers say about arguments, by name."""
 _program: list[str] = []
 """The program that was parsed for, as in `sys.argv[0]`."""
 
@@ -106,15 +108,19 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-def take(read: Iterable[Argument | None], *, anew: bool = False) -> None:
+def take(
+    read: Iterable[Argument | None], *, anew: bool = False, help_texts: Mapping[str, object] | None = None
+) -> None:
     """Remember arguments that a parser of the command line has read.
 
     Args:
         read: as `argument` returns them. One that is there already gets a new value, and more spellings.
         anew: forget what other parsers have read.
+        help_texts: what the parser says about arguments, by name; what is no text is ignored.
     """
     if anew or _program != argv()[:1]:
         _arguments.clear()
+        _help.clear()
     _program[:] = argv()[:1]
     for found in read:
         if found is not None:
@@ -123,6 +129,10 @@ def take(read: Iterable[Argument | None], *, anew: bool = False) -> None:
                 found["options"] = {**before["options"], **found["options"]}
                 found["flags"] = {**before["flags"], **found["flags"]} if found["flags"] else {}
             _arguments[found["name"]] = found
+    for name, text in (help_texts or {}).items():
+        if name in _arguments and isinstance(text, str) and text != "==SUPPRESS==":
+            default = _arguments[name]["default"]
+            _help[name] = text[:_LONGEST_HELP].replace("%(default)s", default).replace("%%", "%").strip()
 
 
 def parsed() -> list[Param]:
@@ -141,6 +151,11 @@ def parsed() -> list[Param]:
 def arguments() -> list[Argument]:
     """Return what the parsers of the program's command line have read, [] where none was read."""
     return list(_arguments.values()) if _program == argv()[:1] else []
+
+
+def help_texts() -> dict[str, str]:
+    """Return what the parsers say about the arguments, by name."""
+    return dict(_help) if _program == argv()[:1] else {}
 
 
 def is_hydra() -> bool:

@@ -16,7 +16,7 @@ _RETRY_S = 60.0
 """Pause after a failure: a driver that was reset needs some seconds."""
 _SLEEPERS_S = 30.0
 """Seconds between two readings of GPUs that may fall asleep."""
-_LIBRARIES: tuple[type[GpuLibrary], ...] = (NvidiaGpus, AmdGpus)
+LIBRARIES: tuple[type[GpuLibrary], ...] = (NvidiaGpus, AmdGpus)
 
 
 class GpuSession:
@@ -26,7 +26,7 @@ class GpuSession:
         gpus: all GPUs at the last reading; empty while none can be read.
     """
 
-    def __init__(self, libraries: Sequence[type[GpuLibrary]] = _LIBRARIES) -> None:
+    def __init__(self, libraries: Sequence[type[GpuLibrary]] = LIBRARIES) -> None:
         self.gpus: list[Gpu] = []
         self._libraries = libraries
         self._session: GpuLibrary | None = None

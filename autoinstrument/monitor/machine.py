@@ -15,6 +15,8 @@ from typing import NamedTuple
 import psutil
 
 GB, MB = 1024**3, 1024**2
+MEMORY_USED = "memory_used_gb"
+"""ClearML's name both for the memory of a run's processes and for that of the whole machine."""
 _TEMPERATURE_S = 10.0
 """Seconds between two looks at the sensors: each one wakes its core."""
 
@@ -38,7 +40,8 @@ class Machine:
 
     def read(self) -> dict[str, float]:
         """Return values by name; rates are missing at the first reading."""
-        reading = {"memory_free_gb": psutil.virtual_memory().available / GB}
+        memory = psutil.virtual_memory()
+        reading = {"memory_free_gb": memory.available / GB, MEMORY_USED: memory.used / GB}
         with contextlib.suppress(OSError, RuntimeError):  # there is no home directory
             reading["disk_free_percent"] = 100.0 - psutil.disk_usage(str(Path.home())).percent
         return reading | self._rates() | self._temperatures()

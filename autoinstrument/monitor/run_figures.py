@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from autoinstrument.monitor import gpus
 from autoinstrument.monitor.averages import Mark
+from autoinstrument.monitor.machine import MEMORY_USED
 from autoinstrument.monitor.process_trees import TreeUsage, outermost
 from autoinstrument.monitor.sampler import Sampler
 
@@ -18,10 +19,12 @@ class WatchedProcess(NamedTuple):
     Attributes:
         pid: its id.
         devices: its variables that say which GPUs it may see, see `gpus.visible`.
+        node: number of this machine, see `ProcessStarted.node`.
     """
 
     pid: int
     devices: Mapping[str, str]
+    node: int = 0
 
 
 class RunFigures:
@@ -31,21 +34,32 @@ class RunFigures:
         processes: those of the run; the last ones that it had once they are gone.
         since: when the last report was made or the run began, of the monotonic clock.
         began: when the run began.
+        has_reported: True after the first report.
     """
 
     def __init__(self, sampler: Sampler) -> None:
         self.processes: Sequence[WatchedProcess] = ()
         self.since = self.began = time.monotonic()
+        self.has_reported = False
         self._sampler = sampler
         self._machine: Mark = sampler.machine.mark()
         self._gpu: Mark = sampler.gpu.mark()
 
-    def report(self) -> dict[str, float]:
-        """Return the figures since the last report, by ClearML's names, and begin anew."""
+    def report(self, *, of_machine: bool = False) -> dict[str, float]:
+        """Return the figures since the last report, by ClearML's names, and begin anew.
+
+        Args:
+            of_machine: memory is that of the whole machine and of whole GPUs, not that of the run's processes.
+        """
         sampler = self._sampler
-        figures = sampler.machine.since(self._machine) | self._of_processes() | self._of_gpus()
+        figures = sampler.machine.since(self._machine)
+        if of_machine:
+            figures = self._of_processes() | figures | self._of_gpus([])
+        else:
+            figures.pop(MEMORY_USED, None)
+            figures |= self._of_processes() | self._of_gpus(sampler.gpu_processes)
         self._machine, self._gpu = sampler.machine.mark(), sampler.gpu.mark()
-        self.since = time.monotonic()
+        self.since, self.has_reported = time.monotonic(), True
         return figures
 
     def _usages(self) -> list[TreeUsage]:
@@ -57,15 +71,14 @@ class RunFigures:
         usages = self._usages()
         if not usages:
             return {}
-        figures = {"memory_used_gb": sum(usage.memory_gb for usage in usages)}
+        figures = {MEMORY_USED: sum(usage.memory_gb for usage in usages)}
         if None not in (shares := [usage.cpu_percent for usage in usages]):
             figures["process_cpu_usage"] = sum(share for share in shares if share is not None)
         return figures
 
-    def _of_gpus(self) -> dict[str, float]:
+    def _of_gpus(self, memory: Sequence[Mapping[int, float] | None]) -> dict[str, float]:
         found, averages = self._sampler.gpus, self._sampler.gpu.since(self._gpu)
         pids = frozenset[int]().union(*(usage.pids for usage in self._usages()))
-        memory = self._sampler.gpu_processes
         figures = {}
         for number in sorted({seen for process in self.processes for seen in gpus.visible(found, process.devices)}):
             beginning = gpus.name(number, "")

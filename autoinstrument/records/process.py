@@ -44,6 +44,10 @@ class ProcessStarted(NamedTuple):
     """The command line word by word, None where no parser was read."""
     configuration: str = ""
     """The configuration of the Hydra job, as YAML without secrets; "" for none."""
+    help_texts: dict[str, str] = {}  # noqa: RUF012
+    """What the parser says about the arguments, by name."""
+    node: int = 0
+    """Number of its machine in a distributed training, as the launcher counts; 0 if it says nothing."""
 
 
 class ProcessChanged(NamedTuple):
@@ -55,6 +59,7 @@ class ProcessChanged(NamedTuple):
     source: str
     command_line: CommandLine | None = None
     configuration: str = ""
+    help_texts: dict[str, str] = {}  # noqa: RUF012
 
 
 class ProcessExiting(NamedTuple):

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from autoinstrument.clearml_api.backoff import Backoff
+from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournal
@@ -141,9 +142,11 @@ class LiveRun(RunMirror):
         """Note that the capture has changed (packages, arguments, source) since the Task was made."""
         self._part(EnvironmentPart).describe_again()
 
-    def add_figures(self, values: Mapping[str, float], time_ms: int, watched_s: float) -> None:
+    def add_figures(
+        self, values: Mapping[str, float], time_ms: int, watched_s: float, settings: MonitorSettings
+    ) -> None:
         """Take figures of the machine, see `ResourceMonitorPart.add`."""
-        self._part(ResourceMonitorPart).add(values, time_ms, watched_s)
+        self._part(ResourceMonitorPart).add(values, time_ms, watched_s, settings)
 
     # When it may be sent
 

@@ -72,7 +72,8 @@ class Worker:
         aside = self._deliveries.aside
         self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow, aside)
         self._runs = self._dispatcher.registry
-        self._monitor = ResourceMonitor(settings.monitor_s, with_gpus=lean or sys.platform == "win32")
+        has_gpus = lean or sys.platform == "win32"
+        self._monitor = ResourceMonitor(settings.monitor_s, aside, tasks.monitor_settings, with_gpus=has_gpus)
         self._flush_at = self._beat_at = 0.0
         self._folder = WorkerFolder(folder)
         self._lifetime = Lifetime(self._folder, settings.worker_linger_s, self._scheduler.has_hope)

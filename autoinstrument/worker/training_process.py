@@ -160,6 +160,7 @@ class TrainingProcess:
             source=changed.source,
             command_line=changed.command_line,
             configuration=changed.configuration,
+            help_texts=changed.help_texts,
         )
         programs = {"": self.started} if changed.source != before[1].source else {}
         if packages or programs:

@@ -71,14 +71,16 @@ class Remote:
         (run,) = self.runs(experiment)
         return run, task_of(self.server, run.info.run_id)
 
-    def clone(self, task: dict[str, Any], **changed: str) -> str:
-        """Clone a Task, change parameters (`Args__lr="0.9"`), and queue it."""
+    def clone(self, task: dict[str, Any], objects: dict[str, str] | None = None, /, **changed: str) -> str:
+        """Clone a Task, change configuration objects and parameters (`Args__lr="0.9"`), and queue it."""
         clone = str(self.call("tasks.clone", task=task["id"], new_task_name=f"Clone of {task['name']}")["id"])
         if changed:
             items = [
-                dict(zip(("section", "name"), key.split("__"), strict=True), value=v) for key, v in changed.items()
+                dict(zip(("section", "name"), key.split("__", 1), strict=True), value=v) for key, v in changed.items()
             ]
             self.call("tasks.edit_hyper_params", task=clone, hyperparams=items)
+        for name, value in (objects or {}).items():
+            self.call("tasks.edit_configuration", task=clone, configuration=[{"name": name, "value": value}])
         self.call("tasks.enqueue", task=clone)
         return clone
 

@@ -75,7 +75,7 @@ DIFFERENCES = {
     "hyperparams/MLflow tags/*": BESIDE,
     "hyperparams/properties/*": BESIDE,
     "hyperparams/MLflow/*/description": "says that an edit has no effect in a clone",
-    "hyperparams/Args/*/description": "the parser's help texts are not read",
+    "hyperparams/Args/[!l]*/description": 'the SDK says "None" of arguments without a help text',
     "script/requirements/*": "versions of what the code imports, and below of what that needs, without clearml",
     "runtime/CLEARML VERSION": "the training does not use the SDK",
     "runtime/progress": "of the SDK's own reporter",

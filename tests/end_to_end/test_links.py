@@ -127,3 +127,28 @@ def test_a_short_script_is_captured_as_a_script(place: Place, server: ClearMLSer
         task = ended(server, run.info.run_id)
         assert task["script"]["entry_point"] in ("short0.py", "short1.py", "short2.py")
         assert task["script"]["diff"] == script
+
+
+NOTED = """
+import time
+import mlflow
+from mlflow.tracking import MlflowClient
+
+with mlflow.start_run(run_name="noted", description="a note") as run:
+    mlflow.log_metric("loss", 1.0)
+    until = time.monotonic() + 60
+    while "[ClearML Task]" not in MlflowClient().get_run(run.info.run_id).data.tags["mlflow.note.content"]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    mlflow.set_tag("mlflow.note.content", "another note")
+"""
+
+
+def test_the_description_leads_to_the_task(server: ClearMLServer, place: Place) -> None:
+    """While the run is running, and after it was changed; the Task's comment is the note alone."""
+    done = place.run(NOTED, AUTOINSTRUMENT_NOTE="on")
+    assert done.code == 0, done.stderr
+    run = place.the_run()
+    task = ended(server, run.info.run_id)
+    assert run.data.tags["mlflow.note.content"] == f"another note\n\n[ClearML Task]({task_page(server, task)})"
+    assert task["comment"] == "another note"

@@ -135,16 +135,24 @@ def test_a_module(remote: Remote) -> None:
 
 
 def test_hydra(remote: Remote) -> None:
-    """An override is changed in the section `Hydra`, and another one added."""
+    """An override is changed in the section `Hydra`, and another one added; or the whole configuration is edited."""
     pytest.importorskip("hydra")
     config = "optimizer:\n  lr: 0.1\ndepth: 3\n"
     remote.commit({"hydrated.py": HYDRA, "config.yaml": config, ".gitignore": "outputs\n"})
     _, source = remote.train("optimizer.lr=0.2", command=["hydrated.py"], experiment="hydra")
-    assert section(source, "Hydra") == {"optimizer.lr": "0.2"}
+    assert section(source, "Hydra") == {"optimizer.lr": "0.2", "_allow_omegaconf_edit_": "False"}
     assert source["configuration"]["OmegaConf"]["value"] == "optimizer:\n  lr: 0.2\ndepth: 3\n"
     clone = remote.clone(source, **{"Hydra__optimizer.lr": "0.6", "Hydra__depth": "5"})
     remote.ended(clone)
     assert remote.run(clone).data.params == {"lr": "0.6", "depth": "5"}
+    whole = "optimizer:\n  lr: 0.7\ndepth: 8\n"
+    clone = remote.clone(source, {"OmegaConf": whole}, Hydra___allow_omegaconf_edit_="True")
+    remote.ended(clone)
+    run = remote.run(clone)
+    assert run.data.params == {"lr": "0.7", "depth": "8"}
+    assert run.data.tags["clearml.changed"] == (
+        "Hydra/_allow_omegaconf_edit_: False -> True\nconfiguration OmegaConf: edited"
+    )
 
 
 @pytest.mark.parametrize("launcher", ["basic", "process"])
@@ -161,7 +169,7 @@ def test_a_job_of_a_hydra_sweep(remote: Remote, launcher: str) -> None:
     jobs = {run.data.params["lr"]: ended(remote.server, run.info.run_id) for run in remote.runs(experiment)}
     assert sorted(jobs) == ["0.8", "0.9"]
     for lr, task in jobs.items():
-        assert section(task, "Hydra") == {"optimizer.lr": lr, "depth": "5"}
+        assert section(task, "Hydra") == {"optimizer.lr": lr, "depth": "5", "_allow_omegaconf_edit_": "False"}
         assert section(task, "Args").get("multirun", "False") == "False"
         assert (task["script"]["entry_point"], task["script"]["working_dir"]) == ("swept.py", ".")
     clone = remote.clone(jobs["0.9"])

@@ -33,7 +33,7 @@ ROOMS = {
     "check": {"bootstrap", "mirror", "mlflow_store"},
     "cli": {
         "bootstrap", "capture", "check", "clearml_api", "clone_run", "integrations", "journal", "mirror",
-        "mlflow_store", "sync", "transport",
+        "mlflow_store", "monitor", "sync", "transport",
     },
     "__main__": {"cli"},
     "__init__": {"agent", "bootstrap", "clone_run"},

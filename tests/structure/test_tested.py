@@ -40,7 +40,6 @@ ELSEWHERE = {
         "records.answers", "records.command", "records.json_form", "records.process", "records.run", "records.types",
     },
     "through `settings`": {"setting_values", "switch"},
-    "through `worker.resource_monitor`": {"monitor.run_figures"},
     "by running commands, tests/end_to_end/test_no_change.py": {
         "check", "check.comparison", "check.line_diff", "check.probe", "check.words",
     },

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from autoinstrument.clearml_api import storable
 from autoinstrument.clearml_api.tasks import DEVELOPMENT, Hyperparameter, Task
 from autoinstrument.clone_run import command_line
 from autoinstrument.integrations.parsed_arguments import HYDRA
@@ -15,7 +16,7 @@ from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
 from autoinstrument.mirror.mapping.hyperparameters import hyperparameter, item_name, sections
 from autoinstrument.mirror.mapping.task_settings import travelling
 from autoinstrument.records import Param, Record, TagsSet
-from autoinstrument.scrubber import without_credentials
+from autoinstrument.scrubber import hide_in_text, without_credentials
 
 ARGUMENTS = "Args"
 """ClearML's own section for the command line; from it a clone's parser is given its values."""
@@ -25,7 +26,11 @@ VARIABLES = "Environment"
 _RUN_TYPE, _EVALUATION = "mlflow.runType", "genai_evaluate"
 """Tag of the runs of `mlflow.genai.evaluate` (mlflow 3.4 to 3.17); other evaluations are not told from training."""
 _OF_COMMAND_LINE = "what the program's parser has read; a clone's command line is made from it and from Args"
-_OF_OMEGACONF = "the configuration that Hydra gave to the job; in a clone, change the section Hydra"
+_OF_OMEGACONF = (
+    "the configuration that Hydra gave to the job; in a clone, change the section Hydra, or this and set "
+    f"Hydra/{command_line.ALLOW_EDIT} to True"
+)
+_OF_SWITCH = f"True: the configuration {command_line.CONFIGURATION} counts in a clone, and not this section"
 
 
 class Environment(CapturedKind):
@@ -38,12 +43,17 @@ class Environment(CapturedKind):
         return EnvironmentPart(context)
 
 
-def arguments(values: list[Param]) -> list[Hyperparameter]:
-    """Return the command line as items of the section `Args`, and Hydra's overrides as items of `Hydra`."""
+def arguments(values: list[Param], help_texts: Mapping[str, str]) -> list[Hyperparameter]:
+    """Return the command line as items of the section `Args`, and Hydra's overrides as items of `Hydra`.
+
+    Args:
+        values: the command line by name.
+        help_texts: descriptions by name.
+    """
     return [
         hyperparameter(HYDRA[:-1], key.removeprefix(HYDRA), value, kind)
         if key.startswith(HYDRA)
-        else hyperparameter(ARGUMENTS, key, value, kind)
+        else hyperparameter(ARGUMENTS, key, value, kind, storable.text(hide_in_text(help_texts.get(key, ""))))
         for key, value, kind in values
     ]
 
@@ -156,7 +166,7 @@ class EnvironmentPart(RunPart):
             for name, value, kind, description in (
                 ("pip freeze", capture.freeze, "text", "all installed packages"),
                 (
-                    "OmegaConf",
+                    command_line.CONFIGURATION,
                     capture.process.configuration if capture.process else "",
                     "OmegaConf YAML",
                     _OF_OMEGACONF,
@@ -168,7 +178,10 @@ class EnvironmentPart(RunPart):
 
     def _arguments(self) -> list[Hyperparameter]:
         process = self._context.capture.process
-        return arguments(process.arguments if process else [])
+        if process is None:
+            return []
+        switch = hyperparameter(HYDRA[:-1], command_line.ALLOW_EDIT, "False", "bool", _OF_SWITCH)
+        return [*arguments(process.arguments, process.help_texts), *([switch] if process.configuration else [])]
 
     def _variables(self) -> list[Hyperparameter]:
         return [hyperparameter(VARIABLES, name, value) for name, value in self._context.capture.variables.items()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
@@ -16,8 +17,6 @@ from autoinstrument.records import MetricsLogged, Record
 
 MACHINE, GPU = ":monitor:machine", ":monitor:gpu"
 """ClearML's titles; the server does not count their iterations among those of the Task."""
-_WAIT_S, _MOST_WAIT_S = 180.0, 1800.0
-"""How long the training's first iteration is waited for; until when a later one still counts. ClearML's defaults."""
 _SYSTEM = "system/"
 """Beginning of the names of MLflow's system metrics (mlflow 2.16 to 3.17), which have steps of their own."""
 _MOST_REPORTS = 200
@@ -45,8 +44,8 @@ class ResourceMonitorPart(RunPart):
     """Reports on their way to the Task.
 
     As with `ResourceMonitor.daemon` (clearml 1.16 to 2.1.12), a report belongs to the training's last iteration; if it
-    has none in its first three minutes, to the seconds since the run began. Several reports at one iteration are
-    averaged.
+    has none in its first three minutes (or the time that is configured), to the seconds since the run began. Several
+    reports at one iteration are averaged.
     """
 
     def __init__(self, context: RunContext) -> None:
@@ -68,19 +67,20 @@ class ResourceMonitorPart(RunPart):
             steps = (step for key, _, _, step in record.points if step < 2**63 and not key.startswith(_SYSTEM))
             self._step = max(self._step, max(steps, default=0))
 
-    def add(self, values: Mapping[str, float], time_ms: int, watched_s: float) -> None:
+    def add(self, values: Mapping[str, float], time_ms: int, watched_s: float, settings: MonitorSettings) -> None:
         """Take one report.
 
         Args:
             values: by ClearML's names of the series.
             time_ms: time of the report.
             watched_s: seconds since the run is watched, which may have begun long before.
+            settings: what ClearML's configuration says.
         """
         began_ms = self._context.run.start_time_ms or time_ms - int(watched_s * 1000)
         report = _Report(max(0, (time_ms - began_ms) // 1000), time_ms, dict(values))
-        if self._step and (self._by_seconds is None or watched_s <= _MOST_WAIT_S):
+        if self._step and (self._by_seconds is None or watched_s <= settings.most_wait_s):
             self._by_seconds = False
-        elif self._by_seconds is None and (watched_s >= _WAIT_S or self._has_ended):
+        elif self._by_seconds is None and (watched_s >= settings.wait_s or self._has_ended):
             self._by_seconds = True
         self._undecided.append(report)
         if self._by_seconds is not None:

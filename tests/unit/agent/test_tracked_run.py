@@ -69,3 +69,12 @@ def test_a_forked_child_does_not_end_the_run(run: TrackedRun) -> None:
     run.describe(STARTED)
     run.hand_over()
     assert run.started == STARTED._replace(owned=False)
+
+
+def test_the_next_worker_knows_of_a_later_task_init(run: TrackedRun) -> None:
+    run.adopt()
+    run.describe(STARTED)
+    run.adopt()
+    first = run.for_next_worker()[0]
+    assert isinstance(first, RunStarted)
+    assert first.has_own_monitor

@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError, UnreachableError
 from autoinstrument.clearml_api.login import Login
+from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.cli import main
 from tests.clearml_server import ClearMLServer, Fault
@@ -146,6 +147,15 @@ def test_settings_about_the_capture(
     for given in ("[AWS_*, CUDA_VERSION]", "AWS_*, CUDA_VERSION"):
         monkeypatch.setenv("CLEARML_LOG_ENVIRONMENT", given)
         assert login.capture_settings().variables == ("AWS_*", " CUDA_VERSION")
+
+
+def test_settings_about_the_monitor(server: ClearMLServer, configure: Configure) -> None:
+    assert Login().monitor_settings() == MonitorSettings()
+    configure("development.worker.report_start_sec", "12")
+    configure("development.worker.wait_for_first_iteration_to_start_sec", 0)
+    configure("development.worker.max_wait_for_first_iteration_to_start_sec", "soon")  # a mistake changes nothing
+    configure("development.worker.report_global_mem_used", True)
+    assert Login().monitor_settings() == MonitorSettings(12.0, 0.0, 1800.0, True)
 
 
 def test_requests_carry_the_configured_name_of_the_worker(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from autoinstrument.integrations.absl_values import watch
+from autoinstrument.integrations.parsed_arguments import help_texts
 from tests.unit.integrations.command_lines import Trial
 
 flags = pytest.importorskip("absl.flags")
@@ -28,7 +29,7 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Trial:
 
 def program() -> Any:
     values = flags.FlagValues()
-    flags.DEFINE_float("lr", 0.1, "", short_name="l", flag_values=values)
+    flags.DEFINE_float("lr", 0.1, "step size", short_name="l", flag_values=values)
     flags.DEFINE_integer("depth", None, "", flag_values=values)
     flags.DEFINE_bool("fast", True, "", flag_values=values)
     flags.DEFINE_list("layers", ["8"], "", flag_values=values)
@@ -45,6 +46,7 @@ def test_values_by_name_with_defaults(trial: Trial) -> None:
     assert trial.shown(program, "--lr=2") == {
         "lr": "2.0", "depth": "", "fast": "True", "layers": "8", "kind": "adam", "tag": "[]",
     }  # fmt: skip
+    assert help_texts()["lr"] == "step size"
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,23 @@ def test_values_by_name_with_their_types(parse):
     }
 
 
+def test_help_texts(run):
+    """Those of sub-commands too; the default of a secret stays hidden."""
+    code = """
+from autoinstrument.integrations.parsed_arguments import help_texts
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", default=0.1, help="step size (default: %(default)s), 5 %% at most")
+parser.add_argument("--api-key", default="hunter2", help="key (%(default)s)")
+parser.add_argument("--quiet", help=argparse.SUPPRESS)
+parser.add_subparsers().add_parser("fit").add_argument("--depth", help="x" * 5000)
+parser.parse_args()
+print(json.dumps(help_texts()))
+"""
+    found = json.loads(run("-c", WATCH + code, "fit").splitlines()[-1])
+    assert len(found.pop("depth")) == 1000
+    assert found == {"lr": "step size (default: 0.1), 5 % at most", "api_key": "key (********)"}
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from autoinstrument.integrations.argument_words import read_line
 from autoinstrument.integrations.click_values import watch
-from autoinstrument.integrations.parsed_arguments import arguments, parsed
+from autoinstrument.integrations.parsed_arguments import arguments, help_texts, parsed
 from tests.unit.integrations.command_lines import Trial
 
 
@@ -104,7 +104,7 @@ def cli(seed: int) -> None:
 
 
 @cli.command()
-@click.option("--lr", default=0.1)
+@click.option("--lr", default=0.1, help="step size")
 @click.argument("data")
 def fit(**values: Any) -> Any:
     return {"seed": click.get_current_context().parent.params["seed"], **values}  # type: ignore[union-attr]
@@ -116,6 +116,7 @@ def test_sub_commands_have_their_own_options(trial: Trial) -> None:
 
     given = ("fit", "--lr", "0.2", "x.csv")
     assert trial.shown(program, *given) == {"seed": "1", "command": "fit", "fit/lr": "0.2", "fit/data": "x.csv"}
+    assert help_texts() == {"fit/lr": "step size"}
     changed = {"seed": "3", "fit/data": "y.csv"}
     assert trial.edited(program, *given, changed=changed) == {"seed": 3, "lr": 0.2, "data": "y.csv"}
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from autoinstrument.guard import logger
 from autoinstrument.integrations import hydra_config
 
 omegaconf = pytest.importorskip("omegaconf")
@@ -81,3 +85,55 @@ def test_what_the_job_gives_and_raises_passes(monkeypatch: pytest.MonkeyPatch) -
     assert hydra_config.configuration() == "lr: 0.1\n"
     with pytest.raises(ZeroDivisionError):
         utils.run_job(lambda given: 1 / 0, config)
+
+
+def job(text: str, monkeypatch: pytest.MonkeyPatch, *, config: Any = None) -> Any:
+    """Return the configuration that a job gets in a clone whose Task has a text for it."""
+    of_clone = types.SimpleNamespace(edited_configuration=lambda: text)
+    monkeypatch.setitem(sys.modules, "autoinstrument.clone_run.start", of_clone)
+    monkeypatch.setattr(hydra_config, "_current", [])
+    utils = types.SimpleNamespace(run_job=lambda task, config: task(config))
+    hydra_config.watch(utils)
+    if config is None:
+        config = omegaconf.OmegaConf.create(CONFIG + "hydra: {job: {name: x}}\n")
+        omegaconf.OmegaConf.set_struct(config, True)
+    return utils.run_job(lambda given: given, config)
+
+
+def test_the_configuration_of_a_clone_is_that_of_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/of/the/clone")
+    text = (
+        "lr: 0.5\nfrom_env: ${oc.env:HOME}\ntwice: ${lr}\nadded: {deep: [1]}\nlayers: [3]\n"
+        "db: {password: '********', url: 'pg://user:********@host/x', host: other}\n"
+    )
+    found = job(text, monkeypatch)
+    assert omegaconf.OmegaConf.is_struct(found)
+    shown = omegaconf.OmegaConf.to_container(found, resolve=True)
+    assert shown == {
+        "lr": 0.5, "from_env": "/of/the/clone", "twice": 0.5, "added": {"deep": [1]}, "layers": [3],
+        "db": {"password": "hunter2", "url": "pg://user:hunter2@host/x", "host": "other"},
+        "hydra": {"job": {"name": "x"}},
+    }  # fmt: skip
+    assert hydra_config.configuration().startswith("lr: 0.5\n")
+
+
+def test_a_structured_configuration_keeps_its_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = dataclasses.make_dataclass("Optimizer", [("lr", float, 0.1), ("steps", int, 5)])
+    config = omegaconf.OmegaConf.create({"optimizer": omegaconf.OmegaConf.structured(optimizer), "hydra": {}})
+    found = job("optimizer: {lr: 2}", monkeypatch, config=config)
+    assert found.optimizer == {"lr": 2.0, "steps": 5}
+    assert omegaconf.OmegaConf.get_type(found.optimizer) is optimizer
+
+
+@pytest.mark.parametrize("text", ["[", "- 1", "lr: [", "optimizer: {lr: fast}"])
+@pytest.mark.may_report
+def test_a_text_that_is_no_configuration_does_not_count(
+    text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    optimizer = dataclasses.make_dataclass("Optimizer", [("lr", float, 0.1)])
+    config = omegaconf.OmegaConf.create({"optimizer": omegaconf.OmegaConf.structured(optimizer), "hydra": {}})
+    monkeypatch.setattr(logger(), "propagate", True)
+    assert job(text, monkeypatch, config=config) is config
+    (message,) = set(caplog.messages)
+    assert message.startswith("configuration OmegaConf is not understood (")
+    assert "\n" not in message

@@ -101,7 +101,7 @@ def test_what_the_system_does_not_have_is_missing(monkeypatch: pytest.MonkeyPatc
     read = Machine().read
     read()
     time.sleep(0.02)
-    assert read().keys() <= {"memory_free_gb", "cpu_usage"}
+    assert read().keys() <= {"memory_free_gb", "memory_used_gb", "cpu_usage"}
 
 
 def test_the_hottest_core_counts(monkeypatch: pytest.MonkeyPatch) -> None:

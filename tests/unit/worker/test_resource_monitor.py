@@ -9,17 +9,21 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import psutil
 import pytest
 
+from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.monitor import sampler
 from autoinstrument.records import MetricsLogged, ProcessStarted, RunEnded, RunStarted
 from autoinstrument.settings import read_settings
 from autoinstrument.transport.protocol import encode
 from autoinstrument.worker import resource_monitor
+from autoinstrument.worker.resource_monitor import ResourceMonitor
 from autoinstrument.worker.service import Worker
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import task_of
@@ -137,6 +141,29 @@ def test_the_task_of_a_task_init_is_left_to_its_own_monitor(
     assert ":monitor:machine" not in server.scalars(task_of(server, own)["id"])
 
 
+@pytest.mark.parametrize(
+    ("variables", "node"),
+    [
+        ({}, 0),
+        ({"GROUP_RANK": "2", "RANK": "5"}, 2),
+        ({"RANK": "5", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, 1),
+        ({"RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}, 0),
+        ({"SLURM_NODEID": "3"}, 3),
+        ({"NODE_RANK": "first"}, 0),
+    ],
+)
+def test_the_record_of_a_process_names_its_machine_in_a_distributed_training(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], node: int
+) -> None:
+    from autoinstrument.capture.process import Changes
+
+    for name in ("GROUP_RANK", "NODE_RANK", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "SLURM_NODEID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Changes().describe().node == node
+
+
 def test_the_record_of_a_process_names_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """A script may set the variable itself, which no other process could see."""
     from autoinstrument.capture.process import Changes
@@ -145,3 +172,57 @@ def test_the_record_of_a_process_names_its_devices(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
     described: ProcessStarted = Changes().describe()
     assert described.devices == {"CUDA_VISIBLE_DEVICES": "1"}
+
+
+class Reported:
+    """A run's mirror that keeps what is reported of it."""
+
+    has_own_monitor = False
+
+    def __init__(self, *, resumed: bool = False) -> None:
+        self.run = types.SimpleNamespace(resumed=resumed)
+        self.values: list[dict[str, float]] = []
+
+    def do(self, change: Callable[[], object]) -> None:
+        change()
+
+    def add_figures(self, values: dict[str, float], *_: object) -> None:
+        self.values.append(values)
+
+
+@pytest.mark.parametrize("first_s", [0.2, 3600.0])
+def test_the_first_report_is_made_when_the_configuration_says(monkeypatch: pytest.MonkeyPatch, first_s: float) -> None:
+    """A run that is shorter than that has none, also at its end."""
+    monkeypatch.setattr(resource_monitor, "_REPORT_S", 3600.0)
+    settings = MonitorSettings(first_report_s=first_s, of_machine=True)
+    monitor = ResourceMonitor(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
+    reported = Reported()
+    runs = types.SimpleNamespace(open=["r"], mirrors={"r": reported}, processes=[])
+    runs.processes.append(types.SimpleNamespace(runs=["r"], pid=os.getpid(), gone_at=None, started=None))
+    until = time.monotonic() + (60 if first_s < 1 else 0.5)
+    while not reported.values and time.monotonic() < until:
+        monitor.update(cast(Any, runs))
+        time.sleep(0.01)
+    runs.open.clear()
+    monitor.update(cast(Any, runs))
+    if first_s < 1:
+        assert reported.values[0]["memory_used_gb"] == pytest.approx(psutil.virtual_memory().used / 2**30, rel=0.5)
+    else:
+        assert reported.values == []
+
+
+@pytest.mark.parametrize(("resumed", "name"), [(True, "memory_free_gb (node 1)"), (False, "memory_free_gb")])
+def test_a_further_machine_of_one_run_has_curves_of_its_own(resumed: bool, name: str) -> None:
+    """A run that this machine has begun is its own, whichever number the machine has."""
+    settings = MonitorSettings(first_report_s=0.1)
+    monitor = ResourceMonitor(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
+    reported, started = Reported(resumed=resumed), PROCESS._replace(node=1)
+    process = types.SimpleNamespace(runs=["r"], pid=os.getpid(), gone_at=None, started=started)
+    runs = types.SimpleNamespace(open=["r"], mirrors={"r": reported}, processes=[process])
+    until = time.monotonic() + 60
+    while not reported.values and time.monotonic() < until:
+        monitor.update(cast(Any, runs))
+        time.sleep(0.01)
+    runs.open.clear()
+    monitor.update(cast(Any, runs))
+    assert name in reported.values[0]

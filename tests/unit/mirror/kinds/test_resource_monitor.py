@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.resource_monitor import ResourceMonitorPart
@@ -15,6 +16,7 @@ from autoinstrument.records import MetricsLogged
 
 TASK = cast(Task, types.SimpleNamespace(id="task"))
 BEGAN_MS = 1_600_000_000_000
+DEFAULT = MonitorSettings()
 
 
 @pytest.fixture
@@ -24,8 +26,10 @@ def part() -> ResourceMonitorPart:
     return ResourceMonitorPart(cast(RunContext, types.SimpleNamespace(run=run, events=events)))
 
 
-def report(part: ResourceMonitorPart, second: int, cpu: float = 1.0, *, resumed_s: int = 0) -> None:
-    part.add({"cpu_usage": cpu}, BEGAN_MS + (resumed_s + second) * 1000, second)
+def report(
+    part: ResourceMonitorPart, second: int, cpu: float = 1.0, *, resumed_s: int = 0, settings: MonitorSettings = DEFAULT
+) -> None:
+    part.add({"cpu_usage": cpu}, BEGAN_MS + (resumed_s + second) * 1000, second, settings)
 
 
 def logged(*steps: int, key: str = "loss") -> MetricsLogged:
@@ -41,7 +45,8 @@ def sent(part: ResourceMonitorPart) -> list[tuple[int, float]]:
 
 
 def test_titles_series_and_times_are_clearmls(part: ResourceMonitorPart) -> None:
-    part.add({"cpu_usage": 1.23456, "gpu_0_utilization": 2.0, "memory_free_gb": float("nan")}, BEGAN_MS + 200_000, 200)
+    values = {"cpu_usage": 1.23456, "gpu_0_utilization": 2.0, "memory_free_gb": float("nan")}
+    part.add(values, BEGAN_MS + 200_000, 200, DEFAULT)
     common = {"type": "training_stats_scalar", "task": "task", "iter": 200, "timestamp": BEGAN_MS + 200_000}
     assert part.next_events(TASK, 50) == [
         {**common, "metric": ":monitor:machine", "variant": "cpu_usage", "value": 1.235},
@@ -86,6 +91,14 @@ def test_later_ones_do_not(part: ResourceMonitorPart) -> None:
     part.take(logged(3))
     report(part, 1830)
     assert [iteration for iteration, _ in sent(part)] == [200, 1830]
+
+
+def test_times_that_are_configured(part: ResourceMonitorPart) -> None:
+    settings = MonitorSettings(wait_s=10.0, most_wait_s=60.0)
+    report(part, 10, settings=settings)
+    part.take(logged(3))
+    report(part, 61, settings=settings)
+    assert [iteration for iteration, _ in sent(part)] == [10, 61]
 
 
 def test_a_short_run_gets_its_figures_at_the_end(part: ResourceMonitorPart) -> None:
