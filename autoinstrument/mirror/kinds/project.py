@@ -33,9 +33,9 @@ class Project(Kind):
     def glance(self, of: TaskOfRun) -> Iterator[Difference]:
         """Compare the experiment's name with the one that the Task knows."""
         held, name = of.section(PROPERTIES).get(EXPERIMENT, ""), storable.text(of.stored.run.experiment_name)
-        if held not in ("", name):
+        if held != name:
             yield Difference(self.name, f"it is that of experiment {held!r}, which is called {name!r} now")
 
     def facts(self, run: StoredRun, data: Iterable[StoredData]) -> Iterable[tuple[str, str]]:
-        """Return nothing: see `Links`."""
-        return ()
+        """Return the experiment's name."""
+        return [("experiment", run.run.experiment_name)]

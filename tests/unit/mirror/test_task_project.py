@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,13 @@ from autoinstrument.cli import main
 from autoinstrument.clone_run import settings as travelling
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mirror import task_project
+from autoinstrument.mirror.kinds.kind import TaskOfRun
+from autoinstrument.mirror.kinds.project import Project
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.run_reader import open_run
+from autoinstrument.mlflow_store.runs import find_run
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.conftest import database as database
@@ -31,6 +35,8 @@ from tests.unit.conftest import running_server, sdk_task
 from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+sync_command: Any = importlib.import_module("autoinstrument.cli.sync")
+"""The module, whose name in its package is the command's."""
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +52,10 @@ def experiment(client: MlflowClient, request: pytest.FixtureRequest) -> str:
     return str(client.create_experiment(f"team/{request.node.name}"))
 
 
-def a_run(client: MlflowClient, experiment: str, name: str = "one") -> str:
+def a_run(client: MlflowClient, experiment: str, name: str = "one", *, ended_ms: int | None = None) -> str:
     run_id = str(client.create_run(experiment, run_name=name, tags={"mlflow.user": "anna"}).info.run_id)
     client.log_batch(run_id, [Metric("loss", 0.5, 1_600_000_000_000, 0)])
-    client.set_terminated(run_id)
+    client.set_terminated(run_id, end_time=ended_ms)
     return run_id
 
 
@@ -215,6 +221,20 @@ def test_published_and_archived_tasks_follow(server: ClearMLServer, client: Mlfl
     assert sync() == {"published": "unchanged", "deleted": "unchanged"}
 
 
+def test_a_lost_property_is_written_again(server: ClearMLServer, client: MlflowClient, experiment: str) -> None:
+    """Without it, nothing says by which name the project was named: the Task stays where it is."""
+    run_id = a_run(client, experiment)
+    sync()
+    formerly, name = project_of(server, run_id), renamed(client, experiment)
+    lost = {"section": "properties", "name": "mlflow_experiment"}
+    Session().call("tasks.delete_hyper_params", task=task_of(server, run_id)["id"], force=True, hyperparams=[lost])
+    of = TaskOfRun(find_run(run_id), task_of(server, run_id), Settings(), str)
+    assert [difference.what for difference in Project().glance(of)] == ["project"]
+    sync()
+    assert (project_of(server, run_id), properties(task_of(server, run_id))["mlflow_experiment"]) == (formerly, name)
+    assert sync() == {"one": "unchanged"}
+
+
 def test_two_experiments_may_swap_their_names(server: ClearMLServer, client: MlflowClient, experiment: str) -> None:
     first = client.get_experiment(experiment).name
     other = client.create_experiment(f"{first} B")
@@ -243,6 +263,27 @@ def test_the_tasks_of_a_deleted_experiment_are_archived(
     assert sync() == {"one": "synced"}
     assert "archived" not in task_of(server, run_id)["system_tags"]
     assert project_of(server, run_id) == name
+
+
+def test_following_it_notices_a_new_name_in_the_next_round(
+    server: ClearMLServer, client: MlflowClient, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of runs that ended long ago, which such a round does not compare else."""
+    run_id = a_run(client, experiment, ended_ms=1_600_000_000_000)
+    rounds = list[str]()
+
+    def after_a_round(_: float) -> None:
+        rounds.append(project_of(server, run_id))
+        if len(rounds) == 3:
+            raise KeyboardInterrupt
+        renamed(client, experiment)
+
+    monkeypatch.setattr(sync_command.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(sync_command.time, "sleep", after_a_round)
+    name = client.get_experiment(experiment).name
+    done = CliRunner().invoke(main, ["sync", "--experiment", name, "--follow"])
+    assert done.exit_code == 0, done.output
+    assert rounds == [name, f"{name} 2", f"{name} 2 2"]
 
 
 @pytest.mark.parametrize(
