@@ -1,30 +1,97 @@
-"""Find ClearML projects by name, and create those that are missing."""
+"""Find ClearML projects and what they hold, create those that are missing, and rename them."""
 
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
+from typing import Any
 
+from autoinstrument.clearml_api import schema
 from autoinstrument.clearml_api.errors import RefusedError, understood
 from autoinstrument.clearml_api.session import Session
+
+_KEPT_S = 60.0
+"""Seconds for which a project's id is kept: a person, or a renamed experiment, may give its name to another one."""
+_PAGE = 500
+_HIDDEN_TOO = {"search_hidden": True, "shallow_search": False}
 
 
 @understood
 class Projects:
-    """The projects of one server; ids that were found once are remembered."""
+    """The projects of one server. Every method raises `ClearMLError` if the server does not answer."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._ids: dict[str, str] = {}
+        self._ids: dict[str, tuple[str, float]] = {}
+        """Ids by name, and the time until which they are kept."""
 
     def id_of(self, name: str) -> str:
-        """Return the id of the project of exactly this name, which is created if there is none.
+        """Return the id of the project of exactly this name, which is created if there is none."""
+        known, until = self._ids.get(name, ("", 0.0))
+        if time.monotonic() < until:
+            return known
+        found = self.find(name) or self._create(name)
+        self._ids[name] = found, time.monotonic() + _KEPT_S
+        return found
 
-        Raises:
-            ClearMLError: it was neither found nor created.
+    def forget(self, name: str) -> None:
+        """Ask the server again the next time: something is wrong with the project of this name."""
+        self._ids.pop(name, None)
+
+    def find(self, name: str) -> str:
+        """Return the id of the project of exactly this name, "" if there is none."""
+        found = self._get_all(name=f"^{re.escape(name)}$", only_fields=["id"])
+        return str(found[0]["id"]) if found else ""
+
+    def name_of(self, project_id: str) -> str:
+        """Return a project's name, "" if there is no such project."""
+        found = self._get_all(id=[project_id], only_fields=["name"]) if project_id else []
+        return str(found[0]["name"]) if found else ""
+
+    def has_subprojects(self, name: str) -> bool:
+        """Return True if there are projects below the one of this name, hidden ones included, such as `.reports`."""
+        return bool(self._get_all(name=f"^{re.escape(name)}/", only_fields=["id"], page=0, page_size=1))
+
+    def rename(self, project_id: str, before: str, name: str) -> bool:
+        """Rename a project, unless the new name is taken, or names another place than below the same parent.
+
+        Its id, and with it the addresses of its pages, stays. Returns False if it keeps its name.
         """
-        if name not in self._ids:
-            self._ids[name] = self._find(name) or self._create(name)
-        return self._ids[name]
+        if before.rpartition("/")[0] != name.rpartition("/")[0] or self.find(name):
+            return False
+        try:
+            self._session.call("projects.update", project=project_id, name=name)
+        except RefusedError:  # another process was quicker, or this user may not
+            return self.name_of(project_id) == name
+        finally:
+            self.forget(before)
+            self.forget(name)
+        return True
+
+    def tasks_in(self, project_id: str) -> Iterator[dict[str, Any]]:
+        """Yield the Tasks of a project, archived and hidden ones included, with what says whose they are."""
+        fields = ["id", "status", "system_tags", "hyperparams.properties"]
+        for task in self._pages("tasks", project=[project_id], only_fields=fields, search_hidden=True):
+            yield schema.task(task)
+
+    def models_in(self, project_id: str, task_id: str = "") -> Iterator[dict[str, Any]]:
+        """Yield `id` and `task` of the models of a project, archived ones included; with `task_id`, of that Task."""
+        of_task = {"task": [task_id]} if task_id else {}
+        yield from self._pages("models", project=[project_id], only_fields=["id", "task"], **of_task)
+
+    def _pages(self, kind: str, /, **query: Any) -> Iterator[dict[str, Any]]:
+        page = 0
+        while True:
+            answer = self._session.call(f"{kind}.get_all", **query, order_by=["created"], page=page, page_size=_PAGE)
+            found = answer.get(kind) or []
+            yield from found
+            if len(found) < _PAGE:
+                return
+            page += 1
+
+    def _get_all(self, **query: Any) -> list[dict[str, Any]]:
+        return self._session.call("projects.get_all", **query, **_HIDDEN_TOO).get("projects") or []
 
     def _create(self, name: str) -> str:
         try:
@@ -32,14 +99,4 @@ class Projects:
         except RefusedError as error:
             if not error.is_duplicate:  # else another process was quicker
                 raise
-            return self._find(name)
-
-    def _find(self, name: str) -> str:
-        found = self._session.call(
-            "projects.get_all",
-            name=f"^{re.escape(name)}$",
-            only_fields=["id"],
-            search_hidden=True,
-            shallow_search=False,
-        ).get("projects")
-        return str(found[0]["id"]) if found else ""
+            return self.find(name)

@@ -15,6 +15,9 @@ ADOPTED = "mlflow_task_adopted"
 """User property of a Task that a run has adopted: the Task's own id. A clone keeps the property, but has another id."""
 GIVEN_TAGS = "mlflow_task_tags"
 """User property that lists, as JSON, the tags that a Task was given."""
+EXPERIMENT = "mlflow_experiment"
+"""User property with the name of the run's experiment; the Task's project is named by it."""
+_PLACE = ("mlflow_experiment_id", "mlflow_tracking_uri", "mlflow_workspace")
 _RUN_ID = "mlflow_run_id"
 _LONG = 4_000
 """Characters of a configuration object that are kept of a Task."""
@@ -37,6 +40,7 @@ class Task(NamedTuple):
         name: its name when it was found.
         configuration: its configuration objects when it was found, name to text, of long ones the beginning.
         given_tags: the property that lists the tags that it was given, "" for none.
+        experiment: name of the experiment that it named when it was found, and by which its project was named.
     """
 
     id: str
@@ -52,6 +56,7 @@ class Task(NamedTuple):
     name: str = ""
     configuration: Mapping[str, str] = MappingProxyType({})
     given_tags: str = ""
+    experiment: str = ""
 
     @property
     def has_own_name(self) -> bool:
@@ -81,6 +86,7 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
         str(found.get("name") or ""),
         {name: str(item.get("value") or "")[:_LONG] for name, item in (found.get("configuration") or {}).items()},
         _property(found, GIVEN_TAGS),
+        _property(found, EXPERIMENT),
     )
 
 
@@ -111,6 +117,16 @@ def is_of_run(task: Mapping[str, Any], run_id: str) -> bool:
 def run_of(task: Mapping[str, Any]) -> str:
     """Return the id of the run that a Task names, "" for none; a clone names the run of its origin."""
     return _property(task, _RUN_ID)
+
+
+def experiment_of(task: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what identifies the experiment of a Task's run: its id, its store and its workspace.
+
+    An empty tuple means that this is not known: no run has the Task, or a release made it that did not write the id.
+    """
+    is_own = bool(run_of(task)) and is_of_run(task, run_of(task)) and not is_adopted(task)
+    place = tuple(_property(task, name) for name in _PLACE)
+    return place if is_own and place[0] else ()
 
 
 def artifact_identity(artifact: Mapping[str, Any]) -> tuple[str, str]:

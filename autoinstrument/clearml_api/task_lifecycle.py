@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from autoinstrument.clearml_api.errors import understood
+from autoinstrument.clearml_api.errors import RefusedError, understood
 from autoinstrument.clearml_api.projects import Projects
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import Task
@@ -13,11 +13,15 @@ from autoinstrument.clearml_api.task import Task
 
 @understood
 class TaskLifecycle:
-    """Creates and ends Tasks of one server. Every method raises `ClearMLError` if the server does not do it."""
+    """Creates and ends Tasks of one server. Every method raises `ClearMLError` if the server does not do it.
+
+    Attributes:
+        projects: the projects of these Tasks.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._projects = Projects(session)
+        self.projects = Projects(session)
 
     def create(self, project: str, body: dict[str, Any]) -> Task:
         """Create a Task, which is not started by that.
@@ -28,8 +32,12 @@ class TaskLifecycle:
             project: name of its project, which is created if there is none.
             body: the other fields of `tasks.create`.
         """
-        project_id = self._projects.id_of(project)
-        task_id = str(self._session.call_once("tasks.create", project=project_id, **body)["id"])
+        project_id = self.projects.id_of(project)
+        try:
+            task_id = str(self._session.call_once("tasks.create", project=project_id, **body)["id"])
+        except RefusedError:
+            self.projects.forget(project)  # a person may have deleted it
+            raise
         page = self._session.login.task_page(task_id, project_id)
         return Task(task_id, page, False, {}, {}, "in_progress", "")
 
@@ -40,6 +48,21 @@ class TaskLifecycle:
     def finish(self, task: Task, status: str, reason: str, message: str) -> None:
         """Set the last status ("completed", "failed" or "stopped"), whatever the present one is."""
         self._session.call(f"tasks.{status}", task=task.id, status_reason=reason, status_message=message, force=True)
+
+    def move(self, task: Task, before: str, project: str) -> Task:
+        """Move a Task to another project, with the models that were created for it; return it as it is then.
+
+        Args:
+            task: the Task, whatever its status is.
+            before: id of its project. Models that are in other projects stay there.
+            project: name of the new project, which is created if there is none.
+        """
+        project_id = self.projects.id_of(project)
+        if project_id != before:
+            if models := [str(model["id"]) for model in self.projects.models_in(before, task.id)]:
+                self._session.call("models.move", ids=models, project=project_id)
+            self._session.call("tasks.move", ids=[task.id], project=project_id)
+        return task._replace(url=self._session.login.task_page(task.id, project_id))
 
     def archive(self, task: Task, archived: bool) -> None:
         """Archive a Task, or take it back out of the archive."""

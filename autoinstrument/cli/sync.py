@@ -24,6 +24,7 @@ from autoinstrument.cli.health import Health
 from autoinstrument.cli.output import name_default_store, progress, table, wrapped
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.internals import import_clients
+from autoinstrument.mlflow_store.known_experiments import KnownExperiments
 from autoinstrument.mlflow_store.left_out import LEFT_OUT
 from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
@@ -36,7 +37,8 @@ from autoinstrument.sync.silent_runs import SilentRuns
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 _EVERY_S = 10.0
 _WHOLE_S = 3600.0
-"""While following, how often all runs are compared; in between, only those that have ended lately."""
+"""While following, how often all runs are compared; in between, only those that have ended lately, and those of
+experiments that were made, renamed, deleted or restored."""
 _LATELY_S = 900.0
 """A run counts as new if it ended less than this long ago by the clock of the machine that ran it."""
 _NOTHING_PENDING = "nothing to do: no run is pending"
@@ -225,17 +227,18 @@ def _follow(
         signal.signal(number, _interrupt)
     last: dict[str, Outcome] = {}
     counts: Counter[tuple[str, str]] = Counter()
-    whole_at, pause = 0.0, 1
+    whole_at, pause, known = 0.0, 1, KnownExperiments()
     if not as_json:
         click.echo("following; Ctrl-C ends it", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             is_whole = time.monotonic() >= whole_at
-            round_of = selection
+            round_of = selection._replace(known=known)
+            known.begin_round()
             if is_whole:
                 whole_at = time.monotonic() + _WHOLE_S
             else:
-                round_of = selection._replace(ended_since_ms=int((time.time() - _LATELY_S) * 1000), full=False)
+                round_of = round_of._replace(ended_since_ms=int((time.time() - _LATELY_S) * 1000), full=False)
             has_failed = False
             for outcome in silent.beside(sync_runs(round_of, settings, jobs=jobs, executor=executor)):
                 health.note(outcome)
@@ -249,7 +252,7 @@ def _follow(
                     else:
                         last.pop(outcome.run_id, None)
                         counts[_kind(outcome)] += 1
-            if has_failed and is_whole:
+            if has_failed and (is_whole or known.have_changed):
                 whole_at = 0.0
             health.end_round(has_failed=has_failed)
             pause = min(2 * pause, _SLOWEST) if has_failed else 1

@@ -11,17 +11,24 @@ OBJECT = "autoinstrument"
 
 _TRAVELLING = [setting for setting in TABLE if setting.scope != "machine"]
 _LONGEST = 4000
-_OF_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_WORKSPACE")
+_EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+_OF_MLFLOW = ("MLFLOW_TRACKING_URI", _EXPERIMENT, "MLFLOW_WORKSPACE")
 
 
 def written(settings: Settings, tracking_uri: str, experiment: str, workspace: str = "") -> str:
     """Return the text of the object, given a URI without credentials."""
-    values = {"MLFLOW_TRACKING_URI": tracking_uri, "MLFLOW_EXPERIMENT_NAME": experiment, "MLFLOW_WORKSPACE": workspace}
+    values = {"MLFLOW_TRACKING_URI": tracking_uri, _EXPERIMENT: experiment, "MLFLOW_WORKSPACE": workspace}
     for setting in _TRAVELLING:
         value = getattr(settings, setting.field)
         if value != setting.default:
             values[setting.variable] = without_credentials(setting.text(value))
     return "".join(f"{name}={value}\n" for name, value in values.items() if value)
+
+
+def with_experiment(text: str, former: str, name: str) -> str:
+    """Return the text of the object after an experiment was renamed; a line that a person has changed stays."""
+    before, after = (f"{_EXPERIMENT}={value}" for value in (former, name))
+    return "".join(after + "\n" if line == before else line + "\n" for line in text.splitlines())
 
 
 def read(text: str) -> dict[str, str]:

@@ -44,8 +44,11 @@ def complete(
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
     uri, run = tracking_uri or mirror.run.tracking_uri, mirror.run
-    reader = ask(lambda: open_run(uri, run.run_id, workspace=run.workspace, experiment_name=run.experiment_name))
-    mirror.change_run(tracking_uri=uri, artifact_uri=reader.run.artifact_uri)
+    known = "" if mirror.capture.kept else run.experiment_name  # a capture has the name that it had when the run began
+    reader = ask(lambda: open_run(uri, run.run_id, workspace=run.workspace, experiment_name=known))
+    mirror.change_run(
+        tracking_uri=uri, artifact_uri=reader.run.artifact_uri, experiment_name=reader.run.experiment_name
+    )
     mirror.take_stored(lambda kind: kind.read(reader))
     has_ended = mirror.settle(end, end_if_open)
     for _ in range(_FLUSHES):

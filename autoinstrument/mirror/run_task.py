@@ -15,6 +15,7 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import RunPart
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
 from autoinstrument.mirror.mapping.names import project_name
+from autoinstrument.mirror.task_project import follow_experiment
 from autoinstrument.mlflow_store.link_tags import STATE
 
 _ATTEMPTS = 3
@@ -84,7 +85,8 @@ class RunTask:
             if not task.adopted:
                 task = self._task = self._started_again(task)
             self._must_restart = False
-        return task
+            self._link(self.place(task))
+        return self._task
 
     def restart(self) -> None:
         """Have the Task set running again."""
@@ -97,7 +99,7 @@ class RunTask:
             ClearMLError: the server did not take it; it is tried again.
         """
         if self._task is not None and self._context.capture.end and self._task.status == "in_progress":
-            self._task = self.place(self._task)  # the parent's Task may be younger than this one
+            self._link(self.place(self._task))  # the parent's Task may be younger than this one
         for part in self._parts:
             if self._task is not None:
                 self._task = part.close(self._task)
@@ -126,11 +128,15 @@ class RunTask:
         return body
 
     def place(self, task: Task) -> Task:
-        """Put a Task below its parent's, which another process or `sync` may have made later; return it as it is then.
+        """Put a Task where it belongs by now; return it as it is then.
+
+        That is below its parent's Task, which another process or `sync` may have made later, and in the project of its
+        experiment, which may have been renamed.
 
         Raises:
             ClearMLError: the server did not answer.
         """
+        task = follow_experiment(self._context, task)
         if task.adopted or task.parent or not (parent := self._parent_task()):
             return task
         tasks = self._context.tasks
@@ -182,7 +188,7 @@ class RunTask:
                 self._find(first)
                 return
         tasks.start(task)
-        self._link(task._replace(parent=parent))
+        self._link(task._replace(parent=parent, experiment=run.experiment_name))
         self.is_made = True
         self._lacks_earlier_data = self._lacks_earlier_data or run.resumed
 

@@ -66,6 +66,11 @@ def describe(
     )
 
 
+def forget_experiment(tracking_uri: str, experiment_id: str) -> None:
+    """Read the name of an experiment again for the next run: this process has renamed it."""
+    _experiments.pop((tracking_uri, experiment_id), None)
+
+
 class Description:
     """Returns the record of a run, for which it may ask the tracking store; None for a run that is left alone.
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from autoinstrument.guard import ourselves
 from autoinstrument.mlflow_store.describe import describe
+from autoinstrument.mlflow_store.known_experiments import KnownExperiments
 from autoinstrument.mlflow_store.link_tags import STATE
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.mlflow_store.stores import tracking_client
@@ -71,6 +72,7 @@ def find_runs(
     since_ms: int = 0,
     ended_since_ms: int = 0,
     deleted: bool = False,
+    known: KnownExperiments | None = None,
 ) -> Iterator[StoredRun]:
     """Yield the runs of a tracking store, experiment by experiment, the oldest first, with one page of them in memory.
 
@@ -78,8 +80,10 @@ def find_runs(
         tracking_uri: address of the store, "" for the one that MLflow itself would use.
         experiments: names of experiments, empty for all.
         since_ms: leave out runs that began earlier, in ms since the epoch.
-        ended_since_ms: leave out runs that ended earlier or have not ended, in ms since the epoch.
+        ended_since_ms: leave out runs that ended earlier or have not ended, in ms since the epoch; not of experiments
+            that have changed since `known` noted them.
         deleted: include deleted runs and experiments.
+        known: experiments of earlier rounds, which are found also under the names that they had then.
 
     Raises:
         StoreNotThereError: there is no store at this address; it is not created.
@@ -90,15 +94,15 @@ def find_runs(
 
     uri = tracking_uri or default_tracking_uri()
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-    bounds = {"start_time": since_ms, "end_time": ended_since_ms}
-    wanted = " AND ".join(f"attributes.{name} >= {bound}" for name, bound in bounds.items() if bound)
     with ourselves():
         client = tracking_client(uri)
-        for workspace, experiment in _experiments(client, experiments, view_type=view):
+        for workspace, experiment in _experiments(client, experiments, known, view_type=view):
+            has_changed = known is not None and known.note(workspace, experiment)
+            bounds = {"start_time": since_ms, "end_time": 0 if has_changed else ended_since_ms}
             search = functools.partial(
                 client.search_runs,
                 [experiment.experiment_id],
-                filter_string=wanted,
+                filter_string=" AND ".join(f"attributes.{name} >= {bound}" for name, bound in bounds.items() if bound),
                 run_view_type=view,
                 order_by=["attributes.start_time ASC"],
             )
@@ -211,13 +215,16 @@ def find_run(run_id: str, tracking_uri: str = "", workspace: str = "") -> Stored
     raise NotFoundError(f"there is no run {run_id!r} at {shown(uri)}")
 
 
-def _experiments(client: Any, names: Collection[str], **options: Any) -> Iterator[tuple[str, Any]]:
+def _experiments(
+    client: Any, names: Collection[str], known: KnownExperiments | None = None, **options: Any
+) -> Iterator[tuple[str, Any]]:
     """Yield the experiments of some names, or all, and the workspace of each; raise an error if one does not exist."""
-    found = set()
+    found, known = set[str](), known or KnownExperiments()
     for workspace in searched(client):
         for experiment in each_in_workspace(workspace, _pages(functools.partial(client.search_experiments, **options))):
-            if not names or experiment.name in names:
-                found.add(experiment.name)
+            name = known.asked_for(workspace, experiment, names)
+            if name or not names:
+                found.add(name)
                 yield workspace, experiment
     if missing := sorted(set(names) - found):
         raise NotFoundError(f"no experiment is called {missing[0]!r}")

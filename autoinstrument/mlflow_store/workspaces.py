@@ -64,14 +64,15 @@ def searched(client: Any) -> list[str]:
     """Return the workspaces in which a command looks for runs; [""] for a store without workspaces.
 
     That is the one that MLFLOW_WORKSPACE names, else all that the user may see, the default one first. If the server
-    does not list them, a warning says so, and the server's own choice is searched.
+    does not list them, a warning says so, and the server's own choice is searched. An MLflow that has no workspaces
+    (before 3.10) does not read the variable.
 
     Args:
         client: a client of the tracking store.
     """
     chosen = os.environ.get(VARIABLE, "").strip()
     if chosen:
-        return [chosen]
+        return [chosen if internals.workspace_variable() is not None else ""]
     from mlflow.exceptions import MlflowException
 
     try:

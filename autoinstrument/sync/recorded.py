@@ -87,6 +87,7 @@ def _found(selection: Selection, seen: Collection[str]) -> Iterator[StoredRun]:
         since_ms=selection.since_ms,
         ended_since_ms=selection.ended_since_ms,
         deleted=True,
+        known=selection.known,
     ):
         is_wanted = selection.deleted or not stored.deleted or TASK_ID in stored.run.tags
         if is_wanted and stored.run.run_id not in seen:

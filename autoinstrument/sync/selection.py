@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from autoinstrument.mlflow_store.known_experiments import KnownExperiments
+
 
 class Selection(NamedTuple):
     """The runs to sync; without `runs`, `experiments` and `everything` those that were recorded on this machine.
@@ -17,6 +19,7 @@ class Selection(NamedTuple):
         deleted: of experiments, take also deleted runs without a Task; those with a Task are always taken.
         full: compare points, files and models even if no difference is in sight.
         dry_run: only say what would be done.
+        known: experiments of earlier rounds: all runs of one that has changed since then are taken.
     """
 
     runs: tuple[str, ...] = ()
@@ -27,6 +30,7 @@ class Selection(NamedTuple):
     deleted: bool = False
     full: bool = False
     dry_run: bool = False
+    known: KnownExperiments | None = None
 
     @property
     def is_of_store(self) -> bool:

@@ -7,6 +7,7 @@ import copy
 from . import documents
 from .envelope import ApiError, Doc, bad_request, invalid_id, validation_error
 from .lifecycle import publish_task
+from .projects import project_by_path
 from .query import Fields, plain, project_fields, select
 from .registry import Call, endpoint
 from .schema import DICT, REQUIRED, REQUIRED_STR, STR, Field
@@ -130,6 +131,19 @@ def edit(state: State, call: Call) -> Doc:
 def update(state: State, call: Call) -> Doc:
     model = _model(state, call.data["model"])
     return _written(state, model, _prepared(state, call.data, ("name", "tags", "comment", "uri")), update=False)
+
+
+@endpoint("models.move", {"ids": REQUIRED, "project": STR, "project_name": STR}, version="2.13")
+def move(state: State, call: Call) -> Doc:
+    """Into a project by id, or by name, as `tasks.move` (clearml-server's source; not recorded)."""
+    if call.data.get("project_name"):
+        project_id = project_by_path(state, call.data["project_name"])["id"]
+    else:
+        project_id = documents.reference(state, "project", str(call.data.get("project")))
+    for model_id in call.data["ids"]:
+        if model_id in state.models:
+            store(state.models[model_id], {"project": project_id, **state.changed()})
+    return {"project_id": project_id}
 
 
 @endpoint("models.set_ready", _MODEL)

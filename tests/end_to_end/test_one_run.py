@@ -172,6 +172,7 @@ def test_user_properties_lead_to_the_run(outcome: Outcome) -> None:
         "mlflow_run_ended": time_of(info.end_time),
         "mlflow_run_id": outcome.run.info.run_id,
         "mlflow_experiment": "vision/cats",
+        "mlflow_experiment_id": info.experiment_id,
         "mlflow_tracking_uri": outcome.place.uri,
     }
     assert outcome.task["execution"]["artifacts"] == []

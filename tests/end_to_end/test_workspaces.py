@@ -95,3 +95,61 @@ def test_a_pending_run_is_synced_where_the_variable_is_not_set(
     monkeypatch.delenv("MLFLOW_WORKSPACE", raising=False)
     run = next(stored.run for stored in find_runs(address) if stored.run.run_name == "waits")
     assert (run.workspace, run.tags["clearml.state"]) == ("team-a", "synced")
+
+
+THREADS = """
+    import threading
+    import mlflow
+
+    both = threading.Barrier(2)
+
+    def train(workspace):
+        mlflow.set_workspace(workspace)  # of this thread, and of threads that it starts
+        client = mlflow.MlflowClient()
+        experiment = client.create_experiment("of a thread")
+        for _ in range(3):
+            both.wait(60)
+            mlflow.set_workspace(workspace)
+            with mlflow.start_run(experiment_id=experiment, run_name=f"in {workspace}"):
+                both.wait(60)
+                mlflow.log_param("long", f"{workspace} " * 200)
+                mlflow.log_metric("loss", 0.5)
+                both.wait(60)
+                mlflow.log_text(f"file of {workspace}", "a.txt")
+
+    threads = [threading.Thread(target=train, args=(name,)) for name in ("team-c", "team-d")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+@pytest.mark.parametrize("store", ["server", "database"])
+def test_threads_train_in_workspaces_of_their_own(
+    own_place: Place, address: str, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database has workspaces without a server, too, for processes that enable them."""
+    if store == "server":
+        own_place.uri = address
+    else:
+        own_place.environ["MLFLOW_ENABLE_WORKSPACES"] = "true"
+        monkeypatch.setenv("MLFLOW_ENABLE_WORKSPACES", "true")
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "default")
+    client = MlflowClient(own_place.uri)
+    for name in ("team-c", "team-d"):
+        client.create_workspace(name)
+    monkeypatch.delenv("MLFLOW_WORKSPACE")
+    done = own_place.run(THREADS)
+    assert done.code == 0, done.stderr
+    assert own_place.server is not None
+    runs = [stored.run for stored in find_runs(own_place.uri) if stored.run.run_name.startswith("in ")]
+    assert sorted(run.run_name for run in runs) == ["in team-c"] * 3 + ["in team-d"] * 3
+    for run in runs:
+        assert run.run_name == f"in {run.workspace}"
+        assert run.tags["clearml.state"] == "synced"
+        task = own_place.server.task(run.tags["clearml.task_id"])
+        assert task["hyperparams"]["properties"]["mlflow_workspace"]["value"] == run.workspace
+        assert run.workspace in task["hyperparams"]["MLflow"]["long"]["value"]
+    assert own_place.command("verify").code == 0
+    assert "failed" not in own_place.command("sync", "--all", "--json").stdout

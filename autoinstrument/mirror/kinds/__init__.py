@@ -18,6 +18,7 @@ from autoinstrument.mirror.kinds.metrics import Metrics
 from autoinstrument.mirror.kinds.models import Models
 from autoinstrument.mirror.kinds.name_and_note import NameAndNote
 from autoinstrument.mirror.kinds.parameters import Parameters
+from autoinstrument.mirror.kinds.project import Project
 from autoinstrument.mirror.kinds.resource_monitor import ResourceMonitor
 from autoinstrument.mirror.kinds.status import Status
 from autoinstrument.mirror.kinds.tags import Tags
@@ -26,6 +27,7 @@ from autoinstrument.mirror.kinds.traces import Traces
 
 KINDS: tuple[Kind, ...] = (
     Links(),
+    Project(),
     NameAndNote(),
     Environment(),
     Machine(),

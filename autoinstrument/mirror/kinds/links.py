@@ -52,10 +52,7 @@ class Links(Kind):
 
     def facts(self, run: StoredRun, data: Iterable[StoredData]) -> Iterable[tuple[str, str]]:
         """Return where the run is in MLflow."""
-        return [
-            ("experiment", run.run.experiment_name),
-            ("parent", "yes" if run.run.parent_run_id else "no"),
-        ]
+        return [("parent", "yes" if run.run.parent_run_id else "no")]
 
 
 class _LinksPart(RunPart):

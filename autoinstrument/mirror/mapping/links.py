@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from autoinstrument.clearml_api.tasks import ADOPTED
+from autoinstrument.clearml_api.tasks import ADOPTED, EXPERIMENT
 from autoinstrument.clone_run.lineage import as_properties, from_properties
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES, hyperparameter
 from autoinstrument.mirror.mapping.names import acceptable
@@ -32,7 +32,8 @@ def properties(run: RunStarted, adopted: str = "", *, ended_ms: int = 0) -> list
     """
     values = {
         "mlflow_run_id": run.run_id,
-        "mlflow_experiment": run.experiment_name,
+        EXPERIMENT: run.experiment_name,
+        "mlflow_experiment_id": run.experiment_id,
         "mlflow_tracking_uri": without_credentials(run.tracking_uri),
         "mlflow_workspace": named(run.workspace),
         "mlflow_run_url": run.run_url,

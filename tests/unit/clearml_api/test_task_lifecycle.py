@@ -54,13 +54,13 @@ def test_a_project_that_another_process_created_meanwhile(
 ) -> None:
     first = Projects(session).id_of("project")
     looked: list[str] = []
-    real = Projects._find
+    real = Projects.find
 
     def find(self: Projects, name: str) -> str:
         looked.append(name)
         return real(self, name) if len(looked) > 1 else ""  # it was not there yet
 
-    monkeypatch.setattr(Projects, "_find", find)
+    monkeypatch.setattr(Projects, "find", find)
     assert Projects(session).id_of("project") == first
 
 

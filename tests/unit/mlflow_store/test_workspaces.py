@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from mlflow.tracking import MlflowClient
 
+from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.workspaces import active, each_in_workspace, in_workspace, searched
 
@@ -64,6 +65,14 @@ def test_the_variable_chooses_where_a_command_looks(client: MlflowClient, monkey
     assert searched(of_database) == [""]
     monkeypatch.setenv("MLFLOW_WORKSPACE", "team-b")
     assert searched(of_database) == ["team-b"]
+
+
+def test_an_mlflow_without_workspaces_does_not_read_the_variable(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "team-b")
+    monkeypatch.setattr(internals, "_WORKSPACES", "mlflow.utils.no_such_module")
+    assert searched(tracking_client(client.tracking_uri)) == [""]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ TASK: dict[str, Any] = {
     "comment": "a note",
     "system_tags": ["development"],
     "hyperparams": {
-        "properties": {"mlflow_run_id": {"value": "r"}},
+        "properties": {"mlflow_run_id": {"value": "r"}, "mlflow_experiment": {"value": "exp"}},
         "MLflow": {"lr": {"value": "0.1"}},
         "MLflow tags": {"team": {"value": "vision"}},
     },
@@ -56,7 +56,8 @@ def with_section(section: str, **items: str) -> dict[str, Any]:
         ({"system_tags": ["development", "archived"]}, "status"),
         ({"last_metrics": {}}, "metric"),
         ({"id": "another"}, "link"),
-        (with_section("properties"), "link"),
+        (with_section("properties", mlflow_experiment="exp"), "link"),
+        (with_section("properties", mlflow_run_id="r", mlflow_experiment="former"), "project"),
         (with_section("MLflow"), "parameter"),
         (with_section("MLflow", lr="0.2"), "parameter"),
         (with_section("MLflow tags"), "tag"),
@@ -99,7 +100,7 @@ def test_a_deleted_run_takes_no_tags_and_its_task_is_archived() -> None:
 
 
 def test_an_adopted_task_keeps_its_owners_name_comment_and_status() -> None:
-    own = with_section("properties", mlflow_run_id="r", mlflow_task_adopted="t")
+    own = with_section("properties", mlflow_run_id="r", mlflow_experiment="exp", mlflow_task_adopted="t")
     assert found({**TASK, **own, "name": "own", "comment": "own", "status": "failed"}) == set()
 
 
