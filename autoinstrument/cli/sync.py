@@ -20,6 +20,7 @@ from autoinstrument.cli.output import name_default_store, progress, table
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.internals import import_clients
 from autoinstrument.mlflow_store.left_out import LEFT_OUT
+from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.settings import Settings, read_settings
@@ -31,6 +32,8 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 _EVERY_S = 10.0
 _WHOLE_S = 3600.0
 """While following, how often all runs are compared; in between, only those that have ended lately."""
+_REGISTRY_S = 60.0
+"""While following, how often the registry is read for aliases and stages that other processes have moved."""
 _LATELY_S = 900.0
 """A run counts as new if it ended less than this long ago by the clock of the machine that ran it."""
 _NOTHING_PENDING = "nothing to do: no run is pending"
@@ -182,6 +185,7 @@ def _follow(selection: Selection, settings: Settings, jobs: int, executor: Execu
     last: dict[str, Outcome] = {}
     counts: Counter[tuple[str, str]] = Counter()
     whole_at, pause = 0.0, 1
+    registry = Registry(default_tracking_uri(), _REGISTRY_S)
     if not as_json:
         click.echo("following; Ctrl-C ends it", err=True)
     with contextlib.suppress(KeyboardInterrupt):
@@ -193,7 +197,7 @@ def _follow(selection: Selection, settings: Settings, jobs: int, executor: Execu
             else:
                 round_of = selection._replace(ended_since_ms=int((time.time() - _LATELY_S) * 1000), full=False)
             has_failed = False
-            for outcome in sync_runs(round_of, settings, jobs=jobs, executor=executor):
+            for outcome in sync_runs(round_of, settings, jobs=jobs, executor=executor, registry=registry):
                 has_failed = has_failed or outcome.result == "failed"
                 if outcome.result in ("unchanged", "running", LEFT_OUT):
                     last.pop(outcome.run_id, None)

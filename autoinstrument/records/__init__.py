@@ -24,6 +24,7 @@ from autoinstrument.records.run import (
     EventsDropped,
     InputsLogged,
     MetricsLogged,
+    ModelMetricsLogged,
     ModelsLogged,
     ParamsLogged,
     RunAnnounced,
@@ -37,12 +38,12 @@ from autoinstrument.records.run import (
     TaskFound,
     TracesLogged,
 )
-from autoinstrument.records.types import Argument, CommandLine, Dataset, Model, Param, Point, Version
+from autoinstrument.records.types import Argument, CommandLine, Dataset, Model, ModelPoint, Param, Point, Version
 
 __all__ = [
     "AbortLogged", "Argument", "ArtifactLogged", "CodeLacking", "CommandLine", "ConsoleWritten", "Dataset",
-    "Delivered", "EndAnnounced", "EventsDropped", "InputsLogged", "MetricsLogged", "Model", "ModelsLogged", "Param",
-    "ParamsLogged", "Point",
+    "Delivered", "EndAnnounced", "EventsDropped", "InputsLogged", "MetricsLogged", "Model",
+    "ModelMetricsLogged", "ModelPoint", "ModelsLogged", "Param", "ParamsLogged", "Point",
     "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record", "ReportRequested", "RunAborted", "RunAnnounced",
     "RunDeleted", "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "ServedProcess",
     "ServedRun", "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "TracesLogged", "Version", "WorkerReady",

@@ -15,6 +15,7 @@ from autoinstrument.records.run import (
     EventsDropped,
     InputsLogged,
     MetricsLogged,
+    ModelMetricsLogged,
     ModelsLogged,
     ParamsLogged,
     RunAnnounced,
@@ -32,7 +33,7 @@ from autoinstrument.records.run import (
 Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | EndAnnounced | ParamsLogged
     | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
-    | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
+    | ModelMetricsLogged | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
     | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | Delivered | WorkerReady
     | ReportRequested | WorkerReported | StopRequested | WorkerStopped
 )  # fmt: skip
