@@ -143,7 +143,7 @@ def deleted(held: Mapping[str, Any]) -> ModelFields:
         name=str(held.get("name") or ""),
         uri=str(held.get("uri") or ""),
         framework=str(held.get("framework") or ""),
-        tags=_tags_of(items),
+        tags=tag_texts(_tags_of(items)),
         system_tags=[ARCHIVED, *(tag for tag in held.get("system_tags") or () if tag == _PACKAGE)],
         metadata={**{key: value for key, value in items.items() if key not in of_versions}, _STATUS: _DELETED},
     )
@@ -157,7 +157,10 @@ def lacks_details(held: Mapping[str, Any], model: Model) -> bool:
 def edits(held: Mapping[str, Any], wanted: ModelFields) -> dict[str, Any]:
     """Return the fields of a model that differ from the wanted ones; tags that people gave it in ClearML stay."""
     items = _items(held)
-    before = {*_tags_of(items), *registry_tags(versions_in(items))}
+    tags = _tags_of(items)
+    # Older versions did not hide values with a secret's name.
+    as_given = {f"{key}={value}" for key, value in tags.items()}
+    before = {*as_given, *tag_texts(tags), *registry_tags(versions_in(items))}
     own = [tag for tag in held.get("tags") or [] if tag not in before]
     given = {_PACKAGE, *([ARCHIVED] if items.get(_STATUS) == _DELETED else [])}
     others = [tag for tag in held.get("system_tags") or [] if tag not in given]
@@ -190,6 +193,7 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 def _metadata(model: Model, run_id: str, given: Mapping[str, str]) -> dict[str, str]:
     """Return a model's metadata: its place in MLflow, what it is, its parameters and its versions."""
+    tags = {key: hide_named(key, value) for key, value in given.items()}
     items = {
         _URI: model["uri"],
         _RUN: run_id,
@@ -197,23 +201,25 @@ def _metadata(model: Model, run_id: str, given: Mapping[str, str]) -> dict[str, 
         _STATUS: model["status"],
         f"{_PREFIX}model_type": model["kind"],
         f"{_PREFIX}flavors": ", ".join(model["flavors"]),
-        _TAGS: json.dumps(given, sort_keys=True) if given else "",
+        _TAGS: json.dumps({key: hide_named(key, value) for key, value in given.items()}, sort_keys=True)
+        if given
+        else "",
     }
     items |= items_of(model["versions"] or ())
     params = list(model["params"].items())
     if len(params) > _MOST_PARAMS:
         items[f"{_PREFIX}params_left_out"] = str(len(params) - _MOST_PARAMS)
     named = {f"{_PARAM}{storable.name(key)}": hide_named(key, value) for key, value in params[:_MOST_PARAMS]}
-    given_items = {key: value for key, value in items.items() if value} | named
-    return {key: storable.text(hide_in_text(value)) for key, value in given_items.items()}
+    kept = {key: value for key, value in items.items() if value} | named
+    return {key: storable.text(hide_in_text(value)) for key, value in kept.items()}
 
 
-def _tags_of(items: Mapping[str, str]) -> list[str]:
+def _tags_of(items: Mapping[str, str]) -> dict[str, str]:
     """Return the tags that MLflow gave a model, by its metadata."""
     try:
-        return tag_texts(parse(items.get(_TAGS, "{}")))
+        return {str(key): str(value) for key, value in parse(items.get(_TAGS, "{}")).items()}
     except (AttributeError, ValueError):  # a person has edited it
-        return []
+        return {}
 
 
 def _items(held: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from autoinstrument.clearml_api import storable
 from autoinstrument.records import Model, Version
-from autoinstrument.scrubber import hide_in_text
+from autoinstrument.scrubber import hide_in_text, hide_named
 
 _LONGEST = 1000
 """Characters of the property that names a run's registered models."""
@@ -50,8 +50,9 @@ def registered(versions: Iterable[Version]) -> str:
 
 
 def tag_texts(values: Mapping[str, str]) -> list[str]:
-    """Return MLflow's tags as ClearML's, which have no values: `key=value`."""
-    texts = (hide_in_text(f"{key}={value}" if value else key) for key, value in values.items())
+    """Return MLflow's tags as ClearML's, which have no values: `key=value`; values with a secret's name are hidden."""
+    hidden = {key: hide_named(key, value) for key, value in values.items()}
+    texts = (hide_in_text(f"{key}={value}" if value else key) for key, value in hidden.items())
     return sorted(storable.text(text) for text in texts)
 
 
