@@ -91,7 +91,7 @@ def _problems(
     if is_copied and model["revision"] and model_fields.copy_of(found, model) == model_fields.NO_COPY:
         yield "not copied"
     if model_fields.lacks_details(found, model):
-        yield f"made by an older version; `autoinstrument sync --full --run {of.stored.run.run_id}` completes it"
+        yield "without status, parameters and metrics, because an older version has made it"
     elif model_fields.edits(found, wanted) or model_fields.new_metadata(found, wanted):
         yield "other name, address, tags, status, parameters, versions or aliases"
 
@@ -101,5 +101,4 @@ def _points_that_differ(model: Model, found: Mapping[str, Any], of: TaskOfRun, t
         held = dict(tasks.curve_points(found["id"], title, series, of_model=True))
         others = [step for step, (value, _) in drawn.items() if step not in held or not same_number(held[step], value)]
         if others:
-            remedy = f"`autoinstrument sync --full --run {of.stored.run.run_id}` sends them"
-            yield f"{title}/{series}: {len(others)} of {len(drawn)} points are missing or other; {remedy}"
+            yield f"{title}/{series}: {len(others)} of {len(drawn)} points are missing or other"

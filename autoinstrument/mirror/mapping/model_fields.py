@@ -201,9 +201,7 @@ def _metadata(model: Model, run_id: str, given: Mapping[str, str]) -> dict[str, 
         _STATUS: model["status"],
         f"{_PREFIX}model_type": model["kind"],
         f"{_PREFIX}flavors": ", ".join(model["flavors"]),
-        _TAGS: json.dumps({key: hide_named(key, value) for key, value in given.items()}, sort_keys=True)
-        if given
-        else "",
+        _TAGS: json.dumps(tags, sort_keys=True) if tags else "",
     }
     items |= items_of(model["versions"] or ())
     params = list(model["params"].items())
