@@ -23,9 +23,12 @@ from autoinstrument.mirror.kinds.models import Models
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import ModelMetricsLogged, ModelsLogged
 from autoinstrument.settings import Settings
+from autoinstrument.sync.recorded import sync
+from autoinstrument.sync.selection import Selection
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import properties, task_of
@@ -238,6 +241,33 @@ def test_an_alias_that_another_process_moves_moves_here(
     assert synced(other) == "synced"
     assert model(server, other)["tags"] == ["validated=yes"]
     assert all(autoinstrument("verify", run).exit_code == 0 for run in (run_id, other))
+
+
+def test_following_notices_an_alias_that_moves_between_old_runs(
+    client: MlflowClient, server: ClearMLServer, run_id: str
+) -> None:
+    """`sync --follow` looks at runs that ended lately, and at those whose versions have changed."""
+    other = str(client.create_run("0").info.run_id)
+    versions = [version(client, run) for run in (run_id, other)]
+    for run in (run_id, other):
+        client.set_terminated(run)
+        synced(run)
+    registry = Registry(client.tracking_uri, keep_s=0)
+    lately = Selection(experiments=("Default",), ended_since_ms=2**42)
+
+    def followed(selection: Selection = lately) -> dict[str, str]:
+        registry._next_at = 0.0
+        return {each.run_id: each.result for each in sync(selection, Settings(), registry=registry)}
+
+    assert followed() == {}
+    for made, changed in zip(versions, ({run_id}, {run_id, other}), strict=True):
+        client.set_registered_model_alias("iris", "champion", made)
+        assert followed() == dict.fromkeys(changed, "synced")
+        assert followed() == {}
+    assert model(server, other)["tags"] == ["champion", "iris@champion"]
+    client.delete_registered_model_alias("iris", "champion")
+    elsewhere = client.create_experiment("elsewhere")
+    assert followed(lately._replace(experiments=(client.get_experiment(elsewhere).name,))) == {}
 
 
 def test_a_deleted_version_leaves_its_model(client: MlflowClient, server: ClearMLServer, run_id: str) -> None:
