@@ -105,6 +105,18 @@ class Tags(Values[tuple[str, ...]]):
         return ",".join(value)
 
 
+class Words(Values[tuple[str, ...]]):
+    """Words, separated by commas."""
+
+    allowed = "words, separated by commas"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return tuple(word for part in text.split(",") if (word := part.strip()))
+
+    def text(self, value: tuple[str, ...]) -> str:
+        return ",".join(value)
+
+
 class Switch(Values[bool]):
     """On or off."""
 

@@ -26,6 +26,7 @@ from autoinstrument.setting_values import (
     Template,
     Text,
     Values,
+    Words,
 )
 from autoinstrument.switch import is_on
 
@@ -115,6 +116,12 @@ class Settings:
         Tags(), (), "task",
         """Tags of the Tasks in ClearML: words, or templates over the run's tags and parameters in MLflow, as
         `prod,team={team}`. A template is left out if the run has no such tag or parameter.""",
+    )  # fmt: skip
+    publish: tuple[str, ...] = _setting(
+        Words(), (), "run",
+        """Aliases and stages in MLflow's registry whose models are published in ClearML, as `champion,Production`;
+        `iris@champion` and `iris/Production` are those of one registered model. See
+        [Models](what-is-mirrored.md#models).""",
     )  # fmt: skip
     worker: str = _setting(
         Choice("process", "thread"), "process", "run",

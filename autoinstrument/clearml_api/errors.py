@@ -79,6 +79,11 @@ class RefusedError(ClearMLError):
         return self.code == GONE or (self.code == (400, 131) and "Invalid task id" in str(self))
 
     @property
+    def is_model_gone(self) -> bool:
+        """True if a model does not exist; for events only the text says so."""
+        return self.code == (400, 201) or (self.code == (400, 131) and "Invalid model id" in str(self))
+
+    @property
     def is_finished(self) -> bool:
         """True if the Task's status forbids the change."""
         return self.code == (400, 110)

@@ -139,6 +139,12 @@ class Login:
         with _login_errors():
             return sdk.task_page(task_id, project_id)
 
+    def models_have_events(self) -> bool:
+        """Return False if the server is too old for points of models."""
+        self.session()
+        with _login_errors():
+            return sdk.models_have_events()
+
 
 class _login_errors:  # noqa: N801  (reads as a statement)
     """Raise the SDK's exceptions as this package's."""

@@ -1,7 +1,7 @@
 """Read and write the models of a Task.
 
 Each `models.create` makes a new model (API 2.34), so that a caller must look for an existing one first. Models can be
-changed whatever the status of their Task is.
+changed whatever the status of their Task is, and also when they are published.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from autoinstrument.clearml_api import schema
-from autoinstrument.clearml_api.errors import understood
+from autoinstrument.clearml_api.errors import RefusedError, understood
 from autoinstrument.clearml_api.finished_tasks import change
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task_lookup import read
 
-_FIELDS = ["id", "name", "uri", "framework", "tags", "system_tags", "metadata"]
+_FIELDS = ["id", "name", "uri", "framework", "tags", "system_tags", "metadata", "ready", "last_metrics"]
+_PAGE = 200
+_IS_READY = (400, 203)
+ARCHIVED = "archived"
+"""System tag of a model that its project's page does not show (clearml 1.16 to 2.1.12, `Model.archive`)."""
 
 
 @understood
@@ -30,8 +34,16 @@ class Models:
         Raises:
             ClearMLError: they cannot be read.
         """
-        answer = self._session.call("models.get_all", task=[task_id], only_fields=_FIELDS, order_by=["created"])
-        return [schema.model(model) for model in answer.get("models") or []]
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self._session.call(
+                "models.get_all", task=[task_id], only_fields=_FIELDS, order_by=["created"],
+                page=len(found) // _PAGE, page_size=_PAGE,
+            )  # fmt: skip
+            page = [schema.model(model) for model in answer.get("models") or []]
+            found += page
+            if len(page) != _PAGE:  # a server that knows no pages returns all, or its own choice
+                return found
 
     def create(self, task_id: str, project_id: str, fields: dict[str, Any]) -> str:
         """Create a model and return its id.
@@ -63,6 +75,40 @@ class Models:
         """
         if items:
             self._session.call("models.add_or_update_metadata", model=model_id, metadata=items, replace_metadata=True)
+
+    def publish(self, model_id: str) -> None:
+        """Publish a model, and not its Task, which would take no more data then; a published one stays as it is.
+
+        Raises:
+            ClearMLError: the server did not do so.
+        """
+        try:
+            self._session.call("models.set_ready", model=model_id, publish_task=False)
+        except RefusedError as error:
+            if error.code != _IS_READY:
+                raise
+
+    def have_events(self) -> bool:
+        """Return False if the server is too old for points of models.
+
+        Raises:
+            ClearMLError: the login fails.
+        """
+        return self._session.login.models_have_events()
+
+    def add_events(self, events: list[dict[str, Any]]) -> None:
+        """Send points of models, which name their model as `task`; those of models that are gone are dropped.
+
+        Raises:
+            ClearMLError: the server did not take them.
+        """
+        # A published model takes points only with `allow_locked` (clearml-server 1.x and 2.x).
+        batch = [{**event, "model_event": True, "allow_locked": True} for event in events]
+        try:
+            self._session.add_events(batch)
+        except RefusedError as error:
+            if not error.is_model_gone:
+                raise
 
     def link(self, task: dict[str, Any], name: str, model_id: str) -> None:
         """Put a model on a Task under a name that is free there.

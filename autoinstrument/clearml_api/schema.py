@@ -83,6 +83,8 @@ class ModelShape(_Identified, total=False):
     tags: list[str]
     system_tags: list[str]
     metadata: _Items
+    ready: bool
+    last_metrics: dict[str, dict[str, _LastValue]]
 
 
 def task(value: Any) -> dict[str, Any]:

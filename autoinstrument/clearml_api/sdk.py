@@ -137,6 +137,13 @@ def task_page(task_id: str, project_id: str) -> str:
     return f"{str(Session.get_app_server_host()).rstrip('/')}/projects/{project_id or '*'}/{page}/{task_id}/output/log"
 
 
+def models_have_events() -> bool:
+    """Return True if the server takes points of models: API 2.23, as the SDK (1.9 to 2.1) asks before it sends any."""
+    from clearml.backend_api import Session
+
+    return bool(Session.check_min_api_server_version("2.23"))
+
+
 def new_http_session() -> Any:
     """Return an HTTP session with the certificates and proxies of the configuration, which never retries."""
     from clearml.backend_api.utils import get_http_session_with_retry

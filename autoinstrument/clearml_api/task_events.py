@@ -54,13 +54,21 @@ class TaskEvents:
         """
         return self._session.login.files_server().startswith("http")
 
-    def curve_points(self, task_id: str, title: str, series: str) -> Iterator[tuple[int, float]]:
+    def curve_points(
+        self, task_id: str, title: str, series: str, *, of_model: bool = False
+    ) -> Iterator[tuple[int, float]]:
         """Yield iteration and value of a curve's points, by iteration; the server keeps values as 32-bit floats.
+
+        Args:
+            task_id: id of the Task, or of the model.
+            title: the curve's.
+            series: the curve's.
+            of_model: it is a model's curve.
 
         Raises:
             ClearMLError: they cannot be read.
         """
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"model_events": True} if of_model else {}
         count = 0
         while count < MAX_POINTS:
             answer = self._session.call(
@@ -75,7 +83,7 @@ class TaskEvents:
             if not points["iter"] or not answer.get("returned") or not answer.get("scroll_id"):
                 return
             count += len(points["iter"])
-            more = {"scroll_id": answer["scroll_id"]}
+            more["scroll_id"] = answer["scroll_id"]
         raise TooLargeError(f"the curve {title[:100]}/{series[:100]} has over {MAX_POINTS} points, and is not read")
 
     def single_values(self, task_id: str, title: str) -> dict[str, float]:

@@ -26,6 +26,7 @@ from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.mlflow_store.internals import import_clients
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
 from autoinstrument.mlflow_store.left_out import LEFT_OUT
+from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.settings import Settings, read_settings
@@ -39,6 +40,8 @@ _EVERY_S = 10.0
 _WHOLE_S = 3600.0
 """While following, how often all runs are compared; in between, only those that have ended lately, and those of
 experiments that were made, renamed, deleted or restored."""
+_REGISTRY_S = 60.0
+"""While following, how often the registry is read for aliases and stages that other processes have moved."""
 _LATELY_S = 900.0
 """A run counts as new if it ended less than this long ago by the clock of the machine that ran it."""
 _NOTHING_PENDING = "nothing to do: no run is pending"
@@ -228,6 +231,7 @@ def _follow(
     last: dict[str, Outcome] = {}
     counts: Counter[tuple[str, str]] = Counter()
     whole_at, pause, known = 0.0, 1, KnownExperiments()
+    registry = Registry(default_tracking_uri(), _REGISTRY_S)
     if not as_json:
         click.echo("following; Ctrl-C ends it", err=True)
     with contextlib.suppress(KeyboardInterrupt):
@@ -240,7 +244,8 @@ def _follow(
             else:
                 round_of = round_of._replace(ended_since_ms=int((time.time() - _LATELY_S) * 1000), full=False)
             has_failed = False
-            for outcome in silent.beside(sync_runs(round_of, settings, jobs=jobs, executor=executor)):
+            found = sync_runs(round_of, settings, jobs=jobs, executor=executor, registry=registry)
+            for outcome in silent.beside(found):
                 health.note(outcome)
                 has_failed = has_failed or outcome.result == "failed"
                 if outcome.result in ("unchanged", "running", LEFT_OUT):

@@ -6,6 +6,7 @@ come to. Where a version lacks one, the integration does less, and `autoinstrume
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -57,3 +58,9 @@ def source_run(trace: Any) -> str | None:
     metadata = getattr(trace, "trace_metadata", None) or getattr(trace, "request_metadata", None) or {}
     run_id: str | None = metadata.get(_SOURCE_RUN)
     return run_id
+
+
+def active_model() -> str:
+    """Return the id of the model to which metrics of this thread belong that name none, "" for none (since 3.0)."""
+    get = vars(sys.modules.get("mlflow.tracking.fluent") or object).get("get_active_model_id")
+    return str(get() or "") if get is not None else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -17,10 +17,12 @@ from autoinstrument.integrations.mlflow_internals import (
     RECORD_LOGGED_MODEL,
     REGISTRY_CLIENT,
     TRACING_CLIENT,
+    active_model,
     source_run,
 )
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap_methods
+from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.models import HISTORY
 from autoinstrument.mlflow_store.run_reader import read_state
 from autoinstrument.mlflow_store.store_access import store_access
@@ -28,10 +30,12 @@ from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supp
 from autoinstrument.mlflow_store.stores import registry_client, tracking_client
 from autoinstrument.mlflow_store.training_stores import note_stores
 from autoinstrument.mlflow_store.workspaces import active
-from autoinstrument.records import ModelsLogged, Record, TagsSet
+from autoinstrument.records import ModelMetricsLogged, ModelPoint, ModelsLogged, Point, Record, TagsSet
 
 _runs_of_model: dict[str, set[str]] = {}
 """Runs that were read in this process, by the names of their registered models and the URIs of their models."""
+_makers: dict[str, str] = {}
+"""Runs that made models of MLflow 3, by model id; "" for a model that no run made, or that is gone."""
 _holders: dict[str, set[str]] = {}
 """Versions with an alias, and the latest of each stage, by the registered model's name, as a call has read them."""
 
@@ -61,6 +65,8 @@ def _read(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Record:
         for model in record.models:
             for name in (model["uri"], *(version["name"] for version in model["versions"] or ())):
                 _runs_of_model.setdefault(name, set()).add(run_id)
+        # The points have records, and would have to be sent again with each change of a model.
+        return record._replace(models=[{**model, "points": []} for model in record.models])
     return record
 
 
@@ -102,6 +108,7 @@ def _trace_started(the_agent: Agent, client: Any, _: dict[str, Any], trace: Any)
 
 
 def _entity_made(the_agent: Agent, client: Any, _: dict[str, Any], entity: Any) -> None:
+    _makers[entity.model_id] = str(entity.source_run_id or "")
     _changed(the_agent, client, entity.source_run_id, "models")
 
 
@@ -109,6 +116,39 @@ def _entity_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any)
     model_id = call["model_id"]
     ask = functools.partial(_runs_of_entity, client.tracking_uri, model_id)
     _models_changed(the_agent, client, f"models:/{model_id}", ask)
+
+
+def metrics_logged(the_agent: Agent, client: Any, model_id: str, points: list[ModelPoint]) -> None:
+    """Hand over points of a model, which belong to the run that made it, whichever run has logged them."""
+    uri, workspace = f"models:/{model_id}", active()
+
+    def post() -> None:
+        if model_id not in _makers:
+            with store_access(client.tracking_uri, workspace):
+                found = if_supported(lambda: _runs_of_entity(client.tracking_uri, model_id))
+            _makers[model_id] = str((found or [None])[0] or "")
+            # Another process may have made the model, and its run's Task is updated by this one from now on.
+            _changed(the_agent, client, _makers[model_id], "models", linked=True, workspace=workspace)
+        if run_id := _makers[model_id]:
+            the_agent.post(ModelMetricsLogged(run_id, points, uri))
+
+    if model_id in _makers:
+        post()
+    else:
+        the_agent.post(post)
+
+
+def batch_logged(the_agent: Agent, client: Any, metrics: Sequence[Any], points: Sequence[Point]) -> None:
+    """Hand over those metrics of a batch that belong to a model: `points` are its metrics in the same order."""
+    of_models: dict[str, list[ModelPoint]] = {}
+    default = active_model()
+    for metric, point in zip(metrics, points, strict=True):
+        model_id = getattr(metric, "model_id", None) or default
+        if model_id:
+            data_set = (getattr(metric, name, None) or "" for name in ("dataset_name", "dataset_digest"))
+            of_models.setdefault(str(model_id), []).append((*point, *data_set))  # type: ignore[arg-type]
+    for model_id, of_model in of_models.items():
+        metrics_logged(the_agent, client, model_id, of_model)
 
 
 # The registry
@@ -148,7 +188,7 @@ def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[]
 
 
 def _runs_of_entity(tracking_uri: str, model_id: str) -> list[Any]:
-    return [tracking_client(tracking_uri).get_logged_model(model_id).source_run_id]
+    return [internals.logged_model(tracking_client(tracking_uri), model_id).source_run_id]
 
 
 def _runs_of_version(tracking_uri: str, name: str, version: str) -> list[Any]:
@@ -161,6 +201,7 @@ TRACKING: dict[str, Any] = {
     RECORD_LOGGED_MODEL: watched(_model_recorded, "run_id", "mlflow_model"),
     "create_logged_model": watched(_entity_made),
     "finalize_logged_model": watched(_entity_changed, "model_id", "status"),
+    "log_model_params": watched(_entity_changed, "model_id", "params"),
     "set_logged_model_tags": watched(_entity_changed, "model_id", "tags"),
     "delete_logged_model_tag": watched(_entity_changed, "model_id", "key"),
     "delete_logged_model": watched(_entity_changed, "model_id"),

@@ -46,6 +46,11 @@ _MAX_TRACEBACK = 64_000
 _LONG = 500
 """Characters of a value that every store keeps: stores cut parameters at 500 or 6,000, tags at 5,000 or 8,000."""
 
+_OF_METRIC = (
+    "run_id", "key", "value", "timestamp", "step", "synchronous", "dataset_name", "dataset_digest", "model_id"
+)  # fmt: skip
+"""Positional arguments of `log_metric` (mlflow 3.0 to 3.17; 2.16 has the first six)."""
+
 _logging = threading.local()
 
 
@@ -98,11 +103,14 @@ def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...],
     with guard("mirroring log_metric"):
         the_agent = agent()
         if the_agent is not None:
-            call = {**dict(zip(("run_id", "key", "value", "timestamp", "step"), args, strict=False)), **kwargs}
+            call = {**dict(zip(_OF_METRIC, args, strict=False)), **kwargs}
             run_id = call["run_id"]
             know(the_agent, client, run_id)
             point = (call["key"], describe.number(call["value"]), int(call["timestamp"]), int(call.get("step") or 0))
             the_agent.post(MetricsLogged(run_id, [point]))
+            if model_id := call.get("model_id"):
+                data_set = str(call.get("dataset_name") or ""), str(call.get("dataset_digest") or "")
+                mlflow_models.metrics_logged(the_agent, client, str(model_id), [(*point, *data_set)])
     return result
 
 
@@ -131,6 +139,7 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
             for metric in metrics
         ]
         the_agent.post(MetricsLogged(run_id, points))
+        mlflow_models.batch_logged(the_agent, client, metrics, points)
     if tags:
         the_agent.post(TagsSet(run_id, {tag.key: str(tag.value) for tag in tags}))
         _read_back(the_agent, client, run_id, "tags", [str(tag.value) for tag in tags])

@@ -140,6 +140,15 @@ def wrap_migrations(wrapper: Callable[..., Any]) -> None:
         wrap(owner, name, wrapper)
 
 
+# Models of MLflow 3
+
+
+def logged_model(client: Any, model_id: str) -> Any:
+    """Return a model as the store has it, if it can also a deleted one (since 3.3); the public call hides those."""
+    get = client.store.get_logged_model
+    return get(model_id, **({"allow_deleted": True} if "allow_deleted" in inspect.signature(get).parameters else {}))
+
+
 # Artifacts
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
 from autoinstrument.mlflow_store.stores import StoreClient
 from autoinstrument.mlflow_store.urls import openable
-from autoinstrument.records import Model, ModelsLogged, Version
+from autoinstrument.records import Model, ModelPoint, ModelsLogged, Version
 
 HISTORY = "mlflow.log-model.history"
 _IS_PROMPT = "mlflow.prompt.is_prompt"
@@ -37,7 +37,8 @@ def read_models(client: StoreClient, run: Any) -> ModelsLogged:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     tracking_uri = client.tracking_uri
-    models = {model["uri"]: model for model in [*_of_history(run, tracking_uri), *_entities(client, run)]}
+    entities = _entities(client, run)
+    models = {model["uri"]: model for model in [*_of_history(run, tracking_uri), *(entities or ())]}
     places = {model["location"]: model for model in models.values()}
     of_version: dict[str, Model] = {}
     versions = _versions(client, run.info.run_id)
@@ -50,21 +51,14 @@ def read_models(client: StoreClient, run: Any) -> ModelsLogged:
         if found is None:
             found = models[location] = places[location] = _model(location, version.name, location)
         of_version[f"models:/{version.name}/{version.version}"] = found
-        found["versions"] = [*(found["versions"] or ()), _version(version)]
-    return ModelsLogged(run.info.run_id, list(models.values()))
+        found["versions"] = [*(found["versions"] or ()), as_version(version, version.aliases or ())]
+    return ModelsLogged(run.info.run_id, list(models.values()), entities is not None, versions is not None)
 
 
-def _model(
-    uri: str,
-    name: str,
-    location: str,
-    revision: str = "",
-    flavors: list[str] | None = None,
-    tags: dict[str, str] | None = None,
-) -> Model:
+def _model(uri: str, name: str, location: str, revision: str = "", flavors: list[str] | None = None) -> Model:
     return Model(
-        uri=uri, name=name, location=location, revision=revision, flavors=flavors or [], tags=_own(tags or {}),
-        versions=[],
+        uri=uri, name=name, location=location, revision=revision, flavors=flavors or [], tags={}, versions=[],
+        status="", kind="", source_run="", params={}, points=[],
     )  # fmt: skip
 
 
@@ -77,17 +71,41 @@ def _of_history(run: Any, tracking_uri: str) -> Iterator[Model]:
         yield _model(f"runs:/{run.info.run_id}/{path}", path, location, revision, sorted(entry.get("flavors") or {}))
 
 
-def _entities(client: StoreClient, run: Any) -> Iterator[Model]:
-    """Yield the complete models of MLflow 3."""
+def _entities(client: StoreClient, run: Any) -> list[Model] | None:
+    """Return the models of MLflow 3, None if they cannot be asked for."""
     if not hasattr(client.tracking, "search_logged_models"):
-        return
+        return None
     with store_access(client.tracking_uri, client.workspace):
-        found = if_supported(lambda: _all_entities(client, run))
-    for entity in sorted(found, key=lambda entity: (entity.creation_timestamp, entity.model_id)):
-        if str(entity.status) == "READY":
-            location = openable(entity.artifact_location, client.tracking_uri)
-            uri, flavors = f"models:/{entity.model_id}", _flavors_of(client, entity)
-            yield _model(uri, entity.name, location, entity.model_id, flavors, entity.tags)
+        found = if_supported(lambda: [_all_entities(client, run)])
+    if not found:
+        return None
+    return [
+        _entity(client, each) for each in sorted(found[0], key=lambda each: (each.creation_timestamp, each.model_id))
+    ]
+
+
+def _entity(client: StoreClient, entity: Any) -> Model:
+    """Return a model of MLflow 3; the files of one that is not ready may be incomplete, and are left alone."""
+    is_ready = str(entity.status) == "READY"
+    return Model(
+        uri=f"models:/{entity.model_id}",
+        name=entity.name,
+        location=openable(entity.artifact_location, client.tracking_uri),
+        revision=entity.model_id if is_ready else "",
+        flavors=_flavors_of(client, entity) if is_ready else [],
+        tags=_own(entity.tags or {}),
+        versions=[],
+        status=str(entity.status),
+        kind=entity.model_type or "",
+        source_run=entity.source_run_id or "",
+        params={key: str(value) for key, value in sorted((entity.params or {}).items())},
+        points=[_point(metric) for metric in entity.metrics or ()],
+    )
+
+
+def _point(metric: Any) -> ModelPoint:
+    data_set = metric.dataset_name or "", metric.dataset_digest or ""
+    return metric.key, float(metric.value), int(metric.timestamp), int(metric.step or 0), *data_set
 
 
 def _all_entities(client: StoreClient, run: Any) -> list[Any]:
@@ -103,9 +121,21 @@ def _all_entities(client: StoreClient, run: Any) -> list[Any]:
             break
     outputs = getattr(run, "outputs", None)
     for output in outputs.model_outputs if outputs else ():
-        if output.model_id not in found:
-            found[output.model_id] = client.tracking.get_logged_model(output.model_id)
+        if output.model_id not in found and (entity := _existing(client, output.model_id)):
+            found[output.model_id] = entity
     return list(found.values())
+
+
+def _existing(client: StoreClient, model_id: str) -> Any:
+    """Return a model that another run may have made, None if it was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.tracking.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def _flavors_of(client: StoreClient, entity: Any) -> list[str]:
@@ -142,32 +172,44 @@ def _versions(client: StoreClient, run_id: str) -> list[Any] | None:
 
     def search() -> list[Any]:
         registry = client.registry()
-        found: list[Any] = []
-        token = None
-        while True:
-            page = registry.search_model_versions(f"run_id = '{run_id}'", page_token=token)
-            # A search returns no aliases (mlflow 2.16 to 3.17).
-            found += [registry.get_model_version(version.name, version.version) for version in page]
-            token = page.token
-            if not token:
-                return found
+        # A search returns no aliases (mlflow 2.16 to 3.17).
+        return [
+            registry.get_model_version(version.name, version.version)
+            for version in found_versions(registry, f"run_id = '{run_id}'")
+        ]
 
     try:
         with store_access(client.tracking_uri, client.workspace):
             versions = if_supported(search)
     except StoreNotThereError:
         return None
-    models = [version for version in versions if _IS_PROMPT not in version.tags]
-    return sorted(models, key=lambda version: (version.creation_timestamp, version.name, int(version.version)))
+    return sorted(without_prompts(versions), key=lambda each: (each.creation_timestamp, each.name, int(each.version)))
 
 
-def _version(version: Any) -> Version:
+def found_versions(registry: Any, wanted: str) -> Iterator[Any]:
+    """Yield the versions of registered models that a filter wants, without their aliases, page by page."""
+    token = None
+    while True:
+        page = registry.search_model_versions(wanted, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def without_prompts(versions: Iterable[Any]) -> list[Any]:
+    """Return the versions that are models: MLflow keeps prompts in the registry, too."""
+    return [version for version in versions if _IS_PROMPT not in version.tags]
+
+
+def as_version(version: Any, aliases: Iterable[str]) -> Version:
+    """Return a version of MLflow's, with aliases that a search does not return."""
     stage = version.current_stage or ""
     return Version(
         name=version.name,
         version=str(version.version),
         stage="" if stage == "None" else stage,
-        aliases=sorted(version.aliases or []),
+        aliases=sorted(aliases),
         tags=_own(version.tags),
         description=version.description or "",
     )

@@ -38,6 +38,7 @@ from autoinstrument.records.run import (
     EventsDropped,
     InputsLogged,
     MetricsLogged,
+    ModelMetricsLogged,
     ModelsLogged,
     ParamsLogged,
     RunAnnounced,
@@ -51,14 +52,14 @@ from autoinstrument.records.run import (
     TaskFound,
     TracesLogged,
 )
-from autoinstrument.records.types import Argument, CommandLine, Dataset, Model, Param, Point, Version
+from autoinstrument.records.types import Argument, CommandLine, Dataset, Model, ModelPoint, Param, Point, Version
 
 __all__ = [
     "AbortLogged", "Argument", "ArtifactLogged", "CodeLacking", "CommandLine", "ConsoleWritten", "Dataset",
     "Delivered", "DeliveryAwaited", "EndAnnounced", "EventsDropped", "InputsLogged", "MetricsLogged", "Model",
-    "ModelsLogged", "Param", "ParamsLogged", "Point", "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record",
-    "ReportRequested", "RunAborted", "RunAnnounced", "RunDeleted", "RunEnded", "RunLinked", "RunPending",
-    "RunRestored", "RunStarted", "RunTagged", "RunsDelivered", "ServedProcess", "ServedRun", "StopRequested",
-    "TagDeleted", "TagsSet", "TaskFound", "TracesLogged", "Version", "WorkerReady", "WorkerReported", "WorkerStopped",
-    "from_json", "has_right_types", "parse", "to_json",
+    "ModelMetricsLogged", "ModelPoint", "ModelsLogged", "Param", "ParamsLogged", "Point", "ProcessChanged",
+    "ProcessExiting", "ProcessStarted", "Record", "ReportRequested", "RunAborted", "RunAnnounced", "RunDeleted",
+    "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "RunsDelivered", "ServedProcess",
+    "ServedRun", "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "TracesLogged", "Version", "WorkerReady",
+    "WorkerReported", "WorkerStopped", "from_json", "has_right_types", "parse", "to_json",
 ]  # fmt: skip

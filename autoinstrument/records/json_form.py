@@ -29,6 +29,7 @@ from autoinstrument.records.run import (
     EventsDropped,
     InputsLogged,
     MetricsLogged,
+    ModelMetricsLogged,
     ModelsLogged,
     ParamsLogged,
     RunAnnounced,
@@ -46,10 +47,9 @@ from autoinstrument.records.run import (
 Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | DeliveryAwaited | RunAnnounced | RunStarted | EndAnnounced
     | ParamsLogged | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
-    | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
-    | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | RunsDelivered | Delivered
-    | WorkerReady
-    | ReportRequested | WorkerReported | StopRequested | WorkerStopped
+    | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped | RunTagged | AbortLogged
+    | RunLinked | RunPending | RunAborted | CodeLacking | RunsDelivered | Delivered | WorkerReady
+    | ModelMetricsLogged | ReportRequested | WorkerReported | StopRequested | WorkerStopped
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from autoinstrument.records.process import ProcessStarted
-from autoinstrument.records.types import CommandLine, Dataset, Model, Param, Point
+from autoinstrument.records.types import CommandLine, Dataset, Model, ModelPoint, Param, Point
 
 
 class RunStarted(NamedTuple):
@@ -117,6 +117,20 @@ class ModelsLogged(NamedTuple):
 
     run_id: str
     models: list[Model]
+    has_entities: bool = True
+    """False where models of MLflow 3 could not be asked for: a run may have some that are not listed."""
+    has_registry: bool = True
+    """False where the registry could not be asked for versions."""
+
+
+class ModelMetricsLogged(NamedTuple):
+    """Points of a metric were logged to a model of MLflow 3, by whichever run."""
+
+    run_id: str
+    """The run that made the model."""
+    points: list[ModelPoint]
+    uri: str
+    """The model's, as in `Model`."""
 
 
 class InputsLogged(NamedTuple):

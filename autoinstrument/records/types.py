@@ -7,6 +7,9 @@ from typing import TypedDict
 Point = tuple[str, float, int, int]
 """A metric point: key, value, timestamp in ms, step."""
 
+ModelPoint = tuple[str, float, int, int, str, str]
+"""A point of a model's metric: as `Point`, then name and digest of the data set, "" where none was named."""
+
 Param = tuple[str, str, str]
 """A parameter: key, value as MLflow stores it, name of the value's Python type or "" where it is not known."""
 
@@ -48,6 +51,15 @@ class Model(TypedDict):
     flavors: list[str]
     """As its file `MLmodel` has them; empty where it has none."""
     tags: dict[str, str]
+    status: str
+    """MLflow's word, as READY, PENDING or FAILED; "" for a model of MLflow 2, which has none."""
+    kind: str
+    """What its author says that it is, as in `agent`; "" for nothing."""
+    source_run: str
+    """Id of the run that made it, "" where MLflow does not know."""
+    params: dict[str, str]
+    points: list[ModelPoint]
+    """All points of its metrics where it was read for `sync`; none live, where each point has a record."""
     versions: list[Version] | None
     """None where the registry was not asked: there is none, or the process has not used it."""
 

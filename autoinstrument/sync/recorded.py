@@ -28,7 +28,8 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
-from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
+from autoinstrument.mlflow_store.registry import Registry
+from autoinstrument.mlflow_store.runs import StoredRun, default_tracking_uri, find_run, find_runs, left_open
 from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
 from autoinstrument.scrubber import without_credentials
 from autoinstrument.settings import Settings
@@ -39,11 +40,17 @@ _PATIENCE_S = 15.0
 
 
 def sync(
-    selection: Selection, settings: Settings, *, jobs: int = 1, executor: Executor | None = None
+    selection: Selection,
+    settings: Settings,
+    *,
+    jobs: int = 1,
+    executor: Executor | None = None,
+    registry: Registry | None = None,
 ) -> Iterator[Outcome]:
     """Complete the Tasks of the selected runs; yield each run's outcome as soon as it is done.
 
-    An executor syncs `jobs` of the store's runs at a time.
+    An executor syncs `jobs` of the store's runs at a time. Runs of the selected experiments whose models have changed
+    in a `registry` since the last call count as selected, whenever they began and ended.
 
     Raises:
         NotFoundError: there is no experiment of such a name.
@@ -54,11 +61,17 @@ def sync(
             seen.add(outcome.run_id)
             yield outcome
     if selection.runs or selection.is_of_store:
-        yield from _sync_stored(selection, settings, seen, jobs, executor)
+        registry = registry or Registry(default_tracking_uri())
+        yield from _sync_stored(selection, settings, seen, registry, jobs, executor)
 
 
 def _sync_stored(
-    selection: Selection, settings: Settings, seen: Collection[str], jobs: int, executor: Executor | None
+    selection: Selection,
+    settings: Settings,
+    seen: Collection[str],
+    registry: Registry,
+    jobs: int,
+    executor: Executor | None,
 ) -> Iterator[Outcome]:
     """Complete runs of the tracking store that are not among the recorded ones (`seen`)."""
     single: list[StoredRun] = []
@@ -68,12 +81,12 @@ def _sync_stored(
                 single.append(find_run(run_id))
             except Exception as error:  # MLflow's store raises what its driver raises
                 yield Outcome(run_id, "", "failed", problem_of(error))
-    found = _found(selection, seen) if selection.is_of_store else iter(())
+    found = _found(selection, seen, registry) if selection.is_of_store else iter(())
     left_out: list[Outcome] = []
     if selection.everything:  # who names an experiment or a run wants it
         found = _chosen(found, settings, left_out)
     try:
-        yield from sync_runs(itertools.chain(single, found), selection, settings, jobs, executor)
+        yield from sync_runs(itertools.chain(single, found), selection, settings, registry, jobs, executor)
         yield from left_out
     except NotFoundError:
         raise
@@ -81,7 +94,9 @@ def _sync_stored(
         yield Outcome("", "", "failed", problem_of(error))
 
 
-def _found(selection: Selection, seen: Collection[str]) -> Iterator[StoredRun]:
+def _found(selection: Selection, seen: Collection[str], registry: Registry) -> Iterator[StoredRun]:
+    """Yield the runs of the store that are selected, then those whose models have changed in the registry."""
+    found: set[str] = set()
     for stored in find_runs(
         experiments=selection.experiments,
         since_ms=selection.since_ms,
@@ -91,7 +106,13 @@ def _found(selection: Selection, seen: Collection[str]) -> Iterator[StoredRun]:
     ):
         is_wanted = selection.deleted or not stored.deleted or TASK_ID in stored.run.tags
         if is_wanted and stored.run.run_id not in seen:
+            found.add(stored.run.run_id)
             yield stored
+    for run_id in sorted(registry.changed() - found - set(seen)):
+        with contextlib.suppress(NotFoundError):  # a version may name a run of another store
+            stored = find_run(run_id)
+            if not selection.experiments or stored.run.experiment_name in selection.experiments:
+                yield stored
 
 
 def _chosen(found: Iterator[StoredRun], settings: Settings, left_out: list[Outcome]) -> Iterator[StoredRun]:

@@ -24,6 +24,7 @@ from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.run_status import End, is_of_a_process, of_silence
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, set_killed
+from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, running_runs
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.settings import Settings
@@ -179,7 +180,8 @@ class SilentRuns:
             return
         yield _outcome(watched, "ended", end.reason)
         stored = find_run(run.run_id, run.tracking_uri, run.workspace)
-        yield from sync_runs([stored], Selection(runs=(run.run_id,)), self._settings)
+        registry = Registry(run.tracking_uri)
+        yield from sync_runs([stored], Selection(runs=(run.run_id,)), self._settings, registry)
 
     def _finish(self, task: dict[str, Any], end: End) -> None:
         if task["status"] == "in_progress" and (found := self._tasks.find(task["id"], adopted=False)) is not None:

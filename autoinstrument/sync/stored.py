@@ -18,6 +18,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.mirror.kinds.kind import TaskOfRun
 from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mlflow_store.link_tags import TASK_URL
+from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.settings import Settings
 from autoinstrument.sync.job_processes import JobProcessError
@@ -31,7 +32,12 @@ _HOPELESS = 3
 
 
 def sync_runs(
-    runs: Iterable[StoredRun], selection: Selection, settings: Settings, jobs: int = 1, executor: Executor | None = None
+    runs: Iterable[StoredRun],
+    selection: Selection,
+    settings: Settings,
+    registry: Registry,
+    jobs: int = 1,
+    executor: Executor | None = None,
 ) -> Iterator[Outcome]:
     """Complete the Tasks of runs; yield each run's outcome as soon as it is done.
 
@@ -77,7 +83,7 @@ def sync_runs(
                 failures += 1 if isinstance(held, TooLargeError) else _HOPELESS  # others were tried several times
                 stop = str(held) if failures >= _HOPELESS else ""
                 yield outcome._replace(detail=str(held))
-            elif settled := _without_work(stored, task, parent, selection, settings):
+            elif settled := _without_work(stored, task, parent, registry, selection, settings):
                 failures = 0
                 yield settled
             else:
@@ -90,14 +96,19 @@ def sync_runs(
 
 
 def _without_work(
-    stored: StoredRun, task: dict[str, Any], parent: str, selection: Selection, settings: Settings
+    stored: StoredRun,
+    task: dict[str, Any],
+    parent: str,
+    registry: Registry,
+    selection: Selection,
+    settings: Settings,
 ) -> Outcome | None:
     """Return the outcome of a run that needs no work, None for any other; `parent` is the id of its parent's Task."""
     run = stored.run
     outcome = Outcome(run.run_id, run.run_name, "running", stored.left_open or "it has not ended in MLflow; left alone")
     if not stored.has_ended:
         return outcome
-    of = TaskOfRun(stored, task, settings_of(task, settings), lambda: parent)
+    of = TaskOfRun(stored, task, settings_of(task, settings), lambda: parent, lambda: registry.of_run(run.run_id))
     if task and not selection.full and is_up_to_date(of):
         return outcome._replace(result="unchanged", detail=run.tags.get(TASK_URL, ""))
     if selection.dry_run:

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from autoinstrument.records import ArtifactLogged, ConsoleWritten, MetricsLogged, ParamsLogged, Record, TagsSet
+from autoinstrument.records import (
+    ArtifactLogged,
+    ConsoleWritten,
+    MetricsLogged,
+    ModelMetricsLogged,
+    ParamsLogged,
+    Record,
+    TagsSet,
+)
 
 RECORD, POINT, NAMED_TEXT = 200, 200, 200
 """Bytes of a record, of a point with its numbers, and of a name with a text beside their characters (CPython 3.10 to
 3.13, 64 bits)."""
-DROPPABLE = (MetricsLogged, ParamsLogged, TagsSet)
+DROPPABLE = (MetricsLogged, ParamsLogged, TagsSet, ModelMetricsLogged)
 """Records of which a run may log any number, and which MLflow's store holds: without room they are read from there."""
 
 
@@ -29,7 +37,7 @@ def weight(record: Record) -> int:
     The content of an artifact is weighed by `content_weight`. Console text weighs its characters alone: it is written
     in pieces of any size and joined on its way, so that buffers bound the pieces by their number.
     """
-    if isinstance(record, MetricsLogged):
+    if isinstance(record, (MetricsLogged, ModelMetricsLogged)):
         return RECORD + POINT * len(record.points)
     if isinstance(record, ConsoleWritten):
         return len(record.text)
@@ -45,7 +53,7 @@ def content_weight(record: object) -> int:
     return len(record.content or "") if isinstance(record, ArtifactLogged) else 0
 
 
-def items(record: MetricsLogged | ParamsLogged | TagsSet) -> int:
+def items(record: MetricsLogged | ParamsLogged | TagsSet | ModelMetricsLogged) -> int:
     """Return how many points, parameters or tags a record holds."""
     return len(record[1])
 

@@ -6,7 +6,7 @@ import struct
 from datetime import datetime, timezone
 from typing import Any
 
-from .envelope import Doc, bad_request
+from .envelope import Doc, bad_request, invalid_id
 from .metrics import EVENT_TYPES, SCALAR, SINGLE_VALUE
 from .registry import Call, endpoint
 from .schema import REQUIRED, REQUIRED_STR, Field
@@ -19,9 +19,13 @@ _EVENT_TYPE = Field(choices=EVENT_TYPES, enum="eventtype")
 _DEFAULT_SAMPLES = 6000
 
 
-def events_of(state: State, task_id: str, kind: str) -> list[Doc]:
-    """The events of one type of a Task; 400/101 for an unknown Task."""
-    state.task_for_reading(task_id)
+def events_of(state: State, task_id: str, kind: str, *, of_model: Any = False) -> list[Doc]:
+    """The events of one type of a Task or model; 400/101 for an unknown Task, 400/201 for an unknown model (source)."""
+    if of_model:
+        if task_id not in state.models:
+            raise invalid_id("model", ids=f"({task_id})")
+    else:
+        state.task_for_reading(task_id)
     return [event for event in state.events.get(task_id, []) if event["type"] == kind]
 
 
@@ -75,7 +79,8 @@ def scalar_metrics_iter_histogram(state: State, call: Call) -> Doc:
     """`{metric: {variant: {name, x, y}}}`; single values are hidden."""
     key, samples = call.data.get("key") or "iter", call.data.get("samples") or _DEFAULT_SAMPLES
     answer: Doc = {}
-    found = variants(events_of(state, call.data["task"], SCALAR), call.data.get("metrics"))
+    of_model = call.data.get("model_events")
+    found = variants(events_of(state, call.data["task"], SCALAR, of_model=of_model), call.data.get("metrics"))
     for metric, curves in found.items():
         for variant, events in curves.items():
             xs, ys = _curve(events, key, samples)
@@ -101,10 +106,10 @@ def multi_task_histogram(state: State, call: Call) -> Doc:
 def scalar_metrics_iter_raw(state: State, call: Call) -> Doc:
     """Single points, `batch_size` a call, going on with `scroll_id`."""
     key = call.data.get("key") or "iter"
-    state.task_for_reading(call.data["task"])
+    events = events_of(state, call.data["task"], SCALAR, of_model=call.data.get("model_events"))
     points: list[Doc] = []
     if not call.data.get("scroll_id") or call.data.get("count_total"):  # else it goes on with what was found before
-        found = variants(events_of(state, call.data["task"], SCALAR), [call.data["metric"]])
+        found = variants(events, [call.data["metric"]])
         points = [event for curves in found.values() for events in curves.values() for event in events]
         points.sort(key=lambda event: (event.get("iter") or 0, event["timestamp"]))
     page, scroll_id = scrolled(state, points, call.data, default=10000)

@@ -10,7 +10,7 @@ from typing import Any
 from . import bson
 from .envelope import ApiError, Doc, bad_request, validation_error
 from .event_log import EventLog
-from .metrics import EVENT_TYPES, SCALAR, update_task
+from .metrics import EVENT_TYPES, SCALAR, update_model, update_task
 from .registry import Call, endpoint
 from .schema import REQUIRED_STR
 from .state import State, iso_ms, now, now_ms
@@ -41,7 +41,7 @@ def add_events(state: State, batch: list[Doc], worker: str) -> Doc:
     A value that the event index refuses makes the call a 500/100: the good events of the batch are stored then, but
     last_metrics and last_iteration do not follow.
     """
-    _check_allow_locked(batch)
+    _check_settings(batch)
     errors: Counter[str] = Counter()
     good: list[Doc] = []
     for event in batch:
@@ -61,17 +61,31 @@ def add_events(state: State, batch: list[Doc], worker: str) -> Doc:
     if refused:
         text = f"General data error: err={len(refused)} document(s) failed to index., extra_info={refused[0]}"
         raise ApiError(500, 100, text)
-    for task_id in dict.fromkeys(event["task"] for event in good):
-        update_task(state, state.tasks[task_id], [event for event in good if event["task"] == task_id])
+    for owner in dict.fromkeys(event["task"] for event in good):
+        of_owner = [event for event in good if event["task"] == owner]
+        if of_owner[0]["model_event"]:
+            update_model(state, state.models[owner], of_owner)
+        else:
+            update_task(state, state.tasks[owner], of_owner)
     return {"added": len(good), "errors": errors.total(), "errors_info": dict(errors)}
 
 
-def _check_allow_locked(batch: list[Doc]) -> None:
+def _check_settings(batch: list[Doc]) -> None:
+    """All events of a Task or model agree in `allow_locked`, and no id is a Task's in one and a model's in another.
+
+    A model's events name it as `model`, or as `task` like others (source: clearml-server's `add_events`).
+    """
     seen: dict[str, bool] = {}
+    owners: dict[bool, set[str]] = {True: set(), False: set()}
     for event in batch:
+        if event.get("model_event") and event.get("model") is not None:
+            event["task"] = event.pop("model")
         task_id, allowed = event.get("task"), bool(event.get("allow_locked"))
         if task_id and seen.setdefault(task_id, allowed) != allowed:
             raise validation_error(f"Inconsistent allow_locked setting in the passed events for {task_id}")
+        owners[bool(event.get("model_event"))].add(task_id or "")
+    if both := (owners[True] & owners[False]) - {""}:
+        raise validation_error(f"Inconsistent model_event setting in the passed events): tasks=({', '.join(both)}")
 
 
 def _problem(state: State, event: Doc) -> str | None:
@@ -81,11 +95,26 @@ def _problem(state: State, event: Doc) -> str | None:
         return "Event must have a 'type' field"
     if kind not in EVENT_TYPES:
         return f"Invalid event type {kind}"
+    if event.get("model_event"):
+        return _model_problem(state, event)
     if task_id is None:
         return "Event must have a 'task' field"
     task = state.tasks.get(task_id)
     if not task or (task["status"] == "published" and not event.get("allow_locked")):
         return f"Invalid task id {task_id}"
+    return None
+
+
+def _model_problem(state: State, event: Doc) -> str | None:
+    """Why a model's event is not added (source): models have no console, and one that is ready is locked."""
+    if event["type"] == "log":
+        return "Task log events are not supported for models"
+    model_id = event.get("task")
+    if model_id is None:
+        return "Event must have a 'task' field"
+    model = state.models.get(model_id)
+    if not model or (model["ready"] and not event.get("allow_locked")):
+        return f"Invalid model id {model_id}"
     return None
 
 

@@ -21,25 +21,36 @@ def md5(text: str) -> str:
 
 def update_task(state: State, task: Doc, events: list[Doc]) -> None:
     """Let a Task follow a stored batch of its events."""
-    scalars: dict[tuple[str, str], list[Doc]] = {}
     stats: Doc = {}
     for event in events:
         metric = event["metric"]
-        if event["type"] == SCALAR and event.get("value") is not None:
-            scalars.setdefault((metric, event["variant"]), []).append(event)
         seen = stats.setdefault(md5(metric), {"metric": metric, "event_stats_by_type": {}})["event_stats_by_type"]
         last = seen.setdefault(event["type"], {"last_update": event["timestamp"]})
         last["last_update"] = max(last["last_update"], event["timestamp"], key=_number)
-    for (metric, variant), points in scalars.items():
-        variants = task["last_metrics"].setdefault(md5(metric), {})
-        variants[md5(variant)] = _merged(variants.get(md5(variant)), metric, variant, points)
+    _follow(task, events)
     # Seen in 03c: the statistics are those of the batch written last, not of all.
     task["metric_stats"] = stats
-    moved = [event["iter"] for event in events if event.get("iter") is not None and event["metric"] not in _MONITORS]
-    task["last_iteration"] = max([task["last_iteration"], *moved])
     store(task, state.changed())
     stamp_duration(task)
     state.touch_project(task.get("project"))
+
+
+def update_model(state: State, model: Doc, events: list[Doc]) -> None:
+    """Let a model follow a stored batch of its events (source: clearml-server's `ModelBLL.update_statistics`)."""
+    _follow(model, events)
+    store(model, state.changed())
+
+
+def _follow(doc: Doc, events: list[Doc]) -> None:
+    scalars: dict[tuple[str, str], list[Doc]] = {}
+    for event in events:
+        if event["type"] == SCALAR and event.get("value") is not None:
+            scalars.setdefault((event["metric"], event["variant"]), []).append(event)
+    for (metric, variant), points in scalars.items():
+        variants = doc["last_metrics"].setdefault(md5(metric), {})
+        variants[md5(variant)] = _merged(variants.get(md5(variant)), metric, variant, points)
+    moved = [event["iter"] for event in events if event.get("iter") is not None and event["metric"] not in _MONITORS]
+    doc["last_iteration"] = max([doc["last_iteration"], *moved])
 
 
 def _merged(old: Doc | None, metric: str, variant: str, points: list[Doc]) -> Doc:

@@ -161,6 +161,21 @@ def set_ready(state: State, call: Call) -> Doc:
     return answer
 
 
+def _leave_tasks(state: State, model: Doc, users: list[Doc], data: Doc) -> None:
+    """Tasks that read the model name it `__DELETED__…`; the Task that made it loses it (source: `delete_model`)."""
+    maker = state.tasks.get(str(model.get("task")))
+    if maker and maker["status"] == "published" and not data.get("force"):
+        text = "Task that created this model exists (and published, use force=True to delete)"
+        raise bad_request(206, text, task=maker["id"])
+    for task in users:
+        for entry in task["models"]["input"]:
+            if entry["model"] == model["id"]:
+                entry["model"] = f"__DELETED__{model['id']}"
+    if maker:
+        kept = [entry for entry in maker["models"]["output"] if entry["model"] != model["id"]]
+        maker["models"] = {**maker["models"], "output": kept}
+
+
 @endpoint("models.delete", _MODEL)
 def delete(state: State, call: Call) -> Doc:
     model = _model(state, call.data["model"])
@@ -170,6 +185,7 @@ def delete(state: State, call: Call) -> Doc:
     if users and not call.data.get("force"):
         text = "Model is used by tasks (as execution model, use force=True to delete)"
         raise bad_request(205, text, num_tasks=len(users))
+    _leave_tasks(state, model, users, call.data)
     del state.models[model["id"]]
     return {"deleted": True, "url": model.get("uri")}
 

@@ -395,3 +395,28 @@ def test_the_server_can_be_started_by_hand_and_ends_on_ctrl_c() -> None:
         assert requests.get(environ["CLEARML_API_HOST"] + "/debug.ping", timeout=10).status_code == 200
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 0
+
+
+def test_a_models_events_are_its_own(api: _Api) -> None:
+    """Points only, until it is ready, and none of a Task's: as clearml-server's `add_events` has it."""
+    task = api.task()
+    model = api("models.create", name="model", uri="s3://bucket/m", task=task, ready=False)["data"]["id"]
+    point = {"type": "training_stats_scalar", "metric": "loss", "variant": "a", "value": 1.0, "iter": 3}
+    assert api("events.add", **point, model=model, model_event=True)["data"]["added"] == 1
+    curves = api("events.scalar_metrics_iter_histogram", task=model, model_events=True)["data"]
+    assert curves == {"loss": {"a": {"name": "a", "x": [3], "y": [1.0]}}}
+    held = api("models.get_by_id", model=model)["data"]["model"]
+    assert held["last_iteration"] == 3
+    assert [last["count"] for variants in held["last_metrics"].values() for last in variants.values()] == [1]
+    assert api("events.scalar_metrics_iter_histogram", task=model)["meta"]["result_subcode"] == 101
+    assert api("events.scalar_metrics_iter_histogram", task=task, model_events=True)["meta"]["result_subcode"] == 201
+    for event, reason in (
+        ({"type": "log", "msg": "x", "task": model, "model_event": True}, "Task log events are not supported"),
+        ({**point, "task": model}, f"Invalid task id {model}"),
+        ({**point, "task": task, "model_event": True}, f"Invalid model id {task}"),
+    ):
+        refused = api("events.add", **event)["meta"]
+        assert (refused["result_subcode"], reason in refused["result_msg"]) == (131, True)
+    api("models.set_ready", model=model, publish_task=False)
+    assert api("events.add", **point, task=model, model_event=True)["meta"]["result_subcode"] == 131
+    assert api("events.add", **point, task=model, model_event=True, allow_locked=True)["data"]["added"] == 1

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 import requests
 from mlflow.entities import Run
+from mlflow.version import VERSION
 
 from tests.clearml_server import ClearMLServer, Fault
-from tests.end_to_end.harness import Place, ended, properties
+from tests.end_to_end.harness import Place, ended, properties, scalars
 from tests.end_to_end.processes import Finished, wait_for
 
 SCRIPT = """
@@ -37,7 +38,11 @@ with mlflow.start_run(run_name="models") as run:
     ones = mlflow.data.from_numpy(numpy.ones((2, 2)), name="ones")
     mlflow.log_input(ones, context="validation", tags={"kind": "toy"})
     fitted = LinearRegression().fit(frame[["x"]], frame["y"])
-    mlflow.sklearn.log_model(fitted, "line", registered_model_name="iris", pip_requirements=["scikit-learn"])
+    line = mlflow.sklearn.log_model(fitted, "line", registered_model_name="iris", pip_requirements=["scikit-learn"])
+    if getattr(line, "model_id", None):  # since mlflow 3.0
+        for step in range(3):
+            mlflow.log_metric("score", step / 4, step=step, model_id=line.model_id, dataset=ones)
+        client.log_model_params(line.model_id, {"depth": 2})
     mlflow.pyfunc.log_model("twice", python_model=Twice(), pip_requirements=["mlflow"])
     client.set_model_version_tag("iris", "1", "validated", "yes")
     client.transition_model_version_stage("iris", "1", "Staging")
@@ -59,6 +64,10 @@ if path.is_dir():
 else:
     print(path.read_text())
 """
+
+
+MAJOR = int(VERSION.split(".")[0])
+OF_MLFLOW_3 = {"mlflow_status": "READY", "mlflow_param_depth": "2"} if MAJOR >= 3 else {}
 
 
 class Outcome(NamedTuple):
@@ -86,6 +95,8 @@ def models(server: ClearMLServer, task: dict[str, Any]) -> dict[str, dict[str, A
         model = by_id[link["model"]]
         metadata = {key: item["value"] for key, item in model["metadata"].items()}
         kept = {key: model.get(key) for key in ("name", "uri", "framework", "tags", "ready", "task", "project")}
+        last = [each for variants in model["last_metrics"].values() for each in variants.values()]
+        kept["curves"] = {each["variant"]: (each["count"], each["value"]) for each in last}
         found[link["name"]] = {**kept, "metadata": metadata}
     return found
 
@@ -122,9 +133,10 @@ def test_each_logged_model_is_one_output_model(outcome: Outcome, server: ClearML
 def test_the_registry_is_told_by_metadata(outcome: Outcome, server: ClearMLServer) -> None:
     """Also what was said of a version after the run's end."""
     line, twice = (models(server, outcome.task)[name] for name in ("line", "twice"))
-    assert line["tags"] == ["validated=yes"]
+    assert line["tags"] == ["Staging", "champion", "iris/Staging", "iris@champion", "validated=yes"]
     registered = {key: value for key, value in line["metadata"].items() if "uri" not in key and "run" not in key}
     assert registered == {
+        **OF_MLFLOW_3,
         "mlflow_flavors": "python_function, sklearn",
         "mlflow_tags": '{"validated": "yes"}',
         "mlflow_registered_model": "iris",
@@ -134,6 +146,18 @@ def test_the_registry_is_told_by_metadata(outcome: Outcome, server: ClearMLServe
     }
     assert twice["metadata"]["mlflow_registered_model"] == "copier"
     assert "mlflow_stage" not in twice["metadata"]
+    held = properties(outcome.task)["mlflow_registered_models"]
+    assert held == "copier/1; iris/1 @champion Staging validated=yes"
+
+
+@pytest.mark.skipif(MAJOR < 3, reason="since mlflow 3.0")
+def test_metrics_of_a_model_are_its_own_scalars(outcome: Outcome, server: ClearMLServer) -> None:
+    """By data set, each point as it was logged; the run has them too, as MLflow does."""
+    line = models(server, outcome.task)["line"]
+    digest = next(each["digest"] for each in datasets(outcome.task) if each["name"] == "ones")
+    assert line["curves"] == {f"score (ones {digest})": (3, 0.5)}
+    of_run = scalars(server, outcome.task["id"])
+    assert [of_run["score", step][0] for step in range(3)] == [0.0, 0.25, 0.5]
 
 
 def test_data_sets_are_one_configuration_object(outcome: Outcome) -> None:

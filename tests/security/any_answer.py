@@ -55,12 +55,13 @@ from autoinstrument.clearml_api.tasks import Task, Tasks  # noqa: E402
 from autoinstrument.clone_run import read_task  # noqa: E402
 from autoinstrument.journal.run_journal import RunJournal  # noqa: E402
 from autoinstrument.mirror.context import RunContext  # noqa: E402
-from autoinstrument.mirror.kinds.models import ModelWriter  # noqa: E402
+from autoinstrument.mirror.kinds.model_writer import ModelWriter  # noqa: E402
 from autoinstrument.mirror.mapping.run_status import End  # noqa: E402
 from autoinstrument.mirror.rejections import Rejections  # noqa: E402
 from autoinstrument.mirror.run_mirror import RunMirror  # noqa: E402
 from autoinstrument.mirror.uploads import Uploads  # noqa: E402
 from autoinstrument.mlflow_store.metric_history import History  # noqa: E402
+from autoinstrument.mlflow_store.registry import Registry  # noqa: E402
 from autoinstrument.mlflow_store.run_reader import RunReader  # noqa: E402
 from autoinstrument.mlflow_store.runs import StoredRun  # noqa: E402  (the SDK reads the variables when imported)
 from autoinstrument.records import (  # noqa: E402
@@ -83,7 +84,23 @@ from autoinstrument.sync.task_search import with_tasks  # noqa: E402
 RUN = RunStarted("run", "name", "0", "e", "http://h", "", "file:///nowhere", 1, "", {"a": "b"}, False, True, "")
 STORED = StoredRun(RUN, "FINISHED", False, {"p": "1"}, {"loss": 1.0})
 LOGGED = ModelsLogged(
-    "run", [Model(uri="models:/m-1", name="m", location="/m", revision="", flavors=[], tags={}, versions=[])]
+    "run",
+    [
+        Model(
+            uri="models:/m-1",
+            name="m",
+            location="/m",
+            revision="",
+            flavors=[],
+            tags={},
+            status="READY",
+            kind="",
+            source_run="run",
+            params={},
+            points=[("loss", 1.0, 0, 0, "", "")],
+            versions=[],
+        )
+    ],
 )
 TASK = Task("id", "", False, {}, {}, "in_progress", "")
 
@@ -130,7 +147,7 @@ def look(tasks: Tasks) -> None:
     for stored, task, parent in with_tasks([STORED], tasks):
         if isinstance(task, ClearMLError):
             raise task
-        _without_work(stored, task, parent, Selection(), Settings())
+        _without_work(stored, task, parent, Registry(""), Selection(), Settings())
 
 
 CALLS: list[Callable[[Tasks], Any]] = [

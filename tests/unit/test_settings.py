@@ -28,7 +28,7 @@ def test_every_setting_is_read_by_its_variable() -> None:
         project="a/{user}", task="{run_id}", artifacts="upload", scalars="name", worker="thread", worker_linger_s=0.0,
         exit_timeout_s=2.5, mlflow_ui="https://mlflow.example.com/ui", abort=False, note=True,
         monitor_s=2.5, home="/state", quiet=True,
-        experiments=("prod/*", "!x"), tags=("a", "team={team}"),
+        experiments=("prod/*", "!x"), tags=("a", "team={team}"), publish=("champion", "Production"),
     )  # fmt: skip
     assert all(getattr(given, setting.field) != setting.default for setting in TABLE), "one is not tried"
     environ = {setting.variable: setting.text(getattr(given, setting.field)) for setting in TABLE}

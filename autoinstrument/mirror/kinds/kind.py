@@ -14,7 +14,7 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mlflow_store.metric_history import History
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
-from autoinstrument.records import Record
+from autoinstrument.records import Record, Version
 from autoinstrument.settings import Settings
 
 StoredData = Record | History
@@ -44,12 +44,14 @@ class TaskOfRun(NamedTuple):
         task: the Task, as the server answers; in a quick comparison only the fields that the kinds ask for.
         settings: the Task's own.
         parent: returns the id of the Task of the run's parent, "" for none.
+        versions: returns the versions of registered models that name the run, None if the registry was not asked.
     """
 
     stored: StoredRun
     task: Mapping[str, Any]
     settings: Settings
     parent: Callable[[], str]
+    versions: Callable[[], Sequence[Version] | None] = lambda: None
 
     @property
     def is_adopted(self) -> bool:

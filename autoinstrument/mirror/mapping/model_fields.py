@@ -7,16 +7,21 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from autoinstrument.clearml_api import storable
+from autoinstrument.clearml_api.models import ARCHIVED
+from autoinstrument.mirror.mapping.model_versions import item_names, items_of, registry_tags, tag_texts, versions_in
 from autoinstrument.mirror.mapping.names import acceptable
-from autoinstrument.records import Model, parse
-from autoinstrument.scrubber import hide_in_text
+from autoinstrument.records import Model, ModelsLogged, parse
+from autoinstrument.scrubber import hide_in_text, hide_named
 
 _PREFIX = "mlflow_"
 _URI, _TAGS = f"{_PREFIX}model_uri", f"{_PREFIX}tags"
+_RUN, _STATUS, _PARAM = f"{_PREFIX}run_id", f"{_PREFIX}status", f"{_PREFIX}param_"
 _COPIED, _NOT_COPIED = f"{_PREFIX}copied_revision", f"{_PREFIX}not_copied"
 _PACKAGE = "package"
 """System tag of a model that is an archive, which ClearML's SDK extracts (clearml 1.16 to 2.1.12)."""
 _DESCRIPTION = "MLmodel"
+_DELETED = "DELETED"
+_MOST_PARAMS = 1000
 
 _FRAMEWORKS = {
     "sklearn": "ScikitLearn",
@@ -77,7 +82,7 @@ def wanted(model: Model, run_id: str, copy: Copy = NO_COPY) -> ModelFields:
         name=acceptable(model["name"]),
         uri=copy.address or storable.text(address(model)),
         framework=framework(model["flavors"]),
-        tags=tags(given),
+        tags=sorted({*tag_texts(given), *registry_tags(model["versions"] or ())}),
         system_tags=[_PACKAGE] if copy.address else [],
         metadata=metadata,
     )
@@ -107,12 +112,6 @@ def framework(flavors: Collection[str]) -> str:
     return _FRAMEWORKS.get(own[0], own[0]) if own else _NO_FRAMEWORK
 
 
-def tags(values: Mapping[str, str]) -> list[str]:
-    """Return MLflow's tags as ClearML's, which have no values: `key=value`."""
-    texts = (hide_in_text(f"{key}={value}" if value else key) for key, value in values.items())
-    return sorted(storable.text(text) for text in texts)
-
-
 def is_same(held: Mapping[str, Any], wanted: ModelFields) -> bool:
     """Return True if a model on the server is the wanted one."""
     uri = _items(held).get(_URI)
@@ -124,14 +123,47 @@ def is_left_alone(held: Mapping[str, Any], model: Model) -> bool:
     return model["versions"] is None and f"{_PREFIX}version" in _items(held)
 
 
+def is_gone(held: Mapping[str, Any], logged: ModelsLogged) -> bool:
+    """Return True if MLflow has deleted a model that the server has: this run's, and not among those that it has now.
+
+    False if that is not known, because MLflow could not be asked for models of this kind.
+    """
+    items = _items(held)
+    uri = items.get(_URI, "")
+    if not uri or items.get(_RUN) != logged.run_id or any(model["uri"] == uri for model in logged.models):
+        return False
+    return uri.startswith("runs:/") or (logged.has_entities if uri.startswith("models:/") else logged.has_registry)
+
+
+def deleted(held: Mapping[str, Any]) -> ModelFields:
+    """Return how a model must look that MLflow has deleted: archived, without the tags of versions."""
+    items = {key: value for key, value in _items(held).items() if key.startswith(_PREFIX)}
+    of_versions = {*item_names(items)}
+    return ModelFields(
+        name=str(held.get("name") or ""),
+        uri=str(held.get("uri") or ""),
+        framework=str(held.get("framework") or ""),
+        tags=tag_texts(_tags_of(items)),
+        system_tags=[ARCHIVED, *(tag for tag in held.get("system_tags") or () if tag == _PACKAGE)],
+        metadata={**{key: value for key, value in items.items() if key not in of_versions}, _STATUS: _DELETED},
+    )
+
+
+def lacks_details(held: Mapping[str, Any], model: Model) -> bool:
+    """Return True if the server's model was made by a version that mirrored no status, parameters and metrics."""
+    return bool(model["status"]) and _STATUS not in _items(held)
+
+
 def edits(held: Mapping[str, Any], wanted: ModelFields) -> dict[str, Any]:
     """Return the fields of a model that differ from the wanted ones; tags that people gave it in ClearML stay."""
-    try:
-        before = tags(parse(_items(held).get(_TAGS, "{}")))
-    except (AttributeError, ValueError):  # a person has edited it
-        before = []
+    items = _items(held)
+    tags = _tags_of(items)
+    # Older versions did not hide values with a secret's name.
+    as_given = {f"{key}={value}" for key, value in tags.items()}
+    before = {*as_given, *tag_texts(tags), *registry_tags(versions_in(items))}
     own = [tag for tag in held.get("tags") or [] if tag not in before]
-    others = [tag for tag in held.get("system_tags") or [] if tag != _PACKAGE]
+    given = {_PACKAGE, *([ARCHIVED] if items.get(_STATUS) == _DELETED else [])}
+    others = [tag for tag in held.get("system_tags") or [] if tag not in given]
     fields = {
         **wanted._asdict(),
         "tags": sorted({*own, *wanted.tags}),
@@ -160,23 +192,32 @@ def free_name(name: str, taken: Collection[str]) -> str:
 
 
 def _metadata(model: Model, run_id: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return a model's metadata: its place in MLflow, and its versions, numbered from the second one on."""
+    """Return a model's metadata: its place in MLflow, what it is, its parameters and its versions."""
+    tags = {key: hide_named(key, value) for key, value in given.items()}
     items = {
         _URI: model["uri"],
-        f"{_PREFIX}run_id": run_id,
+        _RUN: run_id,
+        f"{_PREFIX}source_run_id": model["source_run"] if model["source_run"] != run_id else "",
+        _STATUS: model["status"],
+        f"{_PREFIX}model_type": model["kind"],
         f"{_PREFIX}flavors": ", ".join(model["flavors"]),
-        _TAGS: json.dumps(given, sort_keys=True) if given else "",
+        _TAGS: json.dumps(tags, sort_keys=True) if tags else "",
     }
-    for number, version in enumerate(model["versions"] or (), 1):
-        suffix = f"_{number}" if number > 1 else ""
-        items |= {
-            f"{_PREFIX}registered_model{suffix}": version["name"],
-            f"{_PREFIX}version{suffix}": version["version"],
-            f"{_PREFIX}stage{suffix}": version["stage"],
-            f"{_PREFIX}aliases{suffix}": ", ".join(version["aliases"]),
-            f"{_PREFIX}description{suffix}": version["description"],
-        }
-    return {key: storable.text(hide_in_text(value)) for key, value in items.items() if value}
+    items |= items_of(model["versions"] or ())
+    params = list(model["params"].items())
+    if len(params) > _MOST_PARAMS:
+        items[f"{_PREFIX}params_left_out"] = str(len(params) - _MOST_PARAMS)
+    named = {f"{_PARAM}{storable.name(key)}": hide_named(key, value) for key, value in params[:_MOST_PARAMS]}
+    kept = {key: value for key, value in items.items() if value} | named
+    return {key: storable.text(hide_in_text(value)) for key, value in kept.items()}
+
+
+def _tags_of(items: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that MLflow gave a model, by its metadata."""
+    try:
+        return {str(key): str(value) for key, value in parse(items.get(_TAGS, "{}")).items()}
+    except (AttributeError, ValueError):  # a person has edited it
+        return {}
 
 
 def _items(held: Mapping[str, Any]) -> dict[str, str]:

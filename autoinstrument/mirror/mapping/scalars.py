@@ -45,16 +45,17 @@ def scalar(task_id: str, point: Point, titled_by: str) -> dict[str, Any] | None:
         titled_by: see `curve`.
     """
     key, value, timestamp_ms, step = point
-    return None if why_not_drawable(point) else _event(task_id, curve(key, titled_by), value, timestamp_ms, step)
+    return None if why_not_drawable(point) else event(task_id, curve(key, titled_by), value, timestamp_ms, step)
 
 
 def single_value(task_id: str, point: Point) -> dict[str, Any]:
     """Return the event that makes a point its metric's single value, as `Logger.report_single_value` sends it."""
     key, value, timestamp_ms, _ = point
-    return _event(task_id, row(key), value, timestamp_ms, _SINGLE)
+    return event(task_id, row(key), value, timestamp_ms, _SINGLE)
 
 
-def _event(task_id: str, of: Curve, value: float, timestamp_ms: int, iteration: int) -> dict[str, Any]:
+def event(task_id: str, of: Curve, value: float, timestamp_ms: int, iteration: int) -> dict[str, Any]:
+    """Return the event of one point of a curve; the id may be a model's, see `Models.add_events`."""
     title, series = of
     return {
         "type": "training_stats_scalar",

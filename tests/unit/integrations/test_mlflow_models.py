@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import DatasetInput
+from mlflow.entities import DatasetInput, Metric
 from mlflow.tracking._model_registry import client as registry_module
 from mlflow.tracking._tracking_service import client as module
 
 from autoinstrument.integrations import mlflow_models
 from autoinstrument.integrations.mlflow_tracking import instrument_client
-from autoinstrument.records import InputsLogged, ModelsLogged
+from autoinstrument.records import InputsLogged, ModelMetricsLogged, ModelsLogged
 from tests.unit.integrations.conftest import Recorder, copied
 
 
@@ -63,3 +64,43 @@ def test_an_alias_that_moves_has_both_runs_read(
     assert recorder.reads.keys() == {(run_id, "models"), (other, "models")}
     record = recorder.reads[other, "models"]()
     assert isinstance(record, ModelsLogged)
+
+
+@pytest.mark.skipif(not hasattr(module.TrackingServiceClient, "create_logged_model"), reason="since mlflow 3.0")
+def test_points_of_a_model_belong_to_the_run_that_made_it(
+    client: Any, run_id: str, recorder: Recorder, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another run logs them, in another process, or a model is active that no call names."""
+    made = client.create_logged_model("0", "step", run_id).model_id
+    other = str(client.create_run("0").info.run_id)
+    recorder.runs.append(other)
+    recorder.records.clear()
+    client.log_metric(other, "loss", 0.5, 1, 7, model_id=made, dataset_name="wine", dataset_digest="d1")
+    mlflow_models._makers.clear()  # as in a process that has not made the model
+    recorder.reads.clear()
+    client.log_batch(other, [Metric("loss", 0.25, 2, 8, model_id=made), Metric("loss", 1.0, 3, 9)])
+    assert (run_id, "models") in recorder.reads
+    model = f"models:/{made}"
+    assert recorder.of_type(ModelMetricsLogged) == [
+        ModelMetricsLogged(run_id, [("loss", 0.5, 1, 7, "wine", "d1")], model),
+        ModelMetricsLogged(run_id, [("loss", 0.25, 2, 8, "", "")], model),
+    ]
+    assert [model["points"] for model in recorder.reads[run_id, "models"]().models] == [[]]  # type: ignore[union-attr]
+    recorder.records.clear()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_active_model(model_id=made)
+    client.log_batch(other, [Metric("loss", 1.0, 3, 9)])
+    mlflow.clear_active_model()
+    assert recorder.of_type(ModelMetricsLogged) == [ModelMetricsLogged(run_id, [("loss", 1.0, 3, 9, "", "")], model)]
+
+
+@pytest.mark.skipif(not hasattr(module.TrackingServiceClient, "create_logged_model"), reason="since mlflow 3.0")
+def test_a_model_that_another_process_deletes_has_its_run_read(client: Any, run_id: str, recorder: Recorder) -> None:
+    made = client.create_logged_model("0", "step", run_id).model_id
+    mlflow_models._makers.clear()
+    mlflow_models._runs_of_model.clear()
+    for change in (lambda: client.log_model_params(made, {"lr": "1"}), lambda: client.delete_logged_model(made)):
+        recorder.reads.clear()
+        change()
+        assert recorder.reads.keys() == {(run_id, "models")}
+    assert recorder.reads[run_id, "models"]().models == []  # type: ignore[union-attr]

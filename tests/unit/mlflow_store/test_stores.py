@@ -115,7 +115,10 @@ def test_a_registry_is_asked_only_if_there_is_one(
 def test_versions_that_nobody_was_asked_about_stay() -> None:
     """As where a run is resumed by a process that logs another model and has nothing to do with the registry."""
     version = Version(name="iris", version="1", stage="", aliases=["champion"], tags={}, description="")
-    model = Model(uri="models:/m-1", name="line", location="/line", flavors=[], tags={}, versions=[version])
+    model = Model(
+        uri="models:/m-1", name="line", location="/line", revision="", flavors=[], tags={}, versions=[version],
+        status="READY", kind="", source_run="run", params={}, points=[],
+    )  # fmt: skip
     metadata = model_fields.wanted(model, "run").metadata
     held = {"metadata": {key: {"key": key, "value": value} for key, value in metadata.items()}}
     assert model_fields.is_left_alone(held, Model({**model, "versions": None}))
