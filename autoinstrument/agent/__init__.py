@@ -114,6 +114,10 @@ class Agent:
         """Return True if the run is known and has not ended."""
         return run_id in self._runs and self._runs[run_id].is_open
 
+    def latest_open_run(self) -> str:
+        """Return the id of the latest run that this process has begun and not ended, "" for none."""
+        return next((run.run_id for run in reversed(list(self._runs.values())) if run.is_open and run.is_owned), "")
+
     def run_started(
         self,
         run_id: str,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.integrations.wrapping import Around
 from autoinstrument.mlflow_store import describe
+from autoinstrument.mlflow_store.run_reader import read_state
 from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.records import EventsDropped
 from autoinstrument.tracebacks import users_call
@@ -65,3 +68,22 @@ def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False, wo
         uri, workspace = client.tracking_uri, active() if workspace is None else workspace
         make = describe.seen(uri, workspace, run_id, linked=linked)
         the_agent.run_started(run_id, make, tracking_uri=uri, workspace=workspace, owned=False)
+
+
+def read_soon(the_agent: Agent, client: Any, run_id: str, kind: str, *seen: Any) -> None:
+    """Have one kind of a run's data read from the store, with what this process has `seen` of it (`read_state`)."""
+    know(the_agent, client, run_id)
+    workspace = the_agent.workspace_of(run_id)
+    the_agent.post_soon(
+        run_id, kind, functools.partial(read_state, client.tracking_uri, workspace, run_id, kind, *seen)
+    )
+
+
+def current_run(the_agent: Agent) -> str:
+    """Return the id of the run that a call on this thread belongs to, "" for none.
+
+    That is the thread's active run, else the latest run that this process has begun and not ended: MLflow links prompts
+    by the same rule (3.1 to 3.17).
+    """
+    run = sys.modules["mlflow"].active_run()
+    return run.info.run_id if run is not None else the_agent.latest_open_run()

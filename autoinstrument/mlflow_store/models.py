@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store.prompts import IS_PROMPT
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
 from autoinstrument.mlflow_store.stores import StoreClient
@@ -22,7 +23,6 @@ from autoinstrument.mlflow_store.urls import openable
 from autoinstrument.records import Model, ModelsLogged, Version
 
 HISTORY = "mlflow.log-model.history"
-_IS_PROMPT = "mlflow.prompt.is_prompt"
 _MOST_KEPT = 1000
 _MOST_BYTES = 4 * 2**20
 """Bytes that are read of an `MLmodel` file, which has some kB; yaml takes seconds for one MB."""
@@ -157,7 +157,7 @@ def _versions(client: StoreClient, run_id: str) -> list[Any] | None:
             versions = if_supported(search)
     except StoreNotThereError:
         return None
-    models = [version for version in versions if _IS_PROMPT not in version.tags]
+    models = [version for version in versions if IS_PROMPT not in version.tags]
     return sorted(models, key=lambda version: (version.creation_timestamp, version.name, int(version.version)))
 
 

@@ -16,7 +16,9 @@ from autoinstrument.records.run import (
     InputsLogged,
     MetricsLogged,
     ModelsLogged,
+    ModelsRead,
     ParamsLogged,
+    PromptsUsed,
     RunAnnounced,
     RunDeleted,
     RunEnded,
@@ -32,7 +34,7 @@ from autoinstrument.records.run import (
 Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | EndAnnounced | ParamsLogged
     | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
-    | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
+    | InputsLogged | PromptsUsed | ModelsRead | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
     | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | Delivered | WorkerReady
     | ReportRequested | WorkerReported | StopRequested | WorkerStopped
 )  # fmt: skip

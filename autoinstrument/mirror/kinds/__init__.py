@@ -18,6 +18,7 @@ from autoinstrument.mirror.kinds.metrics import Metrics
 from autoinstrument.mirror.kinds.models import Models
 from autoinstrument.mirror.kinds.name_and_note import NameAndNote
 from autoinstrument.mirror.kinds.parameters import Parameters
+from autoinstrument.mirror.kinds.prompts import Prompts
 from autoinstrument.mirror.kinds.resource_monitor import ResourceMonitor
 from autoinstrument.mirror.kinds.status import Status
 from autoinstrument.mirror.kinds.tags import Tags
@@ -38,6 +39,7 @@ KINDS: tuple[Kind, ...] = (
     Artifacts(),
     Models(),
     Datasets(),
+    Prompts(),
     Traces(),
     Status(),
     Archiving(),

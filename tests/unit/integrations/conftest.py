@@ -51,6 +51,9 @@ class Recorder:
     def is_open(self, run_id: str) -> bool:
         return run_id in self.runs
 
+    def latest_open_run(self) -> str:
+        return self.runs[-1] if self.runs else ""
+
     def is_left_alone(self, run_id: str) -> bool:
         return False
 

@@ -177,6 +177,7 @@ def test_no_kind_is_overlooked(server: ClearMLServer, client: MlflowClient, tmp_
         client.log_text(run_id, text, f"model/{name}")
     model = {"artifact_path": "model", "model_uuid": "1", "flavors": {"sklearn": {}}, "run_id": run_id}
     client.set_tag(run_id, "mlflow.log-model.history", json.dumps([model]))
+    client.set_tag(run_id, "mlflow.linkedPrompts", '[{"name": "greet", "version": "1"}]')
     client.set_terminated(run_id)
     client.delete_run(run_id)
 
