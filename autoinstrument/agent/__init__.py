@@ -106,6 +106,10 @@ class Agent:
         """Return the workspace of a run that is known, "" where none was named."""
         return self._runs[run_id].workspace
 
+    def tracking_uri_of(self, run_id: str) -> str:
+        """Return the tracking URI of a run that is known; for the sending thread."""
+        return self._runs[run_id].tracking_uri
+
     def artifact_root(self, run_id: str) -> str:
         """Return the root of a run's artifacts, "" where it is not known; for the sending thread."""
         return self._runs[run_id].artifact_root if run_id in self._runs else ""

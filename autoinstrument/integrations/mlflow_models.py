@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from autoinstrument.agent import Agent
-from autoinstrument.integrations import mlflow_prompts
+from autoinstrument.integrations import mlflow_inputs, mlflow_prompts
 from autoinstrument.integrations.mlflow_internals import (
     RECORD_LOGGED_MODEL,
     REGISTRY_CLIENT,
@@ -71,6 +71,8 @@ def _read(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Record:
 
 def _inputs_logged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     _changed(the_agent, client, call["run_id"], "inputs")
+    if call.get("models"):
+        mlflow_inputs.noted(the_agent, call["run_id"])
 
 
 def _model_logged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:

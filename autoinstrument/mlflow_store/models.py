@@ -86,7 +86,7 @@ def _entities(client: StoreClient, run: Any) -> Iterator[Model]:
     for entity in sorted(found, key=lambda entity: (entity.creation_timestamp, entity.model_id)):
         if str(entity.status) == "READY":
             location = openable(entity.artifact_location, client.tracking_uri)
-            uri, flavors = f"models:/{entity.model_id}", _flavors_of(client, entity)
+            uri, flavors = f"models:/{entity.model_id}", flavors_of(client, entity)
             yield _model(uri, entity.name, location, entity.model_id, flavors, entity.tags)
 
 
@@ -108,7 +108,7 @@ def _all_entities(client: StoreClient, run: Any) -> list[Any]:
     return list(found.values())
 
 
-def _flavors_of(client: StoreClient, entity: Any) -> list[str]:
+def flavors_of(client: StoreClient, entity: Any) -> list[str]:
     """Return the flavours in the model's `MLmodel` file, none for a model that is kept outside MLflow."""
     model_id = entity.model_id
     if model_id not in _flavors:

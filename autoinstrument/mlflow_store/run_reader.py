@@ -9,6 +9,7 @@ from typing import Any
 from autoinstrument.guard import logger, ourselves
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.mlflow_store.datasets import read_inputs, read_traces
+from autoinstrument.mlflow_store.input_models import read_input_models
 from autoinstrument.mlflow_store.metric_history import History, read_pages
 from autoinstrument.mlflow_store.models import read_models
 from autoinstrument.mlflow_store.prompts import read_prompts
@@ -21,6 +22,7 @@ from autoinstrument.records import ArtifactLogged, Point, Record, RunEnded, RunS
 STATES: dict[str, Callable[..., Record]] = {
     "models": read_models,
     "inputs": lambda client, run: read_inputs(run),
+    "input models": read_input_models,
     "prompts": read_prompts,
     "traces": read_traces,
 }

@@ -70,10 +70,12 @@ class Model(TypedDict):
 
 
 class InputModel(TypedDict):
-    """A model that a run has read."""
+    """A model that a run has read; the first four fields are those of `Model`."""
 
-    model: Model
-    """Its versions are None: the registry was not asked."""
+    uri: str
+    name: str
+    location: str
+    flavors: list[str]
     source_run: str
     """Id of the run that has made it, "" if that is not known."""
 

@@ -11,6 +11,7 @@ from autoinstrument.mirror.kinds.artifacts import Artifacts
 from autoinstrument.mirror.kinds.console import Console
 from autoinstrument.mirror.kinds.datasets import Datasets
 from autoinstrument.mirror.kinds.environment import Environment
+from autoinstrument.mirror.kinds.input_models import InputModels
 from autoinstrument.mirror.kinds.kind import Kind
 from autoinstrument.mirror.kinds.links import Links
 from autoinstrument.mirror.kinds.machine import Machine
@@ -38,6 +39,7 @@ KINDS: tuple[Kind, ...] = (
     Console(),
     Artifacts(),
     Models(),
+    InputModels(),
     Datasets(),
     Prompts(),
     Traces(),

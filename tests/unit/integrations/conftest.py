@@ -31,6 +31,7 @@ class Recorder:
         self.records: list[Any] = []
         self.reads: dict[tuple[str, str], Callable[[], Record | None]] = {}
         """Reads that were asked for, by run and kind."""
+        self.tracking_uri = ""
         self.runs: list[str] = []
         """Runs that were introduced."""
 
@@ -53,6 +54,9 @@ class Recorder:
 
     def latest_open_run(self) -> str:
         return self.runs[-1] if self.runs else ""
+
+    def tracking_uri_of(self, run_id: str) -> str:
+        return self.tracking_uri
 
     def is_left_alone(self, run_id: str) -> bool:
         return False
