@@ -103,7 +103,7 @@ class _InputModelsPart(GrowingPart[InputModel]):
             shared = self._context.tasks.shared_models
             holder = self._context.tasks.models.task(task.id)
             ids = {model["id"] for model in shared.of_ids(_ids(holder, "input")) if uri_of(model) in gone}
-            if names := [entry["name"] for entry in holder["models"]["input"] if entry.get("model") in ids]:
+            if names := [str(entry.get("name")) for entry in holder["models"]["input"] if entry.get("model") in ids]:
                 shared.unlink_inputs(task.id, names)
             self._name(task, [_uri(item) for item in self._items.values()])
         self._of_origin = []
