@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from autoinstrument.agent import Agent
-from autoinstrument.integrations.observing import current_run, read_soon
+from autoinstrument.integrations.observing import current_run, know
 from autoinstrument.mlflow_store.prompts import IS_PROMPT, MOST_PROMPTS, RUNS, PromptVersion
+from autoinstrument.mlflow_store.run_reader import read_state
+from autoinstrument.records import Record
 
 _used: dict[str, dict[PromptVersion, None]] = {}
 """Prompts that this process was seen to use, by run."""
@@ -40,4 +43,11 @@ def _note(the_agent: Agent, client: Any, run_id: str, name: str, version: Any) -
     used = _used.setdefault(run_id, {})
     if len(used) < MOST_PROMPTS:
         used[name, str(version)] = None
-    read_soon(the_agent, client, run_id, "prompts", list(used))
+    know(the_agent, client, run_id)
+    read = functools.partial(_read, client.tracking_uri, the_agent.workspace_of(run_id), run_id)
+    the_agent.post_soon(run_id, "prompts", read)
+
+
+def _read(tracking_uri: str, workspace: str, run_id: str) -> Record:
+    """Return all prompts of a run that are known by now: one read serves several of them."""
+    return read_state(tracking_uri, workspace, run_id, "prompts", list(_used[run_id]))

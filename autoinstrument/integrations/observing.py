@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,6 @@ from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_ourselves
 from autoinstrument.integrations.wrapping import Around
 from autoinstrument.mlflow_store import describe
-from autoinstrument.mlflow_store.run_reader import read_state
 from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.records import EventsDropped
 from autoinstrument.tracebacks import users_call
@@ -68,15 +66,6 @@ def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False, wo
         uri, workspace = client.tracking_uri, active() if workspace is None else workspace
         make = describe.seen(uri, workspace, run_id, linked=linked)
         the_agent.run_started(run_id, make, tracking_uri=uri, workspace=workspace, owned=False)
-
-
-def read_soon(the_agent: Agent, client: Any, run_id: str, kind: str, *seen: Any) -> None:
-    """Have one kind of a run's data read from the store, with what this process has `seen` of it (`read_state`)."""
-    know(the_agent, client, run_id)
-    workspace = the_agent.workspace_of(run_id)
-    the_agent.post_soon(
-        run_id, kind, functools.partial(read_state, client.tracking_uri, workspace, run_id, kind, *seen)
-    )
 
 
 def current_run(the_agent: Agent) -> str:

@@ -41,7 +41,7 @@ class Recorder:
             self.records.append(record)
 
     def post_soon(self, run_id: str, kind: str, read: Callable[[], Record | None]) -> None:
-        self.reads[run_id, kind] = read
+        self.reads.setdefault((run_id, kind), read)  # the first serves all changes until it is made
 
     def has_room(self, size: int) -> bool:
         return True
