@@ -110,6 +110,10 @@ class Agent:
         """Return the workspace of a run that is known, "" where none was named."""
         return self._runs[run_id].workspace
 
+    def tracking_uri_of(self, run_id: str) -> str:
+        """Return the tracking URI of a run that is known; for the sending thread."""
+        return self._runs[run_id].tracking_uri
+
     def artifact_root(self, run_id: str) -> str:
         """Return the root of a run's artifacts, "" where it is not known; for the sending thread."""
         return self._runs[run_id].artifact_root if run_id in self._runs else ""
@@ -117,6 +121,10 @@ class Agent:
     def is_open(self, run_id: str) -> bool:
         """Return True if the run is known and has not ended."""
         return run_id in self._runs and self._runs[run_id].is_open
+
+    def latest_open_run(self) -> str:
+        """Return the id of the latest run that this process has begun and not ended, "" for none."""
+        return next((run.run_id for run in reversed(list(self._runs.values())) if run.is_open and run.is_owned), "")
 
     def run_started(
         self,

@@ -90,6 +90,10 @@ class SelectiveAgent(Agent):
         candidate = self._candidates.get(run_id)
         return candidate.workspace if candidate is not None else super().workspace_of(run_id)
 
+    def latest_open_run(self) -> str:
+        candidate = next((run_id for run_id, each in reversed(self._open.items()) if each.is_open), "")
+        return super().latest_open_run() or candidate
+
     def run_started(
         self,
         run_id: str,

@@ -11,6 +11,7 @@ class TrackedRun:
     Attributes:
         run_id: MLflow's id.
         is_open: it has not ended.
+        is_owned: this process has begun or resumed it, and ends it.
         is_left_alone: it has no Task and gets none.
         started: its description; None before the tracking store was asked, and once its Task is complete.
         ended: its end, None while it is open and once its Task is complete.
@@ -25,7 +26,7 @@ class TrackedRun:
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.is_open = True
-        self.is_left_alone = False
+        self.is_owned = self.is_left_alone = False
         self.started: RunStarted | None = None
         self.ended: RunEnded | None = None
         self.name, self.page_url = run_id, ""
@@ -37,7 +38,7 @@ class TrackedRun:
         """Note that the run was created, resumed or first seen; `owned` if this process ends it."""
         self.is_open, self.is_left_alone = True, False
         self.tracking_uri, self.workspace = tracking_uri, workspace
-        self.is_undescribed = owned
+        self.is_owned = self.is_undescribed = owned
 
     def describe(self, started: RunStarted) -> None:
         """Note what the tracking store says of the run."""
@@ -65,7 +66,7 @@ class TrackedRun:
 
     def hand_over(self) -> None:
         """Note, in a forked child, that the parent process ends the run."""
-        self.is_undescribed = False
+        self.is_owned = self.is_undescribed = False
         self.started = self.started and self.started._replace(owned=False)
 
     @property

@@ -12,6 +12,7 @@ from autoinstrument.clearml_api.task import Task, is_of_run, run_of, task_from
 
 _AT_ONCE = 500
 """Tasks that one request asks for."""
+_DATA_SET = "dataset"
 
 
 def read(session: Session, task_id: str) -> dict[str, Any]:
@@ -120,6 +121,20 @@ class TaskLookup:
             answer = self._session.call("tasks.get_all", id=some, only_fields=fields, page_size=_AT_ONCE)
             found += map(schema.task, answer.get("tasks") or [])
         return found
+
+    def data_sets(self, ids: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Return name and page of those ids that are data sets of ClearML's, which are Tasks with a system tag."""
+        fields = ["id", "name", "project", "system_tags"]
+        found = self._session.call("tasks.get_all", id=list(ids), only_fields=fields).get("tasks")
+        data_sets = {}
+        for task in map(schema.task, found or []):
+            if _DATA_SET in (task.get("system_tags") or []):
+                project = str(task.get("project") or "*")
+                host = self._session.login.task_page(task["id"], project).partition("/projects/")[0]
+                # As the SDK prints it (`Dataset.create`, clearml 1.16 to 2.1.12).
+                page = f"{host}/datasets/simple/{project}/experiments/{task['id']}"
+                data_sets[str(task["id"])] = str(task.get("name") or ""), page
+        return data_sets
 
     def stopped(self, task_ids: Collection[str]) -> dict[str, tuple[str, str]]:
         """Return reason and message of those Tasks that are stopped or must stop, by id.

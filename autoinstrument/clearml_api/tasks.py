@@ -13,6 +13,7 @@ from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.clearml_api.models import Models
 from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.shared_models import SharedModels
 from autoinstrument.clearml_api.task import (
     ADOPTED,
     DEVELOPMENT,
@@ -52,11 +53,13 @@ class Tasks(TaskLifecycle, TaskLookup, TaskEdits, TaskEvents):
 
     Attributes:
         models: the models of these Tasks.
+        shared_models: models that runs read, whichever Task they belong to.
     """
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.models = Models(session)
+        self.shared_models = SharedModels(session)
 
     def on_answer(self, note: Callable[[], object]) -> None:
         """Have a function called after each request that has succeeded, on the thread that made it."""

@@ -24,6 +24,9 @@ LOG_ARTIFACT_ASYNC = "_log_artifact_async"
 RECORD_LOGGED_MODEL = "_record_logged_model"
 """Method of the tracking client, until 2.x: it keeps a run's models in a tag, without `set_tag`."""
 
+FETCH = "_download_artifact_from_uri"
+"""Function in `mlflow.tracking.artifact_utils` that fetches artifacts of any address; every `load_model` calls it."""
+
 _SOURCE_RUN = "mlflow.sourceRun"
 
 

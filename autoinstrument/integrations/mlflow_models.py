@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from autoinstrument.agent import Agent
+from autoinstrument.integrations import mlflow_inputs, mlflow_prompts
 from autoinstrument.integrations.mlflow_internals import (
     RECORD_LOGGED_MODEL,
     REGISTRY_CLIENT,
@@ -24,6 +25,7 @@ from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap_methods
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.models import HISTORY
+from autoinstrument.mlflow_store.prompts import LINKED
 from autoinstrument.mlflow_store.run_reader import read_state
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
@@ -75,6 +77,8 @@ def _read(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Record:
 
 def _inputs_logged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     _changed(the_agent, client, call["run_id"], "inputs")
+    if call.get("models"):
+        mlflow_inputs.noted(the_agent, call["run_id"])
 
 
 def _model_logged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -85,14 +89,19 @@ def _model_recorded(the_agent: Agent, client: Any, call: dict[str, Any], _: Any)
     """MLflow 2's store keeps a run's models in a tag, which it sets itself."""
     run_id = call["run_id"]
     _changed(the_agent, client, run_id, "models")
-    read = functools.partial(_history_tag, client.tracking_uri, the_agent.workspace_of(run_id), run_id)
-    the_agent.post_soon(run_id, "models' tag", read)
+    _tag_set(the_agent, client, run_id, HISTORY)
 
 
-def _history_tag(tracking_uri: str, workspace: str, run_id: str) -> Record | None:
+def _tag_set(the_agent: Agent, client: Any, run_id: str, key: str) -> None:
+    """Have a tag of a known run read that MLflow's store has set by itself."""
+    read = functools.partial(_tag, client.tracking_uri, the_agent.workspace_of(run_id), run_id, key)
+    the_agent.post_soon(run_id, f"tag {key}", read)
+
+
+def _tag(tracking_uri: str, workspace: str, run_id: str, key: str) -> Record | None:
     with store_access(tracking_uri, workspace):
         tags = tracking_client(tracking_uri).get_run(run_id).data.tags
-    return TagsSet(run_id, {HISTORY: tags[HISTORY]}) if HISTORY in tags else None
+    return TagsSet(run_id, {key: tags[key]}) if key in tags else None
 
 
 def _traces_linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -155,6 +164,8 @@ def batch_logged(the_agent: Agent, client: Any, metrics: Sequence[Any], points: 
 
 
 def _version_made(the_agent: Agent, client: Any, _: dict[str, Any], version: Any) -> None:
+    if mlflow_prompts.is_prompt(version):
+        mlflow_prompts.registered(the_agent, client, version)
     _changed(the_agent, client, version.run_id, "models", linked=True)
 
 
@@ -162,6 +173,16 @@ def _name_read(the_agent: Agent, client: Any, call: dict[str, Any], model: Any) 
     """Remember which versions have an alias or a stage: MLflow 3 reads them before it gives one to another version."""
     holders = {str(version) for version in (model.aliases or {}).values()}
     _holders[call["name"]] = holders | {str(version.version) for version in model.latest_versions or ()}
+
+
+def _version_tagged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    mlflow_prompts.tagged(the_agent, client, call)
+    _version_changed(the_agent, client, call, _)
+
+
+def _prompt_linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
+    mlflow_prompts.linked(the_agent, client, call)
+    _tag_set(the_agent, client, call["run_id"], LINKED)
 
 
 def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -220,13 +241,14 @@ _REGISTRY: dict[str, Any] = {
     "copy_model_version": watched(_version_made),
     "update_model_version": watched(_version_changed, "name", "version", "description"),
     "transition_model_version_stage": watched(_version_changed, "name", "version", "stage"),
-    "set_model_version_tag": watched(_version_changed, "name", "version", "key", "value"),
+    "set_model_version_tag": watched(_version_tagged, "name", "version", "key", "value"),
     "delete_model_version_tag": watched(_version_changed, "name", "version", "key"),
     "set_registered_model_alias": watched(_version_changed, "name", "alias", "version"),
     "delete_registered_model_alias": watched(_version_changed, "name", "alias"),
     "delete_model_version": watched(_version_changed, "name", "version"),
     "rename_registered_model": watched(_version_changed, "name", "new_name"),
     "delete_registered_model": watched(_version_changed, "name"),
+    "link_prompt_version_to_run": watched(_prompt_linked, "name", "version", "run_id"),
 }
 """Methods of `ModelRegistryClient`."""
 

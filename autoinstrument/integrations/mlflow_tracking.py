@@ -21,7 +21,7 @@ from typing import Any
 from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_ourselves
-from autoinstrument.integrations import mlflow_artifacts, mlflow_experiments, mlflow_models
+from autoinstrument.integrations import mlflow_artifacts, mlflow_experiments, mlflow_inputs, mlflow_models
 from autoinstrument.integrations.mlflow_internals import TRACKING_CLIENT, end_runs_at_exit
 from autoinstrument.integrations.observing import complete_later, know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
@@ -87,6 +87,7 @@ def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> N
     uri, workspace = client.tracking_uri, active()
     make = describe.started(run, uri, workspace, resumed=False, owned=True)
     the_agent.run_started(run.info.run_id, make, tracking_uri=uri, workspace=workspace)
+    mlflow_inputs.run_began(the_agent, run.info.run_id)
 
 
 def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -243,6 +244,7 @@ def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwarg
                 uri, workspace = sys.modules["mlflow"].get_tracking_uri(), active()
                 make = describe.started(run, uri, workspace, resumed=True, owned=True)
                 the_agent.run_started(run.info.run_id, make, tracking_uri=uri, workspace=workspace, again=True)
+                mlflow_inputs.run_began(the_agent, run.info.run_id)
     return run
 
 

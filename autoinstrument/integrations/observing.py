@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -65,3 +66,13 @@ def know(the_agent: Agent, client: Any, run_id: str, *, linked: bool = False, wo
         uri, workspace = client.tracking_uri, active() if workspace is None else workspace
         make = describe.seen(uri, workspace, run_id, linked=linked)
         the_agent.run_started(run_id, make, tracking_uri=uri, workspace=workspace, owned=False)
+
+
+def current_run(the_agent: Agent) -> str:
+    """Return the id of the run that a call on this thread belongs to, "" for none.
+
+    That is the thread's active run, else the latest run that this process has begun and not ended: MLflow links prompts
+    by the same rule (3.1 to 3.17).
+    """
+    run = sys.modules["mlflow"].active_run()
+    return run.info.run_id if run is not None else the_agent.latest_open_run()

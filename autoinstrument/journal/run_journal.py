@@ -9,12 +9,13 @@ MLflow holds params, metrics and the rest; only what MLflow does not hold is kep
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypedDict, get_type_hints
+from typing import Any
 
 from autoinstrument import atomic_file
 from autoinstrument.capture.machine import machine
@@ -22,10 +23,20 @@ from autoinstrument.clone_run.lineage import lineage
 from autoinstrument.clone_run.settings import written
 from autoinstrument.journal import console_file
 from autoinstrument.journal.console_file import ConsoleLine
+from autoinstrument.journal.kept_fields import FIELDS, KeptFields
 from autoinstrument.journal.state_folder import distrusted, home, private_folder
 from autoinstrument.json_shape import mismatch
 from autoinstrument.mlflow_store.link_tags import TASK_ID
-from autoinstrument.records import ProcessStarted, RunStarted, from_json, has_right_types, parse, to_json
+from autoinstrument.records import (
+    InputModel,
+    ProcessStarted,
+    Prompt,
+    RunStarted,
+    from_json,
+    has_right_types,
+    parse,
+    to_json,
+)
 from autoinstrument.scrubber import hide_named, without_credentials
 from autoinstrument.settings import Settings
 
@@ -34,33 +45,6 @@ _MAX_BYTES = 256 * 2**20
 _CAPTURE, _CONSOLE = "capture.json", "console.jsonl"
 
 
-class _FirstFields(TypedDict):
-    script: dict[str, str]
-    requirements: str
-    freeze: str
-    task_id: str
-    task_url: str
-    adopted: bool
-    console_sent: int
-    end: dict[str, str]
-    worker_pid: int
-
-
-class _Kept(_FirstFields, total=False):
-    """Attributes that are kept as they are; journals of earlier releases lack these."""
-
-    worker_started_ms: int
-    machine: str
-    reason: str
-    guessed: bool
-    settings: str
-    delivered: bool
-    killed: bool
-    runtime: dict[str, Any]
-    variables: dict[str, str]
-
-
-_FIELDS = tuple(get_type_hints(_Kept))
 _END = {"status", "reason", "message"}
 
 
@@ -73,6 +57,7 @@ class RunJournal:
         requirements, freeze: packages, in pip's format.
         runtime: the Task's runtime properties, which describe the machine; empty if they are not known.
         variables: environment variables that the Task shows.
+        prompts, input_models: what the run was seen to use; MLflow does not hold all of it.
         settings: those of the process that began the run, as its Task has them; "" if they are not known.
         task_id, task_url: the Task, "" while there is none.
         adopted: the Task was made by the user's script or by a ClearML agent.
@@ -95,6 +80,7 @@ class RunJournal:
         self.requirements = self.freeze = ""
         self.variables: dict[str, str] = {}
         self.runtime: dict[str, Any] = {}
+        self.prompts, self.input_models = list[Prompt](), list[InputModel]()
         self.task_id, self.adopted = run.task_id, bool(run.task_id)
         self.task_url = self.settings = self.machine = self.reason = ""
         self.console_sent = 0
@@ -124,9 +110,9 @@ class RunJournal:
             journal = cls(folder, *_records(value))
         except (TypeError, ValueError):
             raise ValueError(f"{path} is damaged") from None
-        if wrong := mismatch(value, _Kept, str(path)):
+        if wrong := mismatch(value, KeptFields, str(path)):
             raise ValueError(f"{wrong} is damaged")
-        for name in _FIELDS:
+        for name in FIELDS:
             default = getattr(journal, name)
             setattr(journal, name, value[name] if type(value.get(name)) is type(default) else default)
         has_end = not journal.end or journal.end.keys() | {"traceback"} == _END | {"traceback"}
@@ -156,7 +142,7 @@ class RunJournal:
             "run": to_json(run),
             # `arguments` hold argv without its secrets; the script section holds the source, if ClearML may have it.
             "process": to_json(self.process._replace(argv=[], source="")) if self.process else None,
-            **{name: getattr(self, name) for name in _FIELDS},
+            **{name: getattr(self, name) for name in FIELDS},
         }
         atomic_file.write(self.folder / _CAPTURE, json.dumps(value).encode())
 
@@ -214,12 +200,10 @@ class RunJournals:
         """Return the run's journal: the one on disk if there is one, else a new one."""
         folder = self.folder / _folder_name(run.run_id)
         linked = run.tags.get(TASK_ID, "") if run.resumed else ""
-        journal = _loaded(folder) if run.owned else None
-        if journal is None:
-            journal = RunJournal(folder, run, process)
-            journal.task_id = journal.task_id or linked
-        else:
-            journal.task_id = journal.task_id or linked
+        known = _loaded(folder) if run.owned else None
+        journal = known or RunJournal(folder, run, process)
+        journal.task_id = journal.task_id or linked
+        if known is not None:
             journal.go_on(run)
             journal.process = process or journal.process
             if run.task_id:
@@ -260,10 +244,8 @@ def remove_folder(folder: Path) -> None:
     """
     for name in (_CONSOLE, _CAPTURE):
         atomic_file.remove(folder / name)
-    try:
+    with contextlib.suppress(OSError):  # it holds other files, or does not exist
         folder.rmdir()
-    except OSError:  # it holds other files, or does not exist
-        return
 
 
 def _loaded(folder: Path) -> RunJournal | None:

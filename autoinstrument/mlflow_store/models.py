@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store.prompts import IS_PROMPT
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
 from autoinstrument.mlflow_store.stores import StoreClient
@@ -22,7 +23,6 @@ from autoinstrument.mlflow_store.urls import openable
 from autoinstrument.records import Model, ModelPoint, ModelsLogged, Version
 
 HISTORY = "mlflow.log-model.history"
-_IS_PROMPT = "mlflow.prompt.is_prompt"
 _MOST_KEPT = 1000
 _MOST_BYTES = 4 * 2**20
 """Bytes that are read of an `MLmodel` file, which has some kB; yaml takes seconds for one MB."""
@@ -92,7 +92,7 @@ def _entity(client: StoreClient, entity: Any) -> Model:
         name=entity.name,
         location=openable(entity.artifact_location, client.tracking_uri),
         revision=entity.model_id if is_ready else "",
-        flavors=_flavors_of(client, entity) if is_ready else [],
+        flavors=flavors_of(client, entity) if is_ready else [],
         tags=_own(entity.tags or {}),
         versions=[],
         status=str(entity.status),
@@ -138,7 +138,7 @@ def _existing(client: StoreClient, model_id: str) -> Any:
         return None
 
 
-def _flavors_of(client: StoreClient, entity: Any) -> list[str]:
+def flavors_of(client: StoreClient, entity: Any) -> list[str]:
     """Return the flavours in the model's `MLmodel` file, none for a model that is kept outside MLflow."""
     model_id = entity.model_id
     if model_id not in _flavors:
@@ -199,7 +199,7 @@ def found_versions(registry: Any, wanted: str) -> Iterator[Any]:
 
 def without_prompts(versions: Iterable[Any]) -> list[Any]:
     """Return the versions that are models: MLflow keeps prompts in the registry, too."""
-    return [version for version in versions if _IS_PROMPT not in version.tags]
+    return [version for version in versions if IS_PROMPT not in version.tags]
 
 
 def as_version(version: Any, aliases: Iterable[str]) -> Version:

@@ -9,24 +9,28 @@ from typing import Any
 from autoinstrument.guard import logger, ourselves
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.mlflow_store.datasets import read_inputs, read_traces
+from autoinstrument.mlflow_store.input_models import read_input_models
 from autoinstrument.mlflow_store.metric_history import History, read_pages
 from autoinstrument.mlflow_store.models import read_models
+from autoinstrument.mlflow_store.prompts import read_prompts
 from autoinstrument.mlflow_store.runs import StoredRun, stored_run
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.stores import StoreClient
 from autoinstrument.mlflow_store.workspaces import each_in_workspace, in_workspace
 from autoinstrument.records import ArtifactLogged, Point, Record, RunEnded, RunStarted
 
-STATES: dict[str, Callable[[StoreClient, Any], Record]] = {
+STATES: dict[str, Callable[..., Record]] = {
     "models": read_models,
     "inputs": lambda client, run: read_inputs(run),
+    "input models": read_input_models,
+    "prompts": read_prompts,
     "traces": read_traces,
 }
 """Data that is read from the store as a whole, also by the live feed after each change."""
 
 
-def read_state(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Record:
-    """Return one of a run's `STATES`.
+def read_state(tracking_uri: str, workspace: str, run_id: str, kind: str, *seen: Any) -> Record:
+    """Return one of a run's `STATES`, given also what this process has `seen` of it, for a kind that takes it.
 
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
@@ -36,7 +40,7 @@ def read_state(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Rec
         with store_access(tracking_uri, workspace):
             run = client.tracking.get_run(run_id)
         with in_workspace(workspace):
-            return STATES[kind](client, run)
+            return STATES[kind](client, run, *seen)
 
 
 class RunReader:

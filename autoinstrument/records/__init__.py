@@ -40,7 +40,9 @@ from autoinstrument.records.run import (
     MetricsLogged,
     ModelMetricsLogged,
     ModelsLogged,
+    ModelsRead,
     ParamsLogged,
+    PromptsUsed,
     RunAnnounced,
     RunDeleted,
     RunEnded,
@@ -52,14 +54,26 @@ from autoinstrument.records.run import (
     TaskFound,
     TracesLogged,
 )
-from autoinstrument.records.types import Argument, CommandLine, Dataset, Model, ModelPoint, Param, Point, Version
+from autoinstrument.records.types import (
+    Argument,
+    CommandLine,
+    Dataset,
+    InputModel,
+    Model,
+    ModelPoint,
+    Param,
+    Point,
+    Prompt,
+    Version,
+)
 
 __all__ = [
     "AbortLogged", "Argument", "ArtifactLogged", "CodeLacking", "CommandLine", "ConsoleWritten", "Dataset",
-    "Delivered", "DeliveryAwaited", "EndAnnounced", "EventsDropped", "InputsLogged", "MetricsLogged", "Model",
-    "ModelMetricsLogged", "ModelPoint", "ModelsLogged", "Param", "ParamsLogged", "Point", "ProcessChanged",
-    "ProcessExiting", "ProcessStarted", "Record", "ReportRequested", "RunAborted", "RunAnnounced", "RunDeleted",
-    "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "RunsDelivered", "ServedProcess",
-    "ServedRun", "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "TracesLogged", "Version", "WorkerReady",
-    "WorkerReported", "WorkerStopped", "from_json", "has_right_types", "parse", "to_json",
+    "Delivered", "DeliveryAwaited", "EndAnnounced", "EventsDropped", "InputModel", "InputsLogged", "MetricsLogged",
+    "Model", "ModelMetricsLogged", "ModelPoint", "ModelsLogged", "ModelsRead", "Param", "ParamsLogged", "Point",
+    "ProcessChanged", "ProcessExiting", "ProcessStarted", "Prompt", "PromptsUsed", "Record", "ReportRequested",
+    "RunAborted", "RunAnnounced", "RunDeleted", "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted",
+    "RunTagged", "RunsDelivered", "ServedProcess", "ServedRun", "StopRequested", "TagDeleted", "TagsSet", "TaskFound",
+    "TracesLogged", "Version", "WorkerReady", "WorkerReported", "WorkerStopped", "from_json", "has_right_types",
+    "parse", "to_json",
 ]  # fmt: skip

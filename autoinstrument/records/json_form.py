@@ -31,7 +31,9 @@ from autoinstrument.records.run import (
     MetricsLogged,
     ModelMetricsLogged,
     ModelsLogged,
+    ModelsRead,
     ParamsLogged,
+    PromptsUsed,
     RunAnnounced,
     RunDeleted,
     RunEnded,
@@ -49,7 +51,8 @@ Record = (
     | ParamsLogged | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped | RunTagged | AbortLogged
     | RunLinked | RunPending | RunAborted | CodeLacking | RunsDelivered | Delivered | WorkerReady
-    | ModelMetricsLogged | ReportRequested | WorkerReported | StopRequested | WorkerStopped
+    | ModelMetricsLogged | ReportRequested | WorkerReported | StopRequested | WorkerStopped | PromptsUsed
+    | ModelsRead
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from autoinstrument.records.process import ProcessStarted
-from autoinstrument.records.types import CommandLine, Dataset, Model, ModelPoint, Param, Point
+from autoinstrument.records.types import CommandLine, Dataset, InputModel, Model, ModelPoint, Param, Point, Prompt
 
 
 class RunStarted(NamedTuple):
@@ -138,6 +138,20 @@ class InputsLogged(NamedTuple):
 
     run_id: str
     datasets: list[Dataset]
+
+
+class PromptsUsed(NamedTuple):
+    """Prompts that the run has loaded or registered; there may be others, which other records name."""
+
+    run_id: str
+    prompts: list[Prompt]
+
+
+class ModelsRead(NamedTuple):
+    """Models that the run has read; there may be others, which other records name."""
+
+    run_id: str
+    models: list[InputModel]
 
 
 class TracesLogged(NamedTuple):

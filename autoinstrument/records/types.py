@@ -27,6 +27,23 @@ class Dataset(TypedDict):
     """Among them the context, `mlflow.data.context`."""
 
 
+class Prompt(TypedDict):
+    """A version of a prompt that a run has loaded or registered; its texts are MLflow's own."""
+
+    name: str
+    version: str
+    template: str
+    """The text, or a JSON list of chat messages; "" if the registry does not have the version any more."""
+    is_chat: bool
+    aliases: list[str]
+    """Those that the version had when it was read."""
+    description: str
+    tags: dict[str, str]
+    response_format: str
+    model_config: str
+    """These two as JSON, "" for none."""
+
+
 class Version(TypedDict):
     """A version of a registered model."""
 
@@ -62,6 +79,17 @@ class Model(TypedDict):
     """All points of its metrics where it was read for `sync`; none live, where each point has a record."""
     versions: list[Version] | None
     """None where the registry was not asked: there is none, or the process has not used it."""
+
+
+class InputModel(TypedDict):
+    """A model that a run has read; the first four fields are those of `Model`."""
+
+    uri: str
+    name: str
+    location: str
+    flavors: list[str]
+    source_run: str
+    """Id of the run that has made it, "" if that is not known."""
 
 
 class Argument(TypedDict):

@@ -65,14 +65,14 @@ def matches(document: Doc, query: Doc) -> bool:
     if query.get("ready") is not None and bool(document.get("ready")) != bool(query["ready"]):
         return False
     for key in query:
-        is_path = key.startswith("hyperparams.") and query[key]
+        is_path = key.startswith(("hyperparams.", "metadata.")) and query[key]
         if is_path and _nested(document, key) not in _strings(key, query[key]):
             return False
     return _patterns_match(document, query) and _times_match(document, query)
 
 
 def _nested(document: Doc, path: str) -> Any:
-    """The value at `hyperparams.SECTION.NAME.value`; such paths are list fields of a Task query."""
+    """The value at `hyperparams.SECTION.NAME.value`; such paths, and those of metadata, are list fields of a query."""
     value: Any = document
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None

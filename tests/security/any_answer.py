@@ -66,10 +66,15 @@ from autoinstrument.mlflow_store.run_reader import RunReader  # noqa: E402
 from autoinstrument.mlflow_store.runs import StoredRun  # noqa: E402  (the SDK reads the variables when imported)
 from autoinstrument.records import (  # noqa: E402
     ArtifactLogged,
+    Dataset,
+    InputModel,
     InputsLogged,
     Model,
     ModelsLogged,
+    ModelsRead,
     ParamsLogged,
+    Prompt,
+    PromptsUsed,
     Record,
     RunEnded,
     RunStarted,
@@ -102,6 +107,12 @@ LOGGED = ModelsLogged(
         )
     ],
 )
+BASE = InputModel(uri="models:/m-2", name="base", location="/m", flavors=[], source_run="")
+DATA_SET = Dataset(name="d", digest="1", source_type="", source="0" * 32, schema="", profile="", tags={})
+PROMPT = Prompt(
+    name="p", version="1", template="t", is_chat=False, aliases=[], description="", tags={}, response_format="",
+    model_config="",
+)  # fmt: skip
 TASK = Task("id", "", False, {}, {}, "in_progress", "")
 
 
@@ -117,7 +128,13 @@ class Reader(RunReader):
         yield ArtifactLogged("run", "a.txt", 1, 0, None)
 
     def state(self, kind: str) -> Record:
-        return {"models": LOGGED, "inputs": InputsLogged("run", []), "traces": TracesLogged("run", 1, False)}[kind]
+        return {
+            "models": LOGGED,
+            "input models": ModelsRead("run", [BASE]),
+            "inputs": InputsLogged("run", [DATA_SET]),
+            "prompts": PromptsUsed("run", [PROMPT]),
+            "traces": TracesLogged("run", 1, False),
+        }[kind]
 
     def end(self) -> RunEnded:
         return RunEnded("run", "FINISHED", 1, "", False)
@@ -138,6 +155,8 @@ def mirror(tasks: Tasks) -> None:
     capture.kept, capture.task_id = False, "id"
     mirrored = RunMirror(capture, Settings(), tasks, Uploads(FileUploads(session)))
     mirrored.take(ParamsLogged("run", [("p", "1", "")]))
+    mirrored.take(ModelsRead("run", [BASE]))
+    mirrored.take(PromptsUsed("run", [PROMPT]))
     mirrored.end_as(End("completed", "", ""))
     mirrored.flush()
 
@@ -161,6 +180,9 @@ CALLS: list[Callable[[Tasks], Any]] = [
     lambda tasks: tasks.add_events([{"type": "log", "task": "id"}]),
     lambda tasks: tasks.models.of_task("id"),
     lambda tasks: tasks.models.create("id", "", {}),
+    lambda tasks: tasks.data_sets(["0" * 32]),
+    lambda tasks: tasks.shared_models.made("", {}, [], "models:/m-2"),
+    lambda tasks: tasks.shared_models.unlink_inputs("id", ["name"]),
     lambda tasks: ModelWriter(context(tasks)).write(TASK, LOGGED),
     lambda tasks: list(verify.differences(STORED, Settings(), tasks)),
     lambda tasks: json.dumps(read_task.described(session, "id")),

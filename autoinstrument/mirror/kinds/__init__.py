@@ -11,6 +11,7 @@ from autoinstrument.mirror.kinds.artifacts import Artifacts
 from autoinstrument.mirror.kinds.console import Console
 from autoinstrument.mirror.kinds.datasets import Datasets
 from autoinstrument.mirror.kinds.environment import Environment
+from autoinstrument.mirror.kinds.input_models import InputModels
 from autoinstrument.mirror.kinds.kind import Kind
 from autoinstrument.mirror.kinds.links import Links
 from autoinstrument.mirror.kinds.machine import Machine
@@ -19,6 +20,7 @@ from autoinstrument.mirror.kinds.models import Models
 from autoinstrument.mirror.kinds.name_and_note import NameAndNote
 from autoinstrument.mirror.kinds.parameters import Parameters
 from autoinstrument.mirror.kinds.project import Project
+from autoinstrument.mirror.kinds.prompts import Prompts
 from autoinstrument.mirror.kinds.resource_monitor import ResourceMonitor
 from autoinstrument.mirror.kinds.status import Status
 from autoinstrument.mirror.kinds.tags import Tags
@@ -39,7 +41,9 @@ KINDS: tuple[Kind, ...] = (
     Console(),
     Artifacts(),
     Models(),
+    InputModels(),
     Datasets(),
+    Prompts(),
     Traces(),
     Status(),
     Archiving(),

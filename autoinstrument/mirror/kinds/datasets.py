@@ -1,4 +1,4 @@
-"""A run's data sets: one configuration object."""
+"""A run's data sets: one configuration object, and links to those that are data sets of ClearML's as well."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 from autoinstrument.clearml_api import storable
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.mirror.context import RunContext
-from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
+from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun, listed
 from autoinstrument.mirror.kinds.snapshot import SnapshotPart
+from autoinstrument.mirror.mapping.dataset_links import SECTION, as_parameters, dataset_ids
+from autoinstrument.mirror.mapping.links import page
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Dataset, InputsLogged
@@ -31,6 +33,7 @@ class Datasets(Kind):
 
         def write(task: Task, logged: InputsLogged) -> None:
             context.tasks.set_configuration(task, [as_configuration(logged.datasets)])
+            _link(context, task, logged)
 
         return SnapshotPart(InputsLogged, write, context.rejections)
 
@@ -52,12 +55,29 @@ class Datasets(Kind):
                     yield Difference(self.name, f"{len(logged.datasets)} missing")
                 elif held != wanted:
                     yield Difference(self.name, "other than in MLflow")
+                if ids := dataset_ids(logged.datasets):
+                    linked, known = of.section(SECTION).values(), tasks.data_sets(ids.values())
+                    unlinked = [name for name, each in ids.items() if each in known and each not in linked]
+                    yield from listed(self.name, "not linked to ClearML's data set", unlinked)
 
     def facts(self, run: StoredRun, data: Iterable[StoredData]) -> Iterator[tuple[str, str]]:
         """Yield each data set."""
         for logged in data:
             for each in logged.datasets if isinstance(logged, InputsLogged) else ():
                 yield f"dataset {each['name']}", f"digest {each['digest']}, tags {each['tags']}"
+
+
+def _link(context: RunContext, task: Task, logged: InputsLogged) -> None:
+    """Note data sets of ClearML's as its SDK does, and link their pages; an id that is none of them is left alone."""
+    if ids := dataset_ids(logged.datasets):
+        known = context.tasks.data_sets(ids.values())
+        ids = {name: each for name, each in ids.items() if each in known}
+        context.tasks.set_hyperparameters(task, as_parameters(ids))
+        pages = [
+            page(f"data set {name}", known[each][1], context.run, [["ClearML data set", known[each][0]], ["id", each]])
+            for name, each in ids.items()
+        ]
+        context.tasks.add_artifacts(task, pages)
 
 
 def as_configuration(values: Iterable[Dataset]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autoinstrument.clearml_api.errors import FilesUnavailableError, RefusedError
+from autoinstrument.clearml_api.shared_models import CREATING, URI
 from autoinstrument.clearml_api.tasks import Task, points_of
 from autoinstrument.guard import logger
 from autoinstrument.mirror.context import RunContext
@@ -66,7 +67,9 @@ class ModelWriter:
         for model in logged.models:
             wanted, found = wanted_and_found(model, logged.run_id, held)
             if found is None:
-                found = self._made(holder, wanted)
+                with CREATING:  # a run that reads it may have made it
+                    shared = self._context.tasks.shared_models
+                    found = shared.taken_over(holder, wanted.metadata[URI]) or self._made(holder, wanted)
                 held.append(found)
             self.ids[model["uri"]] = found["id"]
             self._send_missing(model, found, exact=exact)
@@ -134,7 +137,10 @@ class ModelWriter:
 
     def _made(self, holder: dict[str, Any], wanted: ModelFields) -> dict[str, Any]:
         fields = {"name": wanted.name, "uri": wanted.uri, "framework": wanted.framework, "tags": wanted.tags}
-        return {**fields, "id": self._models.create(holder["id"], holder["project"], fields), "metadata": {}}
+        found: dict[str, Any] = {**fields, "id": self._models.create(holder["id"], holder["project"], fields)}
+        items = model_fields.new_metadata(found, wanted)
+        self._models.set_metadata(found["id"], items)
+        return {**found, "metadata": {item["key"]: item for item in items}}
 
     def _copy(self, task: Task, model: Model, held: dict[str, Any]) -> Copy:
         """Copy a model's files if that is wanted; a copy that the server has stays.

@@ -31,6 +31,7 @@ class Recorder:
         self.records: list[Any] = []
         self.reads: dict[tuple[str, str], Callable[[], Record | None]] = {}
         """Reads that were asked for, by run and kind."""
+        self.tracking_uri = ""
         self.runs: list[str] = []
         """Runs that were introduced."""
 
@@ -40,7 +41,7 @@ class Recorder:
             self.records.append(record)
 
     def post_soon(self, run_id: str, kind: str, read: Callable[[], Record | None]) -> None:
-        self.reads[run_id, kind] = read
+        self.reads.setdefault((run_id, kind), read)  # the first serves all changes until it is made
 
     def has_room(self, size: int) -> bool:
         return True
@@ -50,6 +51,12 @@ class Recorder:
 
     def is_open(self, run_id: str) -> bool:
         return run_id in self.runs
+
+    def latest_open_run(self) -> str:
+        return self.runs[-1] if self.runs else ""
+
+    def tracking_uri_of(self, run_id: str) -> str:
+        return self.tracking_uri
 
     def is_left_alone(self, run_id: str) -> bool:
         return False

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from mlflow.entities import Dataset, DatasetInput, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, LoggedModelInput, Metric, Param
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.check.facts import look
@@ -172,11 +172,12 @@ def test_no_kind_is_overlooked(server: ClearMLServer, client: MlflowClient, tmp_
     experiment = client.create_experiment("exp", artifact_location=str(tmp_path / "artifacts"))
     run_id = str(client.create_run(experiment, run_name="name", tags={"team": "vision"}).info.run_id)
     client.log_batch(run_id, [Metric("loss", 1.0, 1, 0)], [Param("lr", "0.1")])
-    client.log_inputs(run_id, [DatasetInput(Dataset("mnist", "1", "local", "{}"))])
+    client.log_inputs(run_id, [DatasetInput(Dataset("mnist", "1", "local", "{}"))], [LoggedModelInput("m-1")])
     for name, text in (("MLmodel", "flavors:\n  sklearn: {}\n"), ("weights.bin", "1")):
         client.log_text(run_id, text, f"model/{name}")
     model = {"artifact_path": "model", "model_uuid": "1", "flavors": {"sklearn": {}}, "run_id": run_id}
     client.set_tag(run_id, "mlflow.log-model.history", json.dumps([model]))
+    client.set_tag(run_id, "mlflow.linkedPrompts", '[{"name": "greet", "version": "1"}]')
     client.set_terminated(run_id)
     client.delete_run(run_id)
 
