@@ -137,6 +137,11 @@ class Settings:
         Switch(), True, "run",
         "`on`: a Task that is stopped in ClearML stops its training within a minute, as SIGTERM would.",
     )  # fmt: skip
+    traces: bool = _setting(
+        Switch(), True, "task",
+        """`on`: the Task shows the run's [traces](what-is-mirrored.md#traces-and-evaluations) with their requests,
+        responses and assessments, which may be private; `off`: only their number.""",
+    )  # fmt: skip
     note: bool = _setting(
         Switch(), False, "task",
         """`on`: the run's description in MLflow ends with a line that links to the Task. MLflow's pages show no tag as

@@ -1,4 +1,4 @@
-"""Mirror models, data sets and traces: note which run has changed, and have its state read soon.
+"""Mirror models, data sets and traces: note which run has changed, and have its state read.
 
 The arguments of a call do not show all that it changes: a version has aliases, and an alias moves from one version to
 another. So the wrappers only note the run, and the reader that serves `sync` reads its state, on the sending thread.
@@ -28,7 +28,7 @@ from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supp
 from autoinstrument.mlflow_store.stores import registry_client, tracking_client
 from autoinstrument.mlflow_store.training_stores import note_stores
 from autoinstrument.mlflow_store.workspaces import active
-from autoinstrument.records import ModelsLogged, Record, TagsSet
+from autoinstrument.records import ModelsLogged, Record, TagsSet, TracesChanged
 
 _runs_of_model: dict[str, set[str]] = {}
 """Runs that were read in this process, by the names of their registered models and the URIs of their models."""
@@ -90,12 +90,19 @@ def _history_tag(tracking_uri: str, workspace: str, run_id: str) -> Record | Non
 
 
 def _traces_linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    _changed(the_agent, client, call["run_id"], "traces")
+    _traces_changed(the_agent, client, call["run_id"])
 
 
 def _trace_started(the_agent: Agent, client: Any, _: dict[str, Any], trace: Any) -> None:
     """Note the run that was active when the trace began; the trace says it itself, under either of two names."""
-    _changed(the_agent, client, source_run(trace), "traces")
+    _traces_changed(the_agent, client, source_run(trace))
+
+
+def _traces_changed(the_agent: Agent, client: Any, run_id: str | None) -> None:
+    """Have the worker read a run's traces when the run has ended; there may be 100,000 of them."""
+    if run_id:
+        know(the_agent, client, run_id)
+        the_agent.post_soon(run_id, "traces", functools.partial(TracesChanged, run_id))
 
 
 # Models of MLflow 3

@@ -35,16 +35,17 @@ from autoinstrument.records.run import (
     TagDeleted,
     TagsSet,
     TaskFound,
+    TracesChanged,
     TracesLogged,
 )
-from autoinstrument.records.types import Argument, CommandLine, Dataset, Model, Param, Point, Version
+from autoinstrument.records.types import Argument, Assessment, CommandLine, Dataset, Model, Param, Point, Trace, Version
 
 __all__ = [
-    "AbortLogged", "Argument", "ArtifactLogged", "CodeLacking", "CommandLine", "ConsoleWritten", "Dataset",
-    "Delivered", "EndAnnounced", "EventsDropped", "InputsLogged", "MetricsLogged", "Model", "ModelsLogged", "Param",
-    "ParamsLogged", "Point",
-    "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record", "ReportRequested", "RunAborted", "RunAnnounced",
-    "RunDeleted", "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "ServedProcess",
-    "ServedRun", "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "TracesLogged", "Version", "WorkerReady",
-    "WorkerReported", "WorkerStopped", "from_json", "has_right_types", "parse", "to_json",
+    "AbortLogged", "Argument", "ArtifactLogged", "Assessment", "CodeLacking", "CommandLine", "ConsoleWritten",
+    "Dataset", "Delivered", "EndAnnounced", "EventsDropped", "InputsLogged", "MetricsLogged", "Model", "ModelsLogged",
+    "Param", "ParamsLogged", "Point", "ProcessChanged", "ProcessExiting", "ProcessStarted", "Record",
+    "ReportRequested", "RunAborted", "RunAnnounced", "RunDeleted", "RunEnded", "RunLinked", "RunPending",
+    "RunRestored", "RunStarted", "RunTagged", "ServedProcess", "ServedRun", "StopRequested", "TagDeleted", "TagsSet",
+    "TaskFound", "Trace", "TracesChanged", "TracesLogged", "Version", "WorkerReady", "WorkerReported", "WorkerStopped",
+    "from_json", "has_right_types", "parse", "to_json",
 ]  # fmt: skip

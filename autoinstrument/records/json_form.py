@@ -26,13 +26,14 @@ from autoinstrument.records.run import (
     TagDeleted,
     TagsSet,
     TaskFound,
+    TracesChanged,
     TracesLogged,
 )
 
 Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | RunAnnounced | RunStarted | EndAnnounced | ParamsLogged
     | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
-    | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
+    | InputsLogged | TracesChanged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped
     | RunTagged | AbortLogged | RunLinked | RunPending | RunAborted | CodeLacking | Delivered | WorkerReady
     | ReportRequested | WorkerReported | StopRequested | WorkerStopped
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from autoinstrument.records.process import ProcessStarted
-from autoinstrument.records.types import CommandLine, Dataset, Model, Param, Point
+from autoinstrument.records.types import CommandLine, Dataset, Model, Param, Point, Trace
 
 
 class RunStarted(NamedTuple):
@@ -126,13 +126,25 @@ class InputsLogged(NamedTuple):
     datasets: list[Dataset]
 
 
+class TracesChanged(NamedTuple):
+    """Traces of the run, or their assessments, have changed: they are read from MLflow's store when it has ended."""
+
+    run_id: str
+
+
 class TracesLogged(NamedTuple):
-    """How many traces are linked to the run now."""
+    """The traces of the run, as they are now."""
 
     run_id: str
     traces: int
     more: bool
     """True where there are more than were counted."""
+    rows: list[Trace] = []  # noqa: RUF012  (never changed)
+    """The first of them."""
+    totals: dict[str, float] = {}  # noqa: RUF012  (never changed)
+    """Of all that were counted: tokens, `cost_usd`, `mean_latency_ms`, `error_rate`; what is not known is left out."""
+    assessments: str = ""
+    """The store's own count of the assessments; "" where it does not count them."""
 
 
 class RunDeleted(NamedTuple):
