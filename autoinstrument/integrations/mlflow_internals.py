@@ -23,7 +23,7 @@ LOG_ARTIFACT_ASYNC = "_log_artifact_async"
 RECORD_LOGGED_MODEL = "_record_logged_model"
 """Method of the tracking client, until 2.x: it keeps a run's models in a tag, without `set_tag`."""
 
-_SOURCE_RUN = "mlflow.sourceRun"
+_SOURCE_RUN, _EVALUATING_RUN = "mlflow.sourceRun", "mlflow.assessment.sourceRunId"
 
 
 def end_runs_at_exit(fluent: ModuleType) -> Callable[[], None] | None:
@@ -56,4 +56,10 @@ def source_run(trace: Any) -> str | None:
     """
     metadata = getattr(trace, "trace_metadata", None) or getattr(trace, "request_metadata", None) or {}
     run_id: str | None = metadata.get(_SOURCE_RUN)
+    return run_id
+
+
+def evaluating_run(assessment: Any) -> str | None:
+    """Return the id of the run whose evaluation has made an assessment (3.5 to 3.17), None for any other one."""
+    run_id: str | None = (getattr(assessment, "metadata", None) or {}).get(_EVALUATING_RUN)
     return run_id

@@ -1,4 +1,4 @@
-"""Mirror models, data sets and traces: note which run has changed, and have its state read.
+"""Mirror models and data sets: note which run has changed, and have its state read soon.
 
 The arguments of a call do not show all that it changes: a version has aliases, and an alias moves from one version to
 another. So the wrappers only note the run, and the reader that serves `sync` reads its state, on the sending thread.
@@ -13,12 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from autoinstrument.agent import Agent
-from autoinstrument.integrations.mlflow_internals import (
-    RECORD_LOGGED_MODEL,
-    REGISTRY_CLIENT,
-    TRACING_CLIENT,
-    source_run,
-)
+from autoinstrument.integrations.mlflow_internals import RECORD_LOGGED_MODEL, REGISTRY_CLIENT
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap_methods
 from autoinstrument.mlflow_store.models import HISTORY
@@ -28,7 +23,7 @@ from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supp
 from autoinstrument.mlflow_store.stores import registry_client, tracking_client
 from autoinstrument.mlflow_store.training_stores import note_stores
 from autoinstrument.mlflow_store.workspaces import active
-from autoinstrument.records import ModelsLogged, Record, TagsSet, TracesChanged
+from autoinstrument.records import ModelsLogged, Record, TagsSet
 
 _runs_of_model: dict[str, set[str]] = {}
 """Runs that were read in this process, by the names of their registered models and the URIs of their models."""
@@ -87,22 +82,6 @@ def _history_tag(tracking_uri: str, workspace: str, run_id: str) -> Record | Non
     with store_access(tracking_uri, workspace):
         tags = tracking_client(tracking_uri).get_run(run_id).data.tags
     return TagsSet(run_id, {HISTORY: tags[HISTORY]}) if HISTORY in tags else None
-
-
-def _traces_linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    _traces_changed(the_agent, client, call["run_id"])
-
-
-def _trace_started(the_agent: Agent, client: Any, _: dict[str, Any], trace: Any) -> None:
-    """Note the run that was active when the trace began; the trace says it itself, under either of two names."""
-    _traces_changed(the_agent, client, source_run(trace))
-
-
-def _traces_changed(the_agent: Agent, client: Any, run_id: str | None) -> None:
-    """Have the worker read a run's traces when the run has ended; there may be 100,000 of them."""
-    if run_id:
-        know(the_agent, client, run_id)
-        the_agent.post_soon(run_id, "traces", functools.partial(TracesChanged, run_id))
 
 
 # Models of MLflow 3
@@ -171,14 +150,8 @@ TRACKING: dict[str, Any] = {
     "set_logged_model_tags": watched(_entity_changed, "model_id", "tags"),
     "delete_logged_model_tag": watched(_entity_changed, "model_id", "key"),
     "delete_logged_model": watched(_entity_changed, "model_id"),
-    "link_traces_to_run": watched(_traces_linked, "trace_ids", "run_id"),
-    "unlink_traces_from_run": watched(_traces_linked, "trace_ids", "run_id"),
-    "start_trace": watched(_trace_started),
 }
 """Methods of `TrackingServiceClient`; one that a version lacks is left out, here and below."""
-
-_TRACING: dict[str, Any] = {"start_trace": watched(_trace_started), "start_trace_v3": watched(_trace_started)}
-"""Methods of `TracingClient`, which exists since mlflow 3.0."""
 
 _REGISTRY: dict[str, Any] = {
     "get_registered_model": watched(_name_read, "name"),
@@ -201,8 +174,3 @@ def instrument_registry(module: ModuleType) -> None:
     """Wrap `ModelRegistryClient` of `mlflow.tracking._model_registry.client`."""
     wrap_methods(module, REGISTRY_CLIENT, _REGISTRY)
     note_stores(module, REGISTRY_CLIENT)
-
-
-def instrument_tracing(module: ModuleType) -> None:
-    """Wrap `TracingClient` of `mlflow.tracing.client`."""
-    wrap_methods(module, TRACING_CLIENT, _TRACING)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ DATABASE_STORE, FOLDER_STORE = "mlflow.store.tracking.sqlalchemy_store", "mlflow
 _SERVER_STORE = "mlflow.store.tracking.rest_store"
 _HTTP = ("http:", "https:")
 _WORKSPACES = "mlflow.utils.workspace_context"
+_importing = threading.Lock()
 
 # Clients and stores
 
@@ -67,13 +69,15 @@ def registry_uri(tracking_uri: str) -> str:
 def import_clients(tracking_uri: str) -> None:
     """Import all that a client of a tracking store needs, without opening the store.
 
-    MLflow imports the class of a store when it opens the first one.
+    MLflow imports the class of a store when it opens the first one. Threads that import parts of MLflow at the same
+    time may find them half loaded, because its modules import each other in circles (3.17): the others wait here.
     """
-    import_module("mlflow.tracking")
-    if tracking_uri.startswith(_HTTP):
-        import_module(_SERVER_STORE)
-    elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
-        import_module(DATABASE_STORE)
+    with _importing:
+        import_module("mlflow.tracking")
+        if tracking_uri.startswith(_HTTP):
+            import_module(_SERVER_STORE)
+        elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
+            import_module(DATABASE_STORE)
 
 
 # Workspaces, of MLflow 3.10 and later
@@ -204,6 +208,12 @@ def search_traces(
         page_token=token,
     )
     return list(page), token
+
+
+def trace_metadata(store: Any, trace_id: str) -> dict[str, str]:
+    """Return the metadata of one trace; the public call also reads its spans."""
+    info = store.get_trace_info(trace_id)
+    return dict(getattr(info, "trace_metadata", None) or info.request_metadata)
 
 
 def reads_all_traces(store: Any) -> bool:

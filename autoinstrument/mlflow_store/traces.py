@@ -14,7 +14,7 @@ from autoinstrument.guard import ourselves
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import if_supported
-from autoinstrument.mlflow_store.stores import StoreClient
+from autoinstrument.mlflow_store.stores import StoreClient, tracking_client
 from autoinstrument.records import Assessment, RunStarted, Trace, TracesLogged
 
 MOST_TRACES = 5000
@@ -87,6 +87,17 @@ def read_assessments_state(run: RunStarted) -> str:
     """
     with ourselves():
         return assessments_state(StoreClient(run.tracking_uri, run.workspace), run.experiment_id, run.run_id)
+
+
+def run_of_trace(tracking_uri: str, workspace: str, trace_id: str) -> str:
+    """Return the id of the run that was active when a trace began; "" for none, and for a trace that is not stored yet.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    with store_access(tracking_uri, workspace):
+        found = if_supported(lambda: [internals.trace_metadata(tracking_client(tracking_uri).store, trace_id)])
+    return found[0].get("mlflow.sourceRun", "") if found else ""
 
 
 def _page(client: StoreClient, experiment_id: str, run_id: str, token: Any) -> tuple[list[Any], Any]:
