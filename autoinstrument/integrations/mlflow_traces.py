@@ -28,7 +28,7 @@ def _linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None
 
 
 def _started(the_agent: Agent, client: Any, _: dict[str, Any], trace: Any) -> None:
-    """Note the run that was active when the trace began; the trace says it itself, under either of two names."""
+    """Note the run that was active when the trace began; the trace says it itself, and again when it ends (2.x)."""
     _changed(the_agent, client, source_run(trace))
 
 
@@ -64,12 +64,14 @@ TRACKING: dict[str, Any] = {
     "link_traces_to_run": watched(_linked, "trace_ids", "run_id"),
     "unlink_traces_from_run": watched(_linked, "trace_ids", "run_id"),
     "start_trace": watched(_started),
+    "end_trace": watched(_started),
 }
 """Methods of `TrackingServiceClient`; one that a version lacks is left out, here and below."""
 
 _TRACING: dict[str, Any] = {
     "start_trace": watched(_started),
     "start_trace_v3": watched(_started),
+    "end_trace": watched(_started),
     "log_assessment": watched(_assessment_logged, "trace_id", "assessment"),
     "update_assessment": watched(_assessment_changed, "trace_id", "assessment_id"),
     "delete_assessment": watched(_assessment_changed, "trace_id", "assessment_id"),

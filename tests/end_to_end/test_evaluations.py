@@ -1,4 +1,4 @@
-"""Evaluations reach the Task with their rows, live and by `sync` alike; so does what people say of them later."""
+"""An evaluation by `mlflow.genai.evaluate` reaches the Task with its rows; so does what people say of it later."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def predict(question, api_key):
     return question.upper()
 
 rows = [
-    {"inputs": {"question": "q" * (number + 1), "api_key": "sk-" + "hidden"}, "expectations": {"expected_response": "Q"}}
-    for number in range(3)
+    {"inputs": {"question": question, "api_key": "sk-" + "hidden"}, "expectations": {"expected_response": "Q"}}
+    for question in ("q", "qq", "qqq")
 ]
 result = mlflow.genai.evaluate(data=rows, scorers=[exact, length], predict_fn=predict)
 mlflow.flush_trace_async_logging()
@@ -50,11 +50,9 @@ def rows_of(server: ClearMLServer, task: dict[str, Any]) -> list[dict[str, str]]
     return list(csv.DictReader(io.StringIO(server.files[address].decode())))
 
 
-@pytest.mark.parametrize("served", [False, True], ids=["database", "served"])
-def test_an_evaluation(own_place: Place, own_server: ClearMLServer, mlflow_server: str, served: bool) -> None:
+def test_an_evaluation(own_place: Place, own_server: ClearMLServer, mlflow_server: str) -> None:
     """Live, with a person's feedback after its end; `verify` reads the store again, and finds no difference."""
-    if served:
-        own_place.uri = mlflow_server
+    own_place.uri = mlflow_server
     done = own_place.run(
         "import mlflow\nmlflow.set_experiment('evaluations')\n" + EVALUATE + FEEDBACK + "print(result.run_id)"
     )
@@ -68,27 +66,7 @@ def test_an_evaluation(own_place: Place, own_server: ClearMLServer, mlflow_serve
     assert [row["helpful/value"] for row in rows].count("false") == 1
     assert "sk-hidden" not in str([rows, own_server.events(task["id"]), task])
     assert properties(task)["mlflow_traces"] == "3"
-    if served:
-        page = properties(task)["mlflow_run_url"]
-        assert rows[0]["page"] == f"{page}/traces?selectedEvaluationId={rows[0]['trace_id']}"
+    page = properties(task)["mlflow_run_url"]
+    assert rows[0]["page"] == f"{page}/traces?selectedEvaluationId={rows[0]['trace_id']}"
     verified = own_place.command("verify", run_id)
     assert verified.code == 0, verified.stdout
-
-
-@pytest.mark.may_report("recorded, `autoinstrument sync` completes it later")
-def test_traces_that_cannot_be_read_at_the_end_are_left_to_sync(own_place: Place, own_server: ClearMLServer) -> None:
-    """MLflow's store is away when the run ends: the Task ends all the same, and one line says what completes it."""
-    away = "import os, pathlib\npathlib.Path('mlflow.db').rename('away.db')\n"
-    own_place.uri = f"sqlite:///{own_place.folder / 'mlflow.db'}"
-    (own_place.root / "mlflow.db").rename(own_place.folder / "mlflow.db")
-    done = own_place.run(
-        "import mlflow\nwith mlflow.start_run() as run:\n    with mlflow.start_span('x'):\n        pass\n"
-        "    mlflow.flush_trace_async_logging()\nprint(run.info.run_id)\n" + away
-    )
-    run_id = done.stdout.split()[-1]
-    wait_for(lambda: not own_place.workers())
-    (own_place.folder / "away.db").rename(own_place.folder / "mlflow.db")
-    assert "mlflow_traces" not in properties(ended(own_server, run_id))
-    assert own_place.command("sync").code == 0
-    assert properties(ended(own_server, run_id))["mlflow_traces"] == "1"
-    assert own_place.command("verify", run_id).code == 0

@@ -17,7 +17,7 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.event_batches import MAX_EVENTS
 from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping import trace_table
-from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES, hyperparameter
+from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES, hyperparameter, item_name
 from autoinstrument.mirror.mapping.links import page
 from autoinstrument.mirror.mapping.scalars import SUMMARY, same_number
 from autoinstrument.mirror.rejections import REFUSED
@@ -156,11 +156,12 @@ class _TracesPart(RunPart):
         if not self._is_shown:
             if shown is not None and shown.rows:
                 self._send_events(task, logged, shown)
-            write = functools.partial(self._write, task)
-            self._context.rejections.send_each(lambda some: write(some[0]), [logged], lambda _: "the number of traces")
+            self._write_number(task, _number(logged))
             self._is_shown = self._has_any = True
-        if shown is not None and shown.rows and self._context.settings.artifacts != "off":
-            self._upload(task, shown)
+        if shown is not None:
+            if shown.rows and self._context.settings.artifacts != "off":
+                self._upload(task, shown)
+            self._set_property(task, _STATE, logged.assessments or _NOT_COUNTED)  # last: without it all is sent again
         self._waiting = None
 
     def _send_events(self, task: Task, logged: TracesLogged, shown: trace_table.TraceTable) -> None:
@@ -175,14 +176,16 @@ class _TracesPart(RunPart):
         for start in range(0, len(events), MAX_EVENTS):
             self._context.events.send_now(events[start : start + MAX_EVENTS])
 
-    def _write(self, task: Task, logged: TracesLogged) -> None:
-        run, number = self._context.run, _number(logged)
-        properties = [hyperparameter(PROPERTIES, _NUMBER, number, "str")]
-        if self._context.settings.traces:
-            properties.append(hyperparameter(PROPERTIES, _STATE, logged.assessments or _NOT_COUNTED, "str"))
-        self._context.tasks.set_hyperparameters(task, properties)
-        if address := trace_table.traces_page(run.run_url):
-            self._context.tasks.add_artifacts(task, [page("MLflow traces", address, run, [["traces", number]])])
+    def _write_number(self, task: Task, number: str) -> None:
+        self._set_property(task, _NUMBER, number)
+        if address := trace_table.traces_page(self._context.run.run_url):
+            link = page("MLflow traces", address, self._context.run, [["traces", number]])
+            self._context.tasks.add_artifacts(task, [link])
+
+    def _set_property(self, task: Task, name: str, value: str) -> None:
+        items = [hyperparameter(PROPERTIES, name, value, "str")]
+        write = functools.partial(self._context.tasks.set_hyperparameters, task)
+        self._context.rejections.send_each(write, items, item_name)
 
     def _upload(self, task: Task, shown: trace_table.TraceTable) -> None:
         content = shown.as_csv().encode()

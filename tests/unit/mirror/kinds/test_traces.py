@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +18,15 @@ from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.cli import main
-from tests.clearml_server import ClearMLServer
+from autoinstrument.mlflow_store.run_reader import open_run
+from autoinstrument.records import Record, RunEnded, RunStarted, TracesChanged
+from autoinstrument.settings import read_settings
+from autoinstrument.transport.protocol import encode
+from autoinstrument.worker.service import Worker
+from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import task_of
 from tests.unit.conftest import sdk_task
+from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 PERSON = AssessmentSource("HUMAN", "anna")
@@ -204,3 +216,86 @@ def test_a_task_of_an_older_release_is_completed(server: ClearMLServer, client: 
     assert synced("--all") == ["synced"]
     assert differences(run_id) == []
     assert synced("--all") == ["unchanged"]
+
+
+@contextmanager
+def worker(folder: Path, monkeypatch: pytest.MonkeyPatch, *records: Record) -> Iterator[Callable[[Record], None]]:
+    """Run a worker that has received records of a process; yields what sends more."""
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(folder / "home"))
+    ours, theirs = socket.socketpair()
+    serving = Worker(folder, read_settings())
+    serving.add(theirs)
+    thread = threading.Thread(target=serving.run, daemon=True)
+    thread.start()
+    with ours:
+        ours.sendall(encode([PROCESS, *records]))
+        yield lambda record: ours.sendall(encode([record]))
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def number_on_task(server: ClearMLServer, run_id: str) -> str:
+    return str(task_of(server, run_id)["hyperparams"]["properties"].get("mlflow_traces", {}).get("value"))
+
+
+def live(client: MlflowClient, run_id: str) -> RunStarted:
+    return open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False)
+
+
+def test_a_live_runs_traces_are_read_when_it_has_ended_and_when_they_change_later(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training says only that there are some; what the worker sends is what `verify` reads."""
+    run_id, ids = an_evaluation(client)
+    ended = RunEnded(run_id, "FINISHED", 2, "", False)
+    with worker(tmp_path, monkeypatch, live(client, run_id), TracesChanged(run_id)) as send:
+        until(lambda: bool(server.tasks))
+        assert number_on_task(server, run_id) == "None"
+        send(ended)
+        until(lambda: number_on_task(server, run_id) == "3" and task_of(server, run_id)["status"] == "completed")
+        assess(client, ids[0], Feedback("helpful", value=True, source=PERSON))
+        add_trace(client, run_id, 3)
+        send(TracesChanged(run_id))
+        until(lambda: number_on_task(server, run_id) == "4")
+    frame = frame_of(server, run_id)
+    assert list(frame["helpful/value"].fillna("")) == [True, "", "", ""]
+    assert [detail for detail in differences(run_id) if "trace" in detail or "table" in detail] == []
+    assert task_of(server, run_id)["status"] == "completed"
+
+
+@pytest.mark.may_report("recorded, `autoinstrument sync` completes it later")
+def test_traces_that_cannot_be_read_are_left_to_sync(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Task ends all the same, and the capture stays."""
+    run_id, _ = an_evaluation(client)
+    run = live(client, run_id)
+    database, away = tmp_path / "mlflow.db", tmp_path / "away.db"
+    database.rename(away)
+    with worker(tmp_path, monkeypatch, run, TracesChanged(run_id), RunEnded(run_id, "FINISHED", 2, "", False)):
+        until(lambda: bool(server.tasks) and task_of(server, run_id)["status"] == "completed")
+    away.rename(database)
+    assert number_on_task(server, run_id) == "None"
+    assert synced() == ["synced"]
+    assert number_on_task(server, run_id) == "3"
+    assert differences(run_id) == []
+
+
+def test_a_file_server_that_is_away_delays_the_table_alone(server: ClearMLServer, client: MlflowClient) -> None:
+    run_id, _ = an_evaluation(client)
+    server.faults.add(Fault(endpoints="files.upload", status=503))
+    (outcome,) = autoinstrument("sync", "--all")
+    assert outcome["result"] == "failed"
+    task = sdk_task(task_of(server, run_id)["id"])
+    assert ("MLflow traces", "table") in plots_of(task)
+    assert not task.artifacts
+    server.faults.clear()
+    assert synced("--all") == ["synced"]
+    assert differences(run_id) == []
