@@ -10,7 +10,7 @@ from typing import Any
 MOST_ROWS = 1000
 """Rows of a table that are shown."""
 _FONT = {"family": "Heebo, verdana, arial, sans-serif"}
-_BINS = 20
+_BINS, _LARGEST = 20, 1e300
 _MOST_BARS, _LONGEST_BAR = 30, 100
 """Different texts of which a histogram is drawn, and characters of one; others are no categories."""
 
@@ -59,7 +59,7 @@ def histogram(values: Sequence[Any], name: str) -> dict[str, Any] | None:
         values: numbers, or words such as yes and no, or truth values.
         name: title of the figure.
     """
-    numbers = [float(value) for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    numbers = [float(value) for value in values if _is_number(value)]
     if values and len(numbers) == len(values):
         bars = _ranges(numbers)
     else:
@@ -70,6 +70,11 @@ def histogram(values: Sequence[Any], name: str) -> dict[str, Any] | None:
     data = {"type": "bar", "x": [label for label, _ in bars], "y": [count for _, count in bars], "name": name}
     axis = {"title": {"text": "value"}, "type": "category"}
     return {"data": [data], "layout": {"title": name, "xaxis": axis, "yaxis": {"title": {"text": "rows"}}}}
+
+
+def _is_number(value: Any) -> bool:
+    """Return True for a number that ranges can be made of; differences of larger ones may not be floats."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _ranges(numbers: Sequence[float]) -> list[tuple[str, int]]:

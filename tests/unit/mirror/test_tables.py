@@ -38,3 +38,9 @@ def test_texts_that_are_no_categories_have_no_histogram() -> None:
     assert histogram([], "score") is None
     assert histogram([f"answer {number}" for number in range(40)], "score") is None
     assert histogram(["a long answer " * 10], "score") is None
+
+
+def test_odd_numbers() -> None:
+    """JSON written by Python has NaN and infinities, and integers of any size."""
+    assert bars([float("nan"), 1.0]) == [("1.0", 1), ("NaN", 1)]
+    assert histogram([10**400, -1e308, 1e308, *range(40)], "score") is None
