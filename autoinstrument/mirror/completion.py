@@ -72,7 +72,7 @@ def read_awaited(mirror: RunMirror, ask: Callable[[Callable[[], Any]], Any]) -> 
     run = mirror.run
     name = run.experiment_name
     reader = ask(lambda: open_run(run.tracking_uri, run.run_id, workspace=run.workspace, experiment_name=name))
-    mirror.take_stored(lambda kind: kind.read(reader))
+    mirror.take_stored(lambda kind: kind.read(reader), only_awaited=True)
 
 
 def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:

@@ -173,17 +173,17 @@ class RunMirror:
         for part in self._parts:
             part.take_held(task)
 
-    def take_stored(self, read: Callable[[Kind], Iterable[StoredData]]) -> None:
-        """Take what MLflow's store holds: all of the run, or only what awaits it. All but the last points are sent.
+    def take_stored(self, read: Callable[[Kind], Iterable[StoredData]], *, only_awaited: bool = False) -> None:
+        """Take everything that MLflow's store holds of the run; all but the last points of long histories are sent.
 
         Args:
             read: returns one kind's data.
+            only_awaited: leave out what does not await the store, see `RunPart.awaits_store`.
 
         Raises:
             Exception: the store does not answer; it raises what its driver raises.
             ClearMLError: the server did not take everything; what it did not take is kept.
         """
-        only_awaited = self.awaits_store and not self.is_incomplete
         for kind, part in sorted(self._kinds.items(), key=lambda each: each[0].is_paged):
             if kind.is_mirrored(self.settings) and (part.awaits_store or not only_awaited):
                 part.take_stored(read(kind), self)

@@ -1,13 +1,14 @@
 """A run's traces: their number and a link to their page; a table of them, histograms of scores, curves and totals.
 
 The live feed says only that traces have changed. They are read from MLflow's store, by the process that mirrors the
-run, when it has ended.
+run, when it has ended; of a run that no process here has begun, at most twice a minute.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ _NOT_COUNTED = "not counted"
 """State of a store that does not count assessments."""
 TABLE = "MLflow trace table"
 """Key of the artifact with the table."""
+_PAUSE_S = 30.0
 _PREVIEW = 20_000
 """Characters of the table that ClearML shows of the artifact."""
 
@@ -77,7 +79,7 @@ class Traces(Kind):
                 continue
             if held != _number(logged):
                 yield Difference(self.name, f"{held} instead of {_number(logged)}")
-            if of.settings.traces and logged.rows:
+            if of.settings.traces:
                 yield from self._compare_table(of, logged, tasks)
 
     def _compare_table(self, of: TaskOfRun, logged: TracesLogged, tasks: Tasks) -> Iterator[Difference]:
@@ -112,6 +114,8 @@ class _TracesPart(RunPart):
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._has_changed = self._has_ended = False
+        self._next_at = 0.0
+        """When traces of a run of another process may be read again, in seconds of the monotonic clock."""
         self._has_any = False
         """The Task has a number of traces, which may have become none."""
         self._waiting: TracesLogged | None = None
@@ -124,7 +128,7 @@ class _TracesPart(RunPart):
         if isinstance(record, TracesChanged):
             self._has_changed = True
         elif isinstance(record, TracesLogged):
-            self._has_changed = False
+            self._has_changed, self._next_at = False, time.monotonic() + _PAUSE_S
             if record.traces or self._has_any:
                 self._waiting, self._is_shown = record, False
 
@@ -138,6 +142,8 @@ class _TracesPart(RunPart):
 
     @property
     def awaits_store(self) -> bool:
+        if not self._context.run.owned:  # it may have ended long ago, and be assessed now
+            return self._has_changed and time.monotonic() >= self._next_at
         return self._has_changed and self._has_ended
 
     def found(self, task: Task, *, is_given: bool) -> None:
@@ -154,18 +160,18 @@ class _TracesPart(RunPart):
             return
         shown = trace_table.trace_table(logged, self._context.run) if self._context.settings.traces else None
         if not self._is_shown:
-            if shown is not None and shown.rows:
+            if shown is not None:
                 self._send_events(task, logged, shown)
             self._write_number(task, _number(logged))
             self._is_shown = self._has_any = True
         if shown is not None:
-            if shown.rows and self._context.settings.artifacts != "off":
+            if self._context.settings.artifacts != "off":
                 self._upload(task, shown)
             self._set_property(task, _STATE, logged.assessments or _NOT_COUNTED)  # last: without it all is sent again
         self._waiting = None
 
     def _send_events(self, task: Task, logged: TracesLogged, shown: trace_table.TraceTable) -> None:
-        time_ms = logged.rows[-1]["time_ms"]
+        time_ms = logged.rows[-1]["time_ms"] if logged.rows else self._context.run.start_time_ms
         figures = list(trace_table.plots(task.id, logged, shown, time_ms))
         self._context.events.send_now(figures[:1])  # by itself: a request has 15 MB at most
         events = [

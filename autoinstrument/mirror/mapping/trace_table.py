@@ -33,7 +33,8 @@ _TOTALS = {
     "error_rate": "error rate (traces)",
 }
 """Names of single values by that of the total."""
-_LINK = "page"
+_ID, _LINK = "trace_id", "page"
+"""Names of columns."""
 
 
 class TraceTable(NamedTuple):
@@ -67,7 +68,7 @@ def trace_table(logged: TracesLogged, run: RunStarted) -> TraceTable:
     names = _names(logged.rows)
     rows = [_row(trace, names, run) for trace in logged.rows]
     columns = [column for column in (rows[0] if rows else ()) if any(row[column] != "" for row in rows)]
-    return TraceTable(columns, [[row[column] for column in columns] for row in rows], logged.traces)
+    return TraceTable(columns or [_ID], [[row[column] for column in columns] for row in rows], logged.traces)
 
 
 def _names(rows: Sequence[Trace]) -> list[str]:
@@ -78,7 +79,7 @@ def _names(rows: Sequence[Trace]) -> list[str]:
 
 def _row(trace: Trace, names: Sequence[str], run: RunStarted) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "trace_id": trace["trace_id"],
+        _ID: trace["trace_id"],
         "time": _time(trace["time_ms"]),
         "status": trace["status"],
         "latency_ms": "" if trace["latency_ms"] is None else trace["latency_ms"],
@@ -142,7 +143,7 @@ def _cells(columns: Sequence[str], row: Sequence[Any]) -> list[Any]:
     values = dict(zip(columns, row, strict=True))
     cells = {column: _escaped(value) for column, value in values.items() if column != _LINK}
     if link := values.get(_LINK):
-        cells["trace_id"] = f'<a href="{html.escape(link)}">{cells["trace_id"]}</a>'
+        cells[_ID] = f'<a href="{html.escape(link)}">{cells[_ID]}</a>'
     return list(cells.values())
 
 

@@ -270,6 +270,31 @@ def test_a_live_runs_traces_are_read_when_it_has_ended_and_when_they_change_late
     assert task_of(server, run_id)["status"] == "completed"
 
 
+def test_a_process_that_only_assesses_has_the_traces_read(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ended long ago, in another process; its Task keeps its status."""
+    run_id, ids = an_evaluation(client)
+    assert synced("--all") == ["synced"]
+    assess(client, ids[0], Feedback("helpful", value=True, source=PERSON))
+    run = open_run(client.tracking_uri, run_id).run
+    with worker(tmp_path, monkeypatch, run, TracesChanged(run_id)):
+        until(lambda: "helpful" in json.dumps(task_of(server, run_id)))
+    assert differences(run_id) == []
+    assert len(server.tasks) == 1
+
+
+def test_deleted_traces_leave_an_empty_table(server: ClearMLServer, client: MlflowClient) -> None:
+    run_id, ids = an_evaluation(client)
+    assert synced("--all") == ["synced"]
+    client.delete_traces("0", trace_ids=ids)
+    assert "3 instead of 0" in differences(run_id)
+    assert synced("--all") == ["synced"]
+    assert differences(run_id) == []
+    assert len(frame_of(server, run_id)) == 0
+    assert synced("--all") == ["unchanged"]
+
+
 @pytest.mark.may_report("recorded, `autoinstrument sync` completes it later")
 def test_traces_that_cannot_be_read_are_left_to_sync(
     server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
