@@ -88,10 +88,10 @@ def hide_in_json(text: str) -> str:
 
     try:
         value = json.loads(text)
+        hidden = hidden_in(value)
+        return text if hidden == value else json.dumps(hidden, ensure_ascii=False)
     except (ValueError, RecursionError):
         return hide_in_arguments(_hide_in_cut_json(text))
-    hidden = hidden_in(value)
-    return text if hidden == value else json.dumps(hidden, ensure_ascii=False)
 
 
 def hidden_in(value: object) -> object:

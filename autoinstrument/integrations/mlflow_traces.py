@@ -6,10 +6,12 @@ A run may have 100,000 traces, and an evaluation assesses each of them: a call c
 from __future__ import annotations
 
 import functools
+from collections import deque
 from types import ModuleType
 from typing import Any
 
 from autoinstrument.agent import Agent
+from autoinstrument.guard import guard
 from autoinstrument.integrations.mlflow_internals import TRACING_CLIENT, evaluating_run, source_run
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap_methods
@@ -19,8 +21,8 @@ from autoinstrument.records import TracesChanged
 
 _MOST_LOOKED_UP = 100
 """Traces whose runs are looked up at a time, a request each; `sync` notices the assessments of more."""
-_assessed: dict[tuple[str, str], set[str]] = {}
-"""Ids of traces that were assessed by others than an evaluation, by tracking URI and workspace."""
+_assessed: deque[tuple[Any, str, str]] = deque()
+"""Traces that were assessed by others than an evaluation: client, workspace and id."""
 
 
 def _linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -41,17 +43,20 @@ def _assessment_logged(the_agent: Agent, client: Any, call: dict[str, Any], asse
 
 
 def _assessment_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    waiting = _assessed.setdefault((client.tracking_uri, active()), set())
-    if len(waiting) < _MOST_LOOKED_UP:
-        waiting.add(call["trace_id"])
-    the_agent.post_soon("", "assessments", functools.partial(_look_up, the_agent, client))
+    if len(_assessed) < _MOST_LOOKED_UP:
+        _assessed.append((client, active(), call["trace_id"]))
+    the_agent.post_soon("", "assessments", functools.partial(_look_up, the_agent))
 
 
-def _look_up(the_agent: Agent, client: Any) -> None:
+def _look_up(the_agent: Agent) -> None:
     """Find the runs of assessed traces, on the sending thread."""
-    for tracking_uri, workspace in list(_assessed):
-        for trace_id in _assessed.pop((tracking_uri, workspace)):
-            _changed(the_agent, client, run_of_trace(tracking_uri, workspace, trace_id), workspace)
+    seen: set[str] = set()
+    with guard("looking up the runs of traces"):
+        while _assessed:
+            client, workspace, trace_id = _assessed.popleft()
+            if trace_id not in seen:
+                seen.add(trace_id)
+                _changed(the_agent, client, run_of_trace(client.tracking_uri, workspace, trace_id), workspace)
 
 
 def _changed(the_agent: Agent, client: Any, run_id: str | None, workspace: str | None = None) -> None:

@@ -25,6 +25,8 @@ _PAGE = 500
 """Traces per request; a tracking server refuses more (2.16 to 3.17)."""
 _LONGEST = 2000
 """Characters of a text; MLflow's previews have 1,000 (250 before 3.2), a rationale has any number."""
+_LONGEST_TAG = 250
+"""Characters of a tag; a tracking server cuts longer ones, a database does not (2.16 to 3.17)."""
 _LONGEST_STATE = 4000
 _SCORER = "mlflow.trace.sourceScorer"
 """Tag of a trace of a scorer's own work, which MLflow's pages leave out too (3.17)."""
@@ -127,7 +129,11 @@ def _trace(info: Any, run_id: str) -> Trace:
         response=_cut(response),
         tokens={name: tokens[name] for name in _TOKENS if name in tokens},
         cost_usd=cost.get("total_cost"),
-        tags={name: _cut(value) for name, value in sorted((info.tags or {}).items()) if not name.startswith("mlflow.")},
+        tags={
+            name: _cut(value, _LONGEST_TAG)
+            for name, value in sorted((info.tags or {}).items())
+            if not name.startswith("mlflow.")
+        },
         assessments=_assessments(getattr(info, "assessments", None) or (), run_id),
     )
 
@@ -157,21 +163,27 @@ def _assessment(each: Any) -> Assessment | None:
 
 
 def _json(value: Any) -> Any:
-    """Return a value as JSON has it, whichever way it came: a server's answer has only floating-point numbers."""
+    """Return a value of an assessment as a text, number or truth value; a list or an object as JSON."""
     if isinstance(value, str):
         return _cut(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return str(value)
+    plain = _plain(value)
+    return _cut(json.dumps(plain, ensure_ascii=False, sort_keys=True)) if isinstance(plain, (list, dict)) else plain
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it, whichever way it came: a server's answer has only floating-point numbers."""
+    if isinstance(value, float) and math.isfinite(value):
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    return _cut(json.dumps(value, ensure_ascii=False, default=str))
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-def _cut(text: Any) -> str:
+def _cut(text: Any, most: int = _LONGEST) -> str:
     shown = "" if text is None else str(text)
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+    return shown if len(shown) <= most else f"{shown[:most]}…"
 
 
 def _numbers(text: str | None) -> dict[str, float]:

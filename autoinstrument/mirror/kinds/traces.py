@@ -34,6 +34,7 @@ _NOT_COUNTED = "not counted"
 TABLE = "MLflow trace table"
 """Key of the artifact with the table."""
 _PAUSE_S = 30.0
+"""Pause after which traces of a run are read again that no process here has begun."""
 _PREVIEW = 20_000
 """Characters of the table that ClearML shows of the artifact."""
 
@@ -88,7 +89,9 @@ class Traces(Kind):
         }
         held, task_id = artifacts.get(TABLE), str(of.task["id"])
         if of.settings.artifacts != "off" and (held or TABLE not in of.configuration(REFUSED)):
-            wanted = _digest(trace_table.trace_table(logged, of.stored.run).as_csv().encode())
+            # The links go to the address that the run had when it was mirrored; this environment may have another.
+            run = of.stored.run._replace(run_url=of.section(PROPERTIES).get("mlflow_run_url", ""))
+            wanted = _digest(trace_table.trace_table(logged, run).as_csv().encode())
             if held is None:
                 yield Difference(self.name, "their table is missing")
             elif held.get("hash") != wanted:

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from autoinstrument.clearml_api import storable
 from autoinstrument.mirror.mapping.pictures import MAX_PLOT, Place, event
 from autoinstrument.mirror.mapping.scalars import scalar, single_value
 from autoinstrument.mirror.mapping.tables import histogram, table
@@ -52,7 +53,7 @@ class TraceTable(NamedTuple):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.columns)
         writer.writerows(self.rows)
-        return text.getvalue()
+        return storable.text(text.getvalue())
 
 
 def traces_page(run_url: str, trace_id: str = "") -> str:

@@ -112,3 +112,11 @@ def test_a_scorer_that_failed_has_its_error_and_no_value() -> None:
 
 def test_a_trace_in_progress_has_no_points() -> None:
     assert not list(trace_table.points("task", logged(a_trace(status="IN_PROGRESS", latency_ms=None))))
+
+
+def test_text_that_is_no_text() -> None:
+    """JSON may name half of a surrogate pair, and be nested deeper than Python goes."""
+    (row,) = shown(a_trace(request='{"a": "\\ud800", "token": "x"}', response="[" * 990 + "]" * 990))
+    assert row["request"] == '{"a": "\\ud800", "token": "********"}'
+    assert row["response"] == "[" * 990 + "]" * 990
+    trace_table.trace_table(logged(a_trace(request="\ud800")), RUN).as_csv().encode()

@@ -94,3 +94,23 @@ def test_a_store_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     reader = open_run(client.tracking_uri, run_id)
     assert reader.state("traces") == TracesLogged(run_id, 0, False)
     assert read_assessments_state(reader.run) == ""
+
+
+def test_values_are_the_same_whether_a_server_or_a_database_returns_them(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server's answer has floating-point numbers alone, and cuts long tags."""
+
+    def values(given: list[Any], tag: str) -> list[Any]:
+        assessments = [
+            SimpleNamespace(name="a", feedback=SimpleNamespace(value=value, error=None), rationale="", metadata={},
+                            create_time_ms=number)
+            for number, value in enumerate(given)
+        ]  # fmt: skip
+        (row,) = read(client, [[info(0, assessments=assessments, tags={"note": tag})]], monkeypatch).rows
+        return [row["tags"]["note"], *(each["value"] for each in row["assessments"])]
+
+    stored = values([1, 0.5, True, "x", [1, {"b": 2, "a": 1}], None, float("inf")], "x" * 300)
+    answered = values([1.0, 0.5, True, "x", [1.0, {"a": 1.0, "b": 2.0}], None, float("inf")], "x" * 300)
+    assert stored == answered
+    assert stored[1:] == [1, 0.5, True, "x", '[1, {"a": 1, "b": 2}]', None, "inf"]
