@@ -36,6 +36,8 @@ _URL_TOKEN = re.compile(r"(?P<start>\bhttps?://)(?=[^\s/@?#]*\d)[^\s/:@?#]{16,}@
 _URL_QUERY = re.compile(r"(?P<start>[?&](?P<name>[^\s?&=#/]{1,100})=)[^\s&#'\"]+")
 _BEARER = re.compile(r"(?P<start>\bbearer )[\w.~+/=-]{8,}", re.I)
 _PAIR = re.compile(r"(?P<name>[\w.-]{1,100})=[^\s,;'\"]+")
+_JSON_NAME = re.compile(r'(?P<quote>\\*")(?P<name>[\w.-]{1,100})(?P=quote)\s*:\s*')
+_JSON_WORD = re.compile(r"[^\s,}\]]*")
 
 _NAMED = re.compile(r"ssh|^wasbs?$|^abfss?$", re.I)
 
@@ -73,6 +75,53 @@ def hide_in_arguments(text: str) -> str:
 def hide_named(name: str, value: str) -> str:
     """Return a value as it may be shown, considering its name."""
     return hide(value) if is_secret(name) else hide_in_arguments(value)
+
+
+def hide_in_json(text: str) -> str:
+    """Return a text that may be JSON with secrets hidden: those of `hide_in_arguments`, and values of secret names.
+
+    JSON that was cut short is searched for names and values.
+    """
+    if not text.startswith(("{", "[", '"')):
+        return hide_in_arguments(text)
+    import json
+
+    try:
+        value = json.loads(text)
+        hidden = hidden_in(value)
+        return text if hidden == value else json.dumps(hidden, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return hide_in_arguments(_hide_in_cut_json(text))
+
+
+def hidden_in(value: object) -> object:
+    """Return a JSON value with secrets hidden, as `hide_in_json` hides them; JSON within its texts too."""
+    if isinstance(value, str):
+        return hide_in_json(value)
+    if isinstance(value, list):
+        return [hidden_in(item) for item in value]
+    if isinstance(value, dict):
+        return {key: MASK if item and is_secret(str(key)) else hidden_in(item) for key, item in value.items()}
+    return value
+
+
+def _hide_in_cut_json(text: str) -> str:
+    """Return JSON that no parser takes with the values of secret names hidden, rather too much than too little."""
+    parts, at = list[str](), 0
+    for match in _JSON_NAME.finditer(text):
+        if match.start() >= at and is_secret(match["name"]):
+            parts.append(f'{text[at : match.end()]}"{MASK}"')
+            at = _end_of_json_value(text, match.end(), match["quote"])
+    return "".join(parts) + text[at:]
+
+
+def _end_of_json_value(text: str, start: int, quote: str) -> int:
+    """Return where a value ends; the end of the text for a list or an object, and for one that was cut."""
+    if text.startswith(quote, start):
+        end = re.compile(rf"(?<!\\){re.escape(quote)}").search(text, start + len(quote))
+        return end.end() if end else len(text)
+    word = None if text[start : start + 1] in ("{", "[") else _JSON_WORD.match(text, start)
+    return word.end() if word else len(text)
 
 
 def _hide_in_query(match: re.Match[str]) -> str:

@@ -150,6 +150,11 @@ class Settings:
         """`autoinstrument sync --follow` ends runs whose agent has been silent for so many seconds: their machine is
         gone, see [Machines that vanish](reliability.md#machines-that-vanish). `off`: never.""",
     )  # fmt: skip
+    traces: bool = _setting(
+        Switch(), True, "task",
+        """`on`: the Task shows the run's [traces](what-is-mirrored.md#traces-and-evaluations) with their requests,
+        responses and assessments, which may be private; `off`: only their number.""",
+    )  # fmt: skip
     note: bool = _setting(
         Switch(), False, "task",
         """`on`: the run's description in MLflow ends with a line that links to the Task. MLflow's pages show no tag as

@@ -31,7 +31,7 @@ _HOOKS = {
     "hydra.core.utils": ("integrations.hydra_config", "watch", False),
     "mlflow.tracking._tracking_service.client": ("integrations.mlflow_tracking", "instrument_client", True),
     "mlflow.tracking._model_registry.client": ("integrations.mlflow_models", "instrument_registry", True),
-    "mlflow.tracing.client": ("integrations.mlflow_models", "instrument_tracing", True),
+    "mlflow.tracing.client": ("integrations.mlflow_traces", "instrument_tracing", True),
     "mlflow.tracking.artifact_utils": ("integrations.mlflow_inputs", "instrument_fetching", True),
     "mlflow.utils.import_hooks": ("integrations.mlflow_imports", "instrument_import_hooks", True),
     "mlflow.tracking.fluent": ("integrations.mlflow_tracking", "instrument_fluent", True),

@@ -27,7 +27,7 @@ RECORD_LOGGED_MODEL = "_record_logged_model"
 FETCH = "_download_artifact_from_uri"
 """Function in `mlflow.tracking.artifact_utils` that fetches artifacts of any address; every `load_model` calls it."""
 
-_SOURCE_RUN = "mlflow.sourceRun"
+_SOURCE_RUN, _EVALUATING_RUN = "mlflow.sourceRun", "mlflow.assessment.sourceRunId"
 
 
 def end_runs_at_exit(fluent: ModuleType) -> Callable[[], None] | None:
@@ -67,3 +67,9 @@ def active_model() -> str:
     """Return the id of the model to which metrics of this thread belong that name none, "" for none (since 3.0)."""
     get = vars(sys.modules.get("mlflow.tracking.fluent") or object).get("get_active_model_id")
     return str(get() or "") if get is not None else ""
+
+
+def evaluating_run(assessment: Any) -> str | None:
+    """Return the id of the run whose evaluation has made an assessment (3.5 to 3.17), None for any other one."""
+    run_id: str | None = (getattr(assessment, "metadata", None) or {}).get(_EVALUATING_RUN)
+    return run_id

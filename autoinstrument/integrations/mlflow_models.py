@@ -1,4 +1,4 @@
-"""Mirror models, data sets and traces: note which run has changed, and have its state read soon.
+"""Mirror models and data sets: note which run has changed, and have its state read soon.
 
 The arguments of a call do not show all that it changes: a version has aliases, and an alias moves from one version to
 another. So the wrappers only note the run, and the reader that serves `sync` reads its state, on the sending thread.
@@ -14,13 +14,7 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.integrations import mlflow_inputs, mlflow_prompts
-from autoinstrument.integrations.mlflow_internals import (
-    RECORD_LOGGED_MODEL,
-    REGISTRY_CLIENT,
-    TRACING_CLIENT,
-    active_model,
-    source_run,
-)
+from autoinstrument.integrations.mlflow_internals import RECORD_LOGGED_MODEL, REGISTRY_CLIENT, active_model
 from autoinstrument.integrations.observing import know, watched
 from autoinstrument.integrations.wrapping import wrap_methods
 from autoinstrument.mlflow_store import internals
@@ -102,15 +96,6 @@ def _tag(tracking_uri: str, workspace: str, run_id: str, key: str) -> Record | N
     with store_access(tracking_uri, workspace):
         tags = tracking_client(tracking_uri).get_run(run_id).data.tags
     return TagsSet(run_id, {key: tags[key]}) if key in tags else None
-
-
-def _traces_linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    _changed(the_agent, client, call["run_id"], "traces")
-
-
-def _trace_started(the_agent: Agent, client: Any, _: dict[str, Any], trace: Any) -> None:
-    """Note the run that was active when the trace began; the trace says it itself, under either of two names."""
-    _changed(the_agent, client, source_run(trace), "traces")
 
 
 # Models of MLflow 3
@@ -226,14 +211,8 @@ TRACKING: dict[str, Any] = {
     "set_logged_model_tags": watched(_entity_changed, "model_id", "tags"),
     "delete_logged_model_tag": watched(_entity_changed, "model_id", "key"),
     "delete_logged_model": watched(_entity_changed, "model_id"),
-    "link_traces_to_run": watched(_traces_linked, "trace_ids", "run_id"),
-    "unlink_traces_from_run": watched(_traces_linked, "trace_ids", "run_id"),
-    "start_trace": watched(_trace_started),
 }
 """Methods of `TrackingServiceClient`; one that a version lacks is left out, here and below."""
-
-_TRACING: dict[str, Any] = {"start_trace": watched(_trace_started), "start_trace_v3": watched(_trace_started)}
-"""Methods of `TracingClient`, which exists since mlflow 3.0."""
 
 _REGISTRY: dict[str, Any] = {
     "get_registered_model": watched(_name_read, "name"),
@@ -257,8 +236,3 @@ def instrument_registry(module: ModuleType) -> None:
     """Wrap `ModelRegistryClient` of `mlflow.tracking._model_registry.client`."""
     wrap_methods(module, REGISTRY_CLIENT, _REGISTRY)
     note_stores(module, REGISTRY_CLIENT)
-
-
-def instrument_tracing(module: ModuleType) -> None:
-    """Wrap `TracingClient` of `mlflow.tracing.client`."""
-    wrap_methods(module, TRACING_CLIENT, _TRACING)

@@ -21,7 +21,13 @@ from typing import Any
 from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_ourselves
-from autoinstrument.integrations import mlflow_artifacts, mlflow_experiments, mlflow_inputs, mlflow_models
+from autoinstrument.integrations import (
+    mlflow_artifacts,
+    mlflow_experiments,
+    mlflow_inputs,
+    mlflow_models,
+    mlflow_traces,
+)
 from autoinstrument.integrations.mlflow_internals import TRACKING_CLIENT, end_runs_at_exit
 from autoinstrument.integrations.observing import complete_later, know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
@@ -56,7 +62,8 @@ _logging = threading.local()
 
 def instrument_client(module: ModuleType) -> None:
     """Wrap `TrackingServiceClient` of `mlflow.tracking._tracking_service.client`."""
-    wrap_methods(module, TRACKING_CLIENT, {**_CLIENT, **mlflow_models.TRACKING, **mlflow_experiments.methods()})
+    more = {**mlflow_models.TRACKING, **mlflow_traces.TRACKING, **mlflow_experiments.methods()}
+    wrap_methods(module, TRACKING_CLIENT, {**_CLIENT, **more})
     note_stores(module, TRACKING_CLIENT)
 
 

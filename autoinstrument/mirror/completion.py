@@ -65,6 +65,19 @@ def complete(
     return has_ended
 
 
+def read_awaited(mirror: RunMirror, ask: Callable[[Callable[[], Any]], Any]) -> None:
+    """Take from the MLflow store the kinds of data that await it; the run's flush must follow.
+
+    Raises:
+        Exception: the store does not answer; it raises what its driver raises.
+        ClearMLError: the server did not take everything; calling again goes on from there.
+    """
+    run = mirror.run
+    name = run.experiment_name
+    reader = ask(lambda: open_run(run.tracking_uri, run.run_id, workspace=run.workspace, experiment_name=name))
+    mirror.take_stored(lambda kind: kind.read(reader), only_awaited=True)
+
+
 def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
     """Write to MLflow what only the capture knows: the end of a killed run; the link, and the origin of a cloned Task.
 

@@ -79,8 +79,7 @@ class RunMirror:
         self._kinds: dict[Kind, RunPart] = {kind: kind.part(self._context) for kind in kinds.KINDS}
         self._parts = list(self._kinds.values())
         self.console, self._status = self._part(ConsolePart), self._part(StatusPart)
-        if look_first is None:
-            look_first = capture.run.resumed or not capture.run.owned
+        look_first = capture.run.resumed or not capture.run.owned if look_first is None else look_first
         self._task = RunTask(
             self._context, self._parts,
             look_first=look_first, is_settled=is_settled, parent_task=parent_task, wait_s=wait_s,
@@ -116,6 +115,11 @@ class RunMirror:
         """True if MLflow's store has data that was left out here; the Task must be completed from there."""
         left_out = any(part.is_incomplete for part in self._parts)
         return self._is_incomplete or self._task.lacks_earlier_data or left_out
+
+    @property
+    def awaits_store(self) -> bool:
+        """True if some kinds of data must be read from MLflow's store now, see `RunPart.awaits_store`."""
+        return any(part.awaits_store for part in self._parts)
 
     @property
     def is_linked(self) -> bool:
@@ -169,18 +173,19 @@ class RunMirror:
         for part in self._parts:
             part.take_held(task)
 
-    def take_stored(self, read: Callable[[Kind], Iterable[StoredData]]) -> None:
+    def take_stored(self, read: Callable[[Kind], Iterable[StoredData]], *, only_awaited: bool = False) -> None:
         """Take everything that MLflow's store holds of the run; all but the last points of long histories are sent.
 
         Args:
             read: returns one kind's data.
+            only_awaited: leave out what does not await the store, see `RunPart.awaits_store`.
 
         Raises:
             Exception: the store does not answer; it raises what its driver raises.
             ClearMLError: the server did not take everything; what it did not take is kept.
         """
         for kind, part in sorted(self._kinds.items(), key=lambda each: each[0].is_paged):
-            if kind.is_mirrored(self.settings):
+            if kind.is_mirrored(self.settings) and (part.awaits_store or not only_awaited):
                 part.take_stored(read(kind), self)
 
     def compare_exactly(self) -> None:
@@ -212,7 +217,8 @@ class RunMirror:
         for part in self._parts:
             part.end()
         self.capture.end, self.capture.guessed, self.capture.delivered = end._asdict(), guessed, False
-        self._save()
+        with guard("writing the capture"):
+            self.capture.save()
 
     def settle(self, end: End | None, end_if_open: End | None) -> bool:
         """Note, after `take_stored`, that nothing is left out and how the run ended; see `StatusPart.settle`."""
@@ -291,7 +297,3 @@ class RunMirror:
     def _confirm_well(self, after_s: float) -> None:
         if self.task is not None:
             self._context.tasks.confirm_well(self.task, after_s)
-
-    def _save(self) -> None:
-        with guard("writing the capture"):
-            self.capture.save()

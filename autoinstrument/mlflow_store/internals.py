@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ DATABASE_STORE, FOLDER_STORE = "mlflow.store.tracking.sqlalchemy_store", "mlflow
 _SERVER_STORE = "mlflow.store.tracking.rest_store"
 _HTTP = ("http:", "https:")
 _WORKSPACES = "mlflow.utils.workspace_context"
+_importing = threading.Lock()
 
 # Clients and stores
 
@@ -67,13 +69,15 @@ def registry_uri(tracking_uri: str) -> str:
 def import_clients(tracking_uri: str) -> None:
     """Import all that a client of a tracking store needs, without opening the store.
 
-    MLflow imports the class of a store when it opens the first one.
+    MLflow imports the class of a store when it opens the first one. Threads that import parts of MLflow at the same
+    time may find them half loaded, because its modules import each other in circles (3.17): the others wait here.
     """
-    import_module("mlflow.tracking")
-    if tracking_uri.startswith(_HTTP):
-        import_module(_SERVER_STORE)
-    elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
-        import_module(DATABASE_STORE)
+    with _importing:
+        import_module("mlflow.tracking")
+        if tracking_uri.startswith(_HTTP):
+            import_module(_SERVER_STORE)
+        elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
+            import_module(DATABASE_STORE)
 
 
 # Workspaces, of MLflow 3.10 and later
@@ -198,16 +202,57 @@ def download(repository: Any, path: str, file: Path) -> None:
 # Histories and traces
 
 
-def search_traces(client: Any, experiment_id: str, run_id: str, page_size: int, token: str | None) -> tuple[int, Any]:
-    """Return the number of traces on one page of a run's traces, and the token of the next page, if any.
+def search_traces(
+    client: Any, experiment_id: str, run_id: str, page_size: int, token: str | None
+) -> tuple[list[Any], Any]:
+    """Return a page of a run's traces as `TraceInfo`, the oldest first, and the token of the next page, if any.
 
     The public call also reads the spans of each trace.
     """
-    of_run = f"run_id = '{run_id}'"
     page, token = client.store.search_traces(
-        [experiment_id], filter_string=of_run, max_results=page_size, page_token=token
+        [experiment_id],
+        filter_string=f"run_id = '{run_id}'",
+        max_results=page_size,
+        order_by=["timestamp_ms ASC"],
+        page_token=token,
     )
-    return len(page), token
+    return list(page), token
+
+
+def trace_metadata(store: Any, trace_id: str) -> dict[str, str]:
+    """Return the metadata of one trace; the public call also reads its spans."""
+    info = store.get_trace_info(trace_id)
+    return dict(getattr(info, "trace_metadata", None) or info.request_metadata)
+
+
+def reads_all_traces(store: Any) -> bool:
+    """Return True if each search of a store reads all traces of the experiment, whatever the size of a page."""
+    return any(kind.__module__ == FOLDER_STORE for kind in type(store).__mro__)
+
+
+def assessment_counts(store: Any, experiment_id: str, run_id: str) -> tuple[dict[str, float], dict[str, float]] | None:
+    """Return the number of valid assessments of a run's traces, and the mean of their values, both by name.
+
+    The call behind MLflow's own dashboards, of databases and servers from 3.9 to 3.17. None if this MLflow has no such
+    call; a store that lacks it raises an exception.
+    """
+    try:
+        from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, MetricViewType
+    except ImportError:
+        return None
+
+    def by_name(metric: str, aggregation: Any) -> dict[str, float]:
+        points = store.query_trace_metrics(
+            [experiment_id],
+            MetricViewType.ASSESSMENTS,
+            metric,
+            [MetricAggregation(aggregation_type=aggregation)],
+            dimensions=["assessment_name"],
+            filters=[f"trace.metadata.`mlflow.sourceRun` = '{run_id}'"],
+        )
+        return {str(point.dimensions["assessment_name"]): float(point.values[aggregation.value]) for point in points}
+
+    return by_name("assessment_count", AggregationType.COUNT), by_name("assessment_value", AggregationType.AVG)
 
 
 def history_module(store: Any) -> str:

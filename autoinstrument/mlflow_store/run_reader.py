@@ -8,7 +8,7 @@ from typing import Any
 
 from autoinstrument.guard import logger, ourselves
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
-from autoinstrument.mlflow_store.datasets import read_inputs, read_traces
+from autoinstrument.mlflow_store.datasets import read_inputs
 from autoinstrument.mlflow_store.input_models import read_input_models
 from autoinstrument.mlflow_store.metric_history import History, read_pages
 from autoinstrument.mlflow_store.models import read_models
@@ -16,6 +16,7 @@ from autoinstrument.mlflow_store.prompts import read_prompts
 from autoinstrument.mlflow_store.runs import StoredRun, stored_run
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.stores import StoreClient
+from autoinstrument.mlflow_store.traces import read_traces
 from autoinstrument.mlflow_store.workspaces import each_in_workspace, in_workspace
 from autoinstrument.records import ArtifactLogged, Point, Record, RunEnded, RunStarted
 
@@ -26,7 +27,7 @@ STATES: dict[str, Callable[..., Record]] = {
     "prompts": read_prompts,
     "traces": read_traces,
 }
-"""Data that is read from the store as a whole, also by the live feed after each change."""
+"""Data that is read from the store as a whole; all but traces also by the live feed, after each change."""
 
 
 def read_state(tracking_uri: str, workspace: str, run_id: str, kind: str, *seen: Any) -> Record:

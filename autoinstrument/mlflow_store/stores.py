@@ -19,6 +19,8 @@ def tracking_client(tracking_uri: str) -> Any:
         StoreNotThereError: there is no such store, or this is a training process that has not opened it.
         mlflow.exceptions.MlflowException: it does not answer.
     """
+    if not training_stores.are_watched():  # else it is loaded
+        internals.import_clients(tracking_uri)
     client_class = internals.tracking_client_class()
     if training_stores.are_watched():
         store, _ = training_stores.find(TRACKING, tracking_uri)

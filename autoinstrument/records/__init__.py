@@ -52,10 +52,12 @@ from autoinstrument.records.run import (
     TagDeleted,
     TagsSet,
     TaskFound,
+    TracesChanged,
     TracesLogged,
 )
 from autoinstrument.records.types import (
     Argument,
+    Assessment,
     CommandLine,
     Dataset,
     InputModel,
@@ -64,16 +66,17 @@ from autoinstrument.records.types import (
     Param,
     Point,
     Prompt,
+    Trace,
     Version,
 )
 
 __all__ = [
-    "AbortLogged", "Argument", "ArtifactLogged", "CodeLacking", "CommandLine", "ConsoleWritten", "Dataset",
-    "Delivered", "DeliveryAwaited", "EndAnnounced", "EventsDropped", "InputModel", "InputsLogged", "MetricsLogged",
-    "Model", "ModelMetricsLogged", "ModelPoint", "ModelsLogged", "ModelsRead", "Param", "ParamsLogged", "Point",
-    "ProcessChanged", "ProcessExiting", "ProcessStarted", "Prompt", "PromptsUsed", "Record", "ReportRequested",
-    "RunAborted", "RunAnnounced", "RunDeleted", "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted",
-    "RunTagged", "RunsDelivered", "ServedProcess", "ServedRun", "StopRequested", "TagDeleted", "TagsSet", "TaskFound",
-    "TracesLogged", "Version", "WorkerReady", "WorkerReported", "WorkerStopped", "from_json", "has_right_types",
-    "parse", "to_json",
+    "AbortLogged", "Argument", "ArtifactLogged", "Assessment", "CodeLacking", "CommandLine", "ConsoleWritten",
+    "Dataset", "Delivered", "DeliveryAwaited", "EndAnnounced", "EventsDropped", "InputModel", "InputsLogged",
+    "MetricsLogged", "Model", "ModelMetricsLogged", "ModelPoint", "ModelsLogged", "ModelsRead", "Param",
+    "ParamsLogged", "Point", "ProcessChanged", "ProcessExiting", "ProcessStarted", "Prompt", "PromptsUsed", "Record",
+    "ReportRequested", "RunAborted", "RunAnnounced", "RunDeleted", "RunEnded", "RunLinked", "RunPending",
+    "RunRestored", "RunStarted", "RunTagged", "RunsDelivered", "ServedProcess", "ServedRun", "StopRequested",
+    "TagDeleted", "TagsSet", "TaskFound", "Trace", "TracesChanged", "TracesLogged", "Version", "WorkerReady",
+    "WorkerReported", "WorkerStopped", "from_json", "has_right_types", "parse", "to_json",
 ]  # fmt: skip

@@ -43,6 +43,7 @@ from autoinstrument.records.run import (
     TagDeleted,
     TagsSet,
     TaskFound,
+    TracesChanged,
     TracesLogged,
 )
 
@@ -52,7 +53,7 @@ Record = (
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped | RunTagged | AbortLogged
     | RunLinked | RunPending | RunAborted | CodeLacking | RunsDelivered | Delivered | WorkerReady
     | ModelMetricsLogged | ReportRequested | WorkerReported | StopRequested | WorkerStopped | PromptsUsed
-    | ModelsRead
+    | ModelsRead | TracesChanged
 )  # fmt: skip
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}

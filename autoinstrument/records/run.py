@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from autoinstrument.records.process import ProcessStarted
-from autoinstrument.records.types import CommandLine, Dataset, InputModel, Model, ModelPoint, Param, Point, Prompt
+from autoinstrument.records.types import (
+    CommandLine,
+    Dataset,
+    InputModel,
+    Model,
+    ModelPoint,
+    Param,
+    Point,
+    Prompt,
+    Trace,
+)
 
 
 class RunStarted(NamedTuple):
@@ -154,13 +164,25 @@ class ModelsRead(NamedTuple):
     models: list[InputModel]
 
 
+class TracesChanged(NamedTuple):
+    """Traces of the run, or their assessments, have changed: they are read from MLflow's store when it has ended."""
+
+    run_id: str
+
+
 class TracesLogged(NamedTuple):
-    """How many traces are linked to the run now."""
+    """The traces of the run, as they are now."""
 
     run_id: str
     traces: int
     more: bool
     """True where there are more than were counted."""
+    rows: list[Trace] = []  # noqa: RUF012  (never changed)
+    """The first of them."""
+    totals: dict[str, float] = {}  # noqa: RUF012  (never changed)
+    """Of all that were counted: tokens, `cost_usd`, `mean_latency_ms`, `error_rate`; what is not known is left out."""
+    assessments: str = ""
+    """The store's own count of the assessments; "" where it does not count them."""
 
 
 class RunDeleted(NamedTuple):

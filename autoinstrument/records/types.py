@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 Point = tuple[str, float, int, int]
 """A metric point: key, value, timestamp in ms, step."""
@@ -90,6 +90,40 @@ class InputModel(TypedDict):
     flavors: list[str]
     source_run: str
     """Id of the run that has made it, "" if that is not known."""
+
+
+class Assessment(TypedDict):
+    """What a scorer, a judge or a person says of a trace."""
+
+    name: str
+    value: Any
+    """A JSON value; None where there is none, as after an error."""
+    rationale: str
+    """Why; the error where the scorer failed."""
+    is_expectation: bool
+    """True for what the response should be, which is no score."""
+
+
+class Trace(TypedDict):
+    """A trace as a search returns it; long texts are cut."""
+
+    trace_id: str
+    time_ms: int
+    """When it began."""
+    latency_ms: int | None
+    """None where it has not ended."""
+    status: str
+    """MLflow's word, as in OK, ERROR and IN_PROGRESS."""
+    request: str
+    response: str
+    """MLflow's previews of what went in and came out, JSON that may be cut."""
+    tokens: dict[str, float]
+    """`input_tokens`, `output_tokens`, `total_tokens`; what is not known is left out."""
+    cost_usd: float | None
+    tags: dict[str, str]
+    """Those that people and programs have set, without MLflow's own."""
+    assessments: list[Assessment]
+    """Those that hold, the oldest first."""
 
 
 class Argument(TypedDict):

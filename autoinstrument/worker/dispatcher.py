@@ -32,6 +32,7 @@ from autoinstrument.records import (
     RunStarted,
     RunTagged,
     TaskFound,
+    TracesChanged,
 )
 from autoinstrument.settings import Settings
 from autoinstrument.transport.budget import DROPPABLE, content_weight, items, weight
@@ -79,7 +80,7 @@ class Dispatcher:
         self._started_ms = created_ms(os.getpid())
         self._captures = RunJournals(settings)
         self._tasks, self._uploads = tasks, uploads
-        self._scheduler = scheduler
+        self._scheduler, self._mlflow, self._aside = scheduler, mlflow_access, aside
         self._early = EarlyRecords()
         self._console = ConsoleRouter(self.registry, self._early)
         self.process_end = ProcessEnd(
@@ -224,6 +225,12 @@ class Dispatcher:
             return self._tasks.of_run(run_id)
         return mirror.task.id if mirror.task is not None else ""
 
+    def _traces_changed(self, process: TrainingProcess, changed: TracesChanged) -> None:
+        """Load MLflow's client before the run ends: its process waits then until the traces are read."""
+        self._logged(process, changed)
+        if mirror := self.registry.mirrors.get(changed.run_id):
+            self._aside(partial(self._mlflow.prepare, mirror.run.tracking_uri), bool)
+
     def _console_written(self, process: TrainingProcess, written: ConsoleWritten) -> None:
         self._console.write(process, written)
 
@@ -295,4 +302,5 @@ class Dispatcher:
         RunStarted: _run_started,
         RunTagged: _run_tagged,
         TaskFound: _task_found,
+        TracesChanged: _traces_changed,
     }

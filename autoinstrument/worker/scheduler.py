@@ -14,7 +14,7 @@ from autoinstrument.clearml_api.errors import ClearMLError, InternalError, Refus
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clearml_switches import refusal
 from autoinstrument.guard import guard, logger
-from autoinstrument.mirror.completion import complete, write_back
+from autoinstrument.mirror.completion import complete, read_awaited, write_back
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import RunLinked, RunPending
@@ -173,6 +173,8 @@ class Scheduler:
         mirror.flush_without_end()
         if mirror.is_incomplete and mirror.end is not None:
             self._complete(mirror)
+        elif mirror.awaits_store:
+            self._read_awaited(mirror)
         else:
             mirror.flush()
 
@@ -275,3 +277,17 @@ class Scheduler:
             mirror.flush()
             mirror.leave_to_sync()
             self._not_taken(mirror, error)
+
+    def _read_awaited(self, mirror: LiveRun) -> None:
+        """Read from MLflow the data of which the live feed says only that it has changed; leave it to `sync` if not."""
+        try:
+            read_awaited(mirror, functools.partial(self._mlflow.ask, mirror.run.tracking_uri))
+        except ClearMLError:
+            raise
+        except Exception as error:  # MLflow's store raises what its driver raises
+            mirror.go_on_undelivered()
+            mirror.flush()
+            mirror.leave_to_sync()
+            self._not_taken(mirror, error)
+        else:
+            mirror.flush()

@@ -214,6 +214,8 @@ def test_what_an_evaluation_logs_is_shown(place: Place, server: ClearMLServer) -
     assert shown["confusion_matrix.png", "confusion_matrix.png", 0]["layout"]["images"]
     (table,) = shown["eval_results_table.json", "eval_results_table.json", 0]["data"]
     assert "mine/score" in table["header"]["values"]
+    (bars,) = shown["eval_results_table.json", "eval_results_table.json mine/score", 0]["data"]
+    assert (bars["x"], bars["y"]) == (["1"], [20])
 
 
 def test_behind_a_tracking_server_the_links_give_the_files(

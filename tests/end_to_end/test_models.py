@@ -174,10 +174,10 @@ def test_data_sets_are_one_configuration_object(outcome: Outcome) -> None:
     assert ones["tags"] == {"kind": "toy", "mlflow.data.context": "validation"}
 
 
-def test_traces_are_counted(outcome: Outcome) -> None:
+def test_traces_are_counted_and_shown(outcome: Outcome) -> None:
     """Without a page there is no link to them."""
     assert properties(outcome.task)["mlflow_traces"] == "3"
-    assert outcome.task["execution"]["artifacts"] == []
+    assert [artifact["key"] for artifact in outcome.task["execution"]["artifacts"]] == ["MLflow trace table"]
 
 
 def test_another_process_changes_the_registry_later(outcome: Outcome, server: ClearMLServer) -> None:

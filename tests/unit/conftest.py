@@ -46,8 +46,11 @@ def sdk_task(task_id: str) -> Any:
     """Return a Task of the present server as a user reads it with ClearML's SDK."""
     from clearml import Task
     from clearml.backend_interface.base import InterfaceBase
+    from clearml.storage.helper import StorageHelper, _HttpDriver
 
-    InterfaceBase._default_session = None  # it is of the server that the SDK saw first
+    InterfaceBase._default_session = None  # it is of the server that the SDK saw first, as are these
+    StorageHelper._helpers.clear()
+    _HttpDriver._file_server_hosts = None
     return Task.get_task(task_id)
 
 

@@ -8,6 +8,7 @@ from autoinstrument.clone_run.command_line import overrides
 from autoinstrument.scrubber import (
     MASK,
     hide_in_arguments,
+    hide_in_json,
     hide_in_text,
     hide_named,
     hint,
@@ -119,3 +120,41 @@ def test_a_hint_gives_nothing_away():
 
 def test_hydra_keeps_its_own_value_where_a_clone_has_the_mask():
     assert overrides({"db.password": MASK, "lr": "0.1"}) == ["lr=0.1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"question": "q", "api_key": "sk-1"}', '{"question": "q", "api_key": "********"}'),
+        ('{"a": [{"password": {"x": "sk-1"}}]}', '{"a": [{"password": "********"}]}'),
+        ('{"arguments": "{\\"api_key\\": \\"sk-1\\"}"}', '{"arguments": "{\\"api_key\\": \\"********\\"}"}'),
+        ('[{"content": "see https://u:sk-1@h/x"}]', '[{"content": "see https://u:********@h/x"}]'),
+        ("token=sk-1 and more", "token=******** and more"),
+    ],
+)
+def test_json(text: str, shown: str) -> None:
+    assert hide_in_json(text) == shown
+
+
+@pytest.mark.parametrize("text", ['{"a": 1.50,  "max_tokens": 5}', '"answer"', "plain text", "[1, 2", '{"a": null', ""])
+def test_json_without_secrets_is_unchanged(text: str) -> None:
+    assert hide_in_json(text) == text
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        '{"q": "x", "api_key": "sk-1", "z": "y',
+        '{"api_key": "sk-1',
+        '{"api_key": {"a": "b", "c": "sk-1',
+        '{"x": "{\\"api_key\\": \\"sk-1\\"}", "y": "z',
+        '{"api_key": ["a", "sk-1"',
+        '{"api_key": "a\\"sk-1", "z": "',
+    ],
+)
+def test_json_that_was_cut_short(secret: str) -> None:
+    """Previews of MLflow end after a thousand characters."""
+    shown = hide_in_json(secret)
+    assert "sk-1" not in shown
+    assert MASK in shown
+    assert shown.startswith(secret[: secret.index("api_key")])

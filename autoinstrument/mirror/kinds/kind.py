@@ -120,6 +120,11 @@ class RunPart:
         """True if something was left out that MLflow's store has."""
         return False
 
+    @property
+    def awaits_store(self) -> bool:
+        """True if this kind alone must be read from MLflow's store now: the live feed says only that it has changed."""
+        return False
+
     # Delivery
 
     def initial(self) -> dict[str, Any]:

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 from autoinstrument import previews
 from autoinstrument.mirror.mapping.figures import image_plot, is_figure
 from autoinstrument.mirror.mapping.scalars import split
+from autoinstrument.mirror.mapping.tables import histogram, table
 
 MAX_PLOT = 5 * 2**20
 """Characters of a plot's JSON; a larger figure is only an artifact (a request has 15 MB at most)."""
-_MAX_ROWS = 1000
-"""Rows of a table that are shown."""
 
 # `log_image(key=..., step=...)` names its files itself: "%" and "#" in 2.16, "+" and "~" for a slash in 3.17.
 _STEPPED = re.compile(
@@ -30,8 +29,9 @@ _STEPPED = re.compile(
     r"(?P<small>(?P=s)compressed)?\.(?:png|webp)"
 )
 _TABLE_THUMBNAIL = re.compile(r"table_images/.+/[0-9a-f-]{36}\.webp")
+_SCORE = "/score"
+"""End of the names of columns with a metric's score for each row (mlflow 2.16 to 3.17)."""
 _BETWEEN = tuple(" \t\r\n,")
-_FONT = {"family": "Heebo, verdana, arial, sans-serif"}
 _TYPES = {"i1": "b", "u1": "B", "u1c": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}
 """Number types of plotly.py 6 and later, as codes of the `array` module."""
 
@@ -84,20 +84,20 @@ def is_page(path: str) -> bool:
 
 
 def plots(task_id: str, path: str, content: bytes, time_ms: int) -> list[dict[str, Any]]:
-    """Return the plots in a file as events: plotly figures in HTML or JSON, tables of `log_table`."""
+    """Return the plots in a file as events: plotly figures in HTML or JSON, tables of `log_table`, scores."""
     if is_page(path):
-        figures = list(_of_page(content.decode("utf-8", "replace")))
+        figures = _numbered(_of_page(content.decode("utf-8", "replace")))
     elif previews.suffix(path) == ".json":
         figures = _of_json(content, place(path).series)
     else:
         return []
     events = []
     where = place(path)
-    for number, figure in enumerate(figures, 1):
-        series = where.series if number == 1 else f"{where.series} {number}"
+    for name, figure in figures.items():
+        series = f"{where.series} {name}" if name else where.series
         text = json.dumps(_finite(_titled(figure, series)), separators=(",", ":"), allow_nan=False)
         if len(text) <= MAX_PLOT:
-            events.append(_event("plot", task_id, where._replace(series=series), time_ms, plot_str=text))
+            events.append(event("plot", task_id, where._replace(series=series), time_ms, plot_str=text))
     return events
 
 
@@ -116,13 +116,14 @@ def picture(task_id: str, path: str, url: str, time_ms: int, head: bytes) -> dic
     if url.startswith("http") and is_figure(path, head):
         where = place(path)
         text = json.dumps(image_plot(url, where.series, head), separators=(",", ":"))
-        return _event("plot", task_id, where, where.time_ms or time_ms, plot_str=text)
+        return event("plot", task_id, where, where.time_ms or time_ms, plot_str=text)
     where = _sample_place(path)
     key = url.partition("://")[2].partition("/")[2]
-    return _event("training_debug_image", task_id, where, where.time_ms or time_ms, url=url, key=key)
+    return event("training_debug_image", task_id, where, where.time_ms or time_ms, url=url, key=key)
 
 
-def _event(kind: str, task_id: str, where: Place, time_ms: int, **more: str) -> dict[str, Any]:
+def event(kind: str, task_id: str, where: Place, time_ms: int, **more: str) -> dict[str, Any]:
+    """Return an event that shows something: a plot (`plot_str`), or a debug sample (`url`, `key`)."""
     return {
         "type": kind,
         "task": task_id,
@@ -162,54 +163,36 @@ def _of_page(text: str) -> Iterator[dict[str, Any]]:
             yield {"data": values[1], "layout": values[2]}
 
 
-def _of_json(content: bytes, name: str) -> list[dict[str, Any]]:
+def _numbered(figures: Iterator[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return figures by the number that is added to the name of the file, "" for the first."""
+    return {str(number) if number > 1 else "": figure for number, figure in enumerate(figures, 1)}
+
+
+def _of_json(content: bytes, name: str) -> dict[str, dict[str, Any]]:
+    """Return the figures of a file by what is added to its name."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
-        return []
+        return {}
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
-        return []
+        return {}
     if set(value) == {"columns", "data"} and isinstance(value["columns"], list):
-        return [_table(value["columns"], value["data"], name)]
+        return {"": table(value["columns"], value["data"], name), **_scores(value["columns"], value["data"])}
     if isinstance(value.get("layout"), dict):
-        return [{"data": value["data"], "layout": value["layout"]}]
-    return []
+        return {"": {"data": value["data"], "layout": value["layout"]}}
+    return {}
 
 
-def _table(columns: list[Any], rows: list[Any], name: str) -> dict[str, Any]:
-    """Return a table as a figure that looks as the ClearML SDK's own tables do (clearml 2.1)."""
-    shown = [row if isinstance(row, list) else [row] for row in rows[:_MAX_ROWS]]
-    cells = [[_cell(row[number]) if number < len(row) else "" for row in shown] for number in range(len(columns))]
-    left_out = f" (first {_MAX_ROWS} of {len(rows)} rows)" if len(rows) > _MAX_ROWS else ""
-    return {
-        "data": [
-            {
-                "type": "table",
-                "header": {
-                    "values": [_cell(column) for column in columns],
-                    "align": "left",
-                    "line": {"width": 0.5, "color": "#d4d6e0"},
-                    "fill": {"color": "#fff"},
-                    "font": {**_FONT, "size": 12, "color": "#333"},
-                },
-                "cells": {
-                    "height": 30,
-                    "values": cells,
-                    "align": "left",
-                    "line": {"color": "white", "width": 1},
-                    "font": {**_FONT, "size": 14, "color": "#384161"},
-                },
-            }
-        ],
-        "layout": {"title": name + left_out},
-    }
-
-
-def _cell(value: Any) -> Any:
-    """Return a cell as plotly shows it; for an image of `log_table` its path."""
-    if isinstance(value, dict) and isinstance(value.get("filepath"), str):
-        return value["filepath"]
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+def _scores(columns: list[Any], rows: list[Any]) -> dict[str, dict[str, Any]]:
+    """Return a histogram of each metric's scores in a table of `mlflow.evaluate`, by the name of the column."""
+    found = {}
+    for at, column in enumerate(columns):
+        if isinstance(column, str) and column.endswith(_SCORE):
+            cells = [row[at] for row in rows if isinstance(row, list) and len(row) > at]
+            values = [cell for cell in cells if isinstance(cell, (int, float, str)) and cell == cell]
+            if figure := histogram(values, column):
+                found[column] = figure
+    return found
 
 
 def _finite(value: Any) -> Any:

@@ -9,7 +9,13 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from mlflow.version import VERSION
 
-from autoinstrument.integrations import mlflow_artifacts, mlflow_internals, mlflow_models, mlflow_tracking
+from autoinstrument.integrations import (
+    mlflow_artifacts,
+    mlflow_internals,
+    mlflow_models,
+    mlflow_traces,
+    mlflow_tracking,
+)
 
 MAJOR = int(VERSION.split(".")[0])
 
@@ -44,7 +50,7 @@ def test_a_runs_models_are_kept_by_one_way_or_the_other() -> None:
 @pytest.mark.skipif(MAJOR < 3, reason="since mlflow 3.0")
 def test_the_tracing_client() -> None:
     client = vars(import_module("mlflow.tracing.client"))[mlflow_internals.TRACING_CLIENT]
-    assert any(hasattr(client, name) for name in mlflow_models._TRACING)
+    assert any(hasattr(client, name) for name in mlflow_traces._TRACING)
 
 
 def test_the_at_exit_handler_is_the_one_that_mlflow_registers() -> None:
@@ -83,3 +89,9 @@ def test_the_run_of_a_trace() -> None:
 
 def test_artifacts_that_another_thread_writes_are_noted() -> None:
     assert mlflow_internals.LOG_ARTIFACT_ASYNC in mlflow_artifacts.METHODS
+
+
+def test_the_run_of_an_assessment() -> None:
+    metadata = {"mlflow.assessment.sourceRunId": "run"}
+    assert mlflow_internals.evaluating_run(SimpleNamespace(metadata=metadata)) == "run"
+    assert mlflow_internals.evaluating_run(SimpleNamespace(metadata=None)) is None

@@ -120,9 +120,14 @@ def test_files_of_a_model(client: MlflowClient, run_id: str, tmp_path: Path) -> 
     assert (tmp_path / "copy").read_text() == "flavors: {}"
 
 
-def test_the_number_of_traces(client: MlflowClient, run_id: str) -> None:
-    experiment_id = client.get_run(run_id).info.experiment_id
-    assert internals.search_traces(client._tracking_client, experiment_id, run_id, 10, None)[0] == 0
+def test_traces_of_a_run(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    tracking, experiment_id = client._tracking_client, client.get_run(run_id).info.experiment_id
+    assert internals.search_traces(tracking, experiment_id, run_id, 10, None) == ([], None)
+    assert internals.assessment_counts(tracking.store, experiment_id, run_id) in (None, ({}, {}))
+    assert not internals.reads_all_traces(tracking.store)
+    from mlflow.store.tracking.file_store import FileStore
+
+    assert internals.reads_all_traces(object.__new__(FileStore))
 
 
 def test_points_of_a_database(client: MlflowClient, run_id: str) -> None:
