@@ -58,7 +58,7 @@ class ArtifactStore:
         if model is None:
             self._folder = local_folder(run.artifact_uri)
             return
-        # The path behind `file://` is not encoded, see `urls.openable`.
+        # The path behind `file://` is not encoded, see `artifact_addresses.openable`.
         self._folder = Path(model["location"][len(_FILE) :]) if model["location"].startswith(_FILE) else None
         kind, _, rest = model["uri"].partition(":/")
         if kind == "models":

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from autoinstrument.clearml_api import storable
 from autoinstrument.mirror.mapping.names import acceptable
+from autoinstrument.mlflow_store.artifact_addresses import is_same_place
 from autoinstrument.records import Model, parse
 from autoinstrument.scrubber import hide_in_text
 
@@ -138,6 +139,8 @@ def edits(held: Mapping[str, Any], wanted: ModelFields) -> dict[str, Any]:
         "system_tags": sorted({*others, *wanted.system_tags}),
     }
     del fields["metadata"]
+    if is_same_place(str(held.get("uri")), wanted.uri):
+        del fields["uri"]
     return {name: value for name, value in fields.items() if (held.get(name) or type(value)()) != value}
 
 
