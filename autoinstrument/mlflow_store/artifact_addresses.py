@@ -17,8 +17,6 @@ from autoinstrument.scrubber import without_credentials
 _PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 _HTTP = ("http", "https")
 _OPENED = {*_HTTP, "file", "s3", "gs", "azure"}
-_ENCODED = {*_HTTP, "azure"}
-"""Schemes whose paths ClearML's client decodes (clearml 1.16 to 2.1.12). Of the others it takes them as they are."""
 _ENDPOINTS = ("MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """By precedence: MLflow's own (2.16 to 3.17), and botocore's (1.31 and later)."""
 _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
@@ -44,7 +42,8 @@ def of_run(run: RunStarted, path: str) -> str:
 def openable(artifact_uri: str, tracking_uri: str, path: str = "") -> str:
     """Return the address of an artifact as ClearML writes it, without credentials.
 
-    A root that MLflow's server proxies has an HTTP endpoint there (`mlflow-artifacts:`, mlflow 2.16 to 3.17).
+    A root that MLflow's server proxies has an HTTP endpoint there (`mlflow-artifacts:`, mlflow 2.16 to 3.17). ClearML's
+    client takes the path behind `file://`, and object stores' URIs, without any decoding (clearml 1.16 to 2.1.12).
 
     Args:
         artifact_uri: the artifact's own URI, or that of the root above it.
@@ -60,7 +59,7 @@ def openable(artifact_uri: str, tracking_uri: str, path: str = "") -> str:
     if parts.scheme == "mlflow-artifacts" and server.scheme in _HTTP:
         base = server.path.rstrip("/") + _PROXY + "/" + _quoted(parts.path.strip("/"))
         parts = parts._replace(scheme=server.scheme, netloc=parts.netloc or server.netloc, path=base)
-    name = _quoted(below) if parts.scheme in _ENCODED else below
+    name = _quoted(below) if parts.scheme in _HTTP else below
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}{name}"))
 
 
@@ -92,8 +91,8 @@ def _in_object_store(uri: str) -> str:
         endpoint = next((url for name in _ENDPOINTS if (url := os.environ.get(name))), "")
         return _at_endpoint(parts, endpoint, host)
     if parts.scheme in ("wasbs", "wasb", "abfss", "abfs") and container and (found := _AZURE_HOST.fullmatch(host)):
-        path = f"/{container}{_quoted(parts.path)}"
-        return urlunsplit(("azure", f"{found['account']}.blob.{found['suffix']}", path, "", ""))
+        host = f"{found['account']}.blob.{found['suffix']}"
+        return urlunsplit(("azure", host, f"/{container}{parts.path}", "", ""))
     return uri
 
 

@@ -31,7 +31,7 @@ def no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
         ("gs://bucket/1", "", "a%b", "gs://bucket/1/a%b"),
         (
             "wasbs://runs@account.blob.core.windows.net/1 x", "", "a%b#c",
-            "azure://account.blob.core.windows.net/runs/1%20x/a%25b%23c",
+            "azure://account.blob.core.windows.net/runs/1 x/a%b#c",
         ),
         (
             "abfss://runs@account.dfs.core.usgovcloudapi.net/1", "", "a",

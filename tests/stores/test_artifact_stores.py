@@ -1,0 +1,96 @@
+"""Runs whose artifacts are in stores of other machines, by MLflow's real clients: links, uploads, `sync`, `verify`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, ended
+from tests.end_to_end.processes import wait_for
+from tests.end_to_end.test_artifacts import artifacts, in_mlflow, samples, uploaded
+from tests.stores.emulators import SECRET, STORES, Store
+from tests.stores.sftp_server import PASSWORD
+
+SCRIPT = """
+    import io, sys
+    import mlflow, numpy
+    experiment = mlflow.get_experiment_by_name("there")
+    mlflow.set_experiment(experiment_id=experiment.experiment_id if experiment else mlflow.create_experiment(
+        "there", artifact_location=sys.argv[1]))
+    with mlflow.start_run(run_name=sys.argv[2]):
+        mlflow.log_text("hello", "notes/hello.txt")
+        mlflow.log_text("named", "notes/Grüße, 50 + 1.txt")
+        mlflow.log_image(numpy.random.default_rng(0).integers(0, 255, (9, 9, 3), dtype=numpy.uint8), "a.png")
+        open("large.bin", "wb").write(bytes(range(256)) * 4096)
+        mlflow.log_artifact("large.bin", "deep/er")
+"""
+READ = """
+    import hashlib, json, pathlib, sys
+    from clearml import Task
+    found = {}
+    for key, artifact in Task.get_task(sys.argv[1]).artifacts.items():
+        if key != "MLflow run":
+            copy = pathlib.Path(artifact.get_local_copy(raise_on_error=True))
+            found[key] = hashlib.sha256(copy.read_bytes()).hexdigest()
+    print(json.dumps(found))
+"""
+
+
+@pytest.fixture(params=sorted(STORES))
+def store(request: pytest.FixtureRequest, own_place: Place) -> Iterator[Store]:
+    home = own_place.root / "user"
+    with STORES[request.param](home) as store:
+        own_place.environ |= store.environ
+        yield store
+
+
+def test_links_are_what_clearml_opens_and_upload_copies(
+    own_place: Place, own_server: ClearMLServer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in own_place.environ.items():  # for MLflow's client here
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(own_place.root / "user"))
+    done = own_place.run(SCRIPT, store.root, "linked")
+    assert done.code == 0, done.stderr
+    assert len(done.said) == 1, done.stderr
+    run = own_place.run_named("linked")
+    task = ended(own_server, run.info.run_id)
+    held = artifacts(task)
+    assert set(held) == set(in_mlflow(own_place, run.info.run_id))
+    beginning = f"{store.link}{run.info.run_id}/artifacts/"
+    assert {item["uri"][: len(beginning)] for item in held.values()} == {beginning}
+    assert not any(secret in repr(task) for secret in (SECRET, PASSWORD, "sesame"))
+    assert samples(own_server, task).keys() == {("images", "a.png", 0)}
+    verified = own_place.command("verify", run.info.run_id)
+    assert verified.code == 0, verified.stdout + verified.stderr
+    if store.clearml:
+        configuration = own_place.write("clearml-of-a-person.conf", f"sdk {{ {store.clearml} }}")
+        read = own_place.run(READ, task["id"], agent=False, name="read.py", CLEARML_CONFIG_FILE=str(configuration))
+        assert read.code == 0, read.stderr
+        assert json.loads(read.stdout.splitlines()[-1]) == {
+            path: digest(own_place, run.info.run_id, path) for path in held
+        }
+
+    own_server.close()
+    done = own_place.run(SCRIPT, store.root, "copied", AUTOINSTRUMENT_ARTIFACTS="upload")
+    assert done.code == 0, done.stderr
+    wait_for(lambda: not own_place.workers())
+    own_server.start()
+    synced = own_place.command("sync", AUTOINSTRUMENT_ARTIFACTS="upload")
+    assert synced.code == 0, synced.stderr
+    copied = ended(own_server, own_place.run_named("copied").info.run_id)
+    assert artifacts(copied).keys() == held.keys()
+    for path, item in artifacts(copied).items():
+        content = uploaded(own_server, item["uri"])
+        assert hashlib.sha256(content).hexdigest() == item["hash"] == digest(own_place, run.info.run_id, path)
+
+
+def digest(place: Place, run_id: str, path: str) -> str:
+    from pathlib import Path
+
+    local = place.client.download_artifacts(run_id, path, str(place.root / "tmp"))
+    return hashlib.sha256(Path(local).read_bytes()).hexdigest()
