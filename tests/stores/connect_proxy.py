@@ -39,7 +39,7 @@ class ConnectProxy:
                     back.join()
                 self.close_connection = True
 
-            def _forward(self) -> None:
+            def forward(self) -> None:
                 if not self._is_allowed():
                     return
                 url = urlsplit(self.path)
@@ -47,7 +47,8 @@ class ConnectProxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 connection = HTTPConnection(*target)
                 path = self.path.partition(url.netloc)[2] or "/"
-                connection.request(self.command, path, body, dict(self.headers))
+                headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+                connection.request(self.command, path, body, headers)
                 with connection.getresponse() as answer:
                     self.send_response_only(answer.status)
                     for name, value in answer.getheaders():
@@ -57,8 +58,6 @@ class ConnectProxy:
                     self.end_headers()
                     shutil.copyfileobj(answer, self.wfile)
                 self.close_connection = True
-
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _forward
 
             def _is_allowed(self) -> bool:
                 wanted = "Basic " + base64.b64encode(b"me:sesame").decode()
@@ -70,6 +69,8 @@ class ConnectProxy:
             def log_message(self, *_: object) -> None:
                 pass
 
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+            setattr(Handler, f"do_{method}", Handler.forward)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://me:sesame@127.0.0.1:{self._server.server_port}"
