@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -25,7 +27,7 @@ SCRIPT = """
         mlflow.log_text("hello", "notes/hello.txt")
         mlflow.log_text("named", "notes/Grüße, 50 + 1.txt")
         mlflow.log_image(numpy.random.default_rng(0).integers(0, 255, (9, 9, 3), dtype=numpy.uint8), "a.png")
-        open("large.bin", "wb").write(bytes(range(256)) * 4096)
+        open("large.bin", "wb").write(bytes(range(256)) * 24_000)
         mlflow.log_artifact("large.bin", "deep/er")
 """
 READ = """
@@ -41,10 +43,10 @@ READ = """
 
 
 @pytest.fixture(params=sorted(STORES))
-def store(request: pytest.FixtureRequest, own_place: Place) -> Iterator[Store]:
-    home = own_place.root / "user"
-    with STORES[request.param](home) as store:
+def store(request: pytest.FixtureRequest, own_place: Place, database: Path) -> Iterator[Store]:
+    with STORES[request.param](own_place.root / "user", database) as store:
         own_place.environ |= store.environ
+        own_place.uri = store.uri or own_place.uri
         yield store
 
 
@@ -61,13 +63,13 @@ def test_links_are_what_clearml_opens_and_upload_copies(
     task = ended(own_server, run.info.run_id)
     held = artifacts(task)
     assert set(held) == set(in_mlflow(own_place, run.info.run_id))
-    beginning = f"{store.link}{run.info.run_id}/artifacts/"
-    assert {item["uri"][: len(beginning)] for item in held.values()} == {beginning}
+    for path, item in held.items():
+        assert item["uri"] == store.link.format(run_id=run.info.run_id, path=path, quoted=quote(path))
     assert not any(secret in repr(task) for secret in (SECRET, PASSWORD, "sesame"))
     assert samples(own_server, task).keys() == {("images", "a.png", 0)}
     verified = own_place.command("verify", run.info.run_id)
     assert verified.code == 0, verified.stdout + verified.stderr
-    if store.clearml:
+    if store.is_read:
         configuration = own_place.write("clearml-of-a-person.conf", f"sdk {{ {store.clearml} }}")
         read = own_place.run(READ, task["id"], agent=False, name="read.py", CLEARML_CONFIG_FILE=str(configuration))
         assert read.code == 0, read.stderr
@@ -90,7 +92,5 @@ def test_links_are_what_clearml_opens_and_upload_copies(
 
 
 def digest(place: Place, run_id: str, path: str) -> str:
-    from pathlib import Path
-
     local = place.client.download_artifacts(run_id, path, str(place.root / "tmp"))
     return hashlib.sha256(Path(local).read_bytes()).hexdigest()
