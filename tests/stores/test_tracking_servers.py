@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -175,3 +175,44 @@ def test_worker_and_commands_go_the_way_of_the_training(
     assert verified.code == 0, verified.stdout + verified.stderr
     refused = own_place.command("doctor", **way.wrong)
     assert way.problem in refused.stdout, refused.stdout
+
+
+ROTATED = """
+    import os, pathlib, sys
+    import mlflow
+    with mlflow.start_run(run_name="rotated"):
+        mlflow.log_text("before", "before.txt")
+        pathlib.Path(sys.argv[1]).write_text("second")
+        os.environ["MLFLOW_TRACKING_TOKEN"] = "second"
+        pathlib.Path("large.bin").write_bytes(bytes(2**20))
+        mlflow.log_artifact("large.bin")
+        mlflow.log_metric("loss", 0.5)
+"""
+
+
+@pytest.mark.may_report("401")
+def test_files_that_a_token_of_yesterday_cannot_fetch_are_for_sync(
+    own_place: Place, own_server: ClearMLServer, mlflow_server: str
+) -> None:
+    """The training renews its token, and the worker does not learn of that; nothing else of the run waits."""
+    valid = own_place.root / "token"
+    valid.write_text("first")
+
+    def is_allowed(headers: Mapping[str, str]) -> bool:
+        return headers.get("Authorization") == f"Bearer {valid.read_text()}"
+
+    with Gateway(mlflow_server, is_allowed) as gateway:
+        own_place.uri = gateway.url
+        own_place.environ |= {"AUTOINSTRUMENT_ARTIFACTS": "upload", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+        done = own_place.run(ROTATED, str(valid), MLFLOW_TRACKING_TOKEN="first")
+        assert done.code == 0, done.stderr
+        assert "autoinstrument sync" in done.said[-1], done.stderr
+        wait_for(lambda: not own_place.workers())
+        (task,) = own_server.tasks
+        assert task["status"] == "completed"
+        assert task["last_metrics"]
+        synced = own_place.command("sync", MLFLOW_TRACKING_TOKEN="second")
+        assert synced.code == 0, synced.stdout + synced.stderr
+        held = {item["key"]: item["uri"] for item in own_server.task(task["id"])["execution"]["artifacts"]}
+        assert held.keys() == {"MLflow run", "before.txt", "large.bin"}
+        assert held["large.bin"].startswith(own_server.files_url)
