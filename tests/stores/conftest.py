@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from tests.end_to_end.conftest import (
-    clearml_agent,
     database,
     fork_server,
     mlflow_server,
@@ -11,9 +10,10 @@ from tests.end_to_end.conftest import (
     place,
     server,
 )
+from tests.unit.conftest import client
 
 __all__ = [
-    "clearml_agent",
+    "client",
     "database",
     "fork_server",
     "mlflow_server",

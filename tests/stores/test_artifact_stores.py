@@ -9,13 +9,21 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service import utils
+
+from autoinstrument.mlflow_store.artifacts import ArtifactStore
+from autoinstrument.mlflow_store.runs import find_runs
+
+pytest.importorskip("paramiko", reason="the dependency group `stores` is not installed")
+pytest.importorskip("cryptography", reason="the dependency group `stores` is not installed")
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended
 from tests.end_to_end.processes import wait_for
 from tests.end_to_end.test_artifacts import artifacts, in_mlflow, samples, uploaded
 from tests.stores.emulators import SECRET, STORES, Store
-from tests.stores.sftp_server import PASSWORD
+from tests.stores.sftp_server import PASSWORD, SFTPServer
 
 SCRIPT = """
     import io, sys
@@ -94,3 +102,23 @@ def test_links_are_what_clearml_opens_and_upload_copies(
 def digest(place: Place, run_id: str, path: str) -> str:
     local = place.client.download_artifacts(run_id, path, str(place.root / "tmp"))
     return hashlib.sha256(Path(local).read_bytes()).hexdigest()
+
+
+def test_many_runs_of_an_sftp_store_do_not_keep_their_connections(
+    tmp_path: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow opens one for each of its threads, and keeps those of a thousand runs."""
+    pytest.importorskip("pysftp", reason="pysftp is missing, or does not load with this paramiko", exc_type=ImportError)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    with SFTPServer(tmp_path) as server:
+        (tmp_path / ".ssh" / "known_hosts").write_text(server.known_host)
+        experiment = client.create_experiment("there", f"{server.url}/of")
+        counts = []
+        for number in range(8):
+            client.log_text(client.create_run(experiment).info.run_id, "hello", f"{number}.txt")
+        utils._artifact_repos_cache.clear()
+        for stored in find_runs(client.tracking_uri):
+            assert len(list(ArtifactStore(stored.run).files())) == 1
+            counts.append(server.connections)
+        wait_for(lambda: server.connections <= 6 * counts[0])

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import certifi
 import pytest
 
+pytest.importorskip("cryptography", reason="the dependency group `stores` is not installed")
+
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import start_mlflow
 from tests.end_to_end.harness import Place, properties
@@ -178,13 +180,16 @@ def test_worker_and_commands_go_the_way_of_the_training(
 
 
 ROTATED = """
-    import os, pathlib, sys
+    import os, pathlib, sys, time
     import mlflow
-    with mlflow.start_run(run_name="rotated"):
+    mlflow.set_experiment(sys.argv[2])
+    with mlflow.start_run(run_name="rotated") as run:
         mlflow.log_text("before", "before.txt")
+        while "clearml.task_id" not in mlflow.get_run(run.info.run_id).data.tags:  # the worker has the first token
+            time.sleep(0.05)
         pathlib.Path(sys.argv[1]).write_text("second")
         os.environ["MLFLOW_TRACKING_TOKEN"] = "second"
-        pathlib.Path("large.bin").write_bytes(bytes(2**20))
+        pathlib.Path("large.bin").write_bytes(bytes(9 * 2**20))
         mlflow.log_artifact("large.bin")
         mlflow.log_metric("loss", 0.5)
 """
@@ -204,7 +209,9 @@ def test_files_that_a_token_of_yesterday_cannot_fetch_are_for_sync(
     with Gateway(mlflow_server, is_allowed) as gateway:
         own_place.uri = gateway.url
         own_place.environ |= {"AUTOINSTRUMENT_ARTIFACTS": "upload", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-        done = own_place.run(ROTATED, str(valid), MLFLOW_TRACKING_TOKEN="first")
+        done = own_place.run(
+            ROTATED, str(valid), own_place.root.name, MLFLOW_TRACKING_TOKEN="first", AUTOINSTRUMENT_EXIT_TIMEOUT="5"
+        )
         assert done.code == 0, done.stderr
         assert "autoinstrument sync" in done.said[-1], done.stderr
         wait_for(lambda: not own_place.workers())
