@@ -9,7 +9,7 @@ from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.errors import FilesUnavailableError, NotAllowedError, RefusedError, UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.tasks import Task
-from autoinstrument.mlflow_store.store_errors import problem_of
+from autoinstrument.mlflow_store.store_errors import problem_of, refuses_credentials
 
 _SLOW_S = 5.0
 """Seconds after which a store that fails counts as one that does not answer; it refuses a missing file at once."""
@@ -38,10 +38,17 @@ class Uploads:
             raise FilesUnavailableError(self._store_reason)
 
     def note_store(self, error: Exception, took_s: float) -> None:
-        """Note that a file could not be fetched from MLflow's store; leave a slow store alone for a while."""
-        if took_s > _SLOW_S:
+        """Note that a file could not be fetched from MLflow's store; leave a slow store alone for a while.
+
+        Raises:
+            FilesUnavailableError: the store refuses the credentials; so it would for any other file.
+        """
+        is_refused = refuses_credentials(error)
+        if took_s > _SLOW_S or is_refused:
             self._store_reason = f"artifacts cannot be read ({problem_of(error)})"
             self._store.failed(UnavailableError(self._store_reason), took_s)
+        if is_refused:
+            raise FilesUnavailableError(self._store_reason) from error
 
     def check(self) -> None:
         """Check that an upload may be tried.

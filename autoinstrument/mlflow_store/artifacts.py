@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoinstrument.guard import ourselves
-from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store import internals, training_stores
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.urls import local_folder
 from autoinstrument.mlflow_store.workspaces import in_workspace
@@ -23,6 +23,8 @@ from autoinstrument.records import Model, RunStarted
 MOST_FILES = 20_000
 _CHEAP = 16 * 2**20
 """Largest file that is downloaded only to show it, in bytes."""
+_MOST_REPOSITORIES = 4
+"""Repositories of MLflow's that are kept for further files of their runs."""
 _FILE = "file://"
 _BEING_WRITTEN = ".artifact.uploading."
 """Beginning of the name that MLflow 3 gives to a file in a local store until it is complete."""
@@ -58,7 +60,7 @@ class ArtifactStore:
         if model is None:
             self._folder = local_folder(run.artifact_uri)
             return
-        # The path behind `file://` is not encoded, see `urls.openable`.
+        # The path behind `file://` is not encoded, see `artifact_addresses.openable`.
         self._folder = Path(model["location"][len(_FILE) :]) if model["location"].startswith(_FILE) else None
         kind, _, rest = model["uri"].partition(":/")
         if kind == "models":
@@ -123,6 +125,8 @@ class ArtifactStore:
 
     def _repository(self) -> Any:
         client = tracking_client(self._run.tracking_uri)
+        if not training_stores.are_watched():  # else the training has a use for them
+            internals.forget_artifact_repositories(_MOST_REPOSITORIES)
         if self._model_id:
             return internals.model_artifacts(client, self._model_id)
         return internals.run_artifacts(client, self._run.run_id)

@@ -168,6 +168,18 @@ def model_artifacts(client: Any, model_id: str) -> Any:
     return found or client._get_artifact_repo(model_id, resource="logged_model")
 
 
+def forget_artifact_repositories(most: int) -> None:
+    """Drop all but the latest of the repositories that MLflow's clients keep, 1,024 for each process.
+
+    One of SFTP holds a connection for each of its threads, of which there are 8 to 32.
+    """
+    from mlflow.tracking._tracking_service import utils
+
+    kept = getattr(utils, "_artifact_repos_cache", {})
+    while len(kept) > most:
+        kept.popitem(last=False)
+
+
 _behind_proxies: dict[tuple[str, str], Any] = {}
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store.artifact_addresses import openable
 from autoinstrument.mlflow_store.prompts import IS_PROMPT
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
 from autoinstrument.mlflow_store.stores import StoreClient
-from autoinstrument.mlflow_store.urls import openable
 from autoinstrument.records import Model, ModelPoint, ModelsLogged, Version
 
 HISTORY = "mlflow.log-model.history"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,6 +15,13 @@ Value = TypeVar("Value")
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """MLflow's codes of errors after which another try may succeed."""
+_REFUSED = re.compile(
+    r"\b401 (?:Client Error|Unauthorized)|error code 401\b|UNAUTHENTICATED|ExpiredToken|InvalidAccessKeyId"
+    r"|SignatureDoesNotMatch|InvalidAuthenticationInfo|Unable to locate credentials|token (?:has|is) expired",
+    re.I,
+)
+"""In messages of requests, botocore, Azure's and Google's clients, and MLflow's own (2.16 to 3.17). Not 403, which S3
+also answers for a missing file to those who may not list its folder."""
 
 
 class StoreNotThereError(Exception):
@@ -55,6 +63,11 @@ def problem_of(error: Exception) -> str:
     if isinstance(error, (NotFoundError, StoreNotThereError)):
         return str(error)
     return f"MLflow: {type(error).__name__}: {hide_in_text(' '.join(str(error).split()))[:300]}"
+
+
+def refuses_credentials(error: Exception) -> bool:
+    """Return True if a server or an artifact store did not accept who was asking: a token has expired, for example."""
+    return _REFUSED.search(str(error)) is not None
 
 
 def if_supported(ask: Callable[[], list[Value]]) -> list[Value]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from autoinstrument.mlflow_store import internals, training_stores
+from autoinstrument.mlflow_store.folder_store import reading_lines
 from autoinstrument.mlflow_store.opening import REGISTRY, TRACKING, check_exists, opened
 
 
@@ -27,7 +28,7 @@ def tracking_client(tracking_uri: str) -> Any:
     else:
         check_exists(TRACKING, tracking_uri, for_training=False)
         store = opened(client_class, tracking_uri)
-    return internals.client_of(store, client_class, tracking_uri=tracking_uri)
+    return internals.client_of(reading_lines(store), client_class, tracking_uri=tracking_uri)
 
 
 def registry_client(tracking_uri: str) -> Any:

@@ -1,4 +1,4 @@
-"""Addresses: of stores, the same in every process; of a run's page; of artifacts, for a browser or ClearML's client."""
+"""Addresses: of stores, the same in every process, and of a run's page."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import os
 import re
 import sys
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from autoinstrument.scrubber import without_credentials
 
-_PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 DEFAULT_WORKSPACE = "default"
 """MLflow's own name of the workspace that a server uses where none is named (3.10 to 3.17)."""
 _WINDOWS = sys.platform == "win32"
@@ -88,38 +87,6 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str, ui: str = "", w
 def named(workspace: str) -> str:
     """Return a workspace's name, "" for the default one, which MLflow's own links leave out too."""
     return "" if workspace == DEFAULT_WORKSPACE else workspace
-
-
-def openable(artifact_uri: str, tracking_uri: str, path: str = "") -> str:
-    """Return the address of an artifact for a browser or for ClearML's client, without credentials.
-
-    A root that MLflow's server proxies has an HTTP endpoint there (`mlflow-artifacts:`, mlflow 2.16 to 3.17). ClearML's
-    client takes the path behind `file://`, and object stores' URIs, without any decoding (clearml 1.16 to 2.1.12).
-
-    Args:
-        artifact_uri: the artifact's own URI, or that of the root above it.
-        tracking_uri: address of the tracking server, which may be the proxy.
-        path: path of the artifact below the root, "" if `artifact_uri` is its own.
-    """
-    below = f"/{path}" if path else ""
-    folder = local_folder(artifact_uri)
-    if folder is not None:
-        return f"file://{folder.as_posix()}{below}"
-    parts = urlsplit(without_credentials(artifact_uri))
-    server = urlsplit(without_credentials(tracking_uri))
-    if parts.scheme == "mlflow-artifacts" and server.scheme in ("http", "https"):
-        base = server.path.rstrip("/") + _PROXY + "/" + _quoted(parts.path.strip("/"))
-        parts = parts._replace(scheme=server.scheme, netloc=parts.netloc or server.netloc, path=base)
-    name = _quoted(below) if parts.scheme in ("http", "https") else below
-    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}{name}"))
-
-
-def _quoted(path: str) -> str:
-    """Return a path for a URL; bytes that are not UTF-8, which Python keeps as lone surrogates, are quoted as bytes."""
-    try:
-        return quote(path, errors="surrogateescape")
-    except UnicodeEncodeError:  # surrogates that stand for no byte
-        return quote(path, errors="replace")
 
 
 def _databricks_host(tracking_uri: str) -> str:

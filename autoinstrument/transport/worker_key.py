@@ -9,8 +9,10 @@ The key is a digest of everything that decides whom a worker can serve, and how 
 - the interpreter, and the folders that the worker may import from;
 - the versions of autoinstrument, clearml and MLflow, by the identity of the files that hold them, and that of ClearML's
   configuration file: a worker that lingers must not go on with the credentials from before `clearml-init`;
-- the variables of ClearML, MLflow, cloud storage, databases, proxies, certificates, Git and this project, and those by
-  which files are found. Not those that only name the run, experiment or workspace that a process works on.
+- the variables of ClearML, MLflow, cloud storage, databases, proxies, certificates, Git and this project, those by
+  which files are found, and those whose names say that they hold a secret: plug-ins of MLflow's, which add headers to
+  requests or have stores, read variables of their own. Not those that only name the run, experiment or workspace that a
+  process works on.
 
 What else the worker must know of a process travels in the process's records. Values are hashed here, and written
 nowhere.
@@ -41,6 +43,8 @@ _NAMES = {
 }  # fmt: skip
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 """In upper or lower case."""
+_SECRET = re.compile(r"TOKEN(?![A-Z])|PASSW|SECRET|_KEY|CREDENTIAL")
+"""In names of variables. The scrubber's own rules are stricter, and take as long as all else here."""
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 _OF_A_RUN = {
     "MLFLOW_RUN_ID", "MLFLOW_RUN_NAME", "MLFLOW_RUN_CONTEXT", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME",
@@ -130,7 +134,7 @@ def _counts(name: str, value: str) -> bool:
         return True
     if name == TRACKING_URI:
         return value.startswith(_DATABRICKS)
-    return name.startswith(_PREFIXES) and name not in _OF_A_RUN
+    return name not in _OF_A_RUN and (name.startswith(_PREFIXES) or _SECRET.search(name) is not None)
 
 
 def _version_file(package: str) -> str:

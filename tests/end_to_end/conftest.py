@@ -123,7 +123,7 @@ def mlflow_server(shared: Shared, database: Path) -> Iterator[str]:
     """The address of a real MLflow server; other processes' tests write to it, too."""
 
     def start(descriptor: int) -> str:
-        return _start_mlflow(shared.folder("mlflow-server", lambda _: None), database, descriptor)
+        return start_mlflow(shared.folder("mlflow-server", lambda _: None), database, descriptor)
 
     with shared.service("mlflow", start) as address:
         yield address
@@ -134,10 +134,11 @@ def workspace_server(tmp_path_factory: pytest.TempPathFactory, database: Path) -
     """The address of a real MLflow server with workspaces, which a server has for all its clients or not at all."""
     reading, writing = os.pipe()
     with os.fdopen(reading), os.fdopen(writing, "w"):
-        yield _start_mlflow(tmp_path_factory.mktemp("workspaces"), database, reading, "--enable-workspaces")
+        yield start_mlflow(tmp_path_factory.mktemp("workspaces"), database, reading, "--enable-workspaces")
 
 
-def _start_mlflow(folder: Path, database: Path, standard_input: int, *options: str) -> str:
+def start_mlflow(folder: Path, database: Path, standard_input: int, *options: str, **environ: str) -> str:
+    """Start a real MLflow server that ends with its standard input, and return its address once it answers."""
     (folder / "mlflow.db").write_bytes(database.read_bytes())
     with hold() as held:
         port = held.getsockname()[1]
@@ -154,6 +155,7 @@ def _start_mlflow(folder: Path, database: Path, standard_input: int, *options: s
             env={
                 **{key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)},
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that import MLflow (mlflow 3.17)
+                **environ,
             },
         )  # fmt: skip
 

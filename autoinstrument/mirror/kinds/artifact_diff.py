@@ -10,6 +10,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.mirror.kinds.artifact_list import FILES_LEFT_OUT
 from autoinstrument.mirror.kinds.kind import TaskOfRun
 from autoinstrument.mirror.mapping import artifact_entries, figures, pictures
+from autoinstrument.mlflow_store.artifact_addresses import is_same_place
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.records import ArtifactLogged, RunStarted
 
@@ -33,7 +34,7 @@ def problem(
         return "missing"
     if record.size >= 0 and held.get("content_size") != record.size:
         return f"{held.get('content_size')} bytes instead of {record.size}"
-    if is_link and held.get("uri") != artifact_entries.address(run, record.path):
+    if is_link and not is_same_place(str(held.get("uri")), artifact_entries.address(run, record.path)):
         return f"links to {held.get('uri')}"
     if exact and not ArtifactStore(run).has_digest(record.path, record.size, held.get("hash") or ""):
         return "other content"

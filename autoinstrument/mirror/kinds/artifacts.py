@@ -20,6 +20,7 @@ from autoinstrument.mirror.kinds.artifact_content import ArtifactContent, read_c
 from autoinstrument.mirror.kinds.artifact_list import ArtifactList
 from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping import artifact_entries, pictures
+from autoinstrument.mlflow_store.artifact_addresses import is_same_place
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import ArtifactLogged, Record
@@ -183,7 +184,7 @@ class _ArtifactsPart(RunPart):
         if found is None or found.get("timestamp") != artifact_entries.seconds(run, record):
             return False
         is_link = self._mode == "link"
-        if not is_link and found.get("uri") == artifact_entries.address(run, record.path):
+        if not is_link and is_same_place(str(found.get("uri")), artifact_entries.address(run, record.path)):
             return False
         return not artifact_diff.problem(run, record, found, is_link=is_link, exact=self._is_exact)
 

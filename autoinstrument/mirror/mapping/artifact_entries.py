@@ -10,7 +10,7 @@ from autoinstrument import previews
 from autoinstrument.clearml_api import storable
 from autoinstrument.mirror.mapping import pictures
 from autoinstrument.mirror.mapping.links import LINK
-from autoinstrument.mlflow_store.urls import openable
+from autoinstrument.mlflow_store import artifact_addresses
 from autoinstrument.records import ArtifactLogged, RunStarted
 
 PATH = "MLflow path"
@@ -34,7 +34,7 @@ def shown(path: str) -> str:
 
 def address(run: RunStarted, path: str) -> str:
     """Return the address of a run's artifact, for a browser or for ClearML's client."""
-    return storable.text(openable(run.artifact_uri, run.tracking_uri, path))
+    return storable.text(artifact_addresses.of_run(run, path))
 
 
 def entry(run: RunStarted, record: ArtifactLogged, key: str, uri: str, preview: str, digest: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from autoinstrument.clearml_api import storable
 from autoinstrument.clearml_api.models import ARCHIVED
 from autoinstrument.mirror.mapping.model_versions import item_names, items_of, registry_tags, tag_texts, versions_in
 from autoinstrument.mirror.mapping.names import acceptable
+from autoinstrument.mlflow_store.artifact_addresses import is_same_place
 from autoinstrument.records import Model, ModelsLogged, parse
 from autoinstrument.scrubber import hide_in_text, hide_named
 
@@ -170,6 +171,8 @@ def edits(held: Mapping[str, Any], wanted: ModelFields) -> dict[str, Any]:
         "system_tags": sorted({*others, *wanted.system_tags}),
     }
     del fields["metadata"]
+    if is_same_place(str(held.get("uri")), wanted.uri):
+        del fields["uri"]
     return {name: value for name, value in fields.items() if (held.get(name) or type(value)()) != value}
 
 

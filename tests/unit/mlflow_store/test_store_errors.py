@@ -13,6 +13,7 @@ from autoinstrument.mlflow_store.store_errors import (
     NotFoundError,
     if_supported,
     problem_of,
+    refuses_credentials,
     shown,
 )
 
@@ -49,3 +50,21 @@ def test_the_default_store_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert "MLflow's default: MLFLOW_TRACKING_URI is not set" in shown("http://u:p@h")
     assert NoStoreError("http://h", "is gone").remedy == "set MLFLOW_TRACKING_URI"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_refused"),
+    [
+        ("401 Client Error: Unauthorized for url: https://h/x", True),
+        ("API request to endpoint /api/2.0/mlflow/runs/get failed with error code 401 != 200.", True),
+        (
+            "An error occurred (ExpiredToken) when calling GetObject: The provided token has expired.",
+            True,
+        ),
+        ("An error occurred (403) when calling the HeadObject operation: Forbidden", False),  # a file that is not there
+        ("An error occurred (404) when calling the HeadObject operation: Not Found", False),
+        ("[Errno 2] No such file or directory: 'epoch/401/token expired.txt'", False),
+    ],
+)
+def test_a_store_that_refuses_the_credentials_is_told_from_a_missing_file(text: str, is_refused: bool) -> None:
+    assert refuses_credentials(Exception(text)) == is_refused

@@ -1,4 +1,4 @@
-"""Where URIs lead: stores and artifact roots on this machine and elsewhere, pages, and addresses for others."""
+"""Where URIs lead: stores and artifact roots on this machine and elsewhere, and pages of runs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.clone_run.settings import is_elsewhere
-from autoinstrument.mlflow_store.urls import is_path, local_path, local_store, openable, run_page
-
-PROXY = "/api/2.0/mlflow-artifacts/artifacts"
+from autoinstrument.mlflow_store.urls import is_path, local_path, local_store, run_page
 
 
 @pytest.mark.parametrize(
@@ -77,20 +75,6 @@ def test_what_is_a_path(uri: str, on_windows: bool, elsewhere: bool) -> None:
 def test_drive_letters_mean_nothing_elsewhere() -> None:
     assert local_path("file:///C:/runs", windows=False) == "/C:/runs"
     assert local_path("C:/runs", windows=False) is None
-
-
-@pytest.mark.parametrize(
-    ("root", "server", "path", "address"),
-    [
-        ("file:///srv/a%20b", "http://h", "c d.txt", "file:///srv/a b/c d.txt"),
-        ("s3://user:secret@bucket/1", "", "a b", "s3://bucket/1/a b"),
-        ("mlflow-artifacts:/1/x", "https://u:p@h/base/", "a b", f"https://h/base{PROXY}/1/x/a%20b"),
-        ("mlflow-artifacts://other/1", "https://h", "", f"https://other{PROXY}/1"),
-        ("https://h/root/", "", "raw\udcff", "https://h/root/raw%FF"),
-    ],
-)
-def test_addresses_of_artifacts(root: str, server: str, path: str, address: str) -> None:
-    assert openable(root, server, path) == address
 
 
 def test_the_page_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
