@@ -1,4 +1,4 @@
-"""The project in `examples/llm`, which docs/hybrid.md shows: `poetry poe`, TRL, PEFT, the registry and an evaluation."""
+"""The project in `examples/llm` that docs/hybrid.md shows: `poetry poe`, TRL, PEFT, the registry, an evaluation."""
 
 from __future__ import annotations
 

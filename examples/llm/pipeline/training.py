@@ -3,7 +3,7 @@
 import mlflow
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from pipeline.data import make_tokenizer, training_data

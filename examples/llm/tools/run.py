@@ -1,7 +1,6 @@
 """The project's command line."""
 
 import click
-
 from pipeline.training import training
 
 
