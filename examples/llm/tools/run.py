@@ -1,6 +1,7 @@
 """The project's command line."""
 
 import click
+
 from pipeline.training import training
 
 
