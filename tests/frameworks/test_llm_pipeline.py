@@ -99,6 +99,7 @@ def check(remote: Remote, run: Run, task: dict[str, Any], version: int) -> None:
     assert link_tags(run)["state"] == "synced"
 
 
+@pytest.mark.slow
 def test_train_register_and_evaluate_then_again_by_an_agent(project: Remote, poetry: Path) -> None:
     """The Task has all of the run, and its clone is trained by an agent with another learning rate."""
     place = project.place
