@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -88,6 +89,11 @@ def _described(command: tuple[str, ...]) -> ProcessStarted:
     arguments = words[2:] if module else words[1:]
     path = _module_file(module) if module else Path(words[0]).absolute()
     if path is None or not path.is_file():
+        if not module and shutil.which(words[0]):
+            raise click.UsageError(
+                f"an agent starts Python, not {words[0]}: give the script or module that {words[0]} starts, "
+                "as in: -- python -m package.train"
+            )
         raise click.UsageError(f"there is no {module or words[0]} in this folder")
     line = command_line(arguments)
     if MASK in line:

@@ -5,13 +5,26 @@ from collections.abc import Callable
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.conftest import database, fork_server, new_place, own_place, own_server, place, sdk_place, server
+from tests.end_to_end.conftest import (
+    clearml_agent,
+    database,
+    fork_server,
+    mlflow_server,
+    new_place,
+    own_place,
+    own_server,
+    place,
+    sdk_place,
+    server,
+)
 from tests.end_to_end.harness import Place
 from tests.frameworks.mirrored import Mirrored, mirrored
 
 __all__ = [
+    "clearml_agent",
     "database",
     "fork_server",
+    "mlflow_server",
     "new_place",
     "own_place",
     "own_server",

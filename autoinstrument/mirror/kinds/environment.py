@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from autoinstrument.clearml_api import storable
@@ -15,7 +15,8 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
 from autoinstrument.mirror.mapping.hyperparameters import hyperparameter, item_name, sections
 from autoinstrument.mirror.mapping.task_settings import travelling
-from autoinstrument.records import Param, Record, TagsSet
+from autoinstrument.mlflow_store.run_reader import RunReader
+from autoinstrument.records import ModelsLogged, Param, Record, TagsSet
 from autoinstrument.scrubber import hide_in_text, without_credentials
 
 ARGUMENTS = "Args"
@@ -34,9 +35,16 @@ _OF_SWITCH = f"True: the configuration {command_line.CONFIGURATION} counts in a 
 
 
 class Environment(CapturedKind):
-    """The capture holds it; a Task that the script or an agent made has its own."""
+    """The capture holds it, but for the Task's type; a Task that the script or an agent made has its own."""
 
     name = "environment"
+
+    def read(self, run: RunReader) -> Iterator[Record]:
+        """Yield what decides the type of an evaluation's Task; other runs are not asked for their models."""
+        run_type = run.stored.run.tags.get(_RUN_TYPE, "")
+        if run_type == _EVALUATION:
+            yield TagsSet(run.run_id, {_RUN_TYPE: run_type})
+            yield run.state("models")
 
     def part(self, context: RunContext) -> EnvironmentPart:
         """See `Kind.part`."""
@@ -58,11 +66,6 @@ def arguments(values: list[Param], help_texts: Mapping[str, str]) -> list[Hyperp
     ]
 
 
-def task_type(tags: Mapping[str, str]) -> str:
-    """Return ClearML's type of Task for a run: that of a test if MLflow lists the run among evaluations."""
-    return "testing" if tags.get(_RUN_TYPE) == _EVALUATION else "training"
-
-
 def script_of_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the script section of a run that was not captured, as far as MLflow's own tags know it."""
     known = {
@@ -81,8 +84,10 @@ class EnvironmentPart(RunPart):
         self._context = context
         self._has_changed = False
         self._lacks_settings = False
-        self._type = ""
-        """A type that the Task has to get, because the run's tags have changed; "" for none."""
+        self._run_type = context.run.tags.get(_RUN_TYPE, "")
+        self._has_models = False
+        self._given_type = ""
+        """The type that the Task was made with; "" for a Task that this part has not made, which keeps its own."""
         self._names: set[str] = set()
         """Names of the arguments that the Task was given."""
 
@@ -91,20 +96,22 @@ class EnvironmentPart(RunPart):
         self._has_changed = True
 
     def take(self, record: Record) -> None:
-        """Note that the run is an evaluation; MLflow says so after it has begun."""
-        if isinstance(record, TagsSet) and _RUN_TYPE in record.tags:
-            self._type = task_type(record.tags)
+        """Note what decides the Task's type; MLflow marks a run as an evaluation when the evaluation has ended."""
+        if isinstance(record, TagsSet):
+            self._run_type = record.tags.get(_RUN_TYPE, self._run_type)
+        elif isinstance(record, ModelsLogged):
+            self._has_models = bool(record.models)
 
     @property
     def has_work(self) -> bool:
-        """True while the Task was described by another capture, or by other tags."""
-        return self._has_changed or bool(self._type)
+        """True while the Task was described by another capture, or has another type."""
+        return self._has_changed or self._has_other_type
 
     def initial(self) -> dict[str, Any]:
         """Return all of it."""
         objects = [*self._objects(), travelling(self._context.settings, self._context.run)]
         return {
-            "type": task_type(self._context.run.tags),
+            "type": self._type,
             "system_tags": [DEVELOPMENT],
             "script": self._script(),
             "hyperparams": sections([*self._arguments(), *self._variables()]),
@@ -114,8 +121,7 @@ class EnvironmentPart(RunPart):
     def created(self, *, bare: bool) -> None:
         """See `RunPart.created`."""
         self._has_changed = self._lacks_settings = bare
-        if self._type == task_type(self._context.run.tags):
-            self._type = ""
+        self._given_type = self._type
         self._names = set() if bare else {item["name"] for item in self._arguments()}
 
     def send(self, task: Task) -> None:
@@ -124,15 +130,24 @@ class EnvironmentPart(RunPart):
         Raises:
             ClearMLError: the server did not take everything; it is sent again as a whole.
         """
-        if self._type and not task.adopted:
+        if self._has_other_type and not task.adopted:
             types, tasks = [self._type], self._context.tasks
             self._context.rejections.send_each(lambda some: tasks.edit(task, type=some[0]), types, lambda _: "the type")
-        self._type = ""
+        self._given_type = self._given_type and self._type
         if not self._has_changed:
             return
         if not task.adopted:
             self._write(task)
         self._has_changed = self._lacks_settings = False
+
+    @property
+    def _type(self) -> str:
+        """The type of Task: a test if the run only evaluates. One that also puts out a model has trained it."""
+        return "testing" if self._run_type == _EVALUATION and not self._has_models else "training"
+
+    @property
+    def _has_other_type(self) -> bool:
+        return bool(self._given_type) and self._given_type != self._type
 
     def _write(self, task: Task) -> None:
         tasks, send_each = self._context.tasks, self._context.rejections.send_each

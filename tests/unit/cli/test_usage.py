@@ -28,6 +28,11 @@ from autoinstrument.cli import main
             "expected a script or `-m module`, as in: -- python train.py --lr 0.1",
         ),
         (["remote", "--queue", "q", "--", "none.py"], "there is no none.py in this folder"),
+        (
+            ["remote", "--queue", "q", "--", "git", "run", "train"],
+            "an agent starts Python, not git: give the script or module that git starts, "
+            "as in: -- python -m package.train",
+        ),
         (["remote", "--queue", "q", "--", "python", "-m", "pkg.none"], "there is no pkg.none in this folder"),
         (
             ["remote", "--queue", "q", "--", "python", "train.py", "--api-key", "sesame"],
