@@ -41,6 +41,10 @@ class TaskLifecycle:
         """Set the last status ("completed", "failed" or "stopped"), whatever the present one is."""
         self._session.call(f"tasks.{status}", task=task.id, status_reason=reason, status_message=message, force=True)
 
+    def stop(self, task: Task) -> None:
+        """Ask for a Task to be stopped; the server does it at once, unless an agent runs the Task and must do it."""
+        self._session.call("tasks.stop", task=task.id)
+
     def archive(self, task: Task, archived: bool) -> None:
         """Archive a Task, or take it back out of the archive."""
         self._session.call("tasks.archive_many" if archived else "tasks.unarchive_many", ids=[task.id])

@@ -6,7 +6,7 @@ import json
 
 from autoinstrument.clearml_api.errors import ClearMLError, RefusedError
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.task import run_of
+from autoinstrument.clearml_api.task import awaited_run, run_of
 from autoinstrument.clearml_api.task_lookup import TaskLookup
 from autoinstrument.clone_run import command_line
 from autoinstrument.clone_run.lineage import CLONED_FROM_RUN
@@ -49,4 +49,6 @@ def described(session: Session, task_id: str) -> TaskDescription:
     }
     if line and line.get("value"):
         found["command_line"] = str(line["value"])
+    if run_id := awaited_run(task):
+        found["continues"] = run_id
     return found

@@ -29,6 +29,7 @@ class TaskDescription(_Identified, total=False):
         command_line: JSON text of a `CommandLine`.
         entry_point: the program and its arguments, as ClearML has them.
         lineage: tags of the run that say where it comes from.
+        continues: id of the run that the Task was queued for.
     """
 
     settings: dict[str, str]
@@ -36,6 +37,7 @@ class TaskDescription(_Identified, total=False):
     command_line: str
     entry_point: str
     lineage: dict[str, str]
+    continues: str
 
 
 def from_text(text: str) -> TaskDescription | None:
