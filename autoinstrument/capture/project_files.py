@@ -13,6 +13,7 @@ from pathlib import Path
 from autoinstrument.capture.checkout import Checkout
 
 _LARGEST, _MOST_BYTES, _MOST_FILES = 100_000, 300_000, 150
+_ENVIRONMENT = "pyvenv.cfg"
 _PRODUCED = {"__pycache__", "mlruns", "mlartifacts", "node_modules", "mlflow.db"}
 
 
@@ -29,7 +30,9 @@ def untracked_files(checkout: Checkout, folder: Path, lacks: Callable[[str], obj
     """
     inside = checkout.inside(folder)
     found = checkout.untracked("." if inside == "." else f":(literal){inside}")
-    return list(_kept(checkout.root, (name for name in found if _is_source(name)), lacks))
+    environments = tuple(name.removesuffix(_ENVIRONMENT) for name in found if name.endswith(f"/{_ENVIRONMENT}"))
+    names = (name for name in found if _is_source(name) and not name.startswith(environments))
+    return list(_kept(checkout.root, names, lacks))
 
 
 def texts_of(folder: Path, lacks: Callable[[str], object]) -> dict[str, str]:
@@ -44,7 +47,7 @@ def texts_of(folder: Path, lacks: Callable[[str], object]) -> dict[str, str]:
 
 def _walk(folder: Path) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
-        is_environment = "pyvenv.cfg" in files
+        is_environment = _ENVIRONMENT in files
         folders[:] = [] if is_environment else sorted(name for name in folders if _is_source(name))
         for name in [] if is_environment else sorted(files):
             if _is_source(name):
@@ -60,9 +63,9 @@ def _kept(root: Path, names: Iterable[str], lacks: Callable[[str], object]) -> d
     left_out: list[str] = []
     room = _MOST_BYTES
     for name in names:
-        text = _text(root / name)
+        text = _text(root / name) if len(kept) < _MOST_FILES else None
         size = len(text.encode()) if text is not None else 0
-        if text is None or size > room or len(kept) == _MOST_FILES:
+        if text is None or size > room:
             left_out.append(name)
         else:
             kept[name] = text

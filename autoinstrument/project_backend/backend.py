@@ -54,7 +54,8 @@ class ClearMLBackend(AbstractBackend):  # type: ignore[misc]
             experiment_id: its experiment.
 
         Raises:
-            mlflow.exceptions.ExecutionException: nothing was queued; a run that had been made by then is FAILED.
+            mlflow.exceptions.ExecutionException: nothing was queued, and a run that had been made by then is FAILED; or
+                the configuration says to wait, and the Task did not succeed.
         """
         params = {str(name): value for name, value in (params or {}).items()}
         folder = Path(fetch_and_validate_project(project_uri, version, entry_point, params))
@@ -89,7 +90,19 @@ class ClearMLBackend(AbstractBackend):  # type: ignore[misc]
         for warning in task["warnings"]:
             logger().warning("%s", warning)
         logger().info("run %s is queued: %s", run_id, task["url"])
-        return ClearMLSubmittedRun(run_id, task["task"], task["url"], tracking_uri)
+        submitted = ClearMLSubmittedRun(run_id, task["task"], task["url"], tracking_uri)
+        if config.wait:
+            _wait(submitted)
+        return submitted
+
+
+def _wait(submitted: ClearMLSubmittedRun) -> None:
+    try:
+        if not submitted.wait():
+            raise ExecutionException(f"Run (ID '{submitted.run_id}') failed: {submitted.task_url}")
+    except KeyboardInterrupt:
+        submitted.cancel()
+        raise
 
 
 def _environment(config: BackendConfig, project: Any, folder: Path) -> Environment:

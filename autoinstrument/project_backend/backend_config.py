@@ -28,6 +28,8 @@ class BackendConfig(NamedTuple):
     """Lines of a requirements file instead of the project's environment, None for that environment."""
     priority: str = "normal"
     """"high": the Task goes to the front of its queue."""
+    wait: bool = False
+    """The backend itself waits for the end: `mlflow run` does that for MLflow's own backends alone (2.16 to 3.17)."""
     uses_local_environment: bool = False
     """The packages installed here are used: `--env-manager local`."""
 
@@ -78,6 +80,12 @@ def _words(value: Any) -> list[str]:
     return shlex.split(value) if isinstance(value, str) else _texts(value)
 
 
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
 def _priority(value: Any) -> str:
     if value not in _PRIORITIES:
         raise ValueError(f"one of {', '.join(_PRIORITIES)}")
@@ -92,4 +100,5 @@ _READERS = {
     "tags": _texts,
     "packages": _texts,
     "priority": _priority,
+    "wait": _switch,
 }

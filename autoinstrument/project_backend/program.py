@@ -8,6 +8,7 @@ the run that was made when the project was queued. A clone, and a Task that was 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ from autoinstrument.guard import guard, ourselves
 from autoinstrument.mlflow_store import describe
 from autoinstrument.mlflow_store.workspaces import active
 
+_KILLED = {128 + number for number in (signal.SIGINT, signal.SIGTERM, 9)}
+"""Exit codes of a shell whose command was stopped from outside: an agent that stops a Task kills this process last."""
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
@@ -68,8 +71,9 @@ def _run(entry_point: str, parameters: dict[str, str], run_id: str) -> int:
         shell = ["cmd", "/c"] if sys.platform == "win32" else ["bash", "-c"]
         environment = {**os.environ, **get_run_env_vars(run_id, run.info.experiment_id), "PATH": _path()}
         code = subprocess.run([*shell, command], cwd=folder, env=environment, check=False).returncode
-    _end(client, run_id, "FAILED" if code else "FINISHED")
-    return code if code >= 0 else 128 - code
+    code = code if code >= 0 else 128 - code  # as a shell reports a signal
+    _end(client, run_id, "KILLED" if code in _KILLED else "FAILED" if code else "FINISHED")
+    return code
 
 
 def _continued(client: Any, run_id: str) -> Any:

@@ -1,15 +1,19 @@
-"""An MLflow project is queued by `mlflow run --backend clearml` and run by the real `clearml-agent`: one run, one Task."""
+"""MLflow projects are queued by `mlflow run --backend clearml` and run by the real `clearml-agent`."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from mlflow.entities import Run
 
+from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, link_tags, properties, scalars, section
 from tests.end_to_end.processes import Finished, wait_for
-from tests.end_to_end.remote import Remote
+from tests.end_to_end.remote import Remote, remote_of
 
 MLPROJECT = """
 name: wine
@@ -18,7 +22,7 @@ entry_points:
     parameters:
       alpha: {type: float, default: 0.5}
       data: {type: string, default: "a b"}
-    command: "python train.py --alpha {alpha} --data {data} && echo done"
+    command: "echo begins && python train.py --alpha {alpha} --data {data}"
   silent:
     command: "python -c 'print(1 + 1)'"
   wait:
@@ -44,7 +48,46 @@ with mlflow.start_run():
         time.sleep(300)
     assert not args.fail
 """
+WAIT = """
+import os, signal, sys, threading, time
+import mlflow
+
+def interrupt():
+    while not mlflow.search_runs(experiment_names=["waited"], filter_string="attributes.status = 'RUNNING'").shape[0]:
+        time.sleep(0.5)
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGINT)
+
+if sys.argv[1] == "wait":
+    threading.Thread(target=interrupt, daemon=True).start()
+try:
+    run = mlflow.projects.run(
+        "project", sys.argv[1], backend="clearml", backend_config={"queue": "default"}, experiment_name="waited",
+        synchronous=sys.argv[2] == "yes",
+    )
+except mlflow.exceptions.ExecutionException as error:
+    print(error)
+else:
+    print(run.run_id, run.get_status(), "clearml" in sys.modules)
+    if sys.argv[2] == "cancel":
+        run.cancel()
+        print(run.get_status())
+"""
 QUEUE = {"queue": "default", "tags": ["from-mlflow"]}
+
+
+@pytest.fixture(scope="module")
+def project(remote: Remote) -> Remote:
+    """A machine with an agent, and a project that was changed after the last commit."""
+    commit(remote)
+    remote.start_daemon()
+    return remote
+
+
+@pytest.fixture
+def own_remote(own_place: Place, own_server: ClearMLServer, clearml_agent: Path) -> Iterator[Remote]:
+    with remote_of(own_place, own_server, clearml_agent) as remote:
+        yield remote
 
 
 def commit(remote: Remote) -> None:
@@ -63,24 +106,22 @@ def of_project(remote: Remote, experiment: str) -> Run:
     return run
 
 
-def test_a_project_with_parameters_and_uncommitted_files(remote: Remote) -> None:
+def test_a_project_with_parameters_and_uncommitted_files(project: Remote) -> None:
     """The run that MLflow makes is the one that the agent's process continues; a clone with another value is another.
 
     The process that queues it is mirrored, too (`AUTOINSTRUMENT_ENABLED`), but has no part in the run.
     """
-    commit(remote)
-    remote.start_daemon()
     words = ("-P", "alpha=0.25", "-P", "more=3", "--experiment-name", "wine", "--run-name", "first")
-    done = mlflow_run(remote.place, *words)
+    done = mlflow_run(project.place, *words)
     assert done.code == 0, done.stderr
-    run = of_project(remote, "wine")
-    task_id = link_tags(run)["task_id"]
-    task = remote.server.task(task_id)
-    assert (run.info.status, task["status"]) == ("FINISHED", "completed"), remote.server.console(task_id)
+    task_id = link_tags(of_project(project, "wine"))["task_id"]
+    task = project.ended(task_id)
+    run = of_project(project, "wine")
+    assert (run.info.status, task["status"]) == ("FINISHED", "completed"), project.server.console(task_id)
     assert (run.info.run_name, task["name"]) == ("first", "first")
     assert run.data.params == {"alpha": "0.25", "data": "'a b'", "more": "3"}
     assert section(task, "Args") == {"alpha": "0.25", "data": "a b", "more": "3"}
-    assert {name: item["type"] for name, item in task["hyperparams"]["Args"].items()}["alpha"] == "float"
+    assert {name: item.get("type") for name, item in task["hyperparams"]["Args"].items()}["alpha"] == "float"
     assert run.data.tags["seen"] == "a b ['--more', '3'] not committed"
     assert (task["script"]["entry_point"], task["script"]["working_dir"]) == (
         "-m autoinstrument.project_backend main",
@@ -88,38 +129,59 @@ def test_a_project_with_parameters_and_uncommitted_files(remote: Remote) -> None
     )
     assert {"mlflow", "from-mlflow"} <= set(task["tags"])
     assert section(task, "MLflow") == run.data.params
-    assert scalars(remote.server, task_id) == remote.place.points(run.info.run_id)
+    assert scalars(project.server, task_id) == project.place.points(run.info.run_id)
     assert properties(task)["mlflow_run_id"] == run.info.run_id
     assert link_tags(run) == {"task_id": task_id, "task_url": link_tags(run)["task_url"], "state": "synced"}
-    assert len([task for task in remote.server.tasks if properties(task).get("mlflow_experiment") == "wine"]) == 1
-    found = remote.place.command("verify", run.info.run_id)
+    assert len([task for task in project.server.tasks if properties(task).get("mlflow_experiment") == "wine"]) == 1
+    found = project.place.command("verify", run.info.run_id)
     assert found.code == 0, found.stdout + found.stderr
 
-    clone = remote.clone(task, Args__alpha="0.75")
-    assert remote.ended(clone)["status"] == "completed", remote.server.console(clone)
-    second = remote.run(clone)
+    clone = project.clone(task, Args__alpha="0.75")
+    assert project.ended(clone)["status"] == "completed", project.server.console(clone)
+    second = project.run(clone)
     assert second.data.params == {"alpha": "0.75", "data": "'a b'", "more": "3"}
     assert second.data.metrics == {"loss": 0.25}
     assert link_tags(second)["changed"] == "Args/alpha: 0.25 -> 0.75"
     assert link_tags(second)["cloned_from_run"] == run.info.run_id
-    assert len(remote.runs("wine")) == 2
+    assert len(project.runs("wine")) == 2
 
 
-def test_an_entry_point_that_logs_nothing(remote: Remote) -> None:
-    commit(remote)
-    remote.start_daemon()
-    done = mlflow_run(remote.place, "-e", "silent", "--experiment-name", "silent", AUTOINSTRUMENT_ENABLED="")
+def test_an_entry_point_that_logs_nothing(project: Remote) -> None:
+    done = mlflow_run(project.place, "-e", "silent", "--experiment-name", "silent", AUTOINSTRUMENT_ENABLED="")
     assert done.code == 0, done.stderr
-    run = of_project(remote, "silent")
+    project.ended(link_tags(of_project(project, "silent"))["task_id"])
+    run = of_project(project, "silent")
     assert run.info.status == "FINISHED"
-    wait_for(lambda: link_tags(remote.place.mlflow_run(run.info.run_id))["state"] == "synced")
+    wait_for(lambda: link_tags(project.place.mlflow_run(run.info.run_id))["state"] == "synced")
 
 
-def test_an_entry_point_that_fails(remote: Remote) -> None:
-    commit(remote)
-    remote.start_daemon()
-    done = mlflow_run(remote.place, "-e", "fails", "--experiment-name", "fails")
-    assert done.code == 1
-    run = of_project(remote, "fails")
-    assert re.search(rf"Run \(ID '{run.info.run_id}'\) failed", done.stderr)
-    assert (run.info.status, remote.server.task(link_tags(run)["task_id"])["status"]) == ("FAILED", "failed")
+def test_waiting_for_a_project(project: Remote) -> None:
+    """`mlflow.projects.run` returns when the Task has ended, and raises where it failed."""
+    done = project.place.run(WAIT, "silent", "yes", name="wait.py")
+    run_id, status, *loaded = done.stdout.split()
+    assert (status, loaded) == ("FINISHED", ["False"]), done.stderr
+    assert project.place.mlflow_run(run_id).info.status == "FINISHED"
+    done = project.place.run(WAIT, "fails", "yes", name="wait.py")
+    failed = re.fullmatch(r"Run \(ID '(\w+)'\) failed\n", done.stdout)
+    assert failed, done.stdout + done.stderr
+    run = project.place.mlflow_run(failed[1])
+    assert (run.info.status, project.server.task(link_tags(run)["task_id"])["status"]) == ("FAILED", "failed")
+
+
+def test_interrupting_the_wait_stops_the_task(project: Remote) -> None:
+    done = project.place.run(WAIT, "wait", "yes", name="wait.py", fresh=True)
+    assert done.code != 0
+    assert "KeyboardInterrupt" in done.stderr
+    run = project.runs("waited")[-1]
+    assert run.info.status == "KILLED"
+    assert project.server.task(link_tags(run)["task_id"])["status"] == "stopped"
+
+
+def test_cancelling_what_no_agent_has_taken(own_remote: Remote) -> None:
+    commit(own_remote)
+    done = own_remote.place.run(WAIT, "silent", "cancel", name="wait.py")
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["False", "KILLED"], done.stderr
+    assert "no agent serves the queue default now" in done.stderr
+    (run,) = own_remote.runs("waited")
+    assert run.info.status == "KILLED"
+    assert own_remote.server.task(link_tags(run)["task_id"])["status"] == "stopped"
