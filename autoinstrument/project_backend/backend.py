@@ -6,6 +6,7 @@ training script: it does not import clearml, and none of the run that it makes f
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.project_backend.backend_config import BackendConfig, backend_config_of
 from autoinstrument.project_backend.environments import Environment, environment_of, with_mlflow
-from autoinstrument.project_backend.submission import ClearMLSideError, Submission, ask, import_path
+from autoinstrument.project_backend.submission import ClearMLSideError, NoAnswerError, Submission, ask, import_path
 from autoinstrument.project_backend.submitted_run import ClearMLSubmittedRun
 from autoinstrument.records import to_json
 from autoinstrument.scrubber import is_secret
@@ -79,8 +80,11 @@ class ClearMLBackend(AbstractBackend):  # type: ignore[misc]
                 job = _submission(client, run_id, tracking_uri, folder, entry_point, parameters, config, environment)
             task = ask("submit", job)
         except BaseException as error:
+            if not isinstance(error, ClearMLSideError) or isinstance(error, NoAnswerError):
+                with contextlib.suppress(ClearMLSideError):
+                    ask("withdraw", {"run": run_id})
             with ourselves():
-                client.set_terminated(run_id, "FAILED")
+                client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             if isinstance(error, ClearMLSideError):
                 raise ExecutionException(f"nothing was queued: {error}") from error
             raise

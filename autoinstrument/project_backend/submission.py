@@ -55,6 +55,10 @@ class ClearMLSideError(Exception):
     """ClearML, or the process that talks to it, did not do what it was asked to; the text is for a person."""
 
 
+class NoAnswerError(ClearMLSideError):
+    """The process did not start, or did not answer in time: it may have done what it was asked to."""
+
+
 def ask(action: str, content: Any, timeout_s: float | None = 120.0) -> Answer:
     """Have the short-lived process do something.
 
@@ -71,7 +75,7 @@ def ask(action: str, content: Any, timeout_s: float | None = 120.0) -> Answer:
     try:
         done = own_python.run(_CODE, timeout_s=timeout_s, text=json.dumps([action, content]))
     except (OSError, subprocess.SubprocessError) as error:
-        raise ClearMLSideError(f"no answer from the process that talks to ClearML: {error}") from error
+        raise NoAnswerError(f"no answer from the process that talks to ClearML: {error}") from error
     last = done.stderr.strip().splitlines()[-1:]
     if done.returncode != 0:
         raise ClearMLSideError(last[0] if last else f"the process that talks to ClearML ended with {done.returncode}")

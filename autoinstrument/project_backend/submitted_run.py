@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
+from mlflow.exceptions import ExecutionException
 from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.tracking import MlflowClient
 
@@ -41,7 +43,10 @@ class ClearMLSubmittedRun(SubmittedRun):  # type: ignore[misc]
 
     def wait(self) -> bool:
         """Wait until the Task has ended; return True if it succeeded. The run has ended in MLflow then, too."""
-        return self._ended(self._ask("wait", None)) == "FINISHED"
+        status = self._ended(self._ask("wait", None))
+        if status != "FINISHED" and _is_called_by_mlflow():
+            raise ExecutionException(f"Run (ID '{self._run_id}') failed: {self.task_url}")
+        return status == "FINISHED"
 
     def get_status(self) -> str:
         """Return MLflow's name of the Task's status, as in "RUNNING"."""
@@ -53,6 +58,10 @@ class ClearMLSubmittedRun(SubmittedRun):  # type: ignore[misc]
             self._ended(self._ask("cancel"))
         except ClearMLSideError as error:  # MLflow ends the run; the Task is left
             logger().warning("Task %s is not stopped: %s", self.task_id, error)
+        else:
+            interrupted = sys.exc_info()[1]
+            if isinstance(interrupted, KeyboardInterrupt) and _is_called_by_mlflow():
+                raise interrupted
 
     def _ask(self, action: str, timeout_s: float | None = 120.0) -> str:
         status = ask(action, {"task": self.task_id, "run": self._run_id}, timeout_s)["status"]
@@ -75,3 +84,13 @@ class ClearMLSubmittedRun(SubmittedRun):  # type: ignore[misc]
 
     def _held(self, client: Any) -> str:
         return str(client.get_run(self._run_id).info.status)
+
+
+def _is_called_by_mlflow() -> bool:
+    """Return True if the caller is `mlflow.projects.run`, which waits for a run.
+
+    After a wait that failed and after Ctrl-C, it raises what these methods then raise themselves. But before, it sets
+    the run FAILED, also where the run has ended as KILLED (mlflow 2.16 to 3.17: `_maybe_set_run_terminated` compares
+    the name of a status with numbers).
+    """
+    return sys._getframe(2).f_globals.get("__name__") == "mlflow.projects"

@@ -81,7 +81,7 @@ def submit(session: Session, job: Submission) -> Answer:
     }
     if job["image"] or job["docker_args"]:
         body["container"] = {"image": job["image"], "arguments": shlex.join(job["docker_args"])}
-    if job["parent"]:
+    if job["parent"] and tasks.get(job["parent"]):  # it may have been deleted
         body["parent"] = job["parent"]
 
     def link(task: Task) -> None:
@@ -151,6 +151,21 @@ def cancel(session: Session, content: dict[str, str]) -> Answer:
     return answer
 
 
+def withdraw(session: Session, content: dict[str, str]) -> Answer:
+    """Delete the Task of a run whose `submit` was cut off, if there is one; return how many were `deleted`.
+
+    Raises:
+        ClearMLError: the server does not answer.
+    """
+    tasks = Tasks(session)
+    found = [
+        tasks.find(str(task["id"]), adopted=True) for task in tasks.of_runs([content["run"]]).get(content["run"], [])
+    ]
+    for task in filter(None, found):
+        tasks.delete(task)
+    return {"deleted": len(found)}
+
+
 def _until(ask: Callable[[], Answer], is_over: Callable[[Answer], bool]) -> Answer:
     while True:
         try:
@@ -163,5 +178,5 @@ def _until(ask: Callable[[], Answer], is_over: Callable[[Answer], bool]) -> Answ
 
 
 _ACTIONS: dict[str, Callable[[Session, Any], Answer]] = {
-    "submit": submit, "status": status, "wait": wait, "cancel": cancel,
+    "submit": submit, "status": status, "wait": wait, "cancel": cancel, "withdraw": withdraw,
 }  # fmt: skip
