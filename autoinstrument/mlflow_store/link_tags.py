@@ -57,6 +57,19 @@ def set_killed(tracking_uri: str, workspace: str, run_id: str) -> None:
             client.set_terminated(run_id, "KILLED")
 
 
+def end_scheduled(tracking_uri: str, workspace: str, run_id: str, status: str) -> None:
+    """End a run that is still SCHEDULED and not deleted.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    with ourselves(), store_access(tracking_uri, workspace):
+        client = tracking_client(tracking_uri)
+        run = _found(client, run_id)
+        if run is not None and run.info.status == "SCHEDULED":
+            client.set_terminated(run_id, status)
+
+
 def _found(client: Any, run_id: str) -> Any:
     """Return a run that can be written to, None if it was deleted, temporarily or permanently."""
     from mlflow.exceptions import MlflowException

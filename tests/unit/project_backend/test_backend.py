@@ -36,7 +36,6 @@ def project(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> Path
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "MLproject").write_text(MLPROJECT)
-    mlflow.set_tracking_uri(client.tracking_uri)
     return folder
 
 

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -28,7 +27,7 @@ def task(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The Task of an agent that runs this process."""
     (tmp_path / "MLproject").write_text(MLPROJECT)
     monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(client.tracking_uri)
+    monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # `set_experiment` keeps it
     for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "AUTOINSTRUMENT_ENABLED"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("CLEARML_TASK_ID", "t")
