@@ -191,6 +191,10 @@ class Agent:
                     self._captures.record(record, self._process.latest())
         return record
 
+    def leave_alone(self, run_id: str) -> None:
+        """Mirror nothing of a run from now on: another process will have it, and its Task is queued for that one."""
+        self._runs.setdefault(run_id, TrackedRun(run_id)).leave_alone()
+
     def run_ended(self, ended: RunEnded) -> None:
         """Take in the end of a run, with what the process has loaded since the last report."""
         if not self.is_open(ended.run_id):

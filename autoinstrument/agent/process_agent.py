@@ -12,6 +12,11 @@ _agent: Agent | None = None
 _refused = False
 
 
+def existing() -> Agent | None:
+    """Return this process's agent, None if none is at work: it is switched off, or MLflow was not imported."""
+    return _agent
+
+
 def agent() -> Agent | None:
     """Return this process's agent, made at the first call; None where a setting is bad (logged once on stderr)."""
     global _agent, _refused

@@ -11,6 +11,9 @@ _OTHER_PROGRAMS = {
 }  # fmt: skip
 """Programs that the agent stays out of: installers, build back ends, ClearML's agent, this package's own commands."""
 
+_PROJECT = "autoinstrument.project_backend"
+"""The module that runs an MLflow project under a ClearML agent: the project's run is mirrored."""
+
 _OPTIONS_WITH_VALUE = "cmWX"  # what `python --help` lists; of the long ones, only the one below has a value
 _LONG_OPTION_WITH_VALUE = "--check-hash-based-pycs"
 
@@ -26,7 +29,7 @@ def is_other_program(command: "list[str]") -> bool:
     """
     option, value = what_runs(command[1:])
     if option == "m":
-        return value.partition(".")[0] in _OTHER_PROGRAMS
+        return value.partition(".")[0] in _OTHER_PROGRAMS and value != _PROJECT
     return option == "" and _is_other_script(value)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from autoinstrument.capture.code import Code, module_root, read
 from autoinstrument.capture.patch import LIMIT_BYTES
@@ -35,7 +36,7 @@ sys.path[:0] = [os.path.normpath(os.path.join(folder, root)) for root in {roots!
 _FOLDER = "files"
 
 
-def bundle(code: Code, process: ProcessStarted) -> str:
+def bundle(code: Code, process: ProcessStarted, beside: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the script, "" if the program's own file is the only one of the user's.
 
     The files that began the run come first. Files beyond 500 kB or 200 files are left out, and the script names them.
@@ -43,6 +44,7 @@ def bundle(code: Code, process: ProcessStarted) -> str:
     Args:
         code: the program.
         process: the process that runs it; its `files` and `callers` are the other files.
+        beside: texts of more files, by their paths relative to the process's working directory.
     """
     layout, module, main = _Layout(code, process), "" if code.text else code.module, ""
     callers = {layout.place(file): read(file) for file in layout.own(process.callers)}
@@ -56,7 +58,7 @@ def bundle(code: Code, process: ProcessStarted) -> str:
     elif code.file is not None:
         main = layout.place(code.file)
         program[main] = read(code.file)
-    texts = {**callers, **program, **loaded}
+    texts = {**callers, **program, **loaded, **beside}
     kept, left_out = _fitting(texts, main)
     if not kept.keys() - {main} or (main and main not in kept):
         return ""

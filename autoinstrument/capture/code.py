@@ -47,6 +47,8 @@ def code_of(process: ProcessStarted, cwd: Path) -> Code:
         if installed:  # a command in an environment's bin folder: a few lines that call into a package
             return Code(cwd, text=read(file), name=command_name(file.stem))
         return Code(file.parent, file, process.main_module)
+    if kind == "module" and not process.main_path:  # an installed one, of a process that does not run yet
+        return Code(cwd, module=process.main_module)
     path = Path(process.main_path) if process.main_path else None
     name = {"notebook": "notebook.py", "command": "command.py"}.get(kind, "interactive.py")
     if path is not None:

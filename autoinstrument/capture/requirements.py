@@ -85,6 +85,22 @@ def packages_of(
     )
 
 
+def to_install(given: str | None, sys_path: Sequence[str], python: str) -> str:
+    """Return the requirements of a program that has not run, for a Task that is queued.
+
+    Args:
+        given: requirements that a person wrote; this package is added, without which nothing would be mirrored. None
+            for all packages that are installed here.
+        sys_path: where these are.
+        python: version of Python, as in "3.11.7".
+    """
+    found = packages_of([], sys_path)
+    if given is None:
+        return f"# Python {python}\n\n{found.freeze}"
+    own = [line for line in found.requirements.splitlines() if line.startswith(_THIS_PACKAGE)]
+    return "\n".join([given.rstrip("\n"), *own, ""])
+
+
 def _distributions(sys_path: Iterable[str]) -> dict[str, Installed]:
     """Return the distributions on a path by key."""
     found = [item for entry in sys_path for item in _in_folder(entry or ".", _changed_ns(entry))]

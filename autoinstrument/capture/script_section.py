@@ -14,7 +14,7 @@ import base64
 import functools
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from autoinstrument.capture.code import Code, code_of, command_name, module_root
 from autoinstrument.capture.git import GitError
 from autoinstrument.capture.launcher import launched
 from autoinstrument.capture.patch import instead, new_file, sentence, too_large
+from autoinstrument.capture.project_files import texts_of, untracked_files
 from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.capture.uncommitted_changes import changes_of
 from autoinstrument.clearml_switches import clearml_variable
@@ -53,9 +54,11 @@ def script_of(
     process: ProcessStarted,
     settings: Callable[[], CaptureSettings] = CaptureSettings,
     lacks: Callable[[str], object] = lambda _: None,
+    *,
+    folder: Path | None = None,
 ) -> Script:
     """Return the script section for the process's Task, with its arguments; see `without_arguments`."""
-    return with_arguments(without_arguments(process, settings, lacks), process)
+    return with_arguments(without_arguments(process, settings, lacks, folder=folder), process)
 
 
 def without_arguments(
@@ -64,6 +67,7 @@ def without_arguments(
     lacks: Callable[[str], object] = lambda _: None,
     *,
     by_git: bool = True,
+    folder: Path | None = None,
 ) -> Script:
     """Return the script section without arguments. Takes about 30 ms with a repository, a minute at most.
 
@@ -73,6 +77,7 @@ def without_arguments(
         lacks: is told in one line what Git does not give, why, and what a person can do; the section's `diff` says it
             too.
         by_git: whether Git is asked; else the repository is described by its files, which takes a millisecond.
+        folder: all files in it are needed, also those that Git does not know, see `capture.project_files`.
     """
     launcher = launched(process.pid, process.main_path, process.main_module)  # first: the process may be gone soon
     cwd = Path(process.cwd or ".")
@@ -80,16 +85,16 @@ def without_arguments(
     if clearml_variable("VCS_REPO_URL"):
         script = _given_by_environment(code, cwd)
     else:
-        folder = _existing(code.folder)
-        checkout = Checkout.of(folder) if by_git else Checkout.read(folder)
+        place = _existing(code.folder)
+        checkout = Checkout.of(place) if by_git else Checkout.read(place)
         if checkout is not None and checkout.remote and checkout.commit:
             try:
-                script = _in_checkout(code, checkout, cwd, process, settings, lacks)
+                script = _in_checkout(code, checkout, cwd, process, settings, lacks, folder)
             except GitError as error:
-                checkout = Checkout.read(folder, str(error)) or checkout
-                script = _in_checkout(code, checkout, cwd, process, settings, lacks)
+                checkout = Checkout.read(place, str(error)) or checkout
+                script = _in_checkout(code, checkout, cwd, process, settings, lacks, folder)
         else:
-            script = _alone(code, checkout, process)
+            script = _alone(code, checkout, process, texts_of(folder, lacks) if folder else {})
         if checkout is not None and checkout.lacks:
             lacks(checkout.lacks)
     script = _overridden(_with_launcher(script, process, launcher))
@@ -109,11 +114,11 @@ def with_arguments(script: Script, process: ProcessStarted) -> Script:
     return script._replace(entry_point=f"{entry} {argv}")
 
 
-def _alone(code: Code, checkout: Checkout | None, process: ProcessStarted) -> Script:
+def _alone(code: Code, checkout: Checkout | None, process: ProcessStarted, beside: Mapping[str, str]) -> Script:
     """Return the section without a repository that an agent could clone: the texts of the user's own files."""
     branch, commit = (checkout.branch, checkout.commit) if checkout else ("", "")
     name = code.name or (python_name(code.file) if code.file else "")
-    if several := bundle(code, process):
+    if several := bundle(code, process, beside):
         if code.module and not code.text:
             name = command_name(code.module.rpartition(".")[2])
         return Script("", branch, commit, name, ".", f"{_missing(checkout)}{several}", "")
@@ -132,6 +137,7 @@ def _in_checkout(
     process: ProcessStarted,
     settings: Callable[[], CaptureSettings],
     lacks: Callable[[str], object],
+    folder: Path | None,
 ) -> Script:
     working_dir = checkout.inside(cwd) or "."
     if code.module and code.file is not None and checkout.inside(code.file):
@@ -154,6 +160,8 @@ def _in_checkout(
         leave_out = [f":(exclude,literal){inside}"] if code.text else []
         if not code.text and not checkout.tracks(inside):
             added = [functools.partial(checkout.addition, inside)]
+    if folder:
+        added += [functools.partial(checkout.addition, name) for name in untracked_files(checkout, folder, lacks)]
     return Script(
         checkout.remote,
         checkout.branch,

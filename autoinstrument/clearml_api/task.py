@@ -19,6 +19,9 @@ EXPERIMENT = "mlflow_experiment"
 """User property with the name of the run's experiment; the Task's project is named by it."""
 _PLACE = ("mlflow_experiment_id", "mlflow_tracking_uri", "mlflow_workspace")
 _RUN_ID = "mlflow_run_id"
+_AWAITED, _NAMED = "mlflow_run_id", "mlflow_task_name"
+"""Runtime properties of a Task that was queued for a run: the run's id, and the name that the Task was given then. A
+clone has no runtime properties, and a reset removes them (API 2.34): both begin a run of their own."""
 _LONG = 4_000
 """Characters of a configuration object that are kept of a Task."""
 _NAME_OF_CLONE = "clone of "
@@ -41,6 +44,7 @@ class Task(NamedTuple):
         configuration: its configuration objects when it was found, name to text, of long ones the beginning.
         given_tags: the property that lists the tags that it was given, "" for none.
         experiment: name of the experiment that it named when it was found, and by which its project was named.
+        given_name: the name that it was given when it was queued for its run, "" if it was not.
     """
 
     id: str
@@ -57,11 +61,13 @@ class Task(NamedTuple):
     configuration: Mapping[str, str] = MappingProxyType({})
     given_tags: str = ""
     experiment: str = ""
+    given_name: str = ""
 
     @property
     def has_own_name(self) -> bool:
         """True if a person, a script or an optimiser has named it; ClearML's pages and SDK name a clone."""
-        return self.adopted and not self.name.lower().startswith(_NAME_OF_CLONE)
+        is_given = self.name == self.given_name or self.name.lower().startswith(_NAME_OF_CLONE)
+        return self.adopted and not is_given
 
 
 def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
@@ -87,6 +93,7 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
         {name: str(item.get("value") or "")[:_LONG] for name, item in (found.get("configuration") or {}).items()},
         _property(found, GIVEN_TAGS),
         _property(found, EXPERIMENT),
+        str((found.get("runtime") or {}).get(_NAMED) or ""),
     )
 
 
@@ -104,9 +111,11 @@ def is_of_run(task: Mapping[str, Any], run_id: str) -> bool:
     """Return True if a Task is a run's own, which it may be even if it has lost its properties.
 
     A clone is not, even after it has run, and neither is a Task that waits for an agent or that its owner has reset:
-    it will belong to another run.
+    it will belong to another run, unless it was queued for this one.
     """
     status = task.get("status")
+    if awaited_run(task) == run_id:
+        return True
     if run_of(task) not in ("", run_id):
         return False
     if is_adopted(task):
@@ -127,6 +136,16 @@ def experiment_of(task: Mapping[str, Any]) -> tuple[str, ...]:
     is_own = bool(run_of(task)) and is_of_run(task, run_of(task)) and not is_adopted(task)
     place = tuple(_property(task, name) for name in _PLACE)
     return place if is_own and place[0] else ()
+
+
+def awaiting(run_id: str, name: str) -> dict[str, str]:
+    """Return the runtime properties of a Task that is queued for a run, and is given this name."""
+    return {_AWAITED: run_id, _NAMED: name}
+
+
+def awaited_run(task: Mapping[str, Any]) -> str:
+    """Return the id of the run that a Task was queued for: its program continues this run. "" for none."""
+    return str((task.get("runtime") or {}).get(_AWAITED) or "")
 
 
 def artifact_identity(artifact: Mapping[str, Any]) -> tuple[str, str]:

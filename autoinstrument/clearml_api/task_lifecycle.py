@@ -64,6 +64,10 @@ class TaskLifecycle:
             self._session.call("tasks.move", ids=[task.id], project=project_id)
         return task._replace(url=self._session.login.task_page(task.id, project_id))
 
+    def stop(self, task: Task) -> None:
+        """Ask for a Task to be stopped; the server does it at once, unless an agent runs the Task and must do it."""
+        self._session.call("tasks.stop", task=task.id)
+
     def archive(self, task: Task, archived: bool) -> None:
         """Archive a Task, or take it back out of the archive."""
         self._session.call("tasks.archive_many" if archived else "tasks.unarchive_many", ids=[task.id])

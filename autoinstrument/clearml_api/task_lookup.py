@@ -87,7 +87,7 @@ class TaskLookup:
             "tasks.get_all",
             **{"hyperparams.properties.mlflow_run_id.value": list(run_ids)},
             tags=["mlflow"],
-            only_fields=list(dict.fromkeys(["id", "status", "system_tags", *properties, *fields])),
+            only_fields=list(dict.fromkeys(["id", "status", "system_tags", "runtime", *properties, *fields])),
             order_by=["created"],
             page_size=10 * len(run_ids),
         )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import click
 
-from autoinstrument.capture.requirements import packages_of
+from autoinstrument.capture.queued_process import queued_process
+from autoinstrument.capture.requirements import to_install
 from autoinstrument.capture.script_section import script_of
 from autoinstrument.clearml_api.errors import ClearMLError
+from autoinstrument.clearml_api.queues import Queues
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.examples import examples
@@ -53,26 +53,28 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
     program = process.main_module or Path(process.main_path).stem
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
     text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
+    given = Path("requirements.txt")
+    requirements = to_install(
+        given.read_text(encoding="utf-8") if given.is_file() else None, process.sys_path, process.python
+    )
     session = Session()
-    tasks, task = Tasks(session), None
+    tasks = Tasks(session)
     script = script_of(process, tasks.capture_settings, functools.partial(click.echo, err=True))
     try:
-        task = tasks.create(
+        task, _ = Queues(session).create_queued(
+            tasks,
+            queue,
             project or acceptable(experiment or program),
             {
                 "name": acceptable(name or program),
                 "type": "training",
                 "tags": [TAG],
-                "script": {**script._asdict(), "requirements": {"pip": _requirements(process)}},
+                "script": {**script._asdict(), "requirements": {"pip": requirements}},
                 "hyperparams": sections(arguments(process.arguments, {})),
                 "configuration": {OBJECT: {"name": OBJECT, "value": text, "type": "text"}},
             },
         )
-        session.call("tasks.enqueue", task=task.id, queue_name=queue)
     except ClearMLError as error:
-        if task is not None:
-            with contextlib.suppress(ClearMLError):
-                tasks.delete(task)
         click.echo(f"nothing was queued: {error}", err=True)
         sys.exit(1)
     click.echo(f"{task.id} is in queue {queue}: {task.url}")
@@ -100,11 +102,9 @@ def _described(command: tuple[str, ...]) -> ProcessStarted:
         raise click.UsageError(
             "the command line holds a secret, which must not travel: leave it out, and set it on the agent's machine"
         )
-    return ProcessStarted(
-        pid=0, started_ms=int(time.time() * 1000), host="", user="", python="{}.{}.{}".format(*sys.version_info[:3]),
-        executable=sys.executable, cwd=str(Path.cwd()), argv=[], main_kind="module" if module else "script",
-        main_path=str(path), main_module=module, source="", sys_path=[str(Path.cwd()), *sys.path], modules=[],
-        arguments=[("argv", line, "")] if line else [],
+    return queued_process(
+        "module" if module else "script", folder=Path.cwd(), line=line, path=str(path), module=module,
+        sys_path=[str(Path.cwd()), *sys.path],
     )  # fmt: skip
 
 
@@ -113,13 +113,3 @@ def _module_file(module: str) -> Path | None:
     base = Path.cwd().joinpath(*module.split("."))
     files = (base.with_name(f"{base.name}.py"), base / "__main__.py")
     return next((file for file in files if file.is_file()), None)
-
-
-def _requirements(process: ProcessStarted) -> str:
-    """Return the requirements for the agent; without this package it would run the command and mirror nothing."""
-    found = packages_of([], process.sys_path)
-    given = Path("requirements.txt")
-    if not given.is_file():
-        return f"# Python {process.python}\n\n{found.freeze}"
-    own = [line for line in found.requirements.splitlines() if line.startswith("autoinstrument")]
-    return "\n".join([given.read_text(encoding="utf-8").rstrip("\n"), *own, ""])

@@ -6,7 +6,7 @@ import json
 
 from autoinstrument.clearml_api.errors import ClearMLError, RefusedError
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.task import run_of
+from autoinstrument.clearml_api.task import awaited_run, run_of
 from autoinstrument.clearml_api.task_lookup import TaskLookup
 from autoinstrument.clone_run import command_line
 from autoinstrument.clone_run.lineage import CLONED_FROM_RUN
@@ -53,4 +53,6 @@ def described(session: Session, task_id: str) -> TaskDescription:
     configuration = objects.get(command_line.CONFIGURATION)
     if configuration and is_on(sections.get("Hydra", {}).get(command_line.ALLOW_EDIT, "")):
         found["configuration"] = str(configuration.get("value") or "")
+    if run_id := awaited_run(task):
+        found["continues"] = run_id
     return found

@@ -42,7 +42,7 @@ def begin() -> bool:
             found = _read(task_id) if what_runs(sys.orig_argv[1:])[0] in ("", "m") else None
         _description = found
         if found is not None and "settings" in found:
-            _take_settings(found["settings"])
+            take_settings(found["settings"])
             _take_command_line(found)
             return True
     return False
@@ -100,7 +100,8 @@ def _read(task_id: str) -> TaskDescription | None:
     return found
 
 
-def _take_settings(settings: dict[str, str]) -> None:
+def take_settings(settings: dict[str, str]) -> None:
+    """Set the variables that a Task carries, where the machine has not set them."""
     from autoinstrument.clone_run.settings import is_elsewhere
     from autoinstrument.guard import logger
 

@@ -30,6 +30,7 @@ class TaskDescription(_Identified, total=False):
         configuration: YAML text of the configuration that counts for a Hydra job instead of its own.
         entry_point: the program and its arguments, as ClearML has them.
         lineage: tags of the run that say where it comes from.
+        continues: id of the run that the Task was queued for.
     """
 
     settings: dict[str, str]
@@ -38,6 +39,7 @@ class TaskDescription(_Identified, total=False):
     configuration: str
     entry_point: str
     lineage: dict[str, str]
+    continues: str
 
 
 def from_text(text: str) -> TaskDescription | None:

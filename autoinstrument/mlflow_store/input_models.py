@@ -12,11 +12,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from autoinstrument.mlflow_store.artifact_addresses import openable
 from autoinstrument.mlflow_store.models import flavors_of
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
 from autoinstrument.mlflow_store.stores import StoreClient
-from autoinstrument.mlflow_store.urls import absolute, is_path, openable
+from autoinstrument.mlflow_store.urls import absolute, is_path
 from autoinstrument.records import InputModel, ModelsRead
 from autoinstrument.scrubber import without_credentials
 

@@ -76,6 +76,19 @@ def set_running(tracking_uri: str, workspace: str, run_id: str) -> None:
             client.update_run(run_id, status="RUNNING")
 
 
+def end_scheduled(tracking_uri: str, workspace: str, run_id: str, status: str) -> None:
+    """End a run that is still SCHEDULED and not deleted.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    with ourselves(), store_access(tracking_uri, workspace):
+        client = tracking_client(tracking_uri)
+        run = _found(client, run_id)
+        if run is not None and run.info.status == "SCHEDULED":
+            client.set_terminated(run_id, status)
+
+
 def _found(client: Any, run_id: str) -> Any:
     """Return a run that can be written to, None if it was deleted, temporarily or permanently."""
     from mlflow.exceptions import MlflowException

@@ -22,6 +22,7 @@ from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.settings import Settings
 from autoinstrument.sync.job_processes import JobProcessError
+from autoinstrument.sync.queued_runs import end_of
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored_run import sync_one
 from autoinstrument.sync.task_search import with_tasks
@@ -83,6 +84,9 @@ def sync_runs(
                 failures += 1 if isinstance(held, TooLargeError) else _HOPELESS  # others were tried several times
                 stop = str(held) if failures >= _HOPELESS else ""
                 yield outcome._replace(detail=str(held))
+            elif not selection.dry_run and end_of(stored, task):
+                waiting[workers.submit(sync_one, stored, task, settings, selection.full)] = stored
+                yield from done(most)
             elif settled := _without_work(stored, task, parent, registry, selection, settings):
                 failures = 0
                 yield settled

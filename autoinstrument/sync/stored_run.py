@@ -29,6 +29,7 @@ from autoinstrument.mlflow_store.runs import StoredRun, find_run
 from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
 from autoinstrument.mlflow_store.urls import run_page
 from autoinstrument.settings import Settings
+from autoinstrument.sync.queued_runs import ended
 from autoinstrument.sync.selection import Outcome
 
 _local = threading.local()
@@ -36,6 +37,8 @@ _local = threading.local()
 
 def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: bool) -> Outcome:
     """Complete the Task of one run, in a session of this thread's own: the SDK's is not made for several.
+
+    A run that waited for a Task which has ended is ended as well.
 
     Raises:
         ClearMLError: the server did not take everything; calling again goes on from there.
@@ -49,7 +52,7 @@ def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: 
         )
     outcome = Outcome(stored.run.run_id, stored.run.run_name, "synced", "")
     try:
-        return outcome._replace(detail=known[1].complete(stored, task))
+        return outcome._replace(detail=known[1].complete(ended(stored, task), task))
     except ClearMLError:
         raise
     except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next

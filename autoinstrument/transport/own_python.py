@@ -108,13 +108,16 @@ def worker_kind(kind: str) -> str:
     return "thread"
 
 
-def run(code: str, *arguments: str, timeout_s: float, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    code: str, *arguments: str, timeout_s: float | None, text: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run code in a new process, in this working directory, and wait for it.
 
     Args:
         code: Python text; `sys.argv[1:]` are the arguments.
         arguments: words for the code.
-        timeout_s: seconds until the process is killed.
+        timeout_s: seconds until the process is killed, None for never.
+        text: what the code can read from its standard input.
         variables: set where this process's environment has none of that name.
 
     Raises:
@@ -128,7 +131,7 @@ def run(code: str, *arguments: str, timeout_s: float, **variables: str) -> subpr
         [shown_as(python, "autoinstrument helper"), "-c", clean(code, python), *arguments],
         executable=python,
         env={**variables, **environment()},
-        stdin=subprocess.DEVNULL,
+        input=text,
         capture_output=True,
         text=True,
         errors="replace",

@@ -29,6 +29,7 @@ ROOMS = {
     "mirror": {"capture", "clearml_api", "clone_run", "integrations", "journal", "mlflow_store", "transport"},
     "monitor": {"clearml_api"},
     "worker": {"capture", "clearml_api", "clone_run", "journal", "mirror", "mlflow_store", "monitor", "transport"},
+    "project_backend": {"agent", "capture", "clearml_api", "clone_run", "mirror", "mlflow_store", "transport"},
     "sync": {"clearml_api", "clone_run", "journal", "mirror", "mlflow_store"},
     "check": {"bootstrap", "mirror", "mlflow_store"},
     "cli": {
@@ -41,7 +42,7 @@ ROOMS = {
 """The rooms that a room may import from, besides itself and what is shared."""
 FOREIGN = {
     "clearml": {"clearml_api", "integrations"},
-    "mlflow": {"mlflow_store", "integrations", "bootstrap", "cli"},
+    "mlflow": {"mlflow_store", "integrations", "bootstrap", "cli", "project_backend"},
     "wrapt": {"integrations"},
     "psutil": {"process_identity", "worker", "cli", "check", "monitor"},
     "pynvml": {"clearml_api"},

@@ -19,7 +19,7 @@ ELSEWHERE = {
         "cli.verify", "sync.recorded", "sync.stored", "sync.stored_run", "sync.task_search",
     },
     "through `capture.script_section`, `capture.requirements` and `capture.process`": {
-        "capture.bundle", "capture.checkout", "capture.distributions", "capture.hydra", "capture.own_files",
+        "capture.bundle", "capture.distributions", "capture.hydra", "capture.own_files",
         "capture.uncommitted_changes",
     },
     "through `clearml_api.tasks`": {

@@ -93,7 +93,8 @@ class _NameAndNotePart(RunPart):
 
     def found(self, task: Task, *, is_given: bool) -> None:
         run = self._context.run
-        if is_given and run.owned and not run.resumed:  # a clone has its origin's name
+        is_queued_for_run = task.name == task.given_name  # the run may have been renamed since
+        if is_given and run.owned and (not run.resumed or is_queued_for_run):  # a clone has its origin's name
             self._rename()
 
     def send(self, task: Task) -> None:
