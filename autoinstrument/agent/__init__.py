@@ -289,25 +289,11 @@ class Agent:
             pass
 
     def _undelivered(self) -> list[TrackedRun]:
-        """Log which runs were not delivered in time; return those that are pending in MLflow.
-
-        A worker process continues; when a run that has its Task already is complete, it writes the tags.
-        """
-        if self._sender.failure:
-            return self._left(self._sender.failure)
+        """Log which runs were not delivered in time; return those that are pending in MLflow."""
         late = f"not delivered to ClearML within {self.settings.exit_timeout_s:g} s"
-        if self._worker.ends_with_process:
-            return self._left(late)
-        linked = [run for run in self._runs.values() if run.started and self._reports.has_task(run)]
-        left = self._left(f"{late}, the worker continues", " if the worker does not")
-        return [run for run in left if run not in linked]
+        return self._reports.leave_late(late, self._sender.failure, goes_on=not self._worker.ends_with_process)
 
     def _leave(self) -> None:
         """Report at once, here and in MLflow, that the runs which no worker takes are left to `sync`."""
-        self._reports.tag_pending(self._left(self._sender.failure or "no worker takes it"))
-
-    def _left(self, reason: str, unless: str = "") -> list[TrackedRun]:
-        runs = list(self._runs.values())
-        # Without a worker, nobody else knows of runs that were not described.
-        known = [run for run in runs if run.started or (run.is_undescribed and self._sender.failure)]
-        return self._reports.leave(known, reason, unless)
+        failure = self._sender.failure
+        self._reports.tag_pending(self._reports.leave_known(failure or "no worker takes it", has_worker=not failure))

@@ -113,6 +113,27 @@ class RunReports:
             self._losses.add(cause)
             logger().warning("the worker process %s", cause)
 
+    def leave_late(self, late: str, failure: str, *, goes_on: bool) -> list[TrackedRun]:
+        """Log which runs were not delivered when the process ends; return those that are pending in MLflow.
+
+        Args:
+            late: why they were not.
+            failure: why there is no worker, "" where there is one.
+            goes_on: the worker continues. When a run that has its Task already is complete, it writes the tags.
+        """
+        if failure or not goes_on:
+            return self.leave_known(failure or late, has_worker=not failure)
+        linked = [run for run in self._runs.values() if run.started and self.has_task(run)]
+        left = self.leave_known(f"{late}, the worker continues", " if the worker does not")
+        return [run for run in left if run not in linked]
+
+    def leave_known(self, reason: str, unless: str = "", *, has_worker: bool = True) -> list[TrackedRun]:
+        """See `leave`: of all runs that are known. Without a worker, nobody else knows of those not described."""
+        runs = list(self._runs.values())
+        return self.leave(
+            [run for run in runs if run.started or (run.is_undescribed and not has_worker)], reason, unless
+        )
+
     def leave(self, runs: Iterable[TrackedRun], reason: str, unless: str = "") -> list[TrackedRun]:
         """Log why runs are left to `sync`, one line for each remedy.
 

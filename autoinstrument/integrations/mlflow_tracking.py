@@ -28,7 +28,7 @@ from autoinstrument.integrations import (
     mlflow_models,
     mlflow_traces,
 )
-from autoinstrument.integrations.mlflow_internals import TRACKING_CLIENT, end_runs_at_exit
+from autoinstrument.integrations.mlflow_internals import OF_METRIC, TRACKING_CLIENT, end_runs_at_exit
 from autoinstrument.integrations.observing import complete_later, know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
 from autoinstrument.mlflow_store import describe
@@ -51,11 +51,6 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 _MAX_TRACEBACK = 64_000
 _LONG = 500
 """Characters of a value that every store keeps: stores cut parameters at 500 or 6,000, tags at 5,000 or 8,000."""
-
-_OF_METRIC = (
-    "run_id", "key", "value", "timestamp", "step", "synchronous", "dataset_name", "dataset_digest", "model_id"
-)  # fmt: skip
-"""Positional arguments of `log_metric` (mlflow 3.0 to 3.17; 2.16 has the first six)."""
 
 _logging = threading.local()
 
@@ -111,7 +106,7 @@ def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...],
     with guard("mirroring log_metric"):
         the_agent = agent()
         if the_agent is not None:
-            call = {**dict(zip(_OF_METRIC, args, strict=False)), **kwargs}
+            call = {**dict(zip(OF_METRIC, args, strict=False)), **kwargs}
             run_id = call["run_id"]
             know(the_agent, client, run_id)
             point = (call["key"], describe.number(call["value"]), int(call["timestamp"]), int(call.get("step") or 0))

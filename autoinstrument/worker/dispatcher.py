@@ -36,7 +36,6 @@ from autoinstrument.records import (
 )
 from autoinstrument.settings import Settings
 from autoinstrument.transport.budget import DROPPABLE, content_weight, items, weight
-from autoinstrument.transport.limits import WAITING_BYTES
 from autoinstrument.worker.capture_thread import PATIENCE_S
 from autoinstrument.worker.console_router import ConsoleRouter
 from autoinstrument.worker.early_records import EarlyRecords
@@ -205,18 +204,11 @@ class Dispatcher:
         process.runs.add(record.run_id)
         if mirror.run.switched_off:
             return  # `sync` reads it from MLflow
-        if isinstance(record, DROPPABLE) and self._is_full_for(mirror):
+        if isinstance(record, DROPPABLE) and self.registry.is_full_for(mirror, self.waiting):
             record = EventsDropped(record.run_id, items(record))
         before = mirror.weight
         mirror.do(partial(mirror.take, record), weight(record) + content_weight(record))
         self.waiting += mirror.weight - before
-
-    def _is_full_for(self, mirror: LiveRun) -> bool:
-        """Return True if no more data of a run may wait: half of the room is shared evenly by the open runs."""
-        if self.waiting < WAITING_BYTES / 2:
-            return False
-        share = WAITING_BYTES / 2 / max(1, len(self.registry.open))
-        return self.waiting >= WAITING_BYTES or mirror.weight > share
 
     def _task_of(self, run_id: str) -> str:
         """Return the id of a run's Task, also of a run that another process has begun; "" while there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autoinstrument.transport.limits import WAITING_BYTES
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.training_process import TrainingProcess
 
@@ -47,6 +48,18 @@ class RunRegistry:
         for run_id in process.runs:
             if self.home[run_id] is process:
                 yield self.mirrors[run_id]
+
+    def is_full_for(self, mirror: LiveRun, waiting: int) -> bool:
+        """Return True if no more data of a run may wait: half of the room is shared evenly by the open runs.
+
+        Args:
+            mirror: the run.
+            waiting: bytes that wait for the server, of all runs.
+        """
+        if waiting < WAITING_BYTES / 2:
+            return False
+        share = WAITING_BYTES / 2 / max(1, len(self.open))
+        return waiting >= WAITING_BYTES or mirror.weight > share
 
     def waits_for_parent(self, mirror: LiveRun) -> bool:
         """Return True while the Task of a run's parent, below which its own will be, is about to be made.

@@ -16,7 +16,7 @@ ELSEWHERE = {
     },
     "by click's runner, through `autoinstrument.cli.main`": {
         "cli.doctor", "cli.install", "cli.remote", "cli.run", "cli.status", "cli.sync", "cli.usage_errors",
-        "cli.verify", "sync.recorded", "sync.stored", "sync.stored_run", "sync.task_search",
+        "cli.verify", "sync.stored", "sync.stored_run", "sync.task_search",
     },
     "through `capture.script_section`, `capture.requirements` and `capture.process`": {
         "capture.bundle", "capture.distributions", "capture.hydra", "capture.own_files",
@@ -30,7 +30,7 @@ ELSEWHERE = {
         "mirror.kinds.artifact_list", "mirror.kinds.artifacts", "mirror.kinds.datasets", "mirror.kinds.environment",
         "mirror.kinds.links", "mirror.kinds.machine", "mirror.kinds.model_archive", "mirror.kinds.model_writer",
         "mirror.kinds.models_part", "mirror.kinds.parameters", "mirror.kinds.snapshot",
-        "mirror.kinds.status", "mirror.mapping.links", "mirror.mapping.task_settings",
+        "mirror.kinds.status", "mirror.mapping.task_settings",
         "mirror.run_task", "previews",
     },
     "through `mlflow_store.run_reader`": {

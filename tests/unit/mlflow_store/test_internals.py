@@ -14,7 +14,7 @@ from alembic import command
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store import internals, trace_internals
 from tests.end_to_end.conftest import database as database
 from tests.startup.environment import ROOT
 
@@ -122,12 +122,12 @@ def test_files_of_a_model(client: MlflowClient, run_id: str, tmp_path: Path) -> 
 
 def test_traces_of_a_run(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     tracking, experiment_id = client._tracking_client, client.get_run(run_id).info.experiment_id
-    assert internals.search_traces(tracking, experiment_id, run_id, 10, None) == ([], None)
-    assert internals.assessment_counts(tracking.store, experiment_id, run_id) in (None, ({}, {}))
-    assert not internals.reads_all_traces(tracking.store)
+    assert trace_internals.search_traces(tracking, experiment_id, run_id, 10, None) == ([], None)
+    assert trace_internals.assessment_counts(tracking.store, experiment_id, run_id) in (None, ({}, {}))
+    assert not trace_internals.reads_all_traces(tracking.store)
     from mlflow.store.tracking.file_store import FileStore
 
-    assert internals.reads_all_traces(object.__new__(FileStore))
+    assert trace_internals.reads_all_traces(object.__new__(FileStore))
 
 
 def test_points_of_a_database(client: MlflowClient, run_id: str) -> None:
