@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.mlflow_store import traces
-from autoinstrument.mlflow_store import trace_internals
+from autoinstrument.mlflow_store import trace_internals, traces
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.mlflow_store.traces import read_assessments_state
 from autoinstrument.records import Trace, TracesLogged
