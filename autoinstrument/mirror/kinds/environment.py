@@ -96,7 +96,7 @@ class EnvironmentPart(RunPart):
         self._has_changed = True
 
     def take(self, record: Record) -> None:
-        """Note what decides the Task's type; MLflow marks a run as an evaluation when the evaluation has ended."""
+        """Note what decides the Task's type; MLflow marks the active run when an evaluation begins."""
         if isinstance(record, TagsSet):
             self._run_type = record.tags.get(_RUN_TYPE, self._run_type)
         elif isinstance(record, ModelsLogged):
