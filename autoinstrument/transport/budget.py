@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from autoinstrument.records import ArtifactLogged, ConsoleWritten, MetricsLogged, ParamsLogged, Record, TagsSet
+from autoinstrument.records import (
+    ArtifactLogged,
+    ConsoleWritten,
+    MetricsLogged,
+    ModelsRead,
+    ParamsLogged,
+    PromptsUsed,
+    Record,
+    TagsSet,
+)
 
 RECORD, POINT, NAMED_TEXT = 200, 200, 200
 """Bytes of a record, of a point with its numbers, and of a name with a text beside their characters (CPython 3.10 to
@@ -37,6 +46,10 @@ def weight(record: Record) -> int:
         return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value, _ in record.params)
     if isinstance(record, TagsSet):
         return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value in record.tags.items())
+    if isinstance(record, PromptsUsed):
+        return RECORD + sum(4 * NAMED_TEXT + len(prompt["template"]) for prompt in record.prompts)
+    if isinstance(record, ModelsRead):
+        return RECORD + 4 * NAMED_TEXT * len(record.models)
     return RECORD
 
 
