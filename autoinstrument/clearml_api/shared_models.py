@@ -18,6 +18,8 @@ from autoinstrument.clearml_api.session import Session
 
 URI = "mlflow_model_uri"
 """Metadata of a model: its URI in MLflow, which is the same in all processes."""
+RUN = "mlflow_run_id"
+"""Metadata of a model: the run that has made it."""
 CREATING = threading.RLock()
 """Held while a model is looked for and made: runs of one process would make two of one that both need."""
 _FIELDS = ["id", "name", "uri", "framework", "tags", "system_tags", "metadata", "task"]
@@ -26,7 +28,11 @@ _AT_ONCE = 100
 
 def uri_of(model: Mapping[str, Any]) -> str:
     """Return the URI in MLflow of a server's model, "" if it has none."""
-    return str(((model.get("metadata") or {}).get(URI) or {}).get("value") or "")
+    return _item(model, URI)
+
+
+def _item(model: Mapping[str, Any], name: str) -> str:
+    return str(((model.get("metadata") or {}).get(name) or {}).get("value") or "")
 
 
 @understood
@@ -78,15 +84,18 @@ class SharedModels:
             self._session.call("models.delete", model=model_id)
             return first
 
-    def taken_over(self, task: Mapping[str, Any], uri: str) -> dict[str, Any] | None:
+    def taken_over(self, task: Mapping[str, Any], uri: str, run_id: str) -> dict[str, Any] | None:
         """Give the model of a URI to the Task whose run has made it in MLflow; return None if there is none to give.
+
+        That is a model without a Task, or one of a Task that the same run had before.
 
         Args:
             task: `id` and `project` of the Task.
             uri: the model's URI in MLflow.
+            run_id: the run.
         """
         found = self.of_uris([uri]).get(uri)
-        if found is None or found.get("task"):
+        if found is None or (found.get("task") and _item(found, RUN) != run_id):
             return None
         place = {"task": task["id"], **({"project": task["project"]} if task["project"] else {})}
         self._models.edit(found["id"], place)

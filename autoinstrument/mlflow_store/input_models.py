@@ -119,8 +119,10 @@ def _entity(client: StoreClient, model_id: str, seen: SeenModel | None) -> Input
     uri = f"models:/{model_id}"
     if known := _known.get((client.tracking_uri, uri)):
         return known
-    with store_access(client.tracking_uri, client.workspace):
-        entity = next(iter(if_supported(lambda: [client.tracking.get_logged_model(model_id)])), None)
+    entity: Any = None
+    if hasattr(client.tracking, "get_logged_model"):  # MLflow 3
+        with store_access(client.tracking_uri, client.workspace):
+            entity = next(iter(if_supported(lambda: [client.tracking.get_logged_model(model_id)])), None)
     if entity is None:
         return _as_seen(seen) if seen else _model(uri, model_id, uri)
     location = openable(entity.artifact_location, client.tracking_uri)

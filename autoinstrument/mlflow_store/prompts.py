@@ -22,6 +22,8 @@ RUNS = "mlflow.prompt.run_ids"
 IS_PROMPT = "mlflow.prompt.is_prompt"
 MOST_PROMPTS = 1000
 """Prompts of one run that are read."""
+_ALL = 2_000_000
+"""Characters of all texts that are kept; the registry takes 100,000 of one (mlflow 3.17)."""
 _TEXT, _KIND, _CHAT = "mlflow.prompt.text", "_mlflow_prompt_type", "chat"
 _RESPONSE_FORMAT, _MODEL_CONFIG = "_mlflow_prompt_response_format", "_mlflow_prompt_model_config"
 
@@ -50,7 +52,13 @@ def read_prompts(client: StoreClient, run: Any, used: Collection[PromptVersion] 
         mlflow.exceptions.MlflowException: the registry does not answer.
     """
     wanted = list(dict.fromkeys([*linked_prompts(run.data.tags), *used]))[:MOST_PROMPTS]
-    return PromptsUsed(run.info.run_id, [_prompt(client, name, version) for name, version in wanted])
+    prompts, room = list[Prompt](), _ALL
+    for name, version in wanted:
+        prompt = _prompt(client, name, version)
+        size = len(prompt["template"]) + len(prompt["response_format"])
+        prompts.append(prompt if size <= room else Prompt(**{**prompt, "template": "", "response_format": ""}))
+        room -= min(size, room)
+    return PromptsUsed(run.info.run_id, prompts)
 
 
 def _prompt(client: StoreClient, name: str, version: str) -> Prompt:

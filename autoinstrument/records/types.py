@@ -33,7 +33,8 @@ class Prompt(TypedDict):
     name: str
     version: str
     template: str
-    """The text, or a JSON list of chat messages; "" if the registry does not have the version any more."""
+    """The text, or a JSON list of chat messages; "" if the registry does not have the version any more,
+    or if the run has too many."""
     is_chat: bool
     aliases: list[str]
     """Those that the version had when it was read."""

@@ -12,7 +12,9 @@ from autoinstrument.records import (
     ConsoleWritten,
     MetricsLogged,
     ModelMetricsLogged,
+    ModelsRead,
     ParamsLogged,
+    PromptsUsed,
     Record,
     TagsSet,
 )
@@ -45,6 +47,10 @@ def weight(record: Record) -> int:
         return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value, _ in record.params)
     if isinstance(record, TagsSet):
         return RECORD + sum(NAMED_TEXT + len(key) + len(value) for key, value in record.tags.items())
+    if isinstance(record, PromptsUsed):
+        return RECORD + sum(4 * NAMED_TEXT + len(prompt["template"]) for prompt in record.prompts)
+    if isinstance(record, ModelsRead):
+        return RECORD + 4 * NAMED_TEXT * len(record.models)
     return RECORD
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from autoinstrument.clearml_api import storable
-from autoinstrument.clearml_api.shared_models import URI, uri_of
+from autoinstrument.clearml_api.shared_models import RUN, URI, uri_of
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.growing import GrowingPart
@@ -133,7 +133,7 @@ def _fields(item: InputModel) -> tuple[dict[str, Any], list[dict[str, str]]]:
     }
     metadata = {
         URI: _uri(item),
-        "mlflow_run_id": item["source_run"],
+        RUN: item["source_run"],
         "mlflow_flavors": ", ".join(item["flavors"]),
     }
     values = {key: storable.text(value) for key, value in metadata.items() if value}

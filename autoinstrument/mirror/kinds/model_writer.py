@@ -69,7 +69,7 @@ class ModelWriter:
             if found is None:
                 with CREATING:  # a run that reads it may have made it
                     shared = self._context.tasks.shared_models
-                    found = shared.taken_over(holder, wanted.metadata[URI]) or self._made(holder, wanted)
+                    found = shared.taken_over(holder, wanted.metadata[URI], logged.run_id) or self._made(holder, wanted)
                 held.append(found)
             self.ids[model["uri"]] = found["id"]
             self._send_missing(model, found, exact=exact)

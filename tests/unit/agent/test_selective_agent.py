@@ -210,3 +210,20 @@ def test_a_forked_child_asks_for_itself(base: Base, monkeypatch: pytest.MonkeyPa
     start(agent, Description(lambda: (threading.Event().wait(0.2), None)[1], "0"))
     agent._forked()
     assert not agent.knows("id")
+
+
+def test_the_latest_open_run_may_be_one_that_is_not_decided(base: Base) -> None:
+    agent = selective("other")
+    assert agent.latest_open_run() == ""
+    agent._runs["mirrored"] = TrackedRun("mirrored")
+    agent._runs["mirrored"].begin(URI, "", owned=True)
+    agent._runs["of another process"] = TrackedRun("of another process")
+    agent._runs["of another process"].begin(URI, "", owned=False)
+    assert (agent.latest_open_run(), agent.tracking_uri_of("mirrored")) == ("mirrored", URI)
+    agent._runs["mirrored"].end(ENDED)
+    assert agent.latest_open_run() == ""
+    agent.note_experiment(URI, "0", "experiment")
+    start(agent, described())
+    assert agent.latest_open_run() == "id", "what is noted of it is dropped"
+    agent.run_ended(ENDED)
+    assert agent.latest_open_run() == ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -95,3 +97,14 @@ def test_the_run_of_an_assessment() -> None:
     metadata = {"mlflow.assessment.sourceRunId": "run"}
     assert mlflow_internals.evaluating_run(SimpleNamespace(metadata=metadata)) == "run"
     assert mlflow_internals.evaluating_run(SimpleNamespace(metadata=None)) is None
+
+
+def test_one_function_fetches_the_files_of_a_model() -> None:
+    module = import_module("mlflow.tracking.artifact_utils")
+    assert next(iter(inspect.signature(vars(module)[mlflow_internals.FETCH]).parameters)) == "artifact_uri"
+    for flavor in ("sklearn", "pyfunc", "pytorch", "transformers", "langchain", "keras", "xgboost"):
+        (spec,) = [find_spec(f"mlflow.{flavor}")]
+        assert spec is not None
+        assert spec.origin is not None
+        texts = [file.read_text("utf-8") for file in Path(spec.origin).parent.glob("*.py")]
+        assert any(f"{mlflow_internals.FETCH}(" in text for text in texts), flavor

@@ -88,6 +88,21 @@ def test_it_is_the_model_that_the_producers_task_puts_out(
     assert len(server.calls("tasks.add_or_update_model")) == before
 
 
+def test_a_model_of_a_task_that_the_run_had_before_is_taken_over(server: ClearMLServer, runs: tuple[str, str]) -> None:
+    synced(*runs)
+    (model,) = server.models
+    before = str(Session().call("tasks.create", name="before", type="training")["id"])
+    Session().call("models.edit", model=model["id"], task=before)
+    synced(runs[0])
+    (model,) = server.models
+    assert model["task"] == task_of(server, runs[0])["id"]
+    other = {"key": "mlflow_run_id", "type": "str", "value": "e" * 32}
+    Session().call("models.add_or_update_metadata", model=model["id"], metadata=[other])
+    Session().call("models.edit", model=model["id"], task=before)
+    synced(runs[0])
+    assert len(server.models) == 2, "one that another run has made stays where it is"
+
+
 def test_a_link_that_is_missing_is_a_difference(server: ClearMLServer, runs: tuple[str, str]) -> None:
     synced(*runs)
     task = task_of(server, runs[1])

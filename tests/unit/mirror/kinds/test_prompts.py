@@ -26,6 +26,7 @@ from autoinstrument.mlflow_store.prompts import LINKED, linked_prompts
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import Prompt, PromptsUsed, RunStarted
 from autoinstrument.settings import read_settings
+from autoinstrument.transport.budget import weight
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import task_of
 from tests.unit.conftest import sdk_task
@@ -59,6 +60,15 @@ def test_long_texts_are_left_out_and_one_that_the_registry_has_lost_stays() -> N
     assert len(json.dumps(many)) < 2_100_000
     assert len(many) == 30
     assert prompts.merged(many, [prompt(version="3", template="")]) == many
+
+
+def test_all_texts_of_a_run_are_bounded(client: MlflowClient, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_prompts, "_ALL", 20)
+    client.set_tag(run_id, LINKED, linked("1", "2"))
+    (used,) = Prompts().read(open_run(client.tracking_uri, run_id))
+    assert isinstance(used, PromptsUsed)
+    assert [each["template"] for each in used.prompts] == ["Hello {{name}}", ""]
+    assert 500 < weight(used) < 5000
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "3", "[1]", "null", '[{"name": "a"}]', "[[]]"])
