@@ -185,7 +185,7 @@ def _follow(selection: Selection, settings: Settings, jobs: int, executor: Execu
     last: dict[str, Outcome] = {}
     counts: Counter[tuple[str, str]] = Counter()
     whole_at, pause = 0.0, 1
-    registry = Registry(default_tracking_uri(), _REGISTRY_S)
+    registry = Registry(keep_s=_REGISTRY_S)
     if not as_json:
         click.echo("following; Ctrl-C ends it", err=True)
     with contextlib.suppress(KeyboardInterrupt):

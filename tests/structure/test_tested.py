@@ -16,7 +16,7 @@ ELSEWHERE = {
     },
     "by click's runner, through `autoinstrument.cli.main`": {
         "cli.doctor", "cli.install", "cli.remote", "cli.run", "cli.status", "cli.sync", "cli.usage_errors",
-        "cli.verify", "sync.recorded", "sync.selection", "sync.stored", "sync.stored_run", "sync.task_search",
+        "cli.verify", "sync.stored", "sync.stored_run", "sync.task_search",
     },
     "through `capture.script_section`, `capture.requirements` and `capture.process`": {
         "capture.bundle", "capture.checkout", "capture.distributions", "capture.hydra", "capture.own_files",
