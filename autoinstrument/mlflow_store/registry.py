@@ -55,6 +55,10 @@ class Registry:
         changed, self._changed = self._changed, set()
         return changed
 
+    def note_failed(self, run_id: str) -> None:
+        """Return a run again the next time: what has changed could not be delivered."""
+        self._changed.add(run_id)
+
     def _refresh(self) -> None:
         began = time.monotonic()
         if began < self._next_at:

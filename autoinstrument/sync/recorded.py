@@ -86,7 +86,10 @@ def _sync_stored(
     if selection.everything:  # who names an experiment or a run wants it
         found = _chosen(found, settings, left_out)
     try:
-        yield from sync_runs(itertools.chain(single, found), selection, settings, registry, jobs, executor)
+        for outcome in sync_runs(itertools.chain(single, found), selection, settings, registry, jobs, executor):
+            if outcome.result == "failed":
+                registry.note_failed(outcome.run_id)
+            yield outcome
         yield from left_out
     except NotFoundError:
         raise

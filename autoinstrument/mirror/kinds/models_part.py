@@ -70,6 +70,10 @@ class ModelsPart(RunPart):
 
     # Delivery
 
+    def created(self, *, bare: bool) -> None:
+        """Note that the Task has no models."""
+        self.start_over()
+
     def found(self, task: Task, *, is_given: bool) -> None:
         """Note that the Task may have models of which nothing is known here, unless it was searched for."""
         if self._may_hold_models is None:

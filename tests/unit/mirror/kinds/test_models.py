@@ -262,6 +262,9 @@ def test_following_notices_an_alias_that_moves_between_old_runs(
     assert followed() == {}
     for made, changed in zip(versions, ({run_id}, {run_id, other}), strict=True):
         client.set_registered_model_alias("iris", "champion", made)
+        server.faults.add(Fault("models.*", status=503))
+        assert set(followed().values()) == {"failed"}
+        server.faults.clear()
         assert followed() == dict.fromkeys(changed, "synced")
         assert followed() == {}
     assert model(server, other)["tags"] == ["champion", "iris@champion"]
