@@ -231,7 +231,7 @@ def _follow(
     last: dict[str, Outcome] = {}
     counts: Counter[tuple[str, str]] = Counter()
     whole_at, pause, known = 0.0, 1, KnownExperiments()
-    registry = Registry(default_tracking_uri(), _REGISTRY_S)
+    registry = Registry(keep_s=_REGISTRY_S)
     if not as_json:
         click.echo("following; Ctrl-C ends it", err=True)
     with contextlib.suppress(KeyboardInterrupt):

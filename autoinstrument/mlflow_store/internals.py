@@ -148,7 +148,7 @@ def wrap_migrations(wrapper: Callable[..., Any]) -> None:
 
 
 def logged_model(client: Any, model_id: str) -> Any:
-    """Return a model as the store has it, if it can also a deleted one (since 3.3); the public call hides those."""
+    """Return a model as the store has it, also a deleted one if it can (3.8 and later), which the public call hides."""
     get = client.store.get_logged_model
     return get(model_id, **({"allow_deleted": True} if "allow_deleted" in inspect.signature(get).parameters else {}))
 

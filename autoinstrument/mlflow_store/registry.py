@@ -13,6 +13,7 @@ from typing import Any
 from autoinstrument.guard import logger
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.models import as_version, found_versions, without_prompts
+from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported, problem_of
 from autoinstrument.mlflow_store.stores import registry_client, tracking_client
@@ -30,11 +31,11 @@ class Registry:
     """The registry beside a tracking store, as a search finds it; read when it is asked for, and kept for a while.
 
     Args:
-        tracking_uri: address of the tracking store.
+        tracking_uri: address of the tracking store, "" for the one that MLflow itself would use.
         keep_s: seconds after which it is read again; a reading that takes long is kept longer.
     """
 
-    def __init__(self, tracking_uri: str, keep_s: float = float("inf")) -> None:
+    def __init__(self, tracking_uri: str = "", keep_s: float = float("inf")) -> None:
         self._uri, self._keep_s = tracking_uri, keep_s
         self._known: VersionsOfRuns | None = None
         self._last: VersionsOfRuns | None = None
@@ -54,12 +55,16 @@ class Registry:
         changed, self._changed = self._changed, set()
         return changed
 
+    def note_failed(self, run_id: str) -> None:
+        """Return a run again the next time: what has changed could not be delivered."""
+        self._changed.add(run_id)
+
     def _refresh(self) -> None:
         began = time.monotonic()
         if began < self._next_at:
             return
         try:
-            known = versions_by_run(self._uri)
+            known = versions_by_run(self._uri or default_tracking_uri())
         except Exception as error:  # it raises what its driver raises
             if not self._has_failed:
                 logger().warning(

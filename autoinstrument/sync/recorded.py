@@ -29,7 +29,7 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.registry import Registry
-from autoinstrument.mlflow_store.runs import StoredRun, default_tracking_uri, find_run, find_runs, left_open
+from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
 from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
 from autoinstrument.scrubber import without_credentials
 from autoinstrument.settings import Settings
@@ -61,7 +61,7 @@ def sync(
             seen.add(outcome.run_id)
             yield outcome
     if selection.runs or selection.is_of_store:
-        registry = registry or Registry(default_tracking_uri())
+        registry = registry or Registry()
         yield from _sync_stored(selection, settings, seen, registry, jobs, executor)
 
 
@@ -86,7 +86,10 @@ def _sync_stored(
     if selection.everything:  # who names an experiment or a run wants it
         found = _chosen(found, settings, left_out)
     try:
-        yield from sync_runs(itertools.chain(single, found), selection, settings, registry, jobs, executor)
+        for outcome in sync_runs(itertools.chain(single, found), selection, settings, registry, jobs, executor):
+            if outcome.result == "failed":
+                registry.note_failed(outcome.run_id)
+            yield outcome
         yield from left_out
     except NotFoundError:
         raise

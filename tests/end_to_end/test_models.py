@@ -181,7 +181,10 @@ def test_traces_are_counted_and_shown(outcome: Outcome) -> None:
 
 
 def test_another_process_changes_the_registry_later(outcome: Outcome, server: ClearMLServer) -> None:
-    """The run has ended long ago, and is not this process's; its Task's status stays what it is."""
+    """The run has ended long ago, and is not this process's; its Task's status stays what it is.
+
+    An alias that this process publishes publishes the model, which stays published.
+    """
     script = """
         import mlflow
         mlflow.MlflowClient().{call}
@@ -190,11 +193,13 @@ def test_another_process_changes_the_registry_later(outcome: Outcome, server: Cl
         ('set_registered_model_alias("iris", "late", "1")', "champion, late"),
         ('delete_registered_model_alias("iris", "late")', "champion"),
     ):
-        done = outcome.place.run(script.format(call=call), name="promote.py")
+        done = outcome.place.run(script.format(call=call), name="promote.py", AUTOINSTRUMENT_PUBLISH="iris@late")
         assert (done.code, done.said) == (0, []), done.stderr
         wait_for(lambda: not outcome.place.workers())
         task = server.task(outcome.task["id"])
-        assert models(server, task)["line"]["metadata"]["mlflow_aliases"] == aliases
+        line = models(server, task)["line"]
+        assert (line["metadata"]["mlflow_aliases"], line["ready"]) == (aliases, True)
+        assert ("iris@late" in line["tags"]) == ("late" in aliases)
         assert task["status"] == "completed"
 
 
@@ -202,7 +207,7 @@ def comparable(server: ClearMLServer, run: Run, task: dict[str, Any]) -> list[An
     """Return what the Task holds of models, data sets and traces, without what is another one in each run."""
     found = models(server, task)
     for model in found.values():
-        for key in ("task", "project", "uri"):
+        for key in ("task", "project", "uri", "ready"):  # a test above has published one
             del model[key]
         del model["metadata"]["mlflow_run_id"], model["metadata"]["mlflow_model_uri"]
     held = [{**dataset, "source": dataset["source_type"]} for dataset in datasets(task)]

@@ -34,8 +34,8 @@ class ModelWriter:
         self._uploads = context.uploads if context.settings.artifacts == "upload" else None
         self._waiting: tuple[str, ModelsLogged] | None = None
         """Task and models of which only copies are missing."""
-        self._registered = ""
-        """The property that the Task has, as far as it is known."""
+        self._registered: str | None = None
+        """The property that the Task has, None while it is not known."""
         self.ids: dict[str, str] = {}
 
     def take_held(self, task: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ class ModelWriter:
         self._registered = str(held.get("value", ""))
 
     def start_over(self) -> None:
-        """Note that the next Task has no models."""
+        """Note that the Task is new and has no models, or that the next one will be."""
         self.ids, self._registered = {}, ""
 
     def write(self, task: Task, logged: ModelsLogged, *, exact: bool = False) -> None:

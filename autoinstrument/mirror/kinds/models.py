@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -68,11 +69,12 @@ class Models(Kind):
         for logged in data:
             for model in logged.models if isinstance(logged, ModelsLogged) else ():
                 versions = [f"{each['name']} {each['aliases']} {each['tags']}" for each in model["versions"] or ()]
-                points = [(key, value, step, *data_set) for key, value, _, step, *data_set in model["points"]]
+                points = sorted((key, repr(value), step) for key, value, _, step, *_ in model["points"])
+                digest = hashlib.sha256(repr(points).encode()).hexdigest()[:16]
                 yield (
                     f"model {model['name']}",
                     f"{model['status']}, flavors {model['flavors']}, tags {model['tags']}, versions {versions}, "
-                    f"params {model['params']}, points {sorted(points)}",
+                    f"params {model['params']}, {len(points)} points ({digest})",
                 )
 
 

@@ -66,10 +66,13 @@ class ModelsPart(RunPart):
     @property
     def is_incomplete(self) -> bool:
         """True if points have come of a model that MLflow did not name, as far as the run is known here."""
-        known = {model["uri"] for model in self._known.models} if self._known else set()
-        return self._has_ended and not self._points.keys() <= known
+        return self._has_ended and bool(self._points) and not self._points.keys() <= self._known_uris
 
     # Delivery
+
+    def created(self, *, bare: bool) -> None:
+        """Note that the Task has no models."""
+        self.start_over()
 
     def found(self, task: Task, *, is_given: bool) -> None:
         """Note that the Task may have models of which nothing is known here, unless it was searched for."""
@@ -129,5 +132,9 @@ class ModelsPart(RunPart):
 
     def note_store_read(self) -> None:
         """Forget points of models that MLflow's store does not have."""
-        known = {model["uri"] for model in self._known.models} if self._known else set()
+        known = self._known_uris
         self._points = {uri: points for uri, points in self._points.items() if uri in known}
+
+    @property
+    def _known_uris(self) -> set[str]:
+        return {model["uri"] for model in self._known.models} if self._known else set()

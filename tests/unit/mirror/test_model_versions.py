@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import pytest
+
 from autoinstrument.mirror.mapping.model_metrics import curves
-from autoinstrument.mirror.mapping.model_versions import items_of, registered, registry_tags, versions_in
-from autoinstrument.records import Version
+from autoinstrument.mirror.mapping.model_versions import is_published, items_of, registered, registry_tags, versions_in
+from autoinstrument.records import Model, Version
 
 
 def version(number: str, *aliases: str, stage: str = "", name: str = "iris", **tags: str) -> Version:
@@ -16,6 +20,17 @@ def test_a_model_is_found_by_alias_and_stage_with_and_without_its_name() -> None
     assert tags == {
         "champion", "iris@champion", "best", "iris@best", "Production", "iris/Production",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "is_named"),
+    [("champion", True), ("IRIS@Champion", True), ("production", True), ("iris/Production", True),
+     ("other@champion", False), ("Staging", False), ("iris", False)],
+)  # fmt: skip
+def test_a_model_is_published_by_any_of_these_names_in_any_case(name: str, is_named: bool) -> None:
+    model = cast(Model, {"versions": [version("1", "champion", stage="Production")]})
+    assert is_published(model, ["nothing", name]) is is_named
+    assert not is_published(cast(Model, {"versions": None}), [name])
 
 
 def test_versions_are_read_back_from_metadata() -> None:

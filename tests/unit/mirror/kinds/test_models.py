@@ -262,6 +262,9 @@ def test_following_notices_an_alias_that_moves_between_old_runs(
     assert followed() == {}
     for made, changed in zip(versions, ({run_id}, {run_id, other}), strict=True):
         client.set_registered_model_alias("iris", "champion", made)
+        server.faults.add(Fault("models.*", status=503))
+        assert set(followed().values()) == {"failed"}
+        server.faults.clear()
         assert followed() == dict.fromkeys(changed, "synced")
         assert followed() == {}
     assert model(server, other)["tags"] == ["champion", "iris@champion"]
@@ -286,7 +289,7 @@ def test_a_deleted_version_leaves_its_model(client: MlflowClient, server: ClearM
     assert autoinstrument("verify", run_id).exit_code == 0
 
 
-@pytest.mark.parametrize("by", ["champion", "IRIS@champion", "Production", "iris/Production"])
+@pytest.mark.parametrize("by", ["champion", "iris/Production"])
 def test_a_model_is_published_by_alias_or_stage_and_fires_clearmls_trigger(
     client: MlflowClient, server: ClearMLServer, run_id: str, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
