@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from autoinstrument.clearml_api import schema
-from autoinstrument.clearml_api.errors import RefusedError, understood
+from autoinstrument.clearml_api.errors import NotAllowedError, RefusedError, understood
 from autoinstrument.clearml_api.session import Session
 
 _KEPT_S = 60.0
@@ -53,16 +53,19 @@ class Projects:
         """Return True if there are projects below the one of this name, hidden ones included, such as `.reports`."""
         return bool(self._get_all(name=f"^{re.escape(name)}/", only_fields=["id"], page=0, page_size=1))
 
-    def rename(self, project_id: str, before: str, name: str) -> bool:
-        """Rename a project, unless the new name is taken, or names another place than below the same parent.
+    def may_rename(self, before: str, name: str) -> bool:
+        """Return True if a project may get another name: no project has it, and it is below the same parent."""
+        is_below_same = before.rpartition("/")[0] == name.rpartition("/")[0]
+        return is_below_same and not (name in self._ids or self.find(name))
 
-        Its id, and with it the addresses of its pages, stays. Returns False if it keeps its name.
+    def rename(self, project_id: str, before: str, name: str) -> bool:
+        """Rename a project, see `may_rename`; return False if it keeps its name.
+
+        Its id stays, and with it the addresses of its pages.
         """
-        if before.rpartition("/")[0] != name.rpartition("/")[0] or self.find(name):
-            return False
         try:
             self._session.call("projects.update", project=project_id, name=name)
-        except RefusedError:  # another process was quicker, or this user may not
+        except (NotAllowedError, RefusedError):  # another process was quicker, or this user may not
             return self.name_of(project_id) == name
         finally:
             self.forget(before)

@@ -44,12 +44,14 @@ def follow_experiment(context: RunContext, task: Task) -> Task:
 def _renamed(tasks: Tasks, task: Mapping[str, Any], project: str, wanted: str) -> bool:
     """Rename a Task's project if it holds nothing but Tasks of the same experiment and their models."""
     experiment, project_id = experiment_of(task), str(task["project"])
+    if not experiment or not tasks.projects.may_rename(project, wanted):
+        return False
     ids = set()
-    for other in tasks.projects.tasks_in(project_id) if experiment else ():
+    for other in tasks.projects.tasks_in(project_id):
         if experiment_of(other) != experiment:
             return False
         ids.add(other["id"])
-    if not ids or tasks.projects.has_subprojects(project):
+    if tasks.projects.has_subprojects(project):
         return False
     are_its_own = all(model.get("task") in ids for model in tasks.projects.models_in(project_id))
     return are_its_own and tasks.projects.rename(project_id, project, wanted)

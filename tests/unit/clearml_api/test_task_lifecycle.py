@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from autoinstrument.clearml_api import projects
+from autoinstrument.clearml_api.errors import RefusedError
 from autoinstrument.clearml_api.projects import Projects
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
@@ -62,6 +64,32 @@ def test_a_project_that_another_process_created_meanwhile(
 
     monkeypatch.setattr(Projects, "find", find)
     assert Projects(session).id_of("project") == first
+
+
+def test_a_project_that_was_deleted_is_made_again(server: ClearMLServer, session: Session, tasks: Tasks) -> None:
+    """The caller makes another attempt after a refusal."""
+    first = tasks.create("project", BODY)
+    session.call("projects.delete", project=server.task(first.id)["project"], force=True)
+    with pytest.raises(RefusedError):
+        tasks.create("project", BODY)
+    assert server.project_name(server.task(tasks.create("project", BODY).id)["project"]) == "project"
+
+
+def test_the_name_of_a_project_is_looked_up_again_after_a_while(
+    server: ClearMLServer, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its experiment may have been renamed, and another one may have its name."""
+    known = Projects(session)
+    first = known.id_of("project")
+    assert Projects(session).rename(first, "project", "renamed")
+    assert known.id_of("project") == first
+    monkeypatch.setattr(projects, "_KEPT_S", 0.0)
+    known.forget("project")
+    assert known.id_of("project") != first
+    again = known.id_of("project")
+    assert Projects(session).rename(again, "project", "renamed too")
+    assert known.id_of("project") not in (first, again)
+    assert known.name_of(first) == "renamed"
 
 
 def test_another_refusal_of_a_project_is_an_error(server: ClearMLServer, session: Session) -> None:

@@ -132,6 +132,10 @@ def keep_the_new_name(session: Session, run: dict[str, Any]) -> None:
     session.call("projects.create", name=f"{name} 2", description="")
 
 
+def keep_the_name(session: Session, run: dict[str, Any]) -> None:
+    """This user may not rename projects; the test's server says so."""
+
+
 def keep_an_older_task(session: Session, run: dict[str, Any]) -> None:
     """A Task of a release that did not write the experiment's id."""
     session.call("tasks.delete_hyper_params", task=run["id"], force=True, hyperparams=[
@@ -140,7 +144,8 @@ def keep_an_older_task(session: Session, run: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "use", [keep_a_task, keep_a_clone, keep_a_model, keep_a_project, keep_the_new_name, keep_an_older_task]
+    "use",
+    [keep_a_task, keep_a_clone, keep_a_model, keep_a_project, keep_the_new_name, keep_the_name, keep_an_older_task],
 )
 def test_a_project_that_holds_more_stays(
     server: ClearMLServer, client: MlflowClient, experiment: str, use: Any, monkeypatch: pytest.MonkeyPatch
@@ -156,7 +161,12 @@ def test_a_project_that_holds_more_stays(
     others = {task["id"]: task for task in server.tasks if properties(task).get("mlflow_run_id") not in runs}
     others |= {one["id"]: one for one in server.models if one["id"] != model["id"]}
     formerly, name = client.get_experiment(experiment).name, renamed(client, experiment)
+    server.clear_requests()
+    fault = server.faults.add(Fault("projects.update", status=403 if use is keep_the_name else 500))
     assert set(sync().values()) == {"synced"}
+    server.faults.remove(fault)
+    looks = [one for one in server.requests if one.endpoint == "tasks.get_all" and "project" in (one.body or {})]
+    assert len(looks) <= 1, "the project is looked through once, not for each of its Tasks"
     after = task_of(server, runs[0])
     assert {project_of(server, run_id) for run_id in runs} == {name}
     assert server.project_name(before["project"]) == formerly
