@@ -162,7 +162,7 @@ def forget_artifact_repositories(most: int) -> None:
     """
     from mlflow.tracking._tracking_service import utils
 
-    kept = getattr(utils, "_artifact_repos_cache", {})
+    kept: Any = getattr(utils, "_artifact_repos_cache", {})
     while len(kept) > most:
         kept.popitem(last=False)
 
