@@ -127,7 +127,7 @@ def test_a_table_shows_any_cell_and_not_too_many_rows() -> None:
         ("s3://bucket/1/r", "http://h", "s3://bucket/1/r/a b/c"),
         ("gs://bucket", "http://h", "gs://bucket/a b/c"),
         ("ftp://u:p@h/1", "http://h", "ftp://h/1/a b/c"),
-        ("wasbs://c@account.blob.core.windows.net/1", "sqlite:///x", "wasbs://c@account.blob.core.windows.net/1/a b/c"),
+        ("wasbs://c@account.blob.core.windows.net/1", "sqlite:///x", "azure://account.blob.core.windows.net/c/1/a b/c"),
         ("dbfs:/databricks/mlflow/1", "databricks", "dbfs:/databricks/mlflow/1/a b/c"),
         ("file:///my%20runs/1", "sqlite:///x", "file:///my runs/1/a b/c"),
         ("/my runs/1", "sqlite:///x", "file:///my runs/1/a b/c"),
