@@ -232,7 +232,8 @@ class Agent:
 
     def _look_for_task(self) -> None:
         if (found := self._adoption.look()) is not None:
-            self._runs[found.run_id].adopt()
+            if run := self._runs.get(found.run_id):
+                run.adopt()
             self._sender.post(found)
 
     # The worker

@@ -32,14 +32,19 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._~ -]")
 
 
 class FileUploads:
-    """Uploads of pictures to the file server, and of artifacts to `default_output_uri` if that is set."""
+    """Uploads of pictures to the file server, of artifacts to `default_output_uri` if that is set.
+
+    Figures of matplotlib go to `plot_upload_destination` if that is set.
+    """
 
     def __init__(self, session: Session) -> None:
         self._login = session.login
         self._server = FileServer(session)
         self._deadline = Deadline("autoinstrument-upload")
 
-    def upload(self, task: Task, folder: str, path: str, content: bytes | Path, *, artifact: bool) -> str:
+    def upload(
+        self, task: Task, folder: str, path: str, content: bytes | Path, *, artifact: bool, figure: bool = False
+    ) -> str:
         """Upload a file to a place that depends on the Task and the path alone, and return its address.
 
         Args:
@@ -48,13 +53,15 @@ class FileUploads:
             path: path of the file in MLflow.
             content: the file's bytes, or a local file.
             artifact: False for a picture.
+            figure: it is a figure of matplotlib, for which another place may be configured.
 
         Raises:
             UnavailableError: the storage did not answer, or not in time.
             RefusedError: the storage does not take this file.
             NotAllowedError: no storage is configured.
         """
-        destination = self._login.output_uri(task.output) if artifact else self._login.files_server()
+        pictures = self._login.figures_destination if figure else self._login.files_server
+        destination = self._login.output_uri(task.output) if artifact else pictures()
         name = "/".join(_name(part) for part in (f"mlflow.{task.id}", folder, *path.split("/")))
         if destination.startswith(("http://", "https://")):
             kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
@@ -115,7 +122,9 @@ class FileServer:
             http = of_caller["http"] = of_caller.get("http") or sdk.new_http_session()
             body = sdk.multipart({f"/{name}": (f"/{name}", stream, kind)})
             headers = {"Content-Type": body.content_type}
-            if urlsplit(server)[:2] == urlsplit(self._session.login.files_server())[:2]:  # no other server gets a token
+            login = self._session.login
+            own = {urlsplit(address)[:2] for address in (login.files_server(), login.figures_destination())}
+            if urlsplit(server)[:2] in own:  # no other server gets a token
                 headers = sdk.with_token(session, headers)
             limits = (sdk.CONNECT_S, sdk.READ_S + size / _SLOWEST_DISK)
             return http.post(server, data=body, headers=headers, timeout=limits)

@@ -70,6 +70,13 @@ class Login:
         with _login_errors():
             return sdk.files_address(session).rstrip("/")
 
+    def figures_destination(self) -> str:
+        """Return the address to which matplotlib's figures are uploaded: the configured one, else the file server."""
+        with _login_errors():
+            self._load()
+            given = str(sdk.configured("metrics.plot_upload_destination") or "").strip()
+        return given.rstrip("/") or self.files_server()
+
     def output_uri(self, of_task: str = "") -> str:
         """Return the address to which artifacts are uploaded.
 

@@ -46,13 +46,13 @@ class TaskEvents:
         answer = self._session.call("events.get_task_metrics", tasks=[task_id], event_type="plot")
         return {str(title) for of_task in answer.get("metrics") or [] for title in of_task["metrics"]}
 
-    def has_http_files(self) -> bool:
-        """Return True if uploaded pictures have an HTTP address, so that a plot can show them.
+    def has_http_figures(self) -> bool:
+        """Return True if uploaded figures have an HTTP address, so that a plot can show them.
 
         Raises:
             ClearMLError: the login fails.
         """
-        return self._session.login.files_server().startswith("http")
+        return self._session.login.figures_destination().startswith("http")
 
     def curve_points(
         self, task_id: str, title: str, series: str, *, of_model: bool = False

@@ -46,13 +46,13 @@ def watch(utils: Any) -> None:
 def _of_clone(config: Any) -> Any:
     """Return the job's configuration with the values of the Task that a ClearML agent runs, if a person edited them."""
     under_agent = sys.modules.get("autoinstrument.clone_run.start")
-    text = under_agent.edited_configuration() if under_agent is not None else ""
-    if not text:
+    if under_agent is None:
         return config
     from autoinstrument.guard import logger
 
     try:
-        return _edited(config, text)
+        text = under_agent.edited_configuration()
+        return _edited(config, text) if text else config
     except Exception as error:  # of OmegaConf's: the text is no YAML, or a value has another type
         reason = str(error).strip().partition("\n")[0]
         logger().warning("configuration OmegaConf is not understood (%s); Hydra's own counts", reason)

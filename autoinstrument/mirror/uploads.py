@@ -59,7 +59,9 @@ class Uploads:
         if not self.server.is_due():
             raise FilesUnavailableError(self._reason)
 
-    def upload(self, task: Task, folder: str, path: str, content: bytes | Path, *, artifact: bool) -> str:
+    def upload(
+        self, task: Task, folder: str, path: str, content: bytes | Path, *, artifact: bool, figure: bool = False
+    ) -> str:
         """Upload a file and return its address; see `FileUploads.upload`.
 
         Raises:
@@ -69,7 +71,7 @@ class Uploads:
         self.check()
         began = time.monotonic()
         try:
-            address = self._files.upload(task, folder, path, content, artifact=artifact)
+            address = self._files.upload(task, folder, path, content, artifact=artifact, figure=figure)
         except UnavailableError as error:
             self._reason = str(error)
             self.server.failed(error, time.monotonic() - began)

@@ -77,7 +77,7 @@ class _Plots:
             return False
         if self._titles is None:
             self._titles = self._tasks.plot_titles(self._task_id)
-        if storable.text(pictures.place(path).title) in self._titles or not self._tasks.has_http_files():
+        if storable.text(pictures.place(path).title) in self._titles or not self._tasks.has_http_figures():
             return False
         with self._store.local(path) as local, local.open("rb") as stream:
             return figures.is_figure(path, stream.read(figures.HEAD))

@@ -19,7 +19,7 @@ from autoinstrument.mirror.kinds import artifact_diff
 from autoinstrument.mirror.kinds.artifact_content import ArtifactContent, read_content
 from autoinstrument.mirror.kinds.artifact_list import ArtifactList
 from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
-from autoinstrument.mirror.mapping import artifact_entries, pictures
+from autoinstrument.mirror.mapping import artifact_entries, figures, pictures
 from autoinstrument.mlflow_store.artifact_addresses import is_same_place
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
@@ -197,7 +197,9 @@ class _ArtifactsPart(RunPart):
             self._list.leave_out(path, "too large to be shown" if is_large else "cannot be read from MLflow's store")
             return ""
         try:
-            return self._context.uploads.upload(task, folder, path, source, artifact=folder == "artifacts")
+            is_artifact = folder == "artifacts"
+            is_figure = not is_artifact and figures.may_be_figure(path) and figures.is_figure(path, file.head())
+            return self._context.uploads.upload(task, folder, path, source, artifact=is_artifact, figure=is_figure)
         except RefusedError as error:
             self._list.leave_out(path, f"not uploaded: {error}")
             return ""

@@ -13,6 +13,7 @@ from autoinstrument.clearml_api.file_uploads import FileServer, FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Task
 from tests.clearml_server import ClearMLServer, Fault
+from tests.unit.conftest import Configure
 
 TASK = Task("t", "", False, {}, {}, "in_progress", "")
 
@@ -49,6 +50,20 @@ def test_a_folder(server: ClearMLServer, session: Session, tmp_path: Path, kind:
     FileUploads(session).upload(task, "artifacts", "a/c.txt", content, artifact=True)
     assert (tmp_path / "store" / "mlflow.t" / "artifacts" / "a" / "c.txt").read_bytes() == b"content"
     assert server.files == {}
+
+
+def test_the_place_that_is_configured_for_figures(
+    server: ClearMLServer, session: Session, tmp_path: Path, configure: Configure
+) -> None:
+    """Other pictures go to the file server."""
+    uploads = FileUploads(session)
+    address = uploads.upload(TASK, "metrics", "a.png", b"1", artifact=False, figure=True)
+    assert address == f"{server.files_url}/mlflow.t/metrics/a.png"
+    configure("metrics.plot_upload_destination", f"file://{tmp_path}/plots/")
+    uploads.upload(TASK, "metrics", "b.png", b"2", artifact=False, figure=True)
+    uploads.upload(TASK, "metrics", "c.png", b"3", artifact=False)
+    assert (tmp_path / "plots" / "mlflow.t" / "metrics" / "b.png").read_bytes() == b"2"
+    assert sorted(server.files) == ["mlflow.t/metrics/a.png", "mlflow.t/metrics/c.png"]
 
 
 @pytest.mark.parametrize(
