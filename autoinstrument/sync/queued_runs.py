@@ -10,7 +10,13 @@ from autoinstrument.mlflow_store.runs import StoredRun
 
 BACKEND_TAG, BACKEND = "mlflow.project.backend", "clearml"
 """MLflow's tag of a project's run (2.16 to 3.17), and its value for the backend of this package."""
-_ENDS = {"completed": "FINISHED", "published": "FINISHED", "closed": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+_ENDS = {
+    "completed": "FINISHED",
+    "published": "FINISHED",
+    "closed": "FINISHED",
+    "failed": "FAILED",
+    "stopped": "KILLED",
+}
 
 
 def end_of(stored: StoredRun, task: Mapping[str, Any]) -> str:

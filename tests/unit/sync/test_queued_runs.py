@@ -6,10 +6,10 @@ import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.cli import main
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import awaiting
 from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.cli import main
 from autoinstrument.mirror.mapping import links
 from autoinstrument.mlflow_store.runs import find_run
 from autoinstrument.sync.queued_runs import end_of
