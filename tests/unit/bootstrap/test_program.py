@@ -45,6 +45,8 @@ def test_what_runs(line: str, found: tuple[str, str]) -> None:
         ("python /venv/Scripts/uv.exe sync", True),
         ("python /site-packages/pip/__pip-runner__.py", True),
         ("python -m pipeline", False),
+        ("python -m autoinstrument sync", True),
+        ("python -m autoinstrument.project_backend main", False),
         ("python build.py", False),
         ("python /work/pip/train.py", False),
         ("python -c pip", False),

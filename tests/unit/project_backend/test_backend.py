@@ -19,6 +19,7 @@ from autoinstrument.project_backend.submission import ClearMLSideError, ask
 from autoinstrument.project_backend.submitted_run import ClearMLSubmittedRun
 from autoinstrument.project_backend.task_process import TAKEN_AWAY
 from tests.clearml_server import ClearMLServer, Fault
+from tests.unit.repositories import Repository
 
 MLPROJECT = """
 name: wine
@@ -39,7 +40,7 @@ def project(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> Path
     return folder
 
 
-def run(folder: Path, experiment: str = "wine", **more: Any) -> Any:
+def run(folder: Path | str, experiment: str = "wine", **more: Any) -> Any:
     return mlflow.projects.run(
         str(folder), backend="clearml", experiment_name=experiment, synchronous=False,
         **{"parameters": {"data": "d.csv"}, **more},
@@ -69,6 +70,28 @@ def test_a_run_that_waits_and_is_cancelled(server: ClearMLServer, client: Mlflow
     assert client.get_run(submitted.run_id).info.status == "KILLED"
     assert server.task(submitted.task_id)["status"] == "stopped"
     assert submitted.wait() is False
+
+
+def test_a_version_of_a_git_repository(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Task has the commit of the version, and the project's folder; nothing is changed there."""
+    made = Repository(tmp_path / "made", tmp_path / "remote.git")
+    config = tmp_path / "gitconfig"
+    config.write_text(f'[url "{made.remote}"]\n\tinsteadOf = https://git.example/wine\n[user]\n\tname=A\n\temail=a@b\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    made.write("training/MLproject", MLPROJECT)
+    commit = made.commit()
+    made.git("tag", "v2")
+    made.write("training/MLproject", "changed later")
+    made.commit()
+    made.git("push", "-q", "origin", "HEAD", "v2")
+    submitted = run("https://git.example/wine#training", version="v2")
+    script = server.task(submitted.task_id)["script"]
+    assert (script["repository"], script["version_num"]) == (str(made.remote), commit)
+    assert (script["working_dir"], script["diff"]) == ("training", "")
+    assert script["entry_point"] == "-m autoinstrument.project_backend main"
+    assert client.get_run(submitted.run_id).data.tags["mlflow.source.name"] == "https://git.example/wine#training"
 
 
 @pytest.mark.parametrize(
