@@ -38,11 +38,7 @@ _local = threading.local()
 def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: bool) -> Outcome:
     """Complete the Task of one run, in a session of this thread's own: the SDK's is not made for several.
 
-    <<<<<<< HEAD
-    A run that waited for a Task which has ended is ended as well.
-    =======
     A run that waited for a Task which has ended without running it is ended in MLflow before.
-    >>>>>>> backend
 
     Raises:
         ClearMLError: the server did not take everything; calling again goes on from there.
