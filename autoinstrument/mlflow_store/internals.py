@@ -10,7 +10,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -125,12 +125,40 @@ def set_default_artifact_root(folder: str) -> None:
 
 
 def tables_are_current(engine: Any) -> bool:
-    """Return True if a database has all tables of this MLflow, or if this MLflow cannot tell."""
+    """Return True if a database has all tables of this MLflow, or if this MLflow cannot tell.
+
+    MLflow 3.0 and 3.1 compare with a list that lacks their own new tables; their classes name them all.
+    """
     try:
         from mlflow.store.db.utils import _all_tables_exist
     except ImportError:
         return True
-    return bool(_all_tables_exist(engine))
+    return bool(_all_tables_exist(engine)) or _has_tables_of_classes(engine)
+
+
+def changes_nothing(arguments: Sequence[Any]) -> bool:
+    """Return True if a database has what a wrapped call of `wrap_migrations` would create.
+
+    Args:
+        arguments: those of the call: an engine, or the configuration of Alembic, which has a connection.
+    """
+    bind = arguments[0] if arguments else None
+    connection = getattr(bind, "attributes", {}).get("connection")
+    engine = bind if connection is None else connection.engine
+    if not hasattr(engine, "connect") or not _has_tables_of_classes(engine):
+        return False
+    from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version
+
+    return bool(_get_schema_version(engine) == _get_latest_schema_revision())
+
+
+def _has_tables_of_classes(engine: Any) -> bool:
+    import sqlalchemy
+    from mlflow.store.db.base_sql_model import Base
+
+    for module in ("mlflow.store.model_registry.dbmodels.models", "mlflow.store.tracking.dbmodels.models"):
+        import_module(module)
+    return set(Base.metadata.tables) <= set(sqlalchemy.inspect(engine).get_table_names())
 
 
 def wrap_migrations(wrapper: Callable[..., Any]) -> None:
@@ -190,60 +218,7 @@ def download(repository: Any, path: str, file: Path) -> None:
     repository._download_file(path, str(file))
 
 
-# Histories and traces
-
-
-def search_traces(
-    client: Any, experiment_id: str, run_id: str, page_size: int, token: str | None
-) -> tuple[list[Any], Any]:
-    """Return a page of a run's traces as `TraceInfo`, the oldest first, and the token of the next page, if any.
-
-    The public call also reads the spans of each trace.
-    """
-    page, token = client.store.search_traces(
-        [experiment_id],
-        filter_string=f"run_id = '{run_id}'",
-        max_results=page_size,
-        order_by=["timestamp_ms ASC"],
-        page_token=token,
-    )
-    return list(page), token
-
-
-def trace_metadata(store: Any, trace_id: str) -> dict[str, str]:
-    """Return the metadata of one trace; the public call also reads its spans."""
-    info = store.get_trace_info(trace_id)
-    return dict(getattr(info, "trace_metadata", None) or info.request_metadata)
-
-
-def reads_all_traces(store: Any) -> bool:
-    """Return True if each search of a store reads all traces of the experiment, whatever the size of a page."""
-    return any(kind.__module__ == FOLDER_STORE for kind in type(store).__mro__)
-
-
-def assessment_counts(store: Any, experiment_id: str, run_id: str) -> tuple[dict[str, float], dict[str, float]] | None:
-    """Return the number of valid assessments of a run's traces, and the mean of their values, both by name.
-
-    The call behind MLflow's own dashboards, of databases and servers from 3.9 to 3.17. None if this MLflow has no such
-    call; a store that lacks it raises an exception.
-    """
-    try:
-        from mlflow.entities.trace_metrics import AggregationType, MetricAggregation, MetricViewType
-    except ImportError:
-        return None
-
-    def by_name(metric: str, aggregation: Any) -> dict[str, float]:
-        points = store.query_trace_metrics(
-            [experiment_id],
-            MetricViewType.ASSESSMENTS,
-            metric,
-            [MetricAggregation(aggregation_type=aggregation)],
-            dimensions=["assessment_name"],
-            filters=[f"trace.metadata.`mlflow.sourceRun` = '{run_id}'"],
-        )
-        return {str(point.dimensions["assessment_name"]): float(point.values[aggregation.value]) for point in points}
-
-    return by_name("assessment_count", AggregationType.COUNT), by_name("assessment_value", AggregationType.AVG)
+# Histories
 
 
 def history_module(store: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoinstrument.guard import ourselves
-from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store import trace_internals
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import if_supported
 from autoinstrument.mlflow_store.stores import StoreClient, tracking_client
@@ -70,7 +70,7 @@ def assessments_state(client: StoreClient, experiment_id: str, run_id: str) -> s
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     with store_access(client.tracking_uri, client.workspace):
-        found = if_supported(lambda: [internals.assessment_counts(client.tracking.store, experiment_id, run_id)])
+        found = if_supported(lambda: [trace_internals.assessment_counts(client.tracking.store, experiment_id, run_id)])
     if not found or found[0] is None:
         return ""
     counts, means = found[0]
@@ -98,16 +98,16 @@ def run_of_trace(tracking_uri: str, workspace: str, trace_id: str) -> str:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     with store_access(tracking_uri, workspace):
-        found = if_supported(lambda: [internals.trace_metadata(tracking_client(tracking_uri).store, trace_id)])
+        found = if_supported(lambda: [trace_internals.trace_metadata(tracking_client(tracking_uri).store, trace_id)])
     return found[0].get("mlflow.sourceRun", "") if found else ""
 
 
 def _page(client: StoreClient, experiment_id: str, run_id: str, token: Any) -> tuple[list[Any], Any]:
     """Return a page of a run's traces, and the token of the next one; no traces if the store has none at all."""
-    size = MOST_TRACES if internals.reads_all_traces(client.tracking.store) else _PAGE
+    size = MOST_TRACES if trace_internals.reads_all_traces(client.tracking.store) else _PAGE
 
     def ask() -> list[tuple[list[Any], Any]]:
-        return [internals.search_traces(client.tracking, experiment_id, run_id, size, token)]
+        return [trace_internals.search_traces(client.tracking, experiment_id, run_id, size, token)]
 
     with store_access(client.tracking_uri, client.workspace):
         return next(iter(if_supported(ask)), ([], None))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.mlflow_store import internals, traces
+from autoinstrument.mlflow_store import trace_internals, traces
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.mlflow_store.traces import read_assessments_state
 from autoinstrument.records import Trace, TracesLogged
@@ -39,7 +39,7 @@ def read(client: MlflowClient, pages: list[list[Any]], monkeypatch: pytest.Monke
         asked.append(number)
         return pages[number], str(number + 1) if number + 1 < len(pages) else None
 
-    monkeypatch.setattr(internals, "search_traces", search)
+    monkeypatch.setattr(trace_internals, "search_traces", search)
     run_id = str(client.create_run("0").info.run_id)
     logged = open_run(client.tracking_uri, run_id).state("traces")
     assert isinstance(logged, TracesLogged)
