@@ -10,7 +10,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -125,12 +125,40 @@ def set_default_artifact_root(folder: str) -> None:
 
 
 def tables_are_current(engine: Any) -> bool:
-    """Return True if a database has all tables of this MLflow, or if this MLflow cannot tell."""
+    """Return True if a database has all tables of this MLflow, or if this MLflow cannot tell.
+
+    MLflow 3.0 and 3.1 compare with a list that lacks their own new tables; their classes name them all.
+    """
     try:
         from mlflow.store.db.utils import _all_tables_exist
     except ImportError:
         return True
-    return bool(_all_tables_exist(engine))
+    return bool(_all_tables_exist(engine)) or _has_tables_of_classes(engine)
+
+
+def changes_nothing(arguments: Sequence[Any]) -> bool:
+    """Return True if a database has what a wrapped call of `wrap_migrations` would create.
+
+    Args:
+        arguments: those of the call: an engine, or the configuration of Alembic, which has a connection.
+    """
+    bind = arguments[0] if arguments else None
+    connection = getattr(bind, "attributes", {}).get("connection")
+    engine = bind if connection is None else connection.engine
+    if not hasattr(engine, "connect") or not _has_tables_of_classes(engine):
+        return False
+    from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version
+
+    return bool(_get_schema_version(engine) == _get_latest_schema_revision())
+
+
+def _has_tables_of_classes(engine: Any) -> bool:
+    import sqlalchemy
+    from mlflow.store.db.base_sql_model import Base
+
+    for module in ("mlflow.store.model_registry.dbmodels.models", "mlflow.store.tracking.dbmodels.models"):
+        import_module(module)
+    return set(Base.metadata.tables) <= set(sqlalchemy.inspect(engine).get_table_names())
 
 
 def wrap_migrations(wrapper: Callable[..., Any]) -> None:

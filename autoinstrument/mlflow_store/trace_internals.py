@@ -1,4 +1,7 @@
-"""What this package uses of MLflow's private parts to read traces, with the versions in which it was seen."""
+"""The private parts of MLflow with which traces are read, one function each; see `internals` for the others.
+
+All were seen in MLflow 2.16 to 3.17, unless a function says otherwise.
+"""
 
 from __future__ import annotations
 
