@@ -22,7 +22,7 @@ RUN = "mlflow_run_id"
 """Metadata of a model: the run that has made it."""
 CREATING = threading.RLock()
 """Held while a model is looked for and made: runs of one process would make two of one that both need."""
-_FIELDS = ["id", "name", "uri", "framework", "tags", "system_tags", "metadata", "task"]
+_FIELDS = ["id", "name", "uri", "framework", "tags", "system_tags", "metadata", "task", "ready", "last_metrics"]
 _AT_ONCE = 100
 
 

@@ -24,9 +24,10 @@ from autoinstrument.scrubber import without_credentials
 DESCRIPTION = "MLmodel"
 MOST_MODELS = 1000
 """Models that one run has as inputs."""
-_FIELD = re.compile(r"^(model_id|run_id|artifact_path): *(.*?) *$", re.M)
-_FLAVORS, _FLAVOR = re.compile(r"^flavors:\n((?:[ ].*\n?)*)", re.M), re.compile(r"^  ([^\s:]+):", re.M)
-_VERSION = re.compile(r"models:/+([^/@]+)(?:/(\d+)|@([^/]+))$")
+# Patterns are compiled when the first model is read: most scripts read none.
+_FIELD = r"^(model_id|run_id|artifact_path): *(.*?) *$"
+_FLAVORS, _FLAVOR = r"^flavors:\n((?:[ ].*\n?)*)", r"^  ([^\s:]+):"
+_VERSION = r"models:/+([^/@]+)(?:/(\d+)|@([^/]+))$"
 _MOST_KEPT = 1000
 _known: dict[tuple[str, str], InputModel] = {}
 """Models by tracking URI and their own URI. What is kept of them does not change."""
@@ -64,14 +65,14 @@ class SeenModel(NamedTuple):
 
 def seen_model(address: str, description: str) -> SeenModel:
     """Return what the text of a file `MLmodel`, or the beginning of it, says. It is YAML as MLflow writes it."""
-    fields = {name: value.strip("'\"") for name, value in _FIELD.findall(description)}
-    flavors = _FLAVORS.search(description)
+    fields = {name: value.strip("'\"") for name, value in re.findall(_FIELD, description, re.M)}
+    flavors = re.search(_FLAVORS, description, re.M)
     return SeenModel(
         without_credentials(address),
         fields.get("model_id", "").replace("null", ""),
         fields.get("run_id", "").replace("null", ""),
         fields.get("artifact_path", ""),
-        tuple(sorted(_FLAVOR.findall(flavors[1]))) if flavors else (),
+        tuple(sorted(re.findall(_FLAVOR, flavors[1], re.M))) if flavors else (),
     )
 
 
@@ -145,7 +146,7 @@ def _of_run(client: StoreClient, seen: SeenModel) -> InputModel:
 
 def _saved(client: StoreClient, seen: SeenModel) -> InputModel:
     """Return a model that was only saved; a version in the registry names its place, and perhaps a run."""
-    match = _VERSION.match(seen.address)
+    match = re.match(_VERSION, seen.address)
     version: Any = None
     if match:
         try:

@@ -79,7 +79,7 @@ class _InputModelsPart(GrowingPart[InputModel]):
         if is_given and run.owned and not run.resumed and task.run_id not in ("", run.run_id):
             held = self._context.tasks.get(task.id)
             named = ((held.get("hyperparams") or {}).get(PROPERTIES) or {}).get(PROPERTY) or {}
-            self._of_origin = str(named.get("value") or "").split(_BETWEEN)
+            self._of_origin = list(filter(None, str(named.get("value") or "").split(_BETWEEN)))
 
     def write(self, task: Task, items: list[InputModel]) -> None:
         tasks, shared = self._context.tasks, self._context.tasks.shared_models

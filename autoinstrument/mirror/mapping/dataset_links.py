@@ -13,21 +13,15 @@ SECTION = "Datasets"
 TAG = "clearml.dataset_id"
 """Tag of an input (`mlflow.log_input(…, tags=…)`) by which a script names the id itself."""
 _MOST = 100
-_ID = r"(?P<id>[0-9a-f]{32})(?![0-9a-f])"
-_PLACES = re.compile(
-    "|".join(
-        f"(?:{place}){_ID.replace('<id>', f'<id{number}>')}"
-        for number, place in enumerate(
-            (
-                r"[/\\]ds_",  # a folder of the SDK's cache: `Dataset.get_local_copy`
-                r"/(?:datasets|projects)/[^\s\"]{1,200}/(?:experiments|tasks)/",  # a page of ClearML's
-                r"/\.datasets/[^\s\"]{1,500}\.",  # a file in ClearML's storage
-                r"\bclearml:/{0,3}(?:datasets?/)?",
-                r"^\"?(?:\{\"\w+\": ?\")?(?=[0-9a-f]{32}\"?\}?$)",  # nothing but the id
-            )
-        )
-    )
+_ID = r"([0-9a-f]{32})(?![0-9a-f])"
+_PLACES = (
+    r"[/\\]ds_",  # a folder of the SDK's cache: `Dataset.get_local_copy`
+    r"/(?:datasets|projects)/[^\s\"]{1,200}/(?:experiments|tasks)/",  # a page of ClearML's
+    r"/\.datasets/[^\s\"]{1,500}\.",  # a file in ClearML's storage
+    r"\bclearml:/{0,3}(?:datasets?/)?",
+    r"^\"?(?:\{\"\w+\": ?\")?(?=[0-9a-f]{32}\"?\}?$)",  # nothing but the id
 )
+_IN_SOURCE = re.compile(f"(?:{'|'.join(_PLACES)}){_ID}")
 
 
 def dataset_ids(data_sets: Iterable[Dataset]) -> dict[str, str]:
@@ -35,9 +29,9 @@ def dataset_ids(data_sets: Iterable[Dataset]) -> dict[str, str]:
     found: dict[str, str] = {}
     for data_set in data_sets:
         named = data_set["tags"].get(TAG, "")
-        match = re.fullmatch(_ID, named) or _PLACES.search(data_set["source"])
+        match = re.fullmatch(_ID, named) or _IN_SOURCE.search(data_set["source"])
         if match is not None and len(found) < _MOST:
-            found.setdefault(data_set["name"], next(filter(None, match.groups())))
+            found.setdefault(data_set["name"], match[1])
     return found
 
 

@@ -159,6 +159,23 @@ def test_many_of_one_name_and_one_that_is_an_output(server: ClearMLServer, tmp_p
     assert all(model["project"] == task_of(server, RUN.run_id)["project"] for model in server.models)
 
 
+def test_a_clone_of_a_run_that_has_read_none_keeps_what_a_person_has_put_there(
+    server: ClearMLServer, tmp_path: Path
+) -> None:
+    mirror_of(tmp_path).flush()
+    call = Session().call
+    clone = str(call("tasks.clone", task=task_of(server, RUN.run_id)["id"])["id"])
+    person = str(call("models.create", name="own", uri="s3://b/own")["id"])
+    call("tasks.add_or_update_model", task=clone, type="input", name="own", model=person)
+    again = mirror_of(tmp_path, RUN._replace(run_id="c" * 32, task_id=clone))
+    again.flush()
+    again.end_as(End("completed", "", ""))
+    again.flush()
+    (task,) = (each for each in server.tasks if each["id"] == clone)
+    assert [entry["model"] for entry in task["models"]["input"]] == [person]
+    assert not server.calls("tasks.delete_models")
+
+
 def test_a_clone_has_what_its_own_run_has_read_and_what_a_person_has_put_there(
     server: ClearMLServer, tmp_path: Path
 ) -> None:
