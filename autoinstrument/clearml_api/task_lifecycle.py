@@ -49,19 +49,17 @@ class TaskLifecycle:
         """Set the last status ("completed", "failed" or "stopped"), whatever the present one is."""
         self._session.call(f"tasks.{status}", task=task.id, status_reason=reason, status_message=message, force=True)
 
-    def move(self, task: Task, before: str, project: str) -> Task:
+    def move(self, task: Task, before: str, project_id: str) -> Task:
         """Move a Task to another project, with the models that were created for it; return it as it is then.
 
         Args:
             task: the Task, whatever its status is.
             before: id of its project. Models that are in other projects stay there.
-            project: name of the new project, which is created if there is none.
+            project_id: id of the other project.
         """
-        project_id = self.projects.id_of(project)
-        if project_id != before:
-            if models := [str(model["id"]) for model in self.projects.models_in(before, task.id)]:
-                self._session.call("models.move", ids=models, project=project_id)
-            self._session.call("tasks.move", ids=[task.id], project=project_id)
+        if models := [str(model["id"]) for model in self.projects.models_in(before, task.id)]:
+            self._session.call("models.move", ids=models, project=project_id)
+        self._session.call("tasks.move", ids=[task.id], project=project_id)
         return task._replace(url=self._session.login.task_page(task.id, project_id))
 
     def stop(self, task: Task) -> None:

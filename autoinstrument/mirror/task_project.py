@@ -34,8 +34,10 @@ def follow_experiment(context: RunContext, task: Task) -> Task:
     project = tasks.projects.name_of(str(held.get("project") or ""))
     wanted = project_after_renaming(settings_of(held, context.settings), run, former, project)
     if wanted not in ("", project) and not _renamed(tasks, held, project, wanted):
-        task = tasks.move(task, held["project"], wanted)
-        _report_move(former, name, project, wanted)
+        wanted_id = tasks.projects.id_of(wanted)
+        if wanted_id != held["project"]:  # else another process has just renamed it
+            task = tasks.move(task, held["project"], wanted_id)
+            _report_move(former, name, project, wanted)
     _change_settings(tasks, task, held, former, run.experiment_name)
     tasks.set_hyperparameters(task, [hyperparameter(PROPERTIES, EXPERIMENT, name, "str")])
     return task._replace(experiment=name)

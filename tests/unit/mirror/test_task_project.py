@@ -245,6 +245,13 @@ def test_a_lost_property_is_written_again(server: ClearMLServer, client: MlflowC
     assert sync() == {"one": "unchanged"}
 
 
+def test_a_setting_that_a_person_has_changed_stays() -> None:
+    """A clone's run goes to the experiment that the person has named."""
+    text = "MLFLOW_EXPERIMENT_NAME={}\nAUTOINSTRUMENT_TASK=before\n"
+    assert travelling.with_experiment(text.format("before"), "before", "after") == text.format("after")
+    assert travelling.with_experiment(text.format("mine"), "before", "after") == text.format("mine")
+
+
 def test_two_experiments_may_swap_their_names(server: ClearMLServer, client: MlflowClient, experiment: str) -> None:
     first = client.get_experiment(experiment).name
     other = client.create_experiment(f"{first} B")
