@@ -30,7 +30,7 @@ ELSEWHERE = {
         "mirror.kinds.artifact_list", "mirror.kinds.artifacts", "mirror.kinds.datasets", "mirror.kinds.environment",
         "mirror.kinds.links", "mirror.kinds.machine", "mirror.kinds.model_archive", "mirror.kinds.models",
         "mirror.kinds.parameters",
-        "mirror.kinds.snapshot", "mirror.kinds.status", "mirror.mapping.links", "mirror.mapping.task_settings",
+        "mirror.kinds.snapshot", "mirror.kinds.status", "mirror.mapping.task_settings",
         "mirror.run_task", "previews",
     },
     "through `mlflow_store.run_reader`": {
