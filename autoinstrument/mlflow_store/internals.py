@@ -199,7 +199,7 @@ def model_artifacts(client: Any, model_id: str) -> Any:
 def forget_artifact_repositories(most: int) -> None:
     """Drop all but the latest of the repositories that MLflow's clients keep, 1,024 for each process.
 
-    One of SFTP holds a connection for each of its threads, of which there are 8 to 32.
+    One of SFTP holds two connections for each processor of the machine, 20 at most.
     """
     from mlflow.tracking._tracking_service import utils
 
