@@ -87,7 +87,9 @@ def check(remote: Remote, run: Run, task: dict[str, Any], version: int) -> None:
     assert scores.keys() == {"word_overlap/mean", "exact_match/mean"}
     assert scores.items() <= single_values(server, task["id"]).items()
     assert '"name": "questions"' in task["configuration"]["MLflow datasets"]["value"]
-    assert {"MLflow run", "MLflow traces"} <= {entry["key"] for entry in task["execution"]["artifacts"]}
+    assert {"MLflow run", "MLflow traces", "MLflow trace table"} <= {
+        entry["key"] for entry in task["execution"]["artifacts"]
+    }
     assert properties(task)["mlflow_traces"] == "8"
     (output,) = task["models"]["output"]
     metadata = {key: item["value"] for key, item in server.state.models[output["model"]]["metadata"].items()}
