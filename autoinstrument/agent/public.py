@@ -34,9 +34,7 @@ class LinkedTask(NamedTuple):
 
 def is_active() -> bool:
     """Return True if runs that this process begins get Tasks. MLflow need not be imported yet."""
-    if not any(type(finder).__module__ == "autoinstrument.bootstrap.import_hook" for finder in sys.meta_path):
-        return False
-    return "mlflow" not in sys.modules or _agent() is not None
+    return _is_armed() and ("mlflow" not in sys.modules or _agent() is not None)
 
 
 def task_of(run: Run | str | None = None, timeout: float = 30.0) -> LinkedTask | None:
@@ -76,9 +74,13 @@ def wait_delivered(timeout: float = 60.0) -> bool:
     return agent is not None and agent.delivery.wait(timeout)
 
 
+def _is_armed() -> bool:
+    return any(type(finder).__module__ == "autoinstrument.bootstrap.import_hook" for finder in sys.meta_path)
+
+
 def _agent() -> Agent | None:
     """Return this process's agent, None if the agent is off or MLflow is not imported."""
-    if "mlflow.tracking.fluent" not in sys.modules or "autoinstrument.bootstrap.support" not in sys.modules:
+    if not _is_armed() or "mlflow.tracking.fluent" not in sys.modules:
         return None
     from autoinstrument.agent.process_agent import agent
     from autoinstrument.bootstrap.support import is_wanted

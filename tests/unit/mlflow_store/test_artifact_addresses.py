@@ -95,7 +95,10 @@ def test_a_person_who_does_not_know_the_endpoint_does_not_doubt_it(held: str, wa
 
 
 def a_model(location: str) -> Model:
-    return Model(uri="models:/m-1", name="m", location=location, revision="", flavors=[], tags={}, versions=[])
+    return Model(
+        uri="models:/m-1", name="m", location=location, revision="", flavors=[], tags={}, versions=[], status="",
+        kind="", source_run="", params={}, points=[],
+    )  # fmt: skip
 
 
 def stored_in(artifact_uri: str, **more: Any) -> RunStarted:
