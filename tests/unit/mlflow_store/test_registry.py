@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from autoinstrument.guard import logger
 from autoinstrument.mlflow_store import registry as module
 from autoinstrument.mlflow_store.models import read_models
 from autoinstrument.mlflow_store.registry import Registry, versions_by_run
