@@ -267,6 +267,10 @@ mlflow.set_experiment(f"experiment {new}")
 with mlflow.start_run(run_name="parent") as parent:
     pass
 client = mlflow.MlflowClient()
+read = mlflow.initialize_logged_model(name=f"read-{on}")
+prompt = f"prompts:/greeting-{on}/1"
+if mlflow.genai.load_prompt(prompt, allow_missing=True) is None:
+    mlflow.genai.register_prompt(f"greeting-{on}", template="Hello {{name}}")
 with mlflow.start_run(run_name=f"run {new}", tags={"mlflow.parentRunId": parent.info.run_id} if on else {}):
     mlflow.log_param("lr", new)
     mlflow.set_tag("team", new)
@@ -275,6 +279,8 @@ with mlflow.start_run(run_name=f"run {new}", tags={"mlflow.parentRunId": parent.
     mlflow.log_text(new, "notes.txt")
     history = '[{"artifact_path": "model", "flavors": {"%s": {}}}]' % new
     mlflow.set_tag("mlflow.log-model.history", history)
+    mlflow.genai.load_prompt(prompt)
+    client.log_inputs(mlflow.active_run().info.run_id, models=[mlflow.entities.LoggedModelInput(read.model_id)])
     mlflow.log_input(mlflow.data.from_numpy(numpy.ones(3 + on), name="points"), context="training")
     for _ in range(1 + on):
         with mlflow.start_span("a call"):
@@ -321,8 +327,10 @@ def test_a_difference_of_each_kind_is_named(place: Place, monkeypatch: Any) -> N
     assert {what for what in GROUPS if not any(name.startswith(f"{what}: ") for name in found)} == set()
     assert {what for what in LOOKS if not any(name.startswith(f"state: {what}") for name in found)} == set()
     names = {name for facts in (off.facts, on.facts) for name in facts["MLflow run 2"]}
-    kinds = {name.partition(" ")[0] for name in names} - {"artifact"} | {"artifact notes.txt"}
-    without_facts = {"link", "environment", "console", "machine", "monitor", "ClearML tag"}
+    words = [kind.name for kind in KINDS if " " in kind.name]
+    kinds = {next((word for word in words if name.startswith(word)), name.partition(" ")[0]) for name in names}
+    kinds = kinds - {"artifact"} | {"artifact notes.txt"}
+    without_facts = {"link", "environment", "console", "machine", "monitor", "ClearML tag", "project"}
     assert {kind.name for kind in KINDS} - without_facts <= kinds | {"artifact"}
     assert {"experiment", "parent"} <= kinds
     assert {kind for kind in kinds if not any(name.startswith(f"MLflow run 2: {kind}") for name in found)} == set()
