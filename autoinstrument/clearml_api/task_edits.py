@@ -44,6 +44,18 @@ class TaskEdits:
         if artifacts:
             self._change("tasks.add_or_update_artifacts", "execution", merge, task=task.id, artifacts=artifacts)
 
+    def delete_artifacts(self, task: Task, keys: Collection[str]) -> None:
+        """Take artifacts off the list, by their keys; uploaded files stay where they are."""
+
+        def merge(execution: dict[str, Any]) -> dict[str, Any]:
+            left = [other for other in execution.get("artifacts") or [] if artifact_identity(other) not in gone]
+            return {**execution, "artifacts": left}
+
+        if keys:
+            items = [{"key": key, "mode": "output"} for key in keys]
+            gone = {artifact_identity(item) for item in items}
+            self._change("tasks.delete_artifacts", "execution", merge, task=task.id, artifacts=items)
+
     def set_configuration(self, task: Task, items: list[Hyperparameter]) -> None:
         """Add configuration objects or replace them; other objects stay."""
 

@@ -52,8 +52,10 @@ def problems(of: TaskOfRun, files: Iterable[ArtifactLogged], tasks: Tasks) -> It
     held = _by_path((of.task.get("execution") or {}).get("artifacts") or [])
     left_out = of.configuration(FILES_LEFT_OUT)
     plots = _Plots(run, str(of.task["id"]), tasks)
+    listed = set[str]()
     for record in files:
         path = artifact_entries.shown(record.path)
+        listed.add(path)
         if path not in held and f"{path}: " in left_out:
             continue
         found = problem(run, record, held.get(path), is_link=is_link, exact=True)
@@ -61,6 +63,8 @@ def problems(of: TaskOfRun, files: Iterable[ArtifactLogged], tasks: Tasks) -> It
             found = "a figure of matplotlib that is not among the plots"
         if found:
             yield path, found
+    if listed:  # else the store may be away, as a folder is that is not mounted
+        yield from ((path, "no longer in MLflow") for path in held if path not in listed)
 
 
 class _Plots:
@@ -85,9 +89,5 @@ class _Plots:
 
 def _by_path(artifacts: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Return a Task's artifacts that are MLflow's, by their path there."""
-    return {
-        item[1]: artifact
-        for artifact in artifacts
-        for item in artifact.get("display_data") or []
-        if item[:1] == [artifact_entries.PATH]
-    }
+    by_path = {artifact_entries.path_of(artifact): artifact for artifact in artifacts}
+    return {path: artifact for path, artifact in by_path.items() if path is not None}

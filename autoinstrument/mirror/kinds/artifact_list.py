@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from autoinstrument.clearml_api.tasks import Task
@@ -39,6 +40,18 @@ class ArtifactList:
     def found(self, path: str) -> dict[str, Any] | None:
         """Return the artifact that the Task had under a file's key when it was found."""
         return self._found.get(artifact_entries.key(path))
+
+    def gone(self, paths: Collection[str]) -> list[str]:
+        """Forget the artifacts of MLflow's whose files are not among these, given as `artifact_entries.shown`.
+
+        Returns:
+            Their keys.
+        """
+        of_paths = {key: artifact_entries.path_of(artifact) for key, artifact in self._found.items()}
+        gone = [key for key, path in of_paths.items() if path is not None and path not in paths]
+        self._found = {key: artifact for key, artifact in self._found.items() if key not in gone}
+        self._keys.difference_update(gone)
+        return gone
 
     def entry(self, run: RunStarted, file: ArtifactContent, address: str, digest: str) -> dict[str, Any] | None:
         """Return a file's entry in the list, None if there is no room for it."""

@@ -18,7 +18,7 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds import artifact_diff
 from autoinstrument.mirror.kinds.artifact_content import ArtifactContent, read_content
 from autoinstrument.mirror.kinds.artifact_list import ArtifactList
-from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun
+from autoinstrument.mirror.kinds.kind import Delivery, Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping import artifact_entries, figures, pictures
 from autoinstrument.mlflow_store.artifact_addresses import is_same_place
 from autoinstrument.mlflow_store.run_reader import RunReader
@@ -84,6 +84,15 @@ class _ArtifactsPart(RunPart):
         self._entries: dict[str, dict[str, Any]] = {}
         self._events: list[dict[str, Any]] = []
         self._ready: list[ArtifactLogged] = []
+        self._stored: set[str] | None = None
+        """Paths of all files that the store has, None if it was not asked since the last `send`."""
+
+    def take_stored(self, data: Iterable[StoredData], delivery: Delivery) -> None:
+        """Take each file that the store lists; artifacts of others go, unless it lists none: it may be away."""
+        files = [record for record in data if isinstance(record, ArtifactLogged)]
+        for record in files:
+            self.take(record)
+        self._stored = {artifact_entries.shown(record.path) for record in files} or None
 
     def take(self, record: Record) -> None:
         """Remember a file that was written; earlier records of it no longer count."""
@@ -107,7 +116,7 @@ class _ArtifactsPart(RunPart):
 
     @property
     def has_work(self) -> bool:
-        return bool(self._waiting or self._list.has_news)
+        return bool(self._waiting or self._list.has_news or self._stored)
 
     def send(self, task: Task) -> None:
         """Bring the Task up to what is known.
@@ -120,6 +129,7 @@ class _ArtifactsPart(RunPart):
             self._task = task.id
             self._list.begin(task)
             self._done.clear()
+        self._delete_gone(task)
         problem: FilesUnavailableError | None = None
         self._entries, self._events, self._ready = {}, [], []
         for record in list(self._waiting.values()):
@@ -135,6 +145,13 @@ class _ArtifactsPart(RunPart):
             self._list.listed()
         if problem is not None:
             raise problem
+
+    def _delete_gone(self, task: Task) -> None:
+        """Take artifacts off the Task whose files were deleted in MLflow."""
+        if self._stored is not None:
+            logged = map(artifact_entries.shown, (*self._waiting, *self._done))
+            self._context.tasks.delete_artifacts(task, self._list.gone(self._stored.union(logged)))
+            self._stored = None
 
     def _prepare(self, task: Task, record: ArtifactLogged) -> None:
         """Prepare what is sent of a file; one that cannot be read becomes a mere link after some tries."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+from collections.abc import Mapping
 from typing import Any
 
 from autoinstrument import previews
@@ -58,9 +59,15 @@ def seconds(run: RunStarted, record: ArtifactLogged) -> int:
     return (record.time_ms or run.start_time_ms) // 1000
 
 
-def is_of_mlflow(artifact: dict[str, Any]) -> bool:
+def path_of(artifact: Mapping[str, Any]) -> str | None:
+    """Return the path in MLflow of a Task's artifact, as `shown`; None if it does not come from there."""
+    shown_path = (item[1] for item in artifact.get("display_data") or [] if item[:1] == [PATH])
+    return next(shown_path, None)
+
+
+def is_of_mlflow(artifact: Mapping[str, Any]) -> bool:
     """Return True if a Task's artifact comes from MLflow, and not from the Task's owner."""
-    return any(item[:1] == [PATH] for item in artifact.get("display_data") or [])
+    return path_of(artifact) is not None
 
 
 def preview(path: str, content: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import link_tags, properties, scalars, section, task_of
-from tests.unit.conftest import running_server
+from tests.unit.conftest import running_server, sdk_task
 from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -432,3 +433,23 @@ def test_long_histories_of_one_curve_are_drawn_as_verify_compares_them(
     assert {value for (name, _), (value, _) in drawn.items() if name == "a"} == {0.0}, drawn
     verified = autoinstrument("verify", run_id)
     assert verified.exit_code == 0, verified.output
+
+
+def test_an_artifact_that_was_deleted_in_the_store_goes_too(server: ClearMLServer, client: MlflowClient) -> None:
+    """A store that lists nothing may be away, as a folder that is not mounted: then all stay."""
+    run_id = a_run(client, "cleaned up")
+    client.log_text(run_id, "a model", "old/weights.txt")
+    assert autoinstrument("sync", "--all").exit_code == 0
+    task_id = task_of(server, run_id)["id"]
+    root = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
+    (root / "old" / "weights.txt").unlink()
+    verified = autoinstrument("verify", run_id)
+    assert "artifact: old/weights.txt: no longer in MLflow" in verified.stdout
+    assert autoinstrument("sync", "--full", "--run", run_id).exit_code == 0
+    assert "report.txt" in sdk_task(task_id).artifacts
+    assert "old/weights.txt" not in sdk_task(task_id).artifacts
+    assert autoinstrument("verify", run_id).exit_code == 0
+    shutil.rmtree(root)
+    assert autoinstrument("verify", run_id).exit_code == 0
+    assert autoinstrument("sync", "--full", "--run", run_id).exit_code == 0
+    assert "report.txt" in sdk_task(task_id).artifacts
