@@ -27,10 +27,17 @@ _EVERY_S = 58.0
 class AbortWatcher:
     """Asks ClearML about all running Tasks at once, in one small request a minute."""
 
-    def __init__(self, tasks: Tasks, *, dead_after_s: float = math.inf) -> None:
-        """With `dead_after_s`, the seconds after which a silent run is ended elsewhere."""
-        self._tasks = tasks
+    def __init__(self, tasks: Tasks, *, aborts: bool = True, dead_after_s: float = math.inf) -> None:
+        """Begin to watch.
+
+        Args:
+            tasks: the server.
+            aborts: send SIGTERM where a person has stopped a Task; else only go on where nobody has.
+            dead_after_s: seconds after which a silent run is ended elsewhere.
+        """
+        self._tasks, self._aborts = tasks, aborts
         self._every_s = min(_EVERY_S, dead_after_s / 5)
+        self._may_be_ended = dead_after_s < math.inf
         self._at = time.monotonic() + self._every_s
 
     @property
@@ -57,7 +64,8 @@ class AbortWatcher:
             by_task: see `begin`.
             change: has a run changed on the thread to which it belongs.
         """
-        if not by_task or not self._tasks.supports_stopping():
+        aborts = self._aborts and self._tasks.supports_stopping()
+        if not by_task or not (aborts or self._may_be_ended):
             return
         with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
             for task_id, (reason, message) in self._tasks.stopped(by_task).items():
@@ -68,7 +76,7 @@ class AbortWatcher:
                     with guard("setting a run to running again"):
                         set_running(mirror.run.tracking_uri, mirror.run.workspace, mirror.run.run_id)
                     continue
-                if is_of_mlflow(reason):
+                if not aborts or is_of_mlflow(reason):
                     continue
                 text = " ".join(filter(None, (message, reason)))
                 if process.pid == os.getpid():  # the worker is a thread of the process, and dies with it

@@ -59,7 +59,6 @@ class Worker:
 
     def __init__(self, folder: Path, settings: Settings, *, lean: bool = False) -> None:
         """`lean` as in `Session`: the worker is a process."""
-        self._settings = settings
         self._receiver = Receiver()
         self._captures = for_captures()
         session = Session(lean=lean)
@@ -67,7 +66,7 @@ class Worker:
         uploads = Uploads(FileUploads(session))
         self._mlflow = MLflowAccess()
         self._scheduler = Scheduler(tasks, uploads, self._mlflow, dead_after_s=settings.dead_after_s)
-        self._watch = AbortWatcher(tasks, dead_after_s=settings.dead_after_s)
+        self._watch = AbortWatcher(tasks, aborts=settings.abort, dead_after_s=settings.dead_after_s)
         self._deliveries = Deliveries(self._scheduler, self._receiver.wake)
         aside = self._deliveries.aside
         self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow, aside)
@@ -166,7 +165,7 @@ class Worker:
     # ClearML
 
     def _deliver_all(self) -> None:
-        if self._settings.abort and self._watch.is_due and self._scheduler.is_due():
+        if self._watch.is_due and self._scheduler.is_due():
             self._deliveries.look_for_aborts(self._watch, self._runs)
         self._deliveries.deliver_all(self._runs)
         self._dispatcher.waiting = sum(mirror.weight for mirror in self._runs.mirrors.values())

@@ -141,4 +141,7 @@ def test_nothing_is_asked_where_clearml_is_told_not_to_stop_processes(
     server.clear_requests()
     configure("development.support_stopping", False)
     watch.look({"1" * 32: nothing}, LiveRun.do)
+    AbortWatcher(Tasks(Session()), aborts=False).look({"1" * 32: nothing}, LiveRun.do)
     assert server.requests == []
+    AbortWatcher(Tasks(Session()), dead_after_s=300.0).look({"1" * 32: nothing}, LiveRun.do)
+    assert server.requests, "a run that `sync --follow` has ended must go on"
