@@ -31,6 +31,7 @@ from tests.shared import Shared
 from tests.startup.environment import ROOT
 
 EXPERIMENT, MODEL = "LLM-Engineers-Handbook", "handbook-llm"
+TRACES = "MLflow traces"
 PATH_OF_CHECKOUT = '[tool.poetry.dependencies]\nautoinstrument = { path = "../.." }'
 
 
@@ -81,7 +82,11 @@ def check(remote: Remote, run: Run, task: dict[str, Any], version: int) -> None:
     packages = {line.partition("==")[0] for line in script["requirements"]["pip"].splitlines()}
     assert {"datasets", "mlflow", "peft", "torch", "transformers", "trl", "autoinstrument"} <= packages
     assert section(task, "MLflow") == {key: hide_named(key, value) for key, value in run.data.params.items()}
-    assert scalars(server, task["id"]) == place.points(run.info.run_id)
+    drawn = scalars(server, task["id"])
+    assert {key: point for key, point in drawn.items() if not key[0].startswith(TRACES)} == place.points(
+        run.info.run_id
+    )
+    assert {step for (key, step) in drawn if key == f"{TRACES}/latency (ms)"} == {*range(1, 9)}
     assert {("loss", 3), ("mean_token_accuracy", 3)} <= scalars(server, task["id"]).keys()
     scores = {key: value for key, value in run.data.metrics.items() if key.endswith("/mean")}
     assert scores.keys() == {"word_overlap/mean", "exact_match/mean"}

@@ -1,5 +1,7 @@
 """Ask a registered model the questions, and score its answers without another model as a judge."""
 
+import random
+
 import mlflow
 from mlflow.entities import Feedback
 from mlflow.genai.scorers import scorer
@@ -24,6 +26,9 @@ def exact_match(outputs: str, expectations: dict[str, str]) -> bool:
 
 def evaluate(model_uri: str) -> None:
     """Evaluate a model of MLflow's registry, as part of the active run."""
+    # MLflow draws the ids of traces from `random`, and the trainer has seeded it: the next run would draw the same ids,
+    # and its traces would replace those of this run.
+    random.seed()
     generator = mlflow.transformers.load_model(model_uri)
 
     def predict(question: str) -> str:
