@@ -57,9 +57,7 @@ def set_killed(tracking_uri: str, workspace: str, run_id: str, end_time_ms: int 
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
     with ourselves(), store_access(tracking_uri, workspace):
-        client = tracking_client(tracking_uri)
-        run = _found(client, run_id)
-        if run is not None and run.info.status == "RUNNING":
+        if (client := _client_if(tracking_uri, run_id, "RUNNING")) is not None:
             client.set_terminated(run_id, "KILLED", end_time_ms)
 
 
@@ -70,9 +68,7 @@ def set_running(tracking_uri: str, workspace: str, run_id: str) -> None:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
     with ourselves(), store_access(tracking_uri, workspace):
-        client = tracking_client(tracking_uri)
-        run = _found(client, run_id)
-        if run is not None and run.info.status == "KILLED":
+        if (client := _client_if(tracking_uri, run_id, "KILLED")) is not None:
             client.update_run(run_id, status="RUNNING")
 
 
@@ -83,10 +79,15 @@ def end_scheduled(tracking_uri: str, workspace: str, run_id: str, status: str) -
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
     with ourselves(), store_access(tracking_uri, workspace):
-        client = tracking_client(tracking_uri)
-        run = _found(client, run_id)
-        if run is not None and run.info.status == "SCHEDULED":
+        if (client := _client_if(tracking_uri, run_id, "SCHEDULED")) is not None:
             client.set_terminated(run_id, status)
+
+
+def _client_if(tracking_uri: str, run_id: str, status: str) -> Any:
+    """Return the client of a store that has a run with this status, which was not deleted; else None."""
+    client = tracking_client(tracking_uri)
+    run = _found(client, run_id)
+    return client if run is not None and run.info.status == status else None
 
 
 def _found(client: Any, run_id: str) -> Any:

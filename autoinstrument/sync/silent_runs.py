@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from autoinstrument.clearml_api.errors import ClearMLError
-from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clearml_api.tasks import Tasks, is_adopted
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.run_status import End, is_of_a_process, of_silence
@@ -134,12 +134,13 @@ class SilentRuns:
         """
         has_others = self._others_after_s < math.inf
         runs = list(running_runs(experiments=self._experiments, live_only=not has_others))
-        linked = {run.run.tags[TASK_ID]: run for run in runs if TASK_ID in run.run.tags and _is_live(run)}
-        for task in self._tasks.signs_of_life(list(linked)) if self._after_s < math.inf else ():
-            stored = linked[task["id"]]
-            reason, message = str(task.get("status_reason") or ""), str(task.get("status_message") or "")
-            if task["status"] == "in_progress" or (task["status"] == "stopped" and is_of_a_process(reason, message)):
-                yield _Watched(stored, task, (task.get("last_update"), _logged(stored)))
+        linked: dict[str, list[StoredRun]] = {}  # several runs may have adopted one Task
+        for run in filter(_is_live, runs):
+            linked.setdefault(run.run.tags.get(TASK_ID, ""), []).append(run)
+        linked.pop("", None)
+        for task in self._tasks.signs_of_life(list(linked)) if linked and self._after_s < math.inf else ():
+            if _may_be_ended(task):
+                yield from (_Watched(run, task, (task.get("last_update"), _logged(run))) for run in linked[task["id"]])
         for stored in runs if has_others else ():
             if TASK_ID not in stored.run.tags and STATE not in stored.run.tags:
                 yield _Watched(stored, {}, _logged(stored))
@@ -191,6 +192,18 @@ class SilentRuns:
 def _logged(stored: StoredRun) -> int:
     """Return a number that changes with what was logged; in a text NaN equals itself."""
     return hash(repr((stored.params, stored.metrics, stored.run.tags)))
+
+
+def _may_be_ended(task: dict[str, Any]) -> bool:
+    """Return True if a Task is running, or was stopped because its process was silent.
+
+    One that is running and that another made, a script's `Task.init` or an agent, is left to ClearML, which ends it
+    after two hours: its owner would end a process that comes back, because it takes the stop for a person's.
+    """
+    if task["status"] == "in_progress":
+        return not is_adopted(task)
+    reason, message = str(task.get("status_reason") or ""), str(task.get("status_message") or "")
+    return task["status"] == "stopped" and is_of_a_process(reason, message)
 
 
 def _is_live(stored: StoredRun) -> bool:

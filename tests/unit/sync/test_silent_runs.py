@@ -157,6 +157,22 @@ def test_a_run_that_a_person_has_stopped_is_not_silent(
     assert states(client, server, run_id) == ("RUNNING", "stopped")
 
 
+def test_a_task_that_the_script_has_made_is_left_to_clearml(
+    server: ClearMLServer, client: MlflowClient, run_id: str
+) -> None:
+    """ClearML's own client ends a process whose Task is stopped: it would not survive a machine that sleeps."""
+    task_id = task_of(server, run_id)["id"]
+    adopted = {"section": "properties", "name": "mlflow_task_adopted", "value": task_id, "type": "str"}
+    Session().call("tasks.edit_hyper_params", task=task_id, hyperparams=[adopted], force=True)
+    assert Follower().follow(500) == []
+    assert states(client, server, run_id) == ("RUNNING", "in_progress")
+    reason = "Forced stop (non-responsive)"
+    Session().call("tasks.stopped", task=task_id, force=True, status_reason=reason)
+    assert Follower().follow(500)
+    assert states(client, server, run_id) == ("KILLED", "stopped")
+    assert task_of(server, run_id)["status_reason"] == reason
+
+
 def test_two_followers_end_it_once_and_an_interrupted_one_is_gone_on_with(
     server: ClearMLServer, client: MlflowClient, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
