@@ -20,8 +20,8 @@ FIGURES = {
     "utilization": ("utilization.gpu", 1.0, 100.0),  # it changes from one moment to the next
     "temperature": ("temperature.gpu", 1.0, 3.0),
     "power_draw": ("power.draw", 1.0, 60.0),
-    "mem_used_gb": ("memory.used", 1024.0, 0.3),
-    "mem_free_gb": ("memory.free", 1024.0, 1.0),  # nvidia-smi leaves out what the driver reserves
+    "mem_used_gb": ("memory.used", 1024.0, 1.0),  # nvidia-smi leaves out what the driver reserves, the SDK does not
+    "mem_free_gb": ("memory.free", 1024.0, 1.0),
 }
 """By ClearML's names: those of nvidia-smi, how many of its units make one of these, and how much they may differ."""
 HOLD = "import sys, torch; x = torch.zeros(2**28, device='cuda'); print('ready', flush=True); sys.stdin.read()"

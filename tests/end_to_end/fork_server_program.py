@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
+import faulthandler
 import fcntl
 import gc
 import importlib
@@ -185,6 +186,7 @@ def _keep(connection: socket.socket) -> NoReturn:
         os.environ.clear()
         os.environ.update(request["environ"])
         _name(request["command"])
+        faulthandler.register(signal.SIGRTMAX - 1, all_threads=True)  # its stacks, should it hang
         if "umask" in request:
             _run_worker(request)
         if "path" in request:

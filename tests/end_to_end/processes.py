@@ -61,6 +61,8 @@ class Started:
         try:
             stdout, stderr = self.process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGRTMAX - 1)  # a fork of the fork server writes its threads' stacks
+            time.sleep(2)
             self.process.send_signal(signal.SIGKILL)
             stdout, stderr = self.process.communicate()
             raise AssertionError(f"still running after {seconds:.0f} s:\n{stdout}\n{stderr}") from None
