@@ -1,9 +1,9 @@
 """Compare the GPU figures of a Task made here with those of `Task.init`: `python -m tests.real_gpu_runs`.
 
-Like `tests.real_gpus` it needs a machine with NVIDIA's driver and torch with CUDA. It takes some two minutes: one script
-keeps the GPU busy, once with this package and MLflow, once with the SDK's own `Task.init`, both with one second between
-samples. Both Tasks must have the same curves, about the same figures, and the same words on their Info page. Exit code 1
-if something differs.
+Like `tests.real_gpus` it needs a machine with NVIDIA's driver and torch with CUDA. It takes some two minutes: one
+script keeps the GPU busy, once with this package and MLflow, once with the SDK's own `Task.init`, both with one second
+between samples. Both Tasks must have the same curves, about the same figures, and the same words on their Info page.
+Exit code 1 if something differs.
 """
 
 from __future__ import annotations
