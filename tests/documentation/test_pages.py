@@ -12,9 +12,9 @@ from tests.documentation.pages import commands, matches, unmarked
 from tests.startup.environment import ROOT
 
 
-@pytest.mark.parametrize("name", ["commands", "settings"])
+@pytest.mark.parametrize("name", ["commands", "messages", "settings"])
 def test_a_generated_page_is_what_the_code_says(name: str) -> None:
-    """`python docs/commands_page.py` and `python docs/settings_page.py` write them anew."""
+    """`python docs/commands_page.py`, for example, writes it anew."""
     code = f"import sys; sys.path.insert(0, 'docs'); import {name}_page; sys.stdout.write({name}_page.page())"
     written = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert (ROOT / "docs" / f"{name}.md").read_text("utf-8") == written
