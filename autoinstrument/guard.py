@@ -40,7 +40,7 @@ def _own_stderr() -> TextIO | None:
     2, which may be another file by now: a test captures it, or the script has closed it and opened a file.
     """
     for page in (sys.stderr, _stream_at_start):
-        if type(page).__module__.startswith("ipykernel"):  # descriptor 2 is the log of the notebook's server
+        if _is_notebook(page):  # descriptor 2 is the log of the notebook's server
             return page
     if _file_at_start is not None and _file_of_stderr() == _file_at_start:
         for stream in (sys.__stderr__, sys.stderr):  # the first may be detached, and the second its substitute
@@ -48,6 +48,15 @@ def _own_stderr() -> TextIO | None:
                 if stream is not None and stream.fileno() == 2:
                     return stream
     return None
+
+
+def _is_notebook(stream: object) -> bool:
+    return type(stream).__module__.startswith("ipykernel")
+
+
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(f"{line}\n")
+    stream.flush()
 
 
 class _StderrHandler(logging.Handler):
@@ -59,8 +68,14 @@ class _StderrHandler(logging.Handler):
             if stream is not None:
                 from autoinstrument.scrubber import hide_in_text  # a driver's errors quote its addresses
 
-                stream.write(f"autoinstrument: {hide_in_text(record.getMessage())}\n")
-                stream.flush()
+                line = f"autoinstrument: {hide_in_text(record.getMessage())}"
+                if _is_notebook(stream):
+                    from autoinstrument.notebook_output import show
+
+                    pages = (getattr(argument, "_repr_html_", str) for argument in record.args or ())
+                    show(lambda: _write(stream, line), line, hide_in_text("".join(page() for page in pages)))
+                else:
+                    _write(stream, line)
         except Exception:  # noqa: S110  (a closed or broken stderr is no reason to raise in the user's code)
             pass
 

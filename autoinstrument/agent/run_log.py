@@ -5,12 +5,35 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from autoinstrument.guard import logger
 
 _FEW, _WITHIN_S = 5, 600.0
 """As many lines about new Tasks are logged within that time: a loop makes hundreds of runs, a notebook one now and
 then."""
+
+
+class TaskLine(NamedTuple):
+    """The line about a run's Task; a notebook shows it with links.
+
+    Attributes:
+        run_name: the run's name.
+        task: the address of the Task's page, or its id.
+        run_url: the address of the run's page, "" if it has none.
+    """
+
+    run_name: str
+    task: str
+    run_url: str
+
+    def __str__(self) -> str:
+        return f"run {self.run_name} is ClearML Task {self.task}" + (
+            f" (MLflow: {self.run_url})" if self.run_url else ""
+        )
+
+    def _repr_html_(self) -> str:
+        return f"autoinstrument: run {_link(self.run_url, self.run_name)} → {_link(self.task, 'ClearML Task')}"
 
 
 class RunLog:
@@ -21,7 +44,7 @@ class RunLog:
         """Id of the Task that was logged last, by run."""
         self._lines: deque[float] = deque(maxlen=_FEW)
         """When the last lines about new Tasks were logged."""
-        self._unlogged: dict[str, str] = {}
+        self._unlogged: dict[str, TaskLine] = {}
         """Lines that are left to the summary, by run."""
         self._pending: set[str] = set()
         self._reasons: dict[str, dict[str, str]] = {}
@@ -35,7 +58,7 @@ class RunLog:
         """Return True if the run was reported as waiting for `sync`, and not as delivered since then."""
         return run_id in self._pending
 
-    def linked(self, run_id: str, task_id: str, line: str) -> bool:
+    def linked(self, run_id: str, task_id: str, line: TaskLine) -> bool:
         """Log the line about a run's Task, now or in the summary.
 
         Returns:
@@ -82,13 +105,21 @@ class RunLog:
         if len(lines) > 1:
             logger().info("%d more runs have their ClearML Tasks; the last one: %s", len(lines), lines[-1])
         elif lines:
-            logger().info("%s", *lines)
+            logger().info("%s", lines[0])
 
     def drop_summary(self) -> None:
         """Forget what was left to the summary: it was logged, or another process logs it."""
         self._unlogged.clear()
         for waiting in list(self._reasons.values()):
             waiting.clear()
+
+
+def _link(address: str, text: str) -> str:
+    from html import escape  # only notebooks ask for it
+
+    if not address.startswith(("http://", "https://")):
+        return escape(f"{text} {address}".strip())
+    return f'<a href="{escape(address)}" target="_blank" rel="noopener">{escape(text)}</a>'
 
 
 def _named(names: Collection[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from autoinstrument.agent.run_log import RunLog
+from autoinstrument.agent.run_log import RunLog, TaskLine
 from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.clone_run import start as clone_run
@@ -93,8 +93,7 @@ class RunReports:
         if linked.delivered and not (run.started and run.started.owned):
             return
         task = linked.task_url or linked.task_id
-        line = f"run {run.name} is ClearML Task {task}" + (f" (MLflow: {run.page_url})" if run.page_url else "")
-        if self._log.linked(run.run_id, linked.task_id, line):
+        if self._log.linked(run.run_id, linked.task_id, TaskLine(run.name, task, run.page_url)):
             note("linked", f"{run.run_id} {task}")
 
     def has_task(self, run: TrackedRun) -> bool:

@@ -53,7 +53,7 @@ def api(server: ClearMLServer) -> _Api:
 def _run(server: ClearMLServer, folder: Path, script: str) -> str:
     """Run a script against the server, with a reporter thread: the SDK's reporter process takes 12 s to close."""
     configuration = folder / "clearml.conf"
-    configuration.write_text("sdk { development { report_use_subprocess: false } }")
+    configuration.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
     file = folder / "script.py"
     file.write_text(script)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("CLEARML_", "TRAINS_"))}

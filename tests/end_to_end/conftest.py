@@ -111,9 +111,13 @@ def own_place(own_server: ClearMLServer, new_place: Callable[[ClearMLServer | No
 
 @pytest.fixture
 def sdk_place(own_place: Place) -> Place:
-    """A place where the SDK reports from a thread: its reporter process takes 12 s to close, or never ends."""
+    """A place where the SDK waits for none of its processes and threads.
+
+    Its reporter process takes 12 s to close, or never ends. And the thread that looks for the repository can wait for
+    `Task.init` for ever, which waits for it: each may make its own lock of the Task's file (clearml 2.1.12).
+    """
     file = own_place.root / "clearml.conf"
-    file.write_text("sdk { development { report_use_subprocess: false } }")
+    file.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
     own_place.environ["CLEARML_CONFIG_FILE"] = str(file)
     return own_place
 

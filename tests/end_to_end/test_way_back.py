@@ -334,7 +334,7 @@ def test_an_optimiser_of_clearmls(remote: Remote) -> None:
     origin, source = remote.train("train", "d.csv", command=["optimised.py"], experiment="optimised")
     remote.start_daemon()
     settings = remote.home / "sdk.conf"  # the reporter's own process takes 12 s to close
-    settings.write_text("sdk { development { report_use_subprocess: false } }")
+    settings.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
     done = remote.place.run(OPTIMISER, source["id"], name="optimise.py", agent=False, CLEARML_CONFIG_FILE=str(settings))
     runs = [run for run in remote.runs("optimised") if run.info.run_id != origin.info.run_id]
     assert sorted(run.data.params["lr"] for run in runs) == ["0.3", "0.6"], done.stderr

@@ -26,16 +26,19 @@ def kernel(full_environment: Environment, tmp_path):
     client.start_channels()
 
     def run(cell: str) -> tuple[str, str]:
-        printed = {"stdout": "", "stderr": ""}
+        printed = {"stdout": "", "stderr": ""}  # and what is displayed, by its kind
 
         def hear(message):
             content = message["content"]
             if message["msg_type"] == "stream":
                 printed[content["name"]] += content["text"]
+            elif message["msg_type"] == "display_data":
+                printed.update(content["data"])
             elif message["msg_type"] == "error":
                 printed["stderr"] += "\n".join(content["traceback"])
 
         client.execute_interactive(cell, output_hook=hear, timeout=60)
+        run.displayed = printed
         return printed["stdout"], printed["stderr"]
 
     try:
@@ -99,3 +102,26 @@ def test_the_agents_lines_are_on_the_page(kernel):
     assert kernel(log) == ("", "autoinstrument: a line\n")
     block = f"with contextlib.redirect_stderr(io.StringIO()) as text:\n    {log}"
     assert kernel(f"import contextlib, io\n{block}\nprint(text.getvalue())") == ("\n", "autoinstrument: a line\n")
+
+
+LOG = """
+import threading
+from autoinstrument.agent.run_log import RunLog, TaskLine
+line = TaskLine("fast <b>", "http://clearml/task?a=1&b=2", "http://mlflow/run")
+"""
+LINE = "autoinstrument: run fast <b> is ClearML Task http://clearml/task?a=1&b=2 (MLflow: http://mlflow/run)"
+LINKS = (
+    'autoinstrument: run <a href="http://mlflow/run" target="_blank" rel="noopener">fast &lt;b&gt;</a> → '
+    '<a href="http://clearml/task?a=1&amp;b=2" target="_blank" rel="noopener">ClearML Task</a>'
+)
+
+
+@pytest.mark.parametrize("cell_ends_first", [False, True])
+def test_the_line_about_a_task_has_links(kernel, cell_ends_first):
+    """A thread logs it while the cell runs, or after its end, when pages drop it: then the next cell shows it."""
+    log = f"{LOG}\nthread = threading.Timer(0.5, RunLog().linked, ['run', 'task', line])\nthread.start()"
+    assert kernel(log if cell_ends_first else f"{log}\nthread.join()") == ("", "")
+    if cell_ends_first:
+        assert not kernel.displayed.keys() & {"text/html"}
+        assert kernel("import time; time.sleep(2)\nprint('next')") == ("next\n", "")
+    assert (kernel.displayed["text/plain"], kernel.displayed["text/html"]) == (LINE, LINKS)

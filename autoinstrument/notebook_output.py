@@ -1,0 +1,52 @@
+"""Show the agent's lines in a notebook, where a page that has seen the end of a cell drops what comes later for it.
+
+A line that comes while no cell runs waits for the next one. Seen with IPython 8 and 9, ipykernel 6 and 7.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+_waiting: list[Callable[[], None]] = []
+
+
+def show(write: Callable[[], None], text: str, html: str = "") -> None:
+    """Show a line in the cell that runs now, or in the next one.
+
+    Args:
+        write: writes the line to the page as text.
+        text: the line.
+        html: the same with links; "" shows the text alone.
+    """
+    shell: Any = sys.modules["IPython"].get_ipython()
+    if shell is None:
+        write()
+        return
+    if html:
+        write = partial(shell.display_pub.publish, {"text/plain": text, "text/html": html})
+    if _runs_a_cell():
+        write()
+        return
+    _waiting.append(write)
+    if len(_waiting) == 1:
+        shell.events.register("pre_run_cell", _show_waiting)  # which changes nothing where it is registered
+
+
+def _show_waiting(*_: object) -> None:
+    """Show what waits, in the cell that begins: called by IPython."""
+    while _waiting:
+        _waiting.pop(0)()
+
+
+def _runs_a_cell() -> bool:
+    """Return True if the main thread is in the code of a cell."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        if frame.f_code.co_name == "run_code" and frame.f_globals.get("__name__") == "IPython.core.interactiveshell":
+            return True
+        frame = frame.f_back
+    return False
