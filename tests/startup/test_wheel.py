@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -48,6 +49,18 @@ def test_nothing_else_is_put_at_the_top(wheel):
     with zipfile.ZipFile(wheel) as archive:
         top = {name.split("/")[0] for name in archive.namelist()}
     assert {name for name in top if not name.endswith(".dist-info")} == {"autoinstrument", *START_UP_FILES}
+
+
+def test_a_second_build_has_the_same_bytes(wheel, tmp_path):
+    """In another folder, with other times and modes: whoever has the sources can check a released file."""
+    sources = tmp_path / "elsewhere"
+    for name in ("autoinstrument", "sitecustomize_template"):
+        shutil.copytree(ROOT / name, sources / name, copy_function=shutil.copyfile)
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copyfile(ROOT / name, sources / name)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    subprocess.run(command, cwd=sources, check=True, umask=0o077)
+    assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
 
 def test_the_pth_file_is_a_comment_and_one_line_that_can_be_read(light):
