@@ -22,16 +22,21 @@ _WAITS_FOR_EVER = "api.http.wait_on_maintenance_forever"
 
 
 def load(*, lean: bool) -> None:
-    """Import the SDK.
+    """Import the SDK, and read its configuration.
 
     Args:
         lean: leave out what is not used here, see `lean_import.prepare`.
+
+    Raises:
+        Exception: the SDK is not installed, or the configuration cannot be read.
     """
     if lean:
         lean_import.prepare()
-    import clearml.backend_api  # noqa: F401
+    import clearml.backend_api
+    from clearml.config import config_obj
 
     logging.getLogger("clearml").setLevel(logging.ERROR)
+    config_obj.get("api", None)  # it is kept; threads that ask for it first would each parse all files, 0.1 s of CPU
 
 
 def log_in() -> Any:

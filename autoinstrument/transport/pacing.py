@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
-_GATHER_S, _REST_S = 0.05, 0.0005
-"""Pauses before records are sent, and between two messages. A thread that blocks for microseconds only takes the
-interpreter's lock back before another one that waits for it has woken up."""
+_GATHER_S, _GATHER_POINTS_S, _REST_S = 0.05, 0.25, 0.0005
+"""Pauses before records are sent, before they are sent if nobody waits for any of them, and between two messages. A
+thread that blocks for microseconds only takes the interpreter's lock back before another one that waits for it has
+woken up."""
 
 
 class Pacing:
@@ -15,6 +16,7 @@ class Pacing:
     def __init__(self) -> None:
         self._wake = threading.Event()
         self._awake = False
+        self._soon = threading.Event()
         self._hurry = threading.Event()
         self._no_pause = threading.Event()
 
@@ -23,16 +25,23 @@ class Pacing:
         """True once the process has begun to end."""
         return self._hurry.is_set()
 
-    def wake(self) -> None:
-        """Have the thread look for work; costs a comparison while it is awake."""
+    def wake(self, *, soon: bool = True) -> None:
+        """Have the thread look for work; costs a comparison or two while it is awake.
+
+        Args:
+            soon: do not wait for the longer pause to end, which spares both processes from being woken for each point.
+        """
         if not self._awake:
             self._awake = True
             self._wake.set()
+        if soon and not self._soon.is_set():
+            self._soon.set()
 
     def hurry(self) -> None:
         """Wake the thread, and let it pause no more: the process waits for it."""
         self._hurry.set()
         self._no_pause.set()
+        self._soon.set()
         self._wake.set()
 
     def look(self) -> None:
@@ -43,6 +52,7 @@ class Pacing:
         """Wake the thread out of any pause, because the process is about to fork."""
         self._wake.set()
         self._no_pause.set()
+        self._soon.set()
 
     def go_on(self) -> None:
         """Let the thread pause again after the fork, unless the process is ending."""
@@ -52,7 +62,9 @@ class Pacing:
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait to be woken, `timeout_s` at most, and then for more records to come; for the thread."""
         self._wake.wait(timeout_s)
-        self._no_pause.wait(_GATHER_S)
+        if not self._no_pause.is_set():
+            self._soon.wait(_GATHER_POINTS_S - _GATHER_S)
+            self._no_pause.wait(_GATHER_S)
         self._wait_over()
 
     def wait_for_wake(self) -> None:
@@ -61,10 +73,11 @@ class Pacing:
         self._wait_over()
 
     def _wait_over(self) -> None:
-        # In this order: a `wake` between the two lines is about an item that the thread finds now, one after them sets
-        # the event. The other way round, the event would be cleared while no further `wake` would set it.
+        # In this order: a `wake` between the first two lines is about an item that the thread finds now, one after them
+        # sets the event. The other way round, the event would be cleared while no further `wake` would set it.
         self._wake.clear()
         self._awake = False
+        self._soon.clear()
 
     def pause(self, pause_s: float) -> None:
         """Wait before another worker is started, unless the process ends or is about to fork; for the thread."""

@@ -43,6 +43,11 @@ class SendBuffer:
         """True while items wait, and not only the count of those that were left out."""
         return bool(self._waiting)
 
+    @property
+    def fills_message(self) -> bool:
+        """True if so much waits that gathering more would make no message larger."""
+        return len(self._waiting) >= limits.FRAME.records or self._records.bytes >= limits.FRAME.bytes
+
     def has_room(self, size: int) -> bool:
         """Return True if a `DeferredFile` with a content of `size` bytes fits."""
         return self._contents.has_room(size)

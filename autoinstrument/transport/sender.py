@@ -13,6 +13,7 @@ from autoinstrument.guard import guard
 from autoinstrument.records import ConsoleWritten, Delivered, ProcessExiting, Record
 from autoinstrument.transport import forks
 from autoinstrument.transport.answer_reader import AnswerReader
+from autoinstrument.transport.budget import DROPPABLE
 from autoinstrument.transport.connection import Connection
 from autoinstrument.transport.deferred_reads import DeferredReads, Read
 from autoinstrument.transport.deferred_records import DeferredStart, Item
@@ -135,7 +136,7 @@ class Sender:
         if self._started:
             if self._threads.stopped:
                 self._resume()
-            self._pacing.wake()
+            self._pacing.wake(soon=not isinstance(item, DROPPABLE) or self._buffer.fills_message)
         elif not is_text:
             with guard("starting the sender"):
                 self.start()

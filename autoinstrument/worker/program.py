@@ -35,7 +35,7 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
     import site
 
     sys.executable = executable
-    gc.disable()  # imports make nothing that could be collected
+    gc.disable()  # imports make nothing that could be collected, and the configuration little
     site.main()
     sys.path.extend(folder for folder in json.loads(path) if folder not in sys.path)
     if os.path.dirname(__file__) == folder:  # noqa: PTH120  (pathlib is not loaded yet)
@@ -46,9 +46,12 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
     termination.ignore_signals()
     own_resources.take()
 
-    from autoinstrument.clearml_api import lean_import
+    from autoinstrument.clearml_api import sdk
 
-    lean_import.prepare()
+    try:
+        sdk.load(lean=True)
+    except Exception:  # noqa: S110  (it is reported at the login)
+        pass
     from autoinstrument.worker import service
 
     gc.freeze()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from autoinstrument.transport.pacing import Pacing
 from tests.unit.transport.worker import PATIENCE_S
@@ -82,3 +83,26 @@ def test_look_wakes_a_thread_that_counts_as_awake() -> None:
     pacing._wake.clear()
     pacing.look()
     assert ends(run(pacing.wait))
+
+
+def test_points_are_gathered_longer_unless_something_else_comes() -> None:
+    pacing = Pacing()
+    began = time.monotonic()
+    pacing.wake(soon=False)
+    pacing.wait()
+    assert time.monotonic() - began > 0.2
+    pacing.wake(soon=False)
+    pacing.wake()
+    assert pacing._soon.is_set()
+    pacing.wait()
+    assert not pacing._soon.is_set(), "the next points are gathered again"
+
+
+def test_an_ending_process_gathers_no_points() -> None:
+    pacing = Pacing()
+    pacing.hurry()
+    began = time.monotonic()
+    for _ in range(100):  # 20 s with pauses
+        pacing.wake(soon=False)
+        pacing.wait()
+    assert time.monotonic() - began < PATIENCE_S
