@@ -28,6 +28,7 @@ from autoinstrument.clearml_api.task import (
     points_of,
     run_of,
     store_of,
+    task_from,
 )
 from autoinstrument.clearml_api.task_edits import TaskEdits
 from autoinstrument.clearml_api.task_events import TaskEvents
@@ -49,6 +50,7 @@ __all__ = [
     "points_of",
     "run_of",
     "store_of",
+    "task_from",
 ]
 
 

@@ -174,7 +174,7 @@ def _patterns_match(document: Doc, query: Doc) -> bool:
     for key, needed in (("_all_", all), ("_any_", any)):
         wanted = query.get(key)
         if wanted and not needed(
-            search(wanted["pattern"], str(document.get(name) or "")) for name in wanted.get("fields", [])
+            search(wanted["pattern"], str(_nested(document, name) or "")) for name in wanted.get("fields", [])
         ):
             return False
     return True
