@@ -182,12 +182,8 @@ def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
         mirror.console.finish()
     dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
     try:
-        has_ended = complete(
-            mirror,
-            with_known_credentials(capture.run.tracking_uri),
-            end=None if capture.guessed else end,
-            end_if_open=end or dead,
-        )
+        uri = with_known_credentials(capture.run.tracking_uri)
+        has_ended = complete(mirror, uri, end=None if capture.guessed else end, end_if_open=end or dead)
     except ClearMLError as error:
         capture.reason = str(error)[:500]
         capture.save()  # so that a Task that was made is found again
