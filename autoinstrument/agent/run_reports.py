@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from autoinstrument.agent.run_log import RunLog, TaskLine
 from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.bootstrap.explain_log import note
-from autoinstrument.clone_run import start as clone_run
 from autoinstrument.guard import logger
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_tags
@@ -81,8 +80,7 @@ class RunReports:
         tags = {TASK_ID: linked.task_id, STATE: "synced" if linked.delivered else "live"}
         if linked.task_url:
             tags[TASK_URL] = linked.task_url
-        if linked.adopted:
-            tags |= clone_run.origin(linked.task_id)
+        tags |= linked.lineage
         if linked.delivered:
             run.deliver()
         set_tags(run.tracking_uri, run.workspace, run.run_id, tags, note=self._note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autoinstrument.clone_run import start as clone_run
-from autoinstrument.integrations.clearml_current_task import existing_task_id, is_initialized
+from autoinstrument.integrations.clearml_current_task import existing_task_id, is_initialized, is_local_job
 from autoinstrument.records import RunStarted, TaskFound
 
 
@@ -28,7 +28,11 @@ class TaskAdoption:
             task_id = existing_task_id()
             if task_id and task_id != self._task_id:
                 self._run_id, self._task_id, self._is_initialized = run.run_id, task_id, is_initialized()
-                run = run._replace(task_id=task_id, has_own_monitor=self._is_initialized)
+                run = run._replace(
+                    task_id=task_id,
+                    has_own_monitor=self._is_initialized,
+                    is_local_job=not self._is_initialized and is_local_job(),
+                )
             elif not self._run_id:
                 self._run_id = run.run_id
         if self._run_id == run.run_id:

@@ -39,6 +39,7 @@ _HOOKS = {
     "accelerate.tracking": ("integrations.hugging_face", "instrument_accelerate", False),
     "clearml.binding.frameworks": ("integrations.clearml_bindings", "instrument_models", False),
     "clearml.binding.matplotlib_bind": ("integrations.clearml_bindings", "instrument_figures", False),
+    "clearml.automation.optimization": ("integrations.clearml_optimiser", "instrument", False),
 }
 """Modules that are waited for. Each has a module of this package, the function in it that is called with the imported
 module, and True if that is called only where MLflow's version and the settings allow the agent. The others ask later,

@@ -138,6 +138,11 @@ def experiment_of(task: Mapping[str, Any]) -> tuple[str, ...]:
     return place if is_own and place[0] else ()
 
 
+def store_of(task: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the address of the MLflow store that has the run of a Task, and the workspace in it."""
+    return _property(task, "mlflow_tracking_uri"), _property(task, "mlflow_workspace")
+
+
 def awaiting(run_id: str, name: str) -> dict[str, str]:
     """Return the runtime properties of a Task that is queued for a run, and is given this name."""
     return {_AWAITED: run_id, _NAMED: name}

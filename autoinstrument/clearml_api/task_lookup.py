@@ -109,6 +109,12 @@ class TaskLookup:
                 task["configuration"] = {item["name"]: item for item in found["configuration"]}
                 schema.task(task)
 
+    def tagged_children(self, parent_id: str, tag: str) -> list[dict[str, Any]]:
+        """Return the child Tasks of a Task that have a tag, with what says whose they are."""
+        fields = ["id", "status", "system_tags", "runtime", "hyperparams.properties"]
+        answer = self._session.call("tasks.get_all", parent=parent_id, tags=[tag], only_fields=fields)
+        return list(map(schema.task, answer.get("tasks") or []))
+
     def signs_of_life(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return status, its texts, `last_update`, `runtime` and properties of some Tasks, without those that are gone.
 

@@ -24,8 +24,11 @@ from autoinstrument.clearml_api.task import (
     experiment_of,
     has_had_run,
     is_adopted,
+    is_of_run,
     points_of,
     run_of,
+    store_of,
+    task_from,
 )
 from autoinstrument.clearml_api.task_edits import TaskEdits
 from autoinstrument.clearml_api.task_events import TaskEvents
@@ -43,8 +46,11 @@ __all__ = [
     "experiment_of",
     "has_had_run",
     "is_adopted",
+    "is_of_run",
     "points_of",
     "run_of",
+    "store_of",
+    "task_from",
 ]
 
 

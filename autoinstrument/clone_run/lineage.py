@@ -1,6 +1,7 @@
-"""The lineage of a clone's run: tags of the run, and user properties of its Task with the same values.
+"""The lineage of a run: tags of the run, and user properties of its Task with the same values.
 
-From the properties `sync` restores the tags. They also name the origin of a Task that was reset and runs again: by then
+It names the origin of a clone, and the run above that of a step of a pipeline or of a job of an optimiser. From the
+properties `sync` restores the tags. They also name the origin of a Task that was reset and runs again: by then
 its property `mlflow_run_id` names the run that it had before.
 """
 
@@ -8,25 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from autoinstrument.mlflow_store.describe import PARENT_RUN
+from autoinstrument.records import RunStarted
+
 CLONED_FROM, CLONED_FROM_RUN, CHANGED = "clearml.cloned_from", "clearml.cloned_from_run", "clearml.changed"
-_TAGS = (CLONED_FROM, CLONED_FROM_RUN, CHANGED)
+_PROPERTIES = {
+    CLONED_FROM: "mlflow_cloned_from",
+    CLONED_FROM_RUN: "mlflow_cloned_from_run",
+    CHANGED: "mlflow_changed",
+    PARENT_RUN: "mlflow_parent_run",
+}
+"""Properties by tag. MLflow has a tag for the run above; a run that had it from its beginning has no such property."""
 
 
 def as_property(tag: str) -> str:
     """Return the name of the property that has the value of a tag."""
-    return tag.replace("clearml.", "mlflow_")
+    return _PROPERTIES[tag]
 
 
 def lineage(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the tags of a run that belong to its lineage."""
-    return {tag: tags[tag] for tag in _TAGS if tags.get(tag)}
+    return {tag: tags[tag] for tag in _PROPERTIES if tags.get(tag)}
 
 
-def as_properties(tags: Mapping[str, str]) -> dict[str, str]:
+def as_properties(run: RunStarted) -> dict[str, str]:
     """Return the properties of a run's Task by name, with "" for each that it must not keep from its origin."""
-    return {as_property(tag): tags.get(tag, "") for tag in _TAGS}
+    own = {tag: value for tag, value in run.tags.items() if not (tag == PARENT_RUN and run.parent_run_id)}
+    return {name: own.get(tag, "") for tag, name in _PROPERTIES.items()}
 
 
 def from_properties(properties: Mapping[str, str]) -> dict[str, str]:
     """Return the lineage tags of a run, given the properties of its Task by name."""
-    return lineage({tag: properties.get(as_property(tag), "") for tag in _TAGS})
+    return lineage({tag: properties.get(name, "") for tag, name in _PROPERTIES.items()})

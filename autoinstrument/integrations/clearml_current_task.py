@@ -19,3 +19,11 @@ def existing_task_id() -> str:
 def is_initialized() -> bool:
     """Return True if the script's own `Task.init` has made a Task, or taken over that of the agent."""
     return bool(main_task_id())
+
+
+def is_local_job() -> bool:
+    """Return True if `LocalClearmlJob` has started this process for its Task: `start_locally` of pipelines and others.
+
+    It sets this variable (clearml 1.16 to 2.1.12), and leaves console and aborts to `Task.init`.
+    """
+    return os.environ.get("CLEARML_SIMULATE_REMOTE_TASK", "") not in ("", "0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.event_batches import EventBatches
@@ -41,6 +43,6 @@ class RunContext:
         """The run as it is known at the moment."""
         return self.capture.run
 
-    def change_run(self, **fields: str) -> None:
+    def change_run(self, **fields: Any) -> None:
         """Note that fields of the run have changed."""
-        self.capture.run = self.run._replace(**fields)  # type: ignore[arg-type]  # names and addresses, all texts
+        self.capture.run = self.run._replace(**fields)

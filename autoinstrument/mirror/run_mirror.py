@@ -193,7 +193,7 @@ class RunMirror:
         for part in self._parts:
             part.compare_exactly()
 
-    def change_run(self, **fields: str) -> None:
+    def change_run(self, **fields: Any) -> None:
         """Note that fields of the run have changed, such as its `tracking_uri`."""
         self._context.change_run(**fields)
 

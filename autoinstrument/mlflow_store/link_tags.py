@@ -44,6 +44,19 @@ def set_tags(tracking_uri: str, workspace: str, run_id: str, tags: dict[str, str
                 raise
 
 
+def remove_tag(tracking_uri: str, workspace: str, run_id: str, name: str) -> None:
+    """Remove a tag of a run, if the run has it and was not deleted.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    with ourselves(), store_access(tracking_uri, workspace):
+        client = tracking_client(tracking_uri)
+        run = _found(client, run_id)
+        if run is not None and name in run.data.tags:
+            client.delete_tag(run_id, name)
+
+
 def set_killed(tracking_uri: str, workspace: str, run_id: str, end_time_ms: int | None = None) -> None:
     """Set a run to KILLED that is still open and not deleted: its process was ended from outside.
 

@@ -29,6 +29,12 @@ def absolute(uri: str) -> str:
     return Path(uri).absolute().as_uri() if is_path(uri) else uri
 
 
+def with_known_credentials(tracking_uri: str) -> str:
+    """Return a tracking URI that was kept without credentials with those that the environment has for it."""
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return given if given and without_credentials(given) == tracking_uri else tracking_uri
+
+
 def is_path(uri: str, *, windows: bool = _WINDOWS) -> bool:
     """Return True if a URI is a path without a scheme."""
     if windows and _DRIVE.match(uri):

@@ -22,6 +22,8 @@ class RunLinked(NamedTuple):
     adopted: bool
     delivered: bool
     """The run has ended and its Task holds all of it."""
+    lineage: dict[str, str] = {}  # noqa: RUF012  (never changed)
+    """Tags of the run that say where it comes from, see `clone_run.lineage`."""
 
 
 class RunPending(NamedTuple):

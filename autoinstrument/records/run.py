@@ -57,6 +57,9 @@ class RunStarted(NamedTuple):
     """That of such a program; the jobs of a sweep have none."""
     configuration: str = ""
     """That of such a program or job."""
+    is_local_job: bool = False
+    """True where a controller of ClearML's SDK, and no agent, has started the process for the Task to adopt: nobody
+    else sends its console, or stops it if the Task is stopped."""
 
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""

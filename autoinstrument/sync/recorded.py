@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import Executor
@@ -31,7 +30,7 @@ from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
 from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
-from autoinstrument.scrubber import without_credentials
+from autoinstrument.mlflow_store.urls import with_known_credentials
 from autoinstrument.settings import Settings
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored import sync_runs
@@ -165,7 +164,7 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
 def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
     settings = kept(capture.settings, settings) if capture.settings else settings
     if capture.delivered:  # only MLflow lacks something
-        write_back(capture, _tracking_uri(capture), note=settings.note)
+        write_back(capture, with_known_credentials(capture.run.tracking_uri), note=settings.note)
         capture.remove()
         made[capture.run.run_id] = capture.task_id
         return capture.task_url
@@ -183,9 +182,8 @@ def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
         mirror.console.finish()
     dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
     try:
-        has_ended = complete(
-            mirror, _tracking_uri(capture), end=None if capture.guessed else end, end_if_open=end or dead
-        )
+        uri = with_known_credentials(capture.run.tracking_uri)
+        has_ended = complete(mirror, uri, end=None if capture.guessed else end, end_if_open=end or dead)
     except ClearMLError as error:
         capture.reason = str(error)[:500]
         capture.save()  # so that a Task that was made is found again
@@ -206,13 +204,6 @@ def _after_waiting(capture: RunJournal) -> RunJournal:
         with contextlib.suppress(OSError, ValueError, KeyError):  # it is gone if the worker has delivered
             capture = RunJournal.load(capture.folder)
     return capture
-
-
-def _tracking_uri(capture: RunJournal) -> str:
-    """Return the run's tracking URI, with the credentials that the environment has for it."""
-    uri = capture.run.tracking_uri
-    given = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return given if given and without_credentials(given) == uri else uri
 
 
 def _recorded(captures: RunJournals, runs: Collection[str]) -> list[tuple[Path, RunJournal | str]]:

@@ -80,7 +80,7 @@ class StoredRunSync:
         """
         settings = settings_of(task, self._settings)
         tags = {key: tag for key, tag in stored.run.tags.items() if key not in LINK_TAGS}
-        run = stored.run._replace(tags={**tags, **origin(task)})
+        run = stored.run._replace(tags={**tags, **origin(task, tags)})
         if settings.mlflow_ui:
             page = run_page(run.tracking_uri, run.experiment_id, run.run_id, settings.mlflow_ui, run.workspace)
             run = run._replace(run_url=page)

@@ -56,5 +56,7 @@ def _why_none(linked: str, run_id: str, tasks: Tasks) -> str:
         return "there is no Task"
     if not task:
         return f"the Task {linked} is gone"
-    what = f"is the Task of run {owner} now" if owner != run_id else "waits to be run again"
-    return f"the Task {linked} was reset and {what}; `autoinstrument sync --run {run_id}` makes a new one for this run"
+    what = "was reset and waits to be run again"
+    if owner != run_id:
+        what = f"was run again and is the Task of run {owner} now"
+    return f"the Task {linked} {what}; `autoinstrument sync --run {run_id}` makes a new one for this run"

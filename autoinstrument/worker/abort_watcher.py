@@ -22,6 +22,9 @@ from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.training_process import TrainingProcess
 
 _EVERY_S = 58.0
+_OF_A_PERSON = "USER ABORTED"
+"""The reason by which the SDK's `LocalClearmlJob` knows an abort; else it sets the Task to failed when its process has
+ended with another exit code than 0 (clearml 1.16 to 2.1.12)."""
 
 
 class AbortWatcher:
@@ -79,6 +82,9 @@ class AbortWatcher:
                 if not aborts or is_of_mlflow(reason):
                     continue
                 text = " ".join(filter(None, (message, reason)))
+                if mirror.run.is_local_job and mirror.task is not None:
+                    with contextlib.suppress(ClearMLError):
+                        self._tasks.finish(mirror.task, "stopped", _OF_A_PERSON, message)
                 if process.pid == os.getpid():  # the worker is a thread of the process, and dies with it
                     mirror.capture.killed = True
                     with guard("ending an aborted run"):

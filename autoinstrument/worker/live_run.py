@@ -118,9 +118,10 @@ class LiveRun(RunMirror):
 
     @property
     def is_running(self) -> bool:
-        """True while the Task runs, and was not adopted."""
-        task = self.task
-        return task is not None and not task.adopted and not self._task.must_restart and self.end is None
+        """True while the Task runs, and nobody else watches it for aborts."""
+        if (task := self.task) is None or (task.adopted and not self.run.is_local_job):
+            return False
+        return not self._task.must_restart and self.end is None
 
     @property
     def describe_at(self) -> float | None:
@@ -293,5 +294,6 @@ class LiveRun(RunMirror):
     def adopt(self, task_id: str) -> None:
         """Go on with a Task that the script made itself, and give up the one that was made for it."""
         self.has_own_monitor = True
+        self.change_run(is_local_job=False)
         if self.capture.task_id != task_id or not self.capture.adopted:  # else it is that of the agent, too
             self._task.adopt(task_id)

@@ -17,10 +17,11 @@ from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.completion import complete, read_awaited, write_back
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.store_errors import problem_of
-from autoinstrument.records import RunLinked, RunPending
+from autoinstrument.records import RunPending
 from autoinstrument.worker.event_round import send_events
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
+from autoinstrument.worker.notices import link_of
 from autoinstrument.worker.training_process import TrainingProcess
 
 _PING_S = 60.0
@@ -226,7 +227,7 @@ class Scheduler:
         if mirror.notices.is_news(task.id):
             mirror.notices.link(task.id)
             if (mirror.run.owned or mirror.is_made) and not is_complete:
-                home.send(RunLinked(run_id, task.id, task.url, task.adopted, delivered=False))
+                home.send(link_of(mirror.run, task, delivered=False))
             if not mirror.has_ended:
                 with guard("writing the capture"):
                     mirror.capture.save()
@@ -236,7 +237,7 @@ class Scheduler:
             mirror.complete()
             if not home.answered and home.gone_at is None:
                 mirror.notices.complete()
-                home.send(RunLinked(run_id, task.id, task.url, task.adopted, delivered=True))
+                home.send(link_of(mirror.run, task, delivered=True))
 
     def is_left(self, mirror: LiveRun, home: TrainingProcess) -> bool:
         """Return True if MLflow lacks something of a run that only the worker can still write."""

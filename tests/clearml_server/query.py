@@ -174,22 +174,31 @@ def _patterns_match(document: Doc, query: Doc) -> bool:
     for key, needed in (("_all_", all), ("_any_", any)):
         wanted = query.get(key)
         if wanted and not needed(
-            search(wanted["pattern"], str(document.get(name) or "")) for name in wanted.get("fields", [])
+            search(wanted["pattern"], str(_nested(document, name) or "")) for name in wanted.get("fields", [])
         ):
             return False
     return True
 
 
 def _times_match(document: Doc, query: Doc) -> bool:
-    """Filters like `"last_update": [">=2026-01-01T00:00:00"]`; texts in ISO 8601 compare as texts."""
+    """Filters like `"last_update": [">=2026-01-01T00:00:00"]`, and `_or_` for any of several fields (SDK 2.1)."""
     for key in ("created", "started", "completed", "last_update", "status_changed"):
-        for condition in _as_list(query.get(key)):
-            for sign, compare in _COMPARE.items():
-                if str(condition).startswith(sign):
-                    wanted = str(condition)[len(sign) :].strip()
-                    if not compare(str(document.get(key, ""))[: len(wanted)], wanted):
-                        return False
-                    break
+        if not _is_in_time(document, key, query.get(key)):
+            return False
+    either = query.get("_or_") or {}
+    fields = either.get("fields") or []
+    return not fields or any(_is_in_time(document, key, either.get("datetime")) for key in fields)
+
+
+def _is_in_time(document: Doc, key: str, conditions: Any) -> bool:
+    """Texts in ISO 8601 compare as texts."""
+    for condition in _as_list(conditions):
+        for sign, compare in _COMPARE.items():
+            if str(condition).startswith(sign):
+                wanted = str(condition)[len(sign) :].strip()
+                if not compare(str(document.get(key, ""))[: len(wanted)], wanted):
+                    return False
+                break
     return True
 
 

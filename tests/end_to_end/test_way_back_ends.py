@@ -93,7 +93,7 @@ def test_a_reset_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) 
     assert (first["changed"], second["changed"]) == ("Args/argv: good -> wait", "Args/argv: good -> slow")
     new = properties(remote.server.task(clone))["mlflow_run_id"]
     found = remote.place.command("verify", run.info.run_id)
-    assert f"the Task {clone} was reset and is the Task of run {new} now" in found.stdout, found.stderr
+    assert f"the Task {clone} was run again and is the Task of run {new} now" in found.stdout, found.stderr
 
 
 @pytest.mark.parametrize("argument", ["wait", "slow"])

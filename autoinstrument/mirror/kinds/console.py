@@ -33,7 +33,7 @@ _TRACEBACK, _SGR = "Traceback (most recent call last)", re.compile(r"\x1b\[[0-9;
 
 
 class Console(CapturedKind):
-    """The capture holds it; that of an adopted Task is sent by ClearML's own SDK or agent."""
+    """The capture holds it; that of an adopted Task is sent by ClearML's own SDK or agent, if there is one."""
 
     name = "console"
 
@@ -161,7 +161,7 @@ class ConsolePart(RunPart):
 
     @_locked
     def next_events(self, task: Task, count: int) -> list[dict[str, Any]]:
-        """Return the events to send next, `count` at most; none for an adopted Task, and where none are wanted."""
+        """Return the events to send next, `count` at most; none where others send them, and where none are wanted."""
         self._fetch()
         events: list[dict[str, Any]] = []
         self._sending = 0
@@ -173,7 +173,7 @@ class ConsolePart(RunPart):
             text = "".join(f"{text}\n" for _, text, _ in together)
             events.append(_event(task.id, self._worker(), stream, text, self._log_ms))
             self._sending += len(together)
-        return [] if task.adopted or not self._is_wanted() else events
+        return [] if (task.adopted and not self._capture.run.is_local_job) or not self._is_wanted() else events
 
     @_locked
     def events_sent(self) -> None:

@@ -6,14 +6,15 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from autoinstrument.clearml_api.tasks import Task
-from autoinstrument.clone_run.lineage import as_properties
+from autoinstrument.clearml_api.tasks import Task, is_of_run, run_of, store_of
+from autoinstrument.clone_run.lineage import CLONED_FROM_RUN, as_properties, as_property
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun, listed
 from autoinstrument.mirror.kinds.parameters import SECTION
 from autoinstrument.mirror.kinds.tags import TAGS_SECTION
 from autoinstrument.mirror.mapping import links
-from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
+from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES, hyperparameter
+from autoinstrument.mlflow_store.describe import PARENT_RUN
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
@@ -47,7 +48,7 @@ class Links(Kind):
             yield Difference("link", f"the run's tag {TASK_ID} is {linked!r}, its Task is {task.get('id')}")
         elif of.stored.has_ended and run.tags.get(STATE) != "synced":
             yield Difference("link", f"the run's tag {STATE} is {run.tags.get(STATE, '')!r}, though it has ended")
-        origin = links.origin(task)
+        origin = links.origin(task, run.tags)
         yield from listed("link", "tags missing", [tag for tag, value in origin.items() if run.tags.get(tag) != value])
 
     def facts(self, run: StoredRun, data: Iterable[StoredData]) -> Iterable[tuple[str, str]]:
@@ -59,6 +60,7 @@ class _LinksPart(RunPart):
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._has_artifact = True
+        self._was_nested_at_end = False
 
     @property
     def has_work(self) -> bool:
@@ -73,14 +75,43 @@ class _LinksPart(RunPart):
         self._has_artifact = not bare
 
     def found(self, task: Task, *, is_given: bool) -> None:
+        self._nest(task)
         context, run = self._context, self._context.run
         if is_given and run.owned and not run.resumed:  # a clone holds its origin's data
-            unknown = [name for name, value in as_properties(run.tags).items() if not value]
+            unknown = [name for name, value in as_properties(run).items() if not value]
             context.tasks.delete_sections(task, (SECTION, TAGS_SECTION), unknown)
         if run.owned:
             self._context.hyperparameters.put(links.properties(run, task.id if task.adopted else ""))
             context.tasks.add_artifacts(task, links.link_artifact(run))
             context.tasks.add_tags(task, [links.TAG])
+
+    def conclude(self, task: Task) -> None:
+        """Nest the run if the run above it has begun in the meantime."""
+        if not self._was_nested_at_end and self._nest(task):
+            value = self._context.run.tags[PARENT_RUN]
+            self._context.hyperparameters.put([hyperparameter(PROPERTIES, as_property(PARENT_RUN), value, "str")])
+        self._was_nested_at_end = True
+
+    def _nest(self, task: Task) -> bool:
+        """Nest the run of a pipeline's step, or of an optimiser's job, below the run of the Task's parent.
+
+        The parent of a clone that a person makes is its origin, which is not above it. Return True if the run was not
+        nested before.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        context, run = self._context, self._context.run
+        if not (task.adopted and task.parent and run.owned) or run.tags.get(PARENT_RUN):
+            return False
+        parent = context.tasks.get(task.parent)
+        found = run_of(parent)
+        if found in ("", run.run_id, task.run_id, run.tags.get(CLONED_FROM_RUN)) or not is_of_run(parent, found):
+            return False
+        if store_of(parent) != links.store(run):
+            return False
+        context.change_run(tags={**run.tags, PARENT_RUN: found})
+        return True
 
     def send(self, task: Task) -> None:
         if not self._has_artifact:

@@ -10,6 +10,7 @@ from autoinstrument.clearml_api.tasks import ADOPTED, EXPERIMENT
 from autoinstrument.clone_run.lineage import as_properties, from_properties
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES, hyperparameter
 from autoinstrument.mirror.mapping.names import acceptable
+from autoinstrument.mlflow_store.describe import PARENT_RUN
 from autoinstrument.mlflow_store.urls import named
 from autoinstrument.records import RunStarted
 from autoinstrument.scrubber import without_credentials
@@ -30,14 +31,15 @@ def properties(run: RunStarted, adopted: str = "", *, ended_ms: int = 0) -> list
         adopted: the id of the Task if the run has taken it over; the Task then says so, and may have its own name.
         ended_ms: when the run ended according to MLflow, 0 if it has not.
     """
+    tracking_uri, workspace = store(run)
     values = {
         "mlflow_run_id": run.run_id,
         EXPERIMENT: run.experiment_name,
         "mlflow_experiment_id": run.experiment_id,
-        "mlflow_tracking_uri": without_credentials(run.tracking_uri),
-        "mlflow_workspace": named(run.workspace),
+        "mlflow_tracking_uri": tracking_uri,
+        "mlflow_workspace": workspace,
         "mlflow_run_url": run.run_url,
-        **as_properties(run.tags),
+        **as_properties(run),
         "mlflow_run_started": _time(run.start_time_ms),
         ENDED: _time(ended_ms),
     }
@@ -47,10 +49,21 @@ def properties(run: RunStarted, adopted: str = "", *, ended_ms: int = 0) -> list
     return [hyperparameter(PROPERTIES, name, value, "str") for name, value in values.items() if value]
 
 
-def origin(task: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags that say where a Task's run comes from, as the Task itself keeps them."""
+def origin(task: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that say where a Task's run comes from, as the Task itself keeps them.
+
+    Args:
+        task: the Task.
+        tags: those that the run has; if it is nested below another run, that counts.
+    """
     held = (task.get("hyperparams") or {}).get(PROPERTIES) or {}
-    return from_properties({name: str(item.get("value") or "") for name, item in held.items()})
+    kept = from_properties({name: str(item.get("value") or "") for name, item in held.items()})
+    return {tag: value for tag, value in kept.items() if tag != PARENT_RUN or not tags.get(tag)}
+
+
+def store(run: RunStarted) -> tuple[str, str]:
+    """Return the address of a run's store and its workspace as the Task's properties have them."""
+    return without_credentials(run.tracking_uri), named(run.workspace)
 
 
 def end_time(ended_ms: int) -> list[dict[str, str]]:
