@@ -6,10 +6,12 @@ patch. So the diff is a script that holds the texts of the files, writes them to
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from autoinstrument.capture.code import Code, module_root, read
 from autoinstrument.capture.patch import LIMIT_BYTES
@@ -75,6 +77,48 @@ def bundle(code: Code, process: ProcessStarted, beside: Mapping[str, str] = Mapp
         parts.append(f"sys.argv[0] = os.path.join(folder, {main!r})\n")
         parts.append('runpy.run_path(sys.argv[0], run_name="__main__")\n')
     return "".join(parts)
+
+
+class Unpacked(NamedTuple):
+    """What a script of several files holds.
+
+    Attributes:
+        files: texts by path relative to the folder that the program runs in.
+        roots: entries that `sys.path` needs, relative to that folder.
+        module: dotted name of the program, "" for a file.
+        main: the program's file, "" for a module.
+    """
+
+    files: dict[str, str]
+    roots: list[str]
+    module: str
+    main: str
+
+
+def unpacked(script: str) -> Unpacked | None:
+    """Return what a script that `bundle` made holds, None for any other text; nothing of it is run."""
+    if "\nFILES = {}\n" not in script:
+        return None
+    try:
+        tree = ast.parse(script)
+        files = {name: text for line in tree.body for name, text in _file(line)}
+        (roots,) = [
+            ast.literal_eval(node.generators[0].iter) for node in ast.walk(tree) if isinstance(node, ast.ListComp)
+        ]
+        start, last = tree.body[-2:]
+        if ast.unparse(last).startswith("runpy.run_module("):
+            return Unpacked(files, list(roots), str(ast.literal_eval(last.value.args[0])), "")  # type: ignore[attr-defined]
+        return Unpacked(files, list(roots), "", str(ast.literal_eval(start.value.args[1])))  # type: ignore[attr-defined]
+    except (SyntaxError, ValueError, TypeError, AttributeError, IndexError, RecursionError, MemoryError):
+        return None  # a person has changed it
+
+
+def _file(line: ast.stmt) -> Iterator[tuple[str, str]]:
+    """Yield name and text, if a line of the script is `FILES[name] = text[1:]`."""
+    if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]).startswith("FILES["):
+        target, value = line.targets[0], line.value
+        if isinstance(target, ast.Subscript) and isinstance(value, ast.Subscript):
+            yield str(ast.literal_eval(target.slice)), str(ast.literal_eval(value.value))[1:]
 
 
 class _Layout:

@@ -112,7 +112,7 @@ class Installed:
             inside = checkout.inside(folder)
             return (
                 f"# {self.name} {self.version} came from a local Git checkout; its uncommitted changes are not here:\n"
-                f"{self.name} @ git+{_pip_url(checkout.remote)}@{checkout.commit}"
+                f"{self.name} @ git+{pip_url(checkout.remote)}@{checkout.commit}"
             ) + (f"#subdirectory={inside}" if inside not in ("", ".") else "")
         return f"# {self.name} was installed from a local {'folder' if folder else 'file'}, {url}:\n{pinned}"
 
@@ -225,7 +225,9 @@ def _hash(archive: dict[str, Any]) -> str:
     return str(archive.get("hash") or "")
 
 
-def _pip_url(remote: str) -> str:
-    """Return a Git remote in a form that pip accepts: Git's short form `git@host:path` becomes a URL."""
+def pip_url(remote: str) -> str:
+    """Return a Git remote in a form that pip accepts: a path, and Git's short form `git@host:path`, become URLs."""
+    if remote.startswith("/"):
+        return f"file://{remote}"
     match = re.fullmatch(r"([^/:@]+@)?([^/:@]+):(?!//)(.+)", remote)
     return f"ssh://{match[1] or ''}{match[2]}/{match[3].lstrip('/')}" if match else remote

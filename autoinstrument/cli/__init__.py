@@ -16,6 +16,7 @@ from autoinstrument.cli.explain import explain
 from autoinstrument.cli.install import install, uninstall
 from autoinstrument.cli.open_page import open_page
 from autoinstrument.cli.remote import remote
+from autoinstrument.cli.reproduce import reproduce
 from autoinstrument.cli.run import run
 from autoinstrument.cli.status import status
 from autoinstrument.cli.sync import sync
@@ -48,6 +49,7 @@ main.add_command(explain)
 main.add_command(install)
 main.add_command(open_page)
 main.add_command(remote)
+main.add_command(reproduce)
 main.add_command(run)
 main.add_command(status)
 main.add_command(sync)

@@ -13,12 +13,9 @@ from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.examples import examples
+from autoinstrument.cli.named_run import named_run
 from autoinstrument.cli.output import table
-from autoinstrument.cli.run_rows import MOST_ROWS, chosen, listed_rows
 from autoinstrument.cli.usage_errors import reports_bad_settings
-from autoinstrument.mlflow_store.runs import StoredRun, find_run
-from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
-from autoinstrument.settings import read_settings
 from autoinstrument.sync.run_diff import Deviation, compare_runs
 
 _MOST_LINES = 200
@@ -40,7 +37,7 @@ def diff(first: str, second: str, as_json: bool) -> None:
     answer.
     """
     try:
-        one, other = _run(first), _run(second)
+        one, other = named_run(first), named_run(second)
         found, without = compare_runs(one, other, Tasks(Session()))
     except ClearMLError as error:
         raise click.ClickException(str(error)) from None
@@ -51,16 +48,6 @@ def diff(first: str, second: str, as_json: bool) -> None:
     for name in without:
         click.echo(f"{name} has no Task: arguments, code and packages are not compared", err=True)
     sys.exit(1 if found else 0)
-
-
-def _run(word: str) -> StoredRun:
-    try:
-        return find_run(word)
-    except NotFoundError:
-        rows, problem = listed_rows(read_settings(), limit=MOST_ROWS)
-        return find_run(chosen(rows, word, problem).run_id)
-    except Exception as error:  # MLflow's store raises what its driver raises
-        raise click.ClickException(problem_of(error)) from None
 
 
 def _show(found: list[Deviation], first: str, second: str) -> None:

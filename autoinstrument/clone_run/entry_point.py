@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-_LAUNCHERS = ("torch.distributed.", "accelerate.commands.")
+LAUNCHERS = ("torch.distributed.", "accelerate.commands.")
+"""Beginnings of the names of modules that start the program in processes of their own."""
 
 
 def runs_entry_point(entry_point: str) -> bool:
@@ -15,7 +16,7 @@ def runs_entry_point(entry_point: str) -> bool:
     from autoinstrument.bootstrap.program import what_runs
 
     option, program = what_runs(sys.orig_argv[1:])
-    if option not in ("", "m") or program.startswith(_LAUNCHERS):
+    if option not in ("", "m") or program.startswith(LAUNCHERS):
         return False
     names = [os.path.basename(word) for word in shlex.split(entry_point)]  # noqa: PTH119
     return os.path.basename(program) in names  # noqa: PTH119

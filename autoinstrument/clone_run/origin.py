@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from autoinstrument.clearml_api.errors import ClearMLError
@@ -24,7 +25,7 @@ Values = dict[str, dict[str, str]]
 """Values of a Task's hyperparameters, by section and name."""
 
 
-def values_of(task: dict[str, Any]) -> Values:
+def values_of(task: Mapping[str, Any]) -> Values:
     """Return the values of a Task's hyperparameters."""
     sections = task.get("hyperparams") or {}
     return {

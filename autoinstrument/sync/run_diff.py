@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clone_run.task_content import code_fields, container_fields, package_versions
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.runs import StoredRun
 
 _ARGUMENTS = "Args"
-_CODE = {
-    "repository": "repository", "branch": "branch", "version_num": "commit", "working_dir": "working folder",
-    "entry_point": "entry point", "binary": "interpreter",
-}  # fmt: skip
-"""Fields of a Task's script that are compared, and what a person calls them."""
 _OF_MLFLOW = ("mlflow.", "clearml.")
 """Tags that these begin with describe the run's place and links, not the experiment."""
 
@@ -63,9 +59,9 @@ def compare_runs(first: StoredRun, second: StoredRun, tasks: Tasks) -> RunDiff:
         *_differing("tag", _tags(first), _tags(second)),
     ]
     if not without:
-        found += _differing("code", _code(one), _code(other))
-        found += _differing("package", _packages(one), _packages(other))
-        found += _differing("container", _container(one), _container(other))
+        found += _differing("code", code_fields(one), code_fields(other))
+        found += _differing("package", package_versions(one), package_versions(other))
+        found += _differing("container", container_fields(one), container_fields(other))
     return RunDiff(found, without)
 
 
@@ -92,30 +88,3 @@ def _tags(stored: StoredRun) -> dict[str, str]:
 def _arguments(task: Mapping[str, Any]) -> dict[str, str]:
     section = (task.get("hyperparams") or {}).get(_ARGUMENTS) or {}
     return {name: str(item.get("value", "")) for name, item in section.items()}
-
-
-def _code(task: Mapping[str, Any]) -> dict[str, str]:
-    script = task.get("script") or {}
-    code = {shown: str(script[name]) for name, shown in _CODE.items() if script.get(name)}
-    changes = str(script.get("diff") or "")
-    if changes:
-        code["uncommitted changes" if code.get("repository") else "source"] = changes
-    return code
-
-
-def _packages(task: Mapping[str, Any]) -> dict[str, str]:
-    requirements = ((task.get("script") or {}).get("requirements") or {}).get("pip") or ""
-    lines: Iterable[str] = requirements if isinstance(requirements, list) else str(requirements).splitlines()
-    packages = {}
-    for line in lines:
-        words = line.split("#")[0].strip()
-        if words:
-            name, sign, version = words.partition("==")
-            if not sign:
-                name, _, version = words.partition(" @ ")
-            packages[name.strip()] = version.strip() or "any"
-    return packages
-
-
-def _container(task: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in (task.get("container") or {}).items() if value}

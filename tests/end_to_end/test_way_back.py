@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_of
+from tests.end_to_end.notebook import run_cells
 from tests.end_to_end.remote import Remote
 from tests.unit.capture.hydra_launcher import LAUNCHER
 
@@ -219,27 +219,11 @@ def test_several_files_outside_of_git(remote: Remote) -> None:
 
 def test_a_notebook(remote: Remote, tmp_path: Path) -> None:
     """Its cells are the script that the agent runs."""
-    place = remote.place
-    command = [place.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "tests"}))
-    from jupyter_client.kernelspec import KernelSpecManager  # not in the environments of older releases
-    from jupyter_client.manager import KernelManager
-
-    manager = KernelManager(kernel_name="tests", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(tmp_path)]))
     remote.commit({"README": "a notebook's repository"})
-    manager.start_kernel(env=place.environment(MLFLOW_EXPERIMENT_NAME="notebook"), cwd=place.folder)
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=60)
-        for cell in ("import mlflow", "with mlflow.start_run():\n    mlflow.log_param('cell', 2)"):
-            client.execute_interactive(cell, timeout=60, output_hook=lambda message: None)
-        (origin,) = remote.runs("notebook")
-        source = ended(remote.server, origin.info.run_id)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel()
+    cells = ("import mlflow", "with mlflow.start_run():\n    mlflow.log_param('cell', 2)")
+    run_cells(remote.place, tmp_path, *cells, MLFLOW_EXPERIMENT_NAME="notebook")
+    (origin,) = remote.runs("notebook")
+    source = ended(remote.server, origin.info.run_id)
     clone = remote.clone(source)
     remote.ended(clone)
     assert remote.run(clone).data.params == {"cell": "2"}

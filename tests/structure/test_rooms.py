@@ -33,9 +33,10 @@ ROOMS = {
     "project_backend": {"agent", "capture", "clearml_api", "clone_run", "mirror", "mlflow_store", "transport"},
     "sync": {"clearml_api", "clone_run", "journal", "mirror", "mlflow_store"},
     "check": {"bootstrap", "mirror", "mlflow_store"},
+    "reproduction": {"capture", "clone_run"},
     "cli": {
         "bootstrap", "capture", "check", "clearml_api", "clone_run", "integrations", "journal", "mirror",
-        "mlflow_store", "monitor", "sync", "transport",
+        "mlflow_store", "monitor", "reproduction", "sync", "transport",
     },
     "__main__": {"cli"},
     "__init__": {"agent", "bootstrap", "clone_run"},
