@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from autoinstrument.agent.run_log import RunLog, TaskLine
 from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.bootstrap.explain_log import note
-from autoinstrument.guard import logger
+from autoinstrument.guard import guard, logger
 from autoinstrument.journal.run_journal import RunJournals
-from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_tags
+from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_tags
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import (
     AbortLogged,
@@ -18,6 +18,7 @@ from autoinstrument.records import (
     RunAborted,
     RunLinked,
     RunPending,
+    RunsKilled,
     RunTagged,
     WorkerStopped,
 )
@@ -67,11 +68,19 @@ class RunReports:
             name = self._runs[record.run_id].name if record.run_id in self._runs else record.run_id
             logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
             self._reply(AbortLogged(record.run_id))
+        elif isinstance(record, RunsKilled):
+            self._killed(record)
         elif isinstance(record, WorkerStopped):
             self._is_stopped = True
         elif isinstance(record, CodeLacking) and record.reason not in self._lacking:
             self._lacking.add(record.reason)
             logger().warning("%s", record.reason)
+
+    def _killed(self, killed: RunsKilled) -> None:
+        for run in [self._runs[run_id] for run_id in killed.run_ids if run_id in self._runs]:
+            logger().warning("run %s: %s; the ClearML agent ends this container", run.name, killed.reason)
+            with guard("ending an aborted run"):
+                set_killed(run.tracking_uri, run.workspace, run.run_id)
 
     def _linked(self, linked: RunLinked) -> None:
         run = self._runs[linked.run_id]

@@ -145,6 +145,11 @@ class Checkout(NamedTuple):
         """Return the newest commit of HEAD's history that the upstream branch has, "" for none."""
         return self._ask("merge-base", "HEAD", "@{upstream}")
 
+    def is_published(self) -> bool:
+        """Return True if a remote's branch or a tag has HEAD, as far as is known here; also if Git does not answer."""
+        found = self._ask("for-each-ref", "--count=1", "--format=%(refname)", "--contains=HEAD", "refs/remotes")
+        return bool(found) or bool(self.refusal)
+
     def diff(self, since: str = "HEAD", without: Iterable[str] = ()) -> bytes:
         """Return the changes of the working copy since the commit, as `git apply` takes them.
 

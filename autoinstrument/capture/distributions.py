@@ -53,6 +53,22 @@ def installed(distribution: metadata.Distribution) -> Installed | None:
     return Installed(name, version, needs, distribution)
 
 
+class Requirement(NamedTuple):
+    """What installs a distribution on another machine."""
+
+    line: str
+    """As pip reads it."""
+    note: str = ""
+    """How the installation here differs, "" if it does not."""
+    is_missing: bool = False
+    """Another machine will not find it, unless somebody provides it."""
+
+    @property
+    def text(self) -> str:
+        """The line, below a comment if there is something to note."""
+        return f"# {self.note}:\n{self.line}" if self.note else self.line
+
+
 class Installed:
     """A distribution on the path of the training process; what was read of it is kept, for any thread.
 
@@ -85,8 +101,8 @@ class Installed:
             names |= (self._declared | set(self._editable_names(folder, tops, files.of_paths))) & tops
         return names
 
-    def requirement(self) -> str:
-        """Return the line for a requirements file, below a comment if the line cannot reproduce the installation.
+    def requirement(self) -> Requirement:
+        """Return the line for a requirements file.
 
         `direct_url.json` holds the source of an installation (PEP 610). A folder or file of this machine cannot be
         installed elsewhere: a Git checkout is replaced by its remote, anything else by its version.
@@ -94,31 +110,46 @@ class Installed:
         pinned = f"{self.name}=={self.version}"
         origin = self._origin
         url = without_credentials(str(origin.get("url", "")))
-        if not url:
-            return pinned
+        if not url or self._is_of_conda:
+            return Requirement(pinned)
         vcs, archive = origin.get("vcs_info"), origin.get("archive_info")
         below = f"subdirectory={origin['subdirectory']}" if origin.get("subdirectory") else ""
         if isinstance(vcs, dict) and not url.startswith("file:"):
             revision = vcs.get("commit_id") or vcs.get("requested_revision") or ""
-            return f"{self.name} @ {vcs.get('vcs', 'git')}+{url}@{revision}" + (f"#{below}" if below else "")
+            return Requirement(
+                f"{self.name} @ {vcs.get('vcs', 'git')}+{url}@{revision}" + (f"#{below}" if below else "")
+            )
         if isinstance(archive, dict) and not url.startswith("file:"):
             fragment = "&".join(filter(None, [_hash(archive), below]))
-            return f"{self.name} @ {url}" + (f"#{fragment}" if fragment else "")
-        if self.key == "autoinstrument":
-            return pinned
+            return Requirement(f"{self.name} @ {url}" + (f"#{fragment}" if fragment else ""))
         folder = self._local_folder
         checkout = Checkout.of(folder) if folder is not None else None
         if folder is not None and checkout is not None and checkout.remote and checkout.commit:
             inside = checkout.inside(folder)
-            return (
-                f"# {self.name} {self.version} came from a local Git checkout; its uncommitted changes are not here:\n"
-                f"{self.name} @ git+{pip_url(checkout.remote)}@{checkout.commit}"
-            ) + (f"#subdirectory={inside}" if inside not in ("", ".") else "")
-        return f"# {self.name} was installed from a local {'folder' if folder else 'file'}, {url}:\n{pinned}"
+            line = f"{self.name} @ git+{pip_url(checkout.remote)}@{checkout.commit}" + (
+                f"#subdirectory={inside}" if inside not in ("", ".") else ""
+            )
+            came = f"{self.name} {self.version} came from a local Git checkout"
+            if checkout.is_published():
+                return Requirement(line, f"{came}; its uncommitted changes are not here")
+            return Requirement(
+                line, f"{came}, whose commit {checkout.commit[:8]} no remote branch has; push it", is_missing=True
+            )
+        return Requirement(
+            pinned,
+            f"{self.name} was installed from a local {'folder' if folder else 'file'}, {url}; "
+            "other machines need a package index, or PIP_FIND_LINKS, with this version",
+            is_missing=True,
+        )
 
     @cached_property
     def _origin(self) -> dict[str, Any]:
         return _json(_text(self._distribution, "direct_url.json"))
+
+    @property
+    def _is_of_conda(self) -> bool:
+        """True if conda has installed it: `direct_url.json` is then about the machine that built the package."""
+        return _text(self._distribution, "INSTALLER").strip() == "conda"
 
     @cached_property
     def _declared(self) -> set[str]:
@@ -226,8 +257,8 @@ def _hash(archive: dict[str, Any]) -> str:
 
 
 def pip_url(remote: str) -> str:
-    """Return a Git remote in a form that pip accepts: a path, and Git's short form `git@host:path`, become URLs."""
-    if remote.startswith("/"):
-        return f"file://{remote}"
+    """Return a Git remote in a form that pip accepts: a folder, and Git's short form `git@host:path`, become a URL."""
+    if Path(remote).is_absolute():
+        return Path(remote).as_uri()
     match = re.fullmatch(r"([^/:@]+@)?([^/:@]+):(?!//)(.+)", remote)
     return f"ssh://{match[1] or ''}{match[2]}/{match[3].lstrip('/')}" if match else remote

@@ -2,7 +2,8 @@
 
 clearml-agent 3.0.3 passes the text to `git apply` if it begins with "diff " (or with "Submodule " and then "diff "),
 and writes any other text to the entry point's file. `git apply` applies all or nothing: changes that a text cannot hold
-(binary files, other encodings) are left out and named, because they would make the rest useless.
+(binary files, other encodings, content that only Git LFS has) are left out and named, because they would make the rest
+useless.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ LIMIT_BYTES = 500_000
 
 _FILE = re.compile(rb"^(?=diff --git |Submodule )", re.M)
 
+_LFS_CONTENT = re.compile(
+    rb"^[ +]version https://git-lfs\.github\.com/spec/v1\n(?:-.*\n)*\+oid sha256:[0-9a-f]{64}$", re.M
+)
+"""New content of a file in Git LFS: Git looks it up at the remote, which does not have it before a push."""
+
 
 def patch(*diffs: bytes) -> str:
     """Return the diffs as one text, "" if there is no change."""
@@ -24,14 +30,15 @@ def patch(*diffs: bytes) -> str:
         if part.startswith(b"diff ") and part.count(b"\n") == 1:
             continue  # touched, not changed: see diff.autoRefreshIndex in Git's documentation
         if text is None:
-            left_out.append(part.partition(b"\n")[0].decode("utf-8", "replace"))
+            name = part.partition(b"\n")[0].decode("utf-8", "replace").removeprefix("diff --git ")
+            left_out.append(f"{_why(part)}: {name}")
         elif part.startswith(b"Submodule "):
             submodules.append(text)  # a heading for people; the changes inside are separate parts
         else:
             kept.append(text if text.endswith("\n") else f"{text}\n")
     if not kept:
         return ""
-    notes = [f"# not included, binary or not UTF-8: {name.removeprefix('diff --git ')}\n" for name in left_out]
+    notes = [f"# not included, {each}\n" for each in left_out]
     # After the last file, where `git apply` ignores them.
     return "".join(kept + [f"# {line}" for line in submodules] + notes)
 
@@ -71,9 +78,13 @@ def sentence(words: str) -> str:
 
 
 def _text(part: bytes) -> str | None:
-    if b"\nBinary files " in part and b"\n@@ " not in part:
+    if (b"\nBinary files " in part and b"\n@@ " not in part) or _LFS_CONTENT.search(part):
         return None
     try:
         return part.decode()
     except UnicodeDecodeError:
         return None
+
+
+def _why(part: bytes) -> str:
+    return "its content is in Git LFS" if _LFS_CONTENT.search(part) else "binary or not UTF-8"

@@ -10,11 +10,11 @@ import functools
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from importlib import metadata
 from typing import NamedTuple
 
-from autoinstrument.capture.distributions import Installed, installed, key_of
+from autoinstrument.capture.distributions import Installed, Requirement, installed, key_of
 
 _THIS_PACKAGE = "autoinstrument"
 _REST = "\n# Not imported by this code directly: dependencies of the packages above, and autoinstrument\n"
@@ -65,14 +65,11 @@ def packages_of(
     used, shared = _used(names, loaded)
     first = set(_holders({key: names[key] for key in used}, imported))
     used |= _agent(everything)
-    lines = {key: item.requirement() for key, item in everything.items()}
-    if _THIS_PACKAGE not in lines:  # on the path without being installed (sitecustomize, a checkout)
-        from autoinstrument._version import __version__
-
-        lines[_THIS_PACKAGE] = f"{_THIS_PACKAGE}=={__version__}"
+    wanted = {key: item.requirement() for key, item in everything.items()}
+    wanted.setdefault(_THIS_PACKAGE, _this_package())
 
     def listed(keys: Iterable[str]) -> str:
-        return "".join(f"{lines[key]}\n" for key in sorted(keys))
+        return "".join(f"{wanted[key].text}\n" for key in sorted(keys))
 
     if frozen:
         first, used = set(), {*everything, _THIS_PACKAGE}
@@ -85,7 +82,9 @@ def packages_of(
     )
 
 
-def to_install(given: str | None, sys_path: Sequence[str], python: str) -> str:
+def to_install(
+    given: str | None, sys_path: Sequence[str], python: str, lacks: Callable[[str], object] = lambda _: None
+) -> str:
     """Return the requirements of a program that has not run, for a Task that is queued.
 
     Args:
@@ -93,12 +92,24 @@ def to_install(given: str | None, sys_path: Sequence[str], python: str) -> str:
             for all packages that are installed here.
         sys_path: where these are.
         python: version of Python, as in "3.11.7".
+        lacks: is told in one line of each package that the agent will not find, and why.
     """
-    found = packages_of([], sys_path)
+    everything = {key: item.requirement() for key, item in _distributions(sys_path).items()}
+    own = everything.setdefault(_THIS_PACKAGE, _this_package())
+    listed = [own] if given is not None else [everything[key] for key in sorted(everything)]
+    for requirement in listed:
+        if requirement.is_missing:
+            lacks(requirement.note)
     if given is None:
-        return f"# Python {python}\n\n{found.freeze}"
-    own = [line for line in found.requirements.splitlines() if line.startswith(_THIS_PACKAGE)]
-    return "\n".join([given.rstrip("\n"), *own, ""])
+        return f"# Python {python}\n\n" + "".join(f"{requirement.text}\n" for requirement in listed)
+    return "\n".join([given.rstrip("\n"), own.line, ""])
+
+
+def _this_package() -> Requirement:
+    """Return the requirement where it is on the path without being installed (sitecustomize, a checkout)."""
+    from autoinstrument._version import __version__
+
+    return Requirement(f"{_THIS_PACKAGE}=={__version__}")
 
 
 def _distributions(sys_path: Iterable[str]) -> dict[str, Installed]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from autoinstrument.clearml_api import schema
@@ -148,11 +148,35 @@ class TaskLookup:
         `tasks.stop` sets a Task `stopped`, or leaves it running with the message "stopping" if a worker reports for it
         (API 2.34).
         """
-        fields = ["id", "status", "status_reason", "status_message"]
-        found = self._session.call("tasks.get_all", id=list(task_ids), only_fields=fields).get("tasks")
         stopped = {}
-        for task in map(schema.task, found or []):
+        for task in self._statuses(task_ids):
             reason, message = task.get("status_reason") or "", task.get("status_message") or ""
-            if task.get("status") == "stopped" or message == "stopping":
+            if _must_stop(task):
                 stopped[str(task["id"])] = (reason, message)
         return stopped
+
+    def end_of(self, task_id: str) -> tuple[str, str] | None:
+        """Return the status of a Task whose agent ends it, and the reason; None for one that goes on.
+
+        The status is "stopped" also while the agent has yet to stop it, and "" for a Task that was deleted. An agent
+        also ends what runs a Task that somebody else has ended (clearml-agent 3.0.3, `TaskStopSignal`).
+        """
+        (task,) = self._statuses([task_id]) or [{}]
+        status = str(task.get("status") or "")
+        if _must_stop(task):
+            reason = " ".join(filter(None, (task.get("status_message"), task.get("status_reason"))))
+            return "stopped", f"aborted in ClearML: {reason}"
+        if status in ("created", "queued", ""):
+            return status, f"the Task was {'reset' if status else 'deleted'} in ClearML"
+        if status in ("failed", "closed", "published"):
+            return "stopped", f"the Task was set to {status} in ClearML"
+        return None
+
+    def _statuses(self, task_ids: Collection[str]) -> list[dict[str, Any]]:
+        fields = ["id", "status", "status_reason", "status_message"]
+        found = self._session.call("tasks.get_all", id=list(task_ids), only_fields=fields).get("tasks")
+        return [schema.task(task) for task in found or []]
+
+
+def _must_stop(task: Mapping[str, Any]) -> bool:
+    return bool(task.get("status") == "stopped" or task.get("status_message") == "stopping")

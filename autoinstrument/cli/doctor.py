@@ -45,6 +45,7 @@ def _checks(switch: str | None) -> Iterator[Check]:
     yield from environment_checks.settings(os.environ)
     yield from environment_checks.versions()
     yield environment_checks.working_copy()
+    yield environment_checks.installation()
     yield gpu_checks.gpus(os.environ)
     try:
         traced = probe("1")

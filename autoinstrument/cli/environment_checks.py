@@ -12,6 +12,7 @@ from pathlib import Path
 from autoinstrument.bootstrap.startup_files import site_folders
 from autoinstrument.capture.checkout import Checkout
 from autoinstrument.capture.git import GitError
+from autoinstrument.capture.requirements import to_install
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
@@ -158,6 +159,15 @@ def working_copy() -> Check:
         False,
         f"{detail}; its changes are not kept: {lacks}",
         f"{remedy[0].upper()}{remedy[1:]}.",
+    )
+
+
+def installation() -> Check:
+    """Check that other machines can install this package: each Task requires it, so that its clones are mirrored."""
+    missing: list[str] = []
+    line = to_install("", sys.path, "", missing.append).strip()
+    return Check(
+        "on a ClearML agent", None if missing else True, missing[0] if missing else f"{line} will be installed"
     )
 
 

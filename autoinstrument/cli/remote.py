@@ -53,13 +53,13 @@ def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> Non
     program = process.main_module or Path(process.main_path).stem
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
     text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
-    given = Path("requirements.txt")
+    given, warn = Path("requirements.txt"), functools.partial(click.echo, err=True)
     requirements = to_install(
-        given.read_text(encoding="utf-8") if given.is_file() else None, process.sys_path, process.python
+        given.read_text(encoding="utf-8") if given.is_file() else None, process.sys_path, process.python, warn
     )
     session = Session()
     tasks = Tasks(session)
-    script = script_of(process, tasks.capture_settings, functools.partial(click.echo, err=True))
+    script = script_of(process, tasks.capture_settings, warn)
     try:
         task, _ = Queues(session).create_queued(
             tasks,

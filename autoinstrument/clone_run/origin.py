@@ -18,6 +18,8 @@ from autoinstrument.scrubber import hide, hide_in_text, is_secret
 
 SECTIONS = ("Args", "Hydra")
 """Hyperparameter sections of which a changed value takes effect in a clone."""
+_VARIABLES = "Environment"
+"""ClearML's section of environment variables, which agents with `agent.enable_task_env` set."""
 _LONGEST = 5000
 """Characters of the tag that lists the changes."""
 
@@ -75,9 +77,9 @@ def _origin(tasks: TaskLookup, task: dict[str, Any], run_id: str) -> dict[str, A
 
 
 def changes(before: Values, after: Values) -> list[str]:
-    """Return a line for each changed parameter of `SECTIONS`, with secrets hidden."""
+    """Return a line for each changed parameter or environment variable, with secrets hidden."""
     found = []
-    for section in SECTIONS:
+    for section in (*SECTIONS, _VARIABLES):
         old, new = before.get(section, {}), after.get(section, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):

@@ -65,7 +65,7 @@ def submit(session: Session, job: Submission) -> Answer:
         python=job["python"],
     )  # fmt: skip
     script = script_of(process, tasks.capture_settings, warnings.append, folder=folder)
-    requirements = {"pip": to_install(job["pip"], process.sys_path, process.python)}
+    requirements = {"pip": to_install(job["pip"], process.sys_path, process.python, warnings.append)}
     if job["conda"]:
         requirements["conda"] = to_install(job["conda"], process.sys_path, process.python)
     name = task_name(settings, run, None)

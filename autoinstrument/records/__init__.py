@@ -13,6 +13,7 @@ from autoinstrument.records.answers import (
     RunLinked,
     RunPending,
     RunsDelivered,
+    RunsKilled,
     WorkerReady,
 )
 from autoinstrument.records.command import (
@@ -76,7 +77,7 @@ __all__ = [
     "MetricsLogged", "Model", "ModelMetricsLogged", "ModelPoint", "ModelsLogged", "ModelsRead", "Param",
     "ParamsLogged", "Point", "ProcessChanged", "ProcessExiting", "ProcessStarted", "Prompt", "PromptsUsed", "Record",
     "ReportRequested", "RunAborted", "RunAnnounced", "RunDeleted", "RunEnded", "RunLinked", "RunPending",
-    "RunRestored", "RunStarted", "RunTagged", "RunsDelivered", "ServedProcess", "ServedRun", "StopRequested",
-    "TagDeleted", "TagsSet", "TaskFound", "Trace", "TracesChanged", "TracesLogged", "Version", "WorkerReady",
-    "WorkerReported", "WorkerStopped", "from_json", "has_right_types", "parse", "to_json",
+    "RunRestored", "RunStarted", "RunTagged", "RunsDelivered", "RunsKilled", "ServedProcess", "ServedRun",
+    "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "Trace", "TracesChanged", "TracesLogged", "Version",
+    "WorkerReady", "WorkerReported", "WorkerStopped", "from_json", "has_right_types", "parse", "to_json",
 ]  # fmt: skip

@@ -48,6 +48,14 @@ class RunAborted(NamedTuple):
     reason: str
 
 
+class RunsKilled(NamedTuple):
+    """The Task of the ClearML agent outside of the process's container has ended: the container is about to end."""
+
+    run_ids: list[str]
+    """The process's open runs, which it ends in MLflow."""
+    reason: str
+
+
 class RunsDelivered(NamedTuple):
     """Answer to `DeliveryAwaited`: each run of the process had nothing left to send, at some moment since then."""
 

@@ -12,6 +12,7 @@ from autoinstrument.records.answers import (
     RunLinked,
     RunPending,
     RunsDelivered,
+    RunsKilled,
     WorkerReady,
 )
 from autoinstrument.records.command import ReportRequested, StopRequested, WorkerReported, WorkerStopped
@@ -51,7 +52,7 @@ Record = (
     ProcessStarted | ProcessChanged | ProcessExiting | DeliveryAwaited | RunAnnounced | RunStarted | EndAnnounced
     | ParamsLogged | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped | RunTagged | AbortLogged
-    | RunLinked | RunPending | RunAborted | CodeLacking | RunsDelivered | Delivered | WorkerReady
+    | RunLinked | RunPending | RunAborted | CodeLacking | RunsDelivered | RunsKilled | Delivered | WorkerReady
     | ModelMetricsLogged | ReportRequested | WorkerReported | StopRequested | WorkerStopped | PromptsUsed
     | ModelsRead | TracesChanged
 )  # fmt: skip

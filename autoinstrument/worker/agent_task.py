@@ -8,6 +8,7 @@ the agent itself was killed, it alone can end the Task, too.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -19,11 +20,12 @@ import psutil
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.mapping.run_status import End
-from autoinstrument.process_identity import is_running
+from autoinstrument.process_identity import environment_of, is_running
 from autoinstrument.worker.live_run import LiveRun
 
 _AGENTS = ("clearml-agent", "clearml_agent")
 """Command and module (`python -m`) of an agent, found among the first words of its command line."""
+_FIRST_OF_MACHINES = ("systemd", "init")
 _PAUSE_S = 1.0
 _TAKEN_AWAY = ("created", "queued", "")
 """Statuses of a Task that was reset, perhaps queued again, or deleted: the rest of the run must not be sent to it."""
@@ -53,6 +55,32 @@ def clearml_agent_of(pid: int) -> ClearMLAgent | None:
     if not agents:
         return None
     return ClearMLAgent([above[number] for number in agents], above[agents[0] - 1] if agents[0] else process)
+
+
+def task_of_container(pid: int, alive_ms: int, agent: ClearMLAgent | None) -> str:
+    """Return the id of the Task of a process in a container whose agent is outside of it; "" for any other process.
+
+    Such an agent has set the variable with the Task's id, and its daemon is not above the process. A pod has the
+    agent's `execute` inside, which does not follow the Task.
+
+    Args:
+        pid: the process.
+        alive_ms: a time at which it was running, in ms since the epoch.
+        agent: what `clearml_agent_of` has found.
+    """
+    variables = environment_of(pid, alive_ms)
+    task_id = variables.get("CLEARML_TASK_ID") or variables.get("TRAINS_TASK_ID") or ""
+    if not task_id or not _is_in_container():
+        return ""
+    return "" if agent is not None and any(map(_is_daemon, agent.processes)) else task_id
+
+
+def _is_in_container() -> bool:
+    """Return True if the first process that is visible here is not that of a machine."""
+    try:
+        return sys.platform == "linux" and psutil.Process(1).name() not in _FIRST_OF_MACHINES
+    except psutil.Error:
+        return False
 
 
 class AgentTaskOutcome:
@@ -130,5 +158,12 @@ class AgentTaskOutcome:
 def _is_agent(process: psutil.Process) -> bool:
     try:
         return any(PurePath(word).name in _AGENTS for word in process.cmdline()[:5])
+    except psutil.Error:  # a process of another user
+        return False
+
+
+def _is_daemon(process: psutil.Process) -> bool:
+    try:
+        return "daemon" in process.cmdline()
     except psutil.Error:  # a process of another user
         return False

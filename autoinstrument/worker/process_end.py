@@ -85,7 +85,9 @@ class ProcessEnd:
             # The cause of an end at exit may not have arrived.
             if run_id in self._registry.open or mirror.end is None:
                 self._registry.open.pop(run_id, None)
-                mirror.capture.killed = mirror.capture.killed or bool(process.aborted)
+                # A container lasts no longer than the agent's part in it: there is no time to ask ClearML first.
+                died_in_container = bool(process.container_task) and process.exiting is None
+                mirror.capture.killed = mirror.capture.killed or bool(process.aborted) or died_in_container
                 end = process.reported_end(run_id, code)
                 mirror.end_as(end or process.guessed_end(), guessed=end is None)
                 mirror.note_incomplete()  # what the process had not sent yet is read from MLflow

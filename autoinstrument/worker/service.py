@@ -34,6 +34,7 @@ from autoinstrument.transport import peer
 from autoinstrument.transport.protocol import ready
 from autoinstrument.transport.worker_folder import WorkerFolder
 from autoinstrument.worker.abort_watcher import AbortWatcher
+from autoinstrument.worker.container_watch import ContainerWatch
 from autoinstrument.worker.control import Control
 from autoinstrument.worker.deliveries import Deliveries
 from autoinstrument.worker.dispatcher import Dispatcher
@@ -71,6 +72,7 @@ class Worker:
         aside = self._deliveries.aside
         self._dispatcher = Dispatcher(folder, settings, tasks, uploads, self._scheduler, self._mlflow, aside)
         self._runs = self._dispatcher.registry
+        self._containers = ContainerWatch(tasks, self._runs, self._mlflow, aside)
         has_gpus = lean or sys.platform == "win32"
         self._monitor = ResourceMonitor(settings.monitor_s, aside, tasks.monitor_settings, with_gpus=has_gpus)
         self._flush_at = self._beat_at = 0.0
@@ -167,6 +169,8 @@ class Worker:
     def _deliver_all(self) -> None:
         if self._watch.is_due and self._scheduler.is_due():
             self._deliveries.look_for_aborts(self._watch, self._runs)
+        if self._scheduler.is_due():
+            self._containers.look()
         self._deliveries.deliver_all(self._runs)
         self._dispatcher.waiting = sum(mirror.weight for mirror in self._runs.mirrors.values())
 

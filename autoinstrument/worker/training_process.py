@@ -28,7 +28,7 @@ from autoinstrument.records import (
     RunStarted,
 )
 from autoinstrument.worker import cause_of_death
-from autoinstrument.worker.agent_task import AgentTaskOutcome, ClearMLAgent, clearml_agent_of
+from autoinstrument.worker.agent_task import AgentTaskOutcome, ClearMLAgent, clearml_agent_of, task_of_container
 from autoinstrument.worker.capture_thread import CaptureThread
 from autoinstrument.worker.jobs import Jobs
 from autoinstrument.worker.machine_specs import Specs
@@ -92,6 +92,9 @@ class TrainingProcess:
         """Set when the process has logged why it is about to be ended."""
         self.agent: ClearMLAgent | None = None
         """The ClearML agent that runs it."""
+        self.container_task = ""
+        """Id of the Task whose agent is outside of the process's container, and ends that with the Task; "" if none is.
+        """
         self.agent_outcome: AgentTaskOutcome | None = None
         """Asks how its Task ended, when it is gone; None if that is known or not needed."""
 
@@ -100,6 +103,7 @@ class TrainingProcess:
         started = started._replace(started_ms=process_identity.created_ms(started.pid) or started.started_ms)
         self.started, self._modules, self.pid = started, set(started.modules), started.pid
         self.agent = clearml_agent_of(started.pid)
+        self.container_task = task_of_container(started.pid, started.started_ms, self.agent)
 
     def announce(self, announced: RunAnnounced) -> None:
         """Note that the process has made or resumed a run, which it will describe if it lives."""

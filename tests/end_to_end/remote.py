@@ -41,6 +41,7 @@ class Remote:
         self.home = place.root / "agent"
         self.home.mkdir()
         self.daemon: subprocess.Popen[bytes] | None = None
+        self._others: list[subprocess.Popen[bytes]] = []
         self._api = requests.Session()
         self._api.auth = (server.credentials.access_key, server.credentials.secret_key)
         self.call("queues.create", name="default")
@@ -71,7 +72,9 @@ class Remote:
         (run,) = self.runs(experiment)
         return run, task_of(self.server, run.info.run_id)
 
-    def clone(self, task: dict[str, Any], objects: dict[str, str] | None = None, /, **changed: str) -> str:
+    def clone(
+        self, task: dict[str, Any], objects: dict[str, str] | None = None, /, queue: str = "default", **changed: str
+    ) -> str:
         """Clone a Task, change configuration objects and parameters (`Args__lr="0.9"`), and queue it."""
         clone = str(self.call("tasks.clone", task=task["id"], new_task_name=f"Clone of {task['name']}")["id"])
         if changed:
@@ -81,7 +84,7 @@ class Remote:
             self.call("tasks.edit_hyper_params", task=clone, hyperparams=items)
         for name, value in (objects or {}).items():
             self.call("tasks.edit_configuration", task=clone, configuration=[{"name": name, "value": value}])
-        self.call("tasks.enqueue", task=clone)
+        self.call("tasks.enqueue", task=clone, queue_name=queue)
         return clone
 
     # What the agent runs
@@ -101,26 +104,33 @@ class Remote:
 
     def start_daemon(self) -> None:
         """Start the agent's daemon, where it does not run yet."""
-        if self.daemon is not None:
-            return
-        self.daemon = subprocess.Popen(
-            [self.command, "daemon", "--queue", "default", "--foreground"],
-            env=self.environment(),
+        if self.daemon is None:
+            self.daemon = self._start("default", "test:0")
+
+    def start_another(self, queue: str, *options: str, **environ: str) -> None:
+        """Start one more daemon, for another queue."""
+        self.call("queues.create", name=queue)
+        self._others.append(self._start(queue, f"test:{queue}", *options, **environ))
+
+    def _start(self, queue: str, worker: str, *options: str, **environ: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [self.command, "daemon", "--queue", queue, "--foreground", *options],
+            env=self.environment(CLEARML_WORKER_ID=worker, **environ),
             cwd=self.home,
             stdin=subprocess.DEVNULL,
-            stdout=(self.home / "daemon.log").open("ab"),
+            stdout=(self.home / f"{queue}.log").open("ab"),
             stderr=subprocess.STDOUT,
         )
 
     def kill(self) -> None:
         """Kill the agent and the processes that it runs."""
-        if self.daemon is not None:
+        for daemon in [*([self.daemon] if self.daemon else []), *self._others]:
             with contextlib.suppress(psutil.Error):
-                for process in psutil.Process(self.daemon.pid).children(recursive=True):
+                for process in psutil.Process(daemon.pid).children(recursive=True):
                     process.kill()
-            self.daemon.kill()
-            self.daemon.wait()
-            self.daemon = None
+            daemon.kill()
+            daemon.wait()
+        self.daemon, self._others = None, []
 
     def execute(self, task_id: str, seconds: int = 200, **environ: str) -> str:
         """Run a queued Task by an agent without a daemon; returns its output."""
@@ -140,6 +150,10 @@ class Remote:
     def ended(self, task_id: str) -> dict[str, Any]:
         """Wait until a Task that was queued has run; returns it."""
         self.start_daemon()
+        return self.has_ended(task_id)
+
+    def has_ended(self, task_id: str) -> dict[str, Any]:
+        """Wait until a Task has run by whatever agent takes it; returns it."""
         return wait_for(lambda: self._ended(task_id))
 
     def _ended(self, task_id: str) -> dict[str, Any]:

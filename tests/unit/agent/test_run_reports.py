@@ -19,6 +19,7 @@ from autoinstrument.records import (
     RunAborted,
     RunLinked,
     RunPending,
+    RunsKilled,
     RunTagged,
     WorkerStopped,
 )
@@ -142,3 +143,14 @@ def test_a_second_worker_is_reported_once_a_cause(reported: Reported, lines: lis
     died, stopped = lines
     assert died == "the worker process has died; another one continues, some console lines may be missing"
     assert stopped == "the worker process was stopped by a command; another one continues"
+
+
+def test_a_container_that_is_about_to_end(reported: Reported, caplog: pytest.LogCaptureFixture) -> None:
+    """Its runs are ended in MLflow at once; one that has ended, or is another process's, is not touched."""
+    reported.client.set_terminated(reported.second.run_id, "FINISHED")
+    runs = [reported.first.run_id, reported.second.run_id, "another"]
+    with caplog.at_level(logging.WARNING, "autoinstrument"):
+        reported.reports.take(RunsKilled(runs, "aborted in ClearML: bad loss"))
+    statuses = [reported.stored(run).info.status for run in (reported.first, reported.second)]
+    assert statuses == ["KILLED", "FINISHED"]
+    assert "run first: aborted in ClearML: bad loss; the ClearML agent ends this container" in caplog.text

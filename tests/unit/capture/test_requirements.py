@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from autoinstrument._version import __version__
 from autoinstrument.capture.imports import imported_by
 from autoinstrument.capture.process import Changes
-from autoinstrument.capture.requirements import packages_of
+from autoinstrument.capture.requirements import packages_of, to_install
 
 OURS = f"autoinstrument=={__version__}"
 
@@ -113,7 +113,8 @@ def test_what_the_code_imports_comes_first(site, install):
     packages = packages_of(loaded, [str(site)], imported, "3.11.7")
     first, rest = packages.requirements.split("\n# Not imported by this code directly")
     assert first == (
-        "# Python 3.11.7\n\ngoogle-cloud-storage==1.0\n# local was installed from a local folder, file:///local:\n"
+        "# Python 3.11.7\n\ngoogle-cloud-storage==1.0\n# local was installed from a local folder, file:///local; other "
+        "machines need a package index, or PIP_FIND_LINKS, with this version:\n"
         "local==1.0\nmlflow==3.0\nopencv==1.0\nopencv-headless==1.0\n"
     )
     assert rest.splitlines()[1:] == [OURS, "google-auth==1.0", "mlflow-skinny==3.0"]
@@ -217,15 +218,48 @@ def test_a_local_folder_cannot_be_installed_elsewhere(tmp_path, install, require
     assert line == "a==1.0"
 
 
+def test_what_conda_has_installed_is_named_by_its_version(install, required):
+    """Its packages say where they were built (conda-forge): a folder of another machine."""
+    info = install("a", files=["a.py"], origin={"url": "file:///home/conda/feedstock_root/a", "dir_info": {}})
+    (info / "INSTALLER").write_text("conda\n")
+    assert required("a") == ["a==1.0"]
+
+
 @pytest.mark.parametrize("editable", [True, False])
-def test_a_local_git_checkout_is_named_by_its_remote(install, required, repository, editable):
+@pytest.mark.parametrize("name", ["a", "autoinstrument"])
+def test_a_local_git_checkout_is_named_by_its_remote(install, required, repository, editable, name):
+    repository.push()
     repository.git("remote", "set-url", "origin", "git@host:team/a.git")
     origin = {"url": (repository.root / "src").as_uri(), "dir_info": {"editable": editable}}
-    install("a", files=["a.py"], origin=origin)
+    install(name, files=["a.py"], origin=origin)
     comment, line = required("a")
-    commit = repository.git("rev-parse", "HEAD")
-    assert "local Git checkout" in comment
-    assert line == f"a @ git+ssh://git@host/team/a.git@{commit}#subdirectory=src"
+    assert "came from a local Git checkout; its uncommitted changes" in comment
+    assert line == f"{name} @ git+ssh://git@host/team/a.git@{repository.head}#subdirectory=src"
+
+
+def test_a_commit_that_was_not_pushed_is_named(site, install, repository):
+    repository.push()
+    repository.write("more.py", "")
+    commit = repository.commit()
+    install("a", files=["a.py"], origin={"url": repository.root.as_uri(), "dir_info": {"editable": True}})
+    lacks: list[str] = []
+    text = to_install(None, [str(site)], "3.11.7", lacks.append)
+    assert lacks == [f"a 1.0 came from a local Git checkout, whose commit {commit[:8]} no remote branch has; push it"]
+    assert f"# {lacks[0]}:\na @ git+file://" in text
+
+
+@pytest.mark.parametrize("given", [None, "numpy"])
+def test_a_task_that_is_queued_is_not_queued_with_packages_that_are_nowhere(site, install, given):
+    """Of the packages that a person has listed, that is the business of that person."""
+    wheel = {"url": "file:///w.whl", "archive_info": {}}
+    for name in ("autoinstrument", "numpy", "local"):
+        install(name, "9", origin=wheel if name != "numpy" else None)
+    lacks: list[str] = []
+    text = to_install(given, [str(site)], "3.11.7", lacks.append)
+    assert [line.partition(" was installed from a local file, file:///w.whl")[0] for line in lacks] == (
+        ["autoinstrument", "local"] if given is None else ["autoinstrument"]
+    )
+    assert text.splitlines()[-1 if given else 3] == "autoinstrument==9"
 
 
 def test_a_local_git_checkout_without_remote_is_pinned(tmp_path, install, required):
@@ -273,7 +307,9 @@ def test_the_agent_and_what_it_needs_are_always_required(site, install):
     install("clearml", "2.1.12")
     install("tenacity", "9.0")
     install("mlflow", "3.0")
-    assert packages_of([], [str(site)]).requirements.splitlines() == [
+    comment, *lines = packages_of([], [str(site)]).requirements.splitlines()
+    assert comment.startswith("# autoinstrument was installed from a local file")
+    assert lines == [
         "autoinstrument==9",
         "clearml==2.1.12",
         "tenacity==9.0",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.cli import service_checks
-from autoinstrument.cli.environment_checks import settings, switch, worker
+from autoinstrument.cli.environment_checks import installation, settings, switch, worker
 from autoinstrument.cli.hook_files import HookError, folder_of
 from autoinstrument.cli.tracing import probe
 from autoinstrument.settings import TABLE
@@ -52,6 +52,18 @@ def test_values_of_the_environment_good_and_bad() -> None:
 def test_the_switch(value: str | None, detail: str) -> None:
     check = switch(value)
     assert (check.ok, check.detail) == (value == "1", f"AUTOINSTRUMENT_ENABLED {detail}".replace(" =", "="))
+
+
+def test_where_an_agent_finds_this_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel of this machine is not a problem here, but for who clones a Task: it is named before there is one."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert installation().ok is True
+    info = tmp_path / "autoinstrument-9.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: autoinstrument\nVersion: 9\n")
+    (info / "direct_url.json").write_text('{"url": "file:///a.whl", "archive_info": {}}')
+    assert installation().ok is None
+    assert "from a local file, file:///a.whl; other machines need" in installation().detail
 
 
 def test_without_an_interpreter_each_check_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def job(tmp_path: Path) -> Submission:
     (tmp_path / "MLproject").write_text("name: x\n")
     return {
-        "run": to_json(RUN), "folder": str(tmp_path), "sys_path": sys.path, "entry_point": "main",
+        "run": to_json(RUN), "folder": str(tmp_path), "sys_path": [], "entry_point": "main",
         "parameters": [("alpha", "0.3", "float")], "python": "3.10", "pip": "mlflow\n", "conda": "numpy==1.26.*\n",
         "image": "python:3.10", "docker_args": ["-e", "X=1 2"], "parent": "", "queue": "gpu", "project": "",
         "tags": ["sweep"], "is_urgent": True,

@@ -1,0 +1,148 @@
+"""The modes in which people run `clearml-agent`: in containers, as a service, several at a time, without a daemon."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from mlflow.entities import Run
+
+from tests.end_to_end import containers
+from tests.end_to_end.processes import wait_for
+from tests.end_to_end.remote import Remote
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import os, signal, sys, time
+import mlflow
+
+with mlflow.start_run():
+    mlflow.log_metric("loss", 0.5, step=0)
+    with mlflow.start_run(run_name="child", nested=True):
+        mlflow.log_param("pid", os.getpid())
+        if sys.argv[1] == "killed":
+            time.sleep(8)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[1] == "wait":
+            time.sleep(300)
+    assert sys.argv[1] != "bad"
+"""
+
+
+@pytest.fixture(scope="module")
+def origin(remote: Remote) -> tuple[Run, dict[str, Any]]:
+    remote.commit({"train.py": SCRIPT})
+    return remote.train("good", command=["train.py"], experiment="modes")
+
+
+@pytest.fixture(scope="module")
+def docker(remote: Remote) -> Remote:
+    """An agent that runs what is in the queue `docker` in containers."""
+    if reason := containers.missing():
+        pytest.skip(f"no namespaces: {reason}")
+    folder = containers.install(remote.place.root / "docker")
+    inside = {
+        "PIP_NO_INDEX": "1", "CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1", "AUTOINSTRUMENT_EXIT_TIMEOUT": "120",
+        "AUTOINSTRUMENT_HOME": str(remote.place.home), "TMPDIR": str(remote.place.temporary),
+    }  # fmt: skip
+    settings = {
+        "docker_init_bash_script": [f"export LOCAL_PYTHON={remote.command.parent / 'python'}"],
+        "extra_docker_arguments": [word for name, value in inside.items() for word in ("-e", f"{name}={value}")],
+    }
+    file = remote.home / "docker.conf"
+    file.write_text(json.dumps({"agent": settings}))
+    remote.start_another(
+        "docker", "--docker", "python:3.11", PATH=f"{folder}:{remote.environment()['PATH']}",
+        CLEARML_CONFIG_FILE=str(file), CLEARML_AGENT_QUEUE_POLL_FREQ_SEC="2",
+    )  # fmt: skip
+    return remote
+
+
+def statuses(remote: Remote, run: Run) -> list[str]:
+    """Return the statuses of a run and its child in MLflow."""
+    ids = run.info.run_id
+    return [
+        one.info.status
+        for one in remote.place.mlflow_runs()
+        if ids in (one.info.run_id, one.data.tags.get("mlflow.parentRunId"))
+    ]
+
+
+def wait_for_child(remote: Remote, clone: str) -> Run:
+    """Wait until a clone has begun its child run; return its run."""
+    run = wait_for(lambda: remote.linked(clone))[0]
+    wait_for(lambda: len(statuses(remote, run)) == 2)
+    return run
+
+
+def test_a_container(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
+    """The container ends with the script, and with it the worker: all of the run has been delivered by then."""
+    clone = docker.clone(origin[1], queue="docker", Args__argv="good again")
+    assert docker.has_ended(clone)["status"] == "completed", docker.server.console(clone)
+    run = docker.run(clone)
+    assert statuses(docker, run) == ["FINISHED", "FINISHED"]
+    assert link_tags(run)["state"] == "synced"
+    assert "Running Task" in docker.server.console(clone)
+
+
+def test_an_abort_of_a_container(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
+    """Whoever could end the runs in MLflow dies with the container."""
+    clone = docker.clone(origin[1], queue="docker", Args__argv="wait")
+    run = wait_for_child(docker, clone)
+    docker.call("tasks.stop", task=clone)
+    assert docker.has_ended(clone)["status"] == "stopped"
+    wait_for(lambda: statuses(docker, run) == ["KILLED", "KILLED"])
+
+
+def test_a_pod(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
+    """As the Kubernetes glue starts it: a part of the agent is inside, sees the process die, and then the pod ends."""
+    clone = docker.clone(origin[1], Args__argv="killed", queue="pods")
+    environment = docker.environment(CLEARML_WORKER_ID="pod:0", AUTOINSTRUMENT_HOME=str(docker.place.home))
+    carried = ("CLEARML_", "AUTOINSTRUMENT_", "TMPDIR", "GIT_")
+    words = [
+        word for name, value in environment.items() if name.startswith(carried) for word in ("-e", f"{name}={value}")
+    ]
+    execute = f"{docker.command} execute --full-monitoring --require-queue --id {clone}; exit $?"
+    command = [docker.place.root / "docker" / "docker", "run", *words, "image", "bash", "-c", execute]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
+    assert docker.server.task(clone)["status"] == "failed", said
+    assert statuses(docker, docker.run(clone)) == ["KILLED", "KILLED"], said
+
+
+def test_services_beside_another_agent(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
+    """Several agents on a machine, one of which runs several Tasks at a time: each run is that of its own Task."""
+    remote.start_another("services", "--services-mode")
+    clones = [remote.clone(origin[1], queue="services", Args__argv="wait") for _ in range(2)]
+    third = remote.clone(origin[1], Args__argv="good elsewhere")
+    first, second = (wait_for_child(remote, clone) for clone in clones)
+    assert remote.ended(third)["status"] == "completed"
+    assert statuses(remote, first) == statuses(remote, second) == ["RUNNING", "RUNNING"]
+    remote.call("tasks.stop", task=clones[0])
+    wait_for(lambda: statuses(remote, first) == ["KILLED", "KILLED"])
+    assert statuses(remote, second) == ["RUNNING", "RUNNING"]
+    remote.call("tasks.stop", task=clones[1])
+    wait_for(lambda: statuses(remote, second) == ["KILLED", "KILLED"])
+    assert [remote.server.task(clone)["status"] for clone in clones] == ["stopped", "stopped"]
+
+
+def test_variables_that_an_agent_takes_from_the_task(remote: Remote) -> None:
+    """`agent.enable_task_env`: the section *Environment* is set, as edited; the origin's run id is not in it."""
+    settings = remote.home / "environment.conf"
+    settings.write_text("agent.enable_task_env: true, sdk.development.log_os_environments: [SIZE, 'MLFLOW_*']")
+    remote.commit(
+        {"sized.py": "import os, mlflow\nwith mlflow.start_run():\n    mlflow.log_param('size', os.environ['SIZE'])\n"}
+    )
+    place = remote.place
+    given = place.client.create_run(place.client.create_experiment("sized")).info.run_id
+    done = place.run("", command=["sized.py"], SIZE="small", MLFLOW_RUN_ID=given, CLEARML_CONFIG_FILE=str(settings))
+    assert done.code == 0, done.stderr
+    task = task_of(remote.server, given)
+    assert section(task, "Environment") == {"SIZE": "small", "MLFLOW_TRACKING_URI": place.uri}
+    clone = remote.clone(task, Environment__SIZE="large")
+    said = remote.execute(clone, CLEARML_CONFIG_FILE=str(settings))
+    run = remote.run(clone)
+    assert run.data.params == {"size": "large"}, said
+    assert link_tags(run)["changed"] == "Environment/SIZE: small -> large"
