@@ -108,7 +108,7 @@ def _found(selection: Selection, seen: Collection[str], registry: Registry) -> I
         known=selection.known,
     ):
         is_wanted = selection.deleted or not stored.deleted or TASK_ID in stored.run.tags
-        if is_wanted and stored.run.run_id not in seen:
+        if is_wanted and stored.run.run_id not in seen and stored.run.run_id not in selection.left_alone:
             found.add(stored.run.run_id)
             yield stored
     for run_id in sorted(registry.changed() - found - set(seen)):

@@ -9,7 +9,7 @@ import urllib.request
 import click
 import pytest
 
-from autoinstrument.cli.health import Health
+from autoinstrument.cli.health import LIVE, ROUNDS, Health
 from autoinstrument.sync.selection import Outcome
 
 
@@ -28,10 +28,10 @@ def test_live_and_ready() -> None:
     clock = Clock()
     health = Health(clock)
     assert (health.is_live, health.is_ready) == (True, False), "no round has ended yet"
-    health.end_round(has_failed=False)
+    health.end(ROUNDS, has_failed=False)
     assert health.is_ready
     clock.now += 600
-    health.end_round(has_failed=True)
+    health.end(ROUNDS, has_failed=True)
     assert (health.is_live, health.is_ready) == (True, False), "a server is away"
     clock.now += 800
     health.note(outcome("synced"))
@@ -39,7 +39,7 @@ def test_live_and_ready() -> None:
     assert health.is_live, "a long round moves on run by run"
     clock.now += 200
     assert not health.is_live
-    health.end_round(has_failed=False)
+    health.end(ROUNDS, has_failed=False)
     assert (health.is_live, health.is_ready) == (True, True)
 
 
@@ -48,7 +48,7 @@ def test_metrics() -> None:
     health = Health(clock)
     for each in (outcome("synced"), outcome("failed", "b"), outcome("unchanged", "c"), outcome("failed", "d")):
         health.note(each)
-    health.end_round(has_failed=True)
+    health.end(ROUNDS, has_failed=True)
     health.note(outcome("synced", "d"))
     clock.now += 12.5
     lines = [line for line in health.metrics().splitlines() if not line.startswith("#")]
