@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoinstrument.mirror.mapping.scalars import latest_scalars
-from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE
+from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, SYNCED
 from autoinstrument.mlflow_store.new_points import MOST, Mark
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point
@@ -54,7 +54,8 @@ class FollowedRun:
         is_changed = stored.sign != self.stored.sign
         has_points = repr(stored.latest) != repr(self.stored.latest)  # NaN is no equal of itself
         # A run whose Task is complete may be one that nothing will end, because its process is gone.
-        self._is_ready = self._is_ready or STATE not in stored.run.tags or is_changed or has_points
+        is_complete = stored.run.tags.get(STATE) == SYNCED
+        self._is_ready = self._is_ready or not is_complete or is_changed or has_points
         self._must_update = self._must_update or is_changed
         if is_changed or has_points:
             self._files_at = min(self._files_at, self._listed_at + _FILES_S)

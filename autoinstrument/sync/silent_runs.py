@@ -23,7 +23,7 @@ from autoinstrument.clearml_api.tasks import Tasks, is_adopted
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.run_status import End, is_of_a_process, of_silence
-from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, set_killed
+from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, TASK_ID, is_linked, set_killed
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, running_runs
 from autoinstrument.mlflow_store.store_errors import problem_of
@@ -44,7 +44,8 @@ class _Watched(NamedTuple):
 
     Attributes:
         stored: the run.
-        task: its Task, as `Tasks.signs_of_life` returns it; {} for a run without the agent.
+        task: its Task, as `Tasks.signs_of_life` returns it; {} for a run without the agent, whose Task, if a follower
+            mirrors it, ends as the run does.
         sign: changes as long as the run is alive.
     """
 
@@ -142,7 +143,7 @@ class SilentRuns:
             if _may_be_ended(task):
                 yield from (_Watched(run, task, (task.get("last_update"), _logged(run))) for run in linked[task["id"]])
         for stored in runs if has_others else ():
-            if TASK_ID not in stored.run.tags and STATE not in stored.run.tags:
+            if stored.run.tags.get(STATE) == FOLLOWED or not is_linked(stored.run.tags):
                 yield _Watched(stored, {}, _logged(stored))
 
     def _alive_here(self) -> set[str]:
@@ -191,7 +192,7 @@ class SilentRuns:
 
 def _logged(stored: StoredRun) -> int:
     """Return a number that changes with what was logged; in a text NaN equals itself."""
-    return hash(repr((stored.params, stored.metrics, stored.run.tags)))
+    return hash(repr((stored.sign, stored.metrics, stored.latest)))
 
 
 def _may_be_ended(task: dict[str, Any]) -> bool:
