@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import click
 
+from autoinstrument.sync.failures import KINDS
+from autoinstrument.sync.request_counts import counted
 from autoinstrument.sync.selection import Outcome
 
 _STUCK_S = 900.0
@@ -39,6 +41,7 @@ class Health:
         self._began = self._moved_at = clock()
         self._succeeded_at = {ROUNDS: 0.0}
         self._results: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
         self._ends: Counter[tuple[str, str]] = Counter()
         self._followed: int | None = None
         self._waiting: dict[str, str] = {}
@@ -47,6 +50,8 @@ class Health:
         """Note what became of a run."""
         self._moved_at = self._clock()
         self._results[outcome.result] += 1
+        if outcome.error:
+            self._errors[outcome.error] += 1
         if outcome.result == "failed":
             self._waiting[outcome.run_id] = outcome.detail
         else:
@@ -83,6 +88,8 @@ class Health:
         """Return all metrics in Prometheus' text format."""
         lines = [
             *_metric("runs_total", "counter", "Runs looked at, by what became of them.", "result", self._results),
+            *_metric("errors_total", "counter", "Errors, by kind.", "kind", self._errors),
+            *_series("requests_total", "counter", "HTTP requests, by server and status.", _requests()),
             *_metric("rounds_total", "counter", "Rounds, by how they ended.", "outcome", self._ends_of(ROUNDS)),
             *_metric("runs_waiting", "gauge", "Runs that failed last, and are tried again.", "", len(self._waiting)),
             *self._success(ROUNDS, "", "round"),
@@ -137,11 +144,20 @@ class Health:
 
 
 def _metric(name: str, kind: str, meaning: str, label: str, values: Mapping[str, float] | float) -> Iterator[str]:
+    by_value = values if isinstance(values, Mapping) else {"": values}
+    labelled = {f'{{{label}="{value}"}}' if label else "": number for value, number in by_value.items()}
+    yield from _series(name, kind, meaning, labelled)
+
+
+def _series(name: str, kind: str, meaning: str, labelled: Mapping[str, float]) -> Iterator[str]:
     yield f"# HELP {_PREFIX}{name} {meaning}"
     yield f"# TYPE {_PREFIX}{name} {kind}"
-    for value, number in sorted((values if isinstance(values, Mapping) else {"": values}).items()):
-        labels = f'{{{label}="{value}"}}' if label else ""
+    for labels, number in sorted(labelled.items()):
         yield f"{_PREFIX}{name}{labels} {number}"
+
+
+def _requests() -> dict[str, float]:
+    return {f'{{server="{server}",status="{status}"}}': count for (server, status), count in counted().items()}
 
 
 def _handler(health: Health) -> type[BaseHTTPRequestHandler]:

@@ -30,6 +30,7 @@ from autoinstrument.settings import Settings, read_settings
 from autoinstrument.sync.followed_runs import FollowedRuns
 from autoinstrument.sync.job_processes import JobProcesses
 from autoinstrument.sync.recorded import sync as sync_runs
+from autoinstrument.sync.request_counts import count_requests
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.silent_runs import SilentRuns
 
@@ -136,6 +137,8 @@ def sync(
     )  # fmt: skip
     if not dask:
         prepare_sdk()
+    if health:
+        count_requests()  # before processes are forked
     with _cluster(dask) if dask else _processes(jobs) as (executor, jobs):
         try:
             if follow:

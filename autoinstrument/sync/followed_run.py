@@ -10,6 +10,7 @@ from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, SYNCED
 from autoinstrument.mlflow_store.new_points import MOST, Mark
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point
+from autoinstrument.sync.failures import failed
 from autoinstrument.sync.running_run import Progress
 from autoinstrument.sync.selection import Outcome
 
@@ -104,9 +105,9 @@ class FollowedRun:
         self._must_update, self._retry_at = True, now + self._retry_pause
         self._retry_pause = min(2 * self._retry_pause, _RETRY_MOST_S)
 
-    def failed(self, reason: str) -> Outcome:
+    def failed(self, error: Exception) -> Outcome:
         """Return the outcome of a run for which something was not done."""
-        return Outcome(self.run_id, self.stored.run.run_name, "failed", reason)
+        return failed(self.run_id, self.stored.run.run_name, error)
 
     # New points
 

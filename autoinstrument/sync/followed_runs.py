@@ -33,9 +33,10 @@ from autoinstrument.mlflow_store.link_tags import LIVE, PENDING, STATE, TASK_ID
 from autoinstrument.mlflow_store.new_points import new_points
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, running_runs
-from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
+from autoinstrument.mlflow_store.store_errors import NotFoundError
 from autoinstrument.settings import Settings
 from autoinstrument.sync.daemon_threads import DaemonThreads
+from autoinstrument.sync.failures import failed
 from autoinstrument.sync.followed_run import FollowedRun
 from autoinstrument.sync.running_run import Progress, keep_up_one, listed_files
 from autoinstrument.sync.selection import Outcome, Selection
@@ -118,12 +119,8 @@ class FollowedRuns:
             yield from self._look_at_files()
             yield from self._keep_up()
             yield from self._send_points()
-        except NotFoundError as error:
-            yield Outcome("", "", "failed", str(error))
-        except ClearMLError as error:
-            yield Outcome("", "", "failed", str(error))
         except Exception as error:  # MLflow's store raises what its driver raises
-            yield Outcome("", "", "failed", problem_of(error))
+            yield failed("", "", error)
 
     # What is seen
 
@@ -195,7 +192,7 @@ class FollowedRuns:
         for run, listed in self._done(jobs):
             if isinstance(listed, Exception):
                 run.note_files(run.files, now)
-                yield run.failed(problem_of(listed))
+                yield run.failed(listed)
             else:
                 run.note_files(listed, now)
 
@@ -215,7 +212,7 @@ class FollowedRuns:
             run = self._runs[stored.run.run_id]
             if isinstance(task, TooLargeError):
                 run.give_up(self._clock())
-                yield run.failed(str(task))
+                yield run.failed(task)
             elif isinstance(task, ClearMLError):
                 raise task
             else:
@@ -224,7 +221,7 @@ class FollowedRuns:
         for run, done in self._done(jobs):
             if isinstance(done, Exception):
                 run.give_up(self._clock())
-                yield run.failed(str(done))
+                yield run.failed(done)
             elif run.take(*done, self._clock()):
                 yield done[0]
 
@@ -235,7 +232,7 @@ class FollowedRuns:
         jobs = {self._executor.submit(new_points, run.stored.run, marks): run for run, marks in unread}
         for run, points in self._done(jobs):
             if isinstance(points, Exception):
-                yield run.failed(problem_of(points))
+                yield run.failed(points)
             else:
                 run.read(points)
         batch: list[tuple[FollowedRun, list[dict[str, Any]]]] = []

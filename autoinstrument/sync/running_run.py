@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from autoinstrument.clearml_api.errors import ClearMLError
+from autoinstrument.clearml_api.errors import ClearMLError, FilesUnavailableError, UnavailableError
 from autoinstrument.clearml_api.tasks import is_adopted
 from autoinstrument.mirror.completion import keep_up
 from autoinstrument.mirror.kinds.kind import Kind, StoredData
@@ -20,9 +20,9 @@ from autoinstrument.mlflow_store.metric_history import History
 from autoinstrument.mlflow_store.new_points import Mark, Reading
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
-from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import ArtifactLogged, RunStarted
 from autoinstrument.settings import Settings
+from autoinstrument.sync.failures import failed
 from autoinstrument.sync.selection import Outcome
 from autoinstrument.sync.stored_run import of_this_thread
 
@@ -80,15 +80,15 @@ def keep_up_one(
     except ClearMLError:
         raise
     except Exception as error:  # MLflow's store raises what its driver raises
-        return outcome._replace(result="failed", detail=problem_of(error)), None
+        return failed(outcome.run_id, outcome.run_name, error), None
     if mirror.task is None:
-        return outcome._replace(result="failed", detail="there is no Task"), None
+        return failed(outcome.run_id, outcome.run_name, UnavailableError("there is no Task")), None
     if must_ping:
         sync.ping(mirror.task)
     titled_by = settings_of(task, mirror.settings).scalars
     progress = Progress(mirror.task.id, mirror.is_made, titled_by, reading.marks, digest(files))
     if mirror.lacking:
-        return outcome._replace(result="failed", detail=mirror.lacking), progress
+        return failed(outcome.run_id, outcome.run_name, FilesUnavailableError(mirror.lacking)), progress
     return outcome._replace(detail=mirror.task.url), progress
 
 

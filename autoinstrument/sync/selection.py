@@ -50,9 +50,11 @@ class Outcome(NamedTuple):
             "ended" (its machine is gone), "pending" (dry run) or "left out" (of another experiment than
             `AUTOINSTRUMENT_EXPERIMENTS` names).
         detail: the Task's address, or the reason.
+        error: for "failed", the kind of the error, see `failures`; "" if the run was not tried after others' errors.
     """
 
     run_id: str
     run_name: str
     result: str
     detail: str
+    error: str = ""

@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.tasks import Tasks, is_adopted
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
@@ -26,8 +25,8 @@ from autoinstrument.mirror.mapping.run_status import End, is_of_a_process, of_si
 from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, TASK_ID, is_linked, set_killed
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, running_runs
-from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.settings import Settings
+from autoinstrument.sync.failures import failed
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored import sync_runs
 
@@ -103,10 +102,8 @@ class SilentRuns:
         for watched in silent:
             try:
                 yield from self._end(watched)
-            except ClearMLError as error:
-                yield _outcome(watched, "failed", str(error))
             except Exception as error:  # MLflow's store raises what its driver raises
-                yield _outcome(watched, "failed", problem_of(error))
+                yield failed(watched.stored.run.run_id, watched.stored.run.run_name, error)
 
     # What is seen
 

@@ -26,9 +26,10 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.runs import StoredRun, find_run
-from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
+from autoinstrument.mlflow_store.store_errors import NotFoundError
 from autoinstrument.mlflow_store.urls import run_page
 from autoinstrument.settings import Settings
+from autoinstrument.sync.failures import failed
 from autoinstrument.sync.queued_runs import ended
 from autoinstrument.sync.selection import Outcome
 
@@ -52,7 +53,7 @@ def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: 
     except ClearMLError:
         raise
     except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next
-        return outcome._replace(result="failed", detail=problem_of(error))
+        return failed(outcome.run_id, outcome.run_name, error)
 
 
 def of_this_thread(settings: Settings, full: bool = False) -> StoredRunSync:
