@@ -32,7 +32,6 @@ def load(*, lean: bool) -> None:
     """
     if lean:
         lean_import.prepare()
-    import clearml.backend_api
     from clearml.config import config_obj
 
     logging.getLogger("clearml").setLevel(logging.ERROR)

@@ -10,11 +10,13 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import click
 
+from autoinstrument.sync.failures import KINDS
+from autoinstrument.sync.request_counts import counted
 from autoinstrument.sync.selection import Outcome
 
 _STUCK_S = 900.0
@@ -22,6 +24,8 @@ _STUCK_S = 900.0
 has a time limit."""
 _BEHIND_S = 300.0
 """Without a round that succeeded for longer, it is not ready."""
+ROUNDS, LIVE = "rounds", "live"
+"""What a follower does: rounds of `sync`, and looks at running runs."""
 _PREFIX = "autoinstrument_sync_"
 
 
@@ -35,27 +39,40 @@ class Health:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._began = self._moved_at = clock()
-        self._succeeded_at = 0.0
+        self._succeeded_at = {ROUNDS: 0.0}
         self._results: Counter[str] = Counter()
-        self._rounds: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
+        self._ends: Counter[tuple[str, str]] = Counter()
+        self._followed: int | None = None
         self._waiting: dict[str, str] = {}
 
     def note(self, outcome: Outcome) -> None:
         """Note what became of a run."""
         self._moved_at = self._clock()
         self._results[outcome.result] += 1
+        if outcome.error:
+            self._errors[outcome.error] += 1
         if outcome.result == "failed":
             self._waiting[outcome.run_id] = outcome.detail
         else:
             self._waiting.pop(outcome.run_id, None)
 
-    def end_round(self, *, has_failed: bool) -> None:
-        """Note the end of a round; `has_failed` if a server did not answer, or took something not."""
+    def end(self, feed: str, *, has_failed: bool, followed: int | None = None) -> None:
+        """Note the end of a round of `sync`, or of a look at running runs.
+
+        Args:
+            feed: "rounds" or "live".
+            has_failed: a server did not answer, or took something not.
+            followed: how many running runs are mirrored, None without `--live`.
+        """
         self._moved_at = self._clock()
-        self._rounds["failed" if has_failed else "succeeded"] += 1
+        self._ends[feed, "failed" if has_failed else "succeeded"] += 1
+        self._followed = followed
+        self._succeeded_at.setdefault(feed, 0.0)
         if not has_failed:
-            self._succeeded_at = self._moved_at
-            self._waiting.clear()
+            self._succeeded_at[feed] = self._moved_at
+            if feed == ROUNDS:
+                self._waiting.clear()
 
     @property
     def is_live(self) -> bool:
@@ -65,23 +82,37 @@ class Health:
     @property
     def is_ready(self) -> bool:
         """True if both servers answer, and all runs that have ended are complete."""
-        return self._clock() - self._succeeded_at < _BEHIND_S
+        return self._clock() - min(self._succeeded_at.values()) < _BEHIND_S
 
     def metrics(self) -> str:
         """Return all metrics in Prometheus' text format."""
-        behind_s = self._clock() - (self._succeeded_at or self._began)
-        waiting = len(self._waiting)
         lines = [
             *_metric("runs_total", "counter", "Runs looked at, by what became of them.", "result", self._results),
-            *_metric("rounds_total", "counter", "Rounds, by how they ended.", "outcome", self._rounds),
-            *_metric("runs_waiting", "gauge", "Runs that failed last, and are tried again.", "", {"": waiting}),
-            *_metric("behind_seconds", "gauge", "Age of the last round that succeeded.", "", {"": round(behind_s, 3)}),
-            *_metric(
-                "last_success_timestamp_seconds", "gauge", "When a round succeeded last, 0 for never.", "",
-                {"": round(self._succeeded_at, 3)},
-            ),
-        ]  # fmt: skip
+            *_metric("errors_total", "counter", "Errors, by kind.", "kind", self._errors),
+            *_series("requests_total", "counter", "HTTP requests, by server and status.", _requests()),
+            *_metric("rounds_total", "counter", "Rounds, by how they ended.", "outcome", self._ends_of(ROUNDS)),
+            *_metric("runs_waiting", "gauge", "Runs that failed last, and are tried again.", "", len(self._waiting)),
+            *self._success(ROUNDS, "", "round"),
+        ]
+        if self._followed is not None:
+            lines += [
+                *_metric("looks_total", "counter", "Looks at running runs.", "outcome", self._ends_of(LIVE)),
+                *_metric("runs_followed", "gauge", "Running runs that are mirrored.", "", self._followed),
+                *self._success(LIVE, "live_", "look at running runs"),
+            ]
         return "\n".join(lines) + "\n"
+
+    def _ends_of(self, feed: str) -> dict[str, int]:
+        return {outcome: count for (of, outcome), count in self._ends.items() if of == feed}
+
+    def _success(self, feed: str, prefix: str, what: str) -> Iterator[str]:
+        at = self._succeeded_at.get(feed, 0.0)
+        behind_s = round(self._clock() - (at or self._began), 3)
+        yield from _metric(f"{prefix}behind_seconds", "gauge", f"Age of the last {what} that succeeded.", "", behind_s)
+        yield from _metric(
+            f"{prefix}last_success_timestamp_seconds", "gauge", f"When a {what} succeeded last, 0 for never.", "",
+            round(at, 3),
+        )  # fmt: skip
 
     @contextlib.contextmanager
     def served(self, address: str) -> Iterator[None]:
@@ -112,12 +143,21 @@ class Health:
                 server.shutdown()
 
 
-def _metric(name: str, kind: str, meaning: str, label: str, values: dict[str, int] | dict[str, float]) -> Iterator[str]:
+def _metric(name: str, kind: str, meaning: str, label: str, values: Mapping[str, float] | float) -> Iterator[str]:
+    by_value = values if isinstance(values, Mapping) else {"": values}
+    labelled = {f'{{{label}="{value}"}}' if label else "": number for value, number in by_value.items()}
+    yield from _series(name, kind, meaning, labelled)
+
+
+def _series(name: str, kind: str, meaning: str, labelled: Mapping[str, float]) -> Iterator[str]:
     yield f"# HELP {_PREFIX}{name} {meaning}"
     yield f"# TYPE {_PREFIX}{name} {kind}"
-    for value, number in sorted(values.items()):
-        labels = f'{{{label}="{value}"}}' if label else ""
+    for labels, number in sorted(labelled.items()):
         yield f"{_PREFIX}{name}{labels} {number}"
+
+
+def _requests() -> dict[str, float]:
+    return {f'{{server="{server}",status="{status}"}}': count for (server, status), count in counted().items()}
 
 
 def _handler(health: Health) -> type[BaseHTTPRequestHandler]:

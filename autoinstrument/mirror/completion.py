@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from autoinstrument.clone_run.lineage import lineage
 from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.mirror.kinds.kind import Kind, StoredData
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
-from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_tags
-from autoinstrument.mlflow_store.run_reader import open_run
+from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_followed, set_killed, set_tags
+from autoinstrument.mlflow_store.run_reader import RunReader, open_run
 
 _FLUSHES = 3
 """How often the Task is brought up to the run: a file that cannot be read from the store is tried again."""
@@ -63,6 +64,32 @@ def complete(
             mirror.capture.remove()
             break
     return has_ended
+
+
+def keep_up(mirror: RunMirror, read: Callable[[Kind, RunReader], Iterable[StoredData]]) -> None:
+    """Bring the Task of a run that goes on without an agent up to what the MLflow store holds, and link the two.
+
+    Files that cannot be uploaded wait (`mirror.lacking`).
+
+    Args:
+        mirror: the run's.
+        read: returns the data of one kind that must be taken.
+
+    Raises:
+        mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
+        ClearMLError: the server did not take everything; calling again goes on from there.
+    """
+    run = mirror.run
+    uri, workspace = run.tracking_uri, run.workspace
+    reader = open_run(uri, run.run_id, workspace=workspace, experiment_name=run.experiment_name)
+    mirror.take_stored(lambda kind: read(kind, reader))
+    for _ in range(_FLUSHES):
+        mirror.flush_without_end()
+        if not mirror.may_send:
+            break
+    if mirror.task is not None:
+        link = mirror.task.id, mirror.task.url
+        set_followed(uri, workspace, run.run_id, link, note=mirror.settings.note)
 
 
 def read_awaited(mirror: RunMirror, ask: Callable[[Callable[[], Any]], Any]) -> None:

@@ -21,6 +21,8 @@ from autoinstrument.mlflow_store.link_tags import STATE
 _ATTEMPTS = 3
 _PATIENCE_S = 2.0
 """The longest pause asked for by a server that is kept here; a longer one is left to the caller."""
+ALONE_S = 5.0
+"""Seconds after the run's start in which nobody else makes its Task; later, a follower may (`sync.followed_runs`)."""
 
 
 class RunTask:
@@ -154,10 +156,16 @@ class RunTask:
             self._given_up = None
         if capture.task_id and self._find(capture.task_id):
             return
-        if self._look_first and (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):
+        if self._may_exist and (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):
             return
         if time.monotonic() >= self._make_at:
             self._make()
+
+    @property
+    def _may_exist(self) -> bool:
+        """True if the run may have a Task that is not known here; a run that `is_settled` has been looked for."""
+        is_late = time.time() - self._context.run.start_time_ms / 1000 > ALONE_S
+        return self._look_first or (is_late and not self._is_settled)
 
     def _make(self) -> None:
         capture, run, tasks = self._context.capture, self._context.run, self._context.tasks

@@ -15,9 +15,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from autoinstrument.records import Point
+
 DATABASE_STORE, FOLDER_STORE = "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.tracking.file_store"
+SERVER_STORE = "mlflow.store.tracking.rest_store"
 """The modules of MLflow's own tracking stores."""
-_SERVER_STORE = "mlflow.store.tracking.rest_store"
 _HTTP = ("http:", "https:")
 _WORKSPACES = "mlflow.utils.workspace_context"
 _importing = threading.Lock()
@@ -75,7 +77,7 @@ def import_clients(tracking_uri: str) -> None:
     with _importing:
         import_module("mlflow.tracking")
         if tracking_uri.startswith(_HTTP):
-            import_module(_SERVER_STORE)
+            import_module(SERVER_STORE)
         elif tracking_uri.startswith(("sqlite", "postgresql", "mysql", "mssql")):
             import_module(DATABASE_STORE)
 
@@ -249,7 +251,7 @@ def history_module(store: Any) -> str:
 
 
 def metric_rows(store: Any, run_id: str, key: str, start: tuple[int, int], skip: int, most: int) -> list[Any]:
-    """Return points of a metric from a database, by step, time in ms and value.
+    """Return points of a metric from a database, by step, time in ms and value, as rows with these and `is_nan`.
 
     Args:
         store: a store of `DATABASE_STORE`.
@@ -258,9 +260,6 @@ def metric_rows(store: Any, run_id: str, key: str, start: tuple[int, int], skip:
         start: step and time of the first points.
         skip: number of points to leave out, from `start` on.
         most: number of points to return at most.
-
-    Returns:
-        Rows with `step`, `timestamp`, `value` and `is_nan`.
     """
     from mlflow.store.tracking.dbmodels.models import SqlMetric as Row
     from sqlalchemy import func, or_
@@ -280,6 +279,18 @@ def metric_rows(store: Any, run_id: str, key: str, start: tuple[int, int], skip:
             .all()
         )
     return found
+
+
+def page_token(count: int) -> str:
+    """Return the token of the page that begins behind `count` points: MLflow's server counts; other services refuse."""
+    from mlflow.utils.search_utils import SearchUtils
+
+    return str(SearchUtils.create_page_token(count), "ascii")
+
+
+def latest_points(run: Any) -> list[Point]:
+    """Return the latest point of each metric of a run; [] if this MLflow hides them."""
+    return [(last.key, last.value, last.timestamp, last.step) for last in getattr(run.data, "_metric_objs", ())]
 
 
 def metric_file(store: Any, run_id: str, key: str) -> Path:

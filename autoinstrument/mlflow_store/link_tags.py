@@ -12,6 +12,9 @@ from autoinstrument.mlflow_store.stores import tracking_client
 
 TASK_ID, TASK_URL, STATE = "clearml.task_id", "clearml.task_url", "clearml.state"
 LINK_TAGS = (TASK_ID, TASK_URL, STATE)
+LIVE, PENDING, FOLLOWED, SYNCED = "live", "pending", "followed", "synced"
+"""Values of `STATE`: an agent mirrors the run; an agent has recorded it; a follower mirrors it, because there is no
+agent; its Task is complete."""
 _NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -55,6 +58,27 @@ def remove_tag(tracking_uri: str, workspace: str, run_id: str, name: str) -> Non
         run = _found(client, run_id)
         if run is not None and name in run.data.tags:
             client.delete_tag(run_id, name)
+
+
+def set_followed(tracking_uri: str, workspace: str, run_id: str, task: tuple[str, str], *, note: bool) -> None:
+    """Link a run that goes on without an agent to its Task; not a run that an agent has linked meanwhile.
+
+    Args:
+        tracking_uri: address of its store.
+        workspace: its workspace, "" where none is named.
+        run_id: MLflow's id.
+        task: id and address of its Task.
+        note: see `set_tags`.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    wanted = dict(zip(LINK_TAGS, (*task, FOLLOWED), strict=True))
+    with ourselves(), store_access(tracking_uri, workspace):
+        run = _found(tracking_client(tracking_uri), run_id)
+        if run is None or run.data.tags.get(STATE) in (LIVE, PENDING) or wanted.items() <= run.data.tags.items():
+            return
+    set_tags(tracking_uri, workspace, run_id, wanted, note=note)
 
 
 def set_killed(tracking_uri: str, workspace: str, run_id: str, end_time_ms: int | None = None) -> None:

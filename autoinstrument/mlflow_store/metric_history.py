@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from autoinstrument.guard import logger, ourselves
@@ -82,9 +82,14 @@ def _of_folder(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     with ourselves():
         path = internals.metric_file(store, run_id, key)
     with path.open(encoding="utf-8") as file:
-        while lines := list(itertools.islice(file, _POINTS)):
-            fields = (line.split() for line in lines)
-            yield [(key, float(at[1]), int(at[0]), int(at[2]) if len(at) == 3 else 0) for at in fields]
+        while points := folder_points(key, itertools.islice(file, _POINTS)):
+            yield points
+
+
+def folder_points(key: str, lines: Iterable[str]) -> list[Point]:
+    """Return the points of lines of a metric's file in a folder store, see `_of_folder`."""
+    fields = (line.split() for line in lines)
+    return [(key, float(at[1]), int(at[0]), int(at[2]) if len(at) == 3 else 0) for at in fields]
 
 
 def _of_any(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:

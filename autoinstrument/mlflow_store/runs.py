@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from autoinstrument.guard import ourselves
 from autoinstrument.mlflow_store.describe import describe
+from autoinstrument.mlflow_store.internals import latest_points
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
-from autoinstrument.mlflow_store.link_tags import STATE
+from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.workspaces import each_in_workspace, in_workspace, searched
-from autoinstrument.records import RunStarted
+from autoinstrument.records import Point, RunStarted
 
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 ENDED = ("FINISHED", "FAILED", "KILLED")
@@ -42,6 +43,8 @@ class StoredRun(NamedTuple):
         status: MLflow's status, as "RUNNING".
         deleted: it is in MLflow's trash.
         metrics: the latest value of each metric.
+        latest: the latest point of each metric, by step, then by time.
+        named: names of the data sets and models that the run names.
     """
 
     run: RunStarted
@@ -49,6 +52,14 @@ class StoredRun(NamedTuple):
     deleted: bool
     params: dict[str, str]
     metrics: dict[str, float]
+    latest: tuple[Point, ...] = ()
+    named: tuple[str, ...] = ()
+
+    @property
+    def sign(self) -> int:
+        """A number that changes, in this process, with everything that a search returns of the run but its metrics."""
+        tags = {key: value for key, value in self.run.tags.items() if key not in LINK_TAGS}
+        return hash(repr((self.run.run_name, sorted(self.params.items()), sorted(tags.items()), self.named)))
 
     @property
     def has_ended(self) -> bool:
@@ -248,4 +259,15 @@ def stored_run(run: Any, uri: str, workspace: str, experiment_name: str) -> Stor
         run.info.lifecycle_stage == "deleted",
         dict(run.data.params),
         dict(run.data.metrics),
+        tuple(latest_points(run)),
+        tuple(_named(run)),
     )
+
+
+def _named(run: Any) -> Iterator[str]:
+    """Yield names of a run's data sets and models; a run of MLflow 2 has no models."""
+    inputs, outputs = getattr(run, "inputs", None), getattr(run, "outputs", None)
+    for each in getattr(inputs, "dataset_inputs", None) or ():
+        yield f"{each.dataset.name} {each.dataset.digest}"
+    for models in (getattr(inputs, "model_inputs", None), getattr(outputs, "model_outputs", None)):
+        yield from (each.model_id for each in models or ())

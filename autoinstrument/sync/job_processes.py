@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
+from autoinstrument.sync import request_counts
+
 _END_S = 60.0
 """How long a process may go on with its last job after the executor was shut down; a request takes 30 s at most."""
 _Connection = Any
@@ -45,7 +47,8 @@ class JobProcesses(Executor):
         for _ in range(count):
             here, there = context.Pipe()
             inherited = [*connections, here] if is_safe else []
-            process: Any = context.Process(target=_serve, args=(there, inherited), name="autoinstrument-sync")  # type: ignore[attr-defined]
+            arguments = there, inherited, request_counts.is_counting()
+            process: Any = context.Process(target=_serve, args=arguments, name="autoinstrument-sync")  # type: ignore[attr-defined]
             process.start()
             there.close()
             self._processes.append(process)
@@ -89,11 +92,12 @@ class JobProcesses(Executor):
                     continue
                 try:
                     connection.send((fn, args))
-                    result, error = connection.recv()
+                    result, error, requests = connection.recv()
                 except (EOFError, OSError):
                     process.join()
                     self._lose(future, process.exitcode)
                     return
+                request_counts.add(requests)
                 if error is None:
                     future.set_result(result)
                 else:
@@ -119,11 +123,14 @@ class JobProcesses(Executor):
                 job[0].set_exception(JobProcessError("no process is left for it"))
 
 
-def _serve(connection: _Connection, inherited: list[_Connection]) -> None:
+def _serve(connection: _Connection, inherited: list[_Connection], counts_requests: bool) -> None:
     """Do jobs until the other end is closed, which a process that was killed closes, too."""
     for other in inherited:  # else this process would keep the ends of its siblings open
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if counts_requests:
+        request_counts.count_requests()
+    request_counts.take()  # those of the process from which this one was forked
     while True:
         try:
             fn, args = connection.recv()
@@ -135,6 +142,6 @@ def _serve(connection: _Connection, inherited: list[_Connection]) -> None:
         except Exception as raised:  # it is the submitting process's to handle
             error = raised
         try:
-            connection.send((result, error))
+            connection.send((result, error, request_counts.take()))
         except OSError:
             return

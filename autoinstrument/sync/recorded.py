@@ -29,9 +29,10 @@ from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
-from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
+from autoinstrument.mlflow_store.store_errors import NotFoundError
 from autoinstrument.mlflow_store.urls import with_known_credentials
 from autoinstrument.settings import Settings
+from autoinstrument.sync.failures import failed
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored import sync_runs
 
@@ -79,7 +80,7 @@ def _sync_stored(
             try:
                 single.append(find_run(run_id))
             except Exception as error:  # MLflow's store raises what its driver raises
-                yield Outcome(run_id, "", "failed", problem_of(error))
+                yield failed(run_id, "", error)
     found = _found(selection, seen, registry) if selection.is_of_store else iter(())
     left_out: list[Outcome] = []
     if selection.everything:  # who names an experiment or a run wants it
@@ -93,7 +94,7 @@ def _sync_stored(
     except NotFoundError:
         raise
     except Exception as error:  # as above: the search itself
-        yield Outcome("", "", "failed", problem_of(error))
+        yield failed("", "", error)
 
 
 def _found(selection: Selection, seen: Collection[str], registry: Registry) -> Iterator[StoredRun]:
@@ -107,7 +108,7 @@ def _found(selection: Selection, seen: Collection[str], registry: Registry) -> I
         known=selection.known,
     ):
         is_wanted = selection.deleted or not stored.deleted or TASK_ID in stored.run.tags
-        if is_wanted and stored.run.run_id not in seen:
+        if is_wanted and stored.run.run_id not in seen and stored.run.run_id not in selection.left_alone:
             found.add(stored.run.run_id)
             yield stored
     for run_id in sorted(registry.changed() - found - set(seen)):
@@ -153,12 +154,12 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
                 yield outcome._replace(result="synced", detail=_complete(capture, settings, tasks, uploads, made))
             except ClearMLError as error:
                 stop = str(error) if isinstance(error, NotAllowedError) else ""
-                yield outcome._replace(result="failed", detail=str(error))
+                yield failed(outcome.run_id, outcome.run_name, error)
             except ImportError:
                 stop = "MLflow is not installed in this environment"
                 yield outcome._replace(result="failed", detail=stop)
             except Exception as error:  # MLflow's store raises what its driver raises
-                yield outcome._replace(result="failed", detail=problem_of(error))
+                yield failed(outcome.run_id, outcome.run_name, error)
 
 
 def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:

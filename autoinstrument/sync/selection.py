@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
@@ -19,6 +20,7 @@ class Selection(NamedTuple):
         deleted: of experiments, take also deleted runs without a Task; those with a Task are always taken.
         full: compare points, files and models even if no difference is in sight.
         dry_run: only say what would be done.
+        left_alone: ids of runs that another part of this process is at work on.
         known: experiments of earlier rounds: all runs of one that has changed since then are taken.
     """
 
@@ -30,6 +32,7 @@ class Selection(NamedTuple):
     deleted: bool = False
     full: bool = False
     dry_run: bool = False
+    left_alone: Container[str] = ()
     known: KnownExperiments | None = None
 
     @property
@@ -43,12 +46,15 @@ class Outcome(NamedTuple):
 
     Attributes:
         run_id: "" if the problem is not one run's: the tracking server does not answer.
-        result: "synced", "unchanged", "failed", "running" (left alone), "ended" (its machine is gone), "pending" (dry
-            run) or "left out" (of another experiment than `AUTOINSTRUMENT_EXPERIMENTS` names).
+        result: "synced", "unchanged", "failed", "running" (left alone), "followed" (mirrored while it is running),
+            "ended" (its machine is gone), "pending" (dry run) or "left out" (of another experiment than
+            `AUTOINSTRUMENT_EXPERIMENTS` names).
         detail: the Task's address, or the reason.
+        error: for "failed", the kind of the error, see `failures`; "" if the run was not tried after others' errors.
     """
 
     run_id: str
     run_name: str
     result: str
     detail: str
+    error: str = ""

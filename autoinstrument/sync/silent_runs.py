@@ -18,16 +18,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.tasks import Tasks, is_adopted
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.run_status import End, is_of_a_process, of_silence
-from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, set_killed
+from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, TASK_ID, is_linked, set_killed
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, running_runs
-from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.settings import Settings
+from autoinstrument.sync.failures import failed
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored import sync_runs
 
@@ -44,7 +43,8 @@ class _Watched(NamedTuple):
 
     Attributes:
         stored: the run.
-        task: its Task, as `Tasks.signs_of_life` returns it; {} for a run without the agent.
+        task: its Task, as `Tasks.signs_of_life` returns it; {} for a run without the agent, whose Task, if a follower
+            mirrors it, ends as the run does.
         sign: changes as long as the run is alive.
     """
 
@@ -102,10 +102,8 @@ class SilentRuns:
         for watched in silent:
             try:
                 yield from self._end(watched)
-            except ClearMLError as error:
-                yield _outcome(watched, "failed", str(error))
             except Exception as error:  # MLflow's store raises what its driver raises
-                yield _outcome(watched, "failed", problem_of(error))
+                yield failed(watched.stored.run.run_id, watched.stored.run.run_name, error)
 
     # What is seen
 
@@ -142,7 +140,7 @@ class SilentRuns:
             if _may_be_ended(task):
                 yield from (_Watched(run, task, (task.get("last_update"), _logged(run))) for run in linked[task["id"]])
         for stored in runs if has_others else ():
-            if TASK_ID not in stored.run.tags and STATE not in stored.run.tags:
+            if stored.run.tags.get(STATE) == FOLLOWED or not is_linked(stored.run.tags):
                 yield _Watched(stored, {}, _logged(stored))
 
     def _alive_here(self) -> set[str]:
@@ -191,7 +189,7 @@ class SilentRuns:
 
 def _logged(stored: StoredRun) -> int:
     """Return a number that changes with what was logged; in a text NaN equals itself."""
-    return hash(repr((stored.params, stored.metrics, stored.run.tags)))
+    return hash(repr((stored.sign, stored.metrics, stored.latest)))
 
 
 def _may_be_ended(task: dict[str, Any]) -> bool:

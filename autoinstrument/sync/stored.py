@@ -21,6 +21,7 @@ from autoinstrument.mlflow_store.link_tags import TASK_URL
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.settings import Settings
+from autoinstrument.sync.failures import failed
 from autoinstrument.sync.job_processes import JobProcessError
 from autoinstrument.sync.queued_runs import end_of
 from autoinstrument.sync.selection import Outcome, Selection
@@ -67,9 +68,10 @@ def sync_runs(
                     failures += isinstance(error, UnavailableError) and not isinstance(error, FilesUnavailableError)
                     if isinstance(error, NotAllowedError) or failures >= _HOPELESS:
                         stop = str(error)
-                    outcome = Outcome(run.run_id, run.run_name, "failed", str(error))
+                    outcome = failed(run.run_id, run.run_name, error)
                 except JobProcessError as error:
-                    outcome = Outcome(run.run_id, run.run_name, "failed", f"{error}; run the command again")
+                    outcome = failed(run.run_id, run.run_name, error)
+                    outcome = outcome._replace(detail=f"{error}; run the command again")
                 yield outcome
             if len(others) < count:
                 return
@@ -83,7 +85,7 @@ def sync_runs(
             elif isinstance(held, ClearMLError):
                 failures += 1 if isinstance(held, TooLargeError) else _HOPELESS  # others were tried several times
                 stop = str(held) if failures >= _HOPELESS else ""
-                yield outcome._replace(detail=str(held))
+                yield failed(stored.run.run_id, stored.run.run_name, held)
             elif not selection.dry_run and end_of(stored, task):
                 waiting[workers.submit(sync_one, stored, task, settings, selection.full)] = stored
                 yield from done(most)

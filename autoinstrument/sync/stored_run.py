@@ -14,7 +14,7 @@ from typing import Any
 from autoinstrument.clearml_api.errors import ClearMLError, FilesUnavailableError, UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.kinds.environment import script_of_tags
@@ -26,12 +26,15 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.runs import StoredRun, find_run
-from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
+from autoinstrument.mlflow_store.store_errors import NotFoundError
 from autoinstrument.mlflow_store.urls import run_page
 from autoinstrument.settings import Settings
+from autoinstrument.sync.failures import failed
 from autoinstrument.sync.queued_runs import ended
 from autoinstrument.sync.selection import Outcome
 
+_MOST_PARENTS = 1000
+"""Parents whose Tasks are remembered; a follower sees new ones for months."""
 _local = threading.local()
 
 
@@ -43,6 +46,18 @@ def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: 
     Raises:
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
+    sync = of_this_thread(settings, full)
+    outcome = Outcome(stored.run.run_id, stored.run.run_name, "synced", "")
+    try:
+        return outcome._replace(detail=sync.complete(ended(stored, task), task))
+    except ClearMLError:
+        raise
+    except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next
+        return failed(outcome.run_id, outcome.run_name, error)
+
+
+def of_this_thread(settings: Settings, full: bool = False) -> StoredRunSync:
+    """Return what brings runs to ClearML on this thread; the last one is kept, with its session."""
     known = getattr(_local, "sync", None)
     if known is None or known[0] != (settings, full):
         session = Session()
@@ -50,13 +65,21 @@ def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: 
             (settings, full),
             StoredRunSync(settings, Tasks(session), Uploads(FileUploads(session)), full),
         )
-    outcome = Outcome(stored.run.run_id, stored.run.run_name, "synced", "")
-    try:
-        return outcome._replace(detail=known[1].complete(ended(stored, task), task))
-    except ClearMLError:
-        raise
-    except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next
-        return outcome._replace(result="failed", detail=problem_of(error))
+    found: StoredRunSync = known[1]
+    return found
+
+
+class StoredRunMirror(RunMirror):
+    """The mirror of a run that is read from the store."""
+
+    @property
+    def is_made(self) -> bool:
+        """True if the Task was made here."""
+        return self._task.is_made
+
+    def restart(self) -> None:
+        """Have the Task, which has ended, set running again: its run goes on."""
+        self._task.restart()
 
 
 class StoredRunSync:
@@ -78,6 +101,16 @@ class StoredRunSync:
             mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
             ClearMLError: the server did not take everything; calling again goes on from there.
         """
+        mirror = self.mirror(stored, task)
+        complete(mirror, stored.run.tracking_uri, end=agreed_end(stored.status, task), deleted=stored.deleted)
+        if mirror.lacking:
+            raise FilesUnavailableError(mirror.lacking)
+        if mirror.task is None:
+            raise UnavailableError("there is no Task")
+        return mirror.task.url
+
+    def mirror(self, stored: StoredRun, task: dict[str, Any]) -> StoredRunMirror:
+        """Return the mirror of a run, given its Task, which may be empty for none."""
         settings = settings_of(task, self._settings)
         tags = {key: tag for key, tag in stored.run.tags.items() if key not in LINK_TAGS}
         run = stored.run._replace(tags={**tags, **origin(task, tags)})
@@ -88,7 +121,7 @@ class StoredRunSync:
         capture.kept = False
         capture.task_id = str(task.get("id", ""))
         capture.script = script_of_tags(run.tags)
-        mirror = RunMirror(
+        mirror = StoredRunMirror(
             capture, settings, self._tasks, self._uploads,
             look_first=False,  # it was looked for already
             is_settled=True,
@@ -97,12 +130,15 @@ class StoredRunSync:
         if self._full:
             mirror.compare_exactly()
         mirror.take_held(task)
-        complete(mirror, run.tracking_uri, end=agreed_end(stored.status, task), deleted=stored.deleted)
-        if mirror.lacking:
-            raise FilesUnavailableError(mirror.lacking)
-        if mirror.task is None:
-            raise UnavailableError("there is no Task")
-        return mirror.task.url
+        return mirror
+
+    def ping(self, task: Task) -> None:
+        """Report that a Task is alive.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        self._tasks.ping(task)
 
     def _task_of(self, parent_id: str, child: StoredRun) -> str:
         """Return the parent's Task; make a missing one first, unless the parent is running, left out, or gone."""
@@ -116,5 +152,7 @@ class StoredRunSync:
                     self.complete(parent, {})
                     found = self._tasks.of_run(parent_id)
         if found:
+            if len(self._parents) >= _MOST_PARENTS:
+                self._parents.clear()
             self._parents[parent_id] = found
         return found

@@ -48,6 +48,15 @@ def scalar(task_id: str, point: Point, titled_by: str) -> dict[str, Any] | None:
     return None if why_not_drawable(point) else event(task_id, curve(key, titled_by), value, timestamp_ms, step)
 
 
+def latest_scalars(task_id: str, points: Iterable[Point], titled_by: str) -> list[dict[str, Any]]:
+    """Return the events of points that were logged after all others of their metrics; arguments are those of `scalar`.
+
+    Of several points at one step the latest is drawn. A metric without steps shows its latest point until its run ends.
+    """
+    drawn = {(point[0], point[3]): point for point in sorted(points, key=lambda each: (each[3], each[2], each[1]))}
+    return [event for point in drawn.values() if (event := scalar(task_id, point, titled_by))]
+
+
 def single_value(task_id: str, point: Point) -> dict[str, Any]:
     """Return the event that makes a point its metric's single value, as `Logger.report_single_value` sends it."""
     key, value, timestamp_ms, _ = point

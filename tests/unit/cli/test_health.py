@@ -5,12 +5,20 @@ from __future__ import annotations
 import socket
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 import click
 import pytest
+import requests
 
-from autoinstrument.cli.health import Health
+from autoinstrument.clearml_api.errors import RefusedError
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.cli.health import LIVE, ROUNDS, Health
+from autoinstrument.sync.failures import KINDS, failed
+from autoinstrument.sync.job_processes import JobProcesses
+from autoinstrument.sync.request_counts import count_requests, counted
 from autoinstrument.sync.selection import Outcome
+from tests.clearml_server import ClearMLServer
 
 
 class Clock:
@@ -18,6 +26,10 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def failure(run_id: str) -> Outcome:
+    return failed(run_id, "", RefusedError("no"))
 
 
 def outcome(result: str, run_id: str = "a") -> Outcome:
@@ -28,10 +40,10 @@ def test_live_and_ready() -> None:
     clock = Clock()
     health = Health(clock)
     assert (health.is_live, health.is_ready) == (True, False), "no round has ended yet"
-    health.end_round(has_failed=False)
+    health.end(ROUNDS, has_failed=False)
     assert health.is_ready
     clock.now += 600
-    health.end_round(has_failed=True)
+    health.end(ROUNDS, has_failed=True)
     assert (health.is_live, health.is_ready) == (True, False), "a server is away"
     clock.now += 800
     health.note(outcome("synced"))
@@ -39,28 +51,73 @@ def test_live_and_ready() -> None:
     assert health.is_live, "a long round moves on run by run"
     clock.now += 200
     assert not health.is_live
-    health.end_round(has_failed=False)
+    health.end(ROUNDS, has_failed=False)
     assert (health.is_live, health.is_ready) == (True, True)
 
 
 def test_metrics() -> None:
     clock = Clock()
     health = Health(clock)
-    for each in (outcome("synced"), outcome("failed", "b"), outcome("unchanged", "c"), outcome("failed", "d")):
+    for each in (outcome("synced"), failure("b"), outcome("unchanged", "c"), failure("d")):
         health.note(each)
-    health.end_round(has_failed=True)
+    health.end(ROUNDS, has_failed=True)
     health.note(outcome("synced", "d"))
     clock.now += 12.5
     lines = [line for line in health.metrics().splitlines() if not line.startswith("#")]
-    assert lines == [
+    assert [line for line in lines if not line.startswith("autoinstrument_sync_requests_total")] == [
         'autoinstrument_sync_runs_total{result="failed"} 2',
         'autoinstrument_sync_runs_total{result="synced"} 2',
         'autoinstrument_sync_runs_total{result="unchanged"} 1',
+        *(
+            f'autoinstrument_sync_errors_total{{kind="{kind}"}} {2 * (kind == "clearml_refused")}'
+            for kind in sorted(KINDS)
+        ),
         'autoinstrument_sync_rounds_total{outcome="failed"} 1',
         "autoinstrument_sync_runs_waiting 1",
         "autoinstrument_sync_behind_seconds 12.5",
         "autoinstrument_sync_last_success_timestamp_seconds 0.0",
     ]
+
+
+def test_of_running_runs() -> None:
+    """A look that fails makes the follower not ready, as a round does."""
+    clock = Clock()
+    health = Health(clock)
+    health.end(ROUNDS, has_failed=False, followed=0)
+    health.end(LIVE, has_failed=True, followed=0)
+    assert not health.is_ready
+    clock.now += 1
+    health.end(LIVE, has_failed=False, followed=3)
+    assert health.is_ready
+    clock.now += 2
+    text = health.metrics()
+    for line in (
+        'looks_total{outcome="failed"} 1', 'looks_total{outcome="succeeded"} 1', "runs_followed 3",
+        "live_behind_seconds 2.0", "live_last_success_timestamp_seconds 1001.0", "behind_seconds 3.0",
+    ):  # fmt: skip
+        assert f"autoinstrument_sync_{line}\n" in text
+
+
+def test_requests_are_counted_by_server_and_status(server: ClearMLServer) -> None:
+    count_requests()
+    count_requests()
+    health, port = Health(), free_port()
+    with health.served(f"127.0.0.1:{port}"):
+        for path in ("live", "live", "nothing"):
+            requests.get(f"http://me:secret@127.0.0.1:{port}/{path}", timeout=60)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{port}/live", timeout=60)
+    counts = {status: count for (at, status), count in counted().items() if at == f"127.0.0.1:{port}"}
+    assert counts == {"200": 2, "404": 1, "none": 1}
+    assert f'requests_total{{server="127.0.0.1:{port}",status="404"}} 1' in health.metrics()
+    with JobProcesses(1) as jobs:
+        jobs.submit(ping).result()
+    api = urlsplit(server.environ["CLEARML_API_HOST"]).netloc
+    assert counted()[api, "200"] >= 1, "those of the processes of --jobs count, too"
+
+
+def ping() -> None:
+    Session().ping()
 
 
 def free_port() -> int:

@@ -19,6 +19,8 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.settings import Settings
+from autoinstrument.sync.followed_runs import FollowedRuns
+from autoinstrument.sync.selection import Selection
 from autoinstrument.sync.silent_runs import SilentRuns
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.conftest import database as database
@@ -194,6 +196,22 @@ def test_runs_without_the_agent_are_left_alone_unless_asked_for(server: ClearMLS
     assert Follower().follow(500) == []
     assert Follower(others_after_s=300.0).follow(400) == ["ended nothing was logged for 300 s"]
     assert client.get_run(other).info.status == "KILLED"
+
+
+def test_a_run_that_a_follower_mirrors_is_one_without_the_agent(server: ClearMLServer, client: MlflowClient) -> None:
+    """Its Task is not the sign of life: it is silent while the follower is away. Its end is the run's."""
+    run_id = a_run(client, "followed", status="")
+    live = FollowedRuns(Selection(experiments=("old",)), SETTINGS)
+    for _ in range(2):
+        list(live.look())
+    assert link_tags(client.get_run(run_id))["state"] == "followed"
+    assert Follower().follow(500) == []
+    steps = iter(range(100, 1000))
+    follower = Follower(others_after_s=300.0)
+    assert follower.follow(500, lambda: client.log_metric(run_id, "always 1", 1, step=next(steps))) == []
+    assert follower.follow(350) == ["ended nothing was logged for 300 s"]
+    assert [outcome.result for outcome in live.look()] == ["synced"]
+    assert states(client, server, run_id) == ("KILLED", "stopped")
 
 
 def test_it_can_be_switched_off(server: ClearMLServer, client: MlflowClient, run_id: str) -> None:

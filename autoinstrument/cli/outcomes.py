@@ -1,0 +1,35 @@
+"""What `sync` prints of the outcomes of runs."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import click
+
+from autoinstrument.cli.output import table, wrapped
+from autoinstrument.mlflow_store.left_out import LEFT_OUT
+from autoinstrument.sync.selection import Outcome
+
+
+def kind_of(outcome: Outcome) -> tuple[str, str]:
+    """Return the key by which outcomes are counted: the result, and the reason of a failure or omission."""
+    return outcome.result, outcome.detail if outcome.result in ("failed", LEFT_OUT) else ""
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print one line."""
+    name = outcome.run_name or outcome.run_id
+    line = f"{name}: {outcome.result} {outcome.detail}".rstrip() if name else f"{outcome.result}: {outcome.detail}"
+    click.echo(wrapped(line))
+    sys.stdout.flush()
+
+
+def sum_up(counts: Counter[tuple[str, str]], nothing: str) -> None:
+    """Print how often there was each outcome, or `nothing`."""
+    if not counts:
+        click.echo(nothing)
+        return
+    rows = [(result, count, reason) for (result, reason), count in sorted(counts.items())]
+    has_reasons = any(reason for _, _, reason in rows)
+    table(["result", "runs", "reason"] if has_reasons else ["result", "runs"], [row[: 2 + has_reasons] for row in rows])

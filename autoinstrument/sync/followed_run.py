@@ -1,0 +1,156 @@
+"""What a follower knows of one running run: what was seen of it, what its Task has, and what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autoinstrument.mirror.mapping.scalars import latest_scalars
+from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, SYNCED
+from autoinstrument.mlflow_store.new_points import MOST, Mark
+from autoinstrument.mlflow_store.runs import StoredRun
+from autoinstrument.records import Point
+from autoinstrument.sync.failures import failed
+from autoinstrument.sync.running_run import Progress
+from autoinstrument.sync.selection import Outcome
+
+_FILES_S, _QUIET_FILES_S = 10.0, 60.0
+"""Seconds between two lists of a run's files: if something else of the run has changed, and at most."""
+_RETRY_S, _RETRY_MOST_S = 5.0, 60.0
+_ALIVE_S = 1800.0
+"""A Task to which nothing was sent for so long is brought up and pinged: ClearML ends it after two hours."""
+
+
+class FollowedRun:
+    """One run; it belongs to the follower's thread.
+
+    Attributes:
+        run_id: MLflow's id.
+        stored: the run as it was seen last.
+        task_id: its Task, "" until it is mirrored.
+        is_made: the Task was made here.
+        files: changes with the list of files that the Task has.
+        points: new points by metric, which wait to be sent.
+    """
+
+    def __init__(self, stored: StoredRun, now: float) -> None:
+        """Note a run that is seen for the first time; an agent that has begun it needs some time to say so."""
+        self.stored, self.run_id = stored, stored.run.run_id
+        self.task_id = self.files = ""
+        self.is_made = False
+        self.points: dict[str, list[Point]] = {}
+        self._is_ready = stored.run.tags.get(STATE) == FOLLOWED
+        self._must_update = self._must_compare = True
+        self._titled_by = ""
+        self._marks: dict[str, Mark] = {}
+        self._seen: dict[str, Point] = {}
+        """The latest point of each metric up to which all points were sent."""
+        self._listed_at = self._files_at = self._alive_at = now
+        self._files_pause, self._retry_pause, self._retry_at = _FILES_S, _RETRY_S, 0.0
+
+    # What is seen
+
+    def note(self, stored: StoredRun, now: float) -> None:
+        """Note what a later look has found."""
+        is_changed = stored.sign != self.stored.sign
+        has_points = repr(stored.latest) != repr(self.stored.latest)  # NaN is no equal of itself
+        # A run whose Task is complete may be one that nothing will end, because its process is gone.
+        is_complete = stored.run.tags.get(STATE) == SYNCED
+        self._is_ready = self._is_ready or not is_complete or is_changed or has_points
+        self._must_update = self._must_update or is_changed
+        if is_changed or has_points:
+            self._files_at = min(self._files_at, self._listed_at + _FILES_S)
+        self.stored = stored
+
+    def are_files_due(self, now: float) -> bool:
+        """Return True if the list of files must be read."""
+        return bool(self.task_id) and now >= self._files_at
+
+    def note_files(self, listed: str, now: float) -> None:
+        """Note what was listed; a run without changes is asked more and more rarely."""
+        is_changed = listed != self.files
+        self._must_update = self._must_update or is_changed
+        self._files_pause = _FILES_S if is_changed else min(2 * self._files_pause, _QUIET_FILES_S)
+        self.files, self._listed_at, self._files_at = listed, now, now + self._files_pause
+
+    # Everything but new points
+
+    def is_due(self, now: float) -> bool:
+        """Return True if the Task must be brought up to the run, or does not exist yet."""
+        is_wanted = self._must_update or now - self._alive_at >= _ALIVE_S
+        return self._is_ready and is_wanted and now >= self._retry_at
+
+    def begin(self, now: float) -> tuple[bool, bool]:
+        """Note that the Task is being brought up; return the options of `keep_up_one`."""
+        self._must_update = False
+        return self._must_compare, now - self._alive_at >= _ALIVE_S
+
+    def take(self, outcome: Outcome, progress: Progress | None, now: float) -> bool:
+        """Note the result of `keep_up_one`; return True if it is news for a person."""
+        is_new = not self.task_id
+        if progress is not None:
+            self.task_id, self._titled_by, self.files = progress.task_id, progress.titled_by, progress.files
+            self.is_made = self.is_made or progress.is_made
+            self._alive_at = now
+            if self._must_compare:
+                self._marks, self._seen, self._must_compare = dict(progress.marks), {}, False
+        if outcome.result == "failed":
+            self.give_up(now)
+            return True
+        self._retry_pause = _RETRY_S
+        return is_new
+
+    def give_up(self, now: float) -> None:
+        """Note that something was not done, and must be tried again later."""
+        self._must_update, self._retry_at = True, now + self._retry_pause
+        self._retry_pause = min(2 * self._retry_pause, _RETRY_MOST_S)
+
+    def failed(self, error: Exception) -> Outcome:
+        """Return the outcome of a run for which something was not done."""
+        return failed(self.run_id, self.stored.run.run_name, error)
+
+    # New points
+
+    def may_send(self, now: float) -> bool:
+        """Return True if points can be sent now."""
+        return bool(self.task_id) and now >= self._retry_at
+
+    def unread(self) -> dict[str, Mark]:
+        """Return the metrics of which new points must be read, and where; those that need no reading are taken.
+
+        A latest point needs none if it is at the step of the last one, or at the next: there are no others to draw.
+        """
+        self.points.clear()
+        unread = {}
+        for point in self.stored.latest:
+            key, step = point[0], point[3]
+            if repr(point) == repr(self._seen.get(key)):
+                continue
+            mark = self._marks.get(key, Mark())
+            if mark.last is not None and mark.last[3] <= step <= mark.last[3] + 1:
+                self.points[key] = [point] if repr(point) != repr(mark.last) else []
+            else:
+                unread[key] = mark
+        return unread
+
+    def read(self, points: Mapping[str, list[Point]]) -> None:
+        """Take points that were read."""
+        self.points |= points
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the events of the new points."""
+        return latest_scalars(self.task_id, (point for some in self.points.values() for point in some), self._titled_by)
+
+    def sent(self, now: float, *, is_refused: bool) -> None:
+        """Note that the new points were sent; or that some were refused, so that all must be compared."""
+        if is_refused:
+            self._must_compare = True
+            self.give_up(now)
+        else:
+            latest = {point[0]: point for point in self.stored.latest}
+            for key, some in self.points.items():
+                self._marks[key] = self._marks.get(key, Mark()).after(some)
+                if len(some) < MOST // 2:  # else there may be more
+                    self._seen[key] = latest[key]
+            self._alive_at = now if any(self.points.values()) else self._alive_at
+        self.points.clear()

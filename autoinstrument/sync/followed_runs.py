@@ -1,0 +1,287 @@
+"""Mirror runs while they are RUNNING, with no agent in their processes: `sync --follow --live`.
+
+One search finds all running runs with the latest point of each metric; what it shows decides what else is asked. New
+points are read from where the last reading stopped, and sent for all runs together. Parameters, tags, files and all
+other data of a run are compared with its Task as `sync` does, when the search, or a list of its files, shows a change.
+A run that has ended is completed as `sync` does.
+
+A run whose agent is at work is left to it. What is known here is lost when the follower ends, and is read again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from typing import Any, TypeVar
+
+from autoinstrument.clearml_api.errors import (
+    ClearMLError,
+    FilesUnavailableError,
+    InternalError,
+    RefusedError,
+    TooLargeError,
+    UnavailableError,
+)
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.mirror.event_batches import MAX_EVENTS
+from autoinstrument.mlflow_store.left_out import is_left_out
+from autoinstrument.mlflow_store.link_tags import LIVE, PENDING, STATE, TASK_ID
+from autoinstrument.mlflow_store.new_points import new_points
+from autoinstrument.mlflow_store.registry import Registry
+from autoinstrument.mlflow_store.runs import StoredRun, find_run, running_runs
+from autoinstrument.mlflow_store.store_errors import NotFoundError
+from autoinstrument.settings import Settings
+from autoinstrument.sync.daemon_threads import DaemonThreads
+from autoinstrument.sync.failures import failed
+from autoinstrument.sync.followed_run import FollowedRun
+from autoinstrument.sync.running_run import Progress, keep_up_one, listed_files
+from autoinstrument.sync.selection import Outcome, Selection
+from autoinstrument.sync.stored import sync_runs
+from autoinstrument.sync.task_search import with_tasks
+
+EVERY_S = 5.0
+"""Seconds between two looks."""
+_SLOWEST = 12
+"""While a server fails, looks become rarer, down to one in so many."""
+_THREADS = 4
+_HOPELESS = 3
+"""Jobs in a row to which the server did not answer, before the rest is left to the next look."""
+_REGISTRY_S = 60.0
+_Result = TypeVar("_Result")
+
+
+class FollowedRuns:
+    """The running runs that one follower mirrors; several followers do the same work twice, with the same result.
+
+    Args:
+        selection: experiments, and the time since when, that count.
+        settings: those of the command.
+        executor: does `jobs` at a time; threads of this process do without one.
+        clock: returns seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        settings: Settings,
+        *,
+        jobs: int = 1,
+        executor: Executor | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._selection, self._settings, self._clock = selection, settings, clock
+        self._jobs, self._executor = (jobs, executor) if executor else (_THREADS, DaemonThreads(_THREADS))
+        self._tasks = Tasks(Session())
+        self._registry = Registry(keep_s=_REGISTRY_S)
+        self._runs: dict[str, FollowedRun] = {}
+
+    def __contains__(self, run_id: object) -> bool:
+        """Return True for a run that is mirrored here, until it is completed."""
+        run = self._runs.get(str(run_id))
+        return run is not None and bool(run.task_id)
+
+    def __len__(self) -> int:
+        """Return how many runs are mirrored here."""
+        return sum(bool(run.task_id) for run in list(self._runs.values()))
+
+    def follow(
+        self, stop: threading.Event, report: Callable[[Outcome], object], ended: Callable[[bool], object]
+    ) -> None:
+        """Look again and again until told to stop.
+
+        Args:
+            stop: ends it, between two steps.
+            report: called with the outcome of each run that has changed.
+            ended: called after each look, with True if something failed.
+        """
+        pause = 1
+        while not stop.is_set():
+            began, has_failed = self._clock(), False
+            for outcome in self.look():
+                has_failed = has_failed or outcome.result == "failed"
+                report(outcome)
+                if stop.is_set():
+                    return
+            ended(has_failed)
+            pause = min(2 * pause, _SLOWEST) if has_failed else 1
+            stop.wait(max(EVERY_S * pause - (self._clock() - began), EVERY_S / 5))
+
+    def look(self) -> Iterator[Outcome]:
+        """Look once, and bring all Tasks up to what is seen; yield the outcomes of runs that begin, end or fail."""
+        try:
+            running = list(running_runs(experiments=self._selection.experiments, live_only=False))
+            gone = self._note(running)
+            yield from self._end(gone)
+            yield from self._look_at_files()
+            yield from self._keep_up()
+            yield from self._send_points()
+        except Exception as error:  # MLflow's store raises what its driver raises
+            yield failed("", "", error)
+
+    # What is seen
+
+    def _note(self, running: Iterable[StoredRun]) -> list[FollowedRun]:
+        """Note the running runs; return those that were mirrored here and are running no more."""
+        now, seen = self._clock(), set[str]()
+        for stored in running:
+            run_id = stored.run.run_id
+            seen.add(run_id)
+            run = self._runs.get(run_id)
+            if stored.run.tags.get(STATE) in (LIVE, PENDING) or not self._is_selected(stored):
+                if run is not None:
+                    self._leave(run, stored)
+            elif run is None:
+                self._runs[run_id] = FollowedRun(stored, now)
+            else:
+                run.note(stored, now)
+        gone = [run for run_id, run in self._runs.items() if run_id not in seen]
+        for run in gone:
+            if not run.task_id:
+                del self._runs[run.run_id]
+        return [run for run in gone if run.task_id]
+
+    def _is_selected(self, stored: StoredRun) -> bool:
+        if stored.run.start_time_ms < self._selection.since_ms:
+            return False
+        return not (self._selection.everything and is_left_out(stored.run, self._settings.experiments))
+
+    def _leave(self, run: FollowedRun, stored: StoredRun) -> None:
+        """Leave a run to its agent, which was slow, or has resumed the run; a Task made here gives way to the agent's.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        linked = stored.run.tags.get(TASK_ID, "")
+        if run.is_made and linked and linked != run.task_id:
+            task = self._tasks.find(run.task_id, adopted=False, run_id=run.run_id)
+            if task is not None and not task.adopted:
+                self._tasks.delete(task)
+        del self._runs[run.run_id]
+
+    # What is done
+
+    def _end(self, gone: Collection[FollowedRun]) -> Iterator[Outcome]:
+        """Complete the Tasks of runs that have ended."""
+        ended = []
+        for run in gone:
+            with contextlib.suppress(NotFoundError):
+                stored = find_run(run.run_id, run.stored.run.tracking_uri, run.stored.run.workspace)
+                if stored.has_ended or stored.deleted:
+                    ended.append(stored)
+                continue
+            del self._runs[run.run_id]
+        if not ended:
+            return
+        selection = Selection(runs=tuple(stored.run.run_id for stored in ended))
+        for outcome in sync_runs(ended, selection, self._settings, self._registry, self._jobs, self._executor):
+            if outcome.result != "failed":
+                self._runs.pop(outcome.run_id, None)
+            yield outcome
+
+    def _look_at_files(self) -> Iterator[Outcome]:
+        """List the files of runs that have changed lately, and now and then of others."""
+        now = self._clock()
+        due = (
+            [run for run in self._runs.values() if run.are_files_due(now)] if self._settings.artifacts != "off" else []
+        )
+        jobs = {self._executor.submit(listed_files, run.stored.run): run for run in due}
+        for run, listed in self._done(jobs):
+            if isinstance(listed, Exception):
+                run.note_files(run.files, now)
+                yield run.failed(listed)
+            else:
+                run.note_files(listed, now)
+
+    def _keep_up(self) -> Iterator[Outcome]:
+        """Bring the Tasks of runs up to them of which something but points has changed, parents before children."""
+        now = self._clock()
+        due = {run.run_id: run for run in self._runs.values() if run.is_due(now)}
+        while due:
+            wave = [run for run in due.values() if run.stored.run.parent_run_id not in due] or list(due.values())
+            for run in wave:
+                del due[run.run_id]
+            yield from self._keep_up_all(wave)
+
+    def _keep_up_all(self, runs: Collection[FollowedRun]) -> Iterator[Outcome]:
+        jobs = dict[Future[tuple[Outcome, Progress | None]], FollowedRun]()
+        for stored, task, _ in with_tasks([run.stored for run in runs], self._tasks):
+            run = self._runs[stored.run.run_id]
+            if isinstance(task, TooLargeError):
+                run.give_up(self._clock())
+                yield run.failed(task)
+            elif isinstance(task, ClearMLError):
+                raise task
+            else:
+                options = run.begin(self._clock())
+                jobs[self._executor.submit(keep_up_one, stored, task, self._settings, *options)] = run
+        for run, done in self._done(jobs):
+            if isinstance(done, Exception):
+                run.give_up(self._clock())
+                yield run.failed(done)
+            elif run.take(*done, self._clock()):
+                yield done[0]
+
+    def _send_points(self) -> Iterator[Outcome]:
+        """Send the points that were logged since the last look, those of all runs together."""
+        runs = [run for run in self._runs.values() if run.may_send(self._clock())]
+        unread = [(run, marks) for run in runs if (marks := run.unread())]
+        jobs = {self._executor.submit(new_points, run.stored.run, marks): run for run, marks in unread}
+        for run, points in self._done(jobs):
+            if isinstance(points, Exception):
+                yield run.failed(points)
+            else:
+                run.read(points)
+        batch: list[tuple[FollowedRun, list[dict[str, Any]]]] = []
+        count = 0
+        for run in runs:
+            if run.points:
+                batch.append((run, run.events()))
+                count += len(batch[-1][1])
+            if count >= MAX_EVENTS:
+                self._send(batch)
+                batch, count = [], 0
+        self._send(batch)
+
+    def _send(self, batch: Sequence[tuple[FollowedRun, list[dict[str, Any]]]]) -> None:
+        """Send the events of some runs.
+
+        A run of which an event is refused is compared with its Task as a whole: that leaves out what is refused.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        events = [event for _, some in batch for event in some]
+        refused = set[str]()
+        try:
+            for first in range(0, len(events), MAX_EVENTS):
+                refused |= self._tasks.add_events(events[first : first + MAX_EVENTS])
+        except (InternalError, RefusedError):
+            refused = {run.task_id for run, _ in batch}
+        for run, _ in batch:
+            run.sent(self._clock(), is_refused=run.task_id in refused)
+
+    def _done(self, jobs: Mapping[Future[_Result], FollowedRun]) -> Iterator[tuple[FollowedRun, _Result | Exception]]:
+        """Yield each run with the result of its job, or with its error.
+
+        Raises:
+            UnavailableError: ClearML's server did not answer to several jobs in a row.
+        """
+        failures = 0
+        try:
+            for future in as_completed(jobs):
+                try:
+                    result: _Result | Exception = future.result()
+                    failures = 0
+                except Exception as error:  # the job's own
+                    failures += isinstance(error, UnavailableError) and not isinstance(error, FilesUnavailableError)
+                    if failures >= _HOPELESS:
+                        raise
+                    result = error
+                yield jobs[future], result
+        finally:
+            for future in jobs:
+                future.cancel()

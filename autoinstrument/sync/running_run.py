@@ -1,0 +1,135 @@
+"""Bring the Task of one run up to it while the run goes on, without an agent: the jobs of a follower.
+
+They run in any process or thread. A job keeps no state but a session: how far it came is in its result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from autoinstrument.clearml_api.errors import ClearMLError, FilesUnavailableError, UnavailableError
+from autoinstrument.clearml_api.tasks import is_adopted
+from autoinstrument.mirror.completion import keep_up
+from autoinstrument.mirror.kinds.kind import Kind, StoredData
+from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_mlflow
+from autoinstrument.mirror.mapping.task_settings import settings_of
+from autoinstrument.mlflow_store.artifacts import ArtifactStore, StoredFile
+from autoinstrument.mlflow_store.metric_history import History
+from autoinstrument.mlflow_store.new_points import Mark, Reading
+from autoinstrument.mlflow_store.run_reader import RunReader
+from autoinstrument.mlflow_store.runs import StoredRun
+from autoinstrument.records import ArtifactLogged, RunStarted
+from autoinstrument.settings import Settings
+from autoinstrument.sync.failures import failed
+from autoinstrument.sync.selection import Outcome
+from autoinstrument.sync.stored_run import of_this_thread
+
+
+class Progress(NamedTuple):
+    """How far a running run's Task has come.
+
+    Attributes:
+        task_id: its Task.
+        is_made: the Task was made now.
+        titled_by: how its curves are named, see `mapping.scalars.curve`.
+        marks: how far the histories were read, by metric; empty if they were left out.
+        files: changes with the list of files.
+    """
+
+    task_id: str
+    is_made: bool
+    titled_by: str
+    marks: Mapping[str, Mark]
+    files: str
+
+
+def keep_up_one(
+    stored: StoredRun, task: dict[str, Any], settings: Settings, *options: bool
+) -> tuple[Outcome, Progress | None]:
+    """Bring a running run's Task up to it, and link the two; the Task is made if there is none.
+
+    Args:
+        stored: the run.
+        task: its Task, as a search finds it; empty for none.
+        settings: those of the command.
+        options: whether all points are compared, else histories are left out; whether to report that the Task is alive.
+
+    Returns:
+        "followed" or "failed", and how far the Task has come if it is there.
+
+    Raises:
+        ClearMLError: the server did not take everything; calling again goes on from there.
+    """
+    has_histories, must_ping = options
+    outcome = Outcome(stored.run.run_id, stored.run.run_name, "followed", "")
+    reading, files = Reading(), list[ArtifactLogged]()
+
+    def read(kind: Kind, reader: RunReader) -> Iterable[StoredData]:
+        if not kind.is_paged:
+            return _noted(kind.read(reader), files)
+        return [_watched(data, reading) for data in kind.read(reader)] if has_histories else ()
+
+    sync = of_this_thread(settings)
+    mirror = sync.mirror(stored, task)
+    if must_restart(task):
+        mirror.restart()
+    try:
+        keep_up(mirror, read)
+    except ClearMLError:
+        raise
+    except Exception as error:  # MLflow's store raises what its driver raises
+        return failed(outcome.run_id, outcome.run_name, error), None
+    if mirror.task is None:
+        return failed(outcome.run_id, outcome.run_name, UnavailableError("there is no Task")), None
+    if must_ping:
+        sync.ping(mirror.task)
+    titled_by = settings_of(task, mirror.settings).scalars
+    progress = Progress(mirror.task.id, mirror.is_made, titled_by, reading.marks, digest(files))
+    if mirror.lacking:
+        return failed(outcome.run_id, outcome.run_name, FilesUnavailableError(mirror.lacking)), progress
+    return outcome._replace(detail=mirror.task.url), progress
+
+
+def listed_files(run: RunStarted) -> str:
+    """Return what changes with the list of a run's files: paths, sizes, and times if the store has them.
+
+    Raises:
+        Exception: the store does not answer; it raises what its driver raises.
+    """
+    return digest(
+        ArtifactLogged(run.run_id, file.path, file.size, file.time_ms, None) for file in ArtifactStore(run).files()
+    )
+
+
+def digest(files: Iterable[ArtifactLogged | StoredFile]) -> str:
+    """Return what changes with a list of files."""
+    found = hashlib.blake2b(digest_size=8)
+    for file in files:
+        found.update(repr((file.path, file.size, file.time_ms)).encode())
+    return found.hexdigest()
+
+
+def must_restart(task: Mapping[str, Any]) -> bool:
+    """Return True if the Task of a running run must be set running: nobody has stopped it, its run was taken for ended.
+
+    One that a person has stopped, or published, stays so, and so does one that has another owner.
+    """
+    if not task or is_adopted(task):
+        return False
+    reason, message = str(task.get("status_reason") or ""), str(task.get("status_message") or "")
+    if task.get("status") == "stopped":
+        return is_of_a_process(reason, message) or is_of_mlflow(reason)
+    return task.get("status") in ("created", "completed", "failed", "closed")
+
+
+def _watched(data: StoredData, reading: Reading) -> StoredData:
+    return reading.watched(data) if isinstance(data, History) else data
+
+
+def _noted(data: Iterable[StoredData], files: list[ArtifactLogged]) -> Iterator[StoredData]:
+    for each in data:
+        if isinstance(each, ArtifactLogged):
+            files.append(each)
+        yield each

@@ -1,0 +1,325 @@
+"""`sync --follow --live` mirrors runs while they are running, with no agent in their processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
+
+from autoinstrument.clearml_api.session import Session
+from autoinstrument.settings import Settings
+from autoinstrument.sync.followed_runs import FollowedRuns
+from autoinstrument.sync.selection import Selection
+from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.conftest import database as database
+from tests.end_to_end.harness import link_tags, properties, scalars, section, task_of
+from tests.unit.sync.test_stored import a_run, autoinstrument
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+SETTINGS = Settings()
+ALL = Selection(everything=True)
+
+
+class Follower:
+    """Looks every 5 s of its own time."""
+
+    def __init__(self, selection: Selection = ALL, settings: Settings = SETTINGS) -> None:
+        self.now = 1000.0
+        self.runs = FollowedRuns(selection, settings, clock=lambda: self.now)
+
+    def look(self, times: int = 1) -> list[str]:
+        done = []
+        for _ in range(times):
+            self.now += 5
+            done += [f"{outcome.result} {outcome.run_name}" for outcome in self.runs.look()]
+        return done
+
+
+def is_verified(run_id: str) -> bool:
+    done = autoinstrument("verify", run_id)
+    assert done.exit_code == 0, done.output
+    return True
+
+
+def test_from_start_to_end(server: ClearMLServer, client: MlflowClient) -> None:
+    follower = Follower()
+    run_id = a_run(client, "from R", status="")
+    assert follower.look() == [], "its agent may be about to say that it is there"
+    assert follower.look() == ["followed from R"]
+    task = task_of(server, run_id)
+    assert task["status"] == "in_progress"
+    assert len(scalars(server, task["id"])) == 20
+    assert link_tags(client.get_run(run_id)) == {
+        "task_id": task["id"], "task_url": client.get_run(run_id).data.tags["clearml.task_url"], "state": "followed",
+    }  # fmt: skip
+    client.log_metric(run_id, "train/loss", 0.01, step=20)
+    client.log_batch(run_id, [Metric("val/loss", 0.5, 1_600_000_000_000 + n, n) for n in range(0, 100, 7)])
+    client.log_metric(run_id, "no steps", 1.0)
+    client.log_param(run_id, "depth", "3")
+    client.set_tag(run_id, "team", "audio")
+    client.log_text(run_id, "better", "report.txt")
+    client.log_text(run_id, "new", "notes/later.txt")
+    assert follower.look(3) == []
+    task = task_of(server, run_id)
+    assert section(task, "MLflow") == {"lr": "0.1", "depth": "3"}
+    assert section(task, "MLflow tags")["team"] == "audio"
+    assert len(scalars(server, task["id"])) == 21 + 15 + 1
+    assert {"report.txt", "notes/later.txt"} <= {artifact["key"] for artifact in task["execution"]["artifacts"]}
+    client.delete_tag(run_id, "team")
+    client.update_run(run_id, name="renamed")
+    client.log_metric(run_id, "no steps", 2.0)
+    follower.look()
+    task = task_of(server, run_id)
+    assert ("team" in section(task, "MLflow tags"), task["name"]) == (False, "renamed")
+    client.set_terminated(run_id, "FAILED")
+    assert follower.look() == ["synced renamed"]
+    assert task_of(server, run_id)["status"] == "failed"
+    assert link_tags(client.get_run(run_id))["state"] == "synced"
+    assert len(server.tasks) == 1
+    assert is_verified(run_id)
+    assert follower.look(3) == []
+    assert len(follower.runs) == 0
+
+
+def live(client: MlflowClient, run_id: str, task_id: str, state: str = "live") -> None:
+    """Link a run as its agent does."""
+    for name, value in (("task_id", task_id), ("state", state)):
+        client.set_tag(run_id, f"clearml.{name}", value)
+
+
+@pytest.mark.parametrize("state", ["live", "pending"])
+def test_a_run_whose_agent_is_at_work_is_left_to_it(server: ClearMLServer, client: MlflowClient, state: str) -> None:
+    follower = Follower()
+    run_id = a_run(client, "with the agent", status="")
+    follower.look()
+    live(client, run_id, "theirs", state)
+    assert follower.look(3) == []
+    assert server.tasks == []
+
+
+def test_an_agent_that_was_slow_takes_over(server: ClearMLServer, client: MlflowClient) -> None:
+    """It has made a Task of its own; the follower's goes."""
+    follower = Follower()
+    run_id = a_run(client, "slow", status="")
+    assert follower.look(2) == ["followed slow"]
+    followed = task_of(server, run_id)["id"]
+    project = server.task(followed)["project"]
+    theirs = Session().call("tasks.create", name="slow", type="training", project=project)["id"]
+    live(client, run_id, theirs)
+    assert follower.look(3) == []
+    assert [task["id"] for task in server.tasks] == [theirs]
+    assert len(follower.runs) == 0
+
+
+def test_a_complete_task_is_followed_once_its_run_goes_on(server: ClearMLServer, client: MlflowClient) -> None:
+    """MLflow calls a run RUNNING whose process is gone, or that was resumed without the agent."""
+    run_id = a_run(client, "resumed")
+    assert autoinstrument("sync", "--all").exit_code == 0
+    client.update_run(run_id, status="RUNNING")
+    follower = Follower()
+    assert follower.look(3) == []
+    assert task_of(server, run_id)["status"] == "completed"
+    client.log_metric(run_id, "train/loss", 0.001, step=30)
+    assert follower.look() == ["followed resumed"]
+    task = task_of(server, run_id)
+    assert (task["status"], len(scalars(server, task["id"]))) == ("in_progress", 21)
+    assert "mlflow_run_ended" not in properties(task)
+    client.set_terminated(run_id)
+    assert follower.look() == ["synced resumed"]
+    assert task_of(server, run_id)["status"] == "completed"
+
+
+def test_several_followers_have_the_same_result(server: ClearMLServer, client: MlflowClient) -> None:
+    first, second = Follower(), Follower()
+    run_id = a_run(client, "watched", status="")
+    assert [first.look(), second.look(), first.look()] == [[], [], ["followed watched"]]
+    assert second.look() == ["followed watched"]
+    for step in range(20, 30):
+        client.log_metric(run_id, "train/loss", 1 / step, step=step)
+        (first, second)[step % 2].look()
+    first.look()
+    second.look()
+    assert len(scalars(server, task_of(server, run_id)["id"])) == 30
+    client.set_terminated(run_id)
+    assert first.look() == ["synced watched"]
+    assert second.look() == ["unchanged watched"]
+    assert len(server.tasks) == 1
+    assert is_verified(run_id)
+
+
+def test_a_follower_that_starts_again_goes_on(server: ClearMLServer, client: MlflowClient) -> None:
+    run_id = a_run(client, "long", status="")
+    Follower().look(2)
+    client.log_metric(run_id, "train/loss", 0.5, step=10)  # MLflow has two points at this step then
+    client.log_metric(run_id, "train/loss", 0.01, step=20)
+    client.log_param(run_id, "depth", "3")
+    client.log_text(run_id, "new", "new.txt")
+    again = Follower()
+    assert again.look() == ["followed long"], "its tags say that a follower mirrors it"
+    task = task_of(server, run_id)
+    assert len(server.tasks) == 1
+    assert section(task, "MLflow")["depth"] == "3"
+    assert len(scalars(server, task["id"])) == 21
+    assert "new.txt" in {artifact["key"] for artifact in task["execution"]["artifacts"]}
+    client.set_terminated(run_id)
+    assert again.look() == ["synced long"]
+    assert is_verified(run_id)
+
+
+def test_a_look_costs_what_has_changed(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing, if nothing has; the points of all runs go into one request, and need no history."""
+    follower = Follower()
+    for number in range(3):
+        a_run(client, f"ended {number}")
+    runs = [a_run(client, f"run {number}", status="") for number in range(3)]
+    follower.look(3)
+    server.clear_requests()
+    assert follower.look() == []
+    assert server.requests == []
+    monkeypatch.setattr("autoinstrument.mlflow_store.new_points.read_pages", None)
+    monkeypatch.setattr("autoinstrument.sync.followed_runs.new_points", None)
+    for run_id in runs:
+        client.log_metric(run_id, "train/loss", 0.01, step=20)
+    follower.look()
+    assert [call.endpoint for call in server.requests] == ["events.add_batch"]
+    assert [len(scalars(server, task_of(server, run_id)["id"])) for run_id in runs] == [21] * 3
+
+
+def test_many_points_at_once_come_in_several_batches(server: ClearMLServer, client: MlflowClient) -> None:
+    follower = Follower()
+    run_id = a_run(client, "fast", status="")
+    follower.look(2)
+    for first in range(20, 5020, 1000):
+        client.log_batch(
+            run_id, [Metric("train/loss", 0.5, 1_600_000_000_000 + n, n) for n in range(first, first + 1000)]
+        )
+    client.log_batch(
+        run_id, [Metric("odd", value, 1_600_000_000_000, n) for n, value in enumerate([1.0, float("nan"), 2.0])]
+    )
+    follower.look()
+    curves = scalars(server, task_of(server, run_id)["id"])
+    assert len(curves) == 5020 + 2
+    client.set_terminated(run_id)
+    assert follower.look() == ["synced fast"]
+    assert is_verified(run_id)
+
+
+@pytest.mark.parametrize("endpoint", ["*", "events.add_batch", "tasks.get_all"])
+def test_what_the_server_did_not_take_comes_later(server: ClearMLServer, client: MlflowClient, endpoint: str) -> None:
+    follower = Follower()
+    run_id = a_run(client, "patient", status="")
+    follower.look(2)
+    fault = server.faults.add(Fault(endpoint, status=503))
+    client.log_metric(run_id, "train/loss", 0.01, step=20)
+    client.log_param(run_id, "depth", "3")
+    other = a_run(client, "new", status="")
+    outcomes = follower.look(3)
+    assert "failed " in outcomes
+    server.faults.remove(fault)
+    follower.look(13)
+    assert len(scalars(server, task_of(server, run_id)["id"])) == 21
+    assert section(task_of(server, run_id), "MLflow")["depth"] == "3"
+    assert len(scalars(server, task_of(server, other)["id"])) == 20
+    assert len(server.tasks) == 2
+
+
+def test_mlflow_away(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> None:
+    follower = Follower()
+    run_id = a_run(client, "patient", status="")
+    follower.look(2)
+    client.log_metric(run_id, "train/loss", 0.01, step=20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/elsewhere.db")
+        assert follower.look(2) == ["failed ", "failed "]
+    assert task_of(server, run_id)["status"] == "in_progress"
+    assert follower.look() == []
+    assert len(scalars(server, task_of(server, run_id)["id"])) == 21
+
+
+def test_a_task_that_the_server_has_ended_runs_again(server: ClearMLServer, client: MlflowClient) -> None:
+    """The follower was away for two hours; a person's stop is a person's."""
+    runs = {name: a_run(client, name, status="") for name in ("silent", "stopped")}
+    Follower().look(2)
+    for name, reason in (("silent", "Forced stop (non-responsive)"), ("stopped", "enough")):
+        task_id = task_of(server, runs[name])["id"]
+        Session().call("tasks.stopped", task=task_id, force=True, status_reason=reason)
+    again = Follower()
+    again.look(2)
+    assert {name: task_of(server, run_id)["status"] for name, run_id in runs.items()} == {
+        "silent": "in_progress", "stopped": "stopped",
+    }  # fmt: skip
+    for run_id in runs.values():
+        client.log_metric(run_id, "train/loss", 0.01, step=20)
+    again.look()
+    for run_id in runs.values():
+        assert len(scalars(server, task_of(server, run_id)["id"])) == 21
+        client.set_terminated(run_id)
+    again.look()
+    assert {name: task_of(server, run_id)["status"] for name, run_id in runs.items()} == {
+        "silent": "completed", "stopped": "stopped",
+    }  # fmt: skip
+
+
+def test_a_quiet_run_stays_alive(server: ClearMLServer, client: MlflowClient) -> None:
+    """ClearML ends a Task after two hours; its files are listed once a minute."""
+    follower = Follower()
+    run_id = a_run(client, "quiet", status="")
+    follower.look(3)
+    server.clear_requests()
+    follower.now += 1800
+    follower.look()
+    assert "tasks.ping" in [call.endpoint for call in server.requests]
+    server.clear_requests()
+    follower.look(10)
+    assert server.requests == []
+    client.log_text(run_id, "new", "new.txt")
+    follower.look(13)
+    assert "new.txt" in {artifact["key"] for artifact in task_of(server, run_id)["execution"]["artifacts"]}
+
+
+def test_a_parents_task_is_made_before_its_childs(server: ClearMLServer, client: MlflowClient) -> None:
+    follower = Follower()
+    parent = a_run(client, "parent", status="")
+    child = a_run(client, "child", parent=parent, status="")
+    grandchild = a_run(client, "grandchild", parent=child, status="")
+    assert follower.look(2) == ["followed parent", "followed child", "followed grandchild"]
+    assert task_of(server, child)["parent"] == task_of(server, parent)["id"]
+    assert task_of(server, grandchild)["parent"] == task_of(server, child)["id"]
+
+
+def test_a_task_that_was_deleted_is_made_again(server: ClearMLServer, client: MlflowClient) -> None:
+    follower = Follower()
+    run_id = a_run(client, "deleted", status="")
+    follower.look(2)
+    Session().call("tasks.delete", task=task_of(server, run_id)["id"], force=True)
+    client.log_metric(run_id, "train/loss", 0.01, step=20)
+    follower.look(4)
+    task = task_of(server, run_id)
+    assert len(scalars(server, task["id"])) == 21
+    assert link_tags(client.get_run(run_id))["task_id"] == task["id"]
+
+
+def test_which_runs(server: ClearMLServer, client: MlflowClient) -> None:
+    a_run(client, "old", status="")
+    other = client.create_run(client.create_experiment("other"), run_name="other").info
+    assert Follower(Selection(experiments=("other",))).look(2) == ["followed other"]
+    assert Follower(ALL._replace(since_ms=other.start_time + 1000)).look(2) == []
+    assert Follower(settings=Settings(experiments=("nothing",))).look(2) == ["followed other"]
+    assert sorted(Follower(settings=Settings(experiments=("old",))).look(2)) == [
+        "followed old",
+        "followed other",
+    ]
+
+
+def test_a_run_that_is_deleted_while_it_runs_is_left(server: ClearMLServer, client: MlflowClient) -> None:
+    follower = Follower()
+    run_id = a_run(client, "deleted", status="")
+    follower.look(2)
+    client.delete_run(run_id)
+    assert follower.look(2) == ["running deleted"]
+    assert len(follower.runs) == 0
