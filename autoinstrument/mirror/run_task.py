@@ -18,6 +18,8 @@ from autoinstrument.mirror.mapping.names import project_name
 from autoinstrument.mirror.task_project import follow_experiment
 from autoinstrument.mlflow_store.link_tags import STATE
 
+_ALONE_S = 10.0
+"""Seconds in which no other process makes the Task of a run that began here; others wait for it for longer."""
 _ATTEMPTS = 3
 _PATIENCE_S = 2.0
 """The longest pause asked for by a server that is kept here; a longer one is left to the caller."""
@@ -47,6 +49,7 @@ class RunTask:
         self._look_first = look_first
         self._is_settled = is_settled
         self._parent_task = parent_task
+        self._alone_until = time.monotonic() + _ALONE_S
         self._make_at = time.monotonic() + wait_s
         self._task: Task | None = None
         self._given_up: Task | None = None
@@ -154,10 +157,16 @@ class RunTask:
             self._given_up = None
         if capture.task_id and self._find(capture.task_id):
             return
-        if self._look_first and (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):
+        is_looked_for = self._look_first or self._is_late
+        if is_looked_for and (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):
             return
         if time.monotonic() >= self._make_at:
             self._make()
+
+    @property
+    def _is_late(self) -> bool:
+        """True if another process may have made the Task meanwhile: this one was cut off from the server, for example."""
+        return not self._is_settled and time.monotonic() > self._alone_until
 
     def _make(self) -> None:
         capture, run, tasks = self._context.capture, self._context.run, self._context.tasks
@@ -181,7 +190,7 @@ class RunTask:
         for part in self._parts:
             part.created(bare=is_bare)
         capture.task_id = task.id  # from here on a failure must not make a second one
-        if self._is_settled:
+        if self._is_settled or not run.owned or self._is_late:  # another process may be making it, too
             first = tasks.of_run(run.run_id)
             if first and first != task.id:  # another process was quicker
                 tasks.delete(task)
