@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterable
 from typing import Any
+
+import pytest
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.hand_over import VARIABLE
 from tests.end_to_end.harness import Place, Points, ended, link_tags, properties, scalars, task_of
-from tests.end_to_end.processes import Started, wait_for
+from tests.end_to_end.processes import Finished, Started, wait_for
 from tests.hosts.network import Host, Network, OnHost
 from tests.problems import PROBLEMS
+
+_EXPORTED = ("AUTOINSTRUMENT_", "MLFLOW_", "CLEARML_", "PYTHON", "OMP_")
 
 
 class Cluster:
@@ -60,6 +67,39 @@ class Cluster:
         elsewhere = {"AUTOINSTRUMENT_HOME": str(self.place.home / "follower"), **environ}
         command = ["-m", "autoinstrument", "sync", "--experiment", self.place.environ["MLFLOW_EXPERIMENT_NAME"]]
         return self.place.start("", command=[*command, "--follow"], agent=False, **elsewhere)
+
+    def mpirun(self, script: str) -> Finished:
+        """Run a script with two ranks on each host, by Open MPI on the machine where the servers are."""
+        program = shutil.which("mpirun") or pytest.skip("needs Open MPI (Debian: openmpi-bin)")
+        pytest.importorskip("mpi4py")
+        # Open MPI starts its daemon on a host by `rsh HOST COMMAND`, a line for the shell there (4.1, plm_rsh_agent).
+        entries = "\n".join(
+            f"{host.name}) exec {shlex.join(host.command(['sh', '-c'], self.place.folder))} \"$*\";;"
+            for host in self.hosts
+        )
+        rsh = self.place.write("rsh", f"#!/bin/sh\nname=$1; shift\ncase $name in\n{entries}\nesac\n")
+        rsh.chmod(0o755)
+        environ = self.environment(self.hosts[0])
+        own = "\n".join(f"{host.name}) export {self._of_host(host)};;" for host in self.hosts)
+        rank = self.place.write("rank", f"#!/bin/sh\ncase $(hostname) in\n{own}\nesac\nexec \"$@\"\n")
+        rank.chmod(0o755)
+        subnet = f"{self.network.address(0)}/24"
+        started = subprocess.Popen(
+            [
+                program, "--allow-run-as-root", "--mca", "plm_rsh_agent", str(rsh),
+                "--mca", "oob_tcp_if_include", subnet, "--mca", "btl_tcp_if_include", subnet, "--mca", "btl", "self,tcp",
+                "--oversubscribe", "--bind-to", "none", "--host", ",".join(f"{host.name}:2" for host in self.hosts),
+                *(word for key in environ if key.startswith(_EXPORTED) for word in ("-x", key)),
+                str(rank), self.place.python, script,
+            ],
+            cwd=self.place.folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        return Started(started).finish()
+
+    def _of_host(self, host: Host) -> str:
+        """Return assignments of a shell, of variables whose values differ from host to host."""
+        environ = self.environment(host)
+        return " ".join(f"{name}={shlex.quote(environ[name])}" for name in ("AUTOINSTRUMENT_HOME", "TMPDIR", "HOME"))
 
     # What has come of it
 
