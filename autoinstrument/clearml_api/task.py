@@ -45,6 +45,7 @@ class Task(NamedTuple):
         given_tags: the property that lists the tags that it was given, "" for none.
         experiment: name of the experiment that it named when it was found, and by which its project was named.
         given_name: the name that it was given when it was queued for its run, "" if it was not.
+        properties: names of the user properties that it had when it was found.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Task(NamedTuple):
     given_tags: str = ""
     experiment: str = ""
     given_name: str = ""
+    properties: frozenset[str] = frozenset()
 
     @property
     def has_own_name(self) -> bool:
@@ -94,6 +96,7 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
         _property(found, GIVEN_TAGS),
         _property(found, EXPERIMENT),
         str((found.get("runtime") or {}).get(_NAMED) or ""),
+        frozenset((found.get("hyperparams") or {}).get("properties") or {}),
     )
 
 

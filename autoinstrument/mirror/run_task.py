@@ -156,16 +156,16 @@ class RunTask:
             self._given_up = None
         if capture.task_id and self._find(capture.task_id):
             return
-        if self._may_exist and (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):
+        is_looked_for = self._look_first or self._is_late
+        if is_looked_for and (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):
             return
         if time.monotonic() >= self._make_at:
             self._make()
 
     @property
-    def _may_exist(self) -> bool:
-        """True if the run may have a Task that is not known here; a run that `is_settled` has been looked for."""
-        is_late = time.time() - self._context.run.start_time_ms / 1000 > ALONE_S
-        return self._look_first or (is_late and not self._is_settled)
+    def _is_late(self) -> bool:
+        """True if another process may have made the Task: a follower, or one that was not cut off from the server."""
+        return not self._is_settled and time.time() - self._context.run.start_time_ms / 1000 > ALONE_S
 
     def _make(self) -> None:
         capture, run, tasks = self._context.capture, self._context.run, self._context.tasks
@@ -189,7 +189,7 @@ class RunTask:
         for part in self._parts:
             part.created(bare=is_bare)
         capture.task_id = task.id  # from here on a failure must not make a second one
-        if self._is_settled:
+        if self._is_settled or not run.owned or self._is_late:  # another process may be making it, too
             first = tasks.of_run(run.run_id)
             if first and first != task.id:  # another process was quicker
                 tasks.delete(task)

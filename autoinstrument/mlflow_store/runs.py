@@ -152,14 +152,14 @@ def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
 
 
 def running_runs(
-    tracking_uri: str = "", *, experiments: Collection[str] = (), live_only: bool = True
+    tracking_uri: str = "", *, experiments: Collection[str] = (), linked_only: bool = True
 ) -> Iterator[StoredRun]:
     """Yield the runs that MLflow calls RUNNING, with few requests, however many have ended.
 
     Args:
         tracking_uri: address of the store, "" for the one that MLflow itself would use.
         experiments: names of experiments, empty for all.
-        live_only: only those whose tag says that an agent mirrors them.
+        linked_only: only those whose tag says that an agent mirrors them, or has mirrored them.
 
     Raises:
         StoreNotThereError: there is no store at this address; it is not created.
@@ -167,7 +167,7 @@ def running_runs(
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     uri = tracking_uri or default_tracking_uri()
-    wanted = "attributes.status = 'RUNNING'" + (f" AND tags.`{STATE}` = 'live'" if live_only else "")
+    wanted = "attributes.status = 'RUNNING'" + (f" AND tags.`{STATE}` LIKE '%'" if linked_only else "")
     with ourselves():
         client = tracking_client(uri)
         names: dict[str, dict[str, str]] = {}

@@ -48,6 +48,8 @@ class ProcessStarted(NamedTuple):
     """What the parser says about the arguments, by name."""
     node: int = 0
     """Number of its machine in a distributed training, as the launcher counts; 0 if it says nothing."""
+    job: dict[str, str] = {}  # noqa: RUF012
+    """The cluster's job that the process runs in, by the names of user properties; see `capture.scheduler`."""
 
 
 class ProcessChanged(NamedTuple):

@@ -1,6 +1,7 @@
 """End runs whose whole machine is gone: a pod that was evicted takes training, worker and disk with it.
 
-Nothing of that run is left to report its end. Each live Task has a heartbeat, because the worker sends points or a ping
+Nothing of that run is left to report its end. If only its process is gone, the worker ends the Task, and nothing ends the
+run in MLflow: that is done here, too. Each live Task has a heartbeat, because the worker sends points or a ping
 at least once a minute, and the server notes when. A follower ends a run whose heartbeat has not moved for
 `AUTOINSTRUMENT_DEAD_AFTER` seconds **while the follower was watching**, by the follower's own clock. So it does not
 matter whether clocks differ, whether servers were away, or whether the follower was suspended: then it watches anew.
@@ -21,6 +22,8 @@ from typing import Any, NamedTuple
 from autoinstrument.clearml_api.tasks import Tasks, is_adopted
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
+from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
+from autoinstrument.mirror.mapping.links import ENDED
 from autoinstrument.mirror.mapping.run_status import End, is_of_a_process, of_silence
 from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, TASK_ID, is_linked, set_killed
 from autoinstrument.mlflow_store.registry import Registry
@@ -131,14 +134,15 @@ class SilentRuns:
         Also what is logged to MLflow is a sign of life: the training may be cut off from ClearML alone.
         """
         has_others = self._others_after_s < math.inf
-        runs = list(running_runs(experiments=self._experiments, live_only=not has_others))
+        runs = list(running_runs(experiments=self._experiments, linked_only=not has_others))
         linked: dict[str, list[StoredRun]] = {}  # several runs may have adopted one Task
-        for run in filter(_is_live, runs):
+        for run in filter(_was_mirrored, runs):
             linked.setdefault(run.run.tags.get(TASK_ID, ""), []).append(run)
         linked.pop("", None)
         for task in self._tasks.signs_of_life(list(linked)) if linked and self._after_s < math.inf else ():
-            if _may_be_ended(task):
-                yield from (_Watched(run, task, (task.get("last_update"), _logged(run))) for run in linked[task["id"]])
+            for run in linked[task["id"]]:
+                if _was_left_open(task) if _is_complete(run) else _may_be_ended(task):
+                    yield _Watched(run, task, (task.get("last_update"), _logged(run)))
         for stored in runs if has_others else ():
             if stored.run.tags.get(STATE) == FOLLOWED or not is_linked(stored.run.tags):
                 yield _Watched(stored, {}, _logged(stored))
@@ -170,6 +174,8 @@ class SilentRuns:
             last = datetime.fromisoformat(str(task["last_update"])).astimezone(timezone.utc)
             host = str((task.get("runtime") or {}).get("hostname", ""))
             end = of_silence(f"{last:%Y-%m-%d %H:%M:%S} UTC", host)
+            if _is_complete(watched.stored):
+                end = End(task["status"], str(task.get("status_reason") or ""), "")
             ended_ms = max(int(last.timestamp() * 1000), run.start_time_ms)
             self._finish(task, end)
         set_killed(run.tracking_uri, run.workspace, run.run_id, ended_ms)
@@ -204,8 +210,22 @@ def _may_be_ended(task: dict[str, Any]) -> bool:
     return task["status"] == "stopped" and is_of_a_process(reason, message)
 
 
-def _is_live(stored: StoredRun) -> bool:
-    return stored.run.tags.get(STATE) == "live"
+def _was_left_open(task: dict[str, Any]) -> bool:
+    """Return True if the complete Task of a run that MLflow calls RUNNING says that the run has never ended in MLflow.
+
+    The agent saw its process die, which could not report that to MLflow any more. If the run has ended before, another
+    process goes on with it, without the agent.
+    """
+    held = (task.get("hyperparams") or {}).get(PROPERTIES) or {}
+    return task["status"] in ("stopped", "failed", "completed") and ENDED not in held
+
+
+def _was_mirrored(stored: StoredRun) -> bool:
+    return stored.run.tags.get(STATE) in ("live", "synced")
+
+
+def _is_complete(stored: StoredRun) -> bool:
+    return stored.run.tags.get(STATE) == "synced"
 
 
 def _outcome(watched: _Watched, result: str, detail: str) -> Outcome:

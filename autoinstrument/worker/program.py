@@ -30,7 +30,8 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
         os._exit(0)
     os.chdir("/")  # the training's folder may be removed; its file system may be unmounted
     _name_process()
-    import gc
+    import contextlib
+import gc
     import json
     import site
 
@@ -48,10 +49,8 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
 
     from autoinstrument.clearml_api import sdk
 
-    try:
+    with contextlib.suppress(Exception):  # it is reported at the login
         sdk.load(lean=True)
-    except Exception:  # noqa: S110  (it is reported at the login)
-        pass
     from autoinstrument.worker import service
 
     gc.freeze()

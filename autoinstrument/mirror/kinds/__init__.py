@@ -22,6 +22,7 @@ from autoinstrument.mirror.kinds.parameters import Parameters
 from autoinstrument.mirror.kinds.project import Project
 from autoinstrument.mirror.kinds.prompts import Prompts
 from autoinstrument.mirror.kinds.resource_monitor import ResourceMonitor
+from autoinstrument.mirror.kinds.scheduler_job import SchedulerJob
 from autoinstrument.mirror.kinds.status import Status
 from autoinstrument.mirror.kinds.tags import Tags
 from autoinstrument.mirror.kinds.task_tags import TaskTags
@@ -33,6 +34,7 @@ KINDS: tuple[Kind, ...] = (
     NameAndNote(),
     Environment(),
     Machine(),
+    SchedulerJob(),
     Parameters(),
     Tags(),
     TaskTags(),

@@ -90,10 +90,20 @@ class EnvironmentPart(RunPart):
         """The type that the Task was made with; "" for a Task that this part has not made, which keeps its own."""
         self._names: set[str] = set()
         """Names of the arguments that the Task was given."""
+        self._is_made_here = False
 
     def describe_again(self) -> None:
-        """Note that the capture has changed since the Task was made."""
-        self._has_changed = True
+        """Note that the capture has changed since the Task was made.
+
+        A process that only logs to the run, such as a rank on another machine, does not describe the run's Task.
+        """
+        self._has_changed = self._has_changed or self._context.run.owned or self._is_made_here
+
+    def found(self, task: Task, *, is_given: bool) -> None:
+        """Describe the Task of a run that began here, if another process has made it, which logs to the run too."""
+        run, self._is_made_here = self._context.run, False
+        if run.owned and not run.resumed and not is_given and self._context.capture.script:
+            self._has_changed = True
 
     def take(self, record: Record) -> None:
         """Note what decides the Task's type; MLflow marks the active run when an evaluation begins."""
@@ -121,6 +131,7 @@ class EnvironmentPart(RunPart):
     def created(self, *, bare: bool) -> None:
         """See `RunPart.created`."""
         self._has_changed = self._lacks_settings = bare
+        self._is_made_here = True
         self._given_type = self._type
         self._names = set() if bare else {item["name"] for item in self._arguments()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.mirror import run_task
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ParamsLogged, RunStarted
 from autoinstrument.settings import Settings
+from autoinstrument.worker.live_run import LiveRun
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import section
 from tests.unit.mirror.runs import PROCESS
@@ -41,10 +44,12 @@ def test_a_task_is_placed_below_its_parents(server: ClearMLServer, tmp_path: Pat
     assert (task["status"], task.get("parent")) == ("completed", parent if known_after < 2 else None)
 
 
-def a_run(folder: Path) -> RunMirror:
+def a_run(folder: Path, run: RunStarted = RUN, python: str = "3.11") -> LiveRun:
     session = Session()
-    journal = RunJournal(folder / "captures" / RUN.run_id, RUN, PROCESS)
-    mirror = RunMirror(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
+    journal = RunJournal(folder / "captures" / RUN.run_id, run, PROCESS)
+    journal.script = {"entry_point": f"of {'its own' if run.owned else 'another'} process"}
+    journal.requirements = f"# Python {python}\n"
+    mirror = LiveRun(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
     mirror.take(ParamsLogged(RUN.run_id, [("a", "1", "")]))
     return mirror
 
@@ -96,4 +101,51 @@ def test_while_the_server_cannot_say_whether_a_task_was_made_no_other_is(server:
     server.faults.clear()
     mirror.flush()
     (task,) = server.tasks
+    assert section(task, "MLflow") == {"a": "1"}
+
+
+OF_ANOTHER_RANK = RUN._replace(owned=False, resumed=True)
+
+
+def test_a_rank_on_another_machine_does_not_describe_the_task(server: ClearMLServer, tmp_path: Path) -> None:
+    """Its packages are known only after it has found the Task of the run."""
+    a_run(tmp_path / "one").flush()
+    other = a_run(tmp_path / "other", OF_ANOTHER_RANK)
+    other.flush()
+    other.describe_again()
+    other.flush()
+    (task,) = server.tasks
+    assert task["script"]["entry_point"] == "of its own process"
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["at the same moment", "cut off from ClearML"])
+def test_a_rank_and_the_process_of_the_run_make_one_task(
+    server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_late: bool
+) -> None:
+    """The Task is described as the run's own process is, whoever has made it."""
+    own, other = a_run(tmp_path / "one", python="3.12"), a_run(tmp_path / "other", OF_ANOTHER_RANK)
+    if is_late:  # the other one has waited, and made it
+        other.flush()
+        monkeypatch.setattr(run_task.time, "monotonic", lambda now=time.monotonic: now() + 11)
+        own.flush()
+        assert len(server.calls("tasks.create")) == 1
+    else:
+        look, looks = Tasks.of_run, list[str]()
+
+        def of_run(tasks: Tasks, run_id: str) -> str:
+            looks.append(run_id)
+            if len(looks) > 1:
+                return look(tasks, run_id)
+            own.flush()  # in the moment between looking for the Task and making it
+            return ""
+
+        monkeypatch.setattr(Tasks, "of_run", of_run)
+        other.flush()
+    own.describe_again()
+    for mirror in (own, other):
+        mirror.flush()
+    (task,) = server.tasks
+    assert {mirror.task.id for mirror in (own, other) if mirror.task} == {task["id"]}
+    assert task["script"]["entry_point"] == "of its own process"
+    assert task["script"]["requirements"]["pip"] == "# Python 3.12\n"
     assert section(task, "MLflow") == {"a": "1"}

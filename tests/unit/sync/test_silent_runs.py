@@ -228,3 +228,42 @@ def test_a_look_costs_two_requests_however_many_have_ended(
     server.clear_requests()
     Follower().follow(50)
     assert [call.endpoint for call in server.requests if "login" not in call.endpoint] == ["tasks.get_all"]
+
+
+def left_open(client: MlflowClient, folder: Path) -> str:
+    """A run whose process died; its worker has seen that, and completed the Task."""
+    run_id = live_run(client, folder)
+    tasks = Tasks(Session())
+    found = tasks.find(client.get_run(run_id).data.tags["clearml.task_id"], adopted=False)
+    assert found is not None
+    tasks.finish(found, "stopped", "the process died with the run still open (signal SIGKILL)", "")
+    client.set_tag(run_id, "clearml.state", "synced")
+    return run_id
+
+
+def test_a_run_whose_process_alone_is_gone_is_ended_in_mlflow(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path
+) -> None:
+    run_id, follower = left_open(client, tmp_path), Follower()
+    assert follower.follow(300) == []
+    ended, *_ = follower.follow(50)
+    assert ended == "ended the process died with the run still open (signal SIGKILL)"
+    assert states(client, server, run_id) == ("KILLED", "stopped")
+    assert client.get_run(run_id).info.end_time
+    assert follower.follow(400) == []
+
+
+def test_a_run_that_ended_and_goes_on_without_the_agent_is_left_alone(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path
+) -> None:
+    """Its Task is complete, and it logs nothing for a long time."""
+    run_id, follower = left_open(client, tmp_path), Follower()
+    assert follower.follow(350)
+    client.update_run(run_id, status="RUNNING")
+    assert follower.follow(1000) == []
+    assert states(client, server, run_id) == ("RUNNING", "stopped")
+
+
+def test_what_is_logged_shows_that_a_left_open_run_goes_on(client: MlflowClient, tmp_path: Path) -> None:
+    run_id, follower = left_open(client, tmp_path), Follower()
+    assert follower.follow(1000, lambda: client.log_metric(run_id, "loss", follower.clock.now)) == []
