@@ -16,6 +16,7 @@ from typing import Any
 from autoinstrument.bootstrap.program import what_runs
 from autoinstrument.capture import notebook, own_files
 from autoinstrument.capture.hydra import job_arguments
+from autoinstrument.child_console.process_name import process_name
 from autoinstrument.integrations.argument_words import read_line
 from autoinstrument.integrations.hydra_config import configuration
 from autoinstrument.integrations.parsed_arguments import help_texts, parsed
@@ -66,6 +67,7 @@ class Changes:
             command_line=_command_line(kind, path, module),
             help_texts=help_texts(),
             node=_node(),
+            name=process_name(),
             modules=self._new_modules(),  # last, because the lines above load modules, too
         )
 
