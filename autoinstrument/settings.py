@@ -166,9 +166,10 @@ class Settings:
         training; or the seconds between readings.""",
     )  # fmt: skip
     console: str = _setting(
-        Choice("python", "off"), "python", "run",
-        """`python`: the Task has what Python writes to the console, in this process and in those that it starts;
-        `off`: the Task has no console.""",
+        Choice("python", "descriptors", "off"), "python", "run",
+        """`python`: the Task has what Python writes to the console, in this process, its children and other ranks;
+        `descriptors`: also what C libraries and other programs write there, by a relay, which
+        [can be seen](internals/training-process.md#descriptors); `off`: the Task has no console.""",
     )  # fmt: skip
     home: str = _setting(
         Text(), "", "machine",

@@ -159,6 +159,7 @@ class Agent:
                 self._sender.announce(RunAnnounced(run_id, run.tracking_uri, os.getpid(), owned, off, workspace))
                 if owned:
                     self._worker.publish(run_id)
+                self._worker.mark(owned=owned)
         program: dict[str, Any] = {}
         if owned:
             with guard("finding a run's program"):  # now: the next one may have begun when the run is described
@@ -197,7 +198,7 @@ class Agent:
         if not self.is_open(ended.run_id):
             return
         self._runs[ended.run_id].end(ended)
-        self._console.look()
+        self._console.run_ends()
         self._look_for_task()  # now: ClearML's own at-exit handler forgets its Task
         if self.settings.worker == "process" and not ended.at_exit:  # then it is sent when `finish` returns
             with guard("announcing a run's end"):
@@ -238,6 +239,7 @@ class Agent:
     def _introduce(self, attempt: int) -> list[Record]:
         """Return what a worker must know first: the process, and if it is not the first one, all undelivered runs."""
         self._worker.settle()
+        self._worker.mark(owned=any(run.is_owned for run in list(self._runs.values())))
         records: list[Record] = [self._process.for_worker()]
         if attempt > 0:
             self._reports.worker_lost()

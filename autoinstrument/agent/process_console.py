@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable
 
 from autoinstrument.capture.console import Console
-from autoinstrument.child_console import plain_capture
+from autoinstrument.child_console import descriptors, plain_capture
+from autoinstrument.child_console.descriptors import Descriptors
 from autoinstrument.child_console.link import MOST_CHARACTERS, MOST_TEXTS, ConsoleLink
-from autoinstrument.guard import guard
+from autoinstrument.child_console.process_name import process_name
+from autoinstrument.guard import guard, logger
 from autoinstrument.records import ConsoleWritten
 from autoinstrument.settings import Settings
 
@@ -31,9 +34,12 @@ class ProcessConsole:
     ) -> None:
         self._post = post
         self._console = Console(take)
-        self._is_wanted = settings.console != "off"
+        self._mode = settings.console
+        self._is_wanted = self._mode != "off"
+        self._descriptors: Descriptors | None = None
         self._link = ConsoleLink()
-        self._belongs = self._is_wanted and plain_capture.may_belong()
+        # A relay has what a process writes that has inherited its descriptors.
+        self._belongs = self._mode == "python" and plain_capture.may_belong()
         self._is_own = False
         self._held: deque[ConsoleWritten] = deque(maxlen=MOST_TEXTS)
         self._held_characters = 0
@@ -41,22 +47,33 @@ class ProcessConsole:
             self._link.write(*text)
         if self._is_wanted:
             with guard("capturing the console"):
-                self._console.attach()
+                if self._mode == "descriptors" and descriptors.captured():
+                    self._descriptors = descriptors.capture("")
+                else:
+                    self._console.attach()
 
     def look(self) -> None:
         """Follow if the script has replaced its streams; costs two comparisons."""
-        if self._is_wanted:
+        if self._is_wanted and self._descriptors is None:
             self._console.look()
+
+    def run_ends(self) -> None:
+        """See to it that what was written so far arrives before the end of a run."""
+        if self._descriptors is not None:
+            self._descriptors.drain()
+        self.look()
 
     def follow(self) -> None:
         """Capture the streams that `sys` has by now."""
-        if self._is_wanted:
+        if self._is_wanted and self._descriptors is None:
             with guard("following the console"):
                 self._console.follow()
 
     def detach(self) -> None:
         """Stop capturing."""
-        if self._is_wanted:
+        if self._descriptors is not None:
+            self._descriptors.detach()
+        elif self._is_wanted:
             self._console.detach()
             self._link.send()
 
@@ -74,6 +91,8 @@ class ProcessConsole:
 
         The text from before belongs to it too, unless that process gets the text anyway.
         """
+        if self._mode == "descriptors" and owned:
+            self._take_descriptors()
         if self._is_own or not (owned or not self._link.is_connected):
             return
         self._is_own = True
@@ -85,8 +104,24 @@ class ProcessConsole:
     def forked(self) -> None:
         """Go on as a forked child, whose text belongs to the runs of its parent; the link knows that by itself."""
         self._is_own = False
+        if self._descriptors is not None:  # the child's are relayed like its parent's
+            self._descriptors = None
+            self._is_wanted = False
         self._held.clear()
         self._held_characters = 0
+
+    def _take_descriptors(self) -> None:
+        if self._descriptors is None and not os.environ.get("CLEARML_TASK_ID"):  # a ClearML agent reads them
+            try:
+                taken = descriptors.capture(process_name())
+            except OSError as error:
+                self._mode = "python"
+                logger().warning("the console is captured as with AUTOINSTRUMENT_CONSOLE=python: %s", error)
+                return
+            self._console.detach()
+            self._descriptors = taken
+        if self._descriptors is not None:
+            self._descriptors.run_began()
 
     def _hold(self, written: ConsoleWritten) -> None:
         self._held.append(written)

@@ -79,10 +79,17 @@ class WorkerAccess:
         if self._worker is not None:
             with contextlib.suppress(FileNotFoundError):
                 self._worker.publish(run_id)
-            if self._marks_console and not self._worker.is_thread:
-                with contextlib.suppress(OSError):  # no folder for marks
-                    marks.leave(str(self._worker.folder.path))
-                    self._marked_by = os.getpid()
+
+    def mark(self, *, owned: bool) -> None:
+        """Let processes below and beside this one send what they write to the console to its worker, if it is there.
+
+        Args:
+            owned: this process has begun a run.
+        """
+        if self._marks_console and self._worker is not None and not self._worker.is_thread:
+            with contextlib.suppress(OSError):  # no folder for marks
+                marks.leave(str(self._worker.folder.path), owned=owned)
+                self._marked_by = os.getpid()
 
     @property
     def is_lost_in_child(self) -> bool:
@@ -97,6 +104,6 @@ class WorkerAccess:
     def clean_up(self) -> None:
         """Remove the folder of a worker that ends with this process, and this process's marks."""
         if self._marked_by == os.getpid():
-            marks.remove()
+            marks.remove(os.getpid())
         if self._worker is not None and self._worker.is_thread:
             self._worker.folder.remove()

@@ -38,6 +38,8 @@ _LOOK_S = 1.0
 """Seconds between two looks for a worker."""
 _CONNECT_S = 1.0
 _JOIN_CHARACTERS = 16_000
+_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
+"""No SIGPIPE if the worker has ended: the script may have set its action to the default."""
 _NUMBERS = {"stdout": 1, "stderr": 2}
 
 Text = tuple[str, str, int]
@@ -50,12 +52,18 @@ class ConsoleLink:
     Text goes there only if the stream leads to the same file as one of that process's: a sub-process whose output the
     script reads itself writes to no console.
 
+    Args:
+        relayed: ids of the process whose descriptors this one relays and of its ancestors, the nearest first; () for
+            a link of the process's own.
+        name: how lines are named in runs of others, None for the process's own name.
+
     Attributes:
         forked_by: the processes that have forked this one, the nearest first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, relayed: Iterable[int] = (), name: str | None = None) -> None:
         self.forked_by: tuple[int, ...] = ()
+        self._relayed, self._name = tuple(relayed), name
         self._pid = os.getpid()
         self._reset()
         if sys.platform != "win32":
@@ -103,6 +111,12 @@ class ConsoleLink:
             if not is_sent:
                 return
 
+    def look_again(self) -> None:
+        """Look for the worker anew: the nearest process with a run may be another one now."""
+        with self._lock:
+            self._drop()
+            self._look_at = 0.0
+
     def take(self) -> list[Text]:
         """Return what waits, and forget it."""
         texts = list(self._waiting)
@@ -131,8 +145,10 @@ class ConsoleLink:
         if now < self._look_at:
             return False
         self._look_at = now + _LOOK_S
-        self._mark = marks.find(self.forked_by)
+        self._mark = marks.find(self.forked_by + self._relayed)
         if self._mark is None or self._mark.pid == self._pid:
+            return False
+        if sys.platform == "win32":
             return False
         connection = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
@@ -144,8 +160,13 @@ class ConsoleLink:
         except BaseException:
             connection.close()
             raise
-        self._socket, self._unsent = connection, _joined(self._mark.pid)
+        self._socket, self._unsent = connection, self._joined(self._mark.pid)
         return True
+
+    def _joined(self, parent: int) -> bytes:
+        name = "" if parent in self._relayed[:1] else process_name() if self._name is None else self._name
+        devices = (f"{_quoted(name)}:{_quoted(os.environ[name])}" for name in _DEVICES if name in os.environ)
+        return _frame([f'["ProcessJoined",{os.getpid()},{parent},{_quoted(name)},{{{",".join(devices)}}}]'])
 
     def _is_own_descriptor(self) -> bool:
         return self._socket is not None and marks.file_of(self._socket.fileno()) == self._inode
@@ -160,7 +181,7 @@ class ConsoleLink:
             return False
         self._unsent = self._unsent or self._next_frame()
         try:
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            self._unsent = self._unsent[self._socket.send(self._unsent, _FLAGS) :]
         except BlockingIOError:
             return False
         return not self._unsent
@@ -177,13 +198,8 @@ class ConsoleLink:
         return _frame(f'["ConsoleWritten",{_quoted(name)},{_quoted(text)},{time_ms}]' for name, text, time_ms in texts)
 
     def _is_on_console(self, stream: str) -> bool:
-        files = self._mark.files if self._mark is not None else set()
+        files = self._mark.files if self._mark is not None and not self._relayed else None
         return files is None or marks.file_of(_NUMBERS[stream]) in files
-
-
-def _joined(parent: int) -> bytes:
-    devices = (f"{_quoted(name)}:{_quoted(os.environ[name])}" for name in _DEVICES if name in os.environ)
-    return _frame([f'["ProcessJoined",{os.getpid()},{parent},{_quoted(process_name())},{{{",".join(devices)}}}]'])
 
 
 def _frame(records: Iterable[str]) -> bytes:

@@ -9,7 +9,7 @@ a second mark, by the identity of its parent.
 """
 
 # os.path: pathlib takes 5 ms to import.
-# ruff: noqa: PTH102, PTH106, PTH108, PTH112, PTH115, PTH118, PTH211
+# ruff: noqa: PTH102, PTH106, PTH108, PTH112, PTH114, PTH115, PTH118, PTH211
 from __future__ import annotations
 
 import contextlib
@@ -55,32 +55,42 @@ def file_of(descriptor: int) -> File | None:
     return found.st_dev, found.st_ino
 
 
-def leave(worker: str) -> None:
-    """Mark this process as one that has begun a run; a mark from before is replaced.
+def leave(worker: str, *, owned: bool) -> None:
+    """Mark this process as one that has a run; a mark from before is replaced.
+
+    Args:
+        worker: the folder of the run's worker on this machine.
+        owned: this process has begun the run. If another process has, on another machine, ranks are shown the first
+            one that logs to it.
 
     Raises:
         OSError: there is no folder for marks.
     """
     files = "-".join("{}.{}".format(*(file_of(descriptor) or (0, 0))) for descriptor in (1, 2))
-    for name in _names(os.getpid()):
-        _link(name, f"{os.getpid()}:{files}:{worker}")
+    target = f"{os.getpid()}:{files}:{worker}"
+    _link(process_table.identity(os.getpid()), target)
+    if rank(os.environ):
+        name = _beside(process_table.identity(os.getppid()), os.environ)
+        if owned or _read(mark_folders(os.environ), name) is None:
+            _link(name, target)
 
 
-def remove() -> None:
-    """Take this process's marks away, and the folder of marks if it is empty."""
-    for folder in mark_folders(os.environ):
-        for name in _names(os.getpid()):
-            path = os.path.join(folder, name)
-            try:
-                if os.readlink(path).startswith(f"{os.getpid()}:"):  # else it is that of another rank
-                    os.unlink(path)
-            except OSError:  # it is not there
-                continue
-        _remove_if_empty(folder)
+def leave_relay() -> None:
+    """Mark the file behind descriptor 1 as one that a relay reads (`descriptors`); raises as `leave`."""
+    if (file := file_of(1)) is not None:
+        _link(_relayed(file), f"{os.getpid()}:")
 
 
-def sweep(pid: int) -> None:
-    """Take away the marks of a process that is gone."""
+def is_relayed() -> bool:
+    """Return True if a relay reads what this process writes to descriptor 1, because it has inherited that."""
+    file = file_of(1)
+    return file is not None and any(
+        os.path.islink(os.path.join(folder, _relayed(file))) for folder in mark_folders(os.environ)
+    )
+
+
+def remove(pid: int) -> None:
+    """Take a process's marks away, and the folder of marks if it is empty."""
     for folder in mark_folders(os.environ):
         try:
             names = os.listdir(folder)  # noqa: PTH208
@@ -118,11 +128,8 @@ def find(pids: Iterable[int] = (), environ: Mapping[str, str] = os.environ) -> M
     return None
 
 
-def _names(pid: int) -> list[str]:
-    names = [process_table.identity(pid)]
-    if rank(os.environ):
-        names.append(_beside(process_table.identity(os.getppid()), os.environ))
-    return names
+def _relayed(file: File) -> str:
+    return "relayed-{}.{}".format(*file)
 
 
 def _beside(launcher: str, environ: Mapping[str, str]) -> str:

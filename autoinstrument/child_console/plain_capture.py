@@ -28,9 +28,13 @@ _capture: PlainCapture | None = None
 def begin() -> None:
     """Capture from now on, if this process may belong to another one's run."""
     global _capture
-    if _capture is not None or os.environ.get("AUTOINSTRUMENT_CONSOLE", "").strip().lower() not in ("", "python"):
-        return
-    if may_belong():
+    mode = os.environ.get("AUTOINSTRUMENT_CONSOLE", "").strip().lower()
+    if mode == "descriptors" and rank(os.environ) and not marks.is_relayed():
+        from autoinstrument.child_console import descriptors
+        from autoinstrument.child_console.process_name import process_name
+
+        atexit.register(descriptors.capture(process_name()).detach)
+    elif _capture is None and mode in ("", "python") and may_belong():
         _capture = PlainCapture()
 
 

@@ -54,8 +54,8 @@ class ProcessEnd:
             for run_id in process.owned:
                 self._registry.open.pop(run_id, None)
             return
-        if process.owned:
-            marks.sweep(process.pid)
+        if process.runs:
+            marks.remove(process.pid)
         code = exit_status.take(self._folder, process.pid)
         process.exit_code = code if process.exiting is not None else None
         for announced in process.announced.values():
