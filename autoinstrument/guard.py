@@ -33,6 +33,12 @@ def _file_of_stderr() -> tuple[int, int] | None:
 _file_at_start, _stream_at_start = _file_of_stderr(), sys.stderr
 
 
+def stderr_was_moved() -> None:
+    """Note that the agent has put another file behind descriptor 2, which leads to this process's own stderr."""
+    global _file_at_start
+    _file_at_start = _file_of_stderr()
+
+
 def _own_stderr() -> TextIO | None:
     """Return the stream that leads to this process's own stderr, None where it is gone.
 

@@ -165,6 +165,12 @@ class Settings:
         """`on`: the Task has the figures of its machine, GPUs and processes, read every second from outside of the
         training; or the seconds between readings.""",
     )  # fmt: skip
+    console: str = _setting(
+        Choice("python", "descriptors", "off"), "python", "run",
+        """`python`: the Task has what Python writes to the console, in this process, its children and other ranks;
+        `descriptors`: also what C libraries and other programs write there, by a relay, which
+        [can be seen](internals/training-process.md#descriptors); `off`: the Task has no console.""",
+    )  # fmt: skip
     home: str = _setting(
         Text(), "", "machine",
         """Folder of captures and state, by default the user's state folder (`~/.local/state/autoinstrument` on Linux),

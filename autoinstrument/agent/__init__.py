@@ -15,6 +15,7 @@ from typing import Any
 
 from autoinstrument.agent.delivery_wait import DeliveryWait
 from autoinstrument.agent.exit_cause import exiting
+from autoinstrument.agent.process_console import ProcessConsole
 from autoinstrument.agent.process_report import ProcessReport
 from autoinstrument.agent.run_reports import RunReports
 from autoinstrument.agent.run_start import RunStart
@@ -22,14 +23,12 @@ from autoinstrument.agent.task_adoption import TaskAdoption
 from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.agent.worker_access import WorkerAccess
 from autoinstrument.bootstrap.explain_log import note
-from autoinstrument.capture.console import Console
 from autoinstrument.clearml_switches import switched_off
 from autoinstrument.guard import be_quiet, guard
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.urls import absolute
 from autoinstrument.records import (
-    ConsoleWritten,
     EndAnnounced,
     Record,
     RunAnnounced,
@@ -69,15 +68,13 @@ class Agent:
         self._is_finished = False
         self._runs: dict[str, TrackedRun] = {}
         self._captures = RunJournals(settings)
-        self._worker = WorkerAccess(settings.worker)
+        self._worker = WorkerAccess(settings.worker, marks_console=settings.console != "off")
         self._sender = Sender(self._worker.connect, self._introduce, self._answered, self._leave)
         self._reports = RunReports(self._runs, self._captures, self._sender.reply, note=settings.note)
         self.delivery = DeliveryWait(self._sender.ask)
         self._adoption = TaskAdoption()
         self._process = ProcessReport()
-        self._console = Console(self._written)
-        with guard("capturing the console"):
-            self._console.attach()
+        self._console = ProcessConsole(settings, self._written, self._sender.post)
         if sys.platform != "win32":
             os.register_at_fork(after_in_child=self._forked)
 
@@ -152,8 +149,7 @@ class Agent:
         note("run", run_id)
         run = self._runs.setdefault(run_id, TrackedRun(run_id))
         run.begin(absolute(tracking_uri), workspace, owned=owned)
-        with guard("following the console"):
-            self._console.follow()
+        self._console.follow()
         if again or not owned:
             self._worker.shared_run = self._worker.shared_run or run_id
         self._sender.direct = self._sender.direct or not owned
@@ -163,6 +159,7 @@ class Agent:
                 self._sender.announce(RunAnnounced(run_id, run.tracking_uri, os.getpid(), owned, off, workspace))
                 if owned:
                     self._worker.publish(run_id)
+                self._worker.mark(owned=owned)
         program: dict[str, Any] = {}
         if owned:
             with guard("finding a run's program"):  # now: the next one may have begun when the run is described
@@ -175,6 +172,7 @@ class Agent:
             self._sender.post_soon(run_id, "start", retry, wait_s)
 
         self._sender.post(RunStart(make, taken, ask_again))
+        self._console.run_began(owned=owned)
         self._sender.post_soon("", "console", self._look, _LOOK_S)
 
     def _run_described(self, run: TrackedRun, record: RunStarted | None) -> RunStarted | None:
@@ -200,7 +198,7 @@ class Agent:
         if not self.is_open(ended.run_id):
             return
         self._runs[ended.run_id].end(ended)
-        self._console.look()
+        self._console.run_ends()
         self._look_for_task()  # now: ClearML's own at-exit handler forgets its Task
         if self.settings.worker == "process" and not ended.at_exit:  # then it is sent when `finish` returns
             with guard("announcing a run's end"):
@@ -228,7 +226,7 @@ class Agent:
     def _written(self, stream: str, text: str) -> None:
         if self._adoption.is_expected and "clearml" in sys.modules:
             self._look_for_task()  # `Task.init` prints
-        self._sender.post(ConsoleWritten(stream, text, int(time.time() * 1000)))
+        self._console.route(stream, text)
 
     def _look_for_task(self) -> None:
         if (found := self._adoption.look()) is not None:
@@ -241,6 +239,7 @@ class Agent:
     def _introduce(self, attempt: int) -> list[Record]:
         """Return what a worker must know first: the process, and if it is not the first one, all undelivered runs."""
         self._worker.settle()
+        self._worker.mark(owned=any(run.is_owned for run in list(self._runs.values())))
         records: list[Record] = [self._process.for_worker()]
         if attempt > 0:
             self._reports.worker_lost()
@@ -258,6 +257,7 @@ class Agent:
 
     def _forked(self) -> None:
         """Go on as a process that runs beside another one, which ends the runs so far."""
+        self._console.forked()
         self._reports.forked()
         for run in self._runs.values():
             run.hand_over()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 
+from autoinstrument.child_console import marks
 from autoinstrument.guard import guard
 from autoinstrument.transport import exit_status, own_python, worker_process
 from autoinstrument.transport.worker_link import Attempt
@@ -17,14 +19,17 @@ class WorkerAccess:
 
     Args:
         kind: "process" or "thread", as `AUTOINSTRUMENT_WORKER` has it.
+        marks_console: processes below and beside this one may send the worker what they write to the console.
 
     Attributes:
         shared_run: a run that another process may have begun, "" for none: its worker is this process's, too.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, marks_console: bool = True) -> None:
         self.shared_run = ""
         self._kind = kind
+        self._marks_console = marks_console
+        self._marked_by = 0
         self._worker: WorkerHandle | None = None
         self._is_settled = False
 
@@ -75,6 +80,17 @@ class WorkerAccess:
             with contextlib.suppress(FileNotFoundError):
                 self._worker.publish(run_id)
 
+    def mark(self, *, owned: bool) -> None:
+        """Let processes below and beside this one send what they write to the console to its worker, if it is there.
+
+        Args:
+            owned: this process has begun a run.
+        """
+        if self._marks_console and self._worker is not None and not self._worker.is_thread:
+            with contextlib.suppress(OSError):  # no folder for marks
+                marks.leave(str(self._worker.folder.path), owned=owned)
+                self._marked_by = os.getpid()
+
     @property
     def is_lost_in_child(self) -> bool:
         """True in a forked child of a process whose worker is a thread, which the child does not have."""
@@ -86,6 +102,8 @@ class WorkerAccess:
         return self._worker is not None and self._worker.is_thread
 
     def clean_up(self) -> None:
-        """Remove the folder of a worker that ends with this process."""
+        """Remove the folder of a worker that ends with this process, and this process's marks."""
+        if self._marked_by == os.getpid():
+            marks.remove(os.getpid())
         if self._worker is not None and self._worker.is_thread:
             self._worker.folder.remove()

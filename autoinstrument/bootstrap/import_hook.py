@@ -8,6 +8,7 @@ import os
 import sys
 from _thread import get_ident
 
+from autoinstrument.bootstrap import training_around
 from autoinstrument.bootstrap.program import is_other_program, what_runs
 
 TYPE_CHECKING = False  # type checkers take it for typing's
@@ -58,6 +59,7 @@ def arm() -> None:
         _note("other program", " ".join(what_runs(sys.orig_argv[1:])))
         return
     _note("armed", "after MLflow's import" if "mlflow" in sys.modules else "before MLflow's import")
+    _capture_console()
     finder = AfterImport({name: _hook(*place) for name, place in _HOOKS.items()})
     sys.meta_path.insert(0, finder)
     for name in finder.hooks:
@@ -71,6 +73,17 @@ def _note(step: str, detail: str = "") -> None:
         from autoinstrument.bootstrap.explain_log import note
 
         note(step, detail)
+
+
+def _capture_console() -> None:
+    """Capture what this process writes, if it is part of a training; if it gets an agent, that takes over."""
+    try:
+        if training_around.is_likely():
+            from autoinstrument.child_console import plain_capture
+
+            plain_capture.begin()
+    except Exception:  # noqa: S110  (a broken installation; what is missing is some lines of a console)
+        pass
 
 
 def _is_wanted() -> bool:

@@ -17,6 +17,7 @@ from autoinstrument.bootstrap.program import what_runs
 from autoinstrument.capture import notebook, own_files
 from autoinstrument.capture.hydra import job_arguments
 from autoinstrument.capture.scheduler import job_of
+from autoinstrument.child_console.process_name import process_name
 from autoinstrument.integrations.argument_words import read_line
 from autoinstrument.integrations.hydra_config import configuration
 from autoinstrument.integrations.parsed_arguments import help_texts, parsed
@@ -68,6 +69,7 @@ class Changes:
             help_texts=help_texts(),
             node=_node(),
             job=job_of(os.environ),
+            name=process_name(),
             modules=self._new_modules(),  # last, because the lines above load modules, too
         )
 

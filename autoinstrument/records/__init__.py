@@ -30,6 +30,7 @@ from autoinstrument.records.process import (
     DeliveryAwaited,
     ProcessChanged,
     ProcessExiting,
+    ProcessJoined,
     ProcessStarted,
 )
 from autoinstrument.records.run import (
@@ -75,7 +76,8 @@ __all__ = [
     "AbortLogged", "Argument", "ArtifactLogged", "Assessment", "CodeLacking", "CommandLine", "ConsoleWritten",
     "Dataset", "Delivered", "DeliveryAwaited", "EndAnnounced", "EventsDropped", "InputModel", "InputsLogged",
     "MetricsLogged", "Model", "ModelMetricsLogged", "ModelPoint", "ModelsLogged", "ModelsRead", "Param",
-    "ParamsLogged", "Point", "ProcessChanged", "ProcessExiting", "ProcessStarted", "Prompt", "PromptsUsed", "Record",
+    "ParamsLogged", "Point", "ProcessChanged", "ProcessExiting", "ProcessJoined", "ProcessStarted",
+    "Prompt", "PromptsUsed", "Record",
     "ReportRequested", "RunAborted", "RunAnnounced", "RunDeleted", "RunEnded", "RunLinked", "RunPending",
     "RunRestored", "RunStarted", "RunTagged", "RunsDelivered", "RunsKilled", "ServedProcess", "ServedRun",
     "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "Trace", "TracesChanged", "TracesLogged", "Version",

@@ -21,6 +21,7 @@ from autoinstrument.records.process import (
     DeliveryAwaited,
     ProcessChanged,
     ProcessExiting,
+    ProcessJoined,
     ProcessStarted,
 )
 from autoinstrument.records.run import (
@@ -49,7 +50,8 @@ from autoinstrument.records.run import (
 )
 
 Record = (
-    ProcessStarted | ProcessChanged | ProcessExiting | DeliveryAwaited | RunAnnounced | RunStarted | EndAnnounced
+    ProcessStarted | ProcessJoined | ProcessChanged | ProcessExiting | DeliveryAwaited | RunAnnounced | RunStarted
+    | EndAnnounced
     | ParamsLogged | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
     | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped | RunTagged | AbortLogged
     | RunLinked | RunPending | RunAborted | CodeLacking | RunsDelivered | RunsKilled | Delivered | WorkerReady

@@ -50,6 +50,8 @@ class ProcessStarted(NamedTuple):
     """Number of its machine in a distributed training, as the launcher counts; 0 if it says nothing."""
     job: dict[str, str] = {}  # noqa: RUF012
     """The cluster's job that the process runs in, by the names of user properties; see `capture.scheduler`."""
+    name: str = ""
+    """How its lines are named in the console of a run that another process has begun, as in "rank 1"."""
 
 
 class ProcessChanged(NamedTuple):
@@ -75,6 +77,20 @@ class ProcessExiting(NamedTuple):
     """How long the process will wait for `Delivered`."""
 
 
+class ProcessJoined(NamedTuple):
+    """A process has no run: its console belongs to the runs of another process, a parent as a rule or another rank.
+
+    It is the first record over a connection, and only `ConsoleWritten` follows.
+    """
+
+    pid: int
+    parent: int
+    """Process id of that other process."""
+    name: str
+    devices: dict[str, str]
+    """These two as in `ProcessStarted`."""
+
+
 class DeliveryAwaited(NamedTuple):
     """Asks the worker for `RunsDelivered`: the script waits until what it has logged so far is in ClearML."""
 
@@ -89,3 +105,5 @@ class ConsoleWritten(NamedTuple):
     """"stdout" or "stderr"."""
     text: str
     time_ms: int
+    process: str = ""
+    """Name of the process that wrote it, "" for the one that has begun the run; the worker puts it in."""

@@ -2,6 +2,8 @@
 
 It belongs to all runs of the process that are open. If none is open, it announces the next run ("starting job 1") and
 waits for it; when the process ends, or too much text waits, it belongs to the run before.
+
+The text of a process that has no run (`ProcessJoined`) is that of the process that it has joined, under its own name.
 """
 
 from __future__ import annotations
@@ -22,9 +24,14 @@ class ConsoleRouter:
 
     def write(self, process: TrainingProcess, written: ConsoleWritten) -> None:
         """Give text to the process's open runs, or keep it for the next run."""
-        runs = [run_id for run_id in self._registry.open if run_id in process.runs]
-        for run_id in runs:
-            self._registry.mirrors[run_id].console.write(*written)
+        if process.joined is not None:
+            written = written._replace(process=process.name)
+            if (parent := self._registry.parent_of(process)) is not None:
+                self._catch_up(process, parent)
+                process = parent
+        runs = self._registry.shown_runs(process)
+        for mirror in runs:
+            self._give(mirror, process, written)
         if runs:
             return
         if not self._early.has_room(len(process.early_console)):
@@ -37,7 +44,7 @@ class ConsoleRouter:
     def run_began(self, process: TrainingProcess, run: RunStarted) -> None:
         """Give text that waits to the run that has begun, unless another process's run has begun in between."""
         if run.owned or not process.last_run:
-            self._give(process, self._registry.mirrors[run.run_id])
+            self._give_waiting(process, self._registry.mirrors[run.run_id])
 
     def run_ended(self, process: TrainingProcess, run_id: str) -> None:
         """Note that a run has ended."""
@@ -46,15 +53,35 @@ class ConsoleRouter:
     def leave(self, process: TrainingProcess) -> None:
         """Give text that waits to the run that ended last, because no other run is expected."""
         if process.last_run in self._registry.mirrors:
-            self._give(process, self._registry.mirrors[process.last_run])
+            self._give_waiting(process, self._registry.mirrors[process.last_run])
+
+    def closed(self, process: TrainingProcess) -> None:
+        """Finish the last lines of a process that is gone, in runs of others."""
+        if (parent := self._registry.parent_of(process)) is not None:
+            self._catch_up(process, parent)
+        for mirror in self._registry.mirrors.values() if process.name else ():
+            if mirror.run.run_id not in process.owned:
+                mirror.console.leave(process.name)
 
     def forget(self, process: TrainingProcess) -> None:
         """Drop text that waits for the next run of a process that is gone."""
         self._early.reserve(-sum(map(weight, process.early_console)))
         process.early_console.clear()
 
-    def _give(self, process: TrainingProcess, mirror: LiveRun) -> None:
+    def _catch_up(self, process: TrainingProcess, parent: TrainingProcess) -> None:
+        """Write what a process had written before the one that it has joined was known."""
+        waiting = process.early_console[:]
+        self.forget(process)
+        for written in waiting:
+            self.write(parent, written)
+
+    def _give_waiting(self, process: TrainingProcess, mirror: LiveRun) -> None:
         for written in process.early_console:
-            mirror.console.write(*written)
+            self._give(mirror, process, written)
             self._early.reserve(-weight(written))
         process.early_console.clear()
+
+    @staticmethod
+    def _give(mirror: LiveRun, process: TrainingProcess, written: ConsoleWritten) -> None:
+        is_own = written.process or mirror.run.run_id in process.owned
+        mirror.console.write(*(written if is_own else written._replace(process=process.name)))

@@ -25,6 +25,7 @@ from autoinstrument.records import (
     EventsDropped,
     ProcessChanged,
     ProcessExiting,
+    ProcessJoined,
     ProcessStarted,
     Record,
     RunAnnounced,
@@ -104,6 +105,9 @@ class Dispatcher:
         """Drop a process that is gone, and what waits of it; see `RunRegistry.forget`."""
         self._early.forget(process)
         self._console.forget(process)
+        for other in self.registry.processes:
+            if self.registry.parent_of(other) is process:  # the worker does not stay for it
+                other.hang_up()
         return self.registry.forget(process)
 
     def take_captured(self) -> bool:
@@ -144,9 +148,6 @@ class Dispatcher:
     def _process_started(self, process: TrainingProcess, started: ProcessStarted) -> None:
         process.start(started)
         self._scheduler.process_began()
-
-    def _run_announced(self, process: TrainingProcess, announced: RunAnnounced) -> None:
-        process.announce(announced)
 
     def _process_changed(self, process: TrainingProcess, changed: ProcessChanged) -> None:
         """Describe the process's open runs again if it has loaded other packages, parsed arguments, or run cells."""
@@ -265,9 +266,6 @@ class Dispatcher:
     def _delivery_awaited(self, process: TrainingProcess, awaited: DeliveryAwaited) -> None:
         process.awaited, process.undelivered = awaited, set(process.runs)
 
-    def _end_announced(self, process: TrainingProcess, announced: EndAnnounced) -> None:
-        process.announce_end(announced)
-
     def _run_tagged(self, process: TrainingProcess, tagged: RunTagged) -> None:
         mirror = self.registry.mirrors.get(tagged.run_id)
         if mirror is not None:
@@ -285,11 +283,12 @@ class Dispatcher:
         ConnectionClosed: _closed,
         ConsoleWritten: _console_written,
         DeliveryAwaited: _delivery_awaited,
-        EndAnnounced: _end_announced,
+        EndAnnounced: lambda _, process, announced: process.announce_end(announced),
         ProcessChanged: _process_changed,
         ProcessExiting: _process_exiting,
+        ProcessJoined: lambda _, process, joined: process.join(joined),
         ProcessStarted: _process_started,
-        RunAnnounced: _run_announced,
+        RunAnnounced: lambda _, process, announced: process.announce(announced),
         RunEnded: _run_ended,
         RunStarted: _run_started,
         RunTagged: _run_tagged,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from autoinstrument.child_console import marks
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clone_run.task_description import task_of_agent
 from autoinstrument.guard import guard
@@ -45,11 +46,16 @@ class ProcessEnd:
     def begin(self, process: TrainingProcess) -> None:
         """Note that a process has closed its connection; `complete` ends its runs."""
         process.gone_at = time.monotonic()
+        self._console.closed(process)
+        if process.joined is not None:
+            return
         if process.outlives:
             self._console.leave(process)
             for run_id in process.owned:
                 self._registry.open.pop(run_id, None)
             return
+        if process.runs:
+            marks.remove(process.pid)
         code = exit_status.take(self._folder, process.pid)
         process.exit_code = code if process.exiting is not None else None
         for announced in process.announced.values():

@@ -60,14 +60,8 @@ class ResourceMonitor:
                 self._report(ended, figures)
         for run_id in watched:
             figures = self._figures.get(run_id) or self._figures.setdefault(run_id, RunFigures(self._sampler))
-            connected = [each for each in runs.processes if run_id in each.runs and each.pid and each.gone_at is None]
-            if connected:
-                figures.processes = [
-                    WatchedProcess(each.pid, each.started.devices, each.started.node)
-                    if each.started is not None
-                    else WatchedProcess(each.pid, {})
-                    for each in connected
-                ]
+            if connected := runs.processes_of(run_id):
+                figures.processes = [WatchedProcess(each.pid, each.devices, runs.node_of(each)) for each in connected]
         self._sampler.watch({process.pid for figures in self._figures.values() for process in figures.processes})
         is_due = time.monotonic() >= self._report_at
         if is_due:

@@ -35,6 +35,33 @@ class RunRegistry:
         if owned or run_id not in self.home:
             self.home[run_id] = process
 
+    def parent_of(self, process: TrainingProcess) -> TrainingProcess | None:
+        """Return the process whose runs a process has joined; None if it is not known."""
+        if process.joined is None:
+            return None
+        found = [each for each in self.processes if each.pid == process.joined.parent and each.joined is None]
+        return next((each for each in reversed(found) if each.gone_at is None), found[-1] if found else None)
+
+    def node_of(self, process: TrainingProcess) -> int:
+        """Return the number of a process's machine, see `ProcessStarted.node`."""
+        started = (self.parent_of(process) or process).started
+        return started.node if started is not None else 0
+
+    def shown_runs(self, process: TrainingProcess) -> list[LiveRun]:
+        """Return the runs whose consoles a process writes to at present.
+
+        These are its open runs, and those that it logs to while a process on another machine has begun them.
+        """
+        runs = [self.mirrors[run_id] for run_id in self.open if run_id in process.runs]
+        others = (self.mirrors[run_id] for run_id in process.runs if run_id in self.mirrors and run_id not in self.open)
+        return [*runs, *(each for each in others if not each.run.owned and each.end is None)]
+
+    def processes_of(self, run_id: str) -> list[TrainingProcess]:
+        """Return the connected processes that log to a run, and those that have joined one of them."""
+        here = [each for each in self.processes if each.pid and each.gone_at is None]
+        logging = [each for each in here if run_id in each.runs]
+        return logging + [each for each in here if self.parent_of(each) in logging]
+
     def open_runs_of(self, process: TrainingProcess) -> list[LiveRun]:
         """Return the open runs that a process began, in the order in which they began."""
         return [self.mirrors[run_id] for run_id in self.open if run_id in process.owned]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from autoinstrument.records import (
     EndAnnounced,
     ProcessChanged,
     ProcessExiting,
+    ProcessJoined,
     ProcessStarted,
     RunAborted,
     RunAnnounced,
@@ -52,6 +54,8 @@ class TrainingProcess:
         self.connection = connection
         self.send = Outbox(connection).send
         self.started: ProcessStarted | None = None
+        self.joined: ProcessJoined | None = None
+        """Set if only the process's console is of interest, see `ProcessJoined`."""
         self._capturing = CaptureThread(settings, self._lacks, captures=captures, wake=wake)
         self.owned: set[str] = set()
         """Runs that it began or resumed: they end with it."""
@@ -104,6 +108,25 @@ class TrainingProcess:
         self.started, self._modules, self.pid = started, set(started.modules), started.pid
         self.agent = clearml_agent_of(started.pid)
         self.container_task = task_of_container(started.pid, started.started_ms, self.agent)
+
+    def join(self, joined: ProcessJoined) -> None:
+        """Note that the connection carries the console of a process that has no run."""
+        self.joined, self.pid = joined, joined.pid
+
+    def hang_up(self) -> None:
+        """Close the connection, as if the process had."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def name(self) -> str:
+        """How its lines are named in the console of another process's run."""
+        return self.joined.name if self.joined else self.started.name if self.started else ""
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The variables that say which GPUs the process may see."""
+        return self.joined.devices if self.joined else self.started.devices if self.started else {}
 
     def announce(self, announced: RunAnnounced) -> None:
         """Note that the process has made or resumed a run, which it will describe if it lives."""

@@ -18,10 +18,13 @@ SHARED = {
 }  # fmt: skip
 """Modules at the top of the package that every room may import."""
 ROOMS = {
-    "bootstrap": {"agent", "integrations"},
+    "bootstrap": {"agent", "child_console", "integrations"},
     "integrations": {"agent", "bootstrap", "mlflow_store", "transport"},
-    "agent": {"bootstrap", "capture", "clone_run", "integrations", "journal", "mlflow_store", "transport"},
-    "capture": {"bootstrap", "integrations"},
+    "agent": {
+        "bootstrap", "capture", "child_console", "clone_run", "integrations", "journal", "mlflow_store", "transport",
+    },
+    "capture": {"bootstrap", "child_console", "integrations"},
+    "child_console": {"bootstrap", "transport"},
     "transport": {"bootstrap", "mlflow_store", "worker"},
     "mlflow_store": {"integrations"},
     "clearml_api": {"capture"},
@@ -29,7 +32,10 @@ ROOMS = {
     "clone_run": {"bootstrap", "clearml_api", "integrations", "mlflow_store", "transport"},
     "mirror": {"capture", "clearml_api", "clone_run", "integrations", "journal", "mlflow_store", "transport"},
     "monitor": {"clearml_api"},
-    "worker": {"capture", "clearml_api", "clone_run", "journal", "mirror", "mlflow_store", "monitor", "transport"},
+    "worker": {
+        "capture", "child_console", "clearml_api", "clone_run", "journal", "mirror", "mlflow_store", "monitor",
+        "transport",
+    },
     "project_backend": {"agent", "capture", "clearml_api", "clone_run", "mirror", "mlflow_store", "transport"},
     "sync": {"clearml_api", "clone_run", "journal", "mirror", "mlflow_store"},
     "check": {"bootstrap", "mirror", "mlflow_store"},

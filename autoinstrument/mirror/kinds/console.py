@@ -7,21 +7,20 @@ moment after the run's end; if none is printed, it is added.
 from __future__ import annotations
 
 import functools
-import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar, cast
 
-from autoinstrument.capture.terminal import Line, TerminalLines
+from autoinstrument.capture.terminal import Line
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.guard import logger
 from autoinstrument.journal.console_file import ConsoleLine
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.context import RunContext
+from autoinstrument.mirror.kinds.console_streams import ConsoleStreams, StreamLine
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
-from autoinstrument.mirror.mapping.run_status import named
+from autoinstrument.mirror.kinds.printed_exceptions import PrintedExceptions
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.transport.limits import RUN_CONSOLE
 
@@ -29,7 +28,6 @@ _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
 _PRINTED_S = 3.0
 """Seconds in which a traceback may be printed before it is added."""
 _Method = TypeVar("_Method", bound=Callable[..., Any])
-_TRACEBACK, _SGR = "Traceback (most recent call last)", re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Console(CapturedKind):
@@ -49,25 +47,6 @@ class _HeldLine(NamedTuple):
 
     line: ConsoleLine
     kept: bool
-
-
-class _PrintedExceptions:
-    """The exceptions whose tracebacks were printed lately, by the line that names them."""
-
-    def __init__(self) -> None:
-        self._lines: deque[str] = deque(maxlen=200)
-        self._begun = False
-
-    def take(self, text: str) -> None:
-        """Look at the next line."""
-        self._begun = self._begun or _TRACEBACK in text
-        if self._begun:
-            line = _SGR.sub("", text).removeprefix("  | ")  # as in `named`
-            if line and not line[0].isspace():
-                self._lines.append(line[:500])
-
-    def __contains__(self, error: str) -> bool:
-        return named(error) in self._lines
 
 
 def _locked(method: _Method) -> _Method:
@@ -98,29 +77,32 @@ class ConsolePart(RunPart):
         self._characters = 0
         self._more = True
         """The capture has lines on disk that are not in memory yet."""
-        self._streams = {"stdout": TerminalLines(), "stderr": TerminalLines()}
+        self._streams = ConsoleStreams()
         self._sending = 0
         self._log_ms = 0
         self._warned = False
-        self._printed = _PrintedExceptions()
+        self._printed = PrintedExceptions()
         self._is_known = not (capture.folder / "console.jsonl").exists()
         """All lines were looked at for tracebacks; else some of them were written before."""
         self._traceback = ""
         self._traceback_at = 0.0
 
     @_locked
-    def write(self, stream: str, text: str, time_ms: int) -> None:
+    def write(self, stream: str, text: str, time_ms: int, process: str = "") -> None:
         """Take text; it is folded into lines and kept on disk until the Task holds it."""
-        self._keep(stream, self._streams[stream].feed(text, time_ms))
+        self._keep(self._streams.feed(process, stream, text, time_ms))
 
     @_locked
     def tick(self) -> None:
         """Show progress bars that have not ended their line for a while."""
-        now_ms = int(time.time() * 1000)
-        for stream, lines in self._streams.items():
-            self._keep(stream, lines.due(now_ms))
+        self._keep(self._streams.due(int(time.time() * 1000)))
         if self._traceback and time.monotonic() >= self._traceback_at:
             self.finish()
+
+    @_locked
+    def leave(self, process: str) -> None:
+        """Note that one of the processes that are named in the console is gone."""
+        self._keep(self._streams.leave(process, int(time.time() * 1000)))
 
     @_locked
     def show_traceback(self, error: str) -> None:
@@ -131,8 +113,7 @@ class ConsolePart(RunPart):
     def finish(self) -> None:
         """Take the last line, which no newline ends, and the traceback if it was not printed."""
         now_ms = int(time.time() * 1000)
-        for stream, lines in self._streams.items():
-            self._keep(stream, lines.flush(now_ms))
+        self._keep(self._streams.flush(now_ms))
         error, self._traceback = self._traceback, ""
         if not error:
             return
@@ -140,7 +121,7 @@ class ConsolePart(RunPart):
             for _, text, _ in self._capture.console():
                 self._printed.take(text)
         if error not in self._printed:
-            self._keep("stderr", [Line(text, now_ms) for text in error.splitlines()])
+            self._keep([("stderr", Line(text, now_ms)) for text in error.splitlines()])
         if self._capture.end:
             self._capture.end["traceback"] = ""  # the console has it now
 
@@ -235,14 +216,15 @@ class ConsolePart(RunPart):
         if self._lines or not self._more:
             return
         self._more = False
-        for line in self._capture.console(self._capture.console_sent):
+        # Not that of another process's run, which that process's worker sends: the folder may be the same.
+        for line in self._capture.console(self._capture.console_sent) if self._capture.kept else ():
             if not self._has_room(line[1]):
                 self._more = True
                 return
             self._hold(line, kept=True)
 
-    def _keep(self, stream: str, lines: Iterable[Any]) -> None:
-        new: list[ConsoleLine] = [(stream, hide_in_text(line.text), line.time_ms) for line in lines]
+    def _keep(self, lines: Iterable[StreamLine]) -> None:
+        new: list[ConsoleLine] = [(stream, hide_in_text(line.text), line.time_ms) for stream, line in lines]
         if not new:
             return
         for _, text, _ in new:

@@ -24,7 +24,9 @@ from autoinstrument.settings import read_settings
 from autoinstrument.transport.protocol import encode
 from autoinstrument.worker import resource_monitor
 from autoinstrument.worker.resource_monitor import ResourceMonitor
+from autoinstrument.worker.run_registry import RunRegistry
 from autoinstrument.worker.service import Worker
+from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import task_of
 from tests.unit.mirror.runs import PROCESS
@@ -190,6 +192,16 @@ class Reported:
         self.values.append(values)
 
 
+def registry(reported: Reported) -> RunRegistry:
+    """Return a registry with an open run of this process."""
+    runs, process = RunRegistry(), TrainingProcess(socket.socket())
+    process.pid = os.getpid()
+    runs.processes.append(process)
+    runs.mirrors["r"] = cast(Any, reported)
+    runs.began(process, "r", owned=True)
+    return runs
+
+
 @pytest.mark.parametrize("first_s", [0.2, 3600.0])
 def test_the_first_report_is_made_when_the_configuration_says(monkeypatch: pytest.MonkeyPatch, first_s: float) -> None:
     """A run that is shorter than that has none, also at its end."""
@@ -197,14 +209,13 @@ def test_the_first_report_is_made_when_the_configuration_says(monkeypatch: pytes
     settings = MonitorSettings(first_report_s=first_s, of_machine=True)
     monitor = ResourceMonitor(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
     reported = Reported()
-    runs = types.SimpleNamespace(open=["r"], mirrors={"r": reported}, processes=[])
-    runs.processes.append(types.SimpleNamespace(runs=["r"], pid=os.getpid(), gone_at=None, started=None))
+    runs = registry(reported)
     until = time.monotonic() + (60 if first_s < 1 else 0.5)
     while not reported.values and time.monotonic() < until:
-        monitor.update(cast(Any, runs))
+        monitor.update(runs)
         time.sleep(0.01)
     runs.open.clear()
-    monitor.update(cast(Any, runs))
+    monitor.update(runs)
     if first_s < 1:
         assert reported.values[0]["memory_used_gb"] == pytest.approx(psutil.virtual_memory().used / 2**30, rel=0.5)
     else:
@@ -217,12 +228,12 @@ def test_a_further_machine_of_one_run_has_curves_of_its_own(resumed: bool, name:
     settings = MonitorSettings(first_report_s=0.1)
     monitor = ResourceMonitor(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
     reported, started = Reported(resumed=resumed), PROCESS._replace(node=1)
-    process = types.SimpleNamespace(runs=["r"], pid=os.getpid(), gone_at=None, started=started)
-    runs = types.SimpleNamespace(open=["r"], mirrors={"r": reported}, processes=[process])
+    runs = registry(reported)
+    runs.processes[0].started = started
     until = time.monotonic() + 60
     while not reported.values and time.monotonic() < until:
-        monitor.update(cast(Any, runs))
+        monitor.update(runs)
         time.sleep(0.01)
     runs.open.clear()
-    monitor.update(cast(Any, runs))
+    monitor.update(runs)
     assert name in reported.values[0]

@@ -1,0 +1,130 @@
+"""What this process writes to its console, and where that goes: to its own runs, or to those of another process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+
+from autoinstrument.capture.console import Console
+from autoinstrument.child_console import descriptors, plain_capture
+from autoinstrument.child_console.descriptors import Descriptors
+from autoinstrument.child_console.link import MOST_CHARACTERS, MOST_TEXTS, ConsoleLink
+from autoinstrument.child_console.process_name import process_name
+from autoinstrument.guard import guard, logger
+from autoinstrument.records import ConsoleWritten
+from autoinstrument.settings import Settings
+
+
+class ProcessConsole:
+    """Captures the console, and decides over which connection its text goes.
+
+    A process that may have been started by one with a run, or beside it (`plain_capture.may_belong`), sends its text
+    there by a `ConsoleLink`, until it begins a run itself: that run gets all of its text, also the text from before.
+
+    Args:
+        settings: of this process.
+        take: called with stream and text of everything that is written; calls `route`.
+        post: posts a record for this process's own runs.
+    """
+
+    def __init__(
+        self, settings: Settings, take: Callable[[str, str], None], post: Callable[[ConsoleWritten], None]
+    ) -> None:
+        self._post = post
+        self._console = Console(take)
+        self._mode = settings.console
+        self._is_wanted = self._mode != "off"
+        self._descriptors: Descriptors | None = None
+        self._link = ConsoleLink()
+        # A relay has what a process writes that has inherited its descriptors.
+        self._belongs = self._mode == "python" and plain_capture.may_belong()
+        self._is_own = False
+        self._held: deque[ConsoleWritten] = deque(maxlen=MOST_TEXTS)
+        self._held_characters = 0
+        for text in plain_capture.end():
+            self._link.write(*text)
+        if self._is_wanted:
+            with guard("capturing the console"):
+                if self._mode == "descriptors" and descriptors.captured():
+                    self._descriptors = descriptors.capture("")
+                else:
+                    self._console.attach()
+
+    def look(self) -> None:
+        """Follow if the script has replaced its streams; costs two comparisons."""
+        if self._is_wanted and self._descriptors is None:
+            self._console.look()
+
+    def run_ends(self) -> None:
+        """See to it that what was written so far arrives before the end of a run."""
+        if self._descriptors is not None:
+            self._descriptors.drain()
+        self.look()
+
+    def follow(self) -> None:
+        """Capture the streams that `sys` has by now."""
+        if self._is_wanted and self._descriptors is None:
+            with guard("following the console"):
+                self._console.follow()
+
+    def detach(self) -> None:
+        """Stop capturing."""
+        if self._descriptors is not None:
+            self._descriptors.detach()
+        elif self._is_wanted:
+            self._console.detach()
+            self._link.send()
+
+    def route(self, stream: str, text: str) -> None:
+        """Send text to the runs to which it belongs."""
+        written = ConsoleWritten(stream, text, int(time.time() * 1000))
+        if self._is_own or not (self._belongs or self._link.forked_by):
+            self._post(written)
+            return
+        self._hold(written)
+        self._link.write(stream, text, written.time_ms)
+
+    def run_began(self, *, owned: bool) -> None:
+        """Note that the process has begun a run, or logs to one of another process; after that run was posted.
+
+        The text from before belongs to it too, unless that process gets the text anyway.
+        """
+        if self._mode == "descriptors" and owned:
+            self._take_descriptors()
+        if self._is_own or not (owned or not self._link.is_connected):
+            return
+        self._is_own = True
+        self._link.close()
+        self._link.take()
+        while self._held:
+            self._post(self._held.popleft())
+
+    def forked(self) -> None:
+        """Go on as a forked child, whose text belongs to the runs of its parent; the link knows that by itself."""
+        self._is_own = False
+        if self._descriptors is not None:  # the child's are relayed like its parent's
+            self._descriptors = None
+            self._is_wanted = False
+        self._held.clear()
+        self._held_characters = 0
+
+    def _take_descriptors(self) -> None:
+        if self._descriptors is None and not os.environ.get("CLEARML_TASK_ID"):  # a ClearML agent reads them
+            try:
+                taken = descriptors.capture(process_name())
+            except OSError as error:
+                self._mode = "python"
+                logger().warning("the console is captured as with AUTOINSTRUMENT_CONSOLE=python: %s", error)
+                return
+            self._console.detach()
+            self._descriptors = taken
+        if self._descriptors is not None:
+            self._descriptors.run_began()
+
+    def _hold(self, written: ConsoleWritten) -> None:
+        self._held.append(written)
+        self._held_characters += len(written.text)
+        while self._held_characters > MOST_CHARACTERS and self._held:
+            self._held_characters -= len(self._held.popleft().text)

@@ -1,0 +1,202 @@
+"""Capture the descriptors 1 and 2 of this process and of all that inherit them, by a relay (`relay`).
+
+Only with `AUTOINSTRUMENT_CONSOLE=descriptors`, because it can be seen: docs/internals/training-process.md has a list,
+with measurements.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from autoinstrument.child_console import marks, process_table
+from autoinstrument.child_console.relay_streams import DONE, DRAIN, LOOK
+from autoinstrument.guard import stderr_was_moved
+from autoinstrument.transport import own_python
+from autoinstrument.transport.sockets import above_streams
+
+_DRAIN_S = 2.0
+"""Seconds that the end of the process waits for the relay; a reader that is slower gets the rest from the relay."""
+_START_S = 30.0
+_NAMES = {1: "stdout", 2: "stderr"}
+
+
+_current: Descriptors | None = None
+
+
+def captured() -> bool:
+    """Return True if a relay of this process reads its descriptors."""
+    return _current is not None and _current.pid == os.getpid()
+
+
+def capture(name: str) -> Descriptors:
+    """Capture the descriptors of this process, unless that is done; raises as `Descriptors`."""
+    global _current
+    if _current is None or _current.pid != os.getpid():
+        _current = Descriptors(name)
+    return _current
+
+
+class Descriptors:
+    """The descriptors of this process while a relay reads what is written to them; `pid` is the process.
+
+    Descriptors that lead to the same file share a pipe or terminal, which keeps the order of what is written to them.
+
+    Raises:
+        OSError: there is no interpreter for the relay, or no descriptors are left; nothing has changed then.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Begin to capture; `name` is that of this process in the runs of others."""
+        if sys.platform == "win32" or (python := own_python.interpreter()) is None:
+            raise own_python.NoPythonError
+        self.pid = os.getpid()
+        self._before: dict[int, int] = {}
+        """Duplicates of the user's descriptors, by number."""
+        self._control, other = map(above_streams, socket.socketpair())
+        opened = [other.fileno()]
+        try:
+            plan = {
+                "streams": self._plan(opened),
+                "control": other.fileno(),
+                "pids": [int(each.partition("-")[0]) for each in process_table.ancestors(self.pid)] or [self.pid],
+                "name": name,
+            }
+            self._start(python, json.dumps(plan), [*opened, *self._before.values()])
+            flush()
+            for number, target in self._targets.items():
+                os.dup2(target, number, inheritable=True)
+            stderr_was_moved()
+        except BaseException:
+            self._control.close()
+            for descriptor in self._before.values():
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in {*opened[1:], *self._targets.values()}:
+                os.close(descriptor)
+            other.close()
+        with contextlib.suppress(OSError):
+            marks.leave_relay()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _plan(self, opened: list[int]) -> list[tuple[str, int, int, str]]:
+        """Open what the relay reads; return its streams: name, source, user's descriptor or place in a file, kind."""
+        import fcntl
+
+        self._targets: dict[int, int] = {}
+        """What takes the place of the user's descriptors, by number."""
+        streams: list[tuple[str, int, int, str]] = []
+        shared: dict[marks.File, int] = {}
+        for number, name in _NAMES.items():
+            file = marks.file_of(number)
+            if file is None:
+                continue
+            if file in shared:
+                if shared[file]:
+                    self._before[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+                    self._targets[number] = fcntl.fcntl(shared[file], fcntl.F_DUPFD_CLOEXEC, 3)
+                continue
+            if stat.S_ISREG(os.fstat(number).st_mode):
+                with contextlib.suppress(OSError):  # it cannot be read
+                    source = os.open(f"/proc/self/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
+                    flush()
+                    opened.append(source)
+                    streams.append((name, source, os.fstat(source).st_size, "file"))
+                    shared[file] = 0
+                    continue
+            is_terminal = os.isatty(number)
+            source, target = _terminal_like(number) if is_terminal else os.pipe()
+            opened.append(source)
+            before = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+            self._before[number], self._targets[number], shared[file] = before, target, target
+            streams.append((name, source, before, "terminal" if is_terminal else "pipe"))
+        return streams
+
+    @staticmethod
+    def _start(python: str, plan: str, descriptors: list[int]) -> None:
+        home = Path(__file__).parents[2]
+        program = Path(__file__).with_name("relay.py")
+        title = own_python.shown_as(python, "autoinstrument console")
+        process = subprocess.Popen(
+            [title, "-I", "-S", str(program), str(home), plan],
+            executable=python,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=own_python.lasting_environment(),
+            pass_fds=descriptors,
+        )
+        if process.wait(_START_S) != 0:
+            raise OSError(f"the relay of the console did not start (exit code {process.returncode})")
+
+    def run_began(self) -> None:
+        """Have the relay look for this process's own worker: it has a run now."""
+        self._ask(LOOK)
+
+    def drain(self) -> bool:
+        """Wait until the relay has written everything; return False if it does not within some seconds."""
+        flush()
+        self._ask(DRAIN)
+        with contextlib.suppress(OSError):
+            return bool(select.select([self._control], [], [], _DRAIN_S)[0]) and self._control.recv(64) == DONE
+        return False
+
+    def detach(self) -> None:
+        """Wait until the relay has written everything, and take the descriptors back."""
+        if self.pid != os.getpid():
+            return
+        if self.drain() and self._before:
+            for number, descriptor in self._before.items():
+                os.dup2(descriptor, number, inheritable=True)
+            stderr_was_moved()
+        self._close()
+
+    def _ask(self, question: bytes) -> None:
+        with contextlib.suppress(OSError):  # the relay was killed
+            self._control.send(question)
+
+    def _close(self) -> None:
+        self._control.close()
+        for descriptor in self._before.values():
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self._before.clear()
+
+    def _forked(self) -> None:
+        """Keep the user's descriptors open in the relay alone: a reader waits until the last one is closed."""
+        self._close()
+
+
+def flush() -> None:
+    """Write what Python's streams hold back."""
+    streams: list[Any] = [sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr]
+    for stream in streams:
+        with contextlib.suppress(Exception):  # there is none, it is closed, or it is of the script's own class
+            stream.flush()
+
+
+def _terminal_like(descriptor: int) -> tuple[int, int]:
+    """Open a terminal with the settings of another one that changes no byte; return its two ends."""
+    import fcntl
+    import termios
+
+    source, target = os.openpty()
+    try:
+        settings = termios.tcgetattr(descriptor)
+        settings[1] &= ~termios.OPOST  # the user's terminal does so
+        termios.tcsetattr(target, termios.TCSANOW, settings)
+        fcntl.ioctl(source, termios.TIOCSWINSZ, fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8)))
+        moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in (source, target)]
+    finally:
+        os.close(source)
+        os.close(target)
+    return moved[0], moved[1]

@@ -1,0 +1,211 @@
+"""The way of a process's console text to the worker of another process, which has the run.
+
+There is no thread, and nothing is waited for: each text is sent by the thread that has written it, because pools end
+their processes by `os._exit` or a signal, and a thread in a forked process is a hazard to the next fork. What the
+socket does not take waits in bounded memory, and goes with the next text.
+
+The frames are those of `transport.protocol`, written here without its imports: every Python process below a training
+may load this module.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import socket
+import sys
+import time
+from collections import deque
+
+from autoinstrument.child_console import marks
+from autoinstrument.child_console.marks import Mark
+from autoinstrument.child_console.process_name import process_name
+from autoinstrument.transport import peer
+from autoinstrument.transport.sockets import above_streams
+
+try:
+    from _json import encode_basestring_ascii as _quoted
+except ImportError:  # not CPython
+    from json.encoder import encode_basestring_ascii as _quoted
+
+TYPE_CHECKING = False  # type checkers take it for typing's
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MOST_CHARACTERS, MOST_TEXTS = 2**20, 10_000
+"""What may wait; the oldest text is dropped."""
+_LOOK_S = 1.0
+"""Seconds between two looks for a worker."""
+_CONNECT_S = 1.0
+_JOIN_CHARACTERS = 16_000
+_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
+"""No SIGPIPE if the worker has ended: the script may have set its action to the default."""
+_NUMBERS = {"stdout": 1, "stderr": 2}
+
+Text = tuple[str, str, int]
+"""Stream, text, time in ms since the epoch."""
+
+
+class ConsoleLink:
+    """Sends what this process writes to its console to the worker of the nearest process that has begun a run.
+
+    Text goes there only if the stream leads to the same file as one of that process's: a sub-process whose output the
+    script reads itself writes to no console.
+
+    Args:
+        relayed: ids of the process whose descriptors this one relays and of its ancestors, the nearest first; () for
+            a link of the process's own.
+        name: how lines are named in runs of others, None for the process's own name.
+
+    Attributes:
+        forked_by: the processes that have forked this one, the nearest first.
+    """
+
+    def __init__(self, relayed: Iterable[int] = (), name: str | None = None) -> None:
+        self.forked_by: tuple[int, ...] = ()
+        self._relayed, self._name = tuple(relayed), name
+        self._pid = os.getpid()
+        self._reset()
+        if sys.platform != "win32":
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _reset(self) -> None:
+        self._socket: socket.socket | None = None
+        self._inode: tuple[int, int] | None = None
+        self._mark: Mark | None = None
+        self._waiting: deque[Text] = deque()
+        self._characters = 0
+        self._unsent = b""
+        self._look_at = 0.0
+        self._lock = _thread.allocate_lock()
+
+    def _forked(self) -> None:
+        self.close()
+        self.forked_by = (self._pid, *self.forked_by)
+        self._pid = os.getpid()
+        self._reset()
+
+    @property
+    def is_connected(self) -> bool:
+        """True while this process's text goes to the run of another process."""
+        return self._socket is not None
+
+    def write(self, stream: str, text: str, time_ms: int) -> None:
+        """Take text; it is sent at once if there is a worker for it."""
+        self._waiting.append((stream, text, time_ms))
+        self._characters += len(text)
+        while self._characters > MOST_CHARACTERS or len(self._waiting) > MOST_TEXTS:
+            self._characters -= len(self._waiting.popleft()[1])
+        self.send()
+
+    def send(self) -> None:
+        """Send what waits, as far as that is possible at once; other threads only leave their text meanwhile."""
+        while (self._waiting or self._unsent) and self._lock.acquire(False):
+            try:
+                is_sent = self._connect() and self._send()
+            except OSError:
+                self._drop()
+                is_sent = False
+            finally:
+                self._lock.release()
+            if not is_sent:
+                return
+
+    def look_again(self) -> None:
+        """Look for the worker anew: the nearest process with a run may be another one now."""
+        with self._lock:
+            self._drop()
+            self._look_at = 0.0
+
+    def take(self) -> list[Text]:
+        """Return what waits, and forget it."""
+        texts = list(self._waiting)
+        self._waiting.clear()
+        self._characters = 0
+        return texts
+
+    def close(self) -> None:
+        """Close the connection, if it is still there."""
+        if self._socket is not None and self._is_own_descriptor():
+            self._socket.close()
+        elif self._socket is not None:
+            self._socket.detach()
+        self._socket = None
+
+    def _drop(self) -> None:
+        self.close()
+        self._unsent = b""
+
+    def _connect(self) -> bool:
+        if self._socket is not None:
+            if self._is_own_descriptor():
+                return True
+            self._drop()  # the script has closed all descriptors, and others may have its number now
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_S
+        self._mark = marks.find(self.forked_by + self._relayed)
+        if self._mark is None or self._mark.pid == self._pid:
+            return False
+        if sys.platform == "win32":
+            return False
+        connection = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        try:
+            connection.settimeout(_CONNECT_S)
+            connection.connect(os.path.join(self._mark.worker, "socket"))  # noqa: PTH118
+            peer.check(connection)
+            connection.setblocking(False)
+            self._inode = marks.file_of(connection.fileno())
+        except BaseException:
+            connection.close()
+            raise
+        self._socket, self._unsent = connection, self._joined(self._mark.pid)
+        return True
+
+    def _joined(self, parent: int) -> bytes:
+        name = "" if parent in self._relayed[:1] else process_name() if self._name is None else self._name
+        devices = (f"{_quoted(name)}:{_quoted(os.environ[name])}" for name in _DEVICES if name in os.environ)
+        return _frame([f'["ProcessJoined",{os.getpid()},{parent},{_quoted(name)},{{{",".join(devices)}}}]'])
+
+    def _is_own_descriptor(self) -> bool:
+        return self._socket is not None and marks.file_of(self._socket.fileno()) == self._inode
+
+    def _send(self) -> bool:
+        """Send one frame; return False if the socket takes no more.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        if self._socket is None:
+            return False
+        self._unsent = self._unsent or self._next_frame()
+        try:
+            self._unsent = self._unsent[self._socket.send(self._unsent, _FLAGS) :]
+        except BlockingIOError:
+            return False
+        return not self._unsent
+
+    def _next_frame(self) -> bytes:
+        texts: list[Text] = []
+        size = 0
+        while self._waiting and size < _JOIN_CHARACTERS:
+            text = self._waiting.popleft()
+            self._characters -= len(text[1])
+            if self._is_on_console(text[0]):
+                size += len(text[1])
+                texts.append(text)
+        return _frame(f'["ConsoleWritten",{_quoted(name)},{_quoted(text)},{time_ms}]' for name, text, time_ms in texts)
+
+    def _is_on_console(self, stream: str) -> bool:
+        files = self._mark.files if self._mark is not None and not self._relayed else None
+        return files is None or marks.file_of(_NUMBERS[stream]) in files
+
+
+def _frame(records: Iterable[str]) -> bytes:
+    body = f"[{','.join(records)}]".encode("ascii")
+    return len(body).to_bytes(4, "big") + body
+
+
+_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+"""As in `capture.process`."""
