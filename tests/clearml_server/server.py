@@ -147,7 +147,7 @@ class ClearMLServer:
     def events(self, task_id: str) -> list[Doc]:
         """Copies of all events of a Task as stored, in order of arrival."""
         with self.state.lock:
-            return _copy(self.state.events.get(task_id, []))
+            return _copy(list(self.state.events.get(task_id, [])))
 
     @property
     def files(self) -> dict[str, bytes]:
