@@ -12,79 +12,21 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.tiers import ROOT, TIERS, Result, environ, run, say, select
+
 _OLDEST = (3, 10)
-_CORES = os.cpu_count() or 1
 # What an environment takes on disk by dependency group, without CUDA, which pip adds to torch where it can.
 _SIZES_GB = {"test": 1.0, "frameworks": 1.9, "stores": 0.2}
 _HEARTBEAT_S = 30
+# How many tiers run beside each other: most tests wait for processes and servers more than for a core.
+_LANES = 2
 # What an installation is made from; a change to the code itself needs no new one, because it is editable.
 _SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/_version.py")
-_NOTHING_SELECTED = 5
-"""pytest's exit code if its arguments select no test."""
-
-
-class Tier(NamedTuple):
-    """A part of the suite that is run, timed and reported by itself.
-
-    Attributes:
-        name: the word that selects it on the command line.
-        holds: its contents, for `--help`.
-        folders: folders of tests, relative to the project.
-        groups: dependency groups that it needs.
-        processes: number of processes that pytest runs its tests in.
-        options: pytest options.
-        is_default: True if it runs without being named.
-    """
-
-    name: str
-    holds: str
-    folders: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ("test",)
-    processes: int = 2 * _CORES  # most tests wait for processes and servers, not for a core
-    options: tuple[str, ...] = ()
-    is_default: bool = True
-
-
-TIERS = (
-    Tier("unit", "the package in one process, without torch: a minute", ("tests/unit", "tests/structure"),
-         processes=_CORES + 1),  # some tests wait
-    Tier("lint", "ruff, mypy for each platform, and the documentation's pages", groups=("test", "lint", "docs")),
-    Tier("processes", "training scripts as processes, and the ClearML server made for tests",
-         ("tests/end_to_end", "tests/double")),
-    Tier("interpreters", "start-up, commands of the documentation, deployments: a new interpreter for each test",
-         ("tests/startup", "tests/security", "tests/documentation", "tests/deployment")),
-    Tier("frameworks", "frameworks that log to MLflow by themselves", ("tests/frameworks",), ("test", "frameworks")),
-    Tier("browser", "MLflow's pages in Chromium", ("tests/browser",), ("test", "browser")),
-    Tier("stores", "artifact stores and ways to MLflow's server; Azure's needs azurite-blob (`npm install azurite`)",
-         ("tests/stores",), ("test", "stores"), processes=_CORES),
-    Tier("oldest", "the core tests on the oldest Python, MLflow, ClearML and wrapt", groups=("lint",)),
-    Tier("faults", "every fault at every moment: an hour, only if it is named", ("tests/end_to_end/test_faults.py",),
-         options=("--all-faults",), is_default=False),
-)  # fmt: skip
-"""In the order in which they run: a fault shows first where it is cheapest to find."""
-
-
-class Result(NamedTuple):
-    """How a tier ended. Processor time is that of all its processes but those that have detached themselves."""
-
-    tier: str
-    passed: bool
-    numbers: str
-    wall_s: float
-    cpu_s: float
-
-    def __str__(self) -> str:
-        verdict = "passed" if self.passed else "FAILED"
-        return f"{self.tier:<12} {self.numbers:<32} {self.wall_s:5.0f} s  {self.cpu_s:5.0f} CPU s  {verdict}"
 
 
 class SetupError(Exception):
@@ -115,7 +57,7 @@ def environment(groups: tuple[str, ...], python: str = "", folder: Path | None =
     interpreter = str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
     found = _version(interpreter)
     if not found or (python and found != version) or tuple(map(int, found.split("."))) < _OLDEST:
-        _say(f"making a virtual environment in {_shown(folder)} (Python {version})")
+        say(f"making a virtual environment in {_shown(folder)} (Python {version})")
         _run([maker, "-m", "venv", "--clear", str(folder)])
         (folder / ".gitignore").write_text("*\n")
     stamp = folder / "autoinstrument-installed.txt"
@@ -123,7 +65,7 @@ def environment(groups: tuple[str, ...], python: str = "", folder: Path | None =
     installed = set(stamp.read_text().split("\n")) if stamp.exists() else set()
     if not set(wanted) <= installed:
         size_gb = sum(_SIZES_GB.get(group, 0.1) for group in groups)
-        _say(
+        say(
             f"installing the project and {' and '.join(groups)} dependencies: about {size_gb:.1f} GB on disk, "
             f"which takes some {3 * size_gb:.0f} minutes if pip must download all of it"
         )
@@ -133,19 +75,6 @@ def environment(groups: tuple[str, ...], python: str = "", folder: Path | None =
         kept = installed if wanted[0] in installed else set()
         stamp.write_text("\n".join(sorted(kept | set(wanted))))
     return interpreter
-
-
-def environ() -> dict[str, str]:
-    """Return this process's variables without those that would lead an interpreter away from its environment.
-
-    Without PYTHONDONTWRITEBYTECODE too: each process that runs tests would compile all of them again, for 3 s.
-    """
-    strays = (
-        "PYTHONHOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__",
-        "AUTOINSTRUMENT_ENABLED",
-    )  # fmt: skip
-    kept = {name: value for name, value in os.environ.items() if name not in strays}
-    return {**kept, "NO_MKDOCS_2_WARNING": "1"}  # a page of advertisement on stderr
 
 
 def _wanted(groups: tuple[str, ...]) -> list[str]:
@@ -206,22 +135,20 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(ROOT)) if ROOT in path.parents else str(path)  # is_relative_to is new in 3.9
 
 
-def _say(text: str) -> None:
-    print(f"== {text}", flush=True)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tiers and return 0 if all of them passed.
 
-    The first tier that fails is the last one that runs, unless `--keep-going` is given: later tiers stand on earlier
-    ones, and a mistake that one unit test names is hundreds of scripts that run into their limits there.
+    The first tier runs alone, the others two at a time, without arguments for pytest. After a tier that failed no other
+    one begins, unless `--keep-going` is given: later tiers stand on earlier ones, and a mistake that one unit test
+    names is hundreds of scripts that run into their limits there.
     """
     names = "\n".join(f"  {tier.name:<13} {tier.holds}" for tier in TIERS)
     parser = argparse.ArgumentParser(
         prog="python3 -m tests",
         usage="%(prog)s [TIER ...] [OPTION ...] [PYTEST ARGUMENT ...]",
-        description="Run tiers of the tests, all of them by default. Other arguments are pytest's: with one, lint and "
-        "oldest run only if they are named; with paths, the tiers that hold them run.",
+        description="Run tiers of the tests, all of them by default: the first one alone, then two at a time. Other "
+        "arguments are pytest's: with one, tiers run one after the other, lint and oldest only if they are named; with "
+        "paths, the tiers that hold them run.",
         epilog=f"tiers:\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -239,91 +166,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SetupError as problem:
         print(problem, file=sys.stderr)
         return 1
+    began = time.monotonic()
     results: list[Result] = []
-    for tier in tiers:
-        with tempfile.TemporaryDirectory(prefix="autoinstrument-tests-") as scratch:
-            results.append(_run_tier(tier, python, pytest_arguments, Path(scratch), options.venv))
-        _say(str(results[-1]))
-        if not (results[-1].passed or options.keep_going):
-            break
-    skipped = [tier.name for tier in tiers[len(results) :]]
+    lanes = 1 if pytest_arguments else _LANES
+    for result in run(tiers, python, pytest_arguments, options.venv, lanes=lanes, keep_going=options.keep_going):
+        say(str(result))
+        results.append(result)
+    results.sort(key=lambda result: [tier.name for tier in tiers].index(result.tier))
+    ran = {result.tier for result in results}
+    skipped = [tier.name for tier in tiers if tier.name not in ran]
     if len(results) > 1:
-        total = Result("all", all(result.passed for result in results), "", *_sums(results))
-        _say("\n   ".join(["summary", *map(str, results), str(total)]))
+        passed, cpu_s = all(result.passed for result in results), sum(result.cpu_s for result in results)
+        total = Result("all", passed, "", time.monotonic() - began, cpu_s)
+        say("\n   ".join(["summary", *map(str, results), str(total)]))
     if skipped:
-        _say(f"not run: {', '.join(skipped)} (--keep-going runs them)")
+        say(f"not run: {', '.join(skipped)} (--keep-going runs them)")
     return 0 if all(result.passed for result in results) else 1
-
-
-def select(arguments: Sequence[str]) -> tuple[list[Tier], list[str]]:
-    """Return the tiers to run, their folders narrowed to paths among the arguments, and the arguments for pytest."""
-    by_name = {tier.name: tier for tier in TIERS}
-    rest = list(arguments)
-    named = []
-    while rest and rest[0] in by_name:
-        named.append(by_name[rest.pop(0)])
-    paths = [word for word in rest if not word.startswith("-") and (ROOT / word.partition("::")[0]).exists()]
-    rest = [word for word in rest if word not in paths]
-    tiers = named or [tier for tier in TIERS if tier.is_default and (tier.folders or not (rest or paths))]
-    if paths:
-        narrowed = [tier._replace(folders=tuple(path for path in paths if _holds(tier, path))) for tier in tiers]
-        tiers = [tier for tier in narrowed if tier.folders]
-    return tiers, rest
-
-
-def _holds(tier: Tier, path: str) -> bool:
-    file = Path(os.path.normpath(path.partition("::")[0]))
-    return any(Path(folder) in (file, *file.parents) for folder in tier.folders)
-
-
-def _run_tier(tier: Tier, python: str, arguments: list[str], scratch: Path, venv: Path | None) -> Result:
-    report = scratch / "report.xml"
-    pytest = ["-n", str(tier.processes), f"--junitxml={report}"]
-    if tier.name == "lint":
-        commands = [
-            ["ruff", "check", "."],
-            ["ruff", "format", "--check", "."],
-            *(  # a cache each: with another platform, nothing of a cache is valid
-                ["mypy", "--platform", platform, "--cache-dir", f".mypy_cache/{platform}"]
-                for platform in ("linux", "darwin", "win32")
-            ),
-            ["mkdocs", "build", "--strict", "--quiet", "--site-dir", str(scratch / "site")],
-        ]
-    elif tier.name == "oldest":  # the other corner of what is supported; all else runs on the newest releases
-        environments = venv.absolute() / "nox" if venv else ROOT / ".nox"
-        nox = ["nox", "--session", "oldest", "--envdir", str(environments), "--reuse-existing-virtualenvs"]
-        commands = [[*nox, "--", *pytest, *arguments]]
-    else:  # a later -n has the last word
-        commands = [["pytest", *tier.folders, *pytest, "--dist", "worksteal", *tier.options, *arguments]]
-    began, used = time.monotonic(), _children_s()
-    codes = []
-    for command in commands:
-        _say(f"{tier.name}: {' '.join(command)}")
-        codes.append(subprocess.run([python, "-m", *command], cwd=ROOT, env=environ(), check=False).returncode)
-    fine = {0, _NOTHING_SELECTED} if arguments else {0}
-    count = _count(report) if tier.name != "lint" else f"{len(commands)} checks"
-    return Result(tier.name, fine.issuperset(codes), count, time.monotonic() - began, _children_s() - used)
-
-
-def _children_s() -> float:
-    """Return the processor time in seconds of all processes that have been waited for; 0 on Windows."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
-def _count(report: Path) -> str:
-    """Return the numbers in a JUnit report, as in "12 tests, 1 failed"."""
-    if not report.exists():
-        return "no tests"
-    suite = ElementTree.parse(report).getroot().find("testsuite")
-    found = {} if suite is None else suite.attrib
-    names = {"failures": "failed", "errors": "errors", "skipped": "skipped"}
-    others = [f"{found[name]} {word}" for name, word in names.items() if found.get(name, "0") != "0"]
-    return ", ".join([f"{int(found.get('tests', '0')):,} tests", *others])
-
-
-def _sums(results: Sequence[Result]) -> tuple[float, float]:
-    return sum(result.wall_s for result in results), sum(result.cpu_s for result in results)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import os
 import signal
 import subprocess
@@ -42,6 +43,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take longest, so that nothing waits for them in the end."""
     items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("timeout")))
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector skip the modules that are loaded by now, and begin less often: this saves much CPU time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ import copy
 import ctypes
 import faulthandler
 import fcntl
+import functools
 import gc
 import importlib
 import inspect
@@ -78,6 +79,26 @@ def _load_mlflow(folder: str) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     _import(name for name in json.loads(listed.read_text()) if not name.startswith("__"))
+    with contextlib.suppress(ModuleNotFoundError, AttributeError):  # mlflow-skinny, or another version: it takes longer
+        _make_stores_cheap()
+
+
+def _make_stores_cheap() -> None:
+    """Let MLflow's stores neither read all migrations, to know the newest, nor wait for the disk at each commit.
+
+    The first takes 0.04 s of CPU time a store (mlflow 2.16 to 3.17); the second matters if the machine loses power.
+    """
+    from mlflow.store.db import utils
+    from sqlalchemy import event
+    from sqlalchemy.pool import Pool
+
+    def connected(connection: object, _: object) -> None:
+        if type(connection).__module__ == "sqlite3":
+            connection.execute("PRAGMA synchronous=OFF")  # type: ignore[attr-defined]
+
+    event.listen(Pool, "connect", connected)
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
+    utils._get_latest_schema_revision()
 
 
 def _load_models() -> None:

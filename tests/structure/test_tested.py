@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tests.__main__ import TIERS
 from tests.startup.environment import ROOT
 from tests.structure.test_rooms import modules
+from tests.tiers import TIERS
 
 ELSEWHERE = {
     "in a process, tests/end_to_end and tests/startup": {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests import __main__ as command
-from tests.__main__ import TIERS, Result, select
-from tests.startup.environment import ROOT
+from tests import tiers
+from tests.tiers import ROOT, TIERS, Result, Tier, select
 
 
 def names(*arguments: str) -> list[str]:
@@ -58,15 +61,16 @@ def test_a_path_outside_the_tiers_is_an_error(capsys: pytest.CaptureFixture[str]
 
 @pytest.fixture
 def run_tiers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Lets each tier pass but `lint`; returns the names of those that ran."""
+    """Lets each tier pass but `lint`; returns the names of those that ran, one after the other."""
     ran: list[str] = []
 
-    def run(tier: command.Tier, *_: object) -> Result:
+    def run(tier: Tier, *_: object) -> Result:
         ran.append(tier.name)
         return Result(tier.name, tier.name != "lint", "7 tests", 1.0, 2.0)
 
-    monkeypatch.setattr(command, "_run_tier", run)
+    monkeypatch.setattr(tiers, "_run_tier", run)
     monkeypatch.setattr(command, "environment", lambda *_: "python")
+    monkeypatch.setattr(command, "_LANES", 1)
     return ran
 
 
@@ -80,12 +84,63 @@ def test_all_tiers_run_on_demand(run_tiers: list[str], capsys: pytest.CaptureFix
     assert command.main(["--keep-going"]) == 1
     assert run_tiers == names()
     total = capsys.readouterr().out.splitlines()[-1].split()
-    assert total == ["all", "8", "s", "16", "CPU", "s", "FAILED"]
+    assert total == ["all", "0", "s", "16", "CPU", "s", "FAILED"]
 
 
 def test_tiers_that_pass_are_a_success(run_tiers: list[str]) -> None:
     assert command.main(["unit", "browser"]) == 0
     assert run_tiers == ["unit", "browser"]
+
+
+def test_all_but_the_first_tier_run_two_at_a_time(
+    run_tiers: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The output of each is printed whole, and the summary has them in their order."""
+    pair = threading.Barrier(2)
+
+    def run(
+        tier: Tier, python: str, arguments: object, scratch: Path, venv: object, output: IO[bytes] | None
+    ) -> Result:
+        run_tiers.append(tier.name)
+        if output is not None:
+            output.write(b"begin\n")
+            pair.wait(60)
+            output.write(f"end of {tier.name}\n".encode())
+        return Result(tier.name, True, "7 tests", 1.0, 2.0)
+
+    monkeypatch.setattr(tiers, "_run_tier", run)
+    monkeypatch.setattr(command, "_LANES", 2)
+    chosen = ["unit", "stores", "processes", "browser", "interpreters"]
+    assert command.main(chosen) == 0
+    assert run_tiers[0] == "unit"
+    assert sorted(run_tiers) == sorted(chosen)
+    printed = capsys.readouterr().out
+    assert all(f"begin\nend of {name}\n== {name} " in printed for name in chosen[1:])
+    summary = [line.split()[0] for line in printed.partition("summary")[2].splitlines() if line]
+    assert summary == [*chosen, "all"]
+
+
+def test_after_a_failure_no_tier_begins(run_tiers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2)
+
+    def run(tier: Tier, *_: object) -> Result:
+        run_tiers.append(tier.name)
+        if tier.name != "unit":
+            both.wait(60)
+        return Result(tier.name, tier.name == "unit", "7 tests", 1.0, 2.0)
+
+    monkeypatch.setattr(tiers, "_run_tier", run)
+    monkeypatch.setattr(command, "_LANES", 2)
+    assert command.main([]) == 1
+    assert sorted(run_tiers) == ["lint", "processes", "unit"]
+
+
+def test_processor_time_is_that_of_all_processes() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\nsys.exit(3)"
+    exit_code, cpu_s = tiers._run_measured([sys.executable, "-c", code], None)
+    assert exit_code == 3
+    assert cpu_s >= 0.3 or sys.platform == "win32"
 
 
 @pytest.mark.parametrize(
@@ -97,5 +152,5 @@ def test_tiers_that_pass_are_a_success(run_tiers: list[str]) -> None:
 )
 def test_numbers_are_those_of_pytests_report(attributes: str, numbers: str, tmp_path: Path) -> None:
     (tmp_path / "report.xml").write_text(f'<testsuites><testsuite name="pytest" {attributes} /></testsuites>')
-    assert command._count(tmp_path / "report.xml") == numbers
-    assert command._count(tmp_path / "none.xml") == "no tests"
+    assert tiers._count(tmp_path / "report.xml") == numbers
+    assert tiers._count(tmp_path / "none.xml") == "no tests"
