@@ -113,7 +113,7 @@ class FollowedRuns:
     def look(self) -> Iterator[Outcome]:
         """Look once, and bring all Tasks up to what is seen; yield the outcomes of runs that begin, end or fail."""
         try:
-            running = list(running_runs(experiments=self._selection.experiments, live_only=False))
+            running = list(running_runs(experiments=self._selection.experiments, linked_only=False))
             gone = self._note(running)
             yield from self._end(gone)
             yield from self._look_at_files()

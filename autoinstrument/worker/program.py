@@ -31,7 +31,7 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
     os.chdir("/")  # the training's folder may be removed; its file system may be unmounted
     _name_process()
     import contextlib
-import gc
+    import gc
     import json
     import site
 

@@ -10,6 +10,7 @@ import pytest
 from mlflow.entities import Run
 
 from tests.end_to_end import containers
+from tests.end_to_end.harness import link_tags, section, task_of
 from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import Remote
 
