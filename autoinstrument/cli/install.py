@@ -168,12 +168,11 @@ def _purge(settings: Settings, *, yes: bool) -> None:
 
 
 def _warn_of_missing_package(folder: Path, *, reads_pth: bool) -> None:
-    command = (
-        "`pip install autoinstrument` of that environment"
-        if reads_pth
-        else f"`pip install --target {folder} autoinstrument`"
+    where = "with the pip of that environment" if reads_pth else f"by `pip install --target {folder} WHEEL`"
+    click.echo(
+        f"the package is not in {folder}, and without it the start-up files do nothing: install its wheel {where}",
+        err=True,
     )
-    click.echo(f"the package is not in {folder}, and without it the start-up files do nothing: run {command}", err=True)
 
 
 def _content(path: Path) -> bytes | None:

@@ -178,7 +178,7 @@ def _cluster(address: str) -> Iterator[tuple[Executor | None, int]]:
     try:
         import distributed
     except ImportError:
-        raise click.UsageError("`--dask` needs the extra `dask`: run `pip install autoinstrument[dask]`") from None
+        raise click.UsageError("`--dask` needs the extra `dask`: run `pip install distributed`") from None
     try:
         client = distributed.Client(address)
     except (OSError, ValueError) as error:

@@ -1,15 +1,36 @@
-"""What is generated is what the code says, and the convention for commands does what it promises."""
+"""Pages are short, what is generated is what the code says, and the convention for commands does what it promises."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from autoinstrument.versions import NEWEST_PYTHON, OLDEST_PYTHON
 from tests.documentation.pages import commands, matches, unmarked
 from tests.startup.environment import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+REFERENCES = {"clearml-settings", "commands", "messages", "mlflow-calls", "reliability", "settings", "what-is-mirrored"}
+"""Pages that are looked things up in, and may be longer than what is read at once."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_can_be_read_at_once(page: Path) -> None:
+    """README in one screen and some links, other pages in five minutes; pictures say in words what they show."""
+    text = page.read_text("utf-8")
+    if page.stem not in REFERENCES:
+        assert len(text.split()) <= (900 if page.stem == "README" else 1200)
+    assert [picture for picture in re.findall(r"!\[([^]]*)\]", text) if len(picture) < 5] == []
+
+
+def test_the_badges_are_true() -> None:
+    badge = (ROOT / "docs" / "pictures" / "badge-python.svg").read_text("utf-8")
+    shown = " to ".join(".".join(map(str, version)) for version in (OLDEST_PYTHON, NEWEST_PYTHON))
+    assert f"python: {shown}<" in badge
 
 
 @pytest.mark.parametrize("name", ["commands", "messages", "settings"])
