@@ -52,7 +52,7 @@ TIERS = (
          processes=_CORES + 1),  # some tests wait
     Tier("lint", "ruff, mypy for each platform, and the documentation's pages", groups=("test", "lint", "docs")),
     Tier("processes", "training scripts as processes, and the ClearML server made for tests",
-         ("tests/end_to_end", "tests/double")),
+         ("tests/end_to_end", "tests/double"), processes=3 * _CORES),  # they wait for most of their time
     Tier("interpreters", "start-up, commands of the documentation, deployments: a new interpreter for each test",
          ("tests/startup", "tests/security", "tests/documentation", "tests/deployment")),
     Tier("frameworks", "frameworks that log to MLflow by themselves", ("tests/frameworks",), ("test", "frameworks")),

@@ -68,7 +68,7 @@ def _parsing(original: Any) -> Any:
 
 
 def _edited(parser: Any, args: Any) -> Any:
-    """Return the arguments of the Task where a ClearML agent runs one that says nothing of its command line."""
+    """Return the arguments of the Task if a ClearML agent runs one that records no command line."""
     under_agent = sys.modules.get("autoinstrument.clone_run.start")
     if under_agent is None:
         return args
@@ -154,7 +154,7 @@ def _command(action: Any, level: int, values: dict[str, Any]) -> Argument | None
 
 
 def written(action: Any) -> dict[str, Any]:
-    """Return how a command line gives an argument: the fields of `Argument` that say so."""
+    """Return the fields of `Argument` that describe how a command line gives it."""
     kind = {one.__name__ for one in type(action).__mro__}
     spellings = list(action.option_strings) or [""]
     many = {"?": MAYBE, "*": MANY, "+": MANY, "...": MANY, "A...": MANY}

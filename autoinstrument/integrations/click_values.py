@@ -98,7 +98,7 @@ def _written(same: list[Any]) -> dict[str, Any]:
         no_word = parameter.count or parameter.is_flag
         options.update(dict.fromkeys([*parameter.opts, *off], 0 if no_word else parameter.nargs))
         if parameter.is_flag and not parameter.count:
-            # Of a flag that is True or False, newer releases (8.3 to 8.5) do not say the value; typer's copy has none.
+            # Newer releases (8.3 to 8.5) do not show the value of a flag that is True or False; typer's copy has none.
             value = getattr(parameter, "flag_value", True)
             if getattr(parameter, "is_bool_flag", True) and not isinstance(value, bool):
                 value = True

@@ -15,7 +15,7 @@ from autoinstrument.tracebacks import users_call
 
 _LONGEST = 512 * 1024
 _current: list[Any] = []
-"""The configuration of the present job, and its text once somebody has asked for it."""
+"""The configuration of the present job, and its text after its first use."""
 
 
 def watch(utils: Any) -> None:

@@ -51,7 +51,7 @@ def watch(module: Any) -> None:
 
 
 def _read(parser: Any, values: Any) -> tuple[list[Argument | None], dict[str, Any]]:
-    """Return the arguments of a parser and of the sub-commands that were chosen, and what they say about these."""
+    """Return the arguments of a parser and of the sub-commands that were chosen, and their help texts."""
     found: list[Argument | None] = []
     chosen: list[str] = []
     level = 0

@@ -1,7 +1,7 @@
 """Note the models that a run reads: those whose files MLflow fetches or finds, by `load_model` or otherwise.
 
 All ways to load a model, of any flavour and from any address, call one function, and so does `download_artifacts` with
-an address. It returns the place of the files on this machine, and a model's file `MLmodel` there says what it is.
+an address. It returns the place of the files on this machine, and a model's file `MLmodel` there describes it.
 """
 
 from __future__ import annotations
@@ -92,5 +92,5 @@ def _read(the_agent: Agent, run_id: str) -> Record:
     seen = list(_seen.get(run_id, ()))
     with guard("reading a run's input models"):
         return read_state(uri, workspace, run_id, "input models", seen)
-    the_agent.post(EventsDropped(run_id, 0))  # MLflow does not answer, and may know of others
+    the_agent.post(EventsDropped(run_id, 0))  # MLflow does not answer, and may hold other inputs
     return ModelsRead(run_id, as_seen(run_id, seen))

@@ -61,7 +61,7 @@ def _read(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Record:
         for model in record.models:
             for name in (model["uri"], *(version["name"] for version in model["versions"] or ())):
                 _runs_of_model.setdefault(name, set()).add(run_id)
-        # The points have records, and would have to be sent again with each change of a model.
+        # The points have records. Here they would be sent again with each change of a model.
         return record._replace(models=[{**model, "points": []} for model in record.models])
     return record
 

@@ -30,7 +30,7 @@ def _linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None
 
 
 def _started(the_agent: Agent, client: Any, _: dict[str, Any], trace: Any) -> None:
-    """Note the run that was active when the trace began; the trace says it itself, and again when it ends (2.x)."""
+    """Note the run that was active when the trace began; the trace names it too, and again when it ends (2.x)."""
     _changed(the_agent, client, source_run(trace))
 
 

@@ -23,7 +23,7 @@ _LONGEST, _LONGEST_HELP = 64 * 1024, 1000
 _BASIC = (str, int, float, bool, type(None))
 _arguments: dict[str, Argument] = {}
 _help: dict[str, str] = {}
-"""What the parsers say about arguments, by name."""
+"""Help texts of the parsers, by the argument's name."""
 _program: list[str] = []
 """The program that was parsed for, as in `sys.argv[0]`."""
 
@@ -116,7 +116,7 @@ def take(
     Args:
         read: as `argument` returns them. One that is there already gets a new value, and more spellings.
         anew: forget what other parsers have read.
-        help_texts: what the parser says about arguments, by name; what is no text is ignored.
+        help_texts: help texts of the parser, by the argument's name; other values than texts are ignored.
     """
     if anew or _program != argv()[:1]:
         _arguments.clear()
@@ -154,7 +154,7 @@ def arguments() -> list[Argument]:
 
 
 def help_texts() -> dict[str, str]:
-    """Return what the parsers say about the arguments, by name."""
+    """Return the help texts of the parsers, by the argument's name."""
     return dict(_help) if _program == argv()[:1] else {}
 
 

@@ -1,4 +1,4 @@
-"""What MongoDB takes, and how large it is there; refusals are in the words of pymongo 4, which the server passes on."""
+"""Which values MongoDB stores, and their size there; errors have the texts of pymongo 4, which the server passes on."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _can_be_drawn(point: tuple[Any, Any, int]) -> bool:
 def _svg(points: Points) -> Markup:
     left, right = points[0][0], points[-1][0]
     bottom, top = min(point[1] for point in points), max(point[1] for point in points)
-    step = max(1, len(points) // (2 * _WIDTH))  # no more points than can be told apart
+    step = max(1, len(points) // (2 * _WIDTH))  # no more points than a reader can distinguish
     shown = points[::step] + ([points[-1]] if (len(points) - 1) % step else [])
     places = [
         (

@@ -1,4 +1,4 @@
-"""Deep comparison of a recorded answer with one of the double, up to ids, times, tokens and cuts."""
+"""Deep comparison of a recorded answer with one of the double, except for ids, times, tokens and cut texts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Comparison:
             yield from self.differences(translated[key], actual[key], f"{path}.{key}")
 
     def _lists(self, expected: list[Any], actual: list[Any], path: str) -> Iterator[Problem]:
-        """In order, or else in any order: that of objects is indicative where nothing asks for one."""
+        """Compare in order, or else in any order: an order that was not asked for is only indicative."""
         cuts = [place for place, item in enumerate(expected) if isinstance(item, str) and item.startswith("…(")]
         if cuts:
             tail = len(expected) - cuts[0] - 1
@@ -116,7 +116,7 @@ class Comparison:
         return self._learnt(expected, actual)
 
     def _learnt(self, expected: str, actual: str) -> bool:
-        """Equal but for ids of which the recorded one is new: from now on they are the same object."""
+        """Return True if the values are equal, up to new ids, which name the same object from now on."""
         pairs = list(zip(ID.findall(expected), ID.findall(actual), strict=False))
         if not pairs or ID.sub("", self.translate(expected)) != ID.sub("", actual):
             return False

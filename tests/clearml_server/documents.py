@@ -113,7 +113,7 @@ def execution(value: Doc, present: Doc | None = None) -> Doc:
 
 
 def as_dict(field: str, value: Any) -> Doc:
-    """What dict() makes of the value; its refusal is shown in Python's words."""
+    """Return dict(value); the error of a refusal has Python's text."""
     try:
         return dict(value)
     except ValueError as error:

@@ -23,7 +23,7 @@ class ApiError(Exception):
 
     @property
     def as_failure(self) -> Doc:
-        """The form in `data.failed[].error` of a `*_many` call, which answers 200 all the same."""
+        """The form in `data.failed[].error` of a `*_many` call, which answers with status 200 anyway."""
         return {"codes": [self.code, self.subcode], "data": self.data, "msg": self.message}
 
 

@@ -1,4 +1,4 @@
-"""Reading scalars, logs, plots and raw events back (06_events, 09b)."""
+"""Endpoints that read scalars, logs, plots and raw events (06_events, 09b)."""
 
 from __future__ import annotations
 

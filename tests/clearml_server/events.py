@@ -36,7 +36,7 @@ def add_batch(state: State, call: Call) -> Doc:
 
 
 def add_events(state: State, batch: list[Doc], worker: str) -> Doc:
-    """Store what is right; bad events beside good ones are counted, a batch of bad ones is refused.
+    """Store the valid events; invalid ones beside them are counted, and a batch of invalid events is refused.
 
     A value that the event index refuses makes the call a 500/100: the good events of the batch are stored then, but
     last_metrics and last_iteration do not follow.
@@ -164,7 +164,7 @@ def _fits_float32(value: Any) -> bool:
 
 
 def _is_json(event: Doc) -> bool:
-    """Tell whether all texts are Unicode, as JSON's are to the index, and all integers have 64 bits at most."""
+    """Return True if all texts are Unicode, as the index requires, and all integers have 64 bits at most."""
     try:
         bson.size(event)
     except (OverflowError, UnicodeEncodeError):

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to the server, switched on and off by tests at any time."""
+"""Faults on the way to the server, which tests switch on and off at any time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _hits(fault: Fault, name: str, body: str) -> bool:
 
 @dataclass
 class ActiveFault:
-    """A fault with the number of requests left to it, and the event that lets its hung requests go."""
+    """A fault, the number of requests that it still affects, and the event that releases its hung requests."""
 
     fault: Fault
     left: int | None

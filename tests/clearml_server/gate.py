@@ -46,7 +46,7 @@ class RecordedRequest:
 
 
 class _DroppedError(Exception):
-    """The connection is to be closed without an answer."""
+    """The connection must be closed without an answer."""
 
 
 class Gate:
@@ -54,7 +54,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.faults = Faults()
-        self.closing = threading.Event()  # another one after each start, lest a hung request miss the end
+        self.closing = threading.Event()  # a new one after each start, so that no hung request misses the end
         self._records: list[RecordedRequest] = []
 
     @property
@@ -119,7 +119,7 @@ def _error_page(fault: Fault, name: str) -> Response:
 
 
 def _cut(request: Request) -> Response:
-    """Shut the socket; whatever werkzeug writes afterwards fails, and it closes the connection without a word."""
+    """Shut the socket: what werkzeug writes afterwards fails, and it closes the connection silently."""
     connection: socket.socket = request.environ["werkzeug.socket"]
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

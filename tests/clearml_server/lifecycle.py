@@ -86,7 +86,7 @@ def _ended(state: State, call: Call, new: str) -> Doc:
 
 @endpoint("tasks.stop", TASK)
 def stop(state: State, call: Call) -> Doc:
-    """Stops at once, unless a worker reports the Task: that is only asked to (03d), even with force."""
+    """Stop at once, unless a worker reports the Task: it is only asked to stop (03d), even with force."""
     return {"fields": stop_task(state, state.task(call.data["task"]), call.data), "updated": 1}
 
 

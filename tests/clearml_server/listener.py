@@ -34,7 +34,7 @@ class _Handler(WSGIRequestHandler):
             super().finish()
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  werkzeug's name
-        """Say nothing: tests read the record of requests."""
+        """Log nothing: tests read the record of requests."""
 
 
 class Listener:

@@ -1,4 +1,4 @@
-"""What events leave on their Task: last_metrics, last_iteration, metric_stats (06_events)."""
+"""Fields of a Task that its events set: last_metrics, last_iteration, metric_stats (06_events)."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def move(state: State, call: Call) -> Doc:
 
 @endpoint("models.set_ready", _MODEL)
 def set_ready(state: State, call: Call) -> Doc:
-    """Once only; publishes the model's Task too, unless told not to."""
+    """Publish a model, which is possible once, and its Task, unless the request excludes that."""
     model = _model(state, call.data["model"])
     if model["ready"]:
         raise bad_request(203, "Model is ready", company=state.company, model=model["id"])

@@ -1,4 +1,4 @@
-"""A port that stays one's own while nothing listens there."""
+"""A port that stays reserved while nothing listens there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import socket
 def hold(host: str = "127.0.0.1") -> socket.socket:
     """Return a socket that is bound to a free port and never listens: connections are refused there.
 
-    Whoever sets SO_REUSEADDR, as servers do, can listen on the port; the system gives it to nobody (Linux).
+    A process that sets SO_REUSEADDR, as servers do, can listen on the port. The system (Linux) does not choose it
+    for other sockets.
     """
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -175,7 +175,7 @@ def start_mlflow(folder: Path, database: Path, standard_input: int, *options: st
 
 @pytest.fixture(scope="session")
 def clearml_agent(shared: Shared) -> Path:
-    """The agent's command, in an environment of its own."""
+    """The agent's command, in a separate environment."""
     return shared.folder("agent", install_agent) / "bin" / "clearml-agent"
 
 

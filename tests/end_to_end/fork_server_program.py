@@ -71,7 +71,7 @@ def _load_mlflow(folder: str) -> None:
 
     listed = Path(folder, "modules.json")
     pid = os.fork()
-    if pid == 0:  # a process of its own, because MLflow keeps what it is told
+    if pid == 0:  # a separate process, because MLflow keeps its settings
         sys.argv[1:] = [folder]
         with contextlib.suppress(Exception):
             exec(_REFERENCE, {})

@@ -1,4 +1,4 @@
-"""Run training scripts as a user would: each in a process of its own, with the wheel installed, against the double."""
+"""Run training scripts as a user would: each in a separate process, with the wheel installed, against the double."""
 
 from __future__ import annotations
 

@@ -327,7 +327,7 @@ def test_a_file_server_that_is_down_costs_only_the_pictures(own_place: Place, ow
 
 @pytest.mark.may_report("ClearML refuses", "more than fits into memory", "did not fit")
 def test_what_a_server_never_takes_is_left_out_and_named(own_place: Place, own_server: ClearMLServer) -> None:
-    """A file server that refuses for good, and more artifacts than a Task has room for; nothing else is lost."""
+    """A file server refuses every file, and there are more artifacts than a Task can hold; nothing else is lost."""
     own_server.faults.add(Fault(endpoints="files.upload", status=413))
     script = """
         import pathlib, mlflow

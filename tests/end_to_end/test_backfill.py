@@ -106,7 +106,7 @@ def test_runs_from_before_the_agent_get_their_tasks_once(old: Place, own_server:
 
 
 def assert_a_large_task_is_left_out(place: Place, server: ClearMLServer) -> None:
-    """`sync` and `verify` read no answer of any size, say so in a line, and go on with the other runs."""
+    """`sync` and `verify` refuse an answer without end, report it in one line, and go on with the other runs."""
     task = task_of(server, place.run_named("child 1").info.run_id)
     server.state.tasks[task["id"]]["comment"] = " " * (65 * 2**20)
     done = place.command("sync", "--all", "--json")

@@ -24,7 +24,7 @@ def test_what_the_configuration_says_of_a_task(own_place: Place, own_server: Cle
     own_place.environ |= {"CLEARML_CONFIG_FILE": str(settings), "CLEARML_DOCKER_IMAGE": "python:3.12"}
     own_place.environ |= {"MODEL_SIZE": "7", "MODEL_API_KEY": "hunter2", "AUTOINSTRUMENT_WORKER": worker}
     script = "import mlflow\nwith mlflow.start_run():\n    print('trained')\n"
-    assert own_place.run(script, fresh=True).code == 0  # with an environment of its own
+    assert own_place.run(script, fresh=True).code == 0  # with a separate environment
     task = ended(own_server, own_place.the_run().info.run_id)
     assert section(task, "Environment") == {"MODEL_SIZE": "7"}
     assert "\npytest==" in task["script"]["requirements"]["pip"]

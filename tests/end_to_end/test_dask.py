@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 
 def test_the_work_may_be_spread_over_a_cluster(server: ClearMLServer, client: MlflowClient) -> None:
-    """Two Dask workers, each a process of its own, do what one machine does."""
+    """Two Dask workers, each a separate process, do what one machine does."""
     distributed = pytest.importorskip("distributed")
     ids = [a_run(client, f"far {n}", points=3) for n in range(4)]
     with distributed.LocalCluster(

@@ -1,4 +1,4 @@
-"""Death of the training process at any moment: it dies as it would have, and the Task says so and lacks nothing."""
+"""The training process dies at any moment: it dies as it would without the agent, and the Task is complete."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_killed_while_idle_keeps_the_console(place: Place, server: ClearMLServer
     ],
 )
 def test_death_from_inside(place: Place, server: ClearMLServer, death: str, code: int) -> None:
-    """`os._exit` and crashes of the interpreter run no at-exit handler; the Task is stopped all the same."""
+    """`os._exit` and crashes of the interpreter run no at-exit handler; the Task is stopped anyway."""
     script = f"""
         import ctypes, os
         import mlflow
@@ -211,7 +211,7 @@ def test_the_scripts_own_handler_of_sigterm_decides(place: Place, server: ClearM
 
 
 def test_a_dying_process_group_does_not_take_the_worker_along(place: Place, server: ClearMLServer) -> None:
-    """Job control and schedulers signal the whole group; the worker is in a session of its own."""
+    """Job control and schedulers signal the whole process group; the worker is in a separate session."""
     script = LOOP.format(at=300).replace("import pathlib", "import os, pathlib; os.setpgrp()\nimport pathlib")
     started = place.start(script)
     wait_for((place.folder / "ready").exists)

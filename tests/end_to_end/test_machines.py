@@ -27,7 +27,7 @@ pytestmark = pytest.mark.may_report("goes on, its Task was stopped")
 
 @pytest.fixture
 def training(own_place: Place) -> Started:
-    started = own_place.start(SCRIPT, AUTOINSTRUMENT_ABORT="off", **DEAD_AFTER)  # what comes back goes on all the same
+    started = own_place.start(SCRIPT, AUTOINSTRUMENT_ABORT="off", **DEAD_AFTER)  # what comes back continues anyway
     wait_for(lambda: (own_place.folder / "ready").exists() and is_live(own_place, "outer", "inner"))
     return started
 

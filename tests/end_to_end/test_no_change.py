@@ -105,7 +105,7 @@ def test_two():
 """
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true"}
-"""MLflow's telemetry draws random numbers, on a thread of its own, whenever it gets to it."""
+"""MLflow's telemetry draws random numbers on its own thread, at any time."""
 
 
 def checked(place: Place, *command: str) -> dict[str, Any]:

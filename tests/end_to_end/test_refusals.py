@@ -1,4 +1,4 @@
-"""What the server refuses for good is left out by itself: the run's other data, and its end, reach the Task."""
+"""Only what the server always refuses is left out: the run's other data, and its end, reach the Task."""
 
 from __future__ import annotations
 

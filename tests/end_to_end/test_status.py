@@ -122,7 +122,7 @@ def test_colours_on_a_terminal_unless_they_are_not_wanted(busy: Place) -> None:
 
 
 def test_a_tracking_server_that_is_away(busy: Place) -> None:
-    """What is recorded here is listed all the same, and soon."""
+    """Runs that are recorded here are listed anyway, and soon."""
     done = busy.command("status", MLFLOW_TRACKING_URI="http://user:sesame@127.0.0.1:9")
     assert done.code == 1
     assert done.seconds < AT_ONCE_S

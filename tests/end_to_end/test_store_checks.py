@@ -1,4 +1,4 @@
-"""Commands look at a store in a process of its own: a store that is old, that refuses, or has open runs."""
+"""Commands check a store in a separate process: a store that is old, that refuses access, or has open runs."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_nothing_leaves_the_machine(own_place: Place, own_server: ClearMLServer,
 
 
 def test_a_script_that_sets_clearml_offline(sdk_place: Place, own_server: ClearMLServer) -> None:
-    """From then on runs are recorded; the Task that the SDK keeps in a folder is no Task to take over."""
+    """From then on runs are recorded; the Task that the SDK keeps in a folder is not taken over."""
     done = sdk_place.run("""
         import mlflow
         with mlflow.start_run(run_name="before"):

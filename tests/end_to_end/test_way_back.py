@@ -157,7 +157,7 @@ def test_hydra(remote: Remote) -> None:
 
 @pytest.mark.parametrize("launcher", ["basic", "process"])
 def test_a_job_of_a_hydra_sweep(remote: Remote, launcher: str) -> None:
-    """Each job's Task has the job's own overrides, also where it ran in a process of its own; its clone is that job."""
+    """Each job's Task has the job's own overrides, also if the job ran in a separate process; its clone is that job."""
     pytest.importorskip("hydra")
     files = {"swept.py": HYDRA, "config.yaml": "optimizer:\n  lr: 0.1\ndepth: 3\n", ".gitignore": "multirun\noutputs\n"}
     remote.commit({**files, "hydra_plugins/process.py": LAUNCHER, "README": launcher})

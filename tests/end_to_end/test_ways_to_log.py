@@ -155,7 +155,7 @@ def test_values_that_a_curve_cannot_hold_never_become_false_numbers(place: Place
 
 
 def test_autologging_is_mirrored(place: Place, server: ClearMLServer) -> None:
-    """`mlflow.sklearn.autolog()` makes the run itself, and logs through a queue of its own."""
+    """`mlflow.sklearn.autolog()` makes the run itself, and logs through its own queue."""
     script = """
         import mlflow
         from sklearn.datasets import load_iris
@@ -179,7 +179,7 @@ def test_autologging_is_mirrored(place: Place, server: ClearMLServer) -> None:
 
 
 def test_system_metrics_are_mirrored(place: Place, server: ClearMLServer) -> None:
-    """MLflow's monitor logs from a thread of its own, and once more when the run ends; at exit, too."""
+    """MLflow's monitor logs from its own thread, and once more when the run ends, also at exit."""
     script = """
         import time
         import mlflow
@@ -244,7 +244,7 @@ def test_points_without_a_step_are_a_curve_over_their_order(place: Place, server
 
 
 def test_scripts_in_one_ipython_session(place: Place, server: ClearMLServer) -> None:
-    """Each `%run` is a script with arguments of its own; the file may have been edited in between."""
+    """Each `%run` is a script with separate arguments; the file may have been edited in between."""
     pytest.importorskip("IPython")
     code = """
         import argparse

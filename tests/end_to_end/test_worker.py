@@ -144,7 +144,7 @@ def test_where_neither_worker_nor_thread_can_be_started_that_is_said(place: Plac
 
 
 def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearMLServer) -> None:
-    """The exit code is 0, the output is whole, and the run's Task comes to be complete all the same."""
+    """The exit code is 0, the output is whole, and the run's Task becomes complete."""
     started = place.start(SCRIPT.format(pause="time.sleep(2)"))
     wait_for((place.folder / "ready").exists)
     place.kill_workers()

@@ -135,7 +135,7 @@ LIGHTNING = """
 
 
 def test_lightnings_logger_and_its_autologging_are_mirrored(train: Train) -> None:
-    """`MLFlowLogger` uses `MlflowClient` alone; autologging has a callback of its own."""
+    """`MLFlowLogger` uses `MlflowClient` alone; autologging has its own callback."""
     logger, autologging = train(LIGHTNING)
     assert {step for key, step in logger.points if key == "train_loss_step"} == set(range(8))
     assert logger.run.data.params == {"lr": "0.1"}

@@ -37,7 +37,7 @@ PATH_OF_CHECKOUT = '[tool.poetry.dependencies]\nautoinstrument = { path = "../..
 
 @pytest.fixture(scope="session")
 def poetry(shared: Shared) -> Path:
-    """The command `poetry` with the plug-in for `poetry poe`, in an environment of its own."""
+    """The command `poetry` with the plug-in for `poetry poe`, in a separate environment."""
 
     def install(folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)

@@ -63,7 +63,7 @@ os._exit(0) if not sys.stdout.flush() else None
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_a_fork_finds_no_thread_of_the_agents(new_environment, wheel, version):
-    """Nothing that is sent or heard meanwhile is lost, and the threads go on when the process does."""
+    """Nothing that is sent or received meanwhile is lost, and the threads continue when the process does."""
     environment = new_environment(version).install(wheel)
     assert environment.result("-Xdev", "-c", SCRIPT) == [[], 60, 60, True, True, {}]
 

@@ -1,4 +1,4 @@
-"""The worker that a run starts is a Python process of its own, which neither the agent nor the job's signals reach."""
+"""The worker that a run starts is a separate Python process; neither the agent nor the job's signals reach it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_signals_at_any_moment_of_its_start_leave_the_worker_alone(tmp_path, mon
     sent = 0
     with worker.connect():
         while not (serving := [each for each in processes_of(worker.folder.path) if is_serving(each)]):
-            # By number: only root may signal a process of another user, and nobody else has such a command line.
+            # By number: only root may signal a process of another user, and no other process has such a command line.
             for pid in {first, *(process.pid for process in processes_of(worker.folder.path))}:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, numbers[sent % len(numbers)])

@@ -132,7 +132,7 @@ def sftp(home: Path, database: Path) -> Iterator[Store]:
 
 @contextlib.contextmanager
 def plug_in(home: Path, database: Path) -> Iterator[Store]:
-    """A store with a scheme of its own, that nobody but MLflow knows."""
+    """A store with a custom scheme that only MLflow knows."""
     environ = {"PYTHONPATH": str(install(home / "plug-ins")), TOKEN: SECRET}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(environ["PYTHONPATH"])

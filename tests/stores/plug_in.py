@@ -1,4 +1,4 @@
-"""A plug-in of MLflow's, as a package of somebody's would have it: headers for requests, and an artifact store."""
+"""An MLflow plug-in, as a third-party package registers it: headers for requests, and an artifact store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Headers(RequestHeaderProvider):
         return {{"X-Team-Token": os.environ["{TOKEN}"]}}
 
 class Store(LocalArtifactRepository):
-    """A store with a scheme of its own, whose files only who has the token may read."""
+    """A store with a custom scheme; reading its files needs a token."""
 
     def __init__(self, artifact_uri, *args, **kwargs):
         assert os.environ["{TOKEN}"]

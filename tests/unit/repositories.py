@@ -49,7 +49,7 @@ class Repository:
 
 @pytest.fixture(autouse=True)
 def git_settings(tmp_path_factory, monkeypatch):
-    """Git as on a machine where nobody has set anything but a name."""
+    """Git as on a machine where only a user name is configured."""
     config = tmp_path_factory.mktemp("git") / "config"
     config.write_text('[user]\n\tname = A\n\temail = a@example.com\n[protocol "file"]\n\tallow = always\n')
     for name in [name for name in os.environ if name.startswith(("GIT_", "CLEARML_"))]:

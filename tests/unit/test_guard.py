@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# In an interpreter of its own: the test plays with descriptor 2.
+# In a separate interpreter: the test changes descriptor 2.
 BEGINNING = """
 import contextlib, io, os, sys, tempfile
 from autoinstrument.guard import logger

@@ -117,7 +117,7 @@ def test_any_settings_of_a_task(text: str, value: str) -> None:
 
 
 def test_a_connection_that_is_cut(tmp_path: Path) -> None:
-    """Half a frame is no record, and no error."""
+    """Half a frame is neither a record nor an error."""
     from autoinstrument.transport.protocol import read_all
 
     ours, theirs = socket.socketpair()

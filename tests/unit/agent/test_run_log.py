@@ -68,7 +68,7 @@ def test_a_reason_is_logged_once_and_its_other_runs_in_the_summary(logged: Lines
 
 
 def test_a_run_that_is_delivered_after_all_is_not_in_the_summary(logged: Lines) -> None:
-    """The one that was named gets a line about its Task again; the others have had theirs."""
+    """The named run gets a line about its Task again; the others have got their lines before."""
     log = RunLog()
     for name in ("first", "second"):
         log.linked(name, "task", f"run {name} is ClearML Task task")

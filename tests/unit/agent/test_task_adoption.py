@@ -17,7 +17,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_first_top_level_run_takes_the_task_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the second one gets a Task of its own."""
+    """The second run gets a separate Task."""
     monkeypatch.setenv("CLEARML_TASK_ID", "task")
     adoption = TaskAdoption()
     for other in (FIRST._replace(parent_run_id="parent"), FIRST._replace(owned=False)):

@@ -1,4 +1,4 @@
-"""A launcher for Hydra that runs each job in a loky process, as joblib's does, which is a package of its own."""
+"""A launcher for Hydra that runs each job in a loky process, as joblib's launcher does, which is a separate package."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ END = "\nconsole.detach(); import json; print('HEARD', json.dumps(heard))"
 
 @pytest.fixture
 def hear(run):
-    """Run code in a process whose console is heard; return what was written and what was heard of it."""
+    """Run code in a process whose console is captured; return what was written and what was captured."""
 
     def hear(code, **options):
         done = run("-c", BEGIN + code + END, check=False, **options)
@@ -224,7 +224,7 @@ def test_streams_that_cannot_be_listened_to_are_left_alone(monkeypatch, kind):
 
 
 def another(stream):
-    """Return a stream on the same descriptor with a buffer of its own."""
+    """Return a stream on the same descriptor with a separate buffer."""
     return open(stream.fileno(), "w", encoding="utf-8", buffering=1, closefd=False)
 
 
@@ -515,7 +515,7 @@ def test_a_print_costs_microseconds(stream, listen):
 
 
 def test_notebook_output_is_heard():
-    """IPython takes its own `write` off the streams after each cell, and ours with it."""
+    """IPython removes its own `write` from the streams after each cell, and the agent's with it."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

@@ -1,4 +1,4 @@
-"""A job of a Hydra sweep has arguments of its own: those that run it alone. Real sweeps, in processes of their own."""
+"""A job of a Hydra sweep has the arguments that run it alone. Tested with real sweeps, in separate processes."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ train.main()
 
 
 def test_the_program_of_a_job_that_a_worker_was_sent(tmp_path, run):
-    """submitit's worker is started as a module of its own: the user's program is the one that it calls."""
+    """submitit's worker is started as a separate module: the user's program is the one that it calls."""
     package = tmp_path / "site-packages" / "submitit" / "core"
     package.mkdir(parents=True)
     (package / "_submit.py").write_text(WORKER)

@@ -1,4 +1,4 @@
-"""The script section of a Task: what an agent gets has to run as the original did.
+"""The script section of a Task: what an agent gets must run as the original did.
 
 `checked_out` does with a section what clearml-agent 3.0.3 does: clone, check out, apply the diff or write it to a file.
 """

@@ -1,4 +1,4 @@
-"""The double of the ClearML server, in this process, and a session of ours with it."""
+"""The double of the ClearML server, in this process, and a session of the agent with it."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_one_more_try_at_the_end_unless_the_server_hangs(clock: list[float]) -> 
 
 
 def test_of_calls_that_fail_together_one_counts(clock: list[float]) -> None:
-    """Eight threads that lose their server are no eighth outage in a row."""
+    """Eight threads that lose their server count as one outage, not as eight."""
     backoff = Backoff()
     for _ in range(8):
         backoff.failed(UnavailableError("x"), 5)

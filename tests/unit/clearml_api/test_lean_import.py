@@ -1,4 +1,4 @@
-"""What is used of the SDK works without the rest, which is loaded when somebody asks for it."""
+"""The parts of the SDK that are used work without the rest, which is loaded on demand."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_each_setting_is_shown_with_its_default(tmp_path: Path, monkeypatch: pyt
 
 
 def test_values_of_the_environment_good_and_bad() -> None:
-    """Variables of the package's own processes are no settings, and no mistake."""
+    """Variables of the package's own processes are neither settings nor mistakes."""
     shown = found(
         {
             "AUTOINSTRUMENT_WORKER": "fiber",

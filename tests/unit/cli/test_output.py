@@ -65,7 +65,7 @@ def test_names_are_shortened_so_that_a_row_fits(
 
 @pytest.mark.parametrize("environ", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["colour", "NO_COLOR", "dumb"])
 def test_a_terminal_gets_a_bar_and_a_table(environ: dict[str, str]) -> None:
-    """What users have called their runs is no markup; a dumb terminal is no terminal."""
+    """Names of runs are not read as markup; a dumb terminal does not count as a terminal."""
     written = on_terminal(**environ)
     assert "done [red]one" in written
     assert "[b]x[/b]" in written

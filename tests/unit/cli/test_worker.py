@@ -193,7 +193,7 @@ def test_what_a_stopped_worker_leaves_is_said(service: Service, server: ClearMLS
 
 
 def test_a_worker_without_processes_ends_at_once(service: Service) -> None:
-    """Asking it is no reason to stay, and no process."""
+    """A question neither keeps the worker alive nor counts as a process."""
     assert [process["pid"] for process in report().processes] == [0]
     service.end()
 

@@ -1,4 +1,4 @@
-"""argparse is heard without being changed. Most cases are processes of their own: `sys.argv` is global."""
+"""The agent reads what argparse parses without changing it. Most cases are separate processes: `sys.argv` is global."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ class TestUnchanged:
         assert parsed() == [("lr", "1", "str")]
 
     def test_pickle_goes_by_name_as_before(self):
-        """In a process of its own: importing clearml, as other tests do, puts functions into argparse for good."""
+        """In a separate process: importing clearml, as other tests do, patches argparse permanently."""
         code = (
             "import sys; sys.path.insert(0, sys.argv.pop()); import argparse, copy, pickle\n"
             "from autoinstrument.integrations.argparse_values import watch; watch(argparse)\n"

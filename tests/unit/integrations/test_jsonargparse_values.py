@@ -18,6 +18,8 @@ jsonargparse = pytest.importorskip("jsonargparse")
 @pytest.fixture
 def trial(monkeypatch: pytest.MonkeyPatch) -> Trial:
     owner = jsonargparse.ArgumentParser
+    for name in ("lightning", "pytorch_lightning"):  # clearml's patch imports them, and with them torch, for 5 s
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(owner, "parse_args", owner.parse_args)
     watch(sys.modules[owner.__module__])
     return Trial(monkeypatch)

@@ -146,7 +146,7 @@ def drawn(records: list[Record]) -> dict[tuple[str, int], Point]:
 
 
 def singles(records: list[Record], drawn: dict[tuple[str, int], Point]) -> dict[str, float]:
-    """The single values of metrics with one point on their curve, unless a later one is no number."""
+    """The single values of metrics with one point on their curve, unless a later value is not a number."""
     steps: dict[str, set[int]] = {}
     latest: dict[str, tuple[int, int, float]] = {}
     for record in records:

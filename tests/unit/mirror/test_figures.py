@@ -40,7 +40,7 @@ def saved(form: str, **options: Any) -> bytes:
 
 
 def drawn(**options: Any) -> bytes:
-    """Return a picture that is no figure."""
+    """Return a picture that is not a figure."""
     content = io.BytesIO()
     Image.new("RGB", (8, 4)).save(content, format="png", **options)
     return content.getvalue()

@@ -168,7 +168,7 @@ with sqlite3.connect({str(tmp_path / "mlflow.db")!r}) as database:
 
 
 def test_no_kind_is_overlooked(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> None:
-    """The kinds are taken from the code: one that is added there without data of its own in this run fails here."""
+    """The kinds are taken from the code: a kind that is added there without data in this run fails here."""
     experiment = client.create_experiment("exp", artifact_location=str(tmp_path / "artifacts"))
     run_id = str(client.create_run(experiment, run_name="name", tags={"team": "vision"}).info.run_id)
     client.log_batch(run_id, [Metric("loss", 1.0, 1, 0)], [Param("lr", "0.1")])

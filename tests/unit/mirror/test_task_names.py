@@ -1,4 +1,4 @@
-"""A Task that a run takes over has the run's name, unless somebody has named it."""
+"""A Task that a run takes over gets the run's name, unless a user has named it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks follow an experiment that is renamed, deleted or restored; what is not theirs stays where it is."""
+"""Tasks follow an experiment that is renamed, deleted or restored; everything else stays where it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`AUTOINSTRUMENT_NOTE=on`: one line of the run's description links to the Task, and is nobody's note."""
+"""`AUTOINSTRUMENT_NOTE=on`: one line of the run's description links to the Task; it is not taken for a user's note."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from autoinstrument.mlflow_store.store_access import store_access
 
 
 def test_a_fork_waits_for_no_server_that_hangs() -> None:
-    """As in a data loader that starts its processes while a thread of ours waits for the tracking server."""
+    """As in a data loader that starts its processes while a thread of the agent waits for the tracking server."""
     held, over = threading.Event(), threading.Event()
 
     def ask() -> None:
@@ -23,7 +23,7 @@ def test_a_fork_waits_for_no_server_that_hangs() -> None:
     for _ in range(5):
         child = os.fork()
         if child == 0:
-            with store_access("http://tracking", ""):  # whose own lock nobody holds
+            with store_access("http://tracking", ""):  # whose own lock is free
                 os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
     assert asking.is_alive()

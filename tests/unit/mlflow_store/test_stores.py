@@ -192,7 +192,7 @@ def test_no_store_outlives_its_clients(tmp_path: Path, training: Any) -> None:
 
 
 def test_only_the_agents_own_calls_are_kept_out_of_the_log() -> None:
-    """Whatever handlers there are; another thread's messages pass meanwhile, and the agent's own logger is heard."""
+    """With any handlers; another thread's messages pass meanwhile, and the agent's logger still works."""
     lines: list[str] = []
 
     class Handler(logging.Handler):

@@ -55,7 +55,7 @@ def test_the_first_library_that_has_gpus_is_used(fake: FakeGpus) -> None:
 
 
 def test_a_driver_that_is_reset_is_found_again(fake: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And one line in the log says so, however often it happens."""
+    """One line in the log reports it, however often it happens."""
     session = GpuSession([NvidiaGpus])
     lines: list[str] = []
     monkeypatch.setattr(logging.Logger, "warning", lambda _, text, *values: lines.append(text % values))

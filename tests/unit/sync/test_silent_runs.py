@@ -181,7 +181,7 @@ def test_two_followers_end_it_once_and_an_interrupted_one_is_gone_on_with(
     first, second = Follower(), Follower()
     first.follow(300)
     second.follow(300)
-    fault = server.faults.add(Fault("tasks.stopped", when="after", status=502, times=20))  # done, but nobody knows
+    fault = server.faults.add(Fault("tasks.stopped", when="after", status=502, times=20))  # done, but unanswered
     (failed,) = first.follow(50)[:1]
     assert failed.startswith("failed ")
     assert states(client, server, run_id) == ("RUNNING", "stopped")

@@ -284,7 +284,7 @@ def test_verify_of_a_deleted_run_looks_for_an_archived_task(server: ClearMLServe
 def test_of_two_that_make_the_same_task_one_gives_way(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else makes the Task between our question and our request: theirs, which is older, is kept."""
+    """Another process creates the Task between the search and the request to create it: the older Task is kept."""
     run_id = a_run(client, "raced")
     create, others = Tasks.create, []
 

@@ -162,7 +162,7 @@ def test_what_is_an_interpreter(
 def test_without_an_interpreter_the_worker_is_a_thread(
     nowhere: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line says so, once."""
+    """One line reports it, once."""
     monkeypatch.setattr(sys, "executable", "/usr/sbin/uwsgi")
     monkeypatch.setattr(own_python, "_warned", False)
     monkeypatch.setattr(own_python.logger(), "handlers", [caplog.handler])

@@ -1,4 +1,4 @@
-"""An end that nobody has reported counts where MLflow has none, or does not answer; `sync` asks again."""
+"""An end that was not reported counts if MLflow has no end, or does not answer; `sync` asks again."""
 
 from __future__ import annotations
 

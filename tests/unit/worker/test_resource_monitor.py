@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from autoinstrument.worker.service import Worker
 from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import task_of
+from tests.unit.conftest import sdk_task
 from tests.unit.mirror.runs import PROCESS
 
 MACHINE = {"cpu_usage", "memory_free_gb", "memory_used_gb", "disk_free_percent", "process_cpu_usage"}
@@ -71,11 +71,9 @@ def connect(
 
 
 def read_back(task_id: str) -> dict[str, Any]:
-    """Return the machine's curves as ClearML's SDK reads them, in a separate process: it keeps its session."""
-    code = "import json, sys, clearml; print(json.dumps(clearml.Task.get_task(sys.argv[1]).get_reported_scalars()))"
-    answer = subprocess.run([sys.executable, "-c", code, task_id], capture_output=True, check=True, text=True).stdout
-    found: dict[str, Any] = json.loads(answer.splitlines()[-1])[":monitor:machine"]
-    return found
+    """Return the machine's curves as ClearML's SDK reads them."""
+    curves: dict[str, Any] = sdk_task(task_id).get_reported_scalars()[":monitor:machine"]
+    return curves
 
 
 def monitored(server: ClearMLServer, run_id: str) -> dict[str, Any]:

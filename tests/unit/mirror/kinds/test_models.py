@@ -274,7 +274,7 @@ def test_following_notices_an_alias_that_moves_between_old_runs(
 
 
 def test_a_deleted_version_leaves_its_model(client: MlflowClient, server: ClearMLServer, run_id: str) -> None:
-    """A version whose files the run did not log is a model of its own, and is archived with the version."""
+    """A version whose files the run did not log is a separate model, and is archived with the version."""
     made = version(client, run_id)
     client.set_registered_model_alias("iris", "champion", made)
     client.set_terminated(run_id)

@@ -55,7 +55,7 @@ def test_titles_series_and_times_are_clearmls(part: ResourceMonitorPart) -> None
 
 
 def test_seconds_after_three_minutes_without_an_iteration(part: ResourceMonitorPart) -> None:
-    """Metrics without a step, which MLflow puts at step 0, and MLflow's own system metrics are no iterations."""
+    """Metrics without a step, which MLflow puts at step 0, and MLflow's system metrics do not count as iterations."""
     part.take(logged(0, 0))
     part.take(logged(7, key="system/cpu_utilization_percentage"))
     for second in range(30, 180, 30):
