@@ -59,11 +59,7 @@ def packages_of(
     Distributions without a readable name or version are left out.
     """
     everything = _distributions(sys_path)
-    loaded = set(modules)
-    tops = {name.partition(".")[0] for name in loaded}
-    names = {key: item.module_names(tops) for key, item in everything.items()}
-    used, shared = _used(names, loaded)
-    first = set(_holders({key: names[key] for key in used}, imported))
+    used, first, shared = _in_use(tuple(everything.values()), frozenset(modules), tuple(imported))
     used |= _agent(everything)
     wanted = {key: item.requirement() for key, item in everything.items()}
     wanted.setdefault(_THIS_PACKAGE, _this_package())
@@ -72,7 +68,7 @@ def packages_of(
         return "".join(f"{wanted[key].text}\n" for key in sorted(keys))
 
     if frozen:
-        first, used = set(), {*everything, _THIS_PACKAGE}
+        first, used = frozenset(), frozenset({*everything, _THIS_PACKAGE})
     rest = used - first
     header = f"# Python {python}\n\n" if python else ""
     return Requirements(
@@ -127,6 +123,21 @@ def _in_folder(entry: str, changed_ns: int) -> list[Installed]:
     return [item for each in metadata.distributions(path=[entry]) if (item := installed(each)) is not None]
 
 
+@functools.lru_cache(maxsize=8)
+def _in_use(
+    everything: tuple[Installed, ...], loaded: frozenset[str], imported: tuple[str, ...]
+) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the keys of the distributions in use, those of them that hold `imported`, and `Requirements.shared`.
+
+    The results are kept: the next script of a loop loads the same modules.
+    """
+    tops = {name.partition(".")[0] for name in loaded}
+    names = {item.key: item.module_names(tops) for item in everything}
+    used, shared = _used(names, loaded)
+    first = _holders({key: names[key] for key in used}, imported)
+    return frozenset(used), frozenset(first), shared
+
+
 def _changed_ns(folder: str) -> int:
     try:
         return os.stat(folder or ".").st_mtime_ns  # noqa: PTH116  (a path may be anything)
@@ -134,7 +145,7 @@ def _changed_ns(folder: str) -> int:
         return 0
 
 
-def _used(names: Mapping[str, set[str]], loaded: set[str]) -> tuple[set[str], frozenset[str]]:
+def _used(names: Mapping[str, set[str]], loaded: Set[str]) -> tuple[set[str], frozenset[str]]:
     """Return the keys of the distributions in use, and `Requirements.shared`; `names` are the modules of each."""
     claims = Counter(name for own in names.values() for name in own)
     used = set()

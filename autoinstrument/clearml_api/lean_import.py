@@ -33,10 +33,12 @@ def prepare() -> None:
     vars(package)["__getattr__"] = _Missing(package, spec)
     sys.modules["clearml"] = package
     try:
-        # The SDK reads the expiry date of a token, and checks no signature: 50 ms, 9 MB.
-        with _left_out("cryptography", "OpenSSL"), _of_its_own("jwt"):
+        # The SDK reads the expiry date of a token, and checks no signature: 50 ms, 9 MB. Requests are repeated by
+        # tenacity, which imports tornado and asyncio if tornado is installed: 20 ms.
+        with _left_out("cryptography", "OpenSSL", "tornado"), _of_its_own("jwt"):
             import clearml.backend_api
             import clearml.config  # noqa: F401
+            import tenacity  # noqa: F401
             from clearml.utilities import pyhocon
 
         _skip_comments(pyhocon.ConfigFactory)

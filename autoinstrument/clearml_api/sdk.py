@@ -6,6 +6,7 @@ parts that integrations use in the training process are in `integrations/clearml
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -28,14 +29,17 @@ def load(*, lean: bool) -> None:
         lean: leave out what is not used here, see `lean_import.prepare`.
 
     Raises:
-        Exception: the SDK is not installed, or the configuration cannot be read.
+        Exception: it is not installed, or fails: clearml 2.1 raises a ValueError for some values of its variables.
     """
     if lean:
         lean_import.prepare()
-    from clearml.config import config_obj
+    import clearml.backend_api  # noqa: F401
 
     logging.getLogger("clearml").setLevel(logging.ERROR)
-    config_obj.get("api", None)  # it is kept; threads that ask for it first would each parse all files, 0.1 s of CPU
+    with contextlib.suppress(Exception):  # whoever needs a value reports why the configuration cannot be read
+        from clearml.config import config_obj
+
+        config_obj.get("api", None)  # it is kept: two threads that need it first would parse all files twice (0.1 s)
 
 
 def log_in() -> Any:

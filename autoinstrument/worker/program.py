@@ -30,13 +30,12 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
         os._exit(0)
     os.chdir("/")  # the training's folder may be removed; its file system may be unmounted
     _name_process()
-    import contextlib
     import gc
     import json
     import site
 
     sys.executable = executable
-    gc.disable()  # imports make nothing that could be collected, and the configuration little
+    gc.disable()  # imports make nothing that could be collected
     site.main()
     sys.path.extend(folder for folder in json.loads(path) if folder not in sys.path)
     if os.path.dirname(__file__) == folder:  # noqa: PTH120  (pathlib is not loaded yet)
@@ -47,14 +46,15 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
     termination.ignore_signals()
     own_resources.take()
 
-    from autoinstrument.clearml_api import sdk
+    from autoinstrument.clearml_api import lean_import, sdk
 
-    with contextlib.suppress(Exception):  # it is reported at the login
-        sdk.load(lean=True)
+    lean_import.prepare()
     from autoinstrument.worker import service
 
     gc.freeze()
-    gc.enable()
+    gc.enable()  # the parser of ClearML's configuration leaves much to collect
+    with contextlib.suppress(Exception):  # reported at the login
+        sdk.load(lean=True)
     service.main(descriptor, folder)
 
 

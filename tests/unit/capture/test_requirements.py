@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from autoinstrument._version import __version__
+from autoinstrument.capture import requirements as packages
 from autoinstrument.capture.imports import imported_by
 from autoinstrument.capture.process import Changes
 from autoinstrument.capture.requirements import packages_of, to_install
@@ -57,6 +58,19 @@ def required(site):
         return [line for line in lines if line != OURS]
 
     return required
+
+
+def test_lists_of_files_with_either_end_of_line(install, site, required):
+    """pip ends the lines of RECORD by CR LF; lists of setuptools have names alone."""
+    info = install("one", files=["one/__init__.py", "one/deep/fast.cpython-311-x86_64-linux-gnu.so"])
+    for name, line_end in (("RECORD", ",sha256=abc,1\r\n"), ("installed-files.txt", "\n"), ("SOURCES.txt", "\r\n")):
+        for old in ("RECORD", "installed-files.txt"):
+            (info / old).unlink(missing_ok=True)
+        lines = ["one/__init__.py", "one/deep/fast.cpython-311-x86_64-linux-gnu.so", "one/notes.txt"]
+        (info / name).write_bytes("".join(f"{line}{line_end}" for line in lines).encode())
+        packages._in_folder.cache_clear()
+        assert required("one.deep.fast") == ["one==1.0"], name
+        assert required("one.notes") == [], name
 
 
 def test_an_installation_while_the_worker_lives_is_seen(install, site):

@@ -30,8 +30,8 @@ lean = set(sys.modules)
 stored = sdk.store_file(Path(sys.argv[1]), f"file://{sys.argv[1]}.copy")
 import clearml, jwt
 print(json.dumps({
-    "left out": [name for name in ("numpy", "pandas", "clearml.task", "clearml.datasets") if name in lean],
-    "hidden": [name for name in ("cryptography", "OpenSSL", "pandas") if sys.modules.get(name, ...) is None],
+    "left out": [name for name in ("numpy", "pandas", "clearml.task", "clearml.datasets", "tornado") if name in lean],
+    "hidden": [name for name in ("cryptography", "OpenSSL", "pandas", "tornado") if sys.modules.get(name, ...) is None],
     "early": sorted({"jwt", "clearml.config", "clearml.backend_api"} & loaded),
     "status": sdk.send(session, "debug.ping", {}).status_code,
     "stored": stored, "page": page, "version": clearml.__version__,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,29 @@ def test_the_addresses_of_the_servers(server: ClearMLServer) -> None:
     }
     assert login.files_server() == server.files_url
     assert login.task_page("t", "p").startswith(f"{server.web_url}/projects/p/")
+
+
+def test_threads_that_need_the_configuration_first_read_it_once(
+    server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes 0.1 s of CPU, and the worker's first threads all need it."""
+    import clearml.config as sdk_config
+
+    monkeypatch.setattr(sdk_config.ConfigWrapper, "_config", None)
+    monkeypatch.setattr(sdk_config.ConfigSDKWrapper, "_config_sdk", None)
+    read, reads = sdk_config.load_config, []
+
+    def slowly(*args: object) -> object:
+        reads.append(args)
+        time.sleep(0.1)
+        return read(*args)
+
+    monkeypatch.setattr(sdk_config, "load_config", slowly)
+    login = Login()
+    with ThreadPoolExecutor(3) as threads:
+        found = [threads.submit(ask) for ask in (login.capture_settings, login.monitor_settings, login.session)]
+        assert all(each.result() for each in found)
+    assert len(reads) == 1
 
 
 def test_one_login_serves_all_requests(server: ClearMLServer) -> None:

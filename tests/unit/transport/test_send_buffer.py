@@ -37,6 +37,17 @@ def test_records_come_out_in_their_order_and_deferred_ones_are_made(buffer: Send
     assert not buffer
 
 
+def test_a_message_is_full(buffer: SendBuffer) -> None:
+    for step in range(limits.FRAME.records - 1):
+        buffer.put(point(step))
+    assert not buffer.fills_message
+    buffer.put(point(0))
+    assert buffer.fills_message
+    all_of(buffer)
+    buffer.put(point(0)._replace(points=[("loss", 0.5, 0, step) for step in range(5000)]))
+    assert buffer.fills_message, "by its bytes"
+
+
 def test_first_and_last(buffer: SendBuffer) -> None:
     buffer.put(point(3))
     buffer.put_first([point(1), point(2)])
