@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autoinstrument.guard import logger
 from autoinstrument.integrations import clearml_optimiser
 from autoinstrument.transport import own_python
 
@@ -36,7 +37,7 @@ def test_the_sdks_optimiser_has_what_is_used() -> None:
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_the_first_job_with_an_objective_is_tagged(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
     asked: list[str] = []
 
@@ -48,10 +49,14 @@ def test_the_first_job_with_an_objective_is_tagged(
     monkeypatch.delenv("CLEARML_OFFLINE_MODE", raising=False)
     done: list[str] = []
     failed, best = {"task_id": "1", "metrics": {}}, {"task_id": "2", "metrics": {"val/loss": {}}}
-    clearml_optimiser._reported(lambda: done.append("reported"), Optimiser(failed, best), (), {})
+    logger().addHandler(caplog.handler)
+    try:
+        clearml_optimiser._reported(lambda: done.append("reported"), Optimiser(failed, best), (), {})
+    finally:
+        logger().removeHandler(caplog.handler)
     assert (done, asked) == (["reported"], ["2"])
-    expected = "autoinstrument: the best run of the optimiser is not tagged (its Task is 2): the server is gone\n"
-    assert capsys.readouterr().err == expected * code
+    expected = "the best run of the optimiser is not tagged (its Task is 2): the server is gone"
+    assert caplog.messages == [expected] * code
 
 
 def test_without_an_objective_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
