@@ -34,7 +34,11 @@ def install_agent(folder: Path) -> None:
 
 
 class Remote:
-    """A place that is a Git repository with a remote on disk, and an agent that serves the queue `default`."""
+    """A place that is a Git repository with a remote on disk, and an agent that serves the queue `default`.
+
+    Attributes:
+        variables: those of the agent's machine, besides ClearML's credentials.
+    """
 
     def __init__(self, place: Place, server: ClearMLServer, command: Path) -> None:
         self.place, self.server, self.command = place, server, command
@@ -42,6 +46,7 @@ class Remote:
         self.home.mkdir()
         self.daemon: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []
+        self.variables: dict[str, str] = {}
         self._api = requests.Session()
         self._api.auth = (server.credentials.access_key, server.credentials.secret_key)
         self.call("queues.create", name="default")
@@ -99,6 +104,7 @@ class Remote:
             "CLEARML_AGENT_SKIP_PIP_VENV_INSTALL": self.place.python,
             "CLEARML_AGENT_QUEUE_POLL_FREQ_SEC": "0.5",
             "CLEARML_WORKER_ID": "test:0",
+            **self.variables,
             **more,
         }
 

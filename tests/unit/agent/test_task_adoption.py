@@ -12,7 +12,7 @@ FIRST, SECOND = (STARTED._replace(run_id=name) for name in ("first", "second"))
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CLEARML_TASK_ID", "TRAINS_TASK_ID"):
+    for name in ("CLEARML_TASK_ID", "TRAINS_TASK_ID", "CLEARML_SIMULATE_REMOTE_TASK"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -70,3 +70,15 @@ def test_a_second_task_of_the_script_goes_to_the_next_run(monkeypatch: pytest.Mo
     adoption.adopt(FIRST)
     monkeypatch.setenv("CLEARML_TASK_ID", "another")
     assert adoption.adopt(SECOND).task_id == "another"
+
+
+def test_a_job_that_the_sdk_runs_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No agent is there, and no `Task.init`: nobody else sends the console."""
+    initialized = [False]
+    monkeypatch.setattr(task_adoption, "is_initialized", lambda: initialized[0])
+    monkeypatch.setenv("CLEARML_TASK_ID", "task")
+    assert not TaskAdoption().adopt(FIRST).is_local_job
+    monkeypatch.setenv("CLEARML_SIMULATE_REMOTE_TASK", "1")
+    assert TaskAdoption().adopt(FIRST).is_local_job
+    initialized[0] = True
+    assert not TaskAdoption().adopt(FIRST).is_local_job

@@ -145,3 +145,30 @@ def test_nothing_is_asked_where_clearml_is_told_not_to_stop_processes(
     assert server.requests == []
     AbortWatcher(Tasks(Session()), dead_after_s=300.0).look({"1" * 32: nothing}, LiveRun.do)
     assert server.requests, "a run that `sync --follow` has ended must go on"
+
+
+def test_a_job_on_this_machine_is_stopped_as_the_sdk_does_it(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, training: subprocess.Popen[bytes]
+) -> None:
+    """By its reason `LocalClearmlJob` knows an abort from a failure. A Task that an agent runs is left to the agent."""
+    session, run_id = Session(), a_run(client, "job", status="")
+    tasks, uploads = Tasks(session), Uploads(FileUploads(session))
+    task = tasks.create("pipeline", {"name": "job", "type": "training"})
+    tasks.start(task)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = TrainingProcess(ours)
+        started_ms = int(psutil.Process(training.pid).create_time() * 1000)
+        process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
+        run = open_run(client.tracking_uri, run_id).run._replace(owned=True, task_id=task.id)
+        mirrors = {}
+        for is_local in (False, True):
+            capture = RunJournal(tmp_path / str(is_local), run._replace(is_local_job=is_local), process.started)
+            mirrors[is_local] = LiveRun(capture, Settings(), tasks, uploads)
+            mirrors[is_local].make_task()
+        session.call("tasks.stop", task=task.id)
+        assert (mirrors[False].is_running, mirrors[True].is_running) == (False, True)
+        watch = AbortWatcher(tasks)
+        watch.look(watch.begin([(mirrors[True], process)]), LiveRun.do)
+        assert training.wait(30) == -signal.SIGTERM
+        assert (server.task(task.id)["status"], server.task(task.id)["status_reason"]) == ("stopped", "USER ABORTED")

@@ -1,0 +1,129 @@
+"""Pipelines of ClearML's SDK whose steps are Tasks of runs, or functions that log to MLflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place, ended, link_tags, properties, task_of
+from tests.end_to_end.remote import Remote
+
+TRAIN = """
+import argparse, pathlib, time
+import mlflow
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=0.1)
+parser.add_argument("--fails-without", default="")
+parser.add_argument("--sleep", type=float, default=0)
+args = parser.parse_args()
+print("training with", args.lr)
+with mlflow.start_run(run_name="train"):
+    mlflow.log_param("lr", args.lr)
+    mlflow.log_metric("loss", 1 - args.lr, step=0)
+    if args.fails_without and not pathlib.Path(args.fails_without).exists():
+        pathlib.Path(args.fails_without).touch()
+        raise ValueError("the first attempt")
+    time.sleep(args.sleep)
+"""
+
+HEAD = """
+import sys
+import mlflow
+from clearml import PipelineController
+
+base, scratch = sys.argv[1:]
+
+def prepare(size):
+    import mlflow
+    with mlflow.start_run(run_name="prepare"):
+        mlflow.log_metric("rows", 10 * size)
+    return 10 * size
+
+# Minutes. Below a second the SDK takes a step's status of before a retry for that of the retry (clearml 2.1.12).
+pipe = PipelineController(name="pipe", project="pipelines", version="1.0", pool_frequency=0.04)
+"""
+
+LOCALLY = f"""{HEAD}
+pipe.add_step("trained", base_task_id=base, parameter_override={{"Args/lr": 0.3, "Args/fails_without": scratch}},
+              retry_on_failure=1)
+with mlflow.start_run(run_name="controller"):
+    pipe.start_locally(run_pipeline_steps_locally=True)
+    mlflow.log_metric("is_successful", pipe.is_successful())
+"""
+
+ON_AGENTS = f"""{HEAD}
+pipe.set_default_execution_queue("default")
+pipe.add_function_step("prepared", prepare, function_kwargs={{"size": 3}}, function_return=["rows"])
+pipe.add_step("cached", base_task_id=base, parents=["prepared"], cache_executed_step=True,
+              parameter_override={{"Args/lr": 0.2}})
+pipe.add_step("retried", base_task_id=base, parents=["cached"], retry_on_failure=1,
+              parameter_override={{"Args/lr": 0.3, "Args/fails_without": scratch}})
+with mlflow.start_run(run_name="controller"):
+    pipe.start_locally()
+    mlflow.log_metric("is_successful", pipe.is_successful())
+"""
+
+
+def above(run: Run) -> str:
+    """Return the id of the run below which a run is nested, "" for none."""
+    return str(run.data.tags.get("mlflow.parentRunId", ""))
+
+
+def test_steps_on_agents(remote: Remote, tmp_path: Path) -> None:
+    """Each step's run is linked and nested; a retry is another run with the same Task; a cached step is no new run."""
+    place, server = remote.place, remote.server
+    remote.commit({"step.py": TRAIN})
+    origin, source = remote.train(command=["step.py"], experiment="base")
+    # A function's Task carries no settings: they are the machine's.
+    remote.variables = {
+        "AUTOINSTRUMENT_ENABLED": "1", "MLFLOW_TRACKING_URI": place.uri, "MLFLOW_EXPERIMENT_NAME": "steps",
+    }  # fmt: skip
+    remote.start_daemon()
+    settings = remote.home / "sdk.conf"
+    settings.write_text("sdk { development { report_use_subprocess: false } }")
+    controllers = []
+    for attempt in ("first", "second"):
+        done = place.run(
+            ON_AGENTS, source["id"], str(tmp_path / attempt), name="pipe.py",
+            MLFLOW_EXPERIMENT_NAME=attempt, CLEARML_CONFIG_FILE=str(settings),
+        )  # fmt: skip
+        assert done.code == 0, done.stderr
+        (controller,) = remote.runs(attempt)
+        assert controller.data.metrics["is_successful"] == 1, done.stdout + done.stderr
+        controllers.append(controller.info.run_id)
+    steps = [[run for run in place.mlflow_runs() if above(run) == run_id] for run_id in controllers]
+    statuses = [[(run.info.run_name, run.info.status) for run in runs] for runs in steps]
+    retried = [("train", "FAILED"), ("train", "FINISHED")]
+    assert statuses == [[("prepare", "FINISHED"), ("train", "FINISHED"), *retried], [("prepare", "FINISHED"), *retried]]
+    for controller_id, runs in zip(controllers, steps, strict=True):
+        controller_task = task_of(server, controller_id)
+        for run in runs:
+            task = server.task(link_tags(run)["task_id"])
+            assert (task["parent"], task["status"]) == (controller_task["id"], "completed")
+            assert properties(task)["mlflow_parent_run"] == controller_id
+        failed, repeated = runs[-2:]
+        assert link_tags(failed)["task_id"] == link_tags(repeated)["task_id"]
+        assert link_tags(repeated)["cloned_from_run"] == origin.info.run_id
+    found = place.command("verify", *(run.info.run_id for run in (*steps[0][:2], steps[0][3])))
+    assert found.code == 0, found.stdout
+
+
+def test_steps_on_this_machine(sdk_place: Place, own_server: ClearMLServer) -> None:
+    """No agent is there: the console of a step whose script does not know ClearML is sent all the same."""
+    sdk_place.write("step.py", TRAIN)
+    done = sdk_place.run("", command=["step.py"])
+    assert done.code == 0, done.stderr
+    base = ended(own_server, sdk_place.the_run().info.run_id)
+    done = sdk_place.run(LOCALLY, base["id"], str(sdk_place.root / "scratch"), name="pipe.py")
+    assert done.code == 0, done.stderr
+    controller = sdk_place.run_named("controller")
+    assert controller.data.metrics["is_successful"] == 1, done.stdout + done.stderr
+    attempts = [run for run in sdk_place.mlflow_runs() if above(run) == controller.info.run_id]
+    assert [run.info.status for run in attempts] == ["FAILED", "FINISHED"]
+    (task_id,) = {link_tags(run)["task_id"] for run in attempts}
+    console = own_server.console(task_id)
+    assert console.count("training with 0.3") == 2, console
+    assert console.count("ValueError: the first attempt") == 1, console
