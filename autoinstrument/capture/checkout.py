@@ -49,6 +49,8 @@ class Checkout(NamedTuple):
     """What a person can do about it, "" if it only takes time."""
     until: float = math.inf
     """Deadline of all commands, in seconds of the monotonic clock."""
+    remote_name: str = ""
+    """What the remote is called here, "" if it is not known."""
 
     @classmethod
     def of(cls, folder: Path) -> Checkout | None:
@@ -113,7 +115,7 @@ class Checkout(NamedTuple):
         # As `git fetch` would use it, after url.*.insteadOf; this command does not use the network.
         remote = without_credentials(ask_here("ls-remote", "--get-url", name)) if name else ""
         branch = upstream.removeprefix(f"{name}/") if upstream.startswith(f"{name}/") else here
-        return cls(root, remote, branch, commit, until=until)
+        return cls(root, remote, branch, commit, until=until, remote_name=name)
 
     @property
     def lacks(self) -> str:
@@ -142,8 +144,19 @@ class Checkout(NamedTuple):
         return [os.fsdecode(name) for name in listed.split(b"\0") if name]
 
     def published(self) -> str:
-        """Return the newest commit of HEAD's history that the upstream branch has, "" for none."""
-        return self._ask("merge-base", "HEAD", "@{upstream}")
+        """Return the newest commit of HEAD's history that the remote has, as far as is known here; "" for none.
+
+        The upstream branch decides, or any branch of the remote if there is no such branch.
+        """
+        if found := self._ask("merge-base", "HEAD", "@{upstream}"):
+            return found
+        remotes = f"--remotes={self.remote_name}" if self.remote_name else "--remotes"
+        own = self._ask("rev-list", "--topo-order", "--boundary", "HEAD", "--not", remotes).split()
+        if not own:
+            return self.commit
+        known = next((commit[1:] for commit in own if commit.startswith("-")), "")
+        # `mlflow run` (2.16 to 3.17) fetches a commit by itself, which is on no branch of the remote here then.
+        return known or self._ask("merge-base", "HEAD", "FETCH_HEAD")
 
     def is_published(self) -> bool:
         """Return True if a remote's branch or a tag has HEAD, as far as is known here; also if Git does not answer."""

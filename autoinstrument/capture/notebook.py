@@ -67,6 +67,24 @@ def source(shell: Any) -> str:
     )
 
 
+def source_of_file(text: str) -> str:
+    """Return the code cells of a notebook's file, in the form of `source`.
+
+    Raises:
+        ValueError: it is no notebook (nbformat 4, and 3, which has worksheets).
+    """
+    import json
+
+    found = json.loads(text)
+    sheets = found.get("worksheets", [found]) if isinstance(found, dict) else []
+    cells = [cell for sheet in sheets for cell in sheet.get("cells", ())]
+    if not any("cells" in sheet for sheet in sheets):
+        raise ValueError("it has no cells")
+    code = (cell.get("source", cell.get("input", "")) for cell in cells if cell.get("cell_type") == "code")
+    texts = ("".join(each) if isinstance(each, list) else str(each) for each in code)
+    return "".join(f"{_MARK}\n{text.strip()}\n\n" for text in texts if text.strip())
+
+
 def as_script(source: str) -> str:
     """Return the cells as Python that runs without IPython: magics and shell commands become comments."""
     cells = re.split(rf"^{_MARK}\n", source, flags=re.M)

@@ -6,6 +6,7 @@ running leaves behind stay where they are, and so do files that are no text or l
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from autoinstrument.capture.checkout import Checkout
 
 _LARGEST, _MOST_BYTES, _MOST_FILES = 100_000, 300_000, 150
+_MOST_SEEN = 10_000
+"""Files of a folder without a repository that are looked at; it may be a person's home."""
 _ENVIRONMENT = "pyvenv.cfg"
 _PRODUCED = {"__pycache__", "mlruns", "mlartifacts", "node_modules", "mlflow.db"}
 
@@ -42,7 +45,7 @@ def texts_of(folder: Path, lacks: Callable[[str], object]) -> dict[str, str]:
         folder: the project's folder.
         lacks: is told in one line which files are left out.
     """
-    return _kept(folder, _walk(folder), lacks)
+    return _kept(folder, itertools.islice(_walk(folder), _MOST_SEEN), lacks)
 
 
 def _walk(folder: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ meaning as there and in clearml-agent 3.0.3.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import os
 import shlex
@@ -77,7 +78,8 @@ def without_arguments(
         lacks: is told in one line what Git does not give, why, and what a person can do; the section's `diff` says it
             too.
         by_git: whether Git is asked; else the repository is described by its files, which takes a millisecond.
-        folder: all files in it are needed, also those that Git does not know, see `capture.project_files`.
+        folder: the program is queued for another machine: all files in this folder are needed, also those that Git
+            does not know (see `capture.project_files`), and a commit that no remote has is no use.
     """
     launcher = launched(process.pid, process.main_path, process.main_module)  # first: the process may be gone soon
     cwd = Path(process.cwd or ".")
@@ -87,14 +89,14 @@ def without_arguments(
     else:
         place = _existing(code.folder)
         checkout = Checkout.of(place) if by_git else Checkout.read(place)
-        if checkout is not None and checkout.remote and checkout.commit:
+        if checkout is not None and checkout.remote and checkout.commit and _is_usable(checkout, folder, lacks):
             try:
                 script = _in_checkout(code, checkout, cwd, process, settings, lacks, folder)
             except GitError as error:
                 checkout = Checkout.read(place, str(error)) or checkout
                 script = _in_checkout(code, checkout, cwd, process, settings, lacks, folder)
         else:
-            script = _alone(code, checkout, process, texts_of(folder, lacks) if folder else {})
+            script = _alone(code, checkout, process, texts_of(cwd, lacks) if folder else {})
         if checkout is not None and checkout.lacks:
             lacks(checkout.lacks)
     script = _overridden(_with_launcher(script, process, launcher))
@@ -147,9 +149,10 @@ def _in_checkout(
             working_dir = checkout.inside(root) or working_dir
     if checkout.refusal:
         return _committed(code, checkout, working_dir)
-    base = (checkout.published() if settings().from_remote else "") or checkout.commit
-    entry, leave_out = "", list[str]()
+    base = (checkout.published() if folder or settings().from_remote else "") or checkout.commit
+    entry, inside, leave_out = "", "", list[str]()
     added: list[Callable[[], bytes]] = []
+    beside: list[Callable[[], bytes]] = []
     if code.text and not (code.file and checkout.tracks(checkout.inside(code.file))):
         entry = _free_name(checkout.root / working_dir, code.name)
         added = [functools.partial(new_file, _join(working_dir, entry), code.text)]
@@ -161,16 +164,30 @@ def _in_checkout(
         if not code.text and not checkout.tracks(inside):
             added = [functools.partial(checkout.addition, inside)]
     if folder:
-        added += [functools.partial(checkout.addition, name) for name in untracked_files(checkout, folder, lacks)]
+        names = [name for name in untracked_files(checkout, folder, lacks) if name != inside]
+        beside = [functools.partial(checkout.addition, name) for name in names]
     return Script(
         checkout.remote,
         checkout.branch,
         base,
         f"-m {code.module}" if code.module and not (code.text and added) else entry,
         working_dir,
-        changes_of(code, checkout, base, added, leave_out, process, lacks),
+        changes_of(code, checkout, base, added, beside, leave_out, process, lacks),
         "",
     )
+
+
+def _is_usable(checkout: Checkout, folder: Path | None, lacks: Callable[[str], object]) -> bool:
+    """Return False if a program is queued whose remote has none of the commits, which is reported."""
+    if folder is None or checkout.refusal:
+        return True
+    with contextlib.suppress(GitError):
+        if not checkout.published():
+            lacks(
+                f"nothing has been pushed to {checkout.remote}: the files of this folder travel with the Task instead"
+            )
+            return False
+    return True
 
 
 def _committed(code: Code, checkout: Checkout, working_dir: str) -> Script:

@@ -18,6 +18,7 @@ def changes_of(
     checkout: Checkout,
     base: str,
     added: list[Callable[[], bytes]],
+    beside: list[Callable[[], bytes]],
     leave_out: list[str],
     process: ProcessStarted,
     lacks: Callable[[str], object],
@@ -29,6 +30,7 @@ def changes_of(
         checkout: the working copy.
         base: the commit since which changes count.
         added: each returns the patch that adds a file which Git does not know: the program itself.
+        beside: the same for other files.
         leave_out: paths whose changes are left out, see `Checkout.diff`.
         process: the training process; modules that it has loaded are added if Git does not know them.
         lacks: is called with the reason if the changes cannot be read.
@@ -38,7 +40,7 @@ def changes_of(
     """
     try:
         changes = checkout.diff(base, leave_out)
-        new = [*(make() for make in added), *_untracked_modules(checkout, process, code.file)]
+        new = [*(make() for make in (*added, *beside)), *_untracked_modules(checkout, process, code.file)]
         text = patch(changes, *new)
         if code.text and added and not patch(changes, *new[len(added) :]):
             text = code.text  # as ClearML stores notebooks: the code itself, easier to read than a patch

@@ -39,7 +39,12 @@ class Queues:
         Returns:
             The Task, and the id of the queue.
         """
-        task = tasks.create(project, body)
+        return self.queued(tasks, tasks.create(project, body), queue, complete)
+
+    def queued(
+        self, tasks: Tasks, task: Task, queue: str, complete: Callable[[Task], object] = lambda _: None
+    ) -> tuple[Task, str]:
+        """Put a Task that was just made into a queue, as `create_queued` does; if that fails, it is deleted."""
         try:
             complete(task)
             fields = self._session.call("tasks.enqueue", task=task.id, **({"queue_name": queue} if queue else {}))

@@ -9,6 +9,7 @@ from autoinstrument.clearml_api.errors import TooLargeError, understood
 from autoinstrument.clearml_api.session import Session
 
 _PAGE = 10_000
+_CONSOLE_PAGE = 500
 _INVALID_TASK = "Invalid task id"
 MAX_POINTS = 50_000_000
 """Points of one curve that are read back, 12 bytes each; a broken server may send pages for ever."""
@@ -36,6 +37,27 @@ class TaskEvents:
         if _INVALID_TASK not in problems:
             return set()
         return {str(event["task"]) for event in events if f"{_INVALID_TASK} {event['task']}" in problems}
+
+    def console(self, task_id: str, since_ms: int) -> Iterator[dict[str, Any]]:
+        """Yield a Task's console events (`timestamp` in ms, `msg`, `worker`) that are newer than a time, by time.
+
+        Raises:
+            ClearMLError: they cannot be read.
+        """
+        while True:
+            answer = self._session.call(
+                "events.get_task_log",
+                task=task_id,
+                navigate_earlier=False,
+                from_timestamp=since_ms,
+                order="asc",
+                batch_size=_CONSOLE_PAGE,
+            )
+            events = answer.get("events") or []
+            yield from events
+            if len(events) < _CONSOLE_PAGE:
+                return
+            since_ms = int(events[-1]["timestamp"])
 
     def plot_titles(self, task_id: str) -> set[str]:
         """Return the titles of a Task's plots.

@@ -41,6 +41,22 @@ class TaskLifecycle:
         page = self._session.login.task_page(task_id, project_id)
         return Task(task_id, page, False, {}, {}, "in_progress", "")
 
+    def clone(self, task_id: str, project: str, name: str, tags: list[str]) -> Task:
+        """Create a clone of a Task, in one attempt; the clone's parent is that Task.
+
+        Args:
+            task_id: id of the Task.
+            project: name of the clone's project, "" for that of the Task.
+            name: the clone's name.
+            tags: the clone's tags.
+        """
+        place = {"new_task_project": self.projects.id_of(project)} if project else {}
+        answer = self._session.call_once(
+            "tasks.clone", task=task_id, new_task_name=name, new_task_tags=tags, **place
+        )  # fmt: skip
+        clone_id = str(answer["id"])
+        return Task(clone_id, self._session.login.task_page(clone_id, "*"), False, {}, {}, "created", "")
+
     def start(self, task: Task) -> None:
         """Set a Task running, whatever its present status is."""
         self._session.call("tasks.started", task=task.id, force=True)

@@ -3,113 +3,157 @@
 from __future__ import annotations
 
 import functools
-import os
-import re
-import shutil
+import json
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
 
-from autoinstrument.capture.queued_process import queued_process
-from autoinstrument.capture.requirements import to_install
-from autoinstrument.capture.script_section import script_of
 from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.queues import Queues
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.cli.examples import examples
+from autoinstrument.cli.named_run import named_task
+from autoinstrument.cli.output import wrapped
+from autoinstrument.cli.remote_console import follow
+from autoinstrument.cli.remote_task import Draft, Wanted, changed_clone, create, new_task
 from autoinstrument.cli.usage_errors import reports_bad_settings
-from autoinstrument.clone_run.settings import OBJECT, written
-from autoinstrument.integrations.parsed_arguments import command_line
-from autoinstrument.mirror.kinds.environment import arguments
-from autoinstrument.mirror.mapping.hyperparameters import sections
-from autoinstrument.mirror.mapping.links import TAG
-from autoinstrument.mirror.mapping.names import acceptable
-from autoinstrument.records import ProcessStarted
-from autoinstrument.scrubber import MASK, without_credentials
+from autoinstrument.clone_run.origin import values_of
+from autoinstrument.clone_run.task_content import CHANGES, SOURCE, code_fields, container_fields, package_versions
 from autoinstrument.settings import read_settings
+
+_INTERRUPTED = 130
 
 
 @click.command(
-    context_settings={"ignore_unknown_options": True},
-    epilog=examples("autoinstrument remote --queue default -- python train.py --lr 0.1"),
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=examples(
+        "autoinstrument remote --queue default -- python train.py --lr 0.1",
+        "autoinstrument remote --queue gpu --wait -- python -m package.train",
+        "autoinstrument remote --queue gpu --container python:3.11 -- explore.ipynb",
+        "autoinstrument remote --repo git@host:x.git --branch dev --script train.py",
+        "autoinstrument remote --queue gpu --base-task bold-ant --args lr=0.3",
+    ),
 )
-@click.option("--queue", required=True, help="Name of the queue; it is created if it does not exist.")
+@click.option("--queue", default="", help="Name of the queue, created if it does not exist; else the Task is a draft.")
 @click.option(
     "--project", default="", help="ClearML project; by default the name of the experiment, else of the script."
 )
 @click.option("--name", default="", help="Name of the Task; by default the name of the script.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--tag", "tags", multiple=True, help="Tag of the Task; may be repeated.")
+@click.option("--repo", default="", help="Repository to run, in place of this folder.")
+@click.option("--branch", default="", help="Branch or tag of `--repo`; by default its default branch.")
+@click.option("--commit", default="", help="Commit of `--repo`; by default the newest one of the branch.")
+@click.option("--cwd", default="", help="Working folder of the program, relative to the repository or to this folder.")
+@click.option("--script", default="", help="Script or notebook to run, in place of COMMAND.")
+@click.option("--args", multiple=True, help="Arguments by name, as in `lr=0.1 data='a b'`; may be repeated.")
+@click.option("--requirements", default="", help="Requirements file; by default `requirements.txt`.")
+@click.option("--packages", multiple=True, help="Packages, as in `numpy torch>=2`; may be repeated.")
+@click.option("--container", default="", help="Image of the container in which the agent runs the Task.")
+@click.option("--docker-args", default="", help="Arguments of `docker run`.")
+@click.option("--base-task", default="", help="Queue a clone of this run or Task, with changes, in place of COMMAND.")
+@click.option("--dry-run", is_flag=True, help="Print the Task; create nothing.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print all fields of the Task as JSON.")
+@click.option("--wait", is_flag=True, help="Print the console as it comes, and exit with the program's exit code.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @reports_bad_settings
-def remote(queue: str, project: str, name: str, command: tuple[str, ...]) -> None:
+def remote(
+    queue: str, base_task: str, script: str, dry_run: bool, as_json: bool, wait: bool, command: tuple[str, ...],
+    **options: Any,
+) -> None:  # fmt: skip
     """Queue COMMAND, as in `-- python train.py --lr 0.1` or `-- python -m package.train`, for a ClearML agent.
 
-    The Task gets the code of this folder, the arguments, and the packages of `requirements.txt`, or all installed
-    packages if there is no such file. The command is not run here.
+    The Task gets the code of this folder with all that is not committed or not pushed, the arguments, and the packages
+    of `requirements.txt`, or all installed packages if there is no such file. A notebook (`-- explore.ipynb`) runs as a
+    script of its cells. Arguments by name (--args) are given to the parser of the script. The command is not run here.
     """
+    _check(queue, base_task, script, dry_run, as_json, wait, command, options)
     settings = read_settings()
-    process = _described(command)
-    program = process.main_module or Path(process.main_path).stem
-    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
-    text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
-    given, warn = Path("requirements.txt"), functools.partial(click.echo, err=True)
-    requirements = to_install(
-        given.read_text(encoding="utf-8") if given.is_file() else None, process.sys_path, process.python, warn
-    )
+    wanted = Wanted(command=("python", script) if script else command, **options)
     session = Session()
-    tasks = Tasks(session)
-    script = script_of(process, tasks.capture_settings, warn)
+    tasks, queues = Tasks(session), Queues(session)
+    report = functools.partial(click.echo, err=True)
     try:
-        task, _ = Queues(session).create_queued(
-            tasks,
-            queue,
-            project or acceptable(experiment or program),
-            {
-                "name": acceptable(name or program),
-                "type": "training",
-                "tags": [TAG],
-                "script": {**script._asdict(), "requirements": {"pip": requirements}},
-                "hyperparams": sections(arguments(process.arguments, {})),
-                "configuration": {OBJECT: {"name": OBJECT, "value": text, "type": "text"}},
-            },
-        )
+        if base_task:
+            draft = changed_clone(wanted, named_task(base_task, tasks), wanted.project)
+        else:
+            draft = new_task(wanted, settings, tasks, lambda line: report(wrapped(line)))
+        if dry_run:
+            _show(draft, queue, as_json)
+            return
+        task = create(draft, tasks)
+        queue_id = queues.queued(tasks, task, queue)[1] if queue else ""
     except ClearMLError as error:
-        click.echo(f"nothing was queued: {error}", err=True)
+        report(f"nothing was {'queued' if queue else 'created'}: {error}")
         sys.exit(1)
-    click.echo(f"{task.id} is in queue {queue}: {task.url}")
+    place = f"is in queue {queue}" if queue else "is a draft"
+    click.echo(f"{task.id} {place}: {task.url}", err=wait)
+    if wait:
+        sys.exit(_followed(task, tasks, queues, queue, queue_id))
 
 
-def _described(command: tuple[str, ...]) -> ProcessStarted:
-    """Return the description of the process that the command would start."""
-    words = list(command)
-    if re.fullmatch(r"python[\d.]*(\.exe)?", Path(words[0]).name):
-        del words[0]
-    if not words or (words[0].startswith("-") and words[0] != "-m") or words == ["-m"]:
-        raise click.UsageError("expected a script or `-m module`, as in: -- python train.py --lr 0.1")
-    module = words[1] if words[0] == "-m" else ""
-    arguments = words[2:] if module else words[1:]
-    path = _module_file(module) if module else Path(words[0]).absolute()
-    if path is None or not path.is_file():
-        if not module and shutil.which(words[0]):
-            raise click.UsageError(
-                f"an agent starts Python, not {words[0]}: give the script or module that {words[0]} starts, "
-                "as in: -- python -m package.train"
-            )
-        raise click.UsageError(f"there is no {module or words[0]} in this folder")
-    line = command_line(arguments)
-    if MASK in line:
-        raise click.UsageError(
-            "the command line holds a secret, which must not travel: leave it out, and set it on the agent's machine"
-        )
-    return queued_process(
-        "module" if module else "script", folder=Path.cwd(), line=line, path=str(path), module=module,
-        sys_path=[str(Path.cwd()), *sys.path],
-    )  # fmt: skip
+def _followed(task: Task, tasks: Tasks, queues: Queues, queue: str, queue_id: str) -> int:
+    report = functools.partial(click.echo, err=True)
+    try:
+        if not queues.has_agent(queue_id):
+            report(f"no agent serves the queue {queue} now: the Task waits for one")
+        return follow(tasks, task.id, functools.partial(click.echo, nl=False), report)
+    except KeyboardInterrupt:
+        report(f"the Task goes on: abort it in ClearML if it must not ({task.url})")
+        return _INTERRUPTED
+    except ClearMLError as error:
+        report(f"the Task goes on, but cannot be followed: {error}")
+        return 1
 
 
-def _module_file(module: str) -> Path | None:
-    """Return the file that `-m` would run; nothing is imported to find it."""
-    base = Path.cwd().joinpath(*module.split("."))
-    files = (base.with_name(f"{base.name}.py"), base / "__main__.py")
-    return next((file for file in files if file.is_file()), None)
+def _check(
+    queue: str, base_task: str, script: str, dry_run: bool, as_json: bool, wait: bool, command: tuple[str, ...],
+    options: dict[str, Any],
+) -> None:  # fmt: skip
+    """Raise `click.UsageError` for options that cannot be combined."""
+    if script and command:
+        raise click.UsageError("give `--script` or a command, not both; arguments of `--script` are given by `--args`")
+    if base_task and (script or command):
+        raise click.UsageError("`--base-task` has its own program: change its arguments by `--args`")
+    if not base_task and not script and not command:
+        raise click.UsageError("nothing to queue: give a command (`-- python train.py`), `--script` or `--base-task`")
+    code = [name for name in ("repo", "branch", "commit", "cwd") if options[name]]
+    if base_task and code:
+        raise click.UsageError(f"`--base-task` has its own code: it cannot be combined with `--{code[0]}`")
+    if not options["repo"] and (options["branch"] or options["commit"]):
+        raise click.UsageError("`--branch` and `--commit` need `--repo`")
+    if wait and (dry_run or not queue):
+        raise click.UsageError("`--wait` needs `--queue`, and cannot be combined with `--dry-run`")
+    if as_json and not dry_run:
+        raise click.UsageError("`--json` can be used with `--dry-run` only")
+
+
+def _show(draft: Draft, queue: str, as_json: bool) -> None:
+    """Print what would be created."""
+    if as_json:
+        place = {"project": draft.project, "queue": queue, **({"base": draft.base} if draft.base else {})}
+        click.echo(json.dumps({**place, **draft.fields}, indent=2))
+        return
+    code = code_fields(draft.fields)
+    texts = {name: len(code.pop(name).splitlines()) for name in (CHANGES, SOURCE) if name in code}
+    sections = values_of(draft.fields)
+    given = {
+        f"{section}/{name}": value for section in ("Args", "Hydra") for name, value in sections.get(section, {}).items()
+    }
+    rows = {
+        "project": draft.project or "as the base Task",
+        "name": draft.fields["name"],
+        "tags": ", ".join(draft.fields["tags"]),
+        "queue": queue or "none: a draft",
+        "base Task": draft.base,
+        **code,
+        **{name: f"{lines} lines" for name, lines in texts.items()},
+        **given,
+        **{f"container {name}": text for name, text in container_fields(draft.fields).items()},
+        "packages": ", ".join(f"{name} {version}" for name, version in package_versions(draft.fields).items()),
+    }
+    width = max(map(len, rows)) + 2
+    for name, text in rows.items():
+        if text:
+            click.echo(wrapped(f"{name.ljust(width)}{text}", " " * width))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_NESTED = re.compile(r"(?:-r|--requirement)[ =]*(?P<name>\S+)")
+from autoinstrument.capture.requirements_file import requirement_lines
+
 _CONDA = re.compile(r"(?:[\w.-]+::)?(?P<name>[\w.-]+)\s*(?P<version>[=<>!~].*)?")
 _OF_CONDA = {"python", "pip"}
 _MLFLOW = re.compile(r"mlflow(-skinny|-tracing)?\b(?!-)", re.IGNORECASE)
-_DEEPEST = 10
 
 
 class Environment(NamedTuple):
@@ -44,7 +43,7 @@ def environment_of(kind: str, file: str | None, docker_env: dict[str, Any] | Non
         return Environment(pip="", image=str(docker_env["image"]), docker_args=tuple(_docker_words(docker_env)))
     if file is None:
         given = folder / "requirements.txt"
-        return Environment("\n".join(_lines(["-r requirements.txt"], folder)) if given.is_file() else None)
+        return Environment("\n".join(requirement_lines(["-r requirements.txt"], folder)) if given.is_file() else None)
     try:
         return _of_conda(Path(file)) if kind == "conda_env" else _of_python(Path(file))
     except (AttributeError, KeyError, TypeError, OSError, UnicodeDecodeError) as error:
@@ -62,7 +61,9 @@ def _of_python(file: Path) -> Environment:
     """Return the environment of a `python_env.yaml`, whose field `build_dependencies` is for the installation only."""
     found = _yaml(file)
     python = str(found.get("python") or "")
-    return Environment("\n".join(_lines(map(str, found.get("dependencies") or []), file.parent)), python=_short(python))
+    return Environment(
+        "\n".join(requirement_lines(map(str, found.get("dependencies") or []), file.parent)), python=_short(python)
+    )
 
 
 def _of_conda(file: Path) -> Environment:
@@ -83,7 +84,7 @@ def _of_conda(file: Path) -> Environment:
             python = re.sub(r"^=+|\.\*$", "", version)
         elif name not in _OF_CONDA:
             names.append(f"{name}{_pip_version(version)}")
-    installed = list(_lines(pip, file.parent))
+    installed = list(requirement_lines(pip, file.parent))
     return Environment(
         "\n".join([*names, *installed]), "\n".join([*names, *installed]) if names else "", _short(python)
     )
@@ -109,17 +110,6 @@ def _docker_words(docker_env: dict[str, Any]) -> Iterator[str]:
         yield from ("-v", str(volume))
     for variable in docker_env.get("environment") or []:
         yield from ("-e", "=".join(map(str, variable)) if isinstance(variable, list) else str(variable))
-
-
-def _lines(lines: Iterable[str], folder: Path, depth: int = 0) -> Iterator[str]:
-    """Yield requirements, those of the files that they name in place of `-r`: an agent does not have these files."""
-    for line in lines:
-        nested = _NESTED.match(line.strip())
-        if nested and depth < _DEEPEST:
-            file = folder / shlex.split(nested["name"])[0]
-            yield from _lines(file.read_text(encoding="utf-8").splitlines(), file.parent, depth + 1)
-        elif line.strip() and not line.lstrip().startswith("#"):
-            yield line.strip()
 
 
 def _yaml(file: Path) -> dict[str, Any]:

@@ -258,6 +258,35 @@ def test_a_command_that_is_queued_without_running_it_here(remote: Remote) -> Non
     assert [run.info.run_id] == [run.info.run_id for run in remote.runs("queued")]
 
 
+UNPUSHED = """
+import sys
+import mlflow
+from helper import NAME
+
+with mlflow.start_run():
+    mlflow.log_param("name", NAME)
+print("on the agent", *sys.argv[1:])
+sys.exit(3)
+"""
+
+
+def test_waiting_for_what_was_never_pushed(remote: Remote) -> None:
+    """The console comes here, and the exit code is that of the agent's program."""
+    remote.commit({"README": "unpushed"})
+    remote.place.write("unpushed.py", UNPUSHED)
+    remote.place.git("add", "-A")
+    remote.place.git("commit", "-q", "-m", "Not pushed")
+    remote.place.write("helper.py", "NAME = 'not committed'\n")
+    remote.start_daemon()
+    words = ("remote", "--queue", "default", "--wait", "--packages", "mlflow", "--", "unpushed.py", "--lr", "0.1")
+    done = remote.place.command(*words, MLFLOW_EXPERIMENT_NAME="unpushed")
+    assert done.code == 3, done.stderr
+    assert "on the agent --lr 0.1\n" in done.stdout
+    assert done.stderr.splitlines()[-1] == "the Task has failed: worker execution exit code 3"
+    (run,) = remote.runs("unpushed")
+    assert run.data.params == {"name": "not committed"}
+
+
 def test_a_queue_that_is_refused_leaves_no_task(own_place: Place, own_server: ClearMLServer) -> None:
     own_place.write("train.py", "print()\n")
     own_server.faults.add(Fault("tasks.enqueue", status=400))

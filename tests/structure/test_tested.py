@@ -15,11 +15,11 @@ ELSEWHERE = {
         "worker.console_router", "worker.notices", "worker.process_end",
     },
     "by click's runner, through `autoinstrument.cli.main`": {
-        "cli.doctor", "cli.install", "cli.remote", "cli.run", "cli.status", "cli.sync", "cli.usage_errors",
+        "cli.doctor", "cli.install", "cli.run", "cli.status", "cli.sync", "cli.usage_errors",
         "cli.verify", "sync.stored", "sync.stored_run", "sync.task_search",
     },
     "through `capture.script_section`, `capture.requirements` and `capture.process`": {
-        "capture.bundle", "capture.distributions", "capture.hydra", "capture.own_files",
+        "capture.distributions", "capture.hydra", "capture.own_files",
         "capture.uncommitted_changes",
     },
     "through `clearml_api.tasks`": {

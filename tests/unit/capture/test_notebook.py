@@ -24,6 +24,25 @@ def test_cells_are_found_without_a_history_manager():
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        '{"cells": [{"cell_type": "markdown", "source": "x"}, {"cell_type": "code", "source": ["a = 1\\n", "b = 2"]},'
+        ' {"cell_type": "code", "source": " "}, {"cell_type": "code", "source": "%time c"}], "nbformat": 4}',
+        '{"worksheets": [{"cells": [{"cell_type": "code", "input": "a = 1\\nb = 2"}]},'
+        ' {"cells": [{"cell_type": "code", "input": "%time c"}]}], "nbformat": 3}',
+    ],
+)
+def test_the_cells_of_a_file(text):
+    assert notebook.source_of_file(text) == "# %%\na = 1\nb = 2\n\n# %%\n%time c\n\n"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '"cells"', '{"worksheets": []}'])
+def test_a_file_that_is_no_notebook(text):
+    with pytest.raises(ValueError, match=r"no cells|Expecting value"):
+        notebook.source_of_file(text)
+
+
+@pytest.mark.parametrize(
     ("cell", "script"),
     [
         ("x = 1", "x = 1"),
