@@ -60,7 +60,7 @@ class ContainerWatch:
         process.container_task = ""
         runs = self._registry.open_runs_of(process)
         end = End("stopped", reason, "")
-        logger().warning("Task %s: %s; its agent ends this container", task_id, reason)
+        logger().info("Task %s: %s; its agent ends this container", task_id, reason)
         process.send(RunsKilled([mirror.run.run_id for mirror in runs], reason))
         with guard("ending the runs of a container"):
             for mirror in runs:

@@ -49,8 +49,12 @@ def docker(remote: Remote) -> Remote:
         "PIP_NO_INDEX": "1", "CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1", "AUTOINSTRUMENT_EXIT_TIMEOUT": "120",
         "AUTOINSTRUMENT_HOME": str(remote.place.home), "TMPDIR": str(remote.place.temporary),
     }  # fmt: skip
+    python = folder / "python"  # of the container; the agent would bring its pip up to date first
+    agents = remote.command.parent / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in "-m pip"*) exit ;; esac\nexec {agents} "$@"\n')
+    python.chmod(0o755)
     settings = {
-        "docker_init_bash_script": [f"export LOCAL_PYTHON={remote.command.parent / 'python'}"],
+        "docker_init_bash_script": [f"export LOCAL_PYTHON={python}"],
         "extra_docker_arguments": [word for name, value in inside.items() for word in ("-e", f"{name}={value}")],
     }
     file = remote.home / "docker.conf"
@@ -132,16 +136,20 @@ def test_services_beside_another_agent(remote: Remote, origin: tuple[Run, dict[s
 def test_variables_that_an_agent_takes_from_the_task(remote: Remote) -> None:
     """`agent.enable_task_env`: the section *Environment* is set, as edited; the origin's run id is not in it."""
     settings = remote.home / "environment.conf"
-    settings.write_text("agent.enable_task_env: true, sdk.development.log_os_environments: [SIZE, 'MLFLOW_*']")
+    development = {"log_os_environments": ["SIZE", "MLFLOW_*"]}
+    settings.write_text(json.dumps({"agent": {"enable_task_env": True}, "sdk": {"development": development}}))
     remote.commit(
         {"sized.py": "import os, mlflow\nwith mlflow.start_run():\n    mlflow.log_param('size', os.environ['SIZE'])\n"}
     )
     place = remote.place
     given = place.client.create_run(place.client.create_experiment("sized")).info.run_id
-    done = place.run("", command=["sized.py"], SIZE="small", MLFLOW_RUN_ID=given, CLEARML_CONFIG_FILE=str(settings))
+    given_too = {"SIZE": "small", "MLFLOW_RUN_ID": given, "CLEARML_CONFIG_FILE": str(settings)}
+    done = place.run("", command=["sized.py"], fresh=True, **given_too)
     assert done.code == 0, done.stderr
     task = task_of(remote.server, given)
-    assert section(task, "Environment") == {"SIZE": "small", "MLFLOW_TRACKING_URI": place.uri}
+    variables = section(task, "Environment")
+    assert (variables["SIZE"], variables["MLFLOW_TRACKING_URI"]) == ("small", place.uri)
+    assert "MLFLOW_RUN_ID" not in variables
     clone = remote.clone(task, Environment__SIZE="large")
     said = remote.execute(clone, CLEARML_CONFIG_FILE=str(settings))
     run = remote.run(clone)
