@@ -74,14 +74,14 @@ class Cluster:
         pytest.importorskip("mpi4py")
         # Open MPI starts its daemon on a host by `rsh HOST COMMAND`, a line for the shell there (4.1, plm_rsh_agent).
         entries = "\n".join(
-            f"{host.name}) exec {shlex.join(host.command(['sh', '-c'], self.place.folder))} \"$*\";;"
+            f'{host.name}) exec {shlex.join(host.command(["sh", "-c"], self.place.folder))} "$*";;'
             for host in self.hosts
         )
         rsh = self.place.write("rsh", f"#!/bin/sh\nname=$1; shift\ncase $name in\n{entries}\nesac\n")
         rsh.chmod(0o755)
         environ = self.environment(self.hosts[0])
         own = "\n".join(f"{host.name}) export {self._of_host(host)};;" for host in self.hosts)
-        rank = self.place.write("rank", f"#!/bin/sh\ncase $(hostname) in\n{own}\nesac\nexec \"$@\"\n")
+        rank = self.place.write("rank", f'#!/bin/sh\ncase $(hostname) in\n{own}\nesac\nexec "$@"\n')
         rank.chmod(0o755)
         subnet = f"{self.network.address(0)}/24"
         started = subprocess.Popen(
@@ -118,9 +118,7 @@ class Cluster:
         """Return MLflow's status, ClearML's, and the link's state of each run."""
         found = set()
         for run in self.runs():
-            tasks = [
-                task for task in self.server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id
-            ]
+            tasks = [task for task in self.server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id]
             assert len(tasks) <= 1, "several Tasks of one run"
             status = str(tasks[0]["status"]) if tasks else ""
             found.add((run.info.status, status, link_tags(run).get("state", "")))
@@ -179,5 +177,3 @@ def torchrun(cluster: Cluster, script: str, *arguments: str) -> list[OnHost]:
         )
         for number, host in enumerate(cluster.hosts)
     ]  # fmt: skip
-
-
