@@ -190,7 +190,7 @@ def test_ray_train_and_tune(cluster: Cluster) -> None:
     finished([cluster.start(beta, *start, f"--node-ip-address={beta.address}", f"--address={alpha.address}:6379")])
     cluster.place.write("train.py", RAY)
     finished([cluster.start(alpha, "train.py", str(cluster.place.folder / "ray"))])
-    wait_for(lambda: cluster.states() == {("FINISHED", "completed", "synced")})
+    wait_for(lambda: set(cluster.states().values()) == {("FINISHED", "completed", "synced")})
     runs = {run.info.run_name: run for run in cluster.runs()}
     assert runs.keys() == {"train", "tune", "trial 1", "trial 2", "trial 3"}
     assert {key for key, _ in cluster.points(runs["train"])} == {"rank0/loss", "rank1/loss"}
