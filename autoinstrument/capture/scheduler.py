@@ -6,7 +6,6 @@ PythonOperator), which the system does not show to others.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -143,6 +142,8 @@ def _value(environ: Mapping[str, str], source: str) -> str:
     text = environ.get(variable, "")
     if not path or not text:
         return text
+    import json  # most processes are in no such job
+
     value: Any = None
     try:
         value = json.loads(text)

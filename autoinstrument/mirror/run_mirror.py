@@ -38,6 +38,7 @@ class RunMirror:
         settings: those that the run is mirrored by.
         console: the run's console, which takes text as it is written.
         lacking: why files wait to be uploaded when everything else is delivered; "" if none does.
+        is_tagged: the link tags of the complete Task are written.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class RunMirror:
         self.settings = settings
         self.lacking = ""
         self._is_capturing = is_capturing
-        self._is_incomplete = self._is_tagged = False
+        self._is_incomplete = self.is_tagged = False
         self._dropped = 0
         self._context = RunContext(
             capture, settings, tasks, uploads, Rejections(capture.run.run_id, self._confirm_well)
@@ -124,12 +125,7 @@ class RunMirror:
     @property
     def is_linked(self) -> bool:
         """True if MLflow holds everything that only the capture knew."""
-        return self._is_tagged and not self.capture.killed
-
-    @property
-    def is_tagged(self) -> bool:
-        """True if the link tags of the complete Task are written."""
-        return self._is_tagged
+        return self.is_tagged and not self.capture.killed
 
     @property
     def weight(self) -> int:
@@ -233,12 +229,17 @@ class RunMirror:
             self._task.restart()
         self.capture.go_on(run)
         self.capture.kept = True
-        self._is_tagged = False
+        self.is_tagged = False
         for part in self._parts:
             part.reopen()
         with guard("writing the capture"):
             self.console.renew()
             self.capture.save()
+
+    def leave(self) -> None:
+        """Note that no process here logs to the run any more, which a process on another machine will end."""
+        for part in self._parts:
+            part.leave(lacks_records=self._is_incomplete)
 
     def free_memory(self) -> None:
         """Note that the run has ended, and that nothing more is expected."""
@@ -254,7 +255,7 @@ class RunMirror:
 
     def note_tagged(self) -> None:
         """Note that the link tags of the complete Task are written."""
-        self._is_tagged = True
+        self.is_tagged = True
         if self.is_linked:
             self.capture.remove()
 

@@ -261,7 +261,7 @@ class LiveRun(RunMirror):
         The process may be about to write that it was, and the capture must stay then. Nothing happens to other runs.
         """
         if self._is_closed and self.capture.delivered:
-            self._is_closed = self._is_tagged = self.capture.delivered = False
+            self._is_closed = self.is_tagged = self.capture.delivered = False
             self.notices.reopen()
             with guard("writing the capture"):
                 self.console.keep_again()
@@ -288,7 +288,7 @@ class LiveRun(RunMirror):
     def lost(self) -> None:
         """Note that the Task is gone: somebody deleted it, and a new one must be made from MLflow's store."""
         self._task.lose()
-        self._is_closed = self._is_tagged = self.capture.delivered = False
+        self._is_closed = self.is_tagged = self.capture.delivered = False
         self._is_incomplete = True
 
     def adopt(self, task_id: str) -> None:

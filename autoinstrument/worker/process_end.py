@@ -82,6 +82,8 @@ class ProcessEnd:
     def _end(self, process: TrainingProcess) -> None:
         code = process.exit_code
         self._console.leave(process)
+        for mirror in self._registry.left_by(process):
+            mirror.leave()
         left_open = []
         for run_id in process.owned:
             mirror = self._registry.mirrors[run_id]

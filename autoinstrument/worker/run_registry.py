@@ -70,6 +70,13 @@ class RunRegistry:
         """Return True if a process that is still connected has begun or resumed the run, too."""
         return any(run_id in other.owned for other in self.processes if other.gone_at is None)
 
+    def left_by(self, process: TrainingProcess) -> list[LiveRun]:
+        """Return the runs of processes on other machines to which this process was the last one here to log."""
+        others = [other for other in self.processes if other is not process and other.exiting is None]
+        still = {run_id for other in others if other.gone_at is None for run_id in other.runs}
+        runs = (self.mirrors.get(run_id) for run_id in process.runs - still)
+        return [mirror for mirror in runs if mirror is not None and not mirror.run.owned]
+
     def at_home(self, process: TrainingProcess) -> Iterator[LiveRun]:
         """Yield the runs of a process about which no other process receives messages."""
         for run_id in process.runs:

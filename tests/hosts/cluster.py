@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.clearml_server import ClearMLServer
@@ -45,11 +46,14 @@ class Cluster:
         self.place.client.create_experiment(name)
         return name
 
-    def environment(self, host: Host, *, agent: bool = True, **more: str) -> dict[str, str]:
-        """Return the environment of a program on a host, which has its own home, captures and temporary folder."""
-        own = self.place.home / host.name
+    def environment(self, host: Host, *, agent: bool = True, name: str = "", **more: str) -> dict[str, str]:
+        """Return the environment of a program on a host, which has its own home, captures and temporary folder.
+
+        Programs with a `name` have captures, a temporary folder and therefore a worker of their own.
+        """
+        own = self.place.home / f"{host.name}{name}"
         PROBLEMS.watch(own)
-        temporary, home = self.place.temporary / host.name, host.folder / "user"
+        temporary, home = self.place.temporary / own.name, host.folder / "user"
         for folder in (temporary, home):
             folder.mkdir(parents=True, exist_ok=True)
         environ = self.place.environment(agent=agent, **{"OMP_NUM_THREADS": "1", **more})
@@ -57,10 +61,15 @@ class Cluster:
         environ |= {"TMPDIR": str(temporary), "HOME": str(home), "GLOO_SOCKET_IFNAME": "eth0"}
         return environ | ({"AUTOINSTRUMENT_HOME": str(own)} if agent else {})
 
-    def start(self, host: Host, *command: str, agent: bool = True, **environ: str) -> OnHost:
-        """Start Python on a host with the arguments of `command`."""
+    def start(self, host: Host, *command: str, agent: bool = True, name: str = "", **environ: str) -> OnHost:
+        """Start Python on a host with the arguments of `command`; the rest as in `environment`."""
         line = [self.place.python, *command]
-        return host.start(line, self.place.folder, self.environment(host, agent=agent, **environ))
+        return host.start(line, self.place.folder, self.environment(host, agent=agent, name=name, **environ))
+
+    def workers(self, host: Host, name: str = "") -> list[psutil.Process]:
+        """Return the workers of programs on a host, see `environment`."""
+        folder = f"{self.place.temporary / (host.name + name)}/"
+        return [each for each in self.place.workers() if folder in " ".join(each.cmdline())]
 
     def follow(self, **environ: str) -> Started:
         """Start `sync --follow` where the servers are."""
@@ -74,14 +83,14 @@ class Cluster:
         pytest.importorskip("mpi4py")
         # Open MPI starts its daemon on a host by `rsh HOST COMMAND`, a line for the shell there (4.1, plm_rsh_agent).
         entries = "\n".join(
-            f"{host.name}) exec {shlex.join(host.command(['sh', '-c'], self.place.folder))} \"$*\";;"
+            f'{host.name}) exec {shlex.join(host.command(["sh", "-c"], self.place.folder))} "$*";;'
             for host in self.hosts
         )
         rsh = self.place.write("rsh", f"#!/bin/sh\nname=$1; shift\ncase $name in\n{entries}\nesac\n")
         rsh.chmod(0o755)
         environ = self.environment(self.hosts[0])
         own = "\n".join(f"{host.name}) export {self._of_host(host)};;" for host in self.hosts)
-        rank = self.place.write("rank", f"#!/bin/sh\ncase $(hostname) in\n{own}\nesac\nexec \"$@\"\n")
+        rank = self.place.write("rank", f'#!/bin/sh\ncase $(hostname) in\n{own}\nesac\nexec "$@"\n')
         rank.chmod(0o755)
         subnet = f"{self.network.address(0)}/24"
         started = subprocess.Popen(
@@ -114,16 +123,14 @@ class Cluster:
         (run,) = self.runs()
         return run
 
-    def states(self) -> set[tuple[str, str, str]]:
-        """Return MLflow's status, ClearML's, and the link's state of each run."""
-        found = set()
+    def states(self) -> dict[str, tuple[str, str, str]]:
+        """Return MLflow's status, ClearML's, and the link's state of each run, by its name."""
+        found = {}
         for run in self.runs():
-            tasks = [
-                task for task in self.server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id
-            ]
+            tasks = [task for task in self.server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id]
             assert len(tasks) <= 1, "several Tasks of one run"
             status = str(tasks[0]["status"]) if tasks else ""
-            found.add((run.info.status, status, link_tags(run).get("state", "")))
+            found[run.info.run_name] = (run.info.status, status, link_tags(run).get("state", ""))
         return found
 
     def points(self, run: Any) -> Points:
@@ -168,16 +175,14 @@ def finished(started: Iterable[Started]) -> list[str]:
     return [each.stdout for each in done]
 
 
-def torchrun(cluster: Cluster, script: str, *arguments: str) -> list[OnHost]:
-    """Start a script with two ranks on each host; the first host is the master."""
+def torchrun(cluster: Cluster, script: str, *arguments: str, ranks: int = 2) -> list[OnHost]:
+    """Start a script with so many ranks on each host; the first host is the master."""
     cluster.place.write("train.py", script)
     master = cluster.hosts[0].name
     return [
         cluster.start(
-            host, "-m", "torch.distributed.run", f"--nnodes={len(cluster.hosts)}", "--nproc-per-node=2",
+            host, "-m", "torch.distributed.run", f"--nnodes={len(cluster.hosts)}", f"--nproc-per-node={ranks}",
             f"--node-rank={number}", f"--master-addr={master}", "--master-port=29500", "train.py", *arguments,
         )
         for number, host in enumerate(cluster.hosts)
     ]  # fmt: skip
-
-

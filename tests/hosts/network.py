@@ -204,5 +204,3 @@ def network_of(folder: Path, *names: str) -> Iterator[Network]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             network.remove()
-
-

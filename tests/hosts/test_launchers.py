@@ -184,11 +184,13 @@ def test_ray_train_and_tune(cluster: Cluster) -> None:
     """A cluster of two nodes: the driver's run has a worker on each, and each trial of Tune has a run of its own."""
     alpha, beta = cluster.hosts
     start = ("-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats")
-    finished([cluster.start(alpha, *start, "--head", f"--node-ip-address={alpha.address}", "--include-dashboard=false")])
+    finished(
+        [cluster.start(alpha, *start, "--head", f"--node-ip-address={alpha.address}", "--include-dashboard=false")]
+    )
     finished([cluster.start(beta, *start, f"--node-ip-address={beta.address}", f"--address={alpha.address}:6379")])
     cluster.place.write("train.py", RAY)
     finished([cluster.start(alpha, "train.py", str(cluster.place.folder / "ray"))])
-    wait_for(lambda: cluster.states() == {("FINISHED", "completed", "synced")})
+    wait_for(lambda: set(cluster.states().values()) == {("FINISHED", "completed", "synced")})
     runs = {run.info.run_name: run for run in cluster.runs()}
     assert runs.keys() == {"train", "tune", "trial 1", "trial 2", "trial 3"}
     assert {key for key, _ in cluster.points(runs["train"])} == {"rank0/loss", "rank1/loss"}
@@ -204,7 +206,9 @@ def test_dask(cluster: Cluster) -> None:
     cluster.place.write("train.py", DASK)
     cluster.start(alpha, "-m", "distributed.cli.dask_scheduler", "--host", "alpha", "--no-dashboard")
     for host in (alpha, beta):
-        cluster.start(host, "-m", "distributed.cli.dask_worker", "tcp://alpha:8786", "--host", host.name, "--no-dashboard")
+        cluster.start(
+            host, "-m", "distributed.cli.dask_worker", "tcp://alpha:8786", "--host", host.name, "--no-dashboard"
+        )
     finished([cluster.start(alpha, "train.py")])
     cluster.assert_whole(points=80)
 

@@ -31,7 +31,7 @@ ELSEWHERE = {
         "mirror.kinds.machine", "mirror.kinds.model_archive", "mirror.kinds.model_writer",
         "mirror.kinds.models_part", "mirror.kinds.parameters", "mirror.kinds.snapshot",
         "mirror.kinds.status", "mirror.mapping.task_settings",
-        "mirror.run_task", "previews",
+        "previews",
     },
     "through `mlflow_store.run_reader`": {
         "mlflow_store.artifacts", "mlflow_store.datasets",

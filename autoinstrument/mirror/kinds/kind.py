@@ -177,6 +177,13 @@ class RunPart:
     def reopen(self) -> None:
         """Note that the run goes on after it had ended."""
 
+    def leave(self, *, lacks_records: bool) -> None:
+        """Note that no process here logs to the run any more, which a process on another machine will end.
+
+        Args:
+            lacks_records: records of processes here were dropped, which MLflow's store has.
+        """
+
     def free_memory(self) -> None:
         """Free memory: the run has ended, and nothing more is expected."""
 

@@ -43,10 +43,8 @@ class MetricsPart(RunPart):
         self._context = context
         self._titled_by = context.settings.scalars
         self._points = DrawnPoints(self._curve)
-        self._is_incomplete = False
-        self._has_ended = False
-        self._is_exact = False
-        self._is_reading = False
+        self._is_incomplete = self._has_ended = self._is_left = False
+        self._is_exact = self._is_reading = False
         self._waiting: list[Point] = []
         self._waiting_at_0: dict[str, Point] = {}
         """The latest point of each metric at step 0: without steps, many come at once, and each replaces the last."""
@@ -87,6 +85,8 @@ class MetricsPart(RunPart):
                     self._take_history(history, delivery)
         finally:
             self._is_reading = False
+        if self._is_left:
+            self.note_store_read()
         if delivery.task is not None and LEFT_OUT in delivery.task.configuration:
             self._points.left_out.has_changed = True  # the list may be that of an earlier version
 
@@ -154,7 +154,7 @@ class MetricsPart(RunPart):
 
     @property
     def has_work(self) -> bool:
-        return self.has_events or self._is_list_due()
+        return self.has_events or self._is_left or self._is_list_due()
 
     @property
     def weight(self) -> int:
@@ -163,6 +163,10 @@ class MetricsPart(RunPart):
     @property
     def is_incomplete(self) -> bool:
         return self._is_incomplete or self._points.is_in_doubt
+
+    @property
+    def awaits_store(self) -> bool:
+        return self._is_left and self.is_incomplete
 
     # Delivery
 
@@ -190,15 +194,17 @@ class MetricsPart(RunPart):
 
     def found(self, task: Task, *, is_given: bool) -> None:
         self._use_settings_of(task)
-        self._held = Counter(task.points)
-        self._rows = None if any(title == SUMMARY for title, _ in task.points) else {}
+        self._held, self._rows = Counter(), {}
+        self._note_held(task.points)
         self._points.note_on_task(frozenset(task.points))
 
     def restarted(self, task: Task) -> None:
         """Learn what the Task holds by now: it had ended, and `sync` may have completed it."""
-        held = points_of(self._context.tasks.get(task.id))
-        self._held |= Counter(held)
-        if any(title == SUMMARY for title, _ in held):
+        self._note_held(points_of(self._context.tasks.get(task.id)))
+
+    def _note_held(self, points: dict[Curve, int]) -> None:
+        self._held |= Counter(points)
+        if any(title == SUMMARY for title, _ in points):
             self._rows = None
 
     def _use_settings_of(self, task: Task) -> None:
@@ -220,15 +226,13 @@ class MetricsPart(RunPart):
         self._waiting_rows = list(self._rows_to_send(task))
 
     def _are_all_here(self, task: Task) -> bool:
-        """Return False if only the store can number the metrics without steps.
-
-        Metrics of one curve are numbered together, and another worker may have sent points of the same run.
-        """
+        """Return False if only the store can number the metrics without steps: other workers may have sent points."""
         keys = self._points.unnumbered.series()
         if keys:
             on_task = points_of(self._context.tasks.get(task.id))
             is_alone = all(on_task.get(self._curve(key), 0) <= self._held[self._curve(key)] for key in keys)
             if not is_alone or not all(map(self._points.is_only_metric, keys)):
+                self._note_held(on_task)
                 for key in keys:
                     self._points.unnumbered.note_unknown(key)
                 return False
@@ -248,6 +252,9 @@ class MetricsPart(RunPart):
                 yield point
 
     def send(self, task: Task) -> None:
+        if self._is_left and not self.is_incomplete:
+            self.conclude(task)
+            self._is_left = self.is_incomplete
         self._context.events.send(task)
         if self._is_list_due():
             left_out = self._points.left_out
@@ -278,7 +285,13 @@ class MetricsPart(RunPart):
         self._has_ended = False
         self._points.reopen()
 
+    def leave(self, *, lacks_records: bool) -> None:
+        """Have sent here what follows from these points at a run's end: the machine that ends it does not know them."""
+        self._is_left = lacks_records or bool(self._points.last.metrics())
+        self._is_incomplete = self._is_incomplete or lacks_records
+
     def free_memory(self) -> None:
+        self._is_left = False
         self._points.forget()
         self._on_task = None
 

@@ -102,7 +102,9 @@ def test_schedulers_are_nested() -> None:
     assert job_of(JOBS["Airflow"][0] | JOBS["Kubernetes"][0]) == JOBS["Airflow"][1] | JOBS["Kubernetes"][1]
 
 
-@pytest.mark.parametrize("spec", ["", "{", "[]", "7", '"text"', '{"task": null}', '{"task": {"type": {}}}', "[" * 10**5])
+@pytest.mark.parametrize(
+    "spec", ["", "{", "[]", "7", '"text"', '{"task": null}', '{"task": {"type": {}}}', "[" * 10**5]
+)
 def test_variables_may_hold_anything(spec: str) -> None:
     environ = {"CLOUD_ML_JOB_ID": "1" * 5000, "CLOUD_ML_TRIAL_ID": "", "CLUSTER_SPEC": spec}
     assert job_of(environ) == {"vertex_job_id": "1" * 1000}

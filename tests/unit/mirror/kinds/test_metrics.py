@@ -14,7 +14,7 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
-from autoinstrument.mirror.completion import complete
+from autoinstrument.mirror.completion import complete, read_awaited
 from autoinstrument.mirror.kinds.metrics import Metrics
 from autoinstrument.mirror.kinds.stored_curves import by_curve
 from autoinstrument.mirror.mapping.run_status import End
@@ -26,7 +26,7 @@ from autoinstrument.settings import Settings
 from autoinstrument.sync.verify import differences
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
-from tests.end_to_end.harness import scalars, single_values, task_of
+from tests.end_to_end.harness import properties, scalars, single_values, task_of
 from tests.unit.conftest import running_server, sdk_task
 from tests.unit.mirror.runs import PROCESS
 
@@ -145,3 +145,44 @@ def test_metrics_of_one_curve_are_read_together(client: MlflowClient, run_id: st
     log(client, run_id, [("plain/plain", 1.0, T, 0)])
     groups = by_curve(open_run(client.tracking_uri, run_id).histories(), lambda key: (key.partition("/")[0], ""))
     assert {history.key for history in groups["plain", ""]} == {"plain", "plain/plain"}
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["leaves before the run ends", "leaves later"])
+def test_points_of_another_machine_are_complete(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, is_first: bool
+) -> None:
+    """Its process does not end the run, and the process that does knows nothing of these points."""
+    run_id = str(client.create_run("0", run_name="two machines").info.run_id)
+    own = mirror_of(client, run_id, tmp_path / "own")
+    own.change_run(resumed=False)
+    own.flush()
+    other = mirror_of(client, run_id, tmp_path / "other")
+    other.change_run(owned=False, resumed=True)
+    of_other: list[Point] = [*POINTS, ("shared", 1.0, T + 7, 0), ("shared", 3.0, T + 9, 0)]
+    of_own: list[Point] = [("shared", 2.0, T + 8, 0), ("shared", 4.0, T + 10, 0), ("own", 1.0, T, 0)]
+    log(client, run_id, [*of_other, *of_own])
+
+    def end_own() -> None:
+        client.set_terminated(run_id)
+        live(own, of_own)
+
+    def leave() -> None:
+        for point in of_other:
+            other.take(MetricsLogged(run_id, [point]))
+        other.flush()
+        other.leave()
+        assert other.has_work
+        other.flush_without_end()
+        if other.awaits_store:
+            read_awaited(other, lambda work: work())
+        other.flush()
+        assert not other.has_work
+
+    for step in (leave, end_own) if is_first else (end_own, leave):
+        step()
+    assert found(client, run_id) == []
+    (task,) = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
+    assert task["status"] == "completed"
+    assert {*SINGLE, "own"} <= single_values(server, task["id"]).keys()
+    held = scalars(server, task["id"])
+    assert [held["shared", at][0] for at in range(4)] == [1.0, 2.0, 3.0, 4.0]

@@ -37,7 +37,7 @@ def job_on_task(server: ClearMLServer, tmp_path: Path) -> Mirror:
         capture = RunJournal(tmp_path / "capture", run, process)
         mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
         mirror.flush()
-        mirror.end_as(End("FINISHED"))
+        mirror.end_as(End("completed", "", ""))
         mirror.note_store_read()
         mirror.flush()
         (task,) = server.tasks

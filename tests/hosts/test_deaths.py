@@ -1,0 +1,98 @@
+"""Death of a process, its worker, both, a pod, a host, or the network: one follower elsewhere sets both sides right."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.end_to_end.harness import properties
+from tests.end_to_end.processes import Started, wait_for
+from tests.hosts.cluster import Cluster
+from tests.hosts.network import Host, OnHost
+
+TRAIN = """
+import pathlib, sys, time
+import mlflow
+
+name = sys.argv[1]
+with mlflow.start_run(run_name=name), mlflow.start_run(run_name=f"{name}'s child", nested=True):
+    mlflow.log_metric("loss", 1.0, step=0)
+    while not pathlib.Path(f"{name} may end").exists():
+        time.sleep(0.05)
+    mlflow.log_metric("loss", 0.5, step=1)
+"""
+SHORT = {"AUTOINSTRUMENT_DEAD_AFTER": "5"}
+LIVE, DEAD = ("RUNNING", "in_progress", "live"), ("KILLED", "stopped", "synced")
+COMPLETE = ("FINISHED", "completed", "synced")
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.may_report("the worker process has died|goes on, its Task was stopped|network is unreachable|"
+                           "Max retries exceeded|timed out|does not answer|No route to host|no answer"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def follower(cluster: Cluster) -> Iterator[Started]:
+    started = cluster.follow(**SHORT)
+    yield started
+    started.kill(signal.SIGTERM)
+    assert started.finish().code == 0
+
+
+def train(cluster: Cluster, host: Host, name: str) -> OnHost:
+    """Start a training with a worker of its own."""
+    cluster.place.write("train.py", TRAIN)
+    return cluster.start(host, "train.py", name, name=f"-{name}", **SHORT)
+
+
+def are(cluster: Cluster, state: tuple[str, str, str], *names: str) -> bool:
+    """Return True if runs and their children have a state on both sides."""
+    states = cluster.states()
+    return all(states.get(each) == state for name in names for each in (name, f"{name}'s child"))
+
+
+def test_whatever_dies_both_sides_say_so(cluster: Cluster, follower: Started) -> None:
+    alpha, beta = cluster.hosts
+    started = {name: train(cluster, alpha, name) for name in ("process", "worker", "both")}
+    train(cluster, beta, "network")
+    wait_for(lambda: are(cluster, LIVE, "process", "worker", "both", "network"))
+    wait_for(lambda: all(cluster.task_of(run).get("runtime", {}).get("hostname") for run in cluster.runs()))
+
+    (worker,), (of_both,) = cluster.workers(alpha, "-worker"), cluster.workers(alpha, "-both")
+    started["process"].kill(signal.SIGKILL)
+    psutil.Process(worker.pid).kill()
+    psutil.Process(of_both.pid).suspend()  # it must not report the death of its process before it dies, too
+    started["both"].kill(signal.SIGKILL)
+    psutil.Process(of_both.pid).kill()
+    beta.unplug()
+    wait_for(lambda: are(cluster, DEAD, "process", "both", "network"))
+    reasons = {properties(task)["mlflow_run_id"]: str(task["status_reason"]) for task in cluster.server.tasks}
+    told = {run.info.run_name: reasons[run.info.run_id] for run in cluster.runs() if run.info.status == "KILLED"}
+    assert told["process"].startswith("the process died with the run still open")
+    assert told["both"].endswith(" from alpha")
+    assert told["network"].endswith(" from beta")
+
+    assert are(cluster, LIVE, "worker"), "another worker goes on, and the follower leaves it alone"
+    (cluster.place.folder / "worker may end").touch()
+    assert started["worker"].finish().code == 0
+    wait_for(lambda: are(cluster, COMPLETE, "worker"))
+
+    beta.plug()
+    wait_for(lambda: are(cluster, LIVE, "network"))
+    beta.kill()
+    wait_for(lambda: are(cluster, DEAD, "network"))
+    cluster.assert_verified()
+
+
+def test_a_host_loses_its_power(cluster: Cluster, follower: Started) -> None:
+    alpha, _ = cluster.hosts
+    train(cluster, alpha, "host")
+    wait_for(lambda: are(cluster, LIVE, "host"))
+    alpha.unplug()
+    alpha.kill()
+    wait_for(lambda: are(cluster, DEAD, "host"))
+    cluster.assert_verified()
