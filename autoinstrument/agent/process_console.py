@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from autoinstrument.capture.console import Console
-from autoinstrument.child_console import descriptors, plain_capture
+from autoinstrument.child_console import descriptors, marks, plain_capture
 from autoinstrument.child_console.descriptors import Descriptors
 from autoinstrument.child_console.link import MOST_CHARACTERS, MOST_TEXTS, ConsoleLink
 from autoinstrument.child_console.process_name import process_name
@@ -19,6 +19,8 @@ from autoinstrument.settings import Settings
 
 class ProcessConsole:
     """Captures the console, and decides over which connection its text goes.
+
+    With `AUTOINSTRUMENT_CONSOLE=descriptors` a relay does all that, and no text passes here.
 
     A process that may have been started by one with a run, or beside it (`plain_capture.may_belong`), sends its text
     there by a `ConsoleLink`, until it begins a run itself: that run gets all of its text, also the text from before.
@@ -35,7 +37,6 @@ class ProcessConsole:
         self._post = post
         self._console = Console(take)
         self._mode = settings.console
-        self._is_wanted = self._mode != "off"
         self._descriptors: Descriptors | None = None
         self._link = ConsoleLink()
         # A relay has what a process writes that has inherited its descriptors.
@@ -45,16 +46,15 @@ class ProcessConsole:
         self._held_characters = 0
         for text in plain_capture.end():
             self._link.write(*text)
-        if self._is_wanted:
-            with guard("capturing the console"):
-                if self._mode == "descriptors" and descriptors.captured():
-                    self._descriptors = descriptors.capture("")
-                else:
-                    self._console.attach()
+        with guard("capturing the console"):
+            if self._mode == "descriptors" and (descriptors.captured() or not marks.is_relayed()):
+                self._take_descriptors()
+            if self._mode == "python":
+                self._console.attach()
 
     def look(self) -> None:
         """Follow if the script has replaced its streams; costs two comparisons."""
-        if self._is_wanted and self._descriptors is None:
+        if self._mode == "python":
             self._console.look()
 
     def run_ends(self) -> None:
@@ -65,7 +65,7 @@ class ProcessConsole:
 
     def follow(self) -> None:
         """Capture the streams that `sys` has by now."""
-        if self._is_wanted and self._descriptors is None:
+        if self._mode == "python":
             with guard("following the console"):
                 self._console.follow()
 
@@ -73,7 +73,7 @@ class ProcessConsole:
         """Stop capturing."""
         if self._descriptors is not None:
             self._descriptors.detach()
-        elif self._is_wanted:
+        elif self._mode == "python":
             self._console.detach()
             self._link.send()
 
@@ -92,7 +92,10 @@ class ProcessConsole:
         The text from before belongs to it too, unless that process gets the text anyway.
         """
         if self._mode == "descriptors" and owned:
-            self._take_descriptors()
+            with guard("capturing the console"):
+                self._take_descriptors()
+            if self._descriptors is not None:
+                self._descriptors.run_began()
         if self._is_own or not (owned or not self._link.is_connected):
             return
         self._is_own = True
@@ -104,24 +107,18 @@ class ProcessConsole:
     def forked(self) -> None:
         """Go on as a forked child, whose text belongs to the runs of its parent; the link knows that by itself."""
         self._is_own = False
-        if self._descriptors is not None:  # the child's are relayed like its parent's
-            self._descriptors = None
-            self._is_wanted = False
+        self._descriptors = None  # the child's are relayed like its parent's
         self._held.clear()
         self._held_characters = 0
 
     def _take_descriptors(self) -> None:
-        if self._descriptors is None and not os.environ.get("CLEARML_TASK_ID"):  # a ClearML agent reads them
-            try:
-                taken = descriptors.capture(process_name())
-            except OSError as error:
-                self._mode = "python"
-                logger().warning("the console is captured as with AUTOINSTRUMENT_CONSOLE=python: %s", error)
-                return
-            self._console.detach()
-            self._descriptors = taken
-        if self._descriptors is not None:
-            self._descriptors.run_began()
+        if self._descriptors is not None or os.environ.get("CLEARML_TASK_ID"):  # a ClearML agent reads them
+            return
+        try:
+            self._descriptors = descriptors.capture(process_name())
+        except OSError as error:
+            self._mode = "python"
+            logger().warning("the console is captured as with AUTOINSTRUMENT_CONSOLE=python: %s", error)
 
     def _hold(self, written: ConsoleWritten) -> None:
         self._held.append(written)

@@ -69,9 +69,9 @@ class Descriptors:
                 "control": other.fileno(),
                 "pids": [int(each.partition("-")[0]) for each in process_table.ancestors(self.pid)] or [self.pid],
                 "name": name,
+                "outer": marks.relayed_by(),
             }
             self._start(python, json.dumps(plan), [*opened, *self._before.values()])
-            flush()
             for number, target in self._targets.items():
                 os.dup2(target, number, inheritable=True)
             stderr_was_moved()
@@ -108,7 +108,6 @@ class Descriptors:
             if stat.S_ISREG(os.fstat(number).st_mode):
                 with contextlib.suppress(OSError):  # it cannot be read
                     source = os.open(f"/proc/self/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
-                    flush()
                     opened.append(source)
                     streams.append((name, source, os.fstat(source).st_size, "file"))
                     shared[file] = 0
@@ -144,16 +143,19 @@ class Descriptors:
 
     def drain(self) -> bool:
         """Wait until the relay has written everything; return False if it does not within some seconds."""
-        flush()
         self._ask(DRAIN)
         with contextlib.suppress(OSError):
             return bool(select.select([self._control], [], [], _DRAIN_S)[0]) and self._control.recv(64) == DONE
         return False
 
     def detach(self) -> None:
-        """Wait until the relay has written everything, and take the descriptors back."""
+        """Wait until the relay has written everything, and take the descriptors back.
+
+        Python's streams are flushed first: the interpreter would do so a moment later, past the relay.
+        """
         if self.pid != os.getpid():
             return
+        flush()
         if self.drain() and self._before:
             for number, descriptor in self._before.items():
                 os.dup2(descriptor, number, inheritable=True)

@@ -56,14 +56,15 @@ class ConsoleLink:
         relayed: ids of the process whose descriptors this one relays and of its ancestors, the nearest first; () for
             a link of the process's own.
         name: how lines are named in runs of others, None for the process's own name.
+        apart_from: id of a process to whose runs nothing is sent, because its own relay does that.
 
     Attributes:
         forked_by: the processes that have forked this one, the nearest first.
     """
 
-    def __init__(self, relayed: Iterable[int] = (), name: str | None = None) -> None:
+    def __init__(self, relayed: Iterable[int] = (), name: str | None = None, apart_from: int = 0) -> None:
         self.forked_by: tuple[int, ...] = ()
-        self._relayed, self._name = tuple(relayed), name
+        self._relayed, self._name, self._apart_from = tuple(relayed), name, apart_from
         self._pid = os.getpid()
         self._reset()
         if sys.platform != "win32":
@@ -146,7 +147,7 @@ class ConsoleLink:
             return False
         self._look_at = now + _LOOK_S
         self._mark = marks.find(self.forked_by + self._relayed)
-        if self._mark is None or self._mark.pid == self._pid:
+        if self._mark is None or self._mark.pid in (self._pid, self._apart_from):
             return False
         if sys.platform == "win32":
             return False

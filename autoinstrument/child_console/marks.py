@@ -9,7 +9,7 @@ a second mark, by the identity of its parent.
 """
 
 # os.path: pathlib takes 5 ms to import.
-# ruff: noqa: PTH102, PTH106, PTH108, PTH112, PTH114, PTH115, PTH118, PTH211
+# ruff: noqa: PTH102, PTH106, PTH108, PTH112, PTH115, PTH118, PTH211
 from __future__ import annotations
 
 import contextlib
@@ -78,15 +78,34 @@ def leave(worker: str, *, owned: bool) -> None:
 def leave_relay() -> None:
     """Mark the file behind descriptor 1 as one that a relay reads (`descriptors`); raises as `leave`."""
     if (file := file_of(1)) is not None:
-        _link(_relayed(file), f"{os.getpid()}:")
+        _link(_relayed(file), f"{os.getpid()}:{rank(os.environ)}")
+
+
+def relayed_by() -> int:
+    """Return the id of the process whose relay reads what this one writes to descriptor 1, 0 for none."""
+    return _relay()[0]
 
 
 def is_relayed() -> bool:
-    """Return True if a relay reads what this process writes to descriptor 1, because it has inherited that."""
-    file = file_of(1)
-    return file is not None and any(
-        os.path.islink(os.path.join(folder, _relayed(file))) for folder in mark_folders(os.environ)
-    )
+    """Return True if this process needs no relay, because it has inherited its descriptors from one that has.
+
+    A rank needs its own, unless that process is a rank too: its lines have its name.
+    """
+    pid, of_rank = _relay()
+    return pid > 0 and bool(of_rank or not rank(os.environ))
+
+
+def _relay() -> tuple[int, str]:
+    """Return process id and rank of the process with the relay that reads descriptor 1; 0 for none."""
+    if (file := file_of(1)) is None:
+        return 0, ""
+    for folder in mark_folders(os.environ):
+        try:
+            pid, _, of_rank = os.readlink(os.path.join(folder, _relayed(file))).partition(":")
+            return int(pid), of_rank
+        except (OSError, ValueError):  # there is none
+            continue
+    return 0, ""
 
 
 def remove(pid: int) -> None:

@@ -25,13 +25,14 @@ class RelayStreams:
 
     Args:
         plan: the streams (`streams`: name, source, user's descriptor, kind), the process's socket (`control`), its id
-            and those of its ancestors (`pids`), and its name (`name`).
+            and those of its ancestors (`pids`), its name (`name`), and the id of the process whose relay reads what
+            this one writes (`outer`).
         closing: descriptor to which the position of a stream is written that its reader has closed.
         with_worker: text goes to the worker too.
     """
 
     def __init__(self, plan: dict[str, Any], closing: int, *, with_worker: bool) -> None:
-        self._link = ConsoleLink(plan["pids"], plan["name"]) if with_worker else None
+        self._link = ConsoleLink(plan["pids"], plan["name"], plan["outer"]) if with_worker else None
         self._closing = closing
         self._control = socket.socket(fileno=plan["control"])
         self._is_left = threading.Event()

@@ -14,6 +14,9 @@ ELSEWHERE = {
         "__main__", "agent.process_report", "agent.worker_access", "clone_run.lineage", "mlflow_store.opening",
         "worker.console_router", "worker.notices", "worker.process_end",
     },
+    "by running a relay, tests/unit/child_console/test_descriptors.py": {
+        "child_console.descriptors", "child_console.relay", "child_console.relay_streams",
+    },
     "by click's runner, through `autoinstrument.cli.main`": {
         "cli.doctor", "cli.install", "cli.run", "cli.status", "cli.sync", "cli.usage_errors",
         "cli.verify", "sync.stored", "sync.stored_run", "sync.task_search",

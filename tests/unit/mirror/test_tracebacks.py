@@ -15,6 +15,7 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.kinds.console import ConsolePart
+from autoinstrument.mirror.kinds.printed_exceptions import PrintedExceptions
 from autoinstrument.mirror.mapping.run_status import of_error
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted
@@ -91,6 +92,14 @@ def test_what_was_printed_is_not_added(capture: RunJournal, text: str) -> None:
     console.write("stderr", text, 2)  # a moment after the run's end
     console.finish()
     assert shown(console) == f"begun\n{text}"
+
+
+def test_the_exceptions_that_were_printed() -> None:
+    printed = PrintedExceptions()
+    for line in failed().splitlines():
+        printed.take(line)
+    assert failed() in printed
+    assert failed().replace("layer", "loss") not in printed
 
 
 @pytest.mark.parametrize(("text", "is_added"), [(failed(), True), (chained(), False)])
