@@ -94,7 +94,7 @@ def new_task(wanted: Wanted, settings: Settings, tasks: Tasks, warn: Warn) -> Dr
             script["branch"] = wanted.branch
         if several := unpacked(script["diff"]):
             warn(f"the Task holds {len(several.files)} files of this folder: `--dry-run --json` shows them")
-        packages = to_install(_requirements(wanted, folder, root), process.sys_path, process.python)
+        packages = to_install(_requirements(wanted, folder, root), process.sys_path, process.python, warn)
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
     program = process.main_module or Path(process.main_path).stem
     text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)

@@ -61,7 +61,7 @@ class ConsoleRouter:
             self._catch_up(process, parent)
         for mirror in self._registry.mirrors.values() if process.name else ():
             if mirror.run.run_id not in process.owned:
-                mirror.console.leave(process.name)
+                mirror.console.process_left(process.name)
 
     def forget(self, process: TrainingProcess) -> None:
         """Drop text that waits for the next run of a process that is gone."""

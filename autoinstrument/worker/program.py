@@ -30,6 +30,7 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
         os._exit(0)
     os.chdir("/")  # the training's folder may be removed; its file system may be unmounted
     _name_process()
+    import contextlib
     import gc
     import json
     import site

@@ -100,7 +100,7 @@ class ConsolePart(RunPart):
             self.finish()
 
     @_locked
-    def leave(self, process: str) -> None:
+    def process_left(self, process: str) -> None:
         """Note that one of the processes that are named in the console is gone."""
         self._keep(self._streams.leave(process, int(time.time() * 1000)))
 
