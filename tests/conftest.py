@@ -49,7 +49,7 @@ def pytest_collection_finish() -> None:
     """Let the collector skip the modules that are loaded by now, and begin less often: this saves much CPU time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(20_000)
 
 
 @pytest.fixture(autouse=True)
