@@ -28,6 +28,7 @@ _RARE_COLLECTIONS = (
     f"'{WHOLE_END}' in os.environ or atexit.register(gc.freeze)\n"
 )
 
+gc.set_threshold(200_000)  # until all is imported: `pytest_collection_finish`
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job; scripts would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
