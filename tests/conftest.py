@@ -28,6 +28,7 @@ _RARE_COLLECTIONS = (
     f"'{WHOLE_END}' in os.environ or atexit.register(gc.freeze)\n"
 )
 
+gc.set_threshold(200_000)  # until all is imported: `pytest_collection_finish`
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job; scripts would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -49,7 +50,7 @@ def pytest_collection_finish() -> None:
     """Let the collector skip the modules that are loaded by now, and begin less often: this saves much CPU time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(20_000)
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,8 @@ class Tier(NamedTuple):
         groups: dependency groups that it needs.
         processes: number of processes that pytest runs its tests in.
         options: pytest options.
+        left_out: a marker; tests that have it are left to the tier that names it as `taken_over`.
+        taken_over: a marker; tests of the unit tier that have it run here.
         is_default: True if it runs without being named.
     """
 
@@ -44,17 +46,19 @@ class Tier(NamedTuple):
     groups: tuple[str, ...] = ("test",)
     processes: int = 2 * _CORES  # most tests wait for processes and servers, not for a core
     options: tuple[str, ...] = ()
+    left_out: str = ""
+    taken_over: str = ""
     is_default: bool = True
 
 
 TIERS = (
     Tier("unit", "the package in one process, without torch: a minute", ("tests/unit", "tests/structure"),
-         processes=_CORES + 1),  # some tests wait
+         processes=_CORES + 1, left_out="interpreter"),  # some tests wait
     Tier("lint", "ruff, mypy for each platform, and the documentation's pages", groups=("test", "lint", "docs")),
     Tier("processes", "training scripts as processes, and the ClearML server made for tests",
          ("tests/end_to_end", "tests/double"), processes=3 * _CORES),  # they wait for most of their time
     Tier("interpreters", "start-up, commands of the documentation, deployments: a new interpreter for each test",
-         ("tests/startup", "tests/security", "tests/documentation", "tests/deployment")),
+         ("tests/startup", "tests/security", "tests/documentation", "tests/deployment"), taken_over="interpreter"),
     Tier("frameworks", "frameworks that log to MLflow by themselves", ("tests/frameworks",), ("test", "frameworks")),
     Tier("browser", "MLflow's pages in Chromium", ("tests/browser",), ("test", "browser")),
     Tier("stores", "artifact stores and ways to MLflow's server; Azure's needs azurite-blob (`npm install azurite`)",
@@ -91,7 +95,10 @@ def select(arguments: Sequence[str]) -> tuple[list[Tier], list[str]]:
     rest = [word for word in rest if word not in paths]
     tiers = named or [tier for tier in TIERS if tier.is_default and (tier.folders or not (rest or paths))]
     if paths:
-        narrowed = [tier._replace(folders=tuple(path for path in paths if _holds(tier, path))) for tier in tiers]
+        narrowed = [
+            tier._replace(folders=tuple(path for path in paths if _holds(tier, path)), left_out="", taken_over="")
+            for tier in tiers
+        ]
         tiers = [tier for tier in narrowed if tier.folders]
     return tiers, rest
 
@@ -178,7 +185,13 @@ def _run_tier(
         nox = ["nox", "--session", "oldest", "--envdir", str(environments), "--reuse-existing-virtualenvs"]
         commands = [[*nox, "--", *pytest, *arguments]]
     else:  # a later -n has the last word
-        commands = [["pytest", *tier.folders, *pytest, "--dist", "worksteal", *tier.options, *arguments]]
+        folders, markers = list(tier.folders), list[str]()
+        if tier.left_out:
+            markers = ["-m", f"not {tier.left_out}"]
+        elif tier.taken_over:
+            folders += files_with(tier.taken_over)
+            markers = ["-m", f"{tier.taken_over} or not unit"]
+        commands = [["pytest", *folders, *pytest, "--dist", "worksteal", *markers, *tier.options, *arguments]]
     if output is not None:
         say(f"{tier.name} begins")
     began, used = time.monotonic(), 0.0
@@ -196,6 +209,12 @@ def _run_tier(
     fine = {0, _NOTHING_SELECTED} if arguments else {0}
     count = _count(report) if tier.name != "lint" else f"{len(commands)} checks"
     return Result(tier.name, fine.issuperset(codes), count, time.monotonic() - began, used)
+
+
+def files_with(marker: str) -> list[str]:
+    """Return the files of unit tests that have a marker."""
+    files = sorted((ROOT / "tests" / "unit").rglob("test_*.py"))
+    return [str(file.relative_to(ROOT)) for file in files if f"pytest.mark.{marker}\n" in file.read_text("utf-8")]
 
 
 def _run_measured(command: list[str], output: IO[bytes] | None) -> tuple[int, float]:

@@ -30,6 +30,23 @@ def test_the_folders_of_tiers_are_there() -> None:
     assert missing == []
 
 
+def test_marked_unit_tests_are_left_to_the_tier_of_interpreters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path runs them where they are."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(tiers, "_run_measured", lambda command, _: commands.append(command) or (0, 0.0))
+    for arguments in (["unit"], ["interpreters"], ["tests/unit/capture/test_hydra.py"]):
+        (tier,), rest = select(arguments)
+        tiers._run_tier(tier, "python", rest, tmp_path, None, None)
+    unit, interpreters, hydra = commands
+    assert unit[unit.index("-m", 2) + 1] == "not interpreter"
+    assert interpreters[interpreters.index("-m", 2) + 1] == "interpreter or not unit"
+    assert {"tests/startup", "tests/unit/capture/test_hydra.py"} <= set(interpreters)
+    assert "tests/unit/capture/test_git.py" not in interpreters
+    assert "-m" not in hydra[2:]
+
+
 def test_without_arguments_all_but_the_table_of_faults_runs() -> None:
     assert names() == [tier.name for tier in TIERS if tier.name != "faults"]
     assert names()[0] == "unit"

@@ -33,6 +33,13 @@ def pytest_configure() -> None:
     event.listen(Pool, "connect", _do_not_wait_for_the_disk)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder, for tiers that hold more folders."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("unit")
+
+
 def _do_not_wait_for_the_disk(connection: object, _: object) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous=OFF")

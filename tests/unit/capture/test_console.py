@@ -514,6 +514,7 @@ def test_a_print_costs_microseconds(stream, listen):
     assert heard - plain < 10
 
 
+@pytest.mark.interpreter
 def test_notebook_output_is_heard():
     """IPython removes its own `write` from the streams after each cell, and the agent's with it."""
     nbformat = pytest.importorskip("nbformat")

@@ -10,6 +10,7 @@ from tests.unit.capture.hydra_launcher import LAUNCHER
 from tests.unit.repositories import ROOT
 
 pytest.importorskip("hydra")
+pytestmark = pytest.mark.interpreter
 
 TRAIN = """
 import argparse, json
@@ -31,7 +32,7 @@ main()
 
 @pytest.fixture
 def jobs(tmp_path, run):
-    """Sweep, and return what each job has found: the path of a program of its own, and its arguments."""
+    """Sweep, and return what each job has found: the path of its own program, and its arguments."""
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "config.yaml").write_text("lr: 0.1\ndepth: 3\ndb: {password: x}\n")
 

@@ -52,6 +52,7 @@ def _run(program: str, *arguments: str, path: tuple[Path, ...] = ()) -> dict[str
     return found
 
 
+@pytest.mark.interpreter
 def test_what_is_used_and_what_is_loaded_later(server: ClearMLServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content")
     found = _run(_PROGRAM, str(tmp_path / "file"))

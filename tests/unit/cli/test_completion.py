@@ -28,6 +28,7 @@ def test_another_shell() -> None:
     assert CliRunner().invoke(completion, ["cmd"]).exit_code == 2
 
 
+@pytest.mark.interpreter
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
 def test_bash_completes_commands_and_options() -> None:
     script = """

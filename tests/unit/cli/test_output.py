@@ -63,6 +63,7 @@ def test_names_are_shortened_so_that_a_row_fits(
     ]
 
 
+@pytest.mark.interpreter
 @pytest.mark.parametrize("environ", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["colour", "NO_COLOR", "dumb"])
 def test_a_terminal_gets_a_bar_and_a_table(environ: dict[str, str]) -> None:
     """Names of runs are not read as markup; a dumb terminal does not count as a terminal."""

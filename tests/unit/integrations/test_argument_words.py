@@ -85,6 +85,7 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.interpreter
 @pytest.mark.parametrize("library", PROGRAMS)
 def test_the_hooks_reach_the_parser_of(library: str, run: Callable[..., str]) -> None:
     pytest.importorskip(library)

@@ -56,6 +56,7 @@ def jobs(tmp_path: Path, run: Callable[..., str]) -> Callable[..., list[str]]:
     return jobs
 
 
+@pytest.mark.interpreter
 def test_a_job_without_secrets_and_with_its_interpolations(jobs: Callable[..., list[str]]) -> None:
     assert jobs("lr=0.2") == [
         "lr: 0.2\ndepth: 3\nfrom_env: ${oc.env:HOME}\ntwice: ${lr}\nmust: ???\ndb:\n  password: '********'\n"
@@ -63,6 +64,7 @@ def test_a_job_without_secrets_and_with_its_interpolations(jobs: Callable[..., l
     ]
 
 
+@pytest.mark.interpreter
 def test_each_job_of_a_sweep_has_its_own(jobs: Callable[..., list[str]]) -> None:
     first, second = jobs("--multirun", "lr=0.8,0.9")
     assert first.startswith("lr: 0.8\n")

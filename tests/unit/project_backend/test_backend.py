@@ -51,6 +51,7 @@ def runs(client: MlflowClient) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
 
 
+@pytest.mark.interpreter
 def test_a_run_that_waits_and_is_cancelled(server: ClearMLServer, client: MlflowClient, project: Path) -> None:
     """MLflow finds the backend by the entry point of this package."""
     with mlflow.start_run(experiment_id=client.create_experiment("outer")) as outer:
@@ -72,6 +73,7 @@ def test_a_run_that_waits_and_is_cancelled(server: ClearMLServer, client: Mlflow
     assert submitted.wait() is False
 
 
+@pytest.mark.interpreter
 def test_a_version_of_a_git_repository(
     server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +113,7 @@ def test_what_is_refused_makes_no_run(
     assert runs(client) == server.tasks == []
 
 
+@pytest.mark.interpreter
 def test_a_queue_that_is_refused(server: ClearMLServer, client: MlflowClient, project: Path) -> None:
     server.faults.add(Fault("tasks.enqueue", status=400))
     with pytest.raises(ExecutionException, match=r"nothing was queued: tasks\.enqueue: 400"):
@@ -119,6 +122,7 @@ def test_a_queue_that_is_refused(server: ClearMLServer, client: MlflowClient, pr
     assert server.tasks == []
 
 
+@pytest.mark.interpreter
 def test_a_process_that_is_mirrored_leaves_the_run_alone(
     client: MlflowClient, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,12 +157,14 @@ def test_a_run_that_no_program_ends(
     assert client.get_run(run_id).info.status == expected
 
 
+@pytest.mark.interpreter
 def test_what_the_process_that_talks_to_clearml_says(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.faults.add(Fault("tasks.get_by_id", status=401, times=9))
     with pytest.raises(ClearMLSideError, match="401"):
         ask("status", {"task": "x", "run": "y"})
 
 
+@pytest.mark.interpreter
 def test_the_backend_is_loaded_only_if_it_is_asked_for() -> None:
     assert ClearMLBackend.run.__doc__
     import subprocess

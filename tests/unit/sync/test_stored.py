@@ -300,6 +300,7 @@ def test_of_two_that_make_the_same_task_one_gives_way(
     assert (task["status"], len(scalars(server, task["id"]))) == ("completed", 20)
 
 
+@pytest.mark.interpreter
 def test_many_jobs_do_the_work_of_one(server: ClearMLServer, client: MlflowClient) -> None:
     parent = a_run(client, "root", points=2)
     ids = [parent, *(a_run(client, f"leaf {n}", parent=parent, points=2) for n in range(6))]
