@@ -75,7 +75,7 @@ def _cells(path: Path, arguments: list[str]) -> str:
         raise click.UsageError("a notebook takes no arguments: have its cells read variables")
     try:
         return source_of_file(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise click.UsageError(f"{path.name} cannot be read as a notebook: {error}") from None
 
 

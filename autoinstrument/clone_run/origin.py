@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from autoinstrument.clearml_api.errors import ClearMLError
@@ -13,8 +14,16 @@ from autoinstrument.clearml_api.task_lookup import TaskLookup
 from autoinstrument.clone_run.command_line import CONFIGURATION
 from autoinstrument.clone_run.lineage import CHANGED, CLONED_FROM, CLONED_FROM_RUN, as_property
 from autoinstrument.clone_run.settings import OBJECT
+from autoinstrument.clone_run.task_content import (
+    CHANGES,
+    INTERPRETER,
+    SOURCE,
+    code_fields,
+    comparable_packages,
+    container_fields,
+)
 from autoinstrument.integrations.parsed_arguments import command_line
-from autoinstrument.scrubber import hide, hide_in_text, is_secret
+from autoinstrument.scrubber import hide, hide_in_arguments, hide_in_text, is_secret
 
 SECTIONS = ("Args", "Hydra")
 """Hyperparameter sections of which a changed value takes effect in a clone."""
@@ -22,6 +31,8 @@ _VARIABLES = "Environment"
 """ClearML's section of environment variables, which agents with `agent.enable_task_env` set."""
 _LONGEST = 5000
 """Characters of the tag that lists the changes."""
+_MOST_PACKAGES = 30
+"""Packages that it lists; `autoinstrument diff` shows all."""
 
 Values = dict[str, dict[str, str]]
 """Values of a Task's hyperparameters, by section and name."""
@@ -46,7 +57,11 @@ def lineage_of(tasks: TaskLookup, task: dict[str, Any]) -> dict[str, str]:
         origin = {}
     if origin:
         tags[CLONED_FROM] = str(origin["id"])
-        changed = [*changes(values_of(origin), values_of(task)), *_configuration_change(origin, task)]
+        changed = [
+            *changes(values_of(origin), values_of(task)),
+            *_configuration_change(origin, task),
+            *content_changes(origin, task),
+        ]
         tags[CHANGED] = "\n".join(changed)[:_LONGEST] or "nothing"
     return {name: value for name, value in tags.items() if value}
 
@@ -93,6 +108,34 @@ def _configuration_change(origin: dict[str, Any], task: dict[str, Any]) -> list[
         ((one.get("configuration") or {}).get(CONFIGURATION) or {}).get("value") or "" for one in (origin, task)
     )
     return [f"configuration {CONFIGURATION}: edited"] if before != after else []
+
+
+def content_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return a line for each change of code, packages and container; of texts, how many lines differ."""
+    return [
+        *_differing("", code_fields(before), code_fields(after)),
+        *_shortened(_differing("package ", *comparable_packages(before, after))),
+        *_differing("container ", container_fields(before), container_fields(after)),
+    ]
+
+
+def _differing(section: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
+        if old == new or (name == INTERPRETER and not (old and new)):  # an agent that sets the commit removes it
+            continue
+        if name in (CHANGES, SOURCE):
+            lines, others = (Counter((text or "").splitlines()) for text in (old, new))
+            yield f"{name}: +{(others - lines).total()} -{(lines - others).total()} lines"
+        else:
+            shown = ("(none)" if text is None else hide_in_arguments(text) for text in (old, new))
+            yield f"{section}{name}: {' -> '.join(shown)}"
+
+
+def _shortened(lines: Iterable[str]) -> list[str]:
+    found = list(lines)
+    more = len(found) - _MOST_PACKAGES
+    return [*found[:_MOST_PACKAGES], *([f"and {more} more packages"] if more > 0 else [])]
 
 
 def _shown(name: str, values: dict[str, str]) -> str:

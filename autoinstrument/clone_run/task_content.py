@@ -15,8 +15,10 @@ _CODE = {
     "entry_point": "entry point", "binary": "interpreter",
 }  # fmt: skip
 """Fields of a Task's script that are compared, and what a person calls them."""
+INTERPRETER = _CODE["binary"]
 CHANGES, SOURCE = "uncommitted changes", "source"
 """What a person calls a script's field `diff`, with a repository and without one."""
+_ASKED = "org_pip"
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:\[[^\]]*\])?)\s*(?P<version>.*)")
 
 
@@ -40,9 +42,8 @@ def code_fields(task: Mapping[str, Any]) -> dict[str, str]:
 
 def requirements_of(task: Mapping[str, Any]) -> str:
     """Return the packages that were asked for, as lines of a requirements file."""
-    held = (task.get("script") or {}).get("requirements") or {}
-    given = held.get("org_pip") or held.get("pip") or ""
-    return "\n".join(map(str, given)) if isinstance(given, list) else str(given)
+    held = _requirements(task)
+    return _text(held.get(_ASKED) or held.get("pip"))
 
 
 def package_versions(task: Mapping[str, Any]) -> dict[str, str]:
@@ -50,9 +51,27 @@ def package_versions(task: Mapping[str, Any]) -> dict[str, str]:
     return dict(_packages(requirements_of(task).splitlines()))
 
 
+def comparable_packages(*tasks: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
+    """Return the packages of some Tasks: what agents have installed if agents have run all, else what was asked for.
+
+    A clone of a Task that an agent has run asks for what was installed then, and still holds what was asked for before.
+    """
+    if all(_requirements(task).get(_ASKED) for task in tasks):
+        return tuple(dict(_packages(_text(_requirements(task).get("pip")).splitlines())) for task in tasks)
+    return tuple(map(package_versions, tasks))
+
+
 def container_fields(task: Mapping[str, Any]) -> dict[str, str]:
     """Return image, arguments and setup script of a Task's container."""
     return {name: str(value) for name, value in (task.get("container") or {}).items() if value}
+
+
+def _requirements(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (task.get("script") or {}).get("requirements") or {}
+
+
+def _text(given: Any) -> str:
+    return "\n".join(map(str, given)) if isinstance(given, list) else str(given or "")
 
 
 def _packages(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

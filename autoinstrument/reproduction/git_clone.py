@@ -31,6 +31,8 @@ def clone(repository: str, folder: Path, *, commit: str = "", branch: str = "") 
     Raises:
         CloneError: there is no such repository, branch or commit, or Git is not installed.
     """
+    if Path(repository).is_dir():  # a relative path is one of the working directory
+        repository = str(Path(repository).absolute())
     git(folder.parent, *_SAFE, "clone", "--quiet", "--no-checkout", "--", repository, str(folder))
     wanted = commit or branch
     found = _commit(folder, wanted) if wanted else _commit(folder, "HEAD")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.clone_run.task_content import code_fields, container_fields, package_versions
+from autoinstrument.clone_run.task_content import code_fields, comparable_packages, container_fields
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.runs import StoredRun
 
@@ -60,7 +60,7 @@ def compare_runs(first: StoredRun, second: StoredRun, tasks: Tasks) -> RunDiff:
     ]
     if not without:
         found += _differing("code", code_fields(one), code_fields(other))
-        found += _differing("package", package_versions(one), package_versions(other))
+        found += _differing("package", *comparable_packages(one, other))
         found += _differing("container", container_fields(one), container_fields(other))
     return RunDiff(found, without)
 

@@ -124,14 +124,23 @@ def test_a_clone_with_one_changed_argument(remote: Remote) -> None:
 
 
 def test_a_module(remote: Remote) -> None:
-    """`python -m package.train`, with arguments."""
+    """`python -m package.train`, with arguments; the tag says what was changed, packages and container too."""
     script = ARGPARSE.replace("args.steps", "2")
     remote.commit({"pkg/__init__.py": "", "pkg/train.py": script})
     _, source = remote.train("--lr", "0.2", command=["-m", "pkg.train"], experiment="module")
-    clone = remote.clone(source, Args__lr="0.7", Args__fast="True")
+    clone = str(remote.call("tasks.clone", task=source["id"])["id"])
+    items = [{"section": "Args", "name": name, "value": value} for name, value in (("lr", "0.7"), ("fast", "True"))]
+    remote.call("tasks.edit_hyper_params", task=clone, hyperparams=items)
+    changed = {**source["script"], "requirements": {"pip": source["script"]["requirements"]["pip"] + "more==1\n"}}
+    remote.call("tasks.edit", task=clone, script=changed, container={"image": "python:3.11"})
+    remote.call("tasks.enqueue", task=clone)
     remote.ended(clone)
     params = remote.run(clone).data.params
     assert (params["lr"], params["fast"], params["layers"]) == ("0.7", "True", "[8]")
+    assert link_tags(remote.run(clone))["changed"].splitlines() == [
+        "Args/fast: False -> True", "Args/lr: 0.2 -> 0.7", "package more: (none) -> 1",
+        "container image: (none) -> python:3.11",
+    ]  # fmt: skip
 
 
 def test_hydra(remote: Remote) -> None:

@@ -193,6 +193,11 @@ class TestClone:
             clone(address, tmp_path / "code")
         assert not (tmp_path / "outside").exists()
 
+    def test_a_relative_path(self, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "elsewhere").mkdir()
+        assert clone("remote.git", tmp_path / "elsewhere/code") == repository.head
+
     def test_a_commit_is_no_option(self, repository: Repository, tmp_path: Path) -> None:
         with pytest.raises(CloneError, match="has no commit --upload-pack"):
             clone(str(repository.remote), tmp_path / "code", commit="--upload-pack=touch outside")
