@@ -164,9 +164,9 @@ class Installed:
 
     def _record(self) -> str:
         """Return the list of its files, each between a line feed and a comma."""
-        if record := _text(self._distribution, "RECORD"):
+        if "," in (record := _text(self._distribution, "RECORD")):
             return f"\n{record}"
-        return ",\n".join(["", *_text(self._distribution, *_LISTS).splitlines(), ""])
+        return ",\n".join(["", *(record or _text(self._distribution, *_LISTS)).splitlines(), ""])
 
     def _editable_names(self, folder: Path | None, tops: set[str], files: list[str]) -> Iterator[str]:
         """Yield the top-level names that an editable installation provides, by the `files` that extend the path."""
@@ -181,7 +181,7 @@ class Installed:
             elif match := _MAPPING.search(text):  # setuptools' finder (seen in 65 to 80)
                 yield from (str(name).partition(".")[0] for name in ast.literal_eval(match.group(1)))
         for root in roots:
-            with contextlib.suppress(OSError), os.scandir(root) as entries:
+            with contextlib.suppress(OSError, ValueError), os.scandir(root) as entries:
                 for entry in entries:
                     is_source = entry.name.endswith(".py")
                     top = entry.name.removesuffix(".py")

@@ -47,6 +47,7 @@ class Pacing:
     def look(self) -> None:
         """Have the thread look at once whether its connection is lost, also while it is awake."""
         self._wake.set()
+        self._soon.set()
 
     def interrupt(self) -> None:
         """Wake the thread out of any pause, because the process is about to fork."""
