@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, properties, task_of
+from tests.end_to_end.harness import Place, ended, link_tags, properties
 from tests.end_to_end.remote import Remote
 
 TRAIN = """
@@ -49,7 +49,6 @@ pipe.add_step("trained", base_task_id=base, parameter_override={{"Args/lr": 0.3,
 with mlflow.start_run(run_name="controller"):
     autoinstrument.wait_delivered()  # else a short step may end before ClearML knows of this run
     pipe.start_locally(run_pipeline_steps_locally=True)
-    mlflow.log_metric("is_successful", pipe.is_successful())
 """
 
 ON_AGENTS = f"""{HEAD}
@@ -60,7 +59,6 @@ pipe.add_step("cached", base_task_id=base, parents=["prepared"], cache_executed_
 pipe.add_step("trained", base_task_id=base, parents=["cached"], parameter_override={{"Args/lr": 0.3}})
 with mlflow.start_run(run_name="controller"):
     pipe.start_locally()
-    mlflow.log_metric("is_successful", pipe.is_successful())
 """
 
 
@@ -87,12 +85,12 @@ def test_steps_on_agents(remote: Remote) -> None:
         done = place.run(ON_AGENTS, source["id"], name="pipe.py", MLFLOW_EXPERIMENT_NAME=name, **variables)
         assert done.code == 0, done.stderr
         (controller,) = remote.runs(name)
-        assert controller.data.metrics["is_successful"] == 1, done.stdout + done.stderr
         steps[name] = [run for run in place.mlflow_runs() if above(run) == controller.info.run_id]
-        task_id = task_of(server, controller.info.run_id)["id"]
+        head = ended(server, controller.info.run_id)
+        assert head["status"] == "completed", done.stdout + done.stderr
         for run in steps[name]:
             task = server.task(link_tags(run)["task_id"])
-            assert (task["parent"], task["status"], run.info.status) == (task_id, "completed", "FINISHED")
+            assert (task["parent"], task["status"], run.info.status) == (head["id"], "completed", "FINISHED")
             assert properties(task)["mlflow_parent_run"] == controller.info.run_id
     rates = {name: [run.data.params.get("lr") for run in runs] for name, runs in steps.items()}
     assert rates == {"first": [None, "0.2", "0.3"], "second": [None, "0.3"]}
@@ -110,7 +108,7 @@ def test_steps_on_this_machine(sdk_place: Place, own_server: ClearMLServer) -> N
     done = sdk_place.run(LOCALLY, base["id"], str(sdk_place.root / "scratch"), name="pipe.py")
     assert done.code == 0, done.stderr
     controller = sdk_place.run_named("controller")
-    assert controller.data.metrics["is_successful"] == 1, done.stdout + done.stderr
+    assert ended(own_server, controller.info.run_id)["status"] == "completed", done.stdout + done.stderr
     attempts = [run for run in sdk_place.mlflow_runs() if above(run) == controller.info.run_id]
     assert [run.info.status for run in attempts] == ["FAILED", "FINISHED"]
     (task_id,) = {link_tags(run)["task_id"] for run in attempts}
