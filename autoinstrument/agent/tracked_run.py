@@ -58,7 +58,7 @@ class TrackedRun:
 
     def adopt(self) -> None:
         """Note that the script's own `Task.init` has made a Task, which this run takes over."""
-        self.started = self.started and self.started._replace(has_own_monitor=True)
+        self.started = self.started and self.started._replace(has_own_monitor=True, is_local_job=False)
 
     def deliver(self) -> None:
         """Note that the Task holds everything: the next worker need not know the run."""

@@ -18,13 +18,35 @@ def runs_entry_point(entry_point: str) -> bool:
     option, program = what_runs(sys.orig_argv[1:])
     if option not in ("", "m") or program.startswith(LAUNCHERS):
         return False
+    if is_copy_of_script(program):
+        return True
     names = [os.path.basename(word) for word in shlex.split(entry_point)]  # noqa: PTH119
     return os.path.basename(program) in names  # noqa: PTH119
 
 
+def is_copy_of_script(program: str) -> bool:
+    """Return True if a program is the file to which ClearML's SDK has written the script of a Task without Git.
+
+    `LocalClearmlJob` runs it from the temporary folder, without arguments (clearml 1.16 to 2.1.12).
+    """
+    from autoinstrument.integrations.clearml_current_task import is_local_job
+
+    if not is_local_job():
+        return False
+    import tempfile
+
+    folder, name = os.path.split(os.path.abspath(program))  # noqa: PTH100
+    return folder == tempfile.gettempdir() and name.startswith(tempfile.gettempprefix()) and name.endswith(".py")
+
+
 def has_arguments_of(entry_point: str) -> bool:
-    """Return True if this process has arguments, and they are the last ones of the entry point."""
+    """Return True if this process has arguments, and they are the last ones of the entry point.
+
+    A job on this machine is given none.
+    """
     import shlex
 
     given = getattr(sys, "argv", [])[1:]
+    if not given and is_copy_of_script(sys.orig_argv[-1]):
+        return True
     return bool(given) and shlex.split(entry_point)[-len(given) :] == given

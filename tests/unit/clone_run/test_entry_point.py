@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +45,16 @@ def test_whether_the_arguments_are_those_of_the_entry_point(
 ) -> None:
     monkeypatch.setattr(sys, "argv", argv)
     assert has_arguments_of(entry_point) is has
+
+
+def test_the_script_of_a_task_without_git_that_the_sdk_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has another name then, and no arguments; a helper of a job is not in the temporary folder."""
+    with tempfile.NamedTemporaryFile(suffix=".py") as copy:
+        for program, is_local, expected in [
+            (copy.name, "1", True), (copy.name, "", False), (str(Path(copy.name).parent / "helper.py"), "1", False),
+        ]:  # fmt: skip
+            monkeypatch.setenv("CLEARML_SIMULATE_REMOTE_TASK", is_local)
+            monkeypatch.setattr(sys, "orig_argv", ["python", program])
+            monkeypatch.setattr(sys, "argv", [program])
+            assert runs_entry_point("train.py --lr 1") is expected
+            assert has_arguments_of("train.py --lr 1") is expected
