@@ -161,6 +161,8 @@ def _in_checkout(
         if not code.text and not checkout.tracks(inside):
             added = [functools.partial(checkout.addition, inside)]
     if folder:
+        if base == checkout.commit and not checkout.is_published():
+            lacks(f"no remote branch has the commit {base[:8]}, which a ClearML agent would fetch: push it")
         added += [functools.partial(checkout.addition, name) for name in untracked_files(checkout, folder, lacks)]
     return Script(
         checkout.remote,

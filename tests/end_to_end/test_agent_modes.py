@@ -32,6 +32,26 @@ with mlflow.start_run():
     assert sys.argv[1] != "bad"
 """
 
+PROJECT = """
+name: inside
+docker_env:
+  image: python:3.12
+  environment: [[SIZE, large], MACHINE]
+  volumes: [/tmp:/mnt/of-the-machine]
+entry_points:
+  main:
+    parameters: {code: {type: int, default: 0}}
+    command: "python size.py {code}"
+"""
+SIZE = """
+import os, sys
+import mlflow
+
+with mlflow.start_run():
+    mlflow.log_params({"size": os.environ["SIZE"], "machine": os.environ["MACHINE"]})
+sys.exit(int(sys.argv[1]))
+"""
+
 
 @pytest.fixture(scope="module")
 def origin(remote: Remote) -> tuple[Run, dict[str, Any]]:
@@ -61,7 +81,7 @@ def docker(remote: Remote) -> Remote:
     file.write_text(json.dumps({"agent": settings}))
     remote.start_another(
         "docker", "--docker", "python:3.11", PATH=f"{folder}:{remote.environment()['PATH']}",
-        CLEARML_CONFIG_FILE=str(file), CLEARML_AGENT_QUEUE_POLL_FREQ_SEC="2",
+        CLEARML_CONFIG_FILE=str(file), CLEARML_AGENT_QUEUE_POLL_FREQ_SEC="2", MACHINE="this one",
     )  # fmt: skip
     return remote
 
@@ -115,6 +135,36 @@ def test_a_pod(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
     said = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
     assert docker.server.task(clone)["status"] == "failed", said
     assert statuses(docker, docker.run(clone)) == ["KILLED", "KILLED"], said
+
+
+@pytest.fixture(scope="module")
+def project(docker: Remote) -> Remote:
+    docker.commit({"project/MLproject": PROJECT, "project/size.py": SIZE})
+    return docker
+
+
+@pytest.mark.parametrize(("code", "ends"), [("0", ("completed", "FINISHED")), ("3", ("failed", "FAILED"))])
+def test_a_project_in_its_container(project: Remote, code: str, ends: tuple[str, str]) -> None:
+    """`docker_env` is the Task's container, and `"wait": true` has the command line end as the Task does."""
+    config = json.dumps({"queue": "docker", "wait": True})
+    words = [
+        "--backend",
+        "clearml",
+        "--backend-config",
+        config,
+        "-P",
+        f"code={code}",
+        "--experiment-name",
+        f"exit {code}",
+    ]
+    done = project.place.run("", command=["-m", "mlflow", "run", "project", *words])
+    assert (done.code == 0) is (code == "0"), done.stderr
+    (run,) = project.runs(f"exit {code}")
+    task = project.server.task(link_tags(run)["task_id"])
+    assert (task["status"], run.info.status) == ends, project.server.console(task["id"])
+    assert (run.data.params["size"], run.data.params["machine"]) == ("large", "this one")
+    words = "-v /tmp:/mnt/of-the-machine -e SIZE=large -e MACHINE"
+    assert (task["container"]["image"], task["container"]["arguments"]) == ("python:3.12", words)
 
 
 def test_services_beside_another_agent(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
