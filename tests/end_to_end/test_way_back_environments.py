@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -53,6 +54,7 @@ class Prepared:
 
     def settings(self, **more: Any) -> dict[str, str]:
         """Write the agent's configuration; return the variables with which it makes the environment itself."""
+        shutil.rmtree(self.remote.home / ".clearml", ignore_errors=True)  # nothing is there from another test
         packages = {"pip_version": [], "system_site_packages": True, **more}
         file = self.remote.home / "clearml.conf"
         file.write_text(json.dumps({"agent": {"python_binary": sys.executable, "package_manager": packages}}))
