@@ -25,7 +25,8 @@ with mlflow.start_run():
     with mlflow.start_run(run_name="child", nested=True):
         mlflow.log_param("pid", os.getpid())
         if sys.argv[1] == "killed":
-            time.sleep(8)
+            while "clearml.task_id" not in mlflow.get_parent_run(mlflow.active_run().info.run_id).data.tags:
+                time.sleep(1)
             os.kill(os.getpid(), signal.SIGKILL)
         if sys.argv[1] == "wait":
             time.sleep(300)
@@ -123,14 +124,17 @@ def test_an_abort_of_a_container(docker: Remote, origin: tuple[Run, dict[str, An
 
 
 def test_a_pod(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
-    """As the Kubernetes glue starts it: a part of the agent is inside, sees the process die, and then the pod ends."""
+    """As the Kubernetes glue starts it: a part of the agent is inside, sees the process die, and then the pod ends.
+
+    A real one ends sooner: `test_container_watch.py` shows that nothing is waited for, and that MLflow is loaded by then.
+    """
     clone = docker.clone(origin[1], Args__argv="killed", queue="pods")
     environment = docker.environment(CLEARML_WORKER_ID="pod:0", AUTOINSTRUMENT_HOME=str(docker.place.home))
     carried = ("CLEARML_", "AUTOINSTRUMENT_", "TMPDIR", "GIT_")
     words = [
         word for name, value in environment.items() if name.startswith(carried) for word in ("-e", f"{name}={value}")
     ]
-    execute = f"{docker.command} execute --full-monitoring --require-queue --id {clone}; exit $?"
+    execute = f"{docker.command} execute --full-monitoring --require-queue --id {clone}; sleep 20"
     command = [docker.place.root / "docker" / "docker", "run", *words, "image", "bash", "-c", execute]
     said = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
     assert docker.server.task(clone)["status"] == "failed", said
