@@ -159,9 +159,12 @@ class Checkout(NamedTuple):
         return known or self._ask("merge-base", "HEAD", "FETCH_HEAD")
 
     def is_published(self) -> bool:
-        """Return True if a remote's branch or a tag has HEAD, as far as is known here; also if Git does not answer."""
+        """Return True if a remote's branch has HEAD, as far as is known here; also if Git does not answer.
+
+        A shallow clone came from the remote, and need not know the branch: MLflow fetches a commit so, and CI systems.
+        """
         found = self._ask("for-each-ref", "--count=1", "--format=%(refname)", "--contains=HEAD", "refs/remotes")
-        return bool(found) or bool(self.refusal)
+        return bool(found or self.refusal) or self._ask("rev-parse", "--is-shallow-repository") == "true"
 
     def diff(self, since: str = "HEAD", without: Iterable[str] = ()) -> bytes:
         """Return the changes of the working copy since the commit, as `git apply` takes them.

@@ -11,6 +11,7 @@ two then: the worker loads MLflow at the beginning.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from autoinstrument.clearml_api.errors import ClearMLError
@@ -24,6 +25,8 @@ from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.run_registry import RunRegistry
 from autoinstrument.worker.training_process import TrainingProcess
 
+_EVERY_S = 1.5
+
 
 class ContainerWatch:
     """Asks ClearML about the Tasks of processes in an agent's containers; for the worker's loop."""
@@ -32,9 +35,13 @@ class ContainerWatch:
         self._tasks, self._registry, self._mlflow, self._aside = tasks, registry, mlflow_access, aside
         self._prepared: set[str] = set()
         self._asking: set[TrainingProcess] = set()
+        self._at = 0.0
 
     def look(self) -> None:
-        """Ask about each process that has open runs, unless an answer is awaited."""
+        """Ask about each process that has open runs, if that is due and no answer is awaited."""
+        if time.monotonic() < self._at:
+            return
+        self._at = time.monotonic() + _EVERY_S
         for process in self._registry.processes:
             is_watched = process.container_task and process not in self._asking and process.gone_at is None
             if is_watched and (runs := self._registry.open_runs_of(process)):

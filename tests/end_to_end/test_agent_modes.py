@@ -25,11 +25,32 @@ with mlflow.start_run():
     with mlflow.start_run(run_name="child", nested=True):
         mlflow.log_param("pid", os.getpid())
         if sys.argv[1] == "killed":
-            time.sleep(8)
+            while "clearml.task_id" not in mlflow.get_parent_run(mlflow.active_run().info.run_id).data.tags:
+                time.sleep(1)
             os.kill(os.getpid(), signal.SIGKILL)
         if sys.argv[1] == "wait":
             time.sleep(300)
     assert sys.argv[1] != "bad"
+"""
+
+PROJECT = """
+name: inside
+docker_env:
+  image: python:3.12
+  environment: [[SIZE, large], MACHINE]
+  volumes: [/tmp:/mnt/of-the-machine]
+entry_points:
+  main:
+    parameters: {code: {type: int, default: 0}}
+    command: "python size.py {code}"
+"""
+SIZE = """
+import os, sys
+import mlflow
+
+with mlflow.start_run():
+    mlflow.log_params({"size": os.environ["SIZE"], "machine": os.environ["MACHINE"]})
+sys.exit(int(sys.argv[1]))
 """
 
 
@@ -61,7 +82,7 @@ def docker(remote: Remote) -> Remote:
     file.write_text(json.dumps({"agent": settings}))
     remote.start_another(
         "docker", "--docker", "python:3.11", PATH=f"{folder}:{remote.environment()['PATH']}",
-        CLEARML_CONFIG_FILE=str(file), CLEARML_AGENT_QUEUE_POLL_FREQ_SEC="2",
+        CLEARML_CONFIG_FILE=str(file), CLEARML_AGENT_QUEUE_POLL_FREQ_SEC="2", MACHINE="this one",
     )  # fmt: skip
     return remote
 
@@ -103,18 +124,51 @@ def test_an_abort_of_a_container(docker: Remote, origin: tuple[Run, dict[str, An
 
 
 def test_a_pod(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
-    """As the Kubernetes glue starts it: a part of the agent is inside, sees the process die, and then the pod ends."""
+    """As the Kubernetes glue starts it: a part of the agent is inside, sees the process die, and then the pod ends.
+
+    A real one ends sooner: `test_container_watch.py` shows that nothing is waited for, and that MLflow is loaded by then.
+    """
     clone = docker.clone(origin[1], Args__argv="killed", queue="pods")
     environment = docker.environment(CLEARML_WORKER_ID="pod:0", AUTOINSTRUMENT_HOME=str(docker.place.home))
     carried = ("CLEARML_", "AUTOINSTRUMENT_", "TMPDIR", "GIT_")
     words = [
         word for name, value in environment.items() if name.startswith(carried) for word in ("-e", f"{name}={value}")
     ]
-    execute = f"{docker.command} execute --full-monitoring --require-queue --id {clone}; exit $?"
+    execute = f"{docker.command} execute --full-monitoring --require-queue --id {clone}; sleep 20"
     command = [docker.place.root / "docker" / "docker", "run", *words, "image", "bash", "-c", execute]
     said = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
     assert docker.server.task(clone)["status"] == "failed", said
     assert statuses(docker, docker.run(clone)) == ["KILLED", "KILLED"], said
+
+
+@pytest.fixture(scope="module")
+def project(docker: Remote) -> Remote:
+    docker.commit({"project/MLproject": PROJECT, "project/size.py": SIZE})
+    return docker
+
+
+@pytest.mark.parametrize(("code", "ends"), [("0", ("completed", "FINISHED")), ("3", ("failed", "FAILED"))])
+def test_a_project_in_its_container(project: Remote, code: str, ends: tuple[str, str]) -> None:
+    """`docker_env` is the Task's container, and `"wait": true` has the command line end as the Task does."""
+    config = json.dumps({"queue": "docker", "wait": True})
+    words = [
+        "--backend",
+        "clearml",
+        "--backend-config",
+        config,
+        "-P",
+        f"code={code}",
+        "--experiment-name",
+        f"exit {code}",
+    ]
+    done = project.place.run("", command=["-m", "mlflow", "run", "project", *words])
+    assert (done.code == 0) is (code == "0"), done.stderr
+    (run,) = project.runs(f"exit {code}")
+    task = project.server.task(link_tags(run)["task_id"])
+    assert (task["status"], run.info.status) == ends, project.server.console(task["id"])
+    assert (run.data.params["size"], run.data.params["machine"]) == ("large", "this one")
+    words = "-v /tmp:/mnt/of-the-machine -e SIZE=large -e MACHINE"
+    assert (task["container"]["image"], task["container"]["arguments"]) == ("python:3.12", words)
 
 
 def test_services_beside_another_agent(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:

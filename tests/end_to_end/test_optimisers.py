@@ -100,7 +100,7 @@ def test_an_optimiser(remote: Remote, name: str, script: str, search: list[str])
     origin, source = remote.train(command=[f"{name}_.py"], experiment=name)
     remote.start_daemon()
     settings = remote.home / "sdk.conf"  # the reporter's own process takes 12 s to close
-    settings.write_text("sdk { development { report_use_subprocess: false } }")
+    settings.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
     variables = {"MLFLOW_EXPERIMENT_NAME": f"search {name}", "CLEARML_CONFIG_FILE": str(settings)}
     done = place.run(SEARCH, source["id"], *search, name="search.py", **variables)
     (controller,) = remote.runs(f"search {name}")

@@ -78,7 +78,7 @@ def test_steps_on_agents(remote: Remote) -> None:
     }  # fmt: skip
     remote.start_daemon()
     settings = remote.home / "sdk.conf"  # the reporter's own process takes 12 s to close
-    settings.write_text("sdk { development { report_use_subprocess: false } }")
+    settings.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
     variables = {"CLEARML_CONFIG_FILE": str(settings)}
     steps: dict[str, list[Run]] = {}
     for name in ("first", "second"):

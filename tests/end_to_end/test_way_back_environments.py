@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import shutil
+import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, link_tags, task_of
-from tests.end_to_end.remote import remote_of
+from tests.end_to_end.harness import Place, task_of
+from tests.end_to_end.remote import Remote, remote_of
+from tests.startup.environment import ROOT
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import argparse, sys
@@ -34,35 +46,106 @@ def install_for_user(home: Path) -> None:
             (folder / entry.name).symlink_to(entry)
 
 
-SETTINGS = """
-agent {
-    python_binary: "%s"
-    package_manager { pip_version: [], system_site_packages: true }
-}
-"""
+class Prepared:
+    """A machine on which all but autoinstrument is installed, and the Task of a script that no repository holds."""
+
+    def __init__(self, remote: Remote, task: dict[str, Any]) -> None:
+        self.remote, self.task = remote, task
+
+    def settings(self, **more: Any) -> dict[str, str]:
+        """Write the agent's configuration; return the variables with which it makes the environment itself."""
+        shutil.rmtree(self.remote.home / ".clearml", ignore_errors=True)  # nothing is there from another test
+        packages = {"pip_version": [], "system_site_packages": True, **more}
+        file = self.remote.home / "clearml.conf"
+        file.write_text(json.dumps({"agent": {"python_binary": sys.executable, "package_manager": packages}}))
+        return {
+            "CLEARML_CONFIG_FILE": str(file),
+            "CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "",
+            "CLEARML_AGENT_SKIP_PIP_VENV_INSTALL": "",
+        }
+
+    def check(self, clone: str, variables: dict[str, str]) -> str:
+        """Run a clone with `lr` 0.5 by the agent, in an environment that the agent has made; return what it printed."""
+        said = self.remote.execute(clone, **variables)
+        found = self.remote.linked(clone)
+        assert found, said
+        assert found[0].data.params["lr"] == "0.5"
+        assert Path(found[0].data.params["prefix"]).is_relative_to(self.remote.home / ".clearml" / "venvs-builds")
+        assert self.remote.server.task(clone)["status"] == "completed"
+        return said
 
 
-def test_a_script_without_a_repository(
-    own_server: ClearMLServer, own_place: Place, clearml_agent: Path, wheel: Path
-) -> None:
-    """Its text travels with the Task, and the wheel comes from a folder; all else has been installed before."""
-    done = own_place.run(SCRIPT, "--lr", "0.2", MLFLOW_EXPERIMENT_NAME="alone")
-    assert done.code == 0, done.stderr
-    source = task_of(own_server, own_place.the_run().info.run_id)
-    with remote_of(own_place, own_server, clearml_agent) as remote:
-        install_for_user(remote.home)
-        (remote.home / "clearml.conf").write_text(SETTINGS % sys.executable)
-        clone = remote.clone(source, Args__lr="0.5")
-        said = remote.execute(
-            clone,
-            CLEARML_CONFIG_FILE=str(remote.home / "clearml.conf"),
-            CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL="",
-            CLEARML_AGENT_SKIP_PIP_VENV_INSTALL="",
-            PIP_NO_INDEX="1",
-            PIP_FIND_LINKS=str(wheel.parent),
-        )
-        (run,) = [run for run in remote.runs("alone") if link_tags(run).get("task_id") == clone] or [None]
-        assert run is not None, said
-        assert run.data.params["lr"] == "0.5"
-        assert Path(run.data.params["prefix"]).is_relative_to(remote.home / ".clearml" / "venvs-builds")
-        assert own_server.task(clone)["status"] == "completed"
+@pytest.fixture(scope="module")
+def prepared(new_place: Callable[[ClearMLServer | None], Place], clearml_agent: Path) -> Iterator[Prepared]:
+    with ClearMLServer() as server:
+        place = new_place(server)
+        done = place.run(SCRIPT, "--lr", "0.2", MLFLOW_EXPERIMENT_NAME="alone")
+        assert done.code == 0, done.stderr
+        with remote_of(place, server, clearml_agent) as remote:
+            install_for_user(remote.home)
+            yield Prepared(remote, task_of(server, place.the_run().info.run_id))
+
+
+def test_a_wheel_in_a_folder(prepared: Prepared, wheel: Path) -> None:
+    """The Task says that the package was installed from a file, so that its index or a folder must have it."""
+    required = prepared.task["script"]["requirements"]["pip"]
+    assert f"# autoinstrument was installed from a local file, {wheel.as_uri()}; other machines need" in required
+    clone = prepared.remote.clone(prepared.task, Args__lr="0.5")
+    prepared.check(clone, {**prepared.settings(), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel.parent)})
+
+
+def test_a_private_index_with_credentials(prepared: Prepared, wheel: Path) -> None:
+    key = "Basic " + base64.b64encode(b"me:sesame").decode()
+    asked: list[str] = []
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_known = self.headers.get("Authorization") == key
+            asked.append(self.path)
+            content = {
+                "/simple/autoinstrument/": f'<a href="/{wheel.name}">{wheel.name}</a>'.encode(),
+                f"/{wheel.name}": wheel.read_bytes(),
+            }.get(self.path)
+            self.send_response(404 if content is None else 200 if is_known else 401)
+            self.send_header("WWW-Authenticate", "Basic")
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            if is_known and content is not None:
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as index:
+        threading.Thread(target=index.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{index.server_port}"
+        variables = prepared.settings(extra_index_url=[f"http://me:sesame@{address}/simple"])
+        clone = prepared.remote.clone(prepared.task, Args__lr="0.5")
+        said = prepared.check(clone, {**variables, "PIP_INDEX_URL": f"http://{address}/public"})
+        index.shutdown()
+    assert f"/{wheel.name}" in asked, said
+    assert "sesame" not in json.dumps(prepared.remote.server.task(clone))
+
+
+def test_a_git_address(prepared: Prepared) -> None:
+    """As a Task has it where the package was installed from Git (PEP 610)."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    clone = prepared.remote.clone(prepared.task, Args__lr="0.5")
+    script = prepared.remote.server.task(clone)["script"]
+    lines = [line for line in script["requirements"]["pip"].splitlines() if "autoinstrument" not in line]
+    required = "\n".join([*lines, f"autoinstrument @ git+{ROOT.as_uri()}@{commit.strip()}"])
+    prepared.remote.call("tasks.edit", task=clone, script={**script, "requirements": {"pip": required}}, force=True)
+    prepared.check(clone, {**prepared.settings(), "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"})
+
+
+def test_an_environment_that_is_only_built(prepared: Prepared, wheel: Path) -> None:
+    """`clearml-agent build`: code and packages of a Task in a folder, to be run by hand."""
+    remote, built = prepared.remote, prepared.remote.home / "built"
+    clone = remote.clone(prepared.task)
+    variables = {**prepared.settings(), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel.parent)}
+    command = [remote.command, "build", "--id", clone, "--target", built]
+    said = subprocess.run(
+        command, env=remote.environment(**variables), cwd=remote.home, capture_output=True, text=True, check=False
+    )
+    assert list(built.glob("lib/python*/site-packages/autoinstrument/__init__.py")), said.stdout + said.stderr
+    assert (built / "code" / "train.py").read_text() == prepared.task["script"]["diff"]

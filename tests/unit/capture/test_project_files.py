@@ -8,6 +8,8 @@ from autoinstrument.capture.checkout import Checkout
 from autoinstrument.capture.project_files import texts_of, untracked_files
 from autoinstrument.capture.queued_process import queued_process
 from autoinstrument.capture.script_section import Script, script_of
+from autoinstrument.capture.settings import CaptureSettings
+from tests.unit.repositories import Repository
 
 FILES = {
     "MLproject": b"name: x\n", "src/a.py": b"1\n", "data.csv": b"1,2\n", ".env": b"KEY=1\n", "mlruns/0/meta.yaml": b"x",
@@ -49,3 +51,25 @@ def test_files_that_git_does_not_know(repository) -> None:
     names = untracked_files(checkout, folder, said.append)
     assert names == ["project/data.csv", "project/src/a.py"]
     assert "project/model.bin" in said[0]
+
+
+def test_a_commit_that_no_remote_has(repository: Repository) -> None:
+    """A commit that was pushed, and what came later as changes; without such a commit, a warning."""
+    said: list[str] = []
+    repository.git("checkout", "-q", "-b", "side")
+    repository.write("some.py", "1")
+    repository.commit()
+    process = queued_process("module", module="installed.program", folder=repository.root, line="main", sys_path=[])
+    settings = CaptureSettings(from_remote=True)
+    script = script_of(process, lambda: settings, said.append, folder=repository.root)
+    assert script.version_num == repository.head
+    reason = f"no remote branch has the commit {repository.head[:8]}, which a ClearML agent would fetch: push it"
+    assert said == [reason]
+    repository.push()
+    pushed = repository.head
+    repository.write("more.py", "1")
+    repository.commit()
+    said.clear()
+    script = script_of(process, lambda: settings, said.append, folder=repository.root)
+    assert (script.version_num, said) == (pushed, [])
+    assert "more.py" in script.diff

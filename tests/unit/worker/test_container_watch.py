@@ -22,7 +22,7 @@ from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import RunsKilled
 from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import read_all
-from autoinstrument.worker import agent_task
+from autoinstrument.worker import agent_task, container_watch
 from autoinstrument.worker.agent_task import ClearMLAgent, task_of_container
 from autoinstrument.worker.container_watch import ContainerWatch
 from autoinstrument.worker.live_run import LiveRun
@@ -49,8 +49,15 @@ def at_once(work: Callable[[], Any], then: Callable[[Any], object]) -> None:
     ],
 )
 def test_the_task_ends(
-    server: ClearMLServer, client: MlflowClient, tmp_path: Path, action: str, reason: str, held: str
+    server: ClearMLServer,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    reason: str,
+    held: str,
 ) -> None:
+    monkeypatch.setattr(container_watch, "_EVERY_S", 0.0)
     tasks, registry = Tasks(Session()), RunRegistry()
     task = tasks.create("containers", {"name": "clone", "type": "training"})
     tasks.start(task)
@@ -65,9 +72,15 @@ def test_the_task_ends(
     registry.mirrors[run_id] = mirror
     registry.began(process, run_id, owned=True)
     registry.processes.append(process)
-    watch = ContainerWatch(tasks, registry, MLflowAccess(), at_once)
+    access, prepared = MLflowAccess(), list[str]()
+    monkeypatch.setattr(access, "prepare", prepared.append)
+    watch = ContainerWatch(tasks, registry, access, at_once)
 
     watch.look()
+    assert not prepared  # all of the container ends with the process: the worker writes nothing
+    process.agent = ClearMLAgent([psutil.Process()], psutil.Process())  # a pod
+    watch.look()
+    assert prepared == [client.tracking_uri]
     server.faults.add(Fault("tasks.get_all", status=400, times=1))
     watch.look()
     assert run_id in registry.open  # the Task is running, and an error says nothing of it
