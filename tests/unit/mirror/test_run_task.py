@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,21 @@ def test_while_the_server_cannot_say_whether_a_task_was_made_no_other_is(server:
     mirror.flush()
     (task,) = server.tasks
     assert section(task, "MLflow") == {"a": "1"}
+
+
+@pytest.mark.parametrize("age_s", [0, 60])
+def test_an_agent_that_comes_late_goes_on_with_a_followers_task(
+    server: ClearMLServer, tmp_path: Path, age_s: int
+) -> None:
+    """A follower makes the Task of a run without link tags after some seconds; before that, no request is spent."""
+    session = Session()
+    tasks = Tasks(session)
+    mirrors = []
+    for name in ("a follower's", "the agent's"):
+        run = RUN._replace(start_time_ms=int((time.time() - age_s) * 1000), parent_run_id="")
+        journal = RunJournal(tmp_path / name / run.run_id, run, PROCESS)
+        mirrors.append(RunMirror(journal, Settings(), tasks, Uploads(FileUploads(session))))
+        server.clear_requests()
+        mirrors[-1].flush()
+    assert len(server.tasks) == (1 if age_s else 2)
+    assert bool(server.calls("tasks.get_all")) == bool(age_s)
