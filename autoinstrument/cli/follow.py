@@ -139,7 +139,7 @@ class Follower:
         def report(outcome: Outcome) -> None:
             key = outcome.run_id or feed
             with self._lock:
-                self._health.note(outcome)
+                self._health.note(outcome, feed)
                 before = self._failed.pop(key, None)
                 if outcome.result == "failed":
                     self._failed[key] = outcome

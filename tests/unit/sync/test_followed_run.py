@@ -23,7 +23,6 @@ def followed(*latest: Point) -> FollowedRun:
     """Return a run whose Task has all points up to the first one."""
     run = FollowedRun(seen(), 0.0)
     run.note(seen(*latest), 5.0)
-    run.begin(5.0)
     assert run.take(FOLLOWED, Progress("t", True, "prefix", {"a": Mark(3, ("a", 0.5, 1000, 7))}, "none"), 5.0)
     return run
 
@@ -54,7 +53,7 @@ def test_what_was_refused_is_compared_as_a_whole() -> None:
     run.sent(6.0, is_refused=True)
     assert not run.is_due(10.0), "not at once"
     assert run.is_due(11.0)
-    assert run.begin(11.0) == (True, False)
+    assert run.options(11.0) == (True, False)
 
 
 def test_another_try_comes_later_and_later() -> None:
@@ -65,9 +64,7 @@ def test_another_try_comes_later_and_later() -> None:
         pauses.append(next(pause for pause in range(100) if run.is_due(now + pause)))
         now += pauses[-1]
     assert pauses == [5, 10, 20, 40, 60, 60]
-    run.begin(now)
     assert run.take(FOLLOWED._replace(result="failed"), None, now), "a failure is news"
-    run.begin(now)
     assert not run.take(FOLLOWED, None, now)
 
 
