@@ -243,14 +243,13 @@ def test_a_look_that_was_cut_short_loses_nothing(server: ClearMLServer, client: 
 
 
 def test_an_artifact_store_that_cannot_be_read(
-    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The follower lacks its credentials: everything else is mirrored."""
     follower = Follower()
     run_id = a_run(client, "elsewhere", status="")
     monkeypatch.setattr("autoinstrument.mlflow_store.artifacts.ArtifactStore.files", None)
     assert follower.look(2) == ["followed elsewhere"]
-    assert "artifacts cannot be listed" in capfd.readouterr().err
     client.log_metric(run_id, "train/loss", 0.01, step=20)
     assert follower.look(5) == []
     assert len(scalars(server, task_of(server, run_id)["id"])) == 21
