@@ -66,6 +66,8 @@ TIERS = (
     Tier("oldest", "the core tests on the oldest Python, MLflow, ClearML and wrapt", groups=("lint",)),
     Tier("faults", "every fault at every moment: an hour, only if it is named", ("tests/end_to_end/test_faults.py",),
          options=("--all-faults",), is_default=False),
+    Tier("soak", "a follower over 20,000 runs: hours, only if it is named; SOAK_RUNS makes it shorter",
+         ("tests/soak",), is_default=False),
 )  # fmt: skip
 """In the order in which they begin: a fault shows first where it is cheapest to find."""
 

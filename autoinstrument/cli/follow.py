@@ -17,9 +17,11 @@ import click
 
 from autoinstrument.cli.health import LIVE, ROUNDS, Health
 from autoinstrument.cli.outcomes import kind_of, print_outcome, sum_up
+from autoinstrument.mlflow_store.internals import import_clients
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
 from autoinstrument.mlflow_store.left_out import LEFT_OUT
 from autoinstrument.mlflow_store.registry import Registry
+from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.settings import Settings
 from autoinstrument.sync.followed_runs import FollowedRuns
 from autoinstrument.sync.recorded import sync
@@ -99,6 +101,8 @@ class Follower:
         if self._live is None:
             yield
             return
+        with contextlib.suppress(ImportError):  # it is reported where it is needed
+            import_clients(default_tracking_uri())  # two threads that import MLflow find its modules half loaded
         stop, report = threading.Event(), self._reporter(LIVE)
         arguments = (stop, report, lambda has_failed: self._end(LIVE, has_failed=has_failed))
         thread = threading.Thread(target=self._live.follow, args=arguments, name="autoinstrument-live", daemon=True)
@@ -135,7 +139,7 @@ class Follower:
         def report(outcome: Outcome) -> None:
             key = outcome.run_id or feed
             with self._lock:
-                self._health.note(outcome)
+                self._health.note(outcome, feed)
                 before = self._failed.pop(key, None)
                 if outcome.result == "failed":
                     self._failed[key] = outcome

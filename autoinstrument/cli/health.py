@@ -38,7 +38,8 @@ class Health:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._began = self._moved_at = clock()
+        self._began = clock()
+        self._moved_at = {ROUNDS: self._began}
         self._succeeded_at = {ROUNDS: 0.0}
         self._results: Counter[str] = Counter()
         self._errors: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
@@ -46,9 +47,9 @@ class Health:
         self._followed: int | None = None
         self._waiting: dict[str, str] = {}
 
-    def note(self, outcome: Outcome) -> None:
-        """Note what became of a run."""
-        self._moved_at = self._clock()
+    def note(self, outcome: Outcome, feed: str = ROUNDS) -> None:
+        """Note what became of a run, in a round or in a look."""
+        self._moved_at[feed] = self._clock()
         self._results[outcome.result] += 1
         if outcome.error:
             self._errors[outcome.error] += 1
@@ -65,19 +66,19 @@ class Health:
             has_failed: a server did not answer, or took something not.
             followed: how many running runs are mirrored, None without `--live`.
         """
-        self._moved_at = self._clock()
+        self._moved_at[feed] = self._clock()
         self._ends[feed, "failed" if has_failed else "succeeded"] += 1
         self._followed = followed
         self._succeeded_at.setdefault(feed, 0.0)
         if not has_failed:
-            self._succeeded_at[feed] = self._moved_at
+            self._succeeded_at[feed] = self._moved_at[feed]
             if feed == ROUNDS:
                 self._waiting.clear()
 
     @property
     def is_live(self) -> bool:
         """False if the follower is stuck, and should be started again."""
-        return self._clock() - self._moved_at < _STUCK_S
+        return self._clock() - min(self._moved_at.values()) < _STUCK_S
 
     @property
     def is_ready(self) -> bool:

@@ -113,8 +113,8 @@ def sync(
     Without a selection: the runs that were recorded on this machine (AUTOINSTRUMENT_HOME). With one: any runs of the
     tracking server (MLFLOW_TRACKING_URI), also those from before the agent was installed, and later changes of runs.
 
-    A run that is still being trained is left alone. Running it twice changes nothing; an interrupted sync can be
-    repeated.
+    A run that is still being trained is left alone, unless `--live` mirrors it. Running it twice changes nothing; an
+    interrupted sync can be repeated.
 
     Exit codes: 0 everything is delivered, 1 something is not (the reason is printed), 2 wrong usage.
     """

@@ -231,6 +231,8 @@ def _behind_proxy(tracking_uri: str, resource_id: str, find: Callable[[], str]) 
     key = tracking_uri, resource_id
     if key not in _behind_proxies:
         uri = find()
+        if len(_behind_proxies) >= 256:  # of a process that follows a server
+            _behind_proxies.clear()
         is_behind = uri.startswith("mlflow-artifacts:")
         _behind_proxies[key] = HttpArtifactRepository(Proxied.resolve_uri(uri, tracking_uri)) if is_behind else None
     return _behind_proxies[key]

@@ -59,7 +59,8 @@ class StoredRun(NamedTuple):
     def sign(self) -> int:
         """A number that changes, in this process, with everything that a search returns of the run but its metrics."""
         tags = {key: value for key, value in self.run.tags.items() if key not in LINK_TAGS}
-        return hash(repr((self.run.run_name, sorted(self.params.items()), sorted(tags.items()), self.named)))
+        names = self.run.run_name, self.run.experiment_name
+        return hash(repr((names, sorted(self.params.items()), sorted(tags.items()), self.named)))
 
     @property
     def has_ended(self) -> bool:

@@ -80,9 +80,8 @@ class FollowedRun:
         is_wanted = self._must_update or now - self._alive_at >= _ALIVE_S
         return self._is_ready and is_wanted and now >= self._retry_at
 
-    def begin(self, now: float) -> tuple[bool, bool]:
-        """Note that the Task is being brought up; return the options of `keep_up_one`."""
-        self._must_update = False
+    def options(self, now: float) -> tuple[bool, bool]:
+        """Return the options of `keep_up_one`."""
         return self._must_compare, now - self._alive_at >= _ALIVE_S
 
     def take(self, outcome: Outcome, progress: Progress | None, now: float) -> bool:
@@ -97,7 +96,7 @@ class FollowedRun:
         if outcome.result == "failed":
             self.give_up(now)
             return True
-        self._retry_pause = _RETRY_S
+        self._must_update, self._retry_pause = False, _RETRY_S
         return is_new
 
     def give_up(self, now: float) -> None:

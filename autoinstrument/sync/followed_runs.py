@@ -45,6 +45,8 @@ from autoinstrument.sync.task_search import with_tasks
 
 EVERY_S = 5.0
 """Seconds between two looks."""
+_REST_S = 1.0
+"""Seconds between two looks, at least; after a long look, a quarter of its time."""
 _SLOWEST = 12
 """While a server fails, looks become rarer, down to one in so many."""
 _THREADS = 4
@@ -96,19 +98,20 @@ class FollowedRuns:
         Args:
             stop: ends it, between two steps.
             report: called with the outcome of each run that has changed.
-            ended: called after each look, with True if something failed.
+            ended: called after each look, with True if it was cut short: a server was away.
         """
         pause = 1
         while not stop.is_set():
             began, has_failed = self._clock(), False
             for outcome in self.look():
-                has_failed = has_failed or outcome.result == "failed"
+                has_failed = has_failed or (outcome.result == "failed" and not outcome.run_id)
                 report(outcome)
                 if stop.is_set():
                     return
             ended(has_failed)
             pause = min(2 * pause, _SLOWEST) if has_failed else 1
-            stop.wait(max(EVERY_S * pause - (self._clock() - began), EVERY_S / 5))
+            took_s = self._clock() - began
+            stop.wait(max(EVERY_S * pause - took_s, _REST_S, took_s / 4))
 
     def look(self) -> Iterator[Outcome]:
         """Look once, and bring all Tasks up to what is seen; yield the outcomes of runs that begin, end or fail."""
@@ -116,7 +119,7 @@ class FollowedRuns:
             running = list(running_runs(experiments=self._selection.experiments, linked_only=False))
             gone = self._note(running)
             yield from self._end(gone)
-            yield from self._look_at_files()
+            self._look_at_files()
             yield from self._keep_up()
             yield from self._send_points()
         except Exception as error:  # MLflow's store raises what its driver raises
@@ -182,19 +185,16 @@ class FollowedRuns:
                 self._runs.pop(outcome.run_id, None)
             yield outcome
 
-    def _look_at_files(self) -> Iterator[Outcome]:
+    def _look_at_files(self) -> None:
         """List the files of runs that have changed lately, and now and then of others."""
+        if self._settings.artifacts == "off":
+            return
         now = self._clock()
-        due = (
-            [run for run in self._runs.values() if run.are_files_due(now)] if self._settings.artifacts != "off" else []
-        )
+        due = [run for run in self._runs.values() if run.are_files_due(now)]
         jobs = {self._executor.submit(listed_files, run.stored.run): run for run in due}
         for run, listed in self._done(jobs):
-            if isinstance(listed, Exception):
-                run.note_files(run.files, now)
-                yield run.failed(listed)
-            else:
-                run.note_files(listed, now)
+            # A store that cannot be read has been reported with the run, and may be none of the follower's.
+            run.note_files(run.files if isinstance(listed, Exception) else listed, now)
 
     def _keep_up(self) -> Iterator[Outcome]:
         """Bring the Tasks of runs up to them of which something but points has changed, parents before children."""
@@ -216,7 +216,7 @@ class FollowedRuns:
             elif isinstance(task, ClearMLError):
                 raise task
             else:
-                options = run.begin(self._clock())
+                options = run.options(self._clock())
                 jobs[self._executor.submit(keep_up_one, stored, task, self._settings, *options)] = run
         for run, done in self._done(jobs):
             if isinstance(done, Exception):

@@ -90,6 +90,12 @@ def test_of_running_runs() -> None:
     health.end(LIVE, has_failed=False, followed=3)
     assert health.is_ready
     clock.now += 2
+    clock.now += 895
+    health.note(outcome("synced"))
+    assert health.is_live
+    clock.now += 10
+    assert not health.is_live, "the looks are stuck"
+    clock.now -= 905
     text = health.metrics()
     for line in (
         'looks_total{outcome="failed"} 1', 'looks_total{outcome="succeeded"} 1', "runs_followed 3",

@@ -12,7 +12,6 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
-from autoinstrument.mirror import run_task
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
@@ -123,10 +122,11 @@ def test_a_rank_and_the_process_of_the_run_make_one_task(
     server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_late: bool
 ) -> None:
     """The Task is described as the run's own process is, whoever has made it."""
-    own, other = a_run(tmp_path / "one", python="3.12"), a_run(tmp_path / "other", OF_ANOTHER_RANK)
+    begun = int(time.time() * 1000) - 60_000 * is_late
+    own = a_run(tmp_path / "one", RUN._replace(start_time_ms=begun), python="3.12")
+    other = a_run(tmp_path / "other", OF_ANOTHER_RANK._replace(start_time_ms=begun))
     if is_late:  # the other one has waited, and made it
         other.flush()
-        monkeypatch.setattr(run_task.time, "monotonic", lambda now=time.monotonic: now() + 11)
         own.flush()
         assert len(server.calls("tasks.create")) == 1
     else:
@@ -149,3 +149,21 @@ def test_a_rank_and_the_process_of_the_run_make_one_task(
     assert task["script"]["entry_point"] == "of its own process"
     assert task["script"]["requirements"]["pip"] == "# Python 3.12\n"
     assert section(task, "MLflow") == {"a": "1"}
+
+
+@pytest.mark.parametrize("age_s", [0, 60])
+def test_an_agent_that_comes_late_goes_on_with_a_followers_task(
+    server: ClearMLServer, tmp_path: Path, age_s: int
+) -> None:
+    """A follower makes the Task of a run without link tags after some seconds; before that, no request is spent."""
+    session = Session()
+    tasks = Tasks(session)
+    mirrors = []
+    for name in ("a follower's", "the agent's"):
+        run = RUN._replace(start_time_ms=int((time.time() - age_s) * 1000), parent_run_id="")
+        journal = RunJournal(tmp_path / name / run.run_id, run, PROCESS)
+        mirrors.append(RunMirror(journal, Settings(), tasks, Uploads(FileUploads(session))))
+        server.clear_requests()
+        mirrors[-1].flush()
+    assert len(server.tasks) == (1 if age_s else 2)
+    assert bool(server.calls("tasks.get_all")) == bool(age_s)

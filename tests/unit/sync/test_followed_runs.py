@@ -228,6 +228,33 @@ def test_what_the_server_did_not_take_comes_later(server: ClearMLServer, client:
     assert len(server.tasks) == 2
 
 
+def test_a_look_that_was_cut_short_loses_nothing(server: ClearMLServer, client: MlflowClient) -> None:
+    """The server answers to the search, and to none of several jobs."""
+    follower = Follower()
+    runs = [a_run(client, f"run {number}", status="") for number in range(8)]
+    follower.look(2)
+    fault = server.faults.add(Fault("tasks.get_by_id", status=503))
+    for run_id in runs:
+        client.log_param(run_id, "depth", "3")
+    assert "failed " in follower.look()
+    server.faults.remove(fault)
+    follower.look(4)
+    assert [section(task_of(server, run_id), "MLflow")["depth"] for run_id in runs] == ["3"] * 8
+
+
+def test_an_artifact_store_that_cannot_be_read(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The follower lacks its credentials: everything else is mirrored."""
+    follower = Follower()
+    run_id = a_run(client, "elsewhere", status="")
+    monkeypatch.setattr("autoinstrument.mlflow_store.artifacts.ArtifactStore.files", None)
+    assert follower.look(2) == ["followed elsewhere"]
+    client.log_metric(run_id, "train/loss", 0.01, step=20)
+    assert follower.look(5) == []
+    assert len(scalars(server, task_of(server, run_id)["id"])) == 21
+
+
 def test_mlflow_away(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> None:
     follower = Follower()
     run_id = a_run(client, "patient", status="")
