@@ -117,7 +117,7 @@ from ray import train, tune
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-ray.init(address="auto", log_to_driver=False)
+ray.init(address="auto")
 
 def loop(config):
     log(config["run_id"], train.get_context().get_world_rank())
@@ -189,7 +189,14 @@ def test_ray_train_and_tune(cluster: Cluster) -> None:
     )
     finished([cluster.start(beta, *start, f"--node-ip-address={beta.address}", f"--address={alpha.address}:6379")])
     cluster.place.write("train.py", RAY)
-    finished([cluster.start(alpha, "train.py", str(cluster.place.folder / "ray"))])
+    import subprocess
+    d = cluster.start(alpha, "train.py", str(cluster.place.folder / "ray"))
+    try:
+        o, e = d.process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        d.process.kill(); [c.kill() for c in __import__("psutil").Process(d.process.pid).children(recursive=True)]
+        o, e = d.process.communicate()
+    print(o.decode()[-6000:]); print(e.decode()[-6000:])
     wait_for(lambda: set(cluster.states().values()) == {("FINISHED", "completed", "synced")})
     runs = {run.info.run_name: run for run in cluster.runs()}
     assert runs.keys() == {"train", "tune", "trial 1", "trial 2", "trial 3"}
