@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _OLDEST = (3, 10)
 _CORES = os.cpu_count() or 1
 # What an environment takes on disk by dependency group, without CUDA, which pip adds to torch where it can.
-_SIZES_GB = {"test": 1.0, "frameworks": 1.9, "stores": 0.2}
+_SIZES_GB = {"test": 1.0, "frameworks": 1.9, "stores": 0.2, "hosts": 0.6}
 _HEARTBEAT_S = 30
 # What an installation is made from; a change to the code itself needs no new one, because it is editable.
 _SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/_version.py")
@@ -66,6 +66,8 @@ TIERS = (
     Tier("browser", "MLflow's pages in Chromium", ("tests/browser",), ("test", "browser")),
     Tier("stores", "artifact stores and ways to MLflow's server; Azure's needs azurite-blob (`npm install azurite`)",
          ("tests/stores",), ("test", "stores"), processes=_CORES),
+    Tier("hosts", "programs on several hosts, made of namespaces, and SLURM's job steps; most need root", ("tests/hosts",),
+         ("test", "frameworks", "hosts"), processes=1),  # they share the hosts
     Tier("oldest", "the core tests on the oldest Python, MLflow, ClearML and wrapt", groups=("lint",)),
     Tier("faults", "every fault at every moment: an hour, only if it is named", ("tests/end_to_end/test_faults.py",),
          options=("--all-faults",), is_default=False),
