@@ -165,7 +165,7 @@ class RunTask:
 
     @property
     def _is_late(self) -> bool:
-        """True if another process may have made the Task meanwhile: this one was cut off from the server, for example."""
+        """True if another process may have made the Task meanwhile: this one was cut off from the server, perhaps."""
         return not self._is_settled and time.monotonic() > self._alone_until
 
     def _make(self) -> None:

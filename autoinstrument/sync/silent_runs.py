@@ -1,8 +1,8 @@
 """End runs whose whole machine is gone: a pod that was evicted takes training, worker and disk with it.
 
-Nothing of that run is left to report its end. If only its process is gone, the worker ends the Task, and nothing ends the
-run in MLflow: that is done here, too. Each live Task has a heartbeat, because the worker sends points or a ping
-at least once a minute, and the server notes when. A follower ends a run whose heartbeat has not moved for
+Nothing of that run is left to report its end. If only its process is gone, the worker ends the Task, and nothing ends
+the run in MLflow: that is done here, too. Each live Task has a heartbeat, because the worker sends points or a ping at
+least once a minute, and the server notes when. A follower ends a run whose heartbeat has not moved for
 `AUTOINSTRUMENT_DEAD_AFTER` seconds **while the follower was watching**, by the follower's own clock. So it does not
 matter whether clocks differ, whether servers were away, or whether the follower was suspended: then it watches anew.
 

@@ -96,12 +96,14 @@ class Cluster:
         started = subprocess.Popen(
             [
                 program, "--allow-run-as-root", "--mca", "plm_rsh_agent", str(rsh),
-                "--mca", "oob_tcp_if_include", subnet, "--mca", "btl_tcp_if_include", subnet, "--mca", "btl", "self,tcp",
+                "--mca", "oob_tcp_if_include", subnet, "--mca", "btl_tcp_if_include", subnet,
+                "--mca", "btl", "self,tcp",
                 "--oversubscribe", "--bind-to", "none", "--host", ",".join(f"{host.name}:2" for host in self.hosts),
                 *(word for key in environ if key.startswith(_EXPORTED) for word in ("-x", key)),
                 str(rank), self.place.python, script,
             ],
-            cwd=self.place.folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=self.place.folder, env=environ,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         return Started(started).finish()
 
