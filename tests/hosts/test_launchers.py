@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.harness import scalars, section
-from tests.end_to_end.processes import wait_for
+from tests.end_to_end.processes import PATIENCE_S, wait_for
 from tests.hosts.cluster import Cluster, finished, torchrun
 
 LOG = """
@@ -180,6 +180,7 @@ spark.stop()
 """
 
 
+@pytest.mark.timeout(1200)  # some twenty processes that import MLflow or torch
 def test_ray_train_and_tune(cluster: Cluster) -> None:
     """A cluster of two nodes: the driver's run has a worker on each, and each trial of Tune has a run of its own."""
     alpha, beta = cluster.hosts
@@ -189,7 +190,7 @@ def test_ray_train_and_tune(cluster: Cluster) -> None:
     )
     finished([cluster.start(beta, *start, f"--node-ip-address={beta.address}", f"--address={alpha.address}:6379")])
     cluster.place.write("train.py", RAY)
-    finished([cluster.start(alpha, "train.py", str(cluster.place.folder / "ray"))])
+    finished([cluster.start(alpha, "train.py", str(cluster.place.folder / "ray"))], 4 * PATIENCE_S)
     wait_for(lambda: set(cluster.states().values()) == {("FINISHED", "completed", "synced")})
     runs = {run.info.run_name: run for run in cluster.runs()}
     assert runs.keys() == {"train", "tune", "trial 1", "trial 2"}
