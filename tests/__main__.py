@@ -21,7 +21,7 @@ from tests.tiers import ROOT, TIERS, Result, environ, run, say, select
 
 _OLDEST = (3, 10)
 # What an environment takes on disk by dependency group, without CUDA, which pip adds to torch where it can.
-_SIZES_GB = {"test": 1.0, "frameworks": 1.9, "stores": 0.2}
+_SIZES_GB = {"test": 1.0, "frameworks": 1.9, "stores": 0.2, "hosts": 0.6}
 _HEARTBEAT_S = 30
 # How many tiers run beside each other: most tests wait for processes and servers more than for a core.
 _LANES = 2

@@ -116,11 +116,14 @@ class TaskLookup:
         return list(map(schema.task, answer.get("tasks") or []))
 
     def signs_of_life(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """Return status, its texts, `last_update`, `runtime` and properties of some Tasks, without those that are gone.
+        """Return what shows whether the processes of some Tasks are alive, without the Tasks that are gone.
+
+        These are status, its texts, `last_update`, `runtime`, system tags and properties.
 
         The server moves `last_update`, by its own clock, with each event and each ping of a Task (API 2.34).
         """
-        fields = ["id", "status", "status_reason", "status_message", "last_update", "runtime", "hyperparams.properties"]
+        fields = ["id", "status", "status_reason", "status_message", "last_update", "runtime", "system_tags"]
+        fields.append("hyperparams.properties")
         found: list[dict[str, Any]] = []
         for first in range(0, len(task_ids), _AT_ONCE):
             some = list(task_ids[first : first + _AT_ONCE])

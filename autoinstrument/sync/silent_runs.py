@@ -19,7 +19,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from autoinstrument.clearml_api.tasks import Tasks, is_adopted
+from autoinstrument.clearml_api.errors import ClearMLError
+from autoinstrument.clearml_api.tasks import DEVELOPMENT, Tasks, is_adopted
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
@@ -37,6 +38,7 @@ _EVERY_S = 20.0
 """Seconds between two looks, which take one request to ClearML and one to MLflow, for up to 500 live runs."""
 _LOOKS = 15
 """Looks, at least, before a run counts as dead."""
+_ENDED = ("stopped", "failed", "completed", "closed")
 _GAP_S = 150.0
 """Without a look for longer, the follower starts over: it was suspended, or both servers were away."""
 
@@ -174,8 +176,8 @@ class SilentRuns:
             last = datetime.fromisoformat(str(task["last_update"])).astimezone(timezone.utc)
             host = str((task.get("runtime") or {}).get("hostname", ""))
             end = of_silence(f"{last:%Y-%m-%d %H:%M:%S} UTC", host)
-            if _is_complete(watched.stored):
-                end = End(task["status"], str(task.get("status_reason") or ""), "")
+            if task["status"] != "in_progress":
+                end = End(task["status"], str(task.get("status_reason") or task["status"]), "")
             ended_ms = max(int(last.timestamp() * 1000), run.start_time_ms)
             self._finish(task, end)
         set_killed(run.tracking_uri, run.workspace, run.run_id, ended_ms)
@@ -199,13 +201,16 @@ def _logged(stored: StoredRun) -> int:
 
 
 def _may_be_ended(task: dict[str, Any]) -> bool:
-    """Return True if a Task is running, or was stopped because its process was silent.
+    """Return True if a Task is running, was stopped because its process was silent, or was ended by its agent.
 
     One that is running and that another made, a script's `Task.init` or an agent, is left to ClearML, which ends it
-    after two hours: its owner would end a process that comes back, because it takes the stop for a person's.
+    after two hours: its owner would end a process that comes back, because it takes the stop for a person's. An agent
+    ends a Task when its process, or the container, has ended; if the container is killed, the worker dies with it.
     """
     if task["status"] == "in_progress":
         return not is_adopted(task)
+    if is_adopted(task) and DEVELOPMENT not in (task.get("system_tags") or []):
+        return task["status"] in _ENDED
     reason, message = str(task.get("status_reason") or ""), str(task.get("status_message") or "")
     return task["status"] == "stopped" and is_of_a_process(reason, message)
 
@@ -217,7 +222,7 @@ def _was_left_open(task: dict[str, Any]) -> bool:
     process goes on with it, without the agent.
     """
     held = (task.get("hyperparams") or {}).get(PROPERTIES) or {}
-    return task["status"] in ("stopped", "failed", "completed") and ENDED not in held
+    return task["status"] in _ENDED and ENDED not in held
 
 
 def _was_mirrored(stored: StoredRun) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.hand_over import VARIABLE
 from tests.end_to_end.harness import Place, Points, ended, link_tags, properties, scalars, task_of
-from tests.end_to_end.processes import Finished, Started, wait_for
+from tests.end_to_end.processes import PATIENCE_S, Finished, Started, wait_for
 from tests.hosts.network import Host, Network, OnHost
 from tests.problems import PROBLEMS
 
@@ -96,12 +96,14 @@ class Cluster:
         started = subprocess.Popen(
             [
                 program, "--allow-run-as-root", "--mca", "plm_rsh_agent", str(rsh),
-                "--mca", "oob_tcp_if_include", subnet, "--mca", "btl_tcp_if_include", subnet, "--mca", "btl", "self,tcp",
+                "--mca", "oob_tcp_if_include", subnet, "--mca", "btl_tcp_if_include", subnet,
+                "--mca", "btl", "self,tcp",
                 "--oversubscribe", "--bind-to", "none", "--host", ",".join(f"{host.name}:2" for host in self.hosts),
                 *(word for key in environ if key.startswith(_EXPORTED) for word in ("-x", key)),
                 str(rank), self.place.python, script,
             ],
-            cwd=self.place.folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=self.place.folder, env=environ,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         return Started(started).finish()
 
@@ -168,9 +170,9 @@ class Cluster:
             host.restart(self.network)
 
 
-def finished(started: Iterable[Started]) -> list[str]:
+def finished(started: Iterable[Started], seconds: float = PATIENCE_S) -> list[str]:
     """Wait for programs to end well, and return what they wrote to stdout."""
-    done = [each.finish() for each in started]
+    done = [each.finish(seconds) for each in list(started)]
     assert all(each.code == 0 for each in done), "\n".join(f"{each.code}\n{each.stderr}" for each in done)
     return [each.stdout for each in done]
 

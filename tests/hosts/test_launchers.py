@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.harness import scalars, section
-from tests.end_to_end.processes import wait_for
+from tests.end_to_end.processes import PATIENCE_S, wait_for
 from tests.hosts.cluster import Cluster, finished, torchrun
 
 LOG = """
@@ -123,7 +123,7 @@ def loop(config):
     log(config["run_id"], train.get_context().get_world_rank())
 
 def trial(config):
-    with mlflow.start_run(run_id=config["parent"]), mlflow.start_run(run_name=f"trial {config['x']}", nested=True):
+    with mlflow.start_run(run_name=f"trial {config['x']}", tags={"mlflow.parentRunId": config["parent"]}):
         mlflow.log_metric("loss", config["x"] ** 2, step=1)
 
 with mlflow.start_run(run_name="train") as run:
@@ -133,7 +133,7 @@ with mlflow.start_run(run_name="train") as run:
         run_config=RunConfig(storage_path=sys.argv[1]),
     ).fit()
 with mlflow.start_run(run_name="tune") as run:
-    space = {"x": tune.grid_search([1, 2, 3]), "parent": run.info.run_id}
+    space = {"x": tune.grid_search([1, 2]), "parent": run.info.run_id}
     results = tune.Tuner(trial, param_space=space, run_config=tune.RunConfig(storage_path=sys.argv[1])).fit()
     assert not results.errors, results.errors
 ray.shutdown()
@@ -180,6 +180,7 @@ spark.stop()
 """
 
 
+@pytest.mark.timeout(1200)  # some twenty processes that import MLflow or torch
 def test_ray_train_and_tune(cluster: Cluster) -> None:
     """A cluster of two nodes: the driver's run has a worker on each, and each trial of Tune has a run of its own."""
     alpha, beta = cluster.hosts
@@ -189,15 +190,15 @@ def test_ray_train_and_tune(cluster: Cluster) -> None:
     )
     finished([cluster.start(beta, *start, f"--node-ip-address={beta.address}", f"--address={alpha.address}:6379")])
     cluster.place.write("train.py", RAY)
-    finished([cluster.start(alpha, "train.py", str(cluster.place.folder / "ray"))])
+    finished([cluster.start(alpha, "train.py", str(cluster.place.folder / "ray"))], 4 * PATIENCE_S)
     wait_for(lambda: set(cluster.states().values()) == {("FINISHED", "completed", "synced")})
     runs = {run.info.run_name: run for run in cluster.runs()}
-    assert runs.keys() == {"train", "tune", "trial 1", "trial 2", "trial 3"}
+    assert runs.keys() == {"train", "tune", "trial 1", "trial 2"}
     assert {key for key, _ in cluster.points(runs["train"])} == {"rank0/loss", "rank1/loss"}
     for run in runs.values():
         assert scalars(cluster.server, cluster.task_of(run)["id"]) == cluster.points(run)
     parent = cluster.task_of(runs["tune"])["id"]
-    assert {cluster.task_of(runs[f"trial {number}"])["parent"] for number in (1, 2, 3)} == {parent}
+    assert {cluster.task_of(runs[f"trial {number}"])["parent"] for number in (1, 2)} == {parent}
     cluster.assert_verified()
 
 

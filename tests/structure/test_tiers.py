@@ -101,7 +101,7 @@ def test_all_tiers_run_on_demand(run_tiers: list[str], capsys: pytest.CaptureFix
     assert command.main(["--keep-going"]) == 1
     assert run_tiers == names()
     total = capsys.readouterr().out.splitlines()[-1].split()
-    assert total == ["all", "0", "s", "16", "CPU", "s", "FAILED"]
+    assert total == ["all", "0", "s", "18", "CPU", "s", "FAILED"]
 
 
 def test_tiers_that_pass_are_a_success(run_tiers: list[str]) -> None:

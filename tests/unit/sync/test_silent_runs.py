@@ -267,3 +267,19 @@ def test_a_run_that_ended_and_goes_on_without_the_agent_is_left_alone(
 def test_what_is_logged_shows_that_a_left_open_run_goes_on(client: MlflowClient, tmp_path: Path) -> None:
     run_id, follower = left_open(client, tmp_path), Follower()
     assert follower.follow(1000, lambda: client.log_metric(run_id, "loss", follower.clock.now)) == []
+
+
+@pytest.mark.parametrize("is_of_agent", [True, False], ids=["ClearML agent", "Task.init"])
+def test_a_container_is_killed_and_the_agent_outside_reports_it(
+    server: ClearMLServer, client: MlflowClient, run_id: str, is_of_agent: bool
+) -> None:
+    """As in docker mode: the worker dies with the container. A script may close a Task of its own, and go on."""
+    task_id = task_of(server, run_id)["id"]
+    adopted = {"section": "properties", "name": "mlflow_task_adopted", "value": task_id, "type": "str"}
+    Session().call("tasks.edit_hyper_params", task=task_id, hyperparams=[adopted], force=True)
+    if is_of_agent:
+        Session().call("tasks.edit", task=task_id, system_tags=[], force=True)
+    Session().call("tasks.failed", task=task_id, status_reason="worker execution exit code 137", force=True)
+    done = Follower().follow(350)
+    assert states(client, server, run_id) == ("KILLED" if is_of_agent else "RUNNING", "failed")
+    assert (done[:1] == ["ended worker execution exit code 137"]) is is_of_agent
