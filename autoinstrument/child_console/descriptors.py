@@ -15,7 +15,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from autoinstrument.child_console import marks, process_table
 from autoinstrument.child_console.relay_streams import DONE, DRAIN, LOOK
@@ -179,11 +178,10 @@ class Descriptors:
 
 
 def flush() -> None:
-    """Write what Python's streams hold back."""
-    streams: list[Any] = [sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr]
-    for stream in streams:
+    """Write what Python's streams hold back; of those that the script has replaced, the interpreter does not."""
+    for name in ("stdout", "stderr"):
         with contextlib.suppress(Exception):  # there is none, it is closed, or it is of the script's own class
-            stream.flush()
+            getattr(sys, name).flush()
 
 
 def _terminal_like(descriptor: int) -> tuple[int, int]:

@@ -15,12 +15,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children find t
 
 CHILDREN = """
     import multiprocessing, os, subprocess, sys
-    import mlflow
 
     def work(method):
         print(method, "child", flush=True)
 
     if __name__ == "__main__":
+        import mlflow  # only here: the spawned children need none
         with mlflow.start_run():
             for method in ("fork", "spawn", "forkserver"):
                 child = multiprocessing.get_context(method).Process(target=work, args=[method], name=f"Child-{method}")
