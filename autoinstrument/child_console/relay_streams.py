@@ -170,7 +170,8 @@ class _File(_Stream):
         with _reading:
             if os.fstat(self._source).st_size < self._at:  # it was truncated
                 self._at = 0
-            while data := os.pread(self._source, _CHUNK, self._at):
+            os.lseek(self._source, self._at, os.SEEK_SET)
+            while data := os.read(self._source, _CHUNK):
                 self._at += len(data)
                 self._hand_on(data)
 
