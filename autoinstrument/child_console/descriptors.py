@@ -154,7 +154,7 @@ class Descriptors:
     def drain(self) -> bool:
         """Wait until the relay has written everything; return False if it does not within some seconds."""
         self._ask(DRAIN)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # the relay was killed, or this is its process no more
             return bool(select.select([self._control], [], [], _DRAIN_S)[0]) and self._control.recv(64) == DONE
         return False
 
@@ -163,7 +163,7 @@ class Descriptors:
 
         Python's streams are flushed first: the interpreter would do so a moment later, past the relay.
         """
-        if self.pid != os.getpid():
+        if self.pid != os.getpid() or self._control.fileno() < 0:
             return
         flush()
         if self.drain() and self._before:
