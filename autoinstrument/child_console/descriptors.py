@@ -15,7 +15,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from autoinstrument.child_console import marks, process_table
 from autoinstrument.child_console.relay_streams import DONE, DRAIN, LOOK
@@ -46,21 +45,32 @@ def capture(name: str) -> Descriptors:
 
 
 class Descriptors:
-    """The descriptors of this process while a relay reads what is written to them; `pid` is the process.
+    """The descriptors of this process while a relay reads what is written to them.
 
     Descriptors that lead to the same file share a pipe or terminal, which keeps the order of what is written to them.
+
+    Attributes:
+        pid: id of the process.
 
     Raises:
         OSError: there is no interpreter for the relay, or no descriptors are left; nothing has changed then.
     """
 
+    pid: int
+    _control: socket.socket
+    _before: dict[int, int]
+    """Duplicates of the user's descriptors, by number."""
+    _targets: dict[int, int]
+    """What takes the place of the user's descriptors, by number."""
+
     def __init__(self, name: str) -> None:
         """Begin to capture; `name` is that of this process in the runs of others."""
-        if sys.platform == "win32" or (python := own_python.interpreter()) is None:
+        if sys.platform == "win32":
+            raise OSError("Windows has no relay for descriptors")
+        if (python := own_python.interpreter()) is None:
             raise own_python.NoPythonError
         self.pid = os.getpid()
-        self._before: dict[int, int] = {}
-        """Duplicates of the user's descriptors, by number."""
+        self._before, self._targets = {}, {}
         self._control, other = map(above_streams, socket.socketpair())
         opened = [other.fileno()]
         try:
@@ -90,10 +100,10 @@ class Descriptors:
 
     def _plan(self, opened: list[int]) -> list[tuple[str, int, int, str]]:
         """Open what the relay reads; return its streams: name, source, user's descriptor or place in a file, kind."""
+        if sys.platform == "win32":
+            raise NotImplementedError
         import fcntl
 
-        self._targets: dict[int, int] = {}
-        """What takes the place of the user's descriptors, by number."""
         streams: list[tuple[str, int, int, str]] = []
         shared: dict[marks.File, int] = {}
         for number, name in _NAMES.items():
@@ -144,7 +154,7 @@ class Descriptors:
     def drain(self) -> bool:
         """Wait until the relay has written everything; return False if it does not within some seconds."""
         self._ask(DRAIN)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # the relay was killed, or this is its process no more
             return bool(select.select([self._control], [], [], _DRAIN_S)[0]) and self._control.recv(64) == DONE
         return False
 
@@ -153,7 +163,7 @@ class Descriptors:
 
         Python's streams are flushed first: the interpreter would do so a moment later, past the relay.
         """
-        if self.pid != os.getpid():
+        if self.pid != os.getpid() or self._control.fileno() < 0:
             return
         flush()
         if self.drain() and self._before:
@@ -179,15 +189,16 @@ class Descriptors:
 
 
 def flush() -> None:
-    """Write what Python's streams hold back."""
-    streams: list[Any] = [sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr]
-    for stream in streams:
+    """Write what Python's streams hold back; of those that the script has replaced, the interpreter does not."""
+    for name in ("stdout", "stderr"):
         with contextlib.suppress(Exception):  # there is none, it is closed, or it is of the script's own class
-            stream.flush()
+            getattr(sys, name).flush()
 
 
 def _terminal_like(descriptor: int) -> tuple[int, int]:
     """Open a terminal with the settings of another one that changes no byte; return its two ends."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     import fcntl
     import termios
 

@@ -37,7 +37,8 @@ MOST_CHARACTERS, MOST_TEXTS = 2**20, 10_000
 _LOOK_S = 1.0
 """Seconds between two looks for a worker."""
 _CONNECT_S = 1.0
-_JOIN_CHARACTERS = 16_000
+_FRAME_CHARACTERS = 16_000
+_JOIN_MS, _JOINED_CHARACTERS = 20, 4000
 _FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 """No SIGPIPE if the worker has ended: the script may have set its action to the default."""
 _NUMBERS = {"stdout": 1, "stderr": 2}
@@ -190,12 +191,17 @@ class ConsoleLink:
     def _next_frame(self) -> bytes:
         texts: list[Text] = []
         size = 0
-        while self._waiting and size < _JOIN_CHARACTERS:
+        while self._waiting and size < _FRAME_CHARACTERS:
             text = self._waiting.popleft()
             self._characters -= len(text[1])
             if self._is_on_console(text[0]):
                 size += len(text[1])
-                texts.append(text)
+                last = texts[-1] if texts else None
+                # `print` writes each word by itself.
+                if last and last[0] == text[0] and text[2] - last[2] < _JOIN_MS and len(last[1]) < _JOINED_CHARACTERS:
+                    texts[-1] = (last[0], last[1] + text[1], last[2])
+                else:
+                    texts.append(text)
         return _frame(f'["ConsoleWritten",{_quoted(name)},{_quoted(text)},{time_ms}]' for name, text, time_ms in texts)
 
     def _is_on_console(self, stream: str) -> bool:

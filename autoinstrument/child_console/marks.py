@@ -102,8 +102,9 @@ def _relay() -> tuple[int, str]:
     for folder in mark_folders(os.environ):
         try:
             pid, _, of_rank = os.readlink(os.path.join(folder, _relayed(file))).partition(":")
+            os.kill(int(pid), 0)  # the pipe of a process that was killed may have left its number to another one
             return int(pid), of_rank
-        except (OSError, ValueError):  # there is none
+        except (OSError, ValueError, OverflowError):  # there is none
             continue
     return 0, ""
 

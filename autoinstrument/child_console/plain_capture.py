@@ -116,7 +116,7 @@ class PlainCapture:
         self._link.write(name, text, int(time.time() * 1000))
 
     def _flush(self) -> None:
-        for name in ("__stdout__", "__stderr__"):
+        for name in ("stdout", "stderr"):  # not those that the script has replaced: the interpreter leaves them, too
             try:
                 getattr(sys, name).flush()
             except Exception:  # noqa: S112  (the interpreter will say so)

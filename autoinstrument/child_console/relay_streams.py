@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 
+from autoinstrument.child_console import marks
 from autoinstrument.child_console.link import ConsoleLink
 
 _CHUNK = 1 << 16
@@ -32,6 +33,7 @@ class RelayStreams:
     """
 
     def __init__(self, plan: dict[str, Any], closing: int, *, with_worker: bool) -> None:
+        self._pid = plan["pids"][0]
         self._link = ConsoleLink(plan["pids"], plan["name"], plan["outer"]) if with_worker else None
         self._closing = closing
         self._control = socket.socket(fileno=plan["control"])
@@ -62,6 +64,7 @@ class RelayStreams:
         for thread in threads:
             thread.join()
         self._control.close()
+        marks.remove(self._pid)  # the process was killed, or is at its end
 
     def hand_on(self, name: str, text: str) -> None:
         """Send text to the worker."""
@@ -170,7 +173,8 @@ class _File(_Stream):
         with _reading:
             if os.fstat(self._source).st_size < self._at:  # it was truncated
                 self._at = 0
-            while data := os.pread(self._source, _CHUNK, self._at):
+            os.lseek(self._source, self._at, os.SEEK_SET)
+            while data := os.read(self._source, _CHUNK):
                 self._at += len(data)
                 self._hand_on(data)
 

@@ -27,7 +27,7 @@ def test_every_setting_is_read_by_its_variable() -> None:
     given = Settings(
         project="a/{user}", task="{run_id}", artifacts="upload", scalars="name", worker="thread", worker_linger_s=0.0,
         exit_timeout_s=2.5, mlflow_ui="https://mlflow.example.com/ui", abort=False, note=True, traces=False,
-        monitor_s=2.5, home="/state", quiet=True, dead_after_s=60.0,
+        monitor_s=2.5, console="descriptors", home="/state", quiet=True, dead_after_s=60.0,
         experiments=("prod/*", "!x"), tags=("a", "team={team}"), publish=("champion", "Production"),
     )  # fmt: skip
     assert all(getattr(given, setting.field) != setting.default for setting in TABLE), "one is not tried"
