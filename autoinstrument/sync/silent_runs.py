@@ -19,7 +19,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.tasks import DEVELOPMENT, Tasks, is_adopted
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
