@@ -110,7 +110,7 @@ class Settings:
     experiments: tuple[str, ...] = _setting(
         Patterns(), experiment_patterns.EVERYTHING, "machine",
         """Names of the experiments whose runs are mirrored, see
-        [Which runs are mirrored](deployment.md#which-runs-are-mirrored).""",
+        [Which runs are mirrored](stores.md#which-runs-are-mirrored).""",
     )  # fmt: skip
     tags: tuple[str, ...] = _setting(
         Tags(), (), "task",
@@ -169,7 +169,7 @@ class Settings:
         Choice("python", "descriptors", "off"), "python", "run",
         """`python`: the Task has what Python writes to the console, in this process, its children and other ranks;
         `descriptors`: also what C libraries and other programs write there, by a relay, which
-        [can be seen](internals/training-process.md#descriptors); `off`: the Task has no console.""",
+        [can be seen](internals/console.md#descriptors); `off`: the Task has no console.""",
     )  # fmt: skip
     home: str = _setting(
         Text(), "", "machine",
