@@ -116,7 +116,7 @@ SCHEDULERS = (
         },
     ),
 )  # fmt: skip
-"""All schedulers that are known; `docs/distributed.md` has this table for users."""
+"""All schedulers that are known; `docs/schedulers.md` has this table for users."""
 
 
 def job_of(environ: Mapping[str, str]) -> dict[str, str]:
