@@ -18,7 +18,7 @@ from tests.unit.cli.test_health import free_port
 
 RUNS = int(os.environ.get("SOAK_RUNS", "20000"))
 """Runs of the whole test; a day of a busy server."""
-AT_ONCE = 100
+AT_ONCE = min(100, RUNS // 5)
 """Runs that are running at a time."""
 _WARM = 3
 """Batches after which everything is imported, and all caches are filled."""
