@@ -19,7 +19,10 @@ from autoinstrument.records import ConsoleWritten, ProcessJoined
 from tests.startup.environment import ROOT
 from tests.unit.child_console.conftest import Listener
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the descriptors are captured on Unix")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="the descriptors are captured on Unix"),
+    pytest.mark.usefixtures("runtime"),
+]
 
 CAPTURED = f"""
 import atexit, os, signal, subprocess, sys, time
