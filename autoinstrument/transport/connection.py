@@ -15,6 +15,8 @@ from autoinstrument.transport.sockets import above_streams
 
 _SMALL = 4096
 """Bytes that a stream socket takes whole or not at all."""
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+"""A script may have given SIGPIPE its default action, by which the death of the worker would end it."""
 
 
 class Connection:
@@ -49,7 +51,7 @@ class Connection:
             OSError: the connection is lost.
         """
         with self._sending:
-            self._socket.sendall(encode_good(records))
+            self._socket.sendall(encode_good(records), NO_SIGNAL)
 
     def send_now(self, record: Record) -> bool:
         """Send a small record without waiting, from any thread.
@@ -96,13 +98,13 @@ def send_without_waiting(sock: socket.socket, frame: bytes) -> int:
     """
     if sys.platform == "win32":
         return send_if_writable(sock, frame)
-    return sock.send(frame, socket.MSG_DONTWAIT)
+    return sock.send(frame, socket.MSG_DONTWAIT | NO_SIGNAL)
 
 
 def send_if_writable(sock: socket.socket, frame: bytes) -> int:
     """Send what the socket takes at once, and return how many bytes these are; for systems without `MSG_DONTWAIT`."""
     _, writable, _ = select.select([], [sock], [], 0)
-    return sock.send(frame) if writable else 0
+    return sock.send(frame, NO_SIGNAL) if writable else 0
 
 
 def ring(bell: socket.socket) -> None:

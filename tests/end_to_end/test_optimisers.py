@@ -88,7 +88,7 @@ print("BEST", best["task_id"])
     ("name", "script", "search"),
     [
         ("argparse", ARGPARSE, ["GridSearch", "Args/lr", "val", "loss", "min", "agent", "0.3", "0.6"]),
-        ("hydra", HYDRA, ["OptimizerOptuna", "Hydra/optimizer.lr", "Summary", "accuracy", "max", "agent", "0.9"]),
+        ("hydra", HYDRA, ["OptimizerOptuna", "Hydra/optimizer.lr", "val", "loss", "min", "agent", "0.9"]),
     ],
 )
 def test_an_optimiser(remote: Remote, name: str, script: str, search: list[str]) -> None:
@@ -102,7 +102,7 @@ def test_an_optimiser(remote: Remote, name: str, script: str, search: list[str])
     settings = remote.home / "sdk.conf"  # the reporter's own process takes 12 s to close
     settings.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
     variables = {"MLFLOW_EXPERIMENT_NAME": f"search {name}", "CLEARML_CONFIG_FILE": str(settings)}
-    done = place.run(SEARCH, source["id"], *search, name="search.py", **variables)
+    done = place.start(SEARCH, source["id"], *search, name="search.py", **variables).finish(600)
     (controller,) = remote.runs(f"search {name}")
     children = f"tags.`mlflow.parentRunId` = '{controller.info.run_id}'"
     jobs = place.client.search_runs([origin.info.experiment_id], children, order_by=["params.lr"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 
 import pytest
@@ -83,3 +84,19 @@ def test_a_bell_may_be_rung_too_often() -> None:
         for _ in range(100_000):
             ring(here)
         assert there.recv(1)[:1] == b"."
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="Windows has no SIGPIPE")
+def test_a_lost_connection_sends_no_signal(worker: Worker, connection: Connection) -> None:
+    """A script may have given SIGPIPE its default action, which would end the training."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGPIPE, lambda number, _: received.append(number))
+    try:
+        worker.close()
+        for _ in range(2):  # the first one may still be taken
+            with contextlib.suppress(OSError):
+                connection.send([point(1)])
+            connection.send_now(point(2))
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+    assert received == []
