@@ -33,7 +33,7 @@ ELSEWHERE = {
         "mirror.kinds.artifact_list", "mirror.kinds.artifacts", "mirror.kinds.datasets",
         "mirror.kinds.machine", "mirror.kinds.model_archive", "mirror.kinds.model_writer",
         "mirror.kinds.models_part", "mirror.kinds.parameters", "mirror.kinds.snapshot",
-        "mirror.kinds.status", "mirror.mapping.task_settings",
+        "mirror.kinds.status", "mirror.mapping.task_settings", "mirror.run_task",
         "previews",
     },
     "through `mlflow_store.run_reader`": {

@@ -77,6 +77,7 @@ def test_the_record_of_a_task() -> None:
         parent="p",
         comment="note",
         name="one",
+        properties=frozenset({"mlflow_run_id", "mlflow_task_adopted"}),
     )
     assert task_from({"id": "t"}, "", adopted=False) == Task("t", "", False, {}, {}, "", "")
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from clearml.backend_api.services.v2_23 import events, tasks
@@ -47,6 +48,9 @@ class NotAsked(Tasks):
     def __init__(self) -> None:
         super().__init__(Session())
         self.body: dict[str, Any] = {}
+
+    def of_run(self, run_id: str) -> str:
+        return ""
 
     def create(self, project: str, body: dict[str, Any]) -> Task:
         self.body = body
@@ -94,7 +98,7 @@ def server() -> Iterator[ClearMLServer]:
 
 def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> dict[str, Any]:
     """Mirror a run's records, live as they come or at once as `sync` does, and return its Task."""
-    started, records = run
+    started, records = run[0]._replace(run_id=uuid4().hex), run[1]  # an old run's Task is looked for
     session = Session()
     capture = RunJournal(folder / started.run_id, started, PROCESS)
     mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))

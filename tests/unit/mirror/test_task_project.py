@@ -35,7 +35,7 @@ from tests.unit.conftest import running_server, sdk_task
 from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-sync_command: Any = importlib.import_module("autoinstrument.cli.sync")
+follow_command: Any = importlib.import_module("autoinstrument.cli.follow")
 """The module, whose name in its package is the command's."""
 
 
@@ -295,8 +295,8 @@ def test_following_it_notices_a_new_name_in_the_next_round(
             raise KeyboardInterrupt
         renamed(client, experiment)
 
-    monkeypatch.setattr(sync_command.signal, "signal", lambda number, handler: None)
-    monkeypatch.setattr(sync_command.time, "sleep", after_a_round)
+    monkeypatch.setattr(follow_command.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(follow_command.time, "sleep", after_a_round)
     name = client.get_experiment(experiment).name
     done = CliRunner().invoke(main, ["sync", "--experiment", name, "--follow"])
     assert done.exit_code == 0, done.output

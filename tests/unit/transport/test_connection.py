@@ -92,7 +92,7 @@ def test_a_lost_connection_sends_no_signal(worker: Worker, connection: Connectio
     received: list[int] = []
     before = signal.signal(signal.SIGPIPE, lambda number, _: received.append(number))
     try:
-        worker.close()
+        worker.die()
         for _ in range(2):  # the first one may still be taken
             with contextlib.suppress(OSError):
                 connection.send([point(1)])
