@@ -66,7 +66,7 @@ TIERS = (
     Tier("oldest", "the core tests on the oldest Python, MLflow, ClearML and wrapt", groups=("lint",)),
     Tier("faults", "every fault at every moment: an hour, only if it is named", ("tests/end_to_end/test_faults.py",),
          options=("--all-faults",), is_default=False),
-    Tier("hosts", "programs on several hosts, made of namespaces: a quarter of an hour, needs root, only if it is named",
+    Tier("hosts", "programs on several hosts, made of namespaces; needs root, takes long, only if it is named",
          ("tests/hosts",), ("test", "frameworks", "hosts"), processes=1, is_default=False),  # they share the hosts
     Tier("soak", "a follower over 20,000 runs: hours, only if it is named; SOAK_RUNS makes it shorter",
          ("tests/soak",), is_default=False),
