@@ -8,7 +8,6 @@ import os
 import sys
 from _thread import get_ident
 
-from autoinstrument.bootstrap import training_around
 from autoinstrument.bootstrap.program import is_other_program, what_runs
 
 TYPE_CHECKING = False  # type checkers take it for typing's
@@ -78,6 +77,8 @@ def _note(step: str, detail: str = "") -> None:
 def _capture_console() -> None:
     """Capture what this process writes, if it is part of a training; if it gets an agent, that takes over."""
     try:
+        from autoinstrument.bootstrap import training_around
+
         if training_around.is_likely():
             from autoinstrument.child_console import plain_capture
 

@@ -14,6 +14,7 @@ PACKAGE = {
     "autoinstrument.bootstrap",
     "autoinstrument.bootstrap.import_hook",
     "autoinstrument.bootstrap.program",
+    "autoinstrument.bootstrap.training_around",
     "autoinstrument.switch",
 }
 

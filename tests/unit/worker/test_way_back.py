@@ -73,7 +73,11 @@ class Training:
         self._connection.close()
 
     def captures(self) -> list[RunJournal]:
-        return [RunJournal.load(folder) for folder in RunJournals(read_settings())]
+        found: list[RunJournal] = []
+        for folder in RunJournals(read_settings()):
+            with contextlib.suppress(FileNotFoundError):  # it was removed in this moment
+                found.append(RunJournal.load(folder))
+        return found
 
     def worker_ends(self) -> None:
         self._worker.join(120)
