@@ -54,7 +54,7 @@ class ProcessEnd:
             for run_id in process.owned:
                 self._registry.open.pop(run_id, None)
             return
-        if process.runs:
+        if process.runs or process.announced:
             marks.remove(process.pid)
         code = exit_status.take(self._folder, process.pid)
         process.exit_code = code if process.exiting is not None else None
