@@ -130,10 +130,13 @@ def test_a_private_index_with_credentials(prepared: Prepared, wheel: Path) -> No
 def test_a_git_address(prepared: Prepared) -> None:
     """As a Task has it where the package was installed from Git (PEP 610)."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # Of an address with two folders, clearml-agent 3.0.3 keeps the package's name alone.
+    served = prepared.remote.home / "served" / "packages" / "autoinstrument.git"
+    subprocess.run(["git", "clone", "-q", "--bare", ROOT, served], check=True)
     clone = prepared.remote.clone(prepared.task, Args__lr="0.5")
     script = prepared.remote.server.task(clone)["script"]
     lines = [line for line in script["requirements"]["pip"].splitlines() if "autoinstrument" not in line]
-    required = "\n".join([*lines, f"autoinstrument @ git+{ROOT.as_uri()}@{commit.strip()}"])
+    required = "\n".join([*lines, f"autoinstrument @ git+{served.as_uri()}@{commit.strip()}"])
     prepared.remote.call("tasks.edit", task=clone, script={**script, "requirements": {"pip": required}}, force=True)
     prepared.check(clone, {**prepared.settings(), "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"})
 
