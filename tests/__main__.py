@@ -23,8 +23,9 @@ _OLDEST = (3, 10)
 # What an environment takes on disk by dependency group, without CUDA, which pip adds to torch where it can.
 _SIZES_GB = {"test": 1.0, "frameworks": 1.9, "stores": 0.2, "hosts": 0.6}
 _HEARTBEAT_S = 30
-# How many tiers run beside each other: most tests wait for processes and servers more than for a core.
-_LANES = 2
+# How many tiers run beside each other. Two save a fifth of the time; but on two cores, tests then read too early what
+# other processes write.
+_LANES = 1
 # What an installation is made from; a change to the code itself needs no new one, because it is editable.
 _SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/_version.py")
 

@@ -19,7 +19,6 @@ import pytest
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, task_of
 from tests.end_to_end.remote import Remote, remote_of
-from tests.startup.environment import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -125,20 +124,6 @@ def test_a_private_index_with_credentials(prepared: Prepared, wheel: Path) -> No
         index.shutdown()
     assert f"/{wheel.name}" in asked, said
     assert "sesame" not in json.dumps(prepared.remote.server.task(clone))
-
-
-def test_a_git_address(prepared: Prepared) -> None:
-    """As a Task has it where the package was installed from Git (PEP 610)."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    # Of an address with two folders, clearml-agent 3.0.3 keeps the package's name alone.
-    served = prepared.remote.home / "served" / "packages" / "autoinstrument.git"
-    subprocess.run(["git", "clone", "-q", "--bare", ROOT, served], check=True)
-    clone = prepared.remote.clone(prepared.task, Args__lr="0.5")
-    script = prepared.remote.server.task(clone)["script"]
-    lines = [line for line in script["requirements"]["pip"].splitlines() if "autoinstrument" not in line]
-    required = "\n".join([*lines, f"autoinstrument @ git+{served.as_uri()}@{commit.strip()}"])
-    prepared.remote.call("tasks.edit", task=clone, script={**script, "requirements": {"pip": required}}, force=True)
-    prepared.check(clone, {**prepared.settings(), "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"})
 
 
 def test_an_environment_that_is_only_built(prepared: Prepared, wheel: Path) -> None:
