@@ -23,9 +23,6 @@ _OLDEST = (3, 10)
 # What an environment takes on disk by dependency group, without CUDA, which pip adds to torch where it can.
 _SIZES_GB = {"test": 1.0, "frameworks": 1.9, "stores": 0.2, "hosts": 0.6}
 _HEARTBEAT_S = 30
-# How many tiers run beside each other. Two save a fifth of the time; but on two cores, tests then read too early what
-# other processes write.
-_LANES = 1
 # What an installation is made from; a change to the code itself needs no new one, because it is editable.
 _SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/_version.py")
 
@@ -139,22 +136,24 @@ def _shown(path: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tiers and return 0 if all of them passed.
 
-    The first tier runs alone, the others two at a time, without arguments for pytest. After a tier that failed no other
-    one begins, unless `--keep-going` is given: later tiers stand on earlier ones, and a mistake that one unit test
-    names is hundreds of scripts that run into their limits there.
+    After a tier that failed no other one begins, unless `--keep-going` is given: later tiers stand on earlier ones, and
+    a mistake that one unit test names is hundreds of scripts that run into their limits there.
     """
     names = "\n".join(f"  {tier.name:<13} {tier.holds}" for tier in TIERS)
     parser = argparse.ArgumentParser(
         prog="python3 -m tests",
         usage="%(prog)s [TIER ...] [OPTION ...] [PYTEST ARGUMENT ...]",
-        description="Run tiers of the tests, all of them by default: the first one alone, then two at a time. Other "
-        "arguments are pytest's: with one, tiers run one after the other, lint and oldest only if they are named; with "
-        "paths, the tiers that hold them run.",
+        description="Run tiers of the tests, all of them by default. Other arguments are pytest's: with one, lint and "
+        "oldest run only if they are named; with paths, the tiers that hold them run.",
         epilog=f"tiers:\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--keep-going", action="store_true", help="run all tiers, also behind one that failed")
+    parser.add_argument(
+        "--lanes", type=int, default=1, metavar="N",
+        help="run N tiers beside each other, but for the first; for four cores or more: tests wait for processes",
+    )  # fmt: skip
     parser.add_argument("--python", default="", metavar="PATH", help="run on another Python, in .venv-X.Y")
     parser.add_argument("--venv", type=Path, metavar="FOLDER", help="make the environment there and not in .venv")
     options, pytest_arguments = parser.parse_known_args(arguments)
@@ -169,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     began = time.monotonic()
     results: list[Result] = []
-    lanes = 1 if pytest_arguments else _LANES
+    lanes = 1 if pytest_arguments else options.lanes
     for result in run(tiers, python, pytest_arguments, options.venv, lanes=lanes, keep_going=options.keep_going):
         say(str(result))
         results.append(result)

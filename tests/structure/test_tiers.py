@@ -87,7 +87,6 @@ def run_tiers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(tiers, "_run_tier", run)
     monkeypatch.setattr(command, "environment", lambda *_: "python")
-    monkeypatch.setattr(command, "_LANES", 1)
     return ran
 
 
@@ -126,9 +125,8 @@ def test_all_but_the_first_tier_run_two_at_a_time(
         return Result(tier.name, True, "7 tests", 1.0, 2.0)
 
     monkeypatch.setattr(tiers, "_run_tier", run)
-    monkeypatch.setattr(command, "_LANES", 2)
     chosen = ["unit", "stores", "processes", "browser", "interpreters"]
-    assert command.main(chosen) == 0
+    assert command.main(["--lanes", "2", *chosen]) == 0
     assert run_tiers[0] == "unit"
     assert sorted(run_tiers) == sorted(chosen)
     printed = capsys.readouterr().out
@@ -147,8 +145,7 @@ def test_after_a_failure_no_tier_begins(run_tiers: list[str], monkeypatch: pytes
         return Result(tier.name, tier.name == "unit", "7 tests", 1.0, 2.0)
 
     monkeypatch.setattr(tiers, "_run_tier", run)
-    monkeypatch.setattr(command, "_LANES", 2)
-    assert command.main([]) == 1
+    assert command.main(["--lanes", "2"]) == 1
     assert sorted(run_tiers) == ["lint", "processes", "unit"]
 
 
