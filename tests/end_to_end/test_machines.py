@@ -55,6 +55,7 @@ def states(place: Place, server: ClearMLServer) -> set[tuple[str, str]]:
 
 def test_a_pod_is_evicted(own_place: Place, own_server: ClearMLServer, training: Started, follower: Started) -> None:
     """Nothing of it is left to report an end."""
+    wait_for(lambda: all("hostname" in (task.get("runtime") or {}) for task in own_server.tasks))
     training.kill(signal.SIGKILL)
     own_place.kill_workers()
     training.finish()
