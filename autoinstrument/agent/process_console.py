@@ -42,7 +42,7 @@ class ProcessConsole:
         # A relay has what a process writes that has inherited its descriptors.
         self._belongs = self._mode == "python" and plain_capture.may_belong()
         self._is_own = False
-        self._held: deque[ConsoleWritten] = deque(maxlen=MOST_TEXTS)
+        self._held: deque[ConsoleWritten] = deque()
         self._held_characters = 0
         for text in plain_capture.end():
             self._link.write(*text)
@@ -103,6 +103,7 @@ class ProcessConsole:
         self._link.take()
         while self._held:
             self._post(self._held.popleft())
+        self._held_characters = 0
 
     def forked(self) -> None:
         """Go on as a forked child, whose text belongs to the runs of its parent; the link knows that by itself."""
@@ -123,5 +124,5 @@ class ProcessConsole:
     def _hold(self, written: ConsoleWritten) -> None:
         self._held.append(written)
         self._held_characters += len(written.text)
-        while self._held_characters > MOST_CHARACTERS and self._held:
+        while self._held_characters > MOST_CHARACTERS or len(self._held) > MOST_TEXTS:
             self._held_characters -= len(self._held.popleft().text)

@@ -21,7 +21,7 @@ from autoinstrument.child_console import marks
 from autoinstrument.child_console.marks import Mark
 from autoinstrument.child_console.process_name import process_name
 from autoinstrument.transport import peer
-from autoinstrument.transport.sockets import above_streams
+from autoinstrument.transport.sockets import NO_SIGNAL, above_streams
 
 try:
     from _json import encode_basestring_ascii as _quoted
@@ -36,11 +36,8 @@ MOST_CHARACTERS, MOST_TEXTS = 2**20, 10_000
 """What may wait; the oldest text is dropped."""
 _LOOK_S = 1.0
 """Seconds between two looks for a worker."""
-_CONNECT_S = 1.0
 _FRAME_CHARACTERS = 16_000
 _JOIN_MS, _JOINED_CHARACTERS = 20, 4000
-_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
-"""No SIGPIPE if the worker has ended: the script may have set its action to the default."""
 _NUMBERS = {"stdout": 1, "stderr": 2}
 
 Text = tuple[str, str, int]
@@ -154,10 +151,9 @@ class ConsoleLink:
             return False
         connection = above_streams(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
-            connection.settimeout(_CONNECT_S)
+            connection.setblocking(False)  # a worker that was stopped accepts nothing: its queue may be full
             connection.connect(os.path.join(self._mark.worker, "socket"))  # noqa: PTH118
             peer.check(connection)
-            connection.setblocking(False)
             self._inode = marks.file_of(connection.fileno())
         except BaseException:
             connection.close()
@@ -183,7 +179,7 @@ class ConsoleLink:
             return False
         self._unsent = self._unsent or self._next_frame()
         try:
-            self._unsent = self._unsent[self._socket.send(self._unsent, _FLAGS) :]
+            self._unsent = self._unsent[self._socket.send(self._unsent, NO_SIGNAL) :]
         except BlockingIOError:
             return False
         return not self._unsent

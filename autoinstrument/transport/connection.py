@@ -11,12 +11,10 @@ import time
 
 from autoinstrument.records import Record
 from autoinstrument.transport.protocol import encode, encode_good
-from autoinstrument.transport.sockets import above_streams
+from autoinstrument.transport.sockets import NO_SIGNAL, above_streams
 
 _SMALL = 4096
 """Bytes that a stream socket takes whole or not at all."""
-NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
-"""A script may have given SIGPIPE its default action, by which the death of the worker would end it."""
 
 
 class Connection:

@@ -1,7 +1,8 @@
-"""Keep the agent's sockets away from the descriptors 0, 1 and 2, also in a process that has closed its streams.
+"""Keep the agent's sockets from disturbing the script: its streams, and its signals.
 
-There, a socket would get the lowest free number: what the training writes to "stdout" would go into it, and a started
-process would have its own streams in its place.
+They stay away from the descriptors 0, 1 and 2, also in a process that has closed its streams. There, a socket would get
+the lowest free number: what the training writes to "stdout" would go into it, and a started process would have its own
+streams in its place.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import socket
 import sys
 
 _FIRST = 3
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+"""A flag of `send`: a script may have given SIGPIPE its default action, by which a worker's death would end it."""
 
 
 def above_streams(sock: socket.socket) -> socket.socket:

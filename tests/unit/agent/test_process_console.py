@@ -114,6 +114,17 @@ def test_what_waits_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert posted == ["third"]
 
 
+def test_what_waits_is_bounded_in_number_too(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was dropped for that counts no more: a child that prints for hours keeps its latest text."""
+    monkeypatch.setattr(process_console, "MOST_CHARACTERS", 10)
+    monkeypatch.setattr(process_console, "MOST_TEXTS", 3)
+    made, _, posted = console(belongs=True)
+    for number in range(100):
+        made.route("stdout", str(number % 10))
+    made.run_began(owned=True)
+    assert posted == ["7", "8", "9"]
+
+
 @pytest.mark.parametrize(("mode", "is_attached"), [("python", True), ("off", False), ("descriptors", False)])
 def test_settings(console: Any, monkeypatch: pytest.MonkeyPatch, mode: str, is_attached: bool) -> None:
     monkeypatch.setattr(marks, "is_relayed", lambda: True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -85,6 +86,34 @@ def test_a_worker_that_does_not_read_keeps_nobody_waiting(parent: int, runtime: 
             assert sum(len(text) for _, text, _ in waiting) <= link.MOST_CHARACTERS
             assert waiting[-1][2] == 4999
     sender.close()
+
+
+def test_a_worker_that_accepts_nobody_keeps_nobody_waiting(
+    parent: int, worker: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped, and the queue of its socket is full."""
+    timeouts: list[float | None] = []
+
+    class Socket(socket.socket):
+        def connect(self, address: object, /) -> None:
+            timeouts.append(self.gettimeout())
+            super().connect(address)  # type: ignore[arg-type]
+
+    worker.close()
+    (worker.folder / "socket").unlink()
+    with socket.socket(socket.AF_UNIX) as stopped, contextlib.ExitStack() as queue:
+        stopped.bind(str(worker.folder / "socket"))
+        stopped.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                waiting = queue.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(worker.folder / "socket"))
+        monkeypatch.setattr(link.socket, "socket", Socket)
+        sender = ConsoleLink()
+        sender.write("stdout", "text\n", 1)
+    assert timeouts == [0.0]
+    assert sender.take() == [("stdout", "text\n", 1)]
 
 
 def test_the_next_worker_is_found(parent: int, worker: Listener) -> None:
