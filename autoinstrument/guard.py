@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TextIO
 
 from autoinstrument.bootstrap.explain_log import note
+from autoinstrument.notebook_output import is_page, show
 
 errors: Counter[str] = Counter()
 """Number of errors by place, the name that `guard` was given."""
@@ -46,7 +47,7 @@ def _own_stderr() -> TextIO | None:
     2, which may be another file by now: a test captures it, or the script has closed it and opened a file.
     """
     for page in (sys.stderr, _stream_at_start):
-        if _is_notebook(page):  # descriptor 2 is the log of the notebook's server
+        if is_page(page):  # descriptor 2 is the log of the notebook's server
             return page
     if _file_at_start is not None and _file_of_stderr() == _file_at_start:
         for stream in (sys.__stderr__, sys.stderr):  # the first may be detached, and the second its substitute
@@ -54,10 +55,6 @@ def _own_stderr() -> TextIO | None:
                 if stream is not None and stream.fileno() == 2:
                     return stream
     return None
-
-
-def _is_notebook(stream: object) -> bool:
-    return type(stream).__module__.startswith("ipykernel")
 
 
 def _write(stream: TextIO, line: str) -> None:
@@ -75,9 +72,7 @@ class _StderrHandler(logging.Handler):
                 from autoinstrument.scrubber import hide_in_text  # a driver's errors quote its addresses
 
                 line = f"autoinstrument: {hide_in_text(record.getMessage())}"
-                if _is_notebook(stream):
-                    from autoinstrument.notebook_output import show
-
+                if is_page(stream):
                     pages = (getattr(argument, "_repr_html_", str) for argument in record.args or ())
                     show(lambda: _write(stream, line), line, hide_in_text("".join(page() for page in pages)))
                 else:

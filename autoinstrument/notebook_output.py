@@ -5,6 +5,7 @@ A line that comes while no cell runs waits for the next one. Seen with IPython 8
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
@@ -12,6 +13,14 @@ from functools import partial
 from typing import Any
 
 _waiting: list[Callable[[], None]] = []
+
+
+def is_page(stream: object) -> bool:
+    """Return True for a stream whose text a notebook's kernel shows below the cell (ipykernel 6 and 7).
+
+    Its descriptor, if it has one, is the one that the kernel was started with.
+    """
+    return any(str(kind.__module__).startswith("ipykernel") for kind in type(stream).__mro__)
 
 
 def show(write: Callable[[], None], text: str, html: str = "") -> None:
@@ -39,7 +48,8 @@ def show(write: Callable[[], None], text: str, html: str = "") -> None:
 def _show_waiting(*_: object) -> None:
     """Show what waits, in the cell that begins: called by IPython."""
     while _waiting:
-        _waiting.pop(0)()
+        with contextlib.suppress(Exception):  # the page's stream is closed: no reason to disturb the cell
+            _waiting.pop(0)()
 
 
 def _runs_a_cell() -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.clearml_server import ClearMLServer
+from tests.real_gpus import report
 
 TRAIN = """
 x = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
@@ -104,10 +105,7 @@ def main() -> int:
         linked = trained(server, LINKED, Path(folder), seconds, True)
         by_hand = trained(server, BY_HAND, Path(folder), seconds, False)
         found = [*differences(server, linked, by_hand)]
-    for line in found:
-        print(f"differs: {line}")
-    print("nothing differs" if not found else f"{len(found)} differences")
-    return 1 if found else 0
+    return report(found)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,14 @@ def differences_of_process(session: NvidiaGpus) -> Iterator[str]:
         child.communicate()
 
 
+def report(found: list[str]) -> int:
+    """Print what differs, and return the exit code."""
+    for line in found:
+        print(f"differs: {line}")
+    print("nothing differs" if not found else f"{len(found)} differences")
+    return 1 if found else 0
+
+
 def main() -> int:
     """Compare, print what differs, and return the exit code."""
     session = NvidiaGpus()
@@ -91,10 +99,7 @@ def main() -> int:
         found = [*differences(session), *differences_of_process(session)]
     finally:
         session.close()
-    for line in found:
-        print(f"differs: {line}")
-    print("nothing differs" if not found else f"{len(found)} differences")
-    return 1 if found else 0
+    return report(found)
 
 
 if __name__ == "__main__":

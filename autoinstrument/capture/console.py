@@ -25,6 +25,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from autoinstrument import notebook_output
 from autoinstrument.capture import notebook, streams
 from autoinstrument.capture.shadows import BufferShadow, Listener, OtherShadow, Shadow, TextShadow
 from autoinstrument.capture.streams import NAMES, quietly
@@ -121,7 +122,7 @@ class Console:
                 del self._shadows[key]
         # First the interpreter's own streams: one that stands for both keeps its name. A notebook's kernel reads what
         # comes out of those, and writes it to its own streams.
-        if not any(map(notebook.is_output, current)):
+        if not any(map(notebook_output.is_page, current)):
             for name in NAMES:
                 self._capture(name, streams.original(name))
         for name, stream in zip(NAMES, current, strict=True):
@@ -129,7 +130,7 @@ class Console:
 
     def _capture(self, name: str, stream: Any) -> None:
         with quietly():  # a stream of the script's own class may raise anything: it is not captured
-            if notebook.is_output(stream) or not (
+            if notebook_output.is_page(stream) or not (
                 self._capture_below(name, stream, _DEPTH) or self._is_elsewhere(stream)
             ):
                 self._shadow(OtherShadow, stream, name)

@@ -33,14 +33,6 @@ def is_kernel(shell: Any) -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def is_output(stream: Any) -> bool:
-    """Return True for a stream whose text a notebook's kernel shows below the cell (ipykernel 6 and 7).
-
-    Its descriptor, if it has one, is the one that the kernel was started with.
-    """
-    return any(str(kind.__module__).startswith("ipykernel") for kind in type(stream).__mro__)
-
-
 def path(shell: Any) -> str:
     """Return the absolute path of the notebook's file, "" if the front end does not provide it."""
     try:

@@ -12,7 +12,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from autoinstrument.capture import notebook, streams
+from autoinstrument import notebook_output
+from autoinstrument.capture import streams
 from autoinstrument.capture.streams import quietly
 from autoinstrument.tracebacks import users_call
 
@@ -205,7 +206,7 @@ class OtherShadow(Shadow):
         listener, local = self._listener, self._listener.local
         original = vars(stream).get("write") or _unbound(stream)
         passes_on = False
-        if notebook.is_output(stream):
+        if notebook_output.is_page(stream):
             self._kept = None
 
         def write(*args: Any, **kwargs: Any) -> Any:

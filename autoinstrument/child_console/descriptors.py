@@ -1,6 +1,6 @@
 """Capture the descriptors 1 and 2 of this process and of all that inherit them, by a relay (`relay`).
 
-Only with `AUTOINSTRUMENT_CONSOLE=descriptors`, because it can be seen: docs/internals/training-process.md has a list,
+Only with `AUTOINSTRUMENT_CONSOLE=descriptors`, because it can be seen: docs/internals/console.md has a list,
 with measurements.
 """
 

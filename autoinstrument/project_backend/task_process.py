@@ -13,7 +13,6 @@ from typing import Any
 from autoinstrument.capture.queued_process import queued_process
 from autoinstrument.capture.requirements import to_install
 from autoinstrument.capture.script_section import script_of
-from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.clearml_api.errors import ClearMLError, RefusedError, UnavailableError
 from autoinstrument.clearml_api.queues import Queues
 from autoinstrument.clearml_api.session import Session
@@ -65,7 +64,7 @@ def submit(session: Session, job: Submission) -> Answer:
         "module", module=MODULE, folder=folder, line=shlex.quote(job["entry_point"]), sys_path=job["sys_path"],
         python=job["python"],
     )  # fmt: skip
-    script = script_of(process, lambda: _from_remote(tasks), warnings.append, folder=folder)
+    script = script_of(process, tasks.capture_settings, warnings.append, folder=folder)
     requirements = {"pip": to_install(job["pip"], process.sys_path, process.python, warnings.append)}
     if job["conda"]:
         requirements["conda"] = to_install(job["conda"], process.sys_path, process.python)
@@ -100,11 +99,6 @@ def submit(session: Session, job: Submission) -> Answer:
     except ClearMLError:  # it is queued all the same
         pass
     return {"task": task.id, "url": task.url, "warnings": warnings}
-
-
-def _from_remote(tasks: Tasks) -> CaptureSettings:
-    """Return ClearML's settings for a Task that an agent runs next: it gets no commit that was never pushed."""
-    return tasks.capture_settings()._replace(from_remote=True)
 
 
 def status(session: Session, content: dict[str, str]) -> Answer:

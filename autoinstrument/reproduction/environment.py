@@ -76,7 +76,7 @@ def make_environment(recipe: Recipe, folder: Path, requirements: str) -> list[st
     if uv and _made([*uv, "pip", "install", "--python", *python, "-r", _FILE], folder):
         return notes
     if uv:
-        notes.append("uv did not install the packages, see above: pip has, which has settings of its own")
+        notes.append("uv did not install the packages, see above; pip did, by its own settings")
     pip = [*python, "-m", "pip"]
     if not _succeeds([*python, "-c", "import pip"]):
         pip = [sys.executable, "-m", "pip", "--python", *python]

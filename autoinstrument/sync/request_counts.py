@@ -17,15 +17,18 @@ Key = tuple[str, str]
 """Host and port of a server, and the status of its response; "none" without a response."""
 _lock = threading.Lock()
 _counts: Counter[Key] = Counter()
+_is_counting = False
 
 
 def count_requests() -> None:
     """Begin to count; doing it again changes nothing."""
+    global _is_counting
+    if _is_counting:
+        return
     import requests
 
+    _is_counting = True
     original: Any = requests.Session.send
-    if hasattr(original, "__wrapped__"):
-        return
 
     @functools.wraps(original)
     def send(session: Any, request: Any, **options: Any) -> Any:
@@ -42,9 +45,7 @@ def count_requests() -> None:
 
 def is_counting() -> bool:
     """Return True if requests are counted in this process."""
-    import requests
-
-    return hasattr(requests.Session.send, "__wrapped__")
+    return _is_counting
 
 
 def add(counts: Mapping[Key, int]) -> None:

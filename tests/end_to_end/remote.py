@@ -177,6 +177,15 @@ class Remote:
         assert found, self.server.console(task_id)
         return found[0]
 
+    def statuses(self, run: Run) -> list[str]:
+        """Return the statuses of a run and its children in MLflow."""
+        own = run.info.run_id
+        return [
+            one.info.status
+            for one in self.place.mlflow_runs()
+            if own in (one.info.run_id, one.data.tags.get("mlflow.parentRunId"))
+        ]
+
     def linked(self, task_id: str) -> list[Run]:
         """Return the runs that are linked to this Task, in the order in which they were started."""
         return [run for run in self.place.mlflow_runs() if link_tags(run).get("task_id") == task_id]

@@ -88,20 +88,10 @@ def docker(remote: Remote) -> Remote:
     return remote
 
 
-def statuses(remote: Remote, run: Run) -> list[str]:
-    """Return the statuses of a run and its child in MLflow."""
-    ids = run.info.run_id
-    return [
-        one.info.status
-        for one in remote.place.mlflow_runs()
-        if ids in (one.info.run_id, one.data.tags.get("mlflow.parentRunId"))
-    ]
-
-
 def wait_for_child(remote: Remote, clone: str) -> Run:
     """Wait until a clone has begun its child run; return its run."""
     run = wait_for(lambda: remote.linked(clone))[0]
-    wait_for(lambda: len(statuses(remote, run)) == 2)
+    wait_for(lambda: len(remote.statuses(run)) == 2)
     return run
 
 
@@ -110,7 +100,7 @@ def test_a_container(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None
     clone = docker.clone(origin[1], queue="docker", Args__argv="good again")
     assert docker.has_ended(clone)["status"] == "completed", docker.server.console(clone)
     run = docker.run(clone)
-    assert statuses(docker, run) == ["FINISHED", "FINISHED"]
+    assert docker.statuses(run) == ["FINISHED", "FINISHED"]
     assert link_tags(run)["state"] == "synced"
     assert "Running Task" in docker.server.console(clone)
 
@@ -121,7 +111,7 @@ def test_an_abort_of_a_container(docker: Remote, origin: tuple[Run, dict[str, An
     run = wait_for_child(docker, clone)
     docker.call("tasks.stop", task=clone)
     assert docker.has_ended(clone)["status"] == "stopped"
-    wait_for(lambda: statuses(docker, run) == ["KILLED", "KILLED"])
+    wait_for(lambda: docker.statuses(run) == ["KILLED", "KILLED"])
 
 
 def test_a_pod(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
@@ -139,7 +129,7 @@ def test_a_pod(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
     command = [docker.place.root / "docker" / "docker", "run", *words, "image", "bash", "-c", execute]
     said = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
     assert docker.server.task(clone)["status"] == "failed", said
-    assert statuses(docker, docker.run(clone)) == ["KILLED", "KILLED"], said
+    assert docker.statuses(docker.run(clone)) == ["KILLED", "KILLED"], said
 
 
 @pytest.fixture(scope="module")
@@ -179,12 +169,12 @@ def test_services_beside_another_agent(remote: Remote, origin: tuple[Run, dict[s
     third = remote.clone(origin[1], Args__argv="good elsewhere")
     first, second = (wait_for_child(remote, clone) for clone in clones)
     assert remote.ended(third)["status"] == "completed"
-    assert statuses(remote, first) == statuses(remote, second) == ["RUNNING", "RUNNING"]
+    assert remote.statuses(first) == remote.statuses(second) == ["RUNNING", "RUNNING"]
     remote.call("tasks.stop", task=clones[0])
-    wait_for(lambda: statuses(remote, first) == ["KILLED", "KILLED"])
-    assert statuses(remote, second) == ["RUNNING", "RUNNING"]
+    wait_for(lambda: remote.statuses(first) == ["KILLED", "KILLED"])
+    assert remote.statuses(second) == ["RUNNING", "RUNNING"]
     remote.call("tasks.stop", task=clones[1])
-    wait_for(lambda: statuses(remote, second) == ["KILLED", "KILLED"])
+    wait_for(lambda: remote.statuses(second) == ["KILLED", "KILLED"])
     assert [remote.server.task(clone)["status"] for clone in clones] == ["stopped", "stopped"]
 
 

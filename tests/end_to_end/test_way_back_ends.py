@@ -42,16 +42,6 @@ def start(remote: Remote, source: dict[str, Any], argument: str) -> tuple[str, R
     return clone, run
 
 
-def statuses(remote: Remote, run: Run) -> list[str]:
-    """Return the statuses of a run and its child in MLflow."""
-    ids = run.info.run_id
-    return [
-        one.info.status
-        for one in remote.place.mlflow_runs()
-        if ids in (one.info.run_id, one.data.tags.get("mlflow.parentRunId"))
-    ]
-
-
 def test_a_script_that_fails(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
     clone = remote.clone(origin[1], Args__argv="bad")
     assert remote.ended(clone)["status"] == "failed"
@@ -63,7 +53,7 @@ def test_an_abort_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]])
     clone, run = start(remote, origin[1], "wait")
     remote.call("tasks.stop", task=clone)
     assert remote.ended(clone)["status"] == "stopped"
-    wait_for(lambda: statuses(remote, run) == ["KILLED", "KILLED"])
+    wait_for(lambda: remote.statuses(run) == ["KILLED", "KILLED"])
     child = next(task for task in remote.server.tasks if task.get("parent") == clone)
     wait_for(lambda: remote.server.task(child["id"])["status"] == "stopped")
     wait_for(lambda: link_tags(remote.run(clone))["state"] == "synced")
@@ -77,7 +67,7 @@ def test_a_reset_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) 
     """
     clone, run = start(remote, origin[1], "wait")
     remote.call("tasks.reset", task=clone, force=True)
-    wait_for(lambda: statuses(remote, run) == ["KILLED", "KILLED"])
+    wait_for(lambda: remote.statuses(run) == ["KILLED", "KILLED"])
     wait_for(lambda: not remote.place.workers())
     assert remote.server.task(clone)["status"] == "created"
     assert scalars(remote.server, clone) == {}
@@ -109,4 +99,4 @@ def test_an_agent_that_is_killed(remote: Remote, origin: tuple[Run, dict[str, An
         remote.daemon.wait()
         remote.daemon = None
         expected = ("completed", ["FINISHED", "FINISHED"])
-    wait_for(lambda: (remote.server.task(clone)["status"], statuses(remote, run)) == expected)
+    wait_for(lambda: (remote.server.task(clone)["status"], remote.statuses(run)) == expected)
