@@ -151,6 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--keep-going", action="store_true", help="run all tiers, also behind one that failed")
     parser.add_argument(
+        "--again", action="store_true",
+        help="run the failed tests of a tier once more, alone, if they are few; passing then, the tier has "
+        "passed, and the summary says so",
+    )  # fmt: skip
+    parser.add_argument(
         "--lanes", type=int, default=1, metavar="N",
         help="run N tiers beside each other, but for the first; for four cores or more: tests wait for processes",
     )  # fmt: skip
@@ -169,7 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     results: list[Result] = []
     lanes = 1 if pytest_arguments else options.lanes
-    for result in run(tiers, python, pytest_arguments, options.venv, lanes=lanes, keep_going=options.keep_going):
+    how = {"lanes": lanes, "keep_going": options.keep_going, "again": options.again}
+    for result in run(tiers, python, pytest_arguments, options.venv, **how):
         say(str(result))
         results.append(result)
     results.sort(key=lambda result: [tier.name for tier in tiers].index(result.tier))

@@ -21,8 +21,12 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 _CORES = os.cpu_count() or 1
 _SIGN_OF_LIFE_S = 30
+_FAILED = 1
+"""pytest's exit code if tests have failed, and nothing else was wrong."""
 _NOTHING_SELECTED = 5
 """pytest's exit code if its arguments select no test."""
+_MOST_AGAIN = 5
+"""More failures in one tier are no chance."""
 
 
 class Tier(NamedTuple):
@@ -113,7 +117,14 @@ def _holds(tier: Tier, path: str) -> bool:
 
 
 def run(
-    tiers: list[Tier], python: str, arguments: list[str], venv: Path | None, *, lanes: int, keep_going: bool
+    tiers: list[Tier],
+    python: str,
+    arguments: list[str],
+    venv: Path | None,
+    *,
+    lanes: int,
+    keep_going: bool,
+    again: bool = False,
 ) -> Iterator[Result]:
     """Run tiers and yield their results as they end: the first one alone, then several beside each other.
 
@@ -125,6 +136,7 @@ def run(
         lanes: how many tiers run beside each other. What these print is shown when they end. With 1, all is shown at
             once.
         keep_going: False if no tier may begin after one that failed.
+        again: True if few failed tests of a tier are run once more, alone; if they pass then, so does the tier.
     """
     failed = threading.Event()
 
@@ -132,7 +144,7 @@ def run(
         if failed.is_set() and not keep_going:
             return None
         with tempfile.TemporaryDirectory(prefix="autoinstrument-tests-") as scratch:
-            result = _run_tier(tier, python, arguments, Path(scratch), venv, output)
+            result = _run_tier(tier, python, arguments, Path(scratch), venv, output, again=again)
         if not result.passed:
             failed.set()
         return result
@@ -169,11 +181,18 @@ def _as_they_end(futures: list[Future[Result | None]]) -> Iterator[Future[Result
 
 
 def _run_tier(
-    tier: Tier, python: str, arguments: list[str], scratch: Path, venv: Path | None, output: IO[bytes] | None
+    tier: Tier,
+    python: str,
+    arguments: list[str],
+    scratch: Path,
+    venv: Path | None,
+    output: IO[bytes] | None,
+    *,
+    again: bool,
 ) -> Result:
     """Run a tier; what it prints goes to a file, or, for None, where this process prints."""
     report = scratch / "report.xml"
-    pytest = ["-n", str(tier.processes), f"--junitxml={report}"]
+    pytest = ["-n", str(tier.processes), f"--junitxml={report}", "-o", f"cache_dir={scratch / 'cache'}"]
     if tier.name == "lint":
         commands = [
             ["ruff", "check", "."],
@@ -199,8 +218,9 @@ def _run_tier(
     if output is not None:
         say(f"{tier.name} begins")
     began, used = time.monotonic(), 0.0
-    codes = []
-    for command in commands:
+
+    def run_command(command: list[str]) -> int:
+        nonlocal used
         line = f"{tier.name}: {' '.join(command)}"
         if output is None:
             say(line)
@@ -208,10 +228,15 @@ def _run_tier(
             output.write(f"== {line}\n".encode())
             output.flush()
         code, cpu_s = _run_measured([python, "-m", *command], output)
-        codes.append(code)
         used += cpu_s
+        return code
+
+    codes = [run_command(command) for command in commands]
     fine = {0, _NOTHING_SELECTED} if arguments else {0}
     count = _count(report) if tier.name != "lint" else f"{len(commands)} checks"
+    if again and codes == [_FAILED] and report.exists() and 0 < _failures(report) <= _MOST_AGAIN:
+        codes = [run_command([*commands[0], "--last-failed", "-n", "0", f"--junitxml={scratch / 'again.xml'}"])]
+        count += "; passed alone" if codes == [0] else ""
     return Result(tier.name, fine.issuperset(codes), count, time.monotonic() - began, used)
 
 
@@ -232,6 +257,12 @@ def _run_measured(command: list[str], output: IO[bytes] | None) -> tuple[int, fl
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         return process.returncode, usage.ru_utime + usage.ru_stime
+
+
+def _failures(report: Path) -> int:
+    """Return the number of tests in a JUnit report that failed, or could not be set up or cleaned up."""
+    suites = ElementTree.parse(report).getroot().iter("testsuite")
+    return sum(int(suite.get(name, "0")) for suite in suites for name in ("failures", "errors"))
 
 
 def _count(report: Path) -> str:

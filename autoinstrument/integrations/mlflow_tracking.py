@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -79,10 +80,20 @@ def instrument_fluent(module: ModuleType) -> None:
     atexit.unregister(the_agent.finish)
     if end_runs is not None:
         atexit.unregister(end_runs)
+    _run_finalizers_later()
     atexit.register(the_agent.finish)
     if end_runs is not None:
         atexit.register(end_runs)
     atexit.register(the_agent.exiting)
+
+
+def _run_finalizers_later() -> None:
+    """Have the interpreter call `weakref.finalize` objects after `finish`, up to which the agent's threads use MLflow.
+
+    Their at-exit handler is registered with the first of them, usually one of SQLAlchemy's for a connection. It would
+    roll back what a thread of the agent is writing, and print an error if such a thread made one meanwhile.
+    """
+    weakref.finalize(_run_finalizers_later, dict).detach()
 
 
 def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
-from tests.clearml_server import ClearMLServer
+from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended
 from tests.end_to_end.processes import wait_for
 
@@ -188,6 +189,28 @@ def test_an_mlflow_error_reaches_the_script_as_it_is(place: Place, server: Clear
     task = ended(server, place.mlflow_runs()[0].info.run_id)
     assert task["hyperparams"]["MLflow"]["lr"]["value"] == "1"
     assert server.scalars(task["id"]) == {}
+
+
+def test_finalizers_wait_for_the_agents_threads(
+    new_place: Callable[[ClearMLServer], Place], own_server: ClearMLServer
+) -> None:
+    """SQLAlchemy's would roll back the link tags that a thread writes at the end, which follow a slow answer here."""
+    script = """
+        import weakref, mlflow
+
+        class Model:
+            def close(run_id):
+                print("Task:", mlflow.MlflowClient().get_run(run_id).data.tags["clearml.task_id"])
+
+        model = Model()
+        with mlflow.start_run() as run:
+            weakref.finalize(model, Model.close, run.info.run_id)
+        """
+    place = new_place(own_server)
+    own_server.faults.add(Fault("tasks.create", latency=2.0))
+    done = place.run(script, fresh=True)
+    assert done.code == 0
+    assert done.stdout.startswith("Task: "), done.stderr
 
 
 def test_nothing_is_left_some_seconds_after_the_end(place: Place) -> None:

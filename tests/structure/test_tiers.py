@@ -38,7 +38,7 @@ def test_marked_unit_tests_are_left_to_the_tier_of_interpreters(
     monkeypatch.setattr(tiers, "_run_measured", lambda command, _: commands.append(command) or (0, 0.0))
     for arguments in (["unit"], ["interpreters"], ["tests/unit/capture/test_hydra.py"]):
         (tier,), rest = select(arguments)
-        tiers._run_tier(tier, "python", rest, tmp_path, None, None)
+        tiers._run_tier(tier, "python", rest, tmp_path, None, None, again=False)
     unit, interpreters, hydra = commands
     assert unit[unit.index("-m", 2) + 1] == "not interpreter"
     assert interpreters[interpreters.index("-m", 2) + 1] == "interpreter or not unit"
@@ -81,7 +81,7 @@ def run_tiers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Lets each tier pass but `lint`; returns the names of those that ran, one after the other."""
     ran: list[str] = []
 
-    def run(tier: Tier, *_: object) -> Result:
+    def run(tier: Tier, *_: object, again: bool) -> Result:
         ran.append(tier.name)
         return Result(tier.name, tier.name != "lint", "7 tests", 1.0, 2.0)
 
@@ -115,7 +115,14 @@ def test_all_but_the_first_tier_run_two_at_a_time(
     pair = threading.Barrier(2)
 
     def run(
-        tier: Tier, python: str, arguments: object, scratch: Path, venv: object, output: IO[bytes] | None
+        tier: Tier,
+        python: str,
+        arguments: object,
+        scratch: Path,
+        venv: object,
+        output: IO[bytes] | None,
+        *,
+        again: bool,
     ) -> Result:
         run_tiers.append(tier.name)
         if output is not None:
@@ -138,7 +145,7 @@ def test_all_but_the_first_tier_run_two_at_a_time(
 def test_after_a_failure_no_tier_begins(run_tiers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     both = threading.Barrier(2)
 
-    def run(tier: Tier, *_: object) -> Result:
+    def run(tier: Tier, *_: object, again: bool) -> Result:
         run_tiers.append(tier.name)
         if tier.name != "unit":
             both.wait(60)
@@ -168,3 +175,28 @@ def test_numbers_are_those_of_pytests_report(attributes: str, numbers: str, tmp_
     (tmp_path / "report.xml").write_text(f'<testsuites><testsuite name="pytest" {attributes} /></testsuites>')
     assert tiers._count(tmp_path / "report.xml") == numbers
     assert tiers._count(tmp_path / "none.xml") == "no tests"
+
+
+@pytest.mark.parametrize("fails", ["once", "always"])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_test_that_fails_by_chance_runs_once_more_on_demand(tmp_path: Path, fails: str, again: bool) -> None:
+    """Its tier has passed if it passes then; the other tests do not run again."""
+    (tmp_path / "test_it.py").write_text(
+        f"""
+import pathlib
+log = pathlib.Path({str(tmp_path / "log")!r})
+
+def test_well():
+    log.open("a").write("well ")
+
+def test_by_chance():
+    was = log.read_text()
+    log.open("a").write("chance ")
+    assert {fails == "once"} and "chance" in was
+"""
+    )
+    tier = Tier("small", "", (str(tmp_path),), processes=0)
+    [result] = tiers.run([tier], sys.executable, [], None, lanes=1, keep_going=True, again=again)
+    assert result.passed is (again and fails == "once")
+    assert result.numbers == "2 tests, 1 failed" + ("; passed alone" if result.passed else "")
+    assert (tmp_path / "log").read_text() == "well chance " + ("chance " if again else "")
