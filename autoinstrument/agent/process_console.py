@@ -1,4 +1,4 @@
-"""What this process writes to its console, and where that goes: to its own runs, or to those of another process."""
+"""Send the console text of this process to the runs that it belongs to: its own, or those of another process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The agent where `AUTOINSTRUMENT_EXPERIMENTS` leaves runs out: they get no Task, no capture, no worker and no tag.
 
-The name of a run's experiment decides. MLflow's calls to set, make or read an experiment say it, and it costs nothing
-to listen. Where it is not known, a separate thread asks the tracking store, and what the run logs waits for the
+The name of a run's experiment decides. MLflow's calls that set, make or read an experiment show it, and to watch
+them costs nothing. Where it is not known, a separate thread asks the tracking store, and what the run logs waits for the
 answer.
 """
 
@@ -44,7 +44,7 @@ class SelectiveAgent(Agent):
         self._chosen: set[str] = set()
         """Runs of this process that are mirrored and open."""
         self._is_mirrored: dict[tuple[str, str], bool] = {}
-        """What was decided, by tracking URI and id of the experiment."""
+        """Decisions by tracking URI and id of the experiment."""
         self._asking: list[threading.Thread] = []
         self._is_over = threading.Event()
         super().__init__(settings)

@@ -1,4 +1,4 @@
-"""What the training process knows of one run."""
+"""The training process's record of one run."""
 
 from __future__ import annotations
 

@@ -20,14 +20,14 @@ from pathlib import Path
 from autoinstrument.scrubber import hide_in_text
 
 _TIME_LIMIT_S, TOTAL_S = 20.0, 60.0
-"""Of one command, and of all commands for one working copy."""
+"""Time limits of one command, and of all commands for one working copy."""
 _MAX_STDERR, _STDERR_S = 2000, 1.0
 """Bytes kept of Git's stderr, and how long to wait for its end when Git has ended."""
 _MOST_BYTES = 16 * 1024 * 1024
 _MOST_SIGNALS = 2
-"""How often a command is run again that a signal has ended: a job gets one before SIGTERM, and that."""
+"""Repetitions of a command that a signal has ended: a job may get one signal before SIGTERM, and then SIGTERM."""
 _KILLED = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGSYS")}
-"""Exit codes for want of memory, and for errors of Git's: there it would end so again."""
+"""Exit codes for lack of memory and for Git's own errors: a second attempt would fail, too."""
 # Set inside Git's hooks, they would point every call at another repository (`git rev-parse --local-env-vars`, less
 # GIT_CONFIG_COUNT, by which containers say safe.directory).
 _FOREIGN = {
@@ -57,7 +57,7 @@ class CodeError(GitError):
 
 
 class _SignalledError(CodeError):
-    """A signal has ended Git, which was meant for the training: schedulers signal all processes of a job."""
+    """A signal for the training has ended Git: schedulers signal all processes of a job."""
 
 
 def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,), until: float = math.inf) -> bytes:

@@ -68,7 +68,7 @@ class Tasks(TaskLifecycle, TaskLookup, TaskEdits, TaskEvents):
         self.shared_models = SharedModels(session)
 
     def on_answer(self, note: Callable[[], object]) -> None:
-        """Have a function called after each request that has succeeded, on the thread that made it."""
+        """Call a function after each request that has succeeded, on the thread that made it."""
         self._session.on_answer = note
 
     def probe(self) -> None:

@@ -13,7 +13,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 
 _POLL_S = 2.0
 _OVERLAP_MS = 30_000
-"""Lines of several processes arrive in another order than that of their times, by which they are asked for."""
+"""Lines are requested by their times, but those of several processes arrive in another order."""
 _SUCCEEDED = ("completed", "published", "publishing", "closed")
 _FAILED, _STOPPED = "failed", "stopped"
 _ENDS = {_FAILED: "has failed", _STOPPED: "was stopped", "gone": "was deleted"}

@@ -28,7 +28,7 @@ def main(task_id: str) -> None:
 
 
 def mark(tasks: Tasks, task_id: str) -> None:
-    """Tag a job of an optimiser as its best one, and no other job any more; leave a job alone that is no MLflow run.
+    """Tag a job of an optimiser as its best one, and untag its other jobs; do nothing for a job without an MLflow run.
 
     Raises:
         ClearMLError: the server does not answer.

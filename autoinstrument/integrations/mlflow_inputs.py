@@ -76,7 +76,7 @@ def run_began(the_agent: Agent, run_id: str) -> None:
 
 
 def noted(the_agent: Agent, run_id: str) -> None:
-    """Have a run's models read because MLflow has noted one."""
+    """Request a read of a run's models, because MLflow has noted one."""
     the_agent.post_soon(run_id, "input models", lambda: _read(the_agent, run_id))
 
 

@@ -149,7 +149,7 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
 
 
 def _batch_refused(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    """Have parameters and tags read back soon, metrics at the run's end: a folder store keeps a part of a batch."""
+    """Read back parameters and tags soon, metrics at the run's end: a folder store may keep a part of a batch."""
     complete_later(the_agent, client, call, None)
     run_id = call["run_id"]
     if the_agent.knows(run_id):
@@ -163,7 +163,7 @@ def _read_kept(the_agent: Agent, client: Any, run_id: str, kind: str) -> Callabl
 
 
 def _read_back(the_agent: Agent, client: Any, run_id: str, kind: str, values: list[str]) -> None:
-    """Have values read back that the store may have changed: cut them, or removed blanks at their ends."""
+    """Read back values that the store may have changed: it cuts long ones, and removes blanks at their ends."""
     if any(len(value) > _LONG or value != value.strip() for value in values):
         the_agent.post_soon(run_id, kind, _read_kept(the_agent, client, run_id, kind))
 

@@ -1,4 +1,4 @@
-"""Wrap methods of MLflow's clients so that the agent learns of each call after it succeeded."""
+"""Wrap methods of MLflow's clients so that the agent is called after each call that succeeded."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def watched(observe: Observe, *names: str, refused: Observe | None = None) -> Ar
 
 
 def complete_later(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    """Have a run completed from the store when it ends; an unknown run may not exist, and is left alone."""
+    """Complete a run from the store when it ends; an unknown run may not exist, and is left alone."""
     if the_agent.knows(call["run_id"]):
         the_agent.post(EventsDropped(call["run_id"], 0))
 

@@ -1,6 +1,6 @@
-"""What is kept on disk about a run until its Task is complete: its capture, its console, and how much of it was sent.
+"""The data on disk about a run until its Task is complete: its capture, its console, and how much of it was sent.
 
-MLflow holds params, metrics and the rest; only what MLflow does not hold is kept here. Each run has a folder
+MLflow holds params, metrics and the rest; only data that MLflow does not hold is kept here. Each run has a folder
 `captures/<run id>` below `AUTOINSTRUMENT_HOME`, mode 0700, files 0600:
 
 - `capture.json`: run and process as records, script, packages, and the run's end;

@@ -30,7 +30,7 @@ def active() -> str:
 
 @contextlib.contextmanager
 def in_workspace(workspace: str) -> Iterator[None]:
-    """Have MLflow's calls on this thread work in a workspace.
+    """Use a workspace for MLflow's calls on this thread.
 
     Args:
         workspace: its name; "" for a run that began where none was named. If this process names one by now, MLflow's

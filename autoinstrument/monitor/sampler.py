@@ -54,7 +54,7 @@ class Sampler:
         self._restart()
 
     def watch(self, roots: Collection[int]) -> None:
-        """Have these processes looked at from now on, with their children; [] has the threads wait.
+        """Look at these processes from now on, with their children; the threads pause if there are none.
 
         Args:
             roots: process ids.

@@ -91,7 +91,7 @@ def _of_conda(file: Path) -> Environment:
 
 
 def _pip_version(version: str) -> str:
-    """Return a version of conda's as pip writes it: `=1.2` is any 1.2, and a build is left out."""
+    """Return conda's version specifier as pip writes it: `=1.2` is any 1.2, and a build is left out."""
     if not version.startswith("="):
         return version
     number = version.lstrip("=").partition("=")[0]

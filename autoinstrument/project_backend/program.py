@@ -33,7 +33,7 @@ def main() -> int:
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m autoinstrument.project_backend ENTRY_POINT")
     task = _task()
-    take_settings(task.get("settings", {}))  # again: the start-up hook leaves them where the agent is switched off
+    take_settings(task.get("settings", {}))  # the start-up hook does not, if the agent is off
     parameters = task.get("sections", {}).get("Args", {})
     return _run(sys.argv[1], parameters, task.get("continues", ""))
 

@@ -1,6 +1,6 @@
-"""The receiving thread: take in what the worker answers, over one connection after the other.
+"""The receiving thread: receive the worker's answers, over one connection after the other.
 
-Nothing is trusted before the worker has said what it is. It does so as soon as it runs; what is sent to it until then
+Nothing is trusted before the worker's handshake, which comes as soon as it runs; what is sent to it until then
 waits in the socket.
 """
 
@@ -23,7 +23,7 @@ from autoinstrument.transport.protocol import RECEIVE_BYTES, Reader, is_ready
 from autoinstrument.transport.sockets import above_streams
 
 _ANSWER_S = 60.0
-"""How long a worker may take to say what it is: it starts within a second, on a machine that is not busy."""
+"""Seconds for a worker's handshake: it starts within a second, on a machine that is not busy."""
 
 
 class AnswerReader:
@@ -32,7 +32,7 @@ class AnswerReader:
     Args:
         take: called on the thread with each record.
         lost: called on the thread with each connection that has ended, after its `lost` was set.
-        stops: tells whether the thread must stop now, so that the process can fork; it is run again afterwards.
+        stops: returns True if the thread must stop now, so that the process can fork; it is run again afterwards.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class AnswerReader:
         self._next.put(connection)
 
     def interrupt(self) -> None:
-        """Have the thread ask `stops` soon."""
+        """Make the thread call `stops` soon."""
         if self._current is None:
             self._next.put("look")
         if self._bell:

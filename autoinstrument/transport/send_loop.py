@@ -23,10 +23,10 @@ class SendLoop:
         buffer, reads: where records come from.
         link: where they are sent.
         pacing: when.
-        exit_wait: is told once there is no worker, and what was done without one.
+        exit_wait: gets the report that there is no worker, and of what was done without one.
         follow: called with each new connection, so that its answers are received.
         leave: called where there is no worker, after all starts that wait were made.
-        stops: tells whether the thread must stop now, so that the process can fork; it is run again afterwards.
+        stops: returns True if the thread must stop now, so that the process can fork; it is run again afterwards.
 
     Attributes:
         is_alone: True once there is no worker, and none can be started.

@@ -136,7 +136,7 @@ class Worker:
         return report(self._runs, *self._scheduler.failing)
 
     def _stop(self) -> None:
-        """Take in what has been sent, and no more: processes that go on find or start another worker."""
+        """Receive what has been sent, and no more: processes that go on find or start another worker."""
         self._lifetime.stop()
         for process in self._runs.processes:
             process.outlives = process.exiting is None  # unless it is found dead

@@ -1,4 +1,4 @@
-"""What a metric point looks like in ClearML: its curve, its event, its single value, and what no curve can hold."""
+"""Map a metric point to ClearML: its curve, its event, its single value, and values that no curve can hold."""
 
 from __future__ import annotations
 
