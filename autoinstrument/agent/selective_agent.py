@@ -1,7 +1,7 @@
 """The agent where `AUTOINSTRUMENT_EXPERIMENTS` leaves runs out: they get no Task, no capture, no worker and no tag.
 
 The name of a run's experiment decides. MLflow's calls that set, make or read an experiment show it, and to watch
-them costs nothing. Where it is not known, a separate thread asks the tracking store, and what the run logs waits for the
+them costs nothing. If it is not known, a separate thread asks the tracking store, and the run's data waits for the
 answer.
 """
 

@@ -52,11 +52,11 @@ class GitError(Exception):
     """Git is not installed, refused, took too long, or printed too much."""
 
 
-class CodeError(GitError):
+class ExitCodeError(GitError):
     """Git ended with an unexpected exit code, which may be the answer to a question."""
 
 
-class _SignalledError(CodeError):
+class _SignalledError(ExitCodeError):
     """A signal for the training has ended Git: schedulers signal all processes of a job."""
 
 
@@ -70,7 +70,7 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,), until: float
         until: deadline of all commands for a working copy, in seconds of the monotonic clock.
 
     Raises:
-        CodeError: it ended with another exit code.
+        ExitCodeError: it ended with another exit code.
         GitError: it could not be run, or exceeded a limit (20 s, 16 MB).
     """
     for _ in range(_MOST_SIGNALS):
@@ -126,7 +126,7 @@ def _git(folder: Path, arguments: tuple[str, ...], codes: Iterable[int], until: 
         raise GitError(f"git {arguments[0]} printed more than {_MOST_BYTES // 1024**2} MB")
     if process.returncode not in codes:
         is_job_signal = process.returncode < 0 and process.returncode not in _KILLED
-        raise (_SignalledError if is_job_signal else CodeError)(
+        raise (_SignalledError if is_job_signal else ExitCodeError)(
             f"git {arguments[0]} ended with {process.returncode}{_fatal(bytes(printed))}"
         )
     return output
@@ -156,7 +156,7 @@ def ask(folder: Path, *arguments: str, until: float = math.inf) -> str:
     """
     try:
         return git(folder, *arguments, until=until).decode("utf-8", "replace").strip()
-    except CodeError:
+    except ExitCodeError:
         return ""
 
 

@@ -21,7 +21,7 @@ _EXIT_CODE = re.compile(r"exit code (-?\d+)")
 """In the reason of the status that an agent sets (clearml-agent 1.5 to 3.0.3)."""
 
 
-class Console:
+class TaskConsole:
     """What a Task has printed, each line once."""
 
     def __init__(self, tasks: Tasks, task_id: str) -> None:
@@ -64,7 +64,7 @@ def follow(tasks: Tasks, task_id: str, write: Callable[[str], object], report: C
     Raises:
         ClearMLError: the server refuses to answer.
     """
-    console, status, was_away = Console(tasks, task_id), "queued", False
+    console, status, was_away = TaskConsole(tasks, task_id), "queued", False
     while True:
         try:
             found = next(iter(tasks.signs_of_life([task_id])), {})

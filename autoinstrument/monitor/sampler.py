@@ -14,7 +14,7 @@ from autoinstrument.monitor import gpus
 from autoinstrument.monitor.averages import Averages
 from autoinstrument.monitor.gpu_session import GpuSession
 from autoinstrument.monitor.gpus import Gpu
-from autoinstrument.monitor.machine import Machine
+from autoinstrument.monitor.machine import MachineReader
 from autoinstrument.monitor.process_trees import ProcessTrees, TreeUsage
 
 PROCESSES_S = 30.0
@@ -90,7 +90,7 @@ class Sampler:
     # On the thread of the machine
 
     def _restart(self) -> None:
-        self._machine, self._processes = Machine(), ProcessTrees()
+        self._machine, self._processes = MachineReader(), ProcessTrees()
         self.trees = {}
 
     def _read_machine(self) -> None:

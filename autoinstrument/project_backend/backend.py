@@ -23,7 +23,7 @@ from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.project_backend.backend_config import BackendConfig, backend_config_of
-from autoinstrument.project_backend.environments import Environment, environment_of, with_mlflow
+from autoinstrument.project_backend.environments import ProjectEnvironment, environment_of, with_mlflow
 from autoinstrument.project_backend.submission import ClearMLSideError, NoAnswerError, Submission, ask, import_path
 from autoinstrument.project_backend.submitted_run import ClearMLSubmittedRun
 from autoinstrument.records import to_json
@@ -109,13 +109,13 @@ def _wait(submitted: ClearMLSubmittedRun) -> None:
         raise
 
 
-def _environment(config: BackendConfig, project: Any, folder: Path) -> Environment:
+def _environment(config: BackendConfig, project: Any, folder: Path) -> ProjectEnvironment:
     """Return the environment of a project, with what the backend configuration says instead.
 
     Raises:
         ValueError: it cannot be read.
     """
-    found = Environment()
+    found = ProjectEnvironment()
     if not config.uses_local_environment:
         found = environment_of(project.env_type, project.env_config_path, project.docker_env, folder)
     if config.packages is not None:
@@ -154,7 +154,7 @@ def _submission(
     entry_point: str,
     parameters: list[tuple[str, str, str]],
     config: BackendConfig,
-    environment: Environment,
+    environment: ProjectEnvironment,
 ) -> Submission:
     # MLflow's pages show it as scheduled; the agent's process sets it running.
     client.update_run(run_id, status="SCHEDULED")

@@ -49,7 +49,7 @@ class ProcessStarted(NamedTuple):
     node: int = 0
     """Number of its machine in a distributed training, as the launcher counts; 0 if it sets none."""
     job: dict[str, str] = {}  # noqa: RUF012
-    """The cluster's job that the process runs in, by the names of user properties; see `capture.scheduler`."""
+    """The cluster's job that the process runs in, by the names of user properties; see `capture.job_scheduler`."""
     name: str = ""
     """Name of its lines in the console of a run that another process has begun, as in "rank 1"."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from autoinstrument.mirror.mapping.scalars import latest_scalars
 from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, SYNCED
-from autoinstrument.mlflow_store.new_points import MOST, Mark
+from autoinstrument.mlflow_store.new_points import MOST, ReadPosition
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point
 from autoinstrument.sync.failures import failed
@@ -42,7 +42,7 @@ class FollowedRun:
         self._is_ready = stored.run.tags.get(STATE) == FOLLOWED
         self._must_update = self._must_compare = True
         self._titled_by = ""
-        self._marks: dict[str, Mark] = {}
+        self._positions: dict[str, ReadPosition] = {}
         self._seen: dict[str, Point] = {}
         """The latest point of each metric up to which all points were sent."""
         self._listed_at = self._files_at = self._alive_at = now
@@ -92,7 +92,7 @@ class FollowedRun:
             self.is_made = self.is_made or progress.is_made
             self._alive_at = now
             if self._must_compare:
-                self._marks, self._seen, self._must_compare = dict(progress.marks), {}, False
+                self._positions, self._seen, self._must_compare = dict(progress.positions), {}, False
         if outcome.result == "failed":
             self.give_up(now)
             return True
@@ -114,7 +114,7 @@ class FollowedRun:
         """Return True if points can be sent now."""
         return bool(self.task_id) and now >= self._retry_at
 
-    def unread(self) -> dict[str, Mark]:
+    def unread(self) -> dict[str, ReadPosition]:
         """Return the metrics whose new points must be read, and from where; take the points that need no reading.
 
         A latest point needs none if it is at the step of the last one, or at the next: there are no others to draw.
@@ -125,11 +125,11 @@ class FollowedRun:
             key, step = point[0], point[3]
             if repr(point) == repr(self._seen.get(key)):
                 continue
-            mark = self._marks.get(key, Mark())
-            if mark.last is not None and mark.last[3] <= step <= mark.last[3] + 1:
-                self.points[key] = [point] if repr(point) != repr(mark.last) else []
+            position = self._positions.get(key, ReadPosition())
+            if position.last is not None and position.last[3] <= step <= position.last[3] + 1:
+                self.points[key] = [point] if repr(point) != repr(position.last) else []
             else:
-                unread[key] = mark
+                unread[key] = position
         return unread
 
     def read(self, points: Mapping[str, list[Point]]) -> None:
@@ -148,7 +148,7 @@ class FollowedRun:
         else:
             latest = {point[0]: point for point in self.stored.latest}
             for key, some in self.points.items():
-                self._marks[key] = self._marks.get(key, Mark()).after(some)
+                self._positions[key] = self._positions.get(key, ReadPosition()).after(some)
                 if len(some) < MOST // 2:  # else there may be more
                     self._seen[key] = latest[key]
             self._alive_at = now if any(self.points.values()) else self._alive_at

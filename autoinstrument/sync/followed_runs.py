@@ -228,8 +228,8 @@ class FollowedRuns:
     def _send_points(self) -> Iterator[Outcome]:
         """Send the points that were logged since the last look, those of all runs together."""
         runs = [run for run in self._runs.values() if run.may_send(self._clock())]
-        unread = [(run, marks) for run in runs if (marks := run.unread())]
-        jobs = {self._executor.submit(new_points, run.stored.run, marks): run for run, marks in unread}
+        unread = [(run, positions) for run in runs if (positions := run.unread())]
+        jobs = {self._executor.submit(new_points, run.stored.run, positions): run for run, positions in unread}
         for run, points in self._done(jobs):
             if isinstance(points, Exception):
                 yield run.failed(points)

@@ -17,7 +17,7 @@ from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_mlfl
 from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mlflow_store.artifacts import ArtifactStore, StoredFile
 from autoinstrument.mlflow_store.metric_history import History
-from autoinstrument.mlflow_store.new_points import Mark, Reading
+from autoinstrument.mlflow_store.new_points import Reading, ReadPosition
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import ArtifactLogged, RunStarted
@@ -34,14 +34,14 @@ class Progress(NamedTuple):
         task_id: its Task.
         is_made: True if this call has made the Task.
         titled_by: how its curves are named, see `mapping.scalars.curve`.
-        marks: how far the histories were read, by metric; empty if they were left out.
+        positions: how far the histories were read, by metric; empty if they were left out.
         files: changes with the list of files.
     """
 
     task_id: str
     is_made: bool
     titled_by: str
-    marks: Mapping[str, Mark]
+    positions: Mapping[str, ReadPosition]
     files: str
 
 
@@ -86,7 +86,7 @@ def keep_up_one(
     if must_ping:
         sync.ping(mirror.task)
     titled_by = settings_of(task, mirror.settings).scalars
-    progress = Progress(mirror.task.id, mirror.is_made, titled_by, reading.marks, digest(files))
+    progress = Progress(mirror.task.id, mirror.is_made, titled_by, reading.positions, digest(files))
     if mirror.lacking:
         return failed(outcome.run_id, outcome.run_name, FilesUnavailableError(mirror.lacking)), progress
     return outcome._replace(detail=mirror.task.url), progress

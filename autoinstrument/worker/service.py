@@ -44,7 +44,7 @@ from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
 from autoinstrument.worker.report import report
-from autoinstrument.worker.resource_monitor import ResourceMonitor
+from autoinstrument.worker.resource_monitor import MonitorReporter
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.termination import termination
 from autoinstrument.worker.training_process import TrainingProcess
@@ -74,7 +74,7 @@ class Worker:
         self._runs = self._dispatcher.registry
         self._containers = ContainerWatch(tasks, self._runs, self._mlflow, aside)
         has_gpus = lean or sys.platform == "win32"
-        self._monitor = ResourceMonitor(settings.monitor_s, aside, tasks.monitor_settings, with_gpus=has_gpus)
+        self._monitor = MonitorReporter(settings.monitor_s, aside, tasks.monitor_settings, with_gpus=has_gpus)
         self._flush_at = self._beat_at = 0.0
         self._folder = WorkerFolder(folder)
         self._lifetime = Lifetime(self._folder, settings.worker_linger_s, self._scheduler.has_hope)

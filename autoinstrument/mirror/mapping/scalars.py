@@ -64,7 +64,7 @@ def single_value(task_id: str, point: Point) -> dict[str, Any]:
 
 
 def event(task_id: str, of: Curve, value: float, timestamp_ms: int, iteration: int) -> dict[str, Any]:
-    """Return the event of one point of a curve; the id may be a model's, see `Models.add_events`."""
+    """Return the event of one point of a curve; the id may be a model's, see `TaskModels.add_events`."""
     title, series = of
     return {
         "type": "training_stats_scalar",

@@ -52,7 +52,7 @@ def console(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[ProcessConso
     def make(mode: str = "python", *, belongs: bool) -> tuple[ProcessConsole, Link, list[str]]:
         link, posted = Link(), list[str]()
         monkeypatch.setattr(process_console, "ConsoleLink", lambda: link)
-        monkeypatch.setattr(process_console, "Console", Captured)
+        monkeypatch.setattr(process_console, "ConsoleCapture", Captured)
         monkeypatch.setattr(plain_capture, "may_belong", lambda: belongs)
 
         def post(written: ConsoleWritten) -> None:

@@ -41,7 +41,7 @@ class Base:
 @pytest.fixture
 def base(monkeypatch: pytest.MonkeyPatch) -> Base:
     base = Base()
-    monkeypatch.setattr("autoinstrument.agent.process_console.Console.attach", lambda _: None)
+    monkeypatch.setattr("autoinstrument.agent.process_console.ConsoleCapture.attach", lambda _: None)
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     monkeypatch.setattr(clone_run, "_description", None)
     for name in ("post", "post_soon", "run_ended", "_written"):

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.capture.console import Console
+from autoinstrument.capture.console import ConsoleCapture
 from tests.unit.repositories import ROOT
 
 BEGIN = """
 import io, os, sys, threading
-from autoinstrument.capture.console import Console
+from autoinstrument.capture.console import ConsoleCapture
 heard = []
-console = Console(lambda stream, text: heard.append((stream, text)))
+console = ConsoleCapture(lambda stream, text: heard.append((stream, text)))
 console.attach()
 """
 END = "\nconsole.detach(); import json; print('HEARD', json.dumps(heard))"
@@ -61,7 +61,7 @@ def listen(monkeypatch, stream):
         monkeypatch.setattr(sys, "stdout", stream)
         monkeypatch.setattr(sys, "__stdout__", stream)
         monkeypatch.setattr(sys, "stderr", stderr)
-        console = Console(write, (stream.fileno(), stream.fileno()))
+        console = ConsoleCapture(write, (stream.fileno(), stream.fileno()))
         console.attach()
         return console
 
@@ -214,7 +214,7 @@ class Hostile(Slots):
 def test_streams_that_cannot_be_listened_to_are_left_alone(monkeypatch, kind):
     heard = []
     monkeypatch.setattr(sys, "stdout", kind())
-    console = Console(lambda *pair: heard.append(pair))
+    console = ConsoleCapture(lambda *pair: heard.append(pair))
     console.attach()
     print("text")
     console.follow()
@@ -470,7 +470,7 @@ def test_python_level_streams_are_heard_however_they_are_called(monkeypatch):
 
     monkeypatch.setattr(sys, "stdout", Stream())
     heard = []
-    console = Console(lambda *pair: heard.append(pair[1]))
+    console = ConsoleCapture(lambda *pair: heard.append(pair[1]))
     console.attach()
     assert sys.stdout.write(string="by name") == 7
     console.detach()

@@ -11,7 +11,7 @@ from autoinstrument.clearml_api import task_events
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli import remote_console
-from autoinstrument.cli.remote_console import Console, follow
+from autoinstrument.cli.remote_console import TaskConsole, follow
 from tests.clearml_server import ClearMLServer, Fault
 
 
@@ -33,7 +33,7 @@ def send(task_id: str, *lines: tuple[int, str]) -> None:
 def test_each_line_once(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that arrive late, have the same time, or the same text; a page need not hold all."""
     monkeypatch.setattr(task_events, "_CONSOLE_PAGE", 2)
-    console, begin = Console(Tasks(Session()), task), 1_700_000_000_000
+    console, begin = TaskConsole(Tasks(Session()), task), 1_700_000_000_000
     assert list(console.new()) == []
     send(task, (begin, "a"), (begin, "a"), (begin + 1, "b"), (begin + 2, "c"), (begin + 60_000, "d"))
     assert list(console.new()) == ["a", "a", "b", "c", "d"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autoinstrument.monitor import nvidia
-from autoinstrument.worker.gpu_list import Gpu
+from autoinstrument.worker.gpu_list import GpuSpecs
 from tests import real_gpus
 from tests.unit.monitor.conftest import FakeGpus
 
@@ -18,7 +18,7 @@ def smi(fake: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     fake.answer("gpus 1", "utilization 0 37", "power 0 61500", "temperature 0 48", "used 0 2048", "total 0 8192")
     row = list(ROW)
     monkeypatch.setattr(real_gpus, "ask", lambda what, *fields: [row])
-    monkeypatch.setattr(real_gpus, "gpu_list", lambda: [Gpu("H100", 8192 * 2**20, "550.54", "12.4")])
+    monkeypatch.setattr(real_gpus, "gpu_list", lambda: [GpuSpecs("H100", 8192 * 2**20, "550.54", "12.4")])
     monkeypatch.setattr(real_gpus, "HOLD", "import sys; print('ready', flush=True); sys.stdin.read()")
     monkeypatch.setattr(nvidia, "_shares_ids", lambda: False)
     return row

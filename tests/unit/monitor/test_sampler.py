@@ -47,8 +47,8 @@ def test_a_driver_that_hangs_keeps_nothing_else_waiting() -> None:
     try:
         found.watch([os.getpid()])
         assert is_hanging.wait(60)
-        mark = found.machine.mark()
-        wait_for(lambda: "memory_free_gb" in found.machine.since(mark))
+        start = found.machine.now()
+        wait_for(lambda: "memory_free_gb" in found.machine.since(start))
         wait_for(lambda: os.getpid() in found.trees)
         assert found.gpus == []
         found.watch([])
@@ -62,10 +62,10 @@ def test_without_processes_nothing_is_read_and_the_gpus_may_sleep(fake: FakeGpus
     fake.answer("gpus 1", "utilization 0 5")
     found = Sampler(0.01, GpuSession([NvidiaGpus]))
     found.watch([os.getpid()])
-    wait_for(lambda: found.gpu.mark())
+    wait_for(lambda: found.gpu.now())
     assert [gpu.number for gpu in found.gpus] == [0]
     found.watch([])
     wait_for(lambda: fake.log().endswith(")"))
-    before = found.gpu.mark()
+    before = found.gpu.now()
     time.sleep(0.1)
-    assert found.gpu.mark() is before
+    assert found.gpu.now() is before

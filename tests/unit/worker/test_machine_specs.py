@@ -20,7 +20,7 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted, TagsSet
 from autoinstrument.settings import Settings
 from autoinstrument.worker import gpu_list
-from autoinstrument.worker.gpu_list import Gpu, gpus
+from autoinstrument.worker.gpu_list import GpuSpecs, gpus
 from autoinstrument.worker.machine_specs import machine_specs
 from tests.clearml_server import ClearMLServer
 from tests.unit.conftest import sdk_task
@@ -44,7 +44,7 @@ def test_names_and_values_are_those_of_the_sdk() -> None:
 
 
 def test_gpus_are_described_as_by_the_sdk() -> None:
-    specs = machine_specs(PROCESS, [Gpu("NVIDIA H100", 80 * 2**30, "550.54", "12.4")] * 2)
+    specs = machine_specs(PROCESS, [GpuSpecs("NVIDIA H100", 80 * 2**30, "550.54", "12.4")] * 2)
     assert {name: value for name, value in specs.items() if name.startswith("gpu")} == {
         "gpu_count": 2,
         "gpu_type": "NVIDIA H100, NVIDIA H100",
