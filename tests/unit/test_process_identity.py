@@ -50,7 +50,7 @@ def test_a_zombie_is_dead(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize(("pid", "alive_ms"), [(0, 2**62), (-1, 2**62), (2**31 - 1, 2**62), (10**30, 1)])
-def test_what_is_no_process(pid: int, alive_ms: int) -> None:
+def test_ids_that_are_not_processes(pid: int, alive_ms: int) -> None:
     assert not is_alive(pid, alive_ms)
 
 

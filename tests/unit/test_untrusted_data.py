@@ -79,7 +79,7 @@ def test_a_capture_with_one_wrong_value(tmp_path: Path, data: st.DataObject, wro
     loaded(tmp_path / "captures" / "r")
 
 
-def test_nesting_that_no_parser_survives(tmp_path: Path) -> None:
+def test_nesting_that_no_parser_can_read(tmp_path: Path) -> None:
     folder = tmp_path / "captures" / "r"
     folder.mkdir(parents=True)
     (folder / "capture.json").write_text(DEEP)

@@ -63,7 +63,7 @@ def console(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[ProcessConso
     return make
 
 
-def test_a_process_that_belongs_to_no_other(console: Any) -> None:
+def test_a_process_that_does_not_belong_to_another(console: Any) -> None:
     """Its text waits in the sender for its first run."""
     made, link, posted = console(belongs=False)
     made.route("stdout", "early")
@@ -105,7 +105,7 @@ def test_a_forked_child_of_a_process_with_a_run(console: Any) -> None:
     assert (posted, link.sent) == ([], ["of the child"])
 
 
-def test_what_waits_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_text_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_console, "MOST_CHARACTERS", 10)
     made, _, posted = console(belongs=True)
     for text in ("first", "second", "third"):
@@ -114,7 +114,7 @@ def test_what_waits_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert posted == ["third"]
 
 
-def test_what_waits_is_bounded_in_number_too(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_text_is_bounded_in_number(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was dropped for that counts no more: a child that prints for hours keeps its latest text."""
     monkeypatch.setattr(process_console, "MOST_CHARACTERS", 10)
     monkeypatch.setattr(process_console, "MOST_TEXTS", 3)
@@ -133,7 +133,7 @@ def test_settings(console: Any, monkeypatch: pytest.MonkeyPatch, mode: str, is_a
 
 
 @pytest.mark.may_report("AUTOINSTRUMENT_CONSOLE=python")
-def test_where_no_relay_can_be_started(
+def test_without_a_relay_pythons_streams_are_captured(
     console: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Python's streams are captured instead."""

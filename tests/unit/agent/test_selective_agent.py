@@ -164,7 +164,7 @@ def test_a_store_that_does_not_answer(base: Base) -> None:
     assert agent.is_left_alone("id")
 
 
-def test_more_than_may_wait_is_read_from_the_store(base: Base) -> None:
+def test_work_beyond_the_limit_is_read_from_the_store(base: Base) -> None:
     agent, may_answer = selective("prod/*"), threading.Event()
 
     def make() -> RunStarted:
@@ -212,7 +212,7 @@ def test_a_forked_child_asks_for_itself(base: Base, monkeypatch: pytest.MonkeyPa
     assert not agent.knows("id")
 
 
-def test_the_latest_open_run_may_be_one_that_is_not_decided(base: Base) -> None:
+def test_the_latest_open_run_may_be_undecided(base: Base) -> None:
     agent = selective("other")
     assert agent.latest_open_run() == ""
     agent._runs["mirrored"] = TrackedRun("mirrored")

@@ -78,7 +78,7 @@ def joined(heard, name="stdout"):
     return "".join(text for stream, text in heard if stream == name)
 
 
-def test_print_logging_and_writelines_are_heard_once(hear):
+def test_print_logging_and_writelines_are_captured_once(hear):
     output, errors, heard = hear(
         "import logging\n"
         "logging.basicConfig(); print('a', 'b', flush=True); logging.warning('careful')\n"
@@ -105,7 +105,7 @@ def test_no_streams(hear):
     )
 
 
-def test_hand_over_that_fails_is_not_the_writers_business(stream, listen):
+def test_a_listener_that_fails_does_not_disturb_the_writer(stream, listen):
     def fail(name, text):
         raise RuntimeError
 
@@ -129,7 +129,7 @@ def test_errors_of_the_stream_pass(stream, listen):
     assert heard == []
 
 
-def test_what_is_written_while_handing_over_is_not_heard(stream, listen):
+def test_text_that_the_listener_writes_is_not_captured(stream, listen):
     heard = []
 
     def write(name, text):
@@ -143,7 +143,7 @@ def test_what_is_written_while_handing_over_is_not_heard(stream, listen):
     assert text_of(stream) == "outer\ninner\n"
 
 
-def test_one_thread_hands_over_while_another_writes(stream, listen):
+def test_one_thread_calls_the_listener_while_another_writes(stream, listen):
     heard = []
     first, second = threading.Event(), threading.Event()
 
@@ -211,7 +211,7 @@ class Hostile(Slots):
 
 
 @pytest.mark.parametrize("kind", [Slots, ReadOnly, Hostile])
-def test_streams_that_cannot_be_listened_to_are_left_alone(monkeypatch, kind):
+def test_streams_that_cannot_be_captured_are_left_alone(monkeypatch, kind):
     heard = []
     monkeypatch.setattr(sys, "stdout", kind())
     console = ConsoleCapture(lambda *pair: heard.append(pair))
@@ -337,7 +337,7 @@ def test_bytes_are_captured_as_text(stream, listen):
 
 
 @pytest.mark.parametrize("stream", ["unbuffered"], indirect=True)
-def test_of_a_huge_file_the_beginning_is_captured(stream, listen):
+def test_the_beginning_of_a_huge_file_is_captured(stream, listen):
     heard = []
     console = listen(lambda *pair: heard.append(pair[1]))
     assert stream.buffer.write(b"x" * 3_000_000) == 3_000_000
@@ -345,7 +345,7 @@ def test_of_a_huge_file_the_beginning_is_captured(stream, listen):
     assert heard == ["x" * 2**20]
 
 
-def test_what_is_sent_to_a_file_is_not_captured(monkeypatch, stream, listen, tmp_path):
+def test_text_for_a_file_is_not_captured(monkeypatch, stream, listen, tmp_path):
     heard = []
     console = listen(lambda *pair: heard.append(pair[1]))
     with (tmp_path / "log").open("w") as file, contextlib.redirect_stdout(file):
@@ -390,7 +390,7 @@ def test_output_redirected_into_memory_is_kept_from_the_console(stream, listen):
     assert heard == ["public"]
 
 
-def test_one_object_as_both_streams_is_heard_once(stream, listen):
+def test_one_object_as_both_streams_is_captured_once(stream, listen):
     heard = []
     console = listen(lambda *pair: heard.append(pair), stderr=stream)
     stream.write("text")
@@ -411,7 +411,7 @@ def test_a_shadow_that_was_there_before_is_put_back(stream, listen):
     assert (text_of(stream), heard) == ("TEXT", ["text"])
 
 
-def test_a_shadow_that_was_put_over_ours_stays(stream, listen):
+def test_a_shadow_that_was_put_over_the_agents_stays(stream, listen):
     heard = []
     console = listen(lambda *pair: heard.append(pair[1]))
     ours = stream.write
@@ -423,7 +423,7 @@ def test_a_shadow_that_was_put_over_ours_stays(stream, listen):
     assert (text_of(stream), heard) == ("heardunheard", ["heard"])
 
 
-def test_a_shadow_over_ours_that_is_followed_is_not_heard_twice(stream, listen):
+def test_a_shadow_over_the_agents_that_is_followed_is_not_captured_twice(stream, listen):
     heard = []
     console = listen(lambda *pair: heard.append(pair[1]))
     ours = stream.write
@@ -452,7 +452,7 @@ def test_a_shadow_that_was_taken_away_is_put_back_by_following(stream, listen):
     assert "write" not in vars(stream)
 
 
-def test_following_again_after_detach_hears_nothing(stream, listen):
+def test_following_again_after_detach_captures_nothing(stream, listen):
     heard = []
     console = listen(lambda *pair: heard.append(pair))
     console.detach()
@@ -461,7 +461,7 @@ def test_following_again_after_detach_hears_nothing(stream, listen):
     assert heard == []
 
 
-def test_python_level_streams_are_heard_however_they_are_called(monkeypatch):
+def test_streams_of_python_classes_are_captured_however_they_are_called(monkeypatch):
     """Notebook streams (ipykernel's OutStream) and others are classes with a `write` of their own signature."""
 
     class Stream(io.TextIOBase):
@@ -478,7 +478,7 @@ def test_python_level_streams_are_heard_however_they_are_called(monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_writes_and_is_heard(hear):
+def test_the_text_of_a_forked_child_is_captured(hear):
     output, _, heard = hear(
         "pid = os.fork()\n"
         "if pid == 0:\n"
@@ -489,7 +489,7 @@ def test_a_forked_child_writes_and_is_heard(hear):
     assert joined(heard) == "parent\n"
 
 
-def test_logging_handlers_that_hold_the_stream_are_heard(stream, listen):
+def test_logging_handlers_that_hold_the_stream_are_captured(stream, listen):
     handler = logging.StreamHandler(stream)
     heard = []
     console = listen(lambda *pair: heard.append(pair[1]))
@@ -515,7 +515,7 @@ def test_a_print_costs_microseconds(stream, listen):
 
 
 @pytest.mark.interpreter
-def test_notebook_output_is_heard():
+def test_notebook_output_is_captured():
     """IPython removes its own `write` from the streams after each cell, and the agent's with it."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

@@ -101,7 +101,7 @@ def test_modules_that_another_process_has_loaded_are_looked_up_again(install, si
         assert packages_of(modules, [str(site)]).requirements == "".join(sorted([f"{OURS}\n", used])), modules
 
 
-def test_only_what_was_loaded_is_required_and_everything_is_frozen(site, install):
+def test_only_loaded_packages_are_required_and_all_are_frozen(site, install):
     install("Used", files=["used/__init__.py", "used/part.py"])
     install("alsoused", "2.0+cpu", files=["_native.cpython-311-x86_64-linux-gnu.so"])
     install("unused", files=["unused.py"])
@@ -110,7 +110,7 @@ def test_only_what_was_loaded_is_required_and_everything_is_frozen(site, install
     assert packages.freeze.splitlines() == ["alsoused==2.0+cpu", "unused==1.0", "Used==1.0"]
 
 
-def test_what_the_code_imports_comes_first(site, install):
+def test_imported_packages_come_first(site, install):
     """Below ClearML's own line; all lines are of use to pip, and to the agent, which installs all of them."""
     install("mlflow", "3.0", files=["mlflow/__init__.py", "mlflow/server/__init__.py"])
     install("mlflow-skinny", "3.0", files=["mlflow/__init__.py"])
@@ -134,7 +134,7 @@ def test_what_the_code_imports_comes_first(site, install):
     assert rest.splitlines()[1:] == [OURS, "google-auth==1.0", "mlflow-skinny==3.0"]
 
 
-def test_what_the_code_imports(tmp_path):
+def test_names_that_the_code_imports(tmp_path):
     """In files of its own and in cells, in every form; of what is imported relatively nothing is installed."""
     code = """
 import one, two.part as two  # three
@@ -232,7 +232,7 @@ def test_a_local_folder_cannot_be_installed_elsewhere(tmp_path, install, require
     assert line == "a==1.0"
 
 
-def test_what_conda_has_installed_is_named_by_its_version(install, required):
+def test_a_package_of_conda_is_named_by_its_version(install, required):
     """Its packages say where they were built (conda-forge): a folder of another machine."""
     info = install("a", files=["a.py"], origin={"url": "file:///home/conda/feedstock_root/a", "dir_info": {}})
     (info / "INSTALLER").write_text("conda\n")
@@ -263,7 +263,7 @@ def test_a_commit_that_was_not_pushed_is_named(site, install, repository):
 
 
 @pytest.mark.parametrize("given", [None, "numpy"])
-def test_a_task_that_is_queued_is_not_queued_with_packages_that_are_nowhere(site, install, given):
+def test_packages_that_other_machines_cannot_get_are_reported(site, install, given):
     """Of the packages that a person has listed, that is the business of that person."""
     wheel = {"url": "file:///w.whl", "archive_info": {}}
     for name in ("autoinstrument", "numpy", "local"):
@@ -342,7 +342,7 @@ def test_the_first_on_the_path_counts(tmp_path, site, install):
     assert packages_of(["a"], [str(other), str(site)]).requirements.splitlines()[0] == "a-b==2"
 
 
-def test_broken_distributions_are_passed_over(site, install, required):
+def test_broken_distributions_are_skipped(site, install, required):
     install("good", files=["good.py"])
     (site / "empty-1.0.dist-info").mkdir()
     nameless = site / "nameless-1.0.dist-info"
@@ -357,7 +357,7 @@ def test_broken_distributions_are_passed_over(site, install, required):
     assert required("good", "bare", "nameless") == ["bare==1.0", "good==1.0"]
 
 
-def test_paths_that_are_none(tmp_path):
+def test_entries_of_the_path_without_packages(tmp_path):
     packages_of(["sys"], ["", str(tmp_path / "none"), str(tmp_path / "a.zip"), __file__])
 
 

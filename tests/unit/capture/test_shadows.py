@@ -26,7 +26,7 @@ def heard() -> Heard:
     return Heard()
 
 
-def test_what_goes_to_a_buffer_is_decoded(heard: Heard) -> None:
+def test_bytes_for_a_buffer_are_decoded(heard: Heard) -> None:
     binary = Binary()
     shadow = BufferShadow(binary, "stdout", heard.listener)
     for piece in (b"abc", "é".encode()[:1], "é".encode()[1:], memoryview(b"view")):
@@ -51,7 +51,7 @@ def test_the_outermost_stream_captures(heard: Heard) -> None:
     assert heard == [("stdout", "one"), ("stdout", "two")]
 
 
-def test_a_listener_that_raises_or_prints_disturbs_nobody() -> None:
+def test_a_listener_that_raises_or_prints_disturbs_no_writer() -> None:
     binary = Binary()
 
     def listen(name: str, text: str) -> None:
@@ -65,7 +65,7 @@ def test_a_listener_that_raises_or_prints_disturbs_nobody() -> None:
     assert binary.getvalue() == b"abcfrom the listener"
 
 
-def test_the_users_exception_is_the_users(heard: Heard) -> None:
+def test_the_users_exception_reaches_the_user(heard: Heard) -> None:
     binary = Binary()
     BufferShadow(binary, "stdout", heard.listener)
     binary.close()

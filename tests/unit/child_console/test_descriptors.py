@@ -64,7 +64,7 @@ sys.stderr.write("no newline")
 """
 
 
-def test_everything_arrives_and_is_written_as_it_is(worker: Listener) -> None:
+def test_everything_arrives_and_is_written_unchanged(worker: Listener) -> None:
     """A block-buffered print comes last: the order is that of the descriptor."""
     done = script(CAPTURED, ALL_KINDS, str(worker.folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE).communicate()
     assert done == (b"descriptor\nprogram\nC library\nprint\n", b"child\xff\nno newline")
@@ -133,7 +133,7 @@ while True:
 
 
 @BOTH
-def test_what_python_holds_back_is_written_when_it_would_be(start: str) -> None:
+def test_buffered_text_is_written_when_python_would_write_it(start: str) -> None:
     code = 'print("held back"), os.write(1, b"first\\n")'
     if start == CAPTURED:
         code += ', descriptors.capture("").drain()'

@@ -66,7 +66,7 @@ def test_where_an_agent_finds_this_package(tmp_path: Path, monkeypatch: pytest.M
     assert "from a local file, file:///a.whl; other machines need" in installation().detail
 
 
-def test_without_an_interpreter_each_check_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_interpreter_each_check_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing runs the program that embeds Python, and the worker is a thread."""
     if sys.platform != "win32":
         check = worker()

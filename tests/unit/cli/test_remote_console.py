@@ -73,7 +73,9 @@ def ended(task_id: str, status: str, reason: str = "") -> None:
         ("stopped", "user abort", 1, "the Task was stopped: user abort"),
     ],
 )
-def test_its_end(task: str, monkeypatch: pytest.MonkeyPatch, status: str, reason: str, code: int, line: str) -> None:
+def test_the_end_of_a_task(
+    task: str, monkeypatch: pytest.MonkeyPatch, status: str, reason: str, code: int, line: str
+) -> None:
     steps(monkeypatch, lambda: (started(task), send(task, (1, "first"))), lambda: ended(task, status, reason))
     assert followed(task) == (code, "first\nlast\n", ["an agent has started it", *([line] if line else [])])
 

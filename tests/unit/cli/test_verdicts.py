@@ -66,7 +66,7 @@ STRANGE = ["sqlite:///{folder}/other.db", "{folder}/empty", "file:{folder}/empty
 
 
 @pytest.mark.parametrize("uri", STORES + STRANGE)
-def test_what_is_no_store_is_not_made_one(folder: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+def test_a_folder_without_a_store_gets_none(folder: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     """Somebody else's database and an empty folder stay what they are."""
     (folder / "empty").mkdir()
     with sqlite3.connect(folder / "other.db") as other:
@@ -85,7 +85,7 @@ def test_what_is_no_store_is_not_made_one(folder: Path, monkeypatch: pytest.Monk
     assert sorted(path.name for path in folder.rglob("*")) == ["empty", "other.db"]
 
 
-def test_the_store_is_named_where_nobody_has_chosen_it(
+def test_the_default_store_is_named(
     client: MlflowClient, server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MLflow takes what lies in the working directory, which may not be what was meant."""
@@ -154,7 +154,7 @@ def tracking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         (500, b"<html>broken</html>", "answers with 500", "runs"),
     ],
 )
-def test_a_server_is_asked_for_what_training_needs(
+def test_a_server_gets_the_requests_of_a_training(
     tracking: Any, status: int, body: bytes, problem: str, remedy: str
 ) -> None:
     """That `/health` is well says nothing of the credentials."""
@@ -164,7 +164,7 @@ def test_a_server_is_asked_for_what_training_needs(
     assert remedy in found["remedy"]
 
 
-def test_a_port_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_where_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:sesame@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     found = described()
@@ -239,7 +239,5 @@ def test_explain_of_a_script_that_died_before_its_run() -> None:
         (170, 100.0, 105.0, 65.0),
     ],
 )
-def test_a_clock_is_wrong_only_by_what_a_date_of_whole_seconds_proves(
-    date: float, began: float, ended: float, ahead: float
-) -> None:
+def test_a_clock_is_wrong_only_if_whole_seconds_prove_it(date: float, began: float, ended: float, ahead: float) -> None:
     assert ahead_s(date, began, ended) == pytest.approx(ahead)

@@ -107,7 +107,7 @@ def test_no_worker_is_one_line(runtime: Path) -> None:
             gone.bind(str(runtime / f"autoinstrument-{number}" / "socket"))
 
 
-def test_what_a_worker_serves_and_costs(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
+def test_the_report_of_a_worker(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
     run_id = a_run(client, name="the run")
     service.say(started(), open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False))
     wait_for(lambda: any(run["task_url"] and not run["waits"] for run in report().runs))
@@ -130,7 +130,7 @@ def test_what_a_worker_serves_and_costs(service: Service, server: ClearMLServer,
     assert ": is open, is up to date, http" in lines[4]
 
 
-def test_a_failing_server_and_what_waits(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
+def test_a_failing_server_and_the_waiting_data(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
     run_id = a_run(client, name="the run")
     server.faults.add(Fault(endpoints="*", action="status", status=503))
     run = open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False)
@@ -148,9 +148,7 @@ def test_a_failing_server_and_what_waits(service: Service, server: ClearMLServer
     assert report().failing_since_ms == found.failing_since_ms
 
 
-def test_a_worker_that_is_stopped_delivers_what_was_sent(
-    service: Service, server: ClearMLServer, client: MlflowClient
-) -> None:
+def test_a_worker_that_is_stopped_delivers_first(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
     """The process is told nothing; it finds its connection closed, and its run open."""
     run_id = a_run(client, name="the run")
     points = [("loss", float(step), 1_600_000_000_000, step) for step in range(1000)]
@@ -181,7 +179,9 @@ def test_a_worker_that_is_stopped_delivers_what_was_sent(
         late.connect(str(service.folder / "socket"))
 
 
-def test_what_a_stopped_worker_leaves_is_said(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
+def test_the_runs_that_a_stopped_worker_leaves_are_counted(
+    service: Service, server: ClearMLServer, client: MlflowClient
+) -> None:
     run_id = a_run(client, name="the run")
     server.faults.add(Fault(endpoints="*", action="status", status=401))
     with Elsewhere() as pid:
@@ -198,7 +198,7 @@ def test_a_worker_without_processes_ends_at_once(service: Service) -> None:
     service.end()
 
 
-def test_one_that_does_not_answer_or_is_another_users(
+def test_a_worker_that_does_not_answer_or_is_another_users(
     runtime: Path, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are shown nevertheless; what is another user's is not asked."""

@@ -191,7 +191,7 @@ ODD: Run = (
 @given(run=runs())
 @example(run=ODD)
 @pytest.mark.parametrize("live", [True, False])
-def test_the_task_says_what_the_run_says(
+def test_the_task_equals_the_run(
     server: ClearMLServer, tmp_path_factory: pytest.TempPathFactory, live: bool, run: Run
 ) -> None:
     started, records = run

@@ -69,7 +69,7 @@ def test_the_console_of_a_run_that_is_resumed(
     assert not caplog.records
 
 
-def test_a_capture_that_somebody_takes_away_is_begun_anew(
+def test_a_capture_that_was_removed_is_begun_again(
     server: ClearMLServer, tmp_path: Path, process: TrainingProcess
 ) -> None:
     capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN._replace(run_id="d" * 32), PROCESS)

@@ -41,7 +41,7 @@ def held_bytes() -> int:
     return sum(trace.size for trace in snapshot.traces)
 
 
-def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_complete_runs_hold_no_points_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
     with ClearMLServer() as server, ours, theirs:
         for name, value in server.environ.items():

@@ -187,7 +187,7 @@ def test_a_project_that_holds_more_stays(
         ("{workspace}-{experiment}", "default-{name}"),
     ],
 )
-def test_a_template_decides_what_follows(
+def test_a_template_decides_which_tasks_follow(
     server: ClearMLServer, client: MlflowClient, experiment: str, template: str, project: str, tmp_path: Path
 ) -> None:
     """The script is known to the capture alone: the project's name says it."""
@@ -282,7 +282,7 @@ def test_the_tasks_of_a_deleted_experiment_are_archived(
     assert project_of(server, run_id) == name
 
 
-def test_following_it_notices_a_new_name_in_the_next_round(
+def test_a_follower_notices_a_new_name_in_the_next_round(
     server: ClearMLServer, client: MlflowClient, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of runs that ended long ago, which such a round does not compare else."""

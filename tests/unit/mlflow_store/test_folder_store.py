@@ -33,7 +33,7 @@ def metric_file(client: MlflowClient, run: Any, key: str) -> Path:
     return Path(client._tracking_client.store.root_directory, run.info.experiment_id, run.info.run_id, "metrics", key)
 
 
-def test_a_long_history_is_held_in_no_memory(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_history_is_not_held_in_memory(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Searching, opening and reading it hold a page or two; MLflow's own call holds an object for each point."""
     monkeypatch.setattr(metric_history, "_POINTS", MANY // 50)
     run = client.create_run("0")

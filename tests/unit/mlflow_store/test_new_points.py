@@ -103,7 +103,7 @@ def test_many_points_come_in_parts(
     assert found == all_points
 
 
-def test_a_reading_is_marked(client: MlflowClient, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_position_of_a_reading_is_noted(client: MlflowClient, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one counts, if a history is read twice."""
     monkeypatch.setattr(metric_history, "_POINTS", 4)
     log(client, run_id, *((1 / n, 1000 + n, n) for n in range(1, 12)))

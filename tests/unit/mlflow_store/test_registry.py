@@ -27,7 +27,7 @@ def runs(client: MlflowClient) -> list[str]:
     return runs
 
 
-def test_a_search_says_what_each_runs_own_state_says(client: MlflowClient, runs: list[str]) -> None:
+def test_a_search_equals_the_state_of_each_run(client: MlflowClient, runs: list[str]) -> None:
     """Else a run would look changed for ever."""
     client.set_registered_model_alias("iris", "champion", "1")
     client.set_registered_model_alias("iris", "best", "1")
@@ -64,7 +64,9 @@ def _read_again(registry: Registry) -> None:
     registry._next_at = 0.0
 
 
-def test_it_is_read_once_for_many_runs(client: MlflowClient, runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registry_is_read_once_for_many_runs(
+    client: MlflowClient, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     reads: list[str] = []
 
     def read(uri: str) -> Any:

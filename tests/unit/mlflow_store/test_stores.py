@@ -48,7 +48,7 @@ def old_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["no file", "empty file", "older", "another one's", "no folder", "any folder"])
-def test_what_is_no_store_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_folder_without_a_store_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = f"sqlite:///{tmp_path}/below/mlflow.db" if kind == "no file" else f"sqlite:///{tmp_path}/mlflow.db"
     if kind == "empty file":
@@ -112,7 +112,7 @@ def test_a_registry_is_asked_only_if_there_is_one(
     assert (version["name"], version["version"]) == ("iris", "1")
 
 
-def test_versions_that_nobody_was_asked_about_stay() -> None:
+def test_versions_stay_if_the_registry_was_not_asked() -> None:
     """As where a run is resumed by a process that logs another model and has nothing to do with the registry."""
     version = Version(name="iris", version="1", stage="", aliases=["champion"], tags={}, description="")
     model = Model(

@@ -91,7 +91,7 @@ def test_rates_are_those_between_two_readings(monkeypatch: pytest.MonkeyPatch) -
     assert "network_tx_mbs" not in read()
 
 
-def test_what_the_system_does_not_have_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_that_the_system_lacks_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object, **__: object) -> None:
         raise PermissionError
 

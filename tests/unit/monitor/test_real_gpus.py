@@ -39,13 +39,15 @@ def test_nothing_differs(smi: list[str], capsys: pytest.CaptureFixture[str]) -> 
         (7, "4096", "GPU 0: mem_used_gb is 2.00 and 4.00"),
     ],
 )
-def test_what_differs(smi: list[str], capsys: pytest.CaptureFixture[str], at: int, text: str, line: str) -> None:
+def test_differences_are_named(
+    smi: list[str], capsys: pytest.CaptureFixture[str], at: int, text: str, line: str
+) -> None:
     smi[at] = text
     assert real_gpus.main() == 1
     assert f"differs: {line}" in capsys.readouterr().out
 
 
-def test_a_process_without_memory_is_missed(
+def test_a_process_without_memory_is_reported(
     smi: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(nvidia, "_shares_ids", lambda: True)

@@ -30,7 +30,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "SOON_S", 0.0)
 
 
-def test_a_driver_that_hangs_keeps_nothing_else_waiting() -> None:
+def test_a_driver_that_hangs_blocks_nothing_else() -> None:
     """The machine and the processes are read on; runs can begin and end."""
     is_hanging, may_go_on = threading.Event(), threading.Event()
 

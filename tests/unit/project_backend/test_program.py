@@ -65,7 +65,7 @@ def test_a_clone(task: dict[str, Any], client: MlflowClient, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("entry_point", "code", "status"), [("ends", 3, "FAILED"), ("killed", 137, "KILLED")])
-def test_how_it_ends(
+def test_the_end_of_the_command(
     task: dict[str, Any],
     client: MlflowClient,
     monkeypatch: pytest.MonkeyPatch,

@@ -26,7 +26,7 @@ def with_line(task: dict[str, Any], *groups: list[str]) -> dict[str, Any]:
     return {**task, "configuration": {"command line": {"name": "command line", "value": line}}}
 
 
-def test_the_words_that_were_typed_with_what_was_edited() -> None:
+def test_the_typed_words_with_edited_values() -> None:
     typed = ["lr", "--lr", "0.1"], ["", "extra"]
     assert recipe_of(with_line(task(lr="0.1"), *typed)).arguments == ["--lr", "0.1", "extra"]
     assert recipe_of(with_line(task(lr="0.3"), *typed)).arguments == ["--lr", "0.3", "extra"]
@@ -105,7 +105,7 @@ def test_variables(tmp_path: Path) -> None:
     assert recipe_of(task()).variables == {}
 
 
-def test_what_is_not_used_is_said() -> None:
+def test_unused_parts_are_reported() -> None:
     found = task("train.py", "Hydra", _allow_omegaconf_edit_="True") | {"container": {"image": "python:3.11"}}
     notes = recipe_of(found).notes
     assert any("Hydra/_allow_omegaconf_edit_ is on" in note for note in notes)

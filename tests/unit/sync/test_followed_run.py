@@ -47,7 +47,7 @@ def test_a_history_is_read_only_if_there_may_be_other_points(latest: Point, is_r
     assert run.events() == []
 
 
-def test_what_was_refused_is_compared_as_a_whole() -> None:
+def test_a_run_with_refused_points_is_compared_as_a_whole() -> None:
     run = followed(("a", 0.4, 1001, 8))
     assert not run.is_due(6.0)
     run.unread()
@@ -57,7 +57,7 @@ def test_what_was_refused_is_compared_as_a_whole() -> None:
     assert run.options(11.0) == (True, False)
 
 
-def test_another_try_comes_later_and_later() -> None:
+def test_pauses_between_attempts_grow() -> None:
     run = followed()
     now, pauses = 10.0, []
     for _ in range(6):

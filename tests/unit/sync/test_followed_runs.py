@@ -169,7 +169,7 @@ def test_a_follower_that_starts_again_goes_on(server: ClearMLServer, client: Mlf
     assert is_verified(run_id)
 
 
-def test_a_look_costs_what_has_changed(
+def test_the_cost_of_a_look_grows_with_the_changes(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing, if nothing has; the points of all runs go into one request, and need no history."""
@@ -210,7 +210,9 @@ def test_many_points_at_once_come_in_several_batches(server: ClearMLServer, clie
 
 
 @pytest.mark.parametrize("endpoint", ["*", "events.add_batch", "tasks.get_all"])
-def test_what_the_server_did_not_take_comes_later(server: ClearMLServer, client: MlflowClient, endpoint: str) -> None:
+def test_points_that_the_server_did_not_take_come_later(
+    server: ClearMLServer, client: MlflowClient, endpoint: str
+) -> None:
     follower = Follower()
     run_id = a_run(client, "patient", status="")
     follower.look(2)
@@ -255,7 +257,7 @@ def test_an_artifact_store_that_cannot_be_read(
     assert len(scalars(server, task_of(server, run_id)["id"])) == 21
 
 
-def test_mlflow_away(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> None:
+def test_mlflow_does_not_answer(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> None:
     follower = Follower()
     run_id = a_run(client, "patient", status="")
     follower.look(2)

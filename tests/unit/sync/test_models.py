@@ -93,7 +93,7 @@ def test_a_file_server_that_is_away_leaves_the_copy_to_the_next_sync(server: Cle
 
 
 @pytest.mark.parametrize("full_disk", [True, False])
-def test_a_model_that_cannot_be_packed_says_why(
+def test_a_model_that_cannot_be_packed_has_a_reason(
     client: MlflowClient, server: ClearMLServer, run_id: str, monkeypatch: pytest.MonkeyPatch, full_disk: bool
 ) -> None:
     """It goes on linking to MLflow; the temporary folder's disk is the training's too, and is never filled."""

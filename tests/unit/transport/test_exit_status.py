@@ -24,7 +24,7 @@ from autoinstrument.transport import exit_status
         (b"\0", None),
     ],
 )
-def test_a_code_is_what_the_shell_would_show(content: bytes, code: int | None, tmp_path: Path) -> None:
+def test_a_code_equals_that_of_the_shell(content: bytes, code: int | None, tmp_path: Path) -> None:
     (tmp_path / "exit-code-7").write_bytes(content)
     assert exit_status.take(tmp_path, 7) == code
     assert list(tmp_path.iterdir()) == []

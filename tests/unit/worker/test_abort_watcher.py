@@ -131,7 +131,7 @@ def test_a_process_logs_why_before_it_is_ended(
         aborting.join(30)
 
 
-def test_nothing_is_asked_where_clearml_is_told_not_to_stop_processes(
+def test_nothing_is_asked_if_clearml_is_configured_not_to_stop_processes(
     server: ClearMLServer, configure: Configure
 ) -> None:
     nothing: Any = (None, None)

@@ -30,7 +30,7 @@ def test_the_signal_is_known_until_the_parent_takes_it(number: signal.Signals) -
     assert signal_of(0) == ""
 
 
-def test_processes_killed_for_want_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_killed_for_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the control group count, else those of the machine; a system that tells neither has none."""
     files = {
         "/proc/self/cgroup": "0::/job\n",

@@ -76,9 +76,7 @@ def test_a_machine_without_a_driver_has_no_gpus(nvml: Callable[[Any], None]) -> 
     assert gpus() == []
 
 
-def test_a_driver_that_hangs_keeps_no_capture_waiting(
-    nvml: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_driver_that_hangs_blocks_no_capture(nvml: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
     nvml(types.SimpleNamespace(nvmlInit=answered.wait, nvmlShutdown=int, NVMLError=Exception))
     monkeypatch.setattr(gpu_list, "_PATIENCE_S", 0.01)
@@ -113,7 +111,7 @@ def test_the_sdk_reads_the_machine_of_a_run(server: ClearMLServer, tmp_path: Any
     assert sdk_task(mirror.task.id).data.runtime["hostname"] == "two"
 
 
-def test_an_adopted_task_keeps_what_it_says(server: ClearMLServer, tmp_path: Any) -> None:
+def test_an_adopted_task_keeps_its_description(server: ClearMLServer, tmp_path: Any) -> None:
     task_id = Session().call("tasks.create", name="mine", type="inference")["id"]
     Session().call("tasks.edit", task=task_id, force=True, runtime={"hostname": "its own", "_exec_agent_hostname": "a"})
     capture = RunJournal(tmp_path, RUN._replace(task_id=task_id, tags={"mlflow.runType": "genai_evaluate"}), PROCESS)

@@ -40,7 +40,7 @@ def test_a_process_that_was_stopped_gets_everything_when_it_goes_on(
     assert next(received) == sent[0]
 
 
-def test_what_waits_is_bounded_and_whole(
+def test_waiting_messages_are_bounded_and_whole(
     sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox_module, "_MOST", 100_000)
@@ -59,7 +59,7 @@ def test_what_waits_is_bounded_and_whole(
     assert received == sent[: len(received)]
 
 
-def test_a_process_that_is_gone_is_no_error(sockets: tuple[socket.socket, socket.socket]) -> None:
+def test_a_process_that_is_gone_is_not_an_error(sockets: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = sockets
     outbox = Outbox(ours)
     for record in messages(5_000):

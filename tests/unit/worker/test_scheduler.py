@@ -58,7 +58,7 @@ def worked(server: ClearMLServer, tmp_path: Path, ends: tuple[socket.socket, soc
 
 
 @pytest.mark.parametrize("is_tagged", [False, True], ids=["tag on its way", "tag written"])
-def test_a_complete_run_that_cannot_be_told_its_last_line_is_pending_until_it_is(
+def test_a_complete_run_is_pending_again_while_a_late_line_cannot_be_sent(
     server: ClearMLServer, worked: Worked, ends: tuple[socket.socket, socket.socket], is_tagged: bool
 ) -> None:
     """The process writes `synced`, then `pending`: its report of the first must not take the capture away."""

@@ -52,7 +52,7 @@ def test_the_scripts_own_handler_decides(monkeypatch: pytest.MonkeyPatch, platfo
     assert calls == ["SIGTERM"]
 
 
-def test_one_kill_for_want_of_memory_explains_one_death(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_kill_for_lack_of_memory_explains_one_death(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that share a worker share its control group, in which the kernel counts the kills."""
     kills = [5]
     monkeypatch.setattr(cause_of_death, "memory_kills", lambda: kills[0])

@@ -144,7 +144,7 @@ def test_the_worker_tries_again(server: ClearMLServer, client: MlflowClient, tra
     assert not one.captures()
 
 
-def test_what_the_worker_cannot_write_sync_writes(
+def test_sync_writes_the_tags_that_the_worker_could_not_write(
     server: ClearMLServer, client: MlflowClient, training: Any, locked: Any
 ) -> None:
     """Link and origin stay in the capture; the Task, which is complete, is left as it is."""
@@ -165,7 +165,7 @@ def test_what_the_worker_cannot_write_sync_writes(
     assert "nothing to do" in autoinstrument("sync").output
 
 
-def test_a_server_that_never_answers_holds_nothing_up(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers_blocks_nothing(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker gives up, and everything is kept for `sync`."""
     monkeypatch.setattr(mlflow_access, "LIMIT_S", 0.5)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # else its thread goes on beside the next tests
@@ -265,7 +265,7 @@ def test_sync_restores_lost_tags(server: ClearMLServer, client: MlflowClient, tr
         assert autoinstrument("verify", one.run_id).exit_code == 0
 
 
-def test_a_task_that_is_reset_and_queued_is_no_clone(
+def test_a_task_that_is_reset_and_queued_is_not_a_clone(
     server: ClearMLServer, client: MlflowClient, training: Any
 ) -> None:
     """Its next run does not come from the one before, as a clone's does; `verify` says what became of it."""

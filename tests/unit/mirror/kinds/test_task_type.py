@@ -51,7 +51,7 @@ def test_a_run_that_trains_and_evaluates_is_a_training(
 
 
 @pytest.mark.parametrize("is_marked_first", [False, True])
-def test_also_live(
+def test_the_type_is_set_live_too(
     server: ClearMLServer, client: MlflowClient, trained: str, tmp_path: Path, is_marked_first: bool
 ) -> None:
     """The Task is made before MLflow marks the run, and the model may be registered in between or later."""

@@ -137,7 +137,7 @@ def test_a_user_reads_an_evaluation(server: ClearMLServer, client: MlflowClient)
     assert curves["error rate (so far)"]["y"] == pytest.approx([0, 0, 1 / 3])
 
 
-def test_a_persons_feedback_is_noticed_by_two_small_requests(
+def test_two_small_requests_notice_a_persons_feedback(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that has ended is looked at by the count of its assessments; traces are read only if that has changed."""
