@@ -71,7 +71,7 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     assert ended(server, run_that_goes_on)["status"] == "completed"
 
 
-def test_a_worker_that_is_a_thread_says_why_it_ends_its_process(place: Place, server: ClearMLServer) -> None:
+def test_a_worker_that_is_a_thread_logs_why_it_ends_its_process(place: Place, server: ClearMLServer) -> None:
     script = "import autoinstrument.worker.abort_watcher as watch\nwatch._EVERY_S = 0.5\n" + SCRIPT.format(seconds=170)
     started = place.start(script, AUTOINSTRUMENT_WORKER="thread")
     wait_for((place.folder / "ready").exists)

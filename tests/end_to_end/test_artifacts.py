@@ -193,7 +193,7 @@ def test_files_are_artifacts_and_figures_are_shown_live_and_through_sync(
     assert comparable(own_server, other) == comparable(own_server, task)
 
 
-def test_what_an_evaluation_logs_is_shown(place: Place, server: ClearMLServer) -> None:
+def test_the_data_of_an_evaluation_is_shown(place: Place, server: ClearMLServer) -> None:
     """Confusion matrix and table of results; MLflow imports its evaluators while our thread asks for the experiment."""
     script = """
         import mlflow, pandas
@@ -326,7 +326,7 @@ def test_a_file_server_that_is_down_costs_only_the_pictures(own_place: Place, ow
 
 
 @pytest.mark.may_report("ClearML refuses", "more than fits into memory", "did not fit")
-def test_what_a_server_never_takes_is_left_out_and_named(own_place: Place, own_server: ClearMLServer) -> None:
+def test_files_that_a_server_refuses_are_left_out_and_listed(own_place: Place, own_server: ClearMLServer) -> None:
     """A file server refuses every file, and there are more artifacts than a Task can hold; nothing else is lost."""
     own_server.faults.add(Fault(endpoints="files.upload", status=413))
     script = """

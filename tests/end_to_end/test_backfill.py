@@ -120,7 +120,7 @@ def assert_a_large_task_is_left_out(place: Place, server: ClearMLServer) -> None
     assert problem["problem"] == "tasks.get_by_id: the answer is over 64 MiB, and is not read"
 
 
-def test_what_was_changed_since_is_brought_over(old: Place, own_server: ClearMLServer) -> None:
+def test_later_changes_are_synced(old: Place, own_server: ClearMLServer) -> None:
     assert old.command("sync", "--experiment", "old/study").code == 0
     run_id = old.run_named("child 0").info.run_id
     old.client.set_tag(run_id, "reviewed", "yes")
@@ -147,7 +147,7 @@ def test_one_run_by_its_id_brings_its_parent_along(old: Place, own_server: Clear
     assert len(own_server.tasks) == 2
 
 
-def test_killed_at_any_moment_it_goes_on(old: Place, own_server: ClearMLServer) -> None:
+def test_a_sync_that_was_killed_can_be_repeated(old: Place, own_server: ClearMLServer) -> None:
     """SIGKILL after some request, again and again; AUTOINSTRUMENT_KILLS says how often, 3 times by default."""
     rounds, moments = int(os.environ.get("AUTOINSTRUMENT_KILLS", "3")), random.Random(5)  # the same each time
     for _ in range(rounds):
@@ -160,13 +160,13 @@ def test_killed_at_any_moment_it_goes_on(old: Place, own_server: ClearMLServer) 
     assert_all_once(old, own_server)
 
 
-def test_two_people_at_once_make_no_second_task(old: Place, own_server: ClearMLServer) -> None:
+def test_two_syncs_at_once_make_no_second_task(old: Place, own_server: ClearMLServer) -> None:
     started = [start_sync(old), start_sync(old)]
     assert [one.finish(90).code for one in started] == [0, 0]
     assert_all_once(old, own_server)
 
 
-def test_following_it_completes_what_ends(own_place: Place, own_server: ClearMLServer) -> None:
+def test_a_follower_completes_runs_that_end(own_place: Place, own_server: ClearMLServer) -> None:
     """Runs that come while it follows get their Tasks; it ends when it is told to, with what it did and code 0."""
     following = start_sync(own_place, "--follow")
     wait_for(lambda: own_server.calls("tasks.get_all") or following.process.poll() is None)
@@ -184,7 +184,7 @@ def test_following_it_completes_what_ends(own_place: Place, own_server: ClearMLS
     assert_all_once(own_place, own_server)
 
 
-def test_interrupting_it_says_what_was_done(own_place: Place, own_server: ClearMLServer) -> None:
+def test_an_interrupted_sync_prints_its_summary(own_place: Place, own_server: ClearMLServer) -> None:
     assert own_place.run(OLD, agent=False).code == 0
     own_server.faults.add(Fault("tasks.create", latency=0.5))
     syncing = start_sync(own_place)
@@ -215,7 +215,7 @@ def test_a_live_run_is_unchanged_for_sync(own_place: Place, own_server: ClearMLS
 @pytest.mark.parametrize(
     "arguments", [["--experiment", "no such"], ["--since", "2020-01-01"], ["--all", "--run", "x"], ["--since", "soon"]]
 )
-def test_what_cannot_be_meant_is_said_in_a_line(own_place: Place, arguments: list[str]) -> None:
+def test_wrong_usage_is_reported_in_one_line(own_place: Place, arguments: list[str]) -> None:
     done = own_place.command("sync", *arguments)
     assert done.code == 2
     assert done.stderr.splitlines()[-1].startswith("Error: ")

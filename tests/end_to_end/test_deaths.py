@@ -95,7 +95,7 @@ def test_killed_while_idle_keeps_the_console(place: Place, server: ClearMLServer
         ("os.abort()", -signal.SIGABRT),
     ],
 )
-def test_death_from_inside(place: Place, server: ClearMLServer, death: str, code: int) -> None:
+def test_a_process_that_ends_without_exit_handlers(place: Place, server: ClearMLServer, death: str, code: int) -> None:
     """`os._exit` and crashes of the interpreter run no at-exit handler; the Task is stopped anyway."""
     script = f"""
         import ctypes, os
@@ -210,7 +210,7 @@ def test_the_scripts_own_handler_of_sigterm_decides(place: Place, server: ClearM
     assert task["status"] == "completed"
 
 
-def test_a_dying_process_group_does_not_take_the_worker_along(place: Place, server: ClearMLServer) -> None:
+def test_the_worker_survives_its_process_group(place: Place, server: ClearMLServer) -> None:
     """Job control and schedulers signal the whole process group; the worker is in a separate session."""
     script = LOOP.format(at=300).replace("import pathlib", "import os, pathlib; os.setpgrp()\nimport pathlib")
     started = place.start(script)

@@ -43,7 +43,7 @@ def test_a_healthy_environment(place: Place, server: ClearMLServer) -> None:
     assert server.credentials.secret_key not in text
 
 
-def test_no_configuration_and_a_store_that_is_away(new_place: Callable[[ClearMLServer | None], Place]) -> None:
+def test_no_configuration_and_a_store_that_does_not_answer(new_place: Callable[[ClearMLServer | None], Place]) -> None:
     place = new_place(None)
     place.run("import mlflow; mlflow.start_run()")
     code, found = findings(place, MLFLOW_TRACKING_URI="http://user:sesame@127.0.0.1:9")

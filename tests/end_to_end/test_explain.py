@@ -85,7 +85,7 @@ def test_a_run_without_a_server_as_json(new_place: Callable[[ClearMLServer | Non
     assert "trained" in done.stderr
 
 
-def test_of_this_environment(place: Place) -> None:
+def test_the_steps_of_this_environment(place: Place) -> None:
     done = explain(place)
     assert (done.code, failed(done)) == (0, [])
     assert "wrappers placed" in done.stdout
@@ -94,7 +94,7 @@ def test_of_this_environment(place: Place) -> None:
     assert failed(done) == ["✗ switch: not set"]
 
 
-def test_what_it_cannot_start(place: Place) -> None:
+def test_a_command_that_cannot_be_started(place: Place) -> None:
     done = explain(place, "no-such-program")
     assert done.code == 2
     assert "no-such-program: No such file or directory" in done.stderr

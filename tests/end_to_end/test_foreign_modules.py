@@ -21,7 +21,7 @@ def plant(folder: Path, marks: Path, names: tuple[str, ...]) -> None:
         (folder / f"{name}.py").write_text(MARK.format(folder=str(marks), name=name))
 
 
-def test_of_the_working_directory_and_the_scripts_folder(place: Place, server: ClearMLServer) -> None:
+def test_modules_of_the_working_directory_and_the_scripts_folder(place: Place, server: ClearMLServer) -> None:
     marks = place.root / "marks"
     marks.mkdir()
     place.environ[VARIABLE] = ""  # the agent's own processes import all that they need

@@ -82,7 +82,7 @@ def test_sitecustomize_leaves_no_bytecode_behind(bare: Place, other: Environment
     assert names(other.site_packages) == before
 
 
-def test_somebody_elses_file_is_not_touched(bare: Place, tmp_path: Path) -> None:
+def test_a_file_of_another_tool_is_not_touched(bare: Place, tmp_path: Path) -> None:
     theirs = tmp_path / "sitecustomize.py"
     theirs.write_text("theirs = True\n")
     done = bare.command("install", "--target", str(tmp_path))
@@ -104,7 +104,7 @@ def test_a_file_that_was_changed_stays(bare: Place, tmp_path: Path) -> None:
     assert names(tmp_path) == {"sitecustomize.py", "autoinstrument-hook.json"}
 
 
-def test_an_older_version_of_ours_is_replaced(bare: Place, tmp_path: Path) -> None:
+def test_a_file_of_an_older_release_is_replaced(bare: Place, tmp_path: Path) -> None:
     """The manifest knows it."""
     import hashlib
 
@@ -128,7 +128,7 @@ def test_a_manifest_names_no_other_files(bare: Place, tmp_path: Path) -> None:
     assert (done.code, len(done.stderr.splitlines())) == (1, 1)
 
 
-def test_a_folder_that_is_not_there_and_one_that_cannot_be_written(bare: Place, tmp_path: Path) -> None:
+def test_a_missing_folder_and_a_read_only_one(bare: Place, tmp_path: Path) -> None:
     for folder in (tmp_path / "nowhere", Path("/proc/self")):
         done = bare.command("install", "--target", str(folder))
         assert done.code == 1
@@ -151,7 +151,7 @@ def test_out_of_this_environment_and_in_again(full_environment: Environment, tmp
     assert is_armed(mine)
 
 
-def test_purge_asks_and_takes_ours_alone(bare: Place, tmp_path: Path) -> None:
+def test_purge_asks_and_removes_only_files_of_this_package(bare: Place, tmp_path: Path) -> None:
     bare.run("import mlflow\nwith mlflow.start_run(): pass")
     assert bare.captures()
     assert bare.command("uninstall", "--target", str(tmp_path), "--purge", AUTOINSTRUMENT_HOME=str(bare.home)).code == 2

@@ -55,7 +55,7 @@ def test_values_that_were_cut_and_half_of_a_refused_batch(
     assert_verified(own_place, run.info.run_id)
 
 
-def test_names_that_a_server_was_not_given(own_place: Place, own_server: ClearMLServer, mlflow_server: str) -> None:
+def test_names_that_a_url_does_not_carry(own_place: Place, own_server: ClearMLServer, mlflow_server: str) -> None:
     """MLflow's client puts names into URLs as they are: `a#b.txt` is stored as `a`."""
     own_place.uri = mlflow_server
     script = """

@@ -111,7 +111,7 @@ def datasets(task: dict[str, Any]) -> list[dict[str, Any]]:
     return held
 
 
-def test_nothing_of_it_is_seen_in_the_script(outcome: Outcome) -> None:
+def test_the_script_notices_nothing(outcome: Outcome) -> None:
     assert outcome.done.code == 0, outcome.done.stderr
     assert len(outcome.done.said) == 1, outcome.done.stderr
 
@@ -130,7 +130,7 @@ def test_each_logged_model_is_one_output_model(outcome: Outcome, server: ClearML
     assert len([model for model in server.models if model.get("task") == outcome.task["id"]]) == 2
 
 
-def test_the_registry_is_told_by_metadata(outcome: Outcome, server: ClearMLServer) -> None:
+def test_metadata_shows_the_registry(outcome: Outcome, server: ClearMLServer) -> None:
     """Also what was said of a version after the run's end."""
     line, twice = (models(server, outcome.task)[name] for name in ("line", "twice"))
     assert line["tags"] == ["Staging", "champion", "iris/Staging", "iris@champion", "validated=yes"]
@@ -214,7 +214,7 @@ def comparable(server: ClearMLServer, run: Run, task: dict[str, Any]) -> list[An
     return [found, held, properties(task)["mlflow_traces"]]
 
 
-def test_sync_makes_the_same_and_once(
+def test_sync_makes_the_same_models_once(
     outcome: Outcome, server: ClearMLServer, own_place: Place, own_server: ClearMLServer
 ) -> None:
     """A run that was recorded without a server ends as one that was mirrored live; a second sync changes nothing."""

@@ -238,7 +238,7 @@ if os.environ.get("AUTOINSTRUMENT_ENABLED"):
 """
 
 
-def test_the_kit_sees_what_an_agent_could_change(place: Place) -> None:
+def test_the_check_finds_each_change_that_an_agent_could_make(place: Place) -> None:
     """A script that does these things itself where the switch is on stands in for an agent that is not as it was."""
     place.write("train.py", CHANGED)
     outcome = checked(place, "train.py")
@@ -354,7 +354,7 @@ def test_a_store_that_cannot_be_read_is_a_problem(place: Place, monkeypatch: Any
     assert "sesame" not in done.stdout + done.stderr
 
 
-def test_the_outcome_is_said_in_words() -> None:
+def test_the_outcome_in_words() -> None:
     difference = ChangedFact("stdout: line 3", None, "only with the agent\n")
     assert list(as_words(CheckReport(41, [difference], ["stdout: line 1"], probed=False, runs=0))) == [
         "stdout: line 3",
@@ -367,7 +367,7 @@ def test_the_outcome_is_said_in_words() -> None:
     ]
 
 
-def test_what_varies_by_itself_is_not_held_against_the_agent() -> None:
+def test_values_that_vary_without_the_agent_are_not_differences() -> None:
     """Two runs without the agent tell ids, times and noise from what it changed."""
     off = {"stdout": {"line 1": "run 1 took 0.5 s", "line 2": "x"}, "file": {"a": "random", "b": "1"}}
     again = {"stdout": {"line 1": "run 2 took 0.7 s", "line 2": "x"}, "file": {"a": "other", "b": "1"}}
@@ -375,7 +375,7 @@ def test_what_varies_by_itself_is_not_held_against_the_agent() -> None:
     assert compare(off, on, again)[:3] == (3, [ChangedFact("stdout: line 2", "x", "y")], ["file: a"])
 
 
-def test_names_that_are_new_each_time_are_compared_without_what_is_new() -> None:
+def test_names_are_compared_without_ids_and_times() -> None:
     """A file's name with a process's id in it is one fact, and its content is compared."""
     off, on, again = ({"file": {f"log-{pid}.txt": "same", f"log-{pid}-b.txt": "x"}} for pid in (11, 12, 13))
     assert compare(off, on, again)[:3] == (2, [], [])
@@ -385,7 +385,7 @@ def test_names_that_are_new_each_time_are_compared_without_what_is_new() -> None
     assert compare(twice[0], twice[1], twice[2])[:3] == (2, [], [])
 
 
-def test_a_line_more_is_one_difference() -> None:
+def test_an_additional_line_is_one_difference() -> None:
     """What comes behind it is the same, whatever its number."""
 
     off, again = (lines("a", f"took {seconds} s", "b", "c") for seconds in (1, 2))

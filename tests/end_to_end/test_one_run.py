@@ -95,7 +95,7 @@ def test_the_script_section_names_repository_branch_commit_and_file(outcome: Out
     assert "hidden-token" not in repr(outcome.task)
 
 
-def test_the_diff_holds_what_was_not_committed(outcome: Outcome) -> None:
+def test_the_diff_holds_uncommitted_changes(outcome: Outcome) -> None:
     diff = outcome.task["script"]["diff"]
     assert '+print("changed since the commit")' in diff.splitlines()
 
@@ -213,7 +213,7 @@ def test_nothing_is_left_behind(outcome: Outcome) -> None:
     assert outcome.place.home.stat().st_mode & 0o777 == 0o700
 
 
-def test_commits_that_nobody_else_has_are_changes_where_clearml_is_told_so(
+def test_unpublished_commits_are_changes_if_clearml_is_configured_so(
     own_place: Place, own_server: ClearMLServer
 ) -> None:
     """By ClearML's own setting, which an agent's machine needs where it cannot fetch the commit."""
@@ -268,7 +268,7 @@ def test_a_working_copy_of_another_user(place: Place, server: ClearMLServer) -> 
     assert f"  {remedy} allows it." in found.stdout
 
 
-def test_a_slow_git_keeps_no_task_waiting(place: Place, server: ClearMLServer) -> None:
+def test_a_slow_git_does_not_delay_the_task(place: Place, server: ClearMLServer) -> None:
     """The Task is there, with its points, what files say of the code, and the reason; what Git says follows."""
     script = """
         import sys, time

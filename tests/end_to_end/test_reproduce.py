@@ -73,7 +73,7 @@ def test_a_script_with_uncommitted_changes_and_new_files(repository: Place) -> N
     assert "changed new my data.csv\n" in done.stdout
 
 
-def test_a_module_and_its_words(repository: Place) -> None:
+def test_a_module_and_its_arguments(repository: Place) -> None:
     repository.write("src/pkg/__init__.py", "")
     repository.write("src/pkg/words.py", WORDS)
     commit(repository)

@@ -145,7 +145,7 @@ def test_runs_without_a_task_are_left_alone_by_changes_from_outside(place: Place
     assert not link_tags(place.the_run())
 
 
-def test_a_janitor_that_ends_a_dead_run_ends_its_task(place: Place, server: ClearMLServer) -> None:
+def test_a_cleanup_that_ends_a_dead_run_ends_its_task(place: Place, server: ClearMLServer) -> None:
     """What MLflow says last counts."""
     assert place.run(FIRST).code == 0
     run_id = place.the_run().info.run_id
@@ -206,7 +206,7 @@ def test_two_stores_in_one_process(place: Place, server: ClearMLServer, mlflow_s
     assert set(server.scalars(there["id"])) - {"Summary"} == {"b"}
 
 
-def test_a_run_that_is_deleted_at_its_end_is_archived_without_a_word(place: Place, server: ClearMLServer) -> None:
+def test_a_run_that_is_deleted_at_its_end_is_archived_silently(place: Place, server: ClearMLServer) -> None:
     script = """
         import mlflow
         with mlflow.start_run() as run:

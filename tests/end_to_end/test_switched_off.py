@@ -30,7 +30,7 @@ def no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("word", ["1", "TRUE", " yes ", "on", "0", "Off", "f", "no", "2.30", "nonsense", "", " "])
 @pytest.mark.parametrize("variable", VARIABLES)
-def test_words_mean_what_they_mean_to_clearml(monkeypatch: pytest.MonkeyPatch, variable: str, word: str) -> None:
+def test_switch_words_mean_the_same_as_in_clearml(monkeypatch: pytest.MonkeyPatch, variable: str, word: str) -> None:
     from clearml.backend_api.session.defs import ENV_OFFLINE_MODE
     from clearml.config.defs import LOG_TO_BACKEND_ENV_VAR
 
@@ -39,7 +39,7 @@ def test_words_mean_what_they_mean_to_clearml(monkeypatch: pytest.MonkeyPatch, v
     assert switched_off() == (f"{variable}={word.strip()}" if is_off else "")
 
 
-def test_clearmls_name_counts_before_the_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_with_clearml_precede_those_with_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEARML_OFFLINE_MODE", "0")
     monkeypatch.setenv("TRAINS_OFFLINE_MODE", "1")
     assert switched_off() == ""
@@ -128,7 +128,7 @@ def test_a_script_that_sets_clearml_offline(sdk_place: Place, own_server: ClearM
     assert ended(own_server, offline.info.run_id)["status"] == "completed"
 
 
-def test_the_uncommitted_code_stays_here_where_clearml_is_told_so(own_place: Place, own_server: ClearMLServer) -> None:
+def test_uncommitted_code_is_not_sent_if_clearml_is_configured_so(own_place: Place, own_server: ClearMLServer) -> None:
     """Neither the Task nor the capture has it, whatever part of the agent reads the setting."""
     script = "import mlflow\npassword = 'hunter2'\nwith mlflow.start_run():\n    pass\n"
     settings = own_place.root / "clearml.conf"

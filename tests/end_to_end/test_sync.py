@@ -135,7 +135,7 @@ def test_the_end_of_a_pending_run_is_not_forgotten(
     assert reason in task["status_reason"]
 
 
-def test_a_server_that_goes_away_for_good_leaves_the_rest_to_sync(own_place: Place, own_server: ClearMLServer) -> None:
+def test_a_server_that_does_not_come_back_leaves_the_rest_to_sync(own_place: Place, own_server: ClearMLServer) -> None:
     """Half of the run was live: sync completes that very Task."""
     script = """
         import pathlib, time, mlflow
@@ -164,7 +164,7 @@ def test_a_server_that_goes_away_for_good_leaves_the_rest_to_sync(own_place: Pla
     assert link_tags(run)["state"] == "synced"
 
 
-def test_sync_says_what_it_did_for_machines_too(own_place: Place, own_server: ClearMLServer) -> None:
+def test_sync_prints_its_outcomes_as_json(own_place: Place, own_server: ClearMLServer) -> None:
     """`--json` is one JSON document on stdout."""
     own_server.close()
     own_place.run(SCRIPT)
@@ -190,7 +190,7 @@ def test_a_server_that_is_back_at_once_gets_the_run_from_the_worker(
     assert own_place.captures() == []
 
 
-def test_where_everything_died_sync_closes_the_task(own_place: Place, own_server: ClearMLServer) -> None:
+def test_sync_closes_the_task_if_every_process_died(own_place: Place, own_server: ClearMLServer) -> None:
     """Power or the container is gone, script and worker with it: while they live the run is left alone, then not."""
     script = """
         import time, mlflow

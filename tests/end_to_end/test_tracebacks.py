@@ -80,7 +80,7 @@ SCRIPT = """
 """
 
 
-def test_no_frame_of_the_agents_is_in_them(place: Place) -> None:
+def test_they_have_no_frame_of_the_agent(place: Place) -> None:
     """Of calls that are wrapped, of options' types, of an import that is waited for, of `print` into a closed pipe."""
     place.write("accelerate/__init__.py", "")
     place.write("accelerate/tracking.py", "1 / 0\n")

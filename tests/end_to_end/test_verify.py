@@ -152,7 +152,7 @@ def test_each_planted_difference_is_named_and_repaired(
 
 
 @pytest.mark.slow
-def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: ClearMLServer) -> None:
+def test_a_missing_run_or_server_is_one_line(own_place: Place, own_server: ClearMLServer) -> None:
     """An unknown run, no MLflow server, no ClearML server: exit code 1, a line, no traceback."""
     assert own_place.run("import mlflow\nwith mlflow.start_run(run_name='one'): pass\n").code == 0
     wait_for(lambda: not own_place.workers())

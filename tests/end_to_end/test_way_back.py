@@ -199,7 +199,7 @@ def test_a_click_command(remote: Remote) -> None:
     assert "helper ['--its=own']" in remote.server.console(clone)
 
 
-def test_a_command_line_that_no_parser_of_ours_reads(remote: Remote) -> None:
+def test_a_command_line_that_no_supported_parser_reads(remote: Remote) -> None:
     """`Args/argv` is the line, and can be edited."""
     remote.commit({"words.py": WORDS})
     _, source = remote.train("--lr", "0.2", "a b", command=["words.py"], experiment="words")
@@ -239,7 +239,7 @@ def test_a_notebook(remote: Remote, tmp_path: Path) -> None:
     assert link_tags(remote.run(clone))["changed"] == "nothing"
 
 
-def test_the_machine_may_say_no(remote: Remote) -> None:
+def test_settings_of_the_agents_machine_win(remote: Remote) -> None:
     """`AUTOINSTRUMENT_ENABLED=0` on the agent's machine wins; so does its tracking URI."""
     place, experiment = remote.place, "no"
     remote.commit({"no.py": PLAIN})
@@ -279,7 +279,7 @@ sys.exit(3)
 """
 
 
-def test_waiting_for_what_was_never_pushed(remote: Remote) -> None:
+def test_waiting_for_a_task_with_unpushed_commits(remote: Remote) -> None:
     """The console comes here, and the exit code is that of the agent's program."""
     remote.commit({"README": "unpushed"})
     remote.place.write("unpushed.py", UNPUSHED)

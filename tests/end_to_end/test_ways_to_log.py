@@ -64,7 +64,7 @@ def test_a_logger_that_uses_the_client_alone_is_mirrored(place: Place, server: C
     assert link_tags(run)["state"] == "synced"
 
 
-def test_the_console_is_what_the_user_saw(place: Place, server: ClearMLServer) -> None:
+def test_the_console_has_what_the_user_saw(place: Place, server: ClearMLServer) -> None:
     """Whichever streams the script has put into the place of Python's own, and in this order."""
     script = """
         import contextlib, io, logging, os, sys

@@ -156,7 +156,7 @@ def test_a_server_that_answers_500(own_place: Place, own_server: ClearMLServer, 
     ],
     ids=["503 once", "500 twice", "500 after it took effect", "429", "dropped connection"],
 )
-def test_a_hiccup_leaves_no_trace(own_place: Place, own_server: ClearMLServer, fault: Fault) -> None:
+def test_a_single_failure_leaves_no_trace(own_place: Place, own_server: ClearMLServer, fault: Fault) -> None:
     """The request is retried: one complete Task, and no message."""
     own_server.faults.add(fault)
     done = own_place.run(SCRIPT)
@@ -205,7 +205,7 @@ def test_an_outage_in_the_middle_is_caught_up(own_place: Place, own_server: Clea
     ("variable", "value"),
     [("WORKER", "fiber"), ("PROJECT", "{nonsense}")],
 )
-def test_a_bad_setting_is_said_once_and_the_agent_stays_off(
+def test_a_bad_setting_is_reported_once_and_the_agent_stays_off(
     own_place: Place, own_server: ClearMLServer, plain: Finished, variable: str, value: str
 ) -> None:
     """One line names the variable, its value and what is allowed."""

@@ -60,7 +60,7 @@ def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> No
     wait_for(lambda: not place.left_behind())
 
 
-def test_a_thread_keeps_no_module_from_the_script() -> None:
+def test_a_worker_that_is_a_thread_hides_no_module_from_the_script() -> None:
     """Only the worker that is a process imports clearml in parts: elsewhere others import it too."""
     script = """
         import sys
@@ -110,7 +110,9 @@ pathlib.Path("ended").write_text(str(time.time()))
 """
 
 
-def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place: Place, server: ClearMLServer) -> None:
+def test_a_worker_that_cannot_be_started_is_reported_and_the_runs_are_recorded(
+    place: Place, server: ClearMLServer
+) -> None:
     """Process limits: the agent logs the reason, waits for nothing, and leaves nothing behind."""
     done = place.run(NO_WORKER.format(refused=False))
     assert time.time() - float((place.folder / "ended").read_text()) < AT_ONCE_S, (
@@ -132,7 +134,7 @@ def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place
         assert scalars(server, task["id"]) == place.points(run.info.run_id)
 
 
-def test_where_neither_worker_nor_thread_can_be_started_that_is_said(place: Place) -> None:
+def test_a_process_that_can_start_neither_worker_nor_thread_reports_it(place: Place) -> None:
     """No thread can ask MLflow for what must be recorded; the command makes the Tasks from MLflow's store."""
     done = place.run(NO_WORKER.format(refused=True))
     assert (done.code, done.stdout) == (0, "")
@@ -162,7 +164,7 @@ def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearM
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
 
 
-def test_a_long_tmpdir_is_no_obstacle(place: Place, server: ClearMLServer) -> None:
+def test_a_long_tmpdir_does_not_matter(place: Place, server: ClearMLServer) -> None:
     """A Unix socket's path has 108 bytes; schedulers set TMPDIR to longer ones."""
     folder = place.temporary / ("long-" * 16) / ("folder-" * 8)
     folder.mkdir(parents=True)
@@ -195,7 +197,7 @@ def test_many_points_are_delivered_within_the_exit_time(place: Place, server: Cl
     assert len(scalars(server, task["id"])) == 20000
 
 
-def test_closed_standard_streams_keep_nothing_from_being_delivered(
+def test_everything_is_delivered_without_standard_streams(
     place: Place, server: ClearMLServer, mlflow_server: str
 ) -> None:
     """A daemon's child has none: what the process opens first gets their numbers, a started one their descriptors."""
