@@ -91,7 +91,7 @@ def test_another_user_read_only_site_packages_and_no_home(
     assert [path.name for path in place.folder.iterdir()] == ["train.py"]
 
 
-def test_what_could_not_be_delivered_is_kept_without_a_home_too(place: Place, server: ClearMLServer) -> None:
+def test_undelivered_data_is_kept_without_a_home(place: Place, server: ClearMLServer) -> None:
     as_another_user(place)
     place.environ |= {"AUTOINSTRUMENT_HOME": "", "HOME": "/nonexistent"}
     done = place.run(SCRIPT, CLEARML_API_SECRET_KEY="wrong")
@@ -104,7 +104,7 @@ def test_what_could_not_be_delivered_is_kept_without_a_home_too(place: Place, se
     assert "trained" in server.console(ended(server, place.the_run().info.run_id)["id"])
 
 
-def test_a_folder_of_somebody_elses_is_not_taken_for_the_own(place: Place, server: ClearMLServer) -> None:
+def test_a_folder_of_another_user_is_not_used(place: Place, server: ClearMLServer) -> None:
     """Anybody can make a folder of that name in the temporary folder."""
     as_another_user(place)
     foreign = place.temporary / f"autoinstrument-state-{ANYBODY}"
@@ -116,7 +116,7 @@ def test_a_folder_of_somebody_elses_is_not_taken_for_the_own(place: Place, serve
     assert list(foreign.iterdir()) == []
 
 
-def test_a_home_folder_that_may_not_be_looked_into(place: Place) -> None:
+def test_a_home_folder_without_search_permission(place: Place) -> None:
     """`USER nobody` of an image keeps HOME=/root. Privileges are dropped late: `nobody` cannot start this Python."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")

@@ -86,7 +86,7 @@ def ask(case):
 """
 
 
-def test_only_what_would_be_doubled_is_left_out(place: Place) -> None:
+def test_only_duplicates_are_left_out(place: Place) -> None:
     """ClearML stays where it is asked for by name, where the script imported it, and where the agent has no say."""
     place.environ["PYTHONWARNINGS"] = "ignore"
 

@@ -55,7 +55,7 @@ def are(cluster: Cluster, state: tuple[str, str, str], *names: str) -> bool:
     return all(states.get(each) == state for name in names for each in (name, f"{name}'s child"))
 
 
-def test_whatever_dies_both_sides_say_so(cluster: Cluster, follower: Started) -> None:
+def test_both_sides_show_each_death(cluster: Cluster, follower: Started) -> None:
     alpha, beta = cluster.hosts
     started = {name: train(cluster, alpha, name) for name in ("process", "worker", "both")}
     train(cluster, beta, "network")

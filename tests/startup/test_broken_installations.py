@@ -57,7 +57,7 @@ BREAKAGES = [
 
 
 @pytest.mark.parametrize("damage", BREAKAGES, ids=lambda damage: damage.__name__)
-def test_interpreter_starts_and_says_nothing(breakable, damage):
+def test_interpreter_starts_and_prints_nothing(breakable, damage):
     damage(breakable)
     for env in ({}, ON):
         done = breakable.run("-W", "error", "-c", COUNT, env=env)

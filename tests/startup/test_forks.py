@@ -98,7 +98,7 @@ print(json.dumps([[str(warning.message) for warning in said], begun == list(rang
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
-def test_so_it_is_where_there_is_no_worker(new_environment, wheel, version):
+def test_a_fork_finds_no_thread_without_a_worker(new_environment, wheel, version):
     """The thread that records what begins is the only one with something to do then."""
     environment = new_environment(version).install(wheel)
     assert environment.result("-c", NO_WORKER) == [[], True, {}]

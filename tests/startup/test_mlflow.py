@@ -123,7 +123,7 @@ def test_reloading_the_module_wraps_the_new_function(full_environment):
     assert full_environment.result("-c", LOOK + RELOAD, env=ON) == ["Reference", "function", "SourceFileLoader", True]
 
 
-def test_importing_mlflow_and_ending_says_nothing(full_environment):
+def test_importing_mlflow_and_ending_prints_nothing(full_environment):
     done = full_environment.run("-X", "dev", "-c", "import mlflow", env={**ON, "PYTHONWARNINGS": "ignore"})
     assert (done.stdout, done.stderr) == ("", "")
 
@@ -198,7 +198,7 @@ def test_an_mlflow_that_is_supported_is_wrapped(full_environment, tmp_path, vers
     assert full_environment.result("-c", code, env=ON, cwd=tmp_path) is True
 
 
-def test_functions_that_a_version_lacks_are_not_invented(full_environment, tmp_path):
+def test_functions_that_a_version_lacks_are_not_added(full_environment, tmp_path):
     write_stub(tmp_path)
     code = "import json, mlflow.tracking.fluent as fluent; print(json.dumps(hasattr(fluent, 'end_run')))"
     assert full_environment.result("-c", code, env=ON, cwd=tmp_path) is False
@@ -218,7 +218,7 @@ def noted(tmp_path):
     return {"AUTOINSTRUMENT_EXPLAIN": str(tmp_path / "steps")}
 
 
-def test_what_is_wrapped_and_what_not_can_be_asked(full_environment, noted):
+def test_wrapped_and_missing_functions_can_be_listed(full_environment, noted):
     """Of the real MLflow, whose versions differ in what there is to wrap."""
     assert full_environment.result("-c", OUTCOMES, env=noted) == {}
     outcomes = full_environment.result("-c", OUTCOMES, env=ON | noted)

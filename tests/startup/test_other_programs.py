@@ -203,7 +203,7 @@ def test_not_in_build_and_its_back_end(own_environment, recorded, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["module", "script"])
-def test_not_in_our_own_command_line(own_environment, recorded, way):
+def test_not_in_the_packages_own_commands(own_environment, recorded, way):
     script = own_environment.folder / "bin" / "autoinstrument"
     (one,) = recorded(*([script] if way == "script" else ["-m", "autoinstrument"]), "--help")
     assert not one["armed"]

@@ -130,7 +130,7 @@ def test_a_process_with_the_agent_gets_the_wrapped_ones(loaded, pickled):
         assert {kind for _, _, kind in loaded[True][name]} == {"_BoundReference"}, name
 
 
-def test_a_pickle_is_what_it_would_be_without_the_agent(full_environment, pickled):
+def test_a_pickle_is_the_same_as_without_the_agent(full_environment, pickled):
     """Functions: byte for byte; a store's cache of results by their pickles stays valid."""
     without = full_environment.result("-c", IMPORTS + DUMP, stdin=json.dumps([THINGS, BY_VALUE]))
     same = {"mlflow.start_run", "mlflow.end_run", "mlflow.log_metric", "mlflow.log_params", "fluent.start_run"} | {

@@ -59,7 +59,7 @@ def test_on_stays_so_until_mlflow_is_imported(pair):
     assert extra == PACKAGE | own | {"__future__"}
 
 
-def test_on_says_nothing_even_where_warnings_are_errors(light):
+def test_on_prints_nothing_even_where_warnings_are_errors(light):
     done = light.run(
         "-W", "error", "-X", "dev", "-bb", "-c", "import argparse; argparse.ArgumentParser().parse_args()", env=ON
     )

@@ -151,7 +151,7 @@ def way(request: pytest.FixtureRequest, own_place: Place, mlflow_server: str, da
 
 
 @pytest.mark.may_report("MlflowException|RestException")
-def test_worker_and_commands_go_the_way_of_the_training(
+def test_worker_and_commands_reach_the_server_as_the_training_does(
     own_place: Place, own_server: ClearMLServer, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker reads the store: for files that it uploads, and for a run whose process died."""
@@ -198,7 +198,7 @@ ROTATED = """
 
 
 @pytest.mark.may_report("401")
-def test_files_that_a_token_of_yesterday_cannot_fetch_are_for_sync(
+def test_files_that_an_expired_token_cannot_fetch_are_left_to_sync(
     own_place: Place, own_server: ClearMLServer, mlflow_server: str
 ) -> None:
     """The training renews its token, and the worker does not learn of that; nothing else of the run waits."""

@@ -22,7 +22,7 @@ def test_a_long_installation_shows_what_it_does(
     assert shown.err == ""
 
 
-def test_an_installation_that_fails_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_installation_that_fails_prints_the_reason(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(setup.SetupError, match="this failed"):
         setup._run_with_progress([sys.executable, "-c", "print('no such package'); raise SystemExit(1)"])
     assert capfd.readouterr().err == "no such package\n"

@@ -62,7 +62,7 @@ def kinds(text: str) -> set[str]:
     return {kind for kind, words in KINDS.items() if re.search(words, text, re.I)}
 
 
-def test_all_that_is_installed_was_reviewed() -> None:
+def test_each_dependency_was_reviewed() -> None:
     """By name; a newer version is named in pytest's summary, because releases come every day."""
     names, known = installed(), reviewed()
     assert {"clearml", "wrapt", "requests"} <= names
@@ -83,7 +83,7 @@ def test_licences() -> None:
     assert {name for name, line in known.items() if not kinds(line.licence) or "GPL" in kinds(line.licence)} == set()
 
 
-def test_no_start_up_file_but_ours() -> None:
+def test_dependencies_have_no_start_up_files() -> None:
     files = {name: metadata.files(name) or [] for name in installed()}
     assert all(files.values())
     assert {name for name, its in files.items() if any(file.suffix in (".pth", ".start") for file in its)} == set()

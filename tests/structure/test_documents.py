@@ -35,7 +35,7 @@ def paths() -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_document_names_what_is_not_there(document: Path, paths: set[str]) -> None:
+def test_documents_name_only_what_exists(document: Path, paths: set[str]) -> None:
     gone = []
     for match in _NAMED.finditer(document.read_text("utf-8")):
         text = match[1] or match[2]

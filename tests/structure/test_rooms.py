@@ -105,7 +105,7 @@ def test_no_import_circle(arrows: dict[str, set[str]]) -> None:
         left = {name: targets for name, targets in left.items() if name not in leaves}
 
 
-def test_rooms_import_only_what_they_may(arrows: dict[str, set[str]]) -> None:
+def test_rooms_import_only_what_the_table_allows(arrows: dict[str, set[str]]) -> None:
     """Neither door imports the other; what runs in the training process imports nothing of what talks to ClearML."""
     for name, targets in arrows.items():
         allowed = SHARED | ROOMS.get(room(name), set()) | {room(name)}
@@ -114,7 +114,7 @@ def test_rooms_import_only_what_they_may(arrows: dict[str, set[str]]) -> None:
         assert not wrong, f"autoinstrument.{name} imports {sorted(wrong)}"
 
 
-def test_only_the_doors_name_the_neighbours(arrows: dict[str, set[str]]) -> None:
+def test_only_the_doors_import_the_neighbours(arrows: dict[str, set[str]]) -> None:
     """What knows MLflow's or ClearML's internals stands in one place each."""
     for library, rooms in FOREIGN.items():
         named = {room(name) for name, targets in arrows.items() if library in targets}
@@ -122,7 +122,7 @@ def test_only_the_doors_name_the_neighbours(arrows: dict[str, set[str]]) -> None
         assert named, f"{library} is named nowhere"
 
 
-def test_the_table_names_all_rooms_and_no_arrow_that_is_not_there(arrows: dict[str, set[str]]) -> None:
+def test_the_table_has_all_rooms_and_no_unused_entry(arrows: dict[str, set[str]]) -> None:
     """A table that allows for more than there is hides the next wrong import."""
     assert {room(name) for name in arrows} == ROOMS.keys() | SHARED
     drawn = {
