@@ -1,4 +1,4 @@
-"""One function says whether JSON has a shape, for answers, files and variables."""
+"""One function checks the shape of JSON, for answers, files and variables."""
 
 from __future__ import annotations
 

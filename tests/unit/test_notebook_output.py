@@ -1,4 +1,4 @@
-"""What a notebook shows of a line, and when; a real kernel is in tests/startup/test_jupyter.py."""
+"""How and when a notebook shows a line; a real kernel is in tests/startup/test_jupyter.py."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_any_time_at_which_it_was_alive_identifies_a_process(sleeper: subprocess.Popen[bytes]) -> None:
-    """Its creation time, or any later one: where the system does not tell the process, it reports the time of then."""
+    """Its creation time, or any later one: a process whose system does not show the former reports the present time."""
     created = created_ms(sleeper.pid)
     assert abs(created - time.time() * 1000) < 600_000
     assert is_alive(sleeper.pid, created)

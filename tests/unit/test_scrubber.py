@@ -1,4 +1,4 @@
-"""What is hidden by its name, and what is not although it looks alike."""
+"""Values that are hidden by their names, and others with similar names that are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done for a run waits until it is known whether the run is mirrored."""
+"""Work for a run waits until it is known whether the run is mirrored."""
 
 from __future__ import annotations
 

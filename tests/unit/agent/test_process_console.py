@@ -16,7 +16,7 @@ from autoinstrument.transport.own_python import NoPythonError
 
 
 class Link:
-    """The way to the worker of another process."""
+    """A link to the worker of another process."""
 
     is_connected = True
     forked_by: tuple[int, ...] = ()
@@ -36,7 +36,7 @@ class Link:
 
 
 class Captured:
-    """What the console's capture was asked to do."""
+    """The calls that the console's capture got."""
 
     def __init__(self, *_: object) -> None:
         self.is_attached = False
@@ -115,7 +115,7 @@ def test_waiting_text_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_waiting_text_is_bounded_in_number(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was dropped for that counts no more: a child that prints for hours keeps its latest text."""
+    """Dropped text does not count any more: a child that prints for hours keeps its latest text."""
     monkeypatch.setattr(process_console, "MOST_CHARACTERS", 10)
     monkeypatch.setattr(process_console, "MOST_TEXTS", 3)
     made, _, posted = console(belongs=True)

@@ -1,4 +1,4 @@
-"""Which runs are tracked is decided by the names of their experiments, without a request on the calling thread."""
+"""The names of their experiments decide which runs are tracked, without a request on the calling thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ URI = STARTED.tracking_uri
 
 
 class Base:
-    """What the agent below does for runs that are mirrored, instead of doing it."""
+    """Notes the calls for runs that are mirrored, and does nothing else."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []

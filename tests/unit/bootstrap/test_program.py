@@ -1,4 +1,4 @@
-"""What an interpreter runs, by its command line."""
+"""The program that an interpreter runs, by its command line."""
 
 from __future__ import annotations
 

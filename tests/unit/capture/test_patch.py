@@ -1,4 +1,4 @@
-"""One text of a working copy's changes: what `git apply` can take, and a note of what it cannot."""
+"""One text of a working copy's changes: those that `git apply` can take, and a note of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description of the training process, made by real processes that were started in every way there is."""
+"""The description of the training process, made by real processes that were started in every possible way."""
 
 from __future__ import annotations
 
@@ -351,7 +351,7 @@ def test_the_time_is_one_at_which_the_process_is_alive() -> None:
     ],
 )
 def test_the_text_of_a_command(monkeypatch: pytest.MonkeyPatch, command: list[str], source: str) -> None:
-    """A debugger sets `sys.argv` as Python would, and keeps the text to itself."""
+    """A debugger sets `sys.argv` as Python would, and does not show the text."""
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     monkeypatch.setattr(sys, "orig_argv", command)
     monkeypatch.setattr(sys, "argv", ["-c"])

@@ -135,7 +135,7 @@ def test_imported_packages_come_first(site, install):
 
 
 def test_names_that_the_code_imports(tmp_path):
-    """In files of its own and in cells, in every form; of what is imported relatively nothing is installed."""
+    """In its own files and in cells, in every form; relative imports install nothing."""
     code = """
 import one, two.part as two  # three
 import tabs\t; x = 1
@@ -168,7 +168,7 @@ def test_namespace_package_is_resolved_by_the_loaded_submodule(install, required
 
 
 def test_namespace_package_of_the_old_kind(install, required):
-    """Each distribution ships the same `__init__.py`: that one was loaded says nothing."""
+    """Each distribution ships the same `__init__.py`: a loaded one does not show which."""
     install("one", files=["ns/__init__.py", "ns/one/__init__.py"])
     install("two", files=["ns/__init__.py", "ns/two/__init__.py"])
     assert required("ns", "ns.two") == ["two==1.0"]
@@ -213,7 +213,7 @@ def test_a_smaller_edition_below_the_full_one_is_named(install, required):
     ],
 )
 def test_origin_of_an_installation(install, required, origin, line):
-    """PEP 610: where pip installed from something else than an index, it says so in direct_url.json."""
+    """PEP 610: direct_url.json shows that pip installed from something else than an index."""
     install("a", files=["a.py"], origin=origin)
     assert required("a")[-1] == line
 
@@ -233,7 +233,7 @@ def test_a_local_folder_cannot_be_installed_elsewhere(tmp_path, install, require
 
 
 def test_a_package_of_conda_is_named_by_its_version(install, required):
-    """Its packages say where they were built (conda-forge): a folder of another machine."""
+    """Its packages name the folder in which they were built (conda-forge), on another machine."""
     info = install("a", files=["a.py"], origin={"url": "file:///home/conda/feedstock_root/a", "dir_info": {}})
     (info / "INSTALLER").write_text("conda\n")
     assert required("a") == ["a==1.0"]
@@ -264,7 +264,7 @@ def test_a_commit_that_was_not_pushed_is_named(site, install, repository):
 
 @pytest.mark.parametrize("given", [None, "numpy"])
 def test_packages_that_other_machines_cannot_get_are_reported(site, install, given):
-    """Of the packages that a person has listed, that is the business of that person."""
+    """Packages that a person has listed are not checked."""
     wheel = {"url": "file:///w.whl", "archive_info": {}}
     for name in ("autoinstrument", "numpy", "local"):
         install(name, "9", origin=wheel if name != "numpy" else None)
@@ -381,7 +381,7 @@ def test_this_environment_in_half_a_second():
     ],
 )
 def test_modules_that_change_nothing_need_no_second_look(site, install, known, new):
-    """Of all modules loaded later, those that bring in another distribution may change something."""
+    """Only modules that bring in another distribution may change something."""
     install("solo", files=["solo/__init__.py", "solo/part.py"])
     install("other", files=["other.py"])
     install("google-auth", files=["google/auth/__init__.py"])

@@ -390,7 +390,7 @@ class TestWithoutRepository:
         assert (script.repository, script.version_num, script.diff) == ("", "", "print('one')\n")
 
     def test_no_remote(self, tmp_path, section):
-        """Nothing that an agent could clone: the text travels, the commit is told."""
+        """An agent cannot clone it: the text travels, and the Task names the commit."""
         lonely = Repository(tmp_path / "lonely", None)
         lonely.write("train.py", "print('one')\n")
         commit = lonely.commit()
@@ -434,7 +434,7 @@ class TestWithoutRepository:
 
 
 class TestSeveralFilesWithoutRepository:
-    """The program's own modules travel with it: what an agent gets is one script that has them all in it."""
+    """The program's own modules travel with it: an agent gets one script that holds all of them."""
 
     @pytest.fixture
     def project(self, tmp_path):
@@ -450,7 +450,7 @@ class TestSeveralFilesWithoutRepository:
         return project
 
     def test_script_with_modules_beside_it(self, project, section, execute):
-        """They lie where they lay, and the file with the run's call is the first that a reader sees."""
+        """They are at the same places, and the file with the run's call comes first."""
         code = "import sys, lib.model, helper; print(lib.model.x, sys.argv[1:], open('helper.py').read(3))\n"
         model = "from helper import y\nx = y / 2\n"
         root = project({"train": code, "helper": "y = 2\n", "lib/__init__": "", "lib/model": model})
@@ -690,7 +690,7 @@ REFUSALS = [belongs_to_another, has_a_broken_index, has_a_bad_configuration, is_
 
 
 class TestGitThatRefuses:
-    """What can be read without Git is kept; what cannot is said, in the place of the changes and to the caller."""
+    """The parts that can be read without Git are kept; the others are named in place of the changes, and reported."""
 
     @pytest.mark.parametrize("refuses", [*REFUSALS, has_lost_its_objects])
     def test_the_commit_is_kept(self, repository, section, execute, refuses):
@@ -699,9 +699,9 @@ class TestGitThatRefuses:
         why = refuses(repository.root)
         script = section(repository.root / "train.py", repository.root / "src")
         assert script[:5] == (str(repository.remote), "main", commit, "../train.py", "src")
-        (said,) = section.lacks
-        assert why in said
-        assert said[1:] in script.diff
+        (note,) = section.lacks
+        assert why in note
+        assert note[1:] in script.diff
         assert execute(script) == "one\n"
 
     @pytest.mark.parametrize("refuses", REFUSALS)
@@ -750,13 +750,13 @@ class TestGitThatRefuses:
         repository.root.rename(tmp_path / "moved")
         script = section(tmp_path / "beside/train.py", tmp_path)
         assert script[:4] == ("", "", "", "train.py")
-        said = "repository, branch and commit are not kept: "
-        assert section.lacks[0].startswith(f"{said}{repository.root / '.git/worktrees/beside'}: the repository that")
+        note = "repository, branch and commit are not kept: "
+        assert section.lacks[0].startswith(f"{note}{repository.root / '.git/worktrees/beside'}: the repository that")
         assert script.diff == f"# R{section.lacks[0][1:]}.\nprint('one')\n"
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
     def test_a_repository_that_may_not_be_read(self, repository, section, monkeypatch):
-        """Root may read everything, so this is what a file of another kind says."""
+        """Root may read everything, so the test uses a file of another kind."""
         monkeypatch.setattr(git_module, "_TIME_LIMIT_S", 2.0)  # Git waits for the other end of the pipe
         (repository.root / ".git/HEAD").unlink()
         os.mkfifo(repository.root / ".git/HEAD")
@@ -856,7 +856,7 @@ class TestClearMLVariables:
     ],
 )  # fmt: skip
 def test_launcher_of_a_distributed_training(repository, section, command, main, entry):
-    """The parent's command line tells it: here that of a shell which lends its argv to a sleeping child."""
+    """The parent's command line shows it: here that of a shell which lends its argv to a sleeping child."""
     code = "import subprocess; c = subprocess.Popen(['sleep', '30']); print(c.pid, flush=True); c.wait()"
     parent = subprocess.Popen([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True)
     try:

@@ -42,7 +42,7 @@ def script(start: str, code: str, *arguments: str, **options: Any) -> subprocess
 
 
 def texts(worker: Listener, expected: str, stream: str = "stdout") -> str:
-    """Return what has arrived of a stream, at the latest when it is what is expected."""
+    """Return the text that has arrived of a stream, as soon as it is the expected one."""
     end = time.monotonic() + 60
     while True:
         found = [each for each in worker.records if isinstance(each, ConsoleWritten) and each.stream == stream]
@@ -192,7 +192,7 @@ def test_the_end_is_in_order(start: str) -> None:
 
 @BOTH
 def test_a_child_that_lives_on(start: str) -> None:
-    """It writes on, and a reader waits for its end; if it has closed the streams, nobody waits."""
+    """It writes on, and a reader waits for its end; if it has closed the streams, the reader does not wait."""
     code = 'subprocess.Popen(["sh", "-c", "sleep 0.5; echo late"])'
     out, _ = script(start, code, stdout=subprocess.PIPE).communicate()
     assert out == b"late\n"

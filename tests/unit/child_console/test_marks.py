@@ -1,4 +1,4 @@
-"""Processes below and beside one that has a run find its worker; nobody else's mark is believed."""
+"""Processes below and beside one that has a run find its worker; the mark of another user is not trusted."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_the_switch(value: str | None, detail: str) -> None:
 
 
 def test_where_an_agent_finds_this_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wheel of this machine is not a problem here, but for who clones a Task: it is named before there is one."""
+    """A wheel of this machine is a problem for a clone on another one only: it is named before a Task exists."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert installation().ok is True
     info = tmp_path / "autoinstrument-9.dist-info"

@@ -1,4 +1,4 @@
-"""A follower says whether it lives, whether it is ready, and what it has done."""
+"""A follower reports whether it is alive, whether it is ready, and its counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`autoinstrument remote`: the Task that it makes of its options; against the server, in this process."""
+"""`autoinstrument remote`: the Task for its options; against the server, in this process."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_each_line_once(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def steps(monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], object]) -> None:
-    """Have each pause between two looks at the Task do something."""
+    """Run a step in each pause between two looks at the Task."""
     left = list(actions)
     monkeypatch.setattr(remote_console.time, "sleep", lambda _: left.pop(0)())
 

@@ -62,7 +62,7 @@ def test_the_folder(task: str, here: Path) -> None:
 def test_the_program_is_started(
     task: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], switch: str | None
 ) -> None:
-    """Its exit code is the command's; its run is mirrored, unless the person says otherwise."""
+    """Its exit code is the command's; its run is mirrored, unless the switch is off."""
     if switch:
         monkeypatch.setenv("AUTOINSTRUMENT_ENABLED", switch)
     done = call(task, "--run", "--python", sys.executable, "--folder", "again")

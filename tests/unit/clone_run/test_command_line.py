@@ -1,4 +1,4 @@
-"""What a clone's parameters say is what the script's own parser gives, for each kind of argument that argparse has."""
+"""The script's own parser gives the values of a clone's parameters, for each kind of argument that argparse has."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ GIVEN = [
 
 
 def line(given: list[str], by: argparse.ArgumentParser | None = None) -> CommandLine:
-    """Return what a Task says of the command line of a script."""
+    """Return a Task's description of the command line of a script."""
     used = by or parser()
     arguments = [item for item in read_arguments(used, vars(used.parse_args(given))) if item is not None]
     return {"arguments": arguments, "words": attributed(given, arguments)}
@@ -119,7 +119,7 @@ def test_an_argument_that_was_not_given_is_added(name: str) -> None:
 
 
 def test_values_that_the_parser_refuses_are_left_to_it() -> None:
-    """Its own error says what is wrong; a hidden value is left out, so that the default counts."""
+    """The parser reports its own error; a hidden value is left out, so that the default counts."""
     before = line(["--lr", "2", "--name", "x"])
     assert rewritten(before, {"lr": "fast", "unknown": "1"}) == ["--lr", "fast", "--name", "x", "--unknown=1"]
     assert rewritten(before, {"name": "********"}) == ["--lr", "2", "--name", "x"]
@@ -178,7 +178,7 @@ def test_overrides_of_hydra_are_written_as_typed() -> None:
 
 
 def test_settings_of_other_packages_do_not_travel() -> None:
-    """What comes back from the server is data: a Task sets no other variable, and none that breaks a process."""
+    """Data of the server sets no other variable, and none that breaks a process."""
     text = (
         "# a comment\nMLFLOW_TRACKING_URI = http://m:5000\nAUTOINSTRUMENT_TASK={run_name} = x\nLD_PRELOAD=/tmp/x.so\n"
         "AUTOINSTRUMENT_HOME=/tmp\nMLFLOW_TRACKING_TOKEN=t\nAUTOINSTRUMENT_PROJECT=\nno line\n"
@@ -188,7 +188,7 @@ def test_settings_of_other_packages_do_not_travel() -> None:
 
 
 def test_changes_are_listed_without_secrets() -> None:
-    """Somebody may have typed one into the clone, and MLflow's tags are read by many."""
+    """A person may have typed a secret into the clone, and many people read MLflow's tags."""
     before = {"Args": {"lr": "0.1", "password": "********", "same": "1"}, "MLflow": {"lr": "0.1"}}
     after = {
         "Args": {"lr": "0.2", "password": "hunter2", "same": "1", "argv": "--lr 2 --api-key=hunter2"},

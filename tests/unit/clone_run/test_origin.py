@@ -1,4 +1,4 @@
-"""What was changed in a clone's code, packages and container; for arguments see `test_command_line`."""
+"""Changes of a clone's code, packages and container; for arguments see `test_command_line`."""
 
 from __future__ import annotations
 

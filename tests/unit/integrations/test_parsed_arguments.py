@@ -1,4 +1,4 @@
-"""What is remembered of the parsers' arguments, and how it is shown."""
+"""The arguments that parsers have read, as they are remembered and shown."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_on_this_machine_the_process_table_decides(capture: RunJournal) -> None:
 
 
 def test_on_other_machines_the_heartbeat_decides(capture: RunJournal) -> None:
-    """Another host, another boot, another container: the process ids there say nothing here."""
+    """Another host, another boot, another container: process ids from there mean nothing here."""
     capture.machine, capture.worker_pid = f"{machine()} other", os.getpid()
     assert "it was at work on host" in why_alive(capture)
     old = (capture.folder / "capture.json").stat().st_mtime - SILENT_S - 60

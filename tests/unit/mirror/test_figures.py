@@ -65,7 +65,7 @@ def test_files_of_matplotlib_are_recognised(form: str) -> None:
 @pytest.mark.parametrize(
     ("path", "content"),
     [
-        ("line.jpg", lambda: saved("jpg")),  # it says nothing
+        ("line.jpg", lambda: saved("jpg")),  # it has no such text
         ("line.png", lambda: saved("png", metadata={"Software": None})),
         ("line.png", drawn),
         ("line.png", lambda: drawn(pnginfo=text("Software", "ImageMagick"))),

@@ -1,4 +1,4 @@
-"""What is shown of an artifact follows from its path and its content, whatever wrote it."""
+"""Path and content of an artifact decide how it is shown, whatever wrote it."""
 
 from __future__ import annotations
 

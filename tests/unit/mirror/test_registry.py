@@ -111,13 +111,13 @@ def colour_of(server: ClearMLServer, run_id: str) -> str:
 def test_a_new_kind_is_sent_live(server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "home"))
     run = RunStarted("1" * 32, "live", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
-    ours, theirs = socket.socketpair()
+    process_end, worker_end = socket.socketpair()
     worker = Worker(tmp_path, read_settings())
-    worker.add(theirs)
+    worker.add(worker_end)
     working = threading.Thread(target=worker.run, daemon=True)
     working.start()
-    with ours:
-        ours.sendall(encode([PROCESS, run, TagsSet(run.run_id, {TAG: "red"})]))
+    with process_end:
+        process_end.sendall(encode([PROCESS, run, TagsSet(run.run_id, {TAG: "red"})]))
         while not colour_of_any(server):
             assert working.is_alive()
     assert colour_of_any(server) == ["red"]

@@ -1,4 +1,4 @@
-"""What ClearML's stores cannot take is replaced or left out by itself; a server that is ill refuses nothing."""
+"""Values that ClearML's stores cannot hold are replaced or left out; a server that fails refuses nothing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_task_of_bytes(server: ClearMLServer) -> None:
 def test_values_that_the_database_refuses_are_not_sent_again(
     server: ClearMLServer, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
 ) -> None:
-    """The server answers 500 then, as it does where it is ill; it is not asked again."""
+    """The server answers 500 then, as it does when it fails; the request is not repeated."""
     monkeypatch.setattr(storable, "value", lambda given: given)
     session = Session()
     task = session.call("tasks.create", name="one", type="training")["id"]

@@ -133,7 +133,7 @@ def keep_the_new_name(session: Session, run: dict[str, Any]) -> None:
 
 
 def keep_the_name(session: Session, run: dict[str, Any]) -> None:
-    """This user may not rename projects; the test's server says so."""
+    """Let the test's server answer that this user may not rename projects."""
 
 
 def keep_an_older_task(session: Session, run: dict[str, Any]) -> None:
@@ -190,7 +190,7 @@ def test_a_project_that_holds_more_stays(
 def test_a_template_decides_which_tasks_follow(
     server: ClearMLServer, client: MlflowClient, experiment: str, template: str, project: str, tmp_path: Path
 ) -> None:
-    """The script is known to the capture alone: the project's name says it."""
+    """Only the capture knows the script: the project's name shows it."""
     run_id = a_run(client, experiment)
     run, session = open_run(client.tracking_uri, run_id).run, Session()
     mirror = RunMirror(
@@ -232,7 +232,7 @@ def test_published_and_archived_tasks_follow(server: ClearMLServer, client: Mlfl
 
 
 def test_a_lost_property_is_written_again(server: ClearMLServer, client: MlflowClient, experiment: str) -> None:
-    """Without it, nothing says by which name the project was named: the Task stays where it is."""
+    """Without it, the experiment that named the project is not known: the Task stays where it is."""
     run_id = a_run(client, experiment)
     sync()
     formerly, name = project_of(server, run_id), renamed(client, experiment)

@@ -95,11 +95,11 @@ def test_long_texts_and_many_rows_fit_into_a_plot() -> None:
 
 
 def test_a_judge_and_a_person_may_differ() -> None:
-    said = [
+    assessments = [
         Assessment(name="good", value=True, rationale="clear", is_expectation=False),
         Assessment(name="good", value=False, rationale="wrong", is_expectation=False),
     ]
-    (row,) = shown(a_trace(assessments=said))
+    (row,) = shown(a_trace(assessments=assessments))
     assert (row["good/value"], row["good/rationale"]) == ("true; false", "clear; wrong")
 
 

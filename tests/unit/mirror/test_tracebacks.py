@@ -133,13 +133,13 @@ def test_a_traceback_that_was_not_printed_is_added(
 @pytest.mark.parametrize("text", ["", printed()], ids=["not printed", "printed"])
 def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Task fails at once; the traceback is waited for, printed or not, and the run's capture goes then."""
-    ours, theirs = socket.socketpair()
-    with ClearMLServer() as server, ours, theirs:
+    worker_end, process_end = socket.socketpair()
+    with ClearMLServer() as server, worker_end, process_end:
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
         session = Session()
         uploads = Uploads(FileUploads(session))
-        delivery, process = Scheduler(Tasks(session), uploads), TrainingProcess(ours)
+        delivery, process = Scheduler(Tasks(session), uploads), TrainingProcess(worker_end)
         mirror = LiveRun(capture, Settings(), Tasks(session), uploads)
         mirror.end_as(of_error(failed()))
         mirror.console.write("stderr", text, 1)
@@ -157,7 +157,7 @@ def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, mo
 
 
 def test_another_worker_does_not_add_it_again(capture: RunJournal) -> None:
-    """One that goes on from the capture: `sync`, or the worker's successor."""
+    """Such a worker goes on from the capture: `sync`, or the worker's successor."""
     first = ConsolePart(capture)
     first.show_traceback(failed())
     first.finish()

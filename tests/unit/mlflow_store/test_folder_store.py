@@ -74,8 +74,10 @@ def test_the_latest_value_is_mlflows(client: MlflowClient, points: list[tuple[fl
     found = tracking_client(client.tracking_uri).get_run(run_id)
     assert repr(found.data.metrics) == repr(wanted.data.metrics)
     for key in ("a/loss", "other"):
-        (theirs,), (ours,) = ([m for m in run.data._metric_objs if m.key == key] for run in (wanted, found))
-        assert repr((ours.value, ours.timestamp, ours.step)) == repr((theirs.value, theirs.timestamp, theirs.step))
+        (expected,), (actual,) = ([m for m in run.data._metric_objs if m.key == key] for run in (wanted, found))
+        assert repr((actual.value, actual.timestamp, actual.step)) == repr(
+            (expected.value, expected.timestamp, expected.step)
+        )
 
 
 @pytest.mark.parametrize("text", ["", "not a point\n", "1 0.5 2 3 4 5 6 x\n1 2\n"])

@@ -1,4 +1,4 @@
-"""What a run has read is named as the run that made it names it."""
+"""A model that a run has read has the name that the run which made it gives it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def read(client: MlflowClient, run_id: str, *seen: SeenModel) -> list[Any]:
 
 
 def made(client: MlflowClient, run_id: str) -> list[tuple[str, str, str, list[str]]]:
-    """Return what the store says of the models that a run has made: the fields that are shared with their readers."""
+    """Return the models that a run has made, with the fields that their readers share."""
     models = read_models(StoreClient(client.tracking_uri), client.get_run(run_id)).models
     return [(model["uri"], model["name"], model["location"], model["flavors"]) for model in models]
 

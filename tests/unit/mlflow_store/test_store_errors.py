@@ -1,4 +1,4 @@
-"""What a person is told of a store, and which of MLflow's errors may pass."""
+"""Messages for a person about a store, and MLflow's errors that are temporary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores are opened where they are there, and nothing is made in them; see `tests/end_to_end/test_stores.py`."""
+"""Stores that exist are opened, and nothing is made in them; see `tests/end_to_end/test_stores.py`."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_relative_store_is_not_looked_for_elsewhere(
 
 
 def test_no_store_outlives_its_clients(tmp_path: Path, training: Any) -> None:
-    """What is noted keeps no connection open that MLflow has dropped."""
+    """The notes about stores keep no connection open that MLflow has dropped."""
     (tmp_path / "mlflow.db").write_text("not empty")
     held = {"store": type("Store", (), {})()}
     client_kind = type("Client", (training.TrackingServiceClient,), {})

@@ -28,7 +28,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """What Linux says of one NVIDIA GPU's power."""
+    """The files in which Linux describes one NVIDIA GPU's power."""
     power = tmp_path / "nvidia" / "0000:01:00.0" / "power"
     power.mkdir(parents=True)
     (power / "control").write_text("on\n")

@@ -35,10 +35,10 @@ def test_names_and_values_are_those_of_clearmls_monitor(
 ) -> None:
     """All figures of both at one moment; rates are compared by their names, for the machine is not still."""
     fake.answer("gpus 0")
-    ours = MachineReader()
-    ours.read()
+    reader = MachineReader()
+    reader.read()
     time.sleep(0.05)
-    figures = ours.read()
+    figures = reader.read()
     figures["memory_used_gb"] = ProcessTrees().look([os.getpid()])[os.getpid()].memory_gb
     stats = clearmls._machine_stats()
     assert figures.keys() == stats.keys()

@@ -1,4 +1,4 @@
-"""The comparison with `nvidia-smi` finds what differs; it runs on a machine with GPUs, and here without one."""
+"""The comparison with `nvidia-smi` finds differences; it runs on a machine with GPUs, and here without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The threads that read figures: what they do while a driver hangs, and while there is nothing to look at."""
+"""The threads that read figures, while a driver hangs, and while there is nothing to look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlflow.projects.run(backend="clearml")`: the run in MLflow, what is refused, and what happens without an agent."""
+"""`mlflow.projects.run(backend="clearml")`: the run in MLflow, refusals, and projects that no agent runs."""
 
 from __future__ import annotations
 

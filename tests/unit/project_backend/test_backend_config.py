@@ -1,4 +1,4 @@
-"""What a backend configuration may hold, and what is said about one that holds something else."""
+"""The keys of a backend configuration, and the errors for any others."""
 
 from __future__ import annotations
 

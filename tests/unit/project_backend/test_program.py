@@ -1,4 +1,4 @@
-"""What a ClearML agent runs for a project: its command, with the Task's parameters, in the right run."""
+"""The program that a ClearML agent runs for a project: its command, with the Task's parameters, in the right run."""
 
 from __future__ import annotations
 

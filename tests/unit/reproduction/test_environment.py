@@ -151,7 +151,7 @@ def test_this_package_comes_from_where_it_is_installed_from(
 
 
 def test_an_editable_installation(repository: Repository, process: ProcessStarted, tmp_path: Path) -> None:
-    """From what is captured of it to an environment that has it, with the changes that were not committed."""
+    """From its capture to an environment that has it, with the uncommitted changes."""
     repository.write(
         "lib/pyproject.toml", '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     )

@@ -1,4 +1,4 @@
-"""What a Task says about how its program was run, as an agent would read it."""
+"""The recipe of a Task, as an agent would read it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_typed_words_with_edited_values() -> None:
     ],
 )
 def test_arguments_of_the_entry_point(entry: str, argv: str, expected: str | None) -> None:
-    """Those of a program behind a launcher cannot be told from the launcher's own: what is edited is reported."""
+    """Those of a program behind a launcher cannot be distinguished from the launcher's own: edits are reported."""
     recipe = recipe_of(task(entry, argv=argv))
     assert (recipe.entry_point, recipe.arguments) == (expected or entry, [])
     assert bool([note for note in recipe.notes if "Args/argv" in note]) == (expected is None and argv != "--lr 0.1")

@@ -1,4 +1,4 @@
-"""What is due for a running run, by what a search shows of it."""
+"""The work that is due for a running run, given the results of searches."""
 
 from __future__ import annotations
 

@@ -107,10 +107,10 @@ def test_an_agent_that_was_slow_takes_over(server: ClearMLServer, client: Mlflow
     assert follower.look(2) == ["followed slow"]
     followed = task_of(server, run_id)["id"]
     project = server.task(followed)["project"]
-    theirs = Session().call("tasks.create", name="slow", type="training", project=project)["id"]
-    live(client, run_id, theirs)
+    agents_task = Session().call("tasks.create", name="slow", type="training", project=project)["id"]
+    live(client, run_id, agents_task)
     assert follower.look(3) == []
-    assert [task["id"] for task in server.tasks] == [theirs]
+    assert [task["id"] for task in server.tasks] == [agents_task]
     assert len(follower.runs) == 0
 
 

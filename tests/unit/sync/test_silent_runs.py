@@ -35,7 +35,7 @@ SETTINGS = Settings(dead_after_s=300.0)
 
 
 class Clock:
-    """Both of a follower's clocks; `suspended` is what only the clock on the wall has counted."""
+    """Both of a follower's clocks; `suspended` is the time that only the wall clock has counted."""
 
     def __init__(self) -> None:
         self.now = self.suspended = 0.0
@@ -55,7 +55,7 @@ class Follower:
         )  # fmt: skip
 
     def follow(self, seconds: float, beat: Callable[[], object] = lambda: None) -> list[str]:
-        """Follow for so long, with a heartbeat now and then; return what was done."""
+        """Follow for so long, with a heartbeat now and then; return the outcomes."""
         done = []
         for _ in range(int(seconds / 50)):
             self.clock.now += 50

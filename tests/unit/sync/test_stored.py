@@ -61,7 +61,7 @@ def a_run(client: MlflowClient, name: str, *, parent: str = "", status: str = "F
 
 
 def outcomes(*arguments: str) -> dict[str, str]:
-    """Return what became of each run, by name."""
+    """Return the outcome of each run, by name."""
     done = autoinstrument(*arguments, "--json")
     assert done.exit_code == 0, done.output
     return {outcome["run_name"]: outcome["result"] for outcome in json.loads(done.stdout)}
@@ -162,7 +162,7 @@ def test_changes_made_afterwards_reach_the_task(server: ClearMLServer, client: M
 
 
 def test_a_persons_comment_on_a_task_is_left_alone(server: ClearMLServer, client: MlflowClient) -> None:
-    """A run without a note says nothing of the comment; one with a note does."""
+    """A run without a note leaves the comment alone; one with a note replaces it."""
     commented, noted = a_run(client, "commented"), a_run(client, "noted")
     client.set_tag(noted, "mlflow.note.content", " ours \n")
     assert autoinstrument("sync", "--all").exit_code == 0
@@ -374,7 +374,7 @@ def test_a_sync_that_is_killed_half_way_is_continued(
 def test_a_run_of_another_machine_is_ended_when_that_is_silent(
     server: ClearMLServer, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """AUTOINSTRUMENT_HOME is shared: what beats there is left alone, however dead its process looks from here."""
+    """AUTOINSTRUMENT_HOME is shared: a run with a heartbeat is left alone, however dead its process looks from here."""
     run_id = a_run(client, "far away", status="")
     run = open_run(client.tracking_uri, run_id).run
     capture = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
@@ -421,7 +421,7 @@ def test_a_long_history_is_sent_once_and_compared_in_pages(
 def test_long_histories_of_one_curve_are_drawn_as_verify_compares_them(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others' points, which come between in MLflow, would have the first one's forgotten."""
+    """Points of other metrics, which come between in MLflow, would make the first one's forgotten."""
     monkeypatch.setattr("autoinstrument.mirror.kinds.drawn_points.MAX_REMEMBERED", 60)
     run_id = a_run(client, "two of one curve", points=0, status="")
     times = {"a": 1_600_000_002_000, "a/Z": 1_600_000_000_000, "a/a": 1_600_000_001_000}

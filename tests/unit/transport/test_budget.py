@@ -18,7 +18,7 @@ from autoinstrument.transport.budget import Budget, Limit, content_weight, items
 
 
 def size_of(value: object) -> int:
-    """What a value takes in this interpreter, with all that it holds."""
+    """Return the bytes of a value in this interpreter, with all that it holds."""
     found: dict[int, int] = {}
 
     def look(value: object) -> None:
@@ -93,7 +93,7 @@ def test_a_miscount_is_corrected_when_nothing_waits() -> None:
 
 
 def test_each_limit_has_room_for_the_buffers_before_it() -> None:
-    """What the training process and the receiver may hold fits into what may wait for the server."""
+    """The records that the training process and the receiver may hold fit into the buffers for the server."""
     assert limits.FRAME.bytes < limits.SEND_RECORDS.bytes <= limits.RECEIVED_RECORDS.bytes
     assert limits.SEND_RECORDS.bytes + limits.RECEIVED_RECORDS.bytes <= limits.WAITING_BYTES
     assert 4 * limits.SEND_CONTENTS.bytes // 3 <= limits.RECEIVED_CONTENTS.bytes <= limits.RUN_CONTENTS_BYTES

@@ -54,7 +54,7 @@ def test_the_c_librarys_exit_writes_the_code(end: str, code: int | None, tmp_pat
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("removed", [False, True])
 def test_a_second_worker_in_the_same_folder_learns_the_code(removed: bool, tmp_path: Path) -> None:
-    """The file is kept if it is there: what is mapped is this one, and no other of its name."""
+    """An existing file is kept: the process has mapped this one, and no other of its name."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "on_exit"):
         pytest.skip("the C library has no on_exit")

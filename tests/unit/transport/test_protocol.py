@@ -1,4 +1,4 @@
-"""Records survive the socket, however it cuts them. What is no record at all: tests of readers."""
+"""Records survive the socket, however it cuts them; tests of readers have bytes that are not records."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Sending:
         self.pacing.wake()
 
     def lose(self, number: int) -> None:
-        """What the receiving thread does when a worker has died."""
+        """Do what the receiving thread does when a worker has died."""
         self.workers[number].die()
         self.connections[number].lost.set()
         self.pacing.look()

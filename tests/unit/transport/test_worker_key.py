@@ -1,4 +1,4 @@
-"""What tells workers apart, one by one."""
+"""The parts of a worker's key, one by one."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_terminals_of_a_desktop_are_one(key_in: Callable[[str], str], group: str
     ],
 )
 def test_groups_that_may_end_on_their_own_have_workers_of_their_own(key_in: Callable[[str], str], group: str) -> None:
-    """Jobs, containers, services and sessions are neither one with another of their kind, nor with terminals."""
+    """Jobs, containers, services and sessions share a worker neither with others of their kind, nor with terminals."""
     above, _, name = group.rpartition("/")
     other = f"{above}/{name.replace('1', '2').replace('{}', '2')}"
     keys = {key_in(f"{each}\n") for each in (group, other, f"{_MANAGER}/app.slice/vte-spawn-1.scope", _MANAGER)}

@@ -39,7 +39,7 @@ def test_a_quick_capture_is_there_at_once(tmp_path: Path) -> None:
 
 
 def test_a_slow_capture_is_there_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until then the code is what files tell; a second request waits for its turn."""
+    """Until then the code is described by files; a second request waits for its turn."""
     (tmp_path / "train.py").write_text("print(1)\n")
     process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
     go_on, listed = threading.Event(), Requirements("mlflow==3\n", "mlflow==3\n")

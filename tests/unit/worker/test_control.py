@@ -1,4 +1,4 @@
-"""Commands connect as processes do, and are none."""
+"""Commands connect as processes do, but are not served as processes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def registry() -> RunRegistry:
 
 
 def connect(registry: RunRegistry) -> tuple[TrainingProcess, socket.socket]:
-    theirs, ours = socket.socketpair()
-    process = TrainingProcess(ours)
+    process_end, worker_end = socket.socketpair()
+    process = TrainingProcess(worker_end)
     registry.processes.append(process)
-    return process, theirs
+    return process, process_end
 
 
 def test_a_command_is_answered_and_not_served(registry: RunRegistry) -> None:

@@ -44,8 +44,8 @@ class Connected:
 
     def __init__(self, worker: Worker, number: int) -> None:
         self.run_id = run_id(number)
-        self.socket, theirs = socket.socketpair()
-        worker.add(theirs)
+        self.socket, worker_end = socket.socketpair()
+        worker.add(worker_end)
         self.send(PROCESS, RUN._replace(run_id=self.run_id))
 
     def send(self, *records: Any) -> None:
@@ -128,9 +128,9 @@ def test_after_an_outage_a_slow_run_does_not_delay_the_others(server: ClearMLSer
     """One run at a time tries the server; the others may go on as soon as it has answered that one at all."""
     tasks, (mirror,) = mirrors_of(server, tmp_path, "loss")
     scheduler = Scheduler(tasks, Uploads(FileUploads(Session())))
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        process = TrainingProcess(ours)
+    worker_end, process_end = socket.socketpair()
+    with worker_end, process_end:
+        process = TrainingProcess(worker_end)
         outage = server.faults.add(Fault("*", status=503))
         scheduler.deliver(mirror, process, is_open=True)
         assert scheduler.is_probing

@@ -89,7 +89,7 @@ def test_a_relay_of_the_process_itself_has_no_name(runs: Dispatcher, processes: 
 
 
 def test_a_rank_that_logs_to_a_run_of_another_machine(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
-    """No process here has begun the run; what the rank and its children write is shown all the same."""
+    """No process here has begun the run; the text of the rank and its children is shown nevertheless."""
     rank, child = processes
     runs.handle(rank, PROCESS._replace(name="rank 2"))
     runs.handle(rank, RUN._replace(owned=False))

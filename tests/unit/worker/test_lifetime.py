@@ -1,4 +1,4 @@
-"""When a worker ends, and that it leaves no process behind that has found it."""
+"""A worker ends at the right time, and still serves each process that has found it."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_process_that_has_found_the_worker_is_served_when_it_ends(
 
 
 def test_a_worker_does_not_end_while_another_process_looks_for_it(folder: WorkerFolder) -> None:
-    """Whoever holds the lock is about to connect, or to start another worker if that fails."""
+    """The process that holds the lock is about to connect, or to start another worker if that fails."""
     serving = Serving(folder, 0.0)
     serving.serve_one()
     with folder.try_lock():

@@ -1,4 +1,4 @@
-"""The Task's runtime properties say on what the run ran, with the names and values of ClearML's own SDK."""
+"""The Task's runtime properties describe the machine, with the names and values of ClearML's own SDK."""
 
 from __future__ import annotations
 

@@ -57,13 +57,13 @@ def connect(
     sockets: list[socket.socket] = []
 
     def connect(pid: int) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        sockets.append(ours)
-        worker.add(theirs)
+        process_end, worker_end = socket.socketpair()
+        sockets.append(process_end)
+        worker.add(worker_end)
         if not working.is_alive():
             working.start()
-        ours.sendall(encode([PROCESS._replace(pid=pid, started_ms=int(time.time() * 1000))]))
-        return ours
+        process_end.sendall(encode([PROCESS._replace(pid=pid, started_ms=int(time.time() * 1000))]))
+        return process_end
 
     yield connect
     for each in sockets:
@@ -175,7 +175,7 @@ def test_the_record_of_a_process_names_its_devices(monkeypatch: pytest.MonkeyPat
 
 
 class Reported:
-    """A run's mirror that keeps what is reported of it."""
+    """A run's mirror that keeps the reports."""
 
     has_own_monitor = False
 

@@ -43,7 +43,7 @@ class Pipeline:
         return task
 
     def adopted(self, run: RunStarted, task_id: str) -> RunMirror:
-        """Have a run take a Task over; it has not ended."""
+        """Let a run take a Task over; it has not ended."""
         journal = RunJournal(self._folder / "captures" / run.run_id, run._replace(task_id=task_id), PROCESS)
         mirror = RunMirror(journal, Settings(), self.tasks, Uploads(FileUploads(self.session)))
         mirror.flush()

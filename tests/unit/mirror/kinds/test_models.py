@@ -1,4 +1,4 @@
-"""Models of MLflow 3 and versions of its registry, live and by `sync`: what ClearML's models hold, and what follows."""
+"""Models of MLflow 3 and versions of its registry, live and by `sync`: the content of ClearML's models."""
 
 from __future__ import annotations
 

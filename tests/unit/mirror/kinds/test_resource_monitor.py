@@ -1,4 +1,4 @@
-"""At which iterations a run's machine figures are reported, and what waits of them while the server is away."""
+"""The iterations at which a run's machine figures are reported, and the reports that wait for a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A curve is compared as if all of it, and all that it is to hold, were in memory."""
+"""A curve is compared as if it and all points that it must hold were in memory."""
 
 from __future__ import annotations
 

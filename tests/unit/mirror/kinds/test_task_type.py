@@ -25,7 +25,7 @@ from tests.unit.conftest import sdk_task
 from tests.unit.mirror.runs import PROCESS
 
 MARK = {"mlflow.runType": "genai_evaluate"}
-"""MLflow gives it to the active run when an evaluation begins."""
+"""MLflow gives this tag to the active run when an evaluation begins."""
 
 
 @pytest.fixture
