@@ -66,7 +66,7 @@ print("logged")
 
 
 def artifacts(task: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what MLflow's artifacts are in a Task, by path."""
+    """Return MLflow's artifacts in a Task, by path."""
     items = task["execution"]["artifacts"]
     return {item["display_data"][0][1]: item for item in items if item["key"] != "MLflow run"}
 
@@ -108,7 +108,7 @@ def in_mlflow(place: Place, run_id: str) -> dict[str, int]:
 
 
 def comparable(server: ClearMLServer, task: dict[str, Any]) -> dict[str, Any]:
-    """Return what two runs of the script have in common: stepped images and plotly's pages are named at random."""
+    """Return the data that two runs of the script share: stepped images and plotly's pages have random names."""
 
     def plain(text: str) -> str:
         text = re.sub(r"(?<=/)[0-9a-f]{32}(?=/)|(?<=timestamp.)\d+.[0-9a-f-]{36}", "…", text)
@@ -142,7 +142,7 @@ def test_files_are_artifacts_and_figures_are_shown_live_and_through_sync(
     """The Task has what MLflow lists, with size, hash and the beginning of texts; `sync` makes the same of it."""
     done = own_place.run(SCRIPT)
     assert done.code == 0, done.stderr
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)
     held = artifacts(task)
@@ -194,7 +194,7 @@ def test_files_are_artifacts_and_figures_are_shown_live_and_through_sync(
 
 
 def test_the_data_of_an_evaluation_is_shown(place: Place, server: ClearMLServer) -> None:
-    """Confusion matrix and table of results; MLflow imports its evaluators while our thread asks for the experiment."""
+    """Confusion matrix and table of results; MLflow imports its evaluators while the agent asks for the experiment."""
     script = """
         import mlflow, pandas
         frame = pandas.DataFrame({"label": [0, 1, 1, 0] * 5, "prediction": [0, 1, 0, 0] * 5})
@@ -301,12 +301,12 @@ def test_uploads_go_where_clearml_is_configured_to_keep_files(own_place: Place, 
 
 
 def test_a_file_server_that_is_down_costs_only_the_pictures(own_place: Place, own_server: ClearMLServer) -> None:
-    """The Task ends as its run did, with all but pictures; one line says what waits, and `sync` brings it."""
+    """The Task ends as its run did, with all but pictures; one line names what waits, and `sync` uploads it."""
     own_server.faults.add(Fault(endpoints="files.*", status=503))
     done = own_place.run(SCRIPT)
     assert done.code == 0
-    assert len(done.said) == 2, done.stderr
-    assert "autoinstrument sync" in done.said[1]
+    assert len(done.agent_lines) == 2, done.stderr
+    assert "autoinstrument sync" in done.agent_lines[1]
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)
     assert task["status"] == "completed"

@@ -1,4 +1,4 @@
-"""`autoinstrument sync --all`: Tasks of runs from before the agent was installed, and of what was changed since."""
+"""`autoinstrument sync --all`: Tasks of runs from before the agent was installed, and later changes of runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def old(own_place: Place) -> Place:
 
 
 def outcomes(place: Place, *arguments: str) -> dict[str, str]:
-    """Run `sync --json` and return what became of each run, by name."""
+    """Run `sync --json` and return the outcome of each run, by name."""
     done = place.command("sync", "--json", *arguments)
     assert done.code == 0, done.stderr + done.stdout
     return {outcome["run_name"]: outcome["result"] for outcome in json.loads(done.stdout)}
@@ -67,7 +67,7 @@ ALL = ["parent", "child 0", "child 1", "broken", "elsewhere"]
 
 
 def assert_all_once(place: Place, server: ClearMLServer) -> None:
-    """Each run has one complete Task, and that nothing twice."""
+    """Each run has one complete Task, which has nothing twice."""
     tasks = {name: assert_same(place, server, name) for name in ALL}
     assert len(server.tasks) == len(ALL)
     assert {tasks[name]["parent"] for name in ("child 0", "child 1")} == {tasks["parent"]["id"]}
@@ -148,7 +148,7 @@ def test_one_run_by_its_id_brings_its_parent_along(old: Place, own_server: Clear
 
 
 def test_a_sync_that_was_killed_can_be_repeated(old: Place, own_server: ClearMLServer) -> None:
-    """SIGKILL after some request, again and again; AUTOINSTRUMENT_KILLS says how often, 3 times by default."""
+    """SIGKILL after some request, AUTOINSTRUMENT_KILLS times, 3 by default."""
     rounds, moments = int(os.environ.get("AUTOINSTRUMENT_KILLS", "3")), random.Random(5)  # the same each time
     for _ in range(rounds):
         seen, started = len(own_server.requests) + moments.randint(1, 12), start_sync(old)
@@ -167,7 +167,7 @@ def test_two_syncs_at_once_make_no_second_task(old: Place, own_server: ClearMLSe
 
 
 def test_a_follower_completes_runs_that_end(own_place: Place, own_server: ClearMLServer) -> None:
-    """Runs that come while it follows get their Tasks; it ends when it is told to, with what it did and code 0."""
+    """Runs that come while it follows get their Tasks; a signal ends it, with a summary and code 0."""
     following = start_sync(own_place, "--follow")
     wait_for(lambda: own_server.calls("tasks.get_all") or following.process.poll() is None)
     assert own_place.run(OLD, agent=False).code == 0
@@ -199,7 +199,7 @@ def test_an_interrupted_sync_prints_its_summary(own_place: Place, own_server: Cl
 
 
 def test_a_live_run_is_unchanged_for_sync(own_place: Place, own_server: ClearMLServer) -> None:
-    """What was mirrored live needs nothing; a crash that MLflow calls FINISHED stays failed."""
+    """A run that was mirrored live needs nothing; a crash that MLflow calls FINISHED stays failed."""
     assert own_place.run("import mlflow\nmlflow.start_run(run_name='live')\nmlflow.log_metric('a', 1)\n1/0\n").code == 1
     wait_for(lambda: link_tags(own_place.the_run()).get("state") == "synced")
     assert own_place.the_run().info.status == "FINISHED"

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 
 def test_a_cluster_does_the_work(server: ClearMLServer, client: MlflowClient) -> None:
-    """Two Dask workers, each a separate process, do what one machine does."""
+    """Two Dask workers, each a separate process, do the work of one machine."""
     distributed = pytest.importorskip("distributed")
     ids = [a_run(client, f"far {n}", points=3) for n in range(4)]
     with distributed.LocalCluster(

@@ -125,7 +125,7 @@ def test_the_working_directory_is_deleted_with_the_process(place: Place, server:
 
 
 def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer) -> None:
-    """A run that has ended is not stopped by what comes after it: forked children leave by `os._exit`, always."""
+    """A death after a run's end does not stop the run: forked children always leave by `os._exit`."""
     script = """
         import multiprocessing, os
         import mlflow
@@ -159,7 +159,7 @@ def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer)
 
 
 def test_interrupted_outside_with(place: Place, server: ClearMLServer) -> None:
-    """Ctrl-C is a stop and no failure, and the shell sees what it would have seen."""
+    """Ctrl-C is a stop and not a failure, and the shell sees the same exit status."""
     started = place.start(LOOP.format(at=100).replace("2000", "500"))
     wait_for((place.folder / "done").exists)  # inside a call of MLflow's it may become another exception
     started.kill(signal.SIGINT)
@@ -192,7 +192,7 @@ def test_interrupted_inside_with(place: Place, server: ClearMLServer) -> None:
 
 
 def test_the_scripts_own_handler_of_sigterm_decides(place: Place, server: ClearMLServer) -> None:
-    """A handler that ends the script in good order ends it in good order."""
+    """A handler that ends the script with success makes a completed Task."""
     script = """
         import pathlib, signal, sys, time, mlflow
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -83,14 +83,14 @@ def test_sitecustomize_leaves_no_bytecode_behind(bare: Place, other: Environment
 
 
 def test_a_file_of_another_tool_is_not_touched(bare: Place, tmp_path: Path) -> None:
-    theirs = tmp_path / "sitecustomize.py"
-    theirs.write_text("theirs = True\n")
+    other_file = tmp_path / "sitecustomize.py"
+    other_file.write_text("other = True\n")
     done = bare.command("install", "--target", str(tmp_path))
     assert done.code == 1
     (line,) = done.stderr.splitlines()
-    assert str(theirs) in line
+    assert str(other_file) in line
     assert bare.command("uninstall", "--target", str(tmp_path)).code == 0
-    assert theirs.read_text() == "theirs = True\n"
+    assert other_file.read_text() == "other = True\n"
     assert names(tmp_path) == {"sitecustomize.py"}
 
 
@@ -137,7 +137,7 @@ def test_a_missing_folder_and_a_read_only_one(bare: Place, tmp_path: Path) -> No
 
 
 def test_out_of_this_environment_and_in_again(full_environment: Environment, tmp_path: Path) -> None:
-    """What pip has put there: the mode without start-up files, and back."""
+    """The files that pip has installed: removed, which leaves the mode without start-up files, and written again."""
     mine = full_environment.copy(tmp_path / "venv")
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:

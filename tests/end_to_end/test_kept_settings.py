@@ -24,7 +24,7 @@ SCRIPT = """
 
 
 def form(server: ClearMLServer, run_id: str) -> dict[str, Any]:
-    """Return of a run's Task what the settings decide."""
+    """Return the parts of a run's Task that the settings decide."""
     task = ended(server, run_id)
     return {
         "name": task["name"],
@@ -51,7 +51,7 @@ def assert_given(server: ClearMLServer, made: dict[str, Any]) -> None:
 
 
 def test_settings_of_complete_tasks(own_place: Place, own_server: ClearMLServer) -> None:
-    """Copies stay copies, what was left out is not missed, and what a Task says is data."""
+    """Copies stay copies, omitted data is not missed, and a Task's settings are untrusted data."""
     for more in (GIVEN, {"AUTOINSTRUMENT_ARTIFACTS": "off"}, {}):
         assert own_place.run(SCRIPT, **more).code == 0
     given, off, neither = [run.info.run_id for run in own_place.mlflow_runs()]

@@ -1,4 +1,4 @@
-"""The Task has what MLflow has kept, which need not be what it was given: `verify` finds no difference."""
+"""The Task has the values that MLflow has kept, which may differ from those it got: `verify` finds no difference."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def assert_verified(place: Place, run_id: str) -> None:
 def test_values_that_were_cut_and_half_of_a_refused_batch(
     own_place: Place, own_server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder as a store keeps what stands before the refused parameter."""
+    """A folder store keeps the parameters before the refused one."""
     own_place.environ |= FILE_STORE
     for name, value in FILE_STORE.items():
         monkeypatch.setenv(name, value)

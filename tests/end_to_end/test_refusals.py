@@ -1,4 +1,4 @@
-"""Only what the server always refuses is left out: the run's other data, and its end, reach the Task."""
+"""Only data that the server always refuses is left out: the run's other data, and its end, reach the Task."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def test_one_command_is_mirrored(place: Place, server: ClearMLServer) -> None:
     place.write("train.py", "import mlflow\nwith mlflow.start_run():\n    print('trained')\nraise SystemExit(3)\n")
     done = place.command("run", "--project", "chosen", "--task", "mine", "--", "python", "train.py")
     assert (done.code, done.stdout) == (3, "trained\n")
-    assert len(done.said) == 1
-    others = [line for line in done.stderr.splitlines() if line not in done.said]
+    assert len(done.agent_lines) == 1
+    others = [line for line in done.stderr.splitlines() if line not in done.agent_lines]
     assert all(" INFO mlflow" in line or line.startswith("INFO  [alembic.") for line in others), done.stderr
     task = ended(server, place.the_run().info.run_id)
     assert task["name"] == "mine"
@@ -52,7 +52,7 @@ def test_the_command_gets_only_the_switch(full_environment: Environment, tmp_pat
 
 
 def test_an_environment_without_start_up_files_is_enough(full_environment: Environment, tmp_path: Path) -> None:
-    """The same where the package lies in a folder that stands on PYTHONPATH (`pip install --target`)."""
+    """Also if the package is in a folder on PYTHONPATH (`pip install --target`)."""
     environment = full_environment.copy(tmp_path / "venv")
     for file in environment.site_packages.glob("autoinstrument-init.*"):
         file.unlink()

@@ -46,7 +46,7 @@ def test_names_with_clearml_precede_those_with_trains(monkeypatch: pytest.Monkey
 
 
 def test_an_agents_own_setting_is_not_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent sets the variable for whatever it runs."""
+    """An agent sets the variable for each program that it runs."""
     monkeypatch.setenv("CLEARML_LOG_TASK_TO_BACKEND", "0")
     monkeypatch.setenv("CLEARML_TASK_ID", "1" * 32)
     assert switched_off() == ""
@@ -63,9 +63,9 @@ def test_nothing_is_sent_and_the_run_is_recorded(
     name, _, value = switch.partition("=")
     done = own_place.run(SCRIPT, **{name: value, "AUTOINSTRUMENT_WORKER": worker})
     assert done.code == 0, done.stderr
-    (said,) = done.said
-    assert f"nothing is sent to ClearML while {switch} is set" in said
-    assert "`autoinstrument sync`" in said
+    (line,) = done.agent_lines
+    assert f"nothing is sent to ClearML while {switch} is set" in line
+    assert "`autoinstrument sync`" in line
     run = own_place.the_run()
     assert link_tags(run) == {"state": "pending"}
     wait_for(lambda: not own_place.left_behind())
@@ -102,9 +102,9 @@ def test_nothing_leaves_the_machine(own_place: Place, own_server: ClearMLServer,
     assert len(own_place.captures()) == 1
     assert (own_place.folder / "asked").read_text() == ""
 
-    heard = own_place.run(textwrap.dedent(listening) + textwrap.dedent(SCRIPT), **{**environ, name: ""})
-    assert heard.code == 0, heard.stderr
-    assert "clearml.example" in (own_place.folder / "asked").read_text(), "else this test hears nothing"
+    done = own_place.run(textwrap.dedent(listening) + textwrap.dedent(SCRIPT), **{**environ, name: ""})
+    assert done.code == 0, done.stderr
+    assert "clearml.example" in (own_place.folder / "asked").read_text(), "else this test notices nothing"
 
 
 def test_a_script_that_sets_clearml_offline(sdk_place: Place, own_server: ClearMLServer) -> None:

@@ -123,7 +123,7 @@ def test_sync_without_a_server_keeps_the_captures(own_place: Place, own_server: 
 def test_the_end_of_a_pending_run_is_not_forgotten(
     own_place: Place, own_server: ClearMLServer, ending: str, status: str, reason: str
 ) -> None:
-    """A traceback, an exit code, a signal: what MLflow does not know is in the capture."""
+    """The capture has the traceback, exit code or signal that MLflow does not know."""
     script = SCRIPT if ending.startswith("    ") or "dead" in ending else SCRIPT.replace("with mlflow", "if mlflow")
     own_server.close()
     own_place.run(script + ending + "\n")
@@ -191,7 +191,7 @@ def test_a_server_that_is_back_at_once_gets_the_run_from_the_worker(
 
 
 def test_sync_closes_the_task_if_every_process_died(own_place: Place, own_server: ClearMLServer) -> None:
-    """Power or the container is gone, script and worker with it: while they live the run is left alone, then not."""
+    """A power failure, or a container's end, kills script and worker; the run is left alone only while they live."""
     script = """
         import time, mlflow
         mlflow.start_run(run_name="dead")

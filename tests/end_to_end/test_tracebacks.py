@@ -88,4 +88,4 @@ def test_they_have_no_frame_of_the_agent(place: Place) -> None:
     assert "NO ERROR" not in without.stdout, without.stdout
     done = place.run(SCRIPT)
     assert done.stdout == without.stdout
-    assert done.said
+    assert done.agent_lines
