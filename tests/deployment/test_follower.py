@@ -1,4 +1,4 @@
-"""The files in `deploy/` are valid, and what they start does what they say."""
+"""The files in `deploy/` are valid, and the programs that they start work as described."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_wrong_manifest_is_found() -> None:
 
 
 def test_every_command_exists() -> None:
-    """The manifests, the unit and the image call commands with options that there are."""
+    """The manifests, the unit and the image call existing commands with existing options."""
     (unit,) = re.findall(r"^ExecStart=(.*)$", UNIT.read_text(), re.M)
     calls = [shlex.split(unit)[1:], entry_point()[1:], *(each["args"] for each in containers(documents()))]
     assert len(calls) == 4
@@ -143,10 +143,10 @@ def test_rendered_manifests_are_valid(values: dict[str, Any], words: str) -> Non
 @with_helm
 def test_the_chart_renders_the_same_as_the_manifests() -> None:
     rendered = [each for each in yaml.safe_load_all(helm("template", "autoinstrument-sync")) if each]
-    for ours, theirs in zip(containers(rendered), containers(documents()), strict=True):
+    for rendered_one, written_one in zip(containers(rendered), containers(documents()), strict=True):
         differing = {"name", "imagePullPolicy", "args"}
-        assert {name: ours[name] for name in ours.keys() - differing} == {
-            name: theirs[name] for name in theirs.keys() - differing
+        assert {name: rendered_one[name] for name in rendered_one.keys() - differing} == {
+            name: written_one[name] for name in written_one.keys() - differing
         }
 
 

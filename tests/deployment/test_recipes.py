@@ -1,4 +1,4 @@
-"""The recipes that make packages and images of this one say what pyproject.toml says."""
+"""The recipes for packages and images of this one agree with pyproject.toml."""
 
 from __future__ import annotations
 

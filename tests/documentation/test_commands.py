@@ -40,7 +40,7 @@ def test_commands_print_what_the_page_shows(page: Path, place: Place) -> None:
     outputs.mkdir()
     lines = []
     for number, command in enumerate(todo):
-        # The command stands in the shell itself, so that `export` and `cd` last; `$?` is that of the one before.
+        # The command runs in the shell itself, so that `export` and `cd` last; `$?` is that of the previous one.
         file = outputs / str(number)
         lines.append(f"(exit ${{code:-0}})\n{{ {command.text}\n}} > {file}.out 2> {file}.err\ncode=$?\n")
         lines.append(f"echo $code > {file}.code\n")

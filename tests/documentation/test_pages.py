@@ -1,4 +1,4 @@
-"""Pages are short, what is generated is what the code says, and the convention for commands does what it promises."""
+"""Pages are short, generated pages are up to date, and the convention for commands works."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.startup.environment import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCES = {"clearml-settings", "commands", "messages", "mlflow-calls", "reliability", "settings", "what-is-mirrored"}
-"""Pages that are looked things up in, and may be longer than what is read at once."""
+"""Reference pages, which may be longer than the others."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

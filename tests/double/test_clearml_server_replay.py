@@ -23,7 +23,7 @@ from tests.clearml_server import ClearMLServer
 from tests.clearml_server.comparison import Comparison
 from tests.clearml_server.recording import ID, Exchange, lines, load, names, seed
 
-# What differs and may, each with its reason: (recording, number, part of the difference).
+# Allowed differences, each with its reason: (recording, number, part of the difference).
 _TOLERATED = [
     # Two batches of one process ran at the same time; the scalars were written last, though they came first.
     ("02_init_report_close", 25, ".metric_stats."),

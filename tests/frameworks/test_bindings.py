@@ -1,4 +1,4 @@
-"""Where a script called `Task.init`, ClearML's bindings log what the script saves, and nothing of MLflow's."""
+"""If a script called `Task.init`, ClearML's bindings log the files that the script saves, and none of MLflow's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The finder leaves no trace on what it waits for, and its hooks cannot harm an import."""
+"""The finder leaves no trace on the modules that it waits for, and its hooks cannot harm an import."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_introspection_works(run):
 
 
 def test_a_spec_that_is_not_imported_behaves_as_the_real_one(run):
-    """`importlib.util.find_spec` is how tools look whether a package is there, `python -m` how it finds one."""
+    """Tools use `importlib.util.find_spec` to look for a package, and so does `python -m`."""
     assert run("""
         spec = importlib.util.find_spec("awaited")
         print(json.dumps([

@@ -33,7 +33,7 @@ BY_VALUE = {
     "function that closes over it": "closes(mlflow.start_run)",
     "function that closes over a bound method": "closes(TrackingServiceClient('http://127.0.0.1:1').log_metric)",
 }
-"""What only cloudpickle can pickle."""
+"""An object that only cloudpickle can pickle."""
 
 IMPORTS = """
 import base64, functools, io, json, pickle, pickletools, sys

@@ -116,16 +116,16 @@ def test_an_exit_of_the_next_one_ends_the_process(bare, other):
 
 
 def test_entries_that_are_relative_doubled_or_links_are_the_same_folder(run, other, copy, tmp_path):
-    ours, next_one = copy("ours"), other()
+    agent, next_one = copy("agent"), other()
     link = tmp_path / "link"
-    link.symlink_to(ours)
+    link.symlink_to(agent)
     ends = (["other True sitecustomize", "armed"], "")
-    assert run("ours", ROOT, next_one) == ends
-    assert run("ours", ours, link, ROOT, next_one) == ends
-    assert run(link, ours, "./ours/", ROOT, next_one) == ends
-    assert run(f"{ours}/", "", "missing", ROOT, next_one) == ends
+    assert run("agent", ROOT, next_one) == ends
+    assert run("agent", agent, link, ROOT, next_one) == ends
+    assert run(link, agent, "./agent/", ROOT, next_one) == ends
+    assert run(f"{agent}/", "", "missing", ROOT, next_one) == ends
     assert run(link, ROOT) == (["armed"], "")
-    assert run("", ROOT, next_one, cwd=ours) == ends
+    assert run("", ROOT, next_one, cwd=agent) == ends
 
 
 def test_two_copies_end_and_the_next_one_still_runs(run, other, copy):
@@ -155,9 +155,9 @@ def test_another_tool_that_chains_as_well_does_not_loop(run, other, copy):
 
 
 def test_runs_from_a_zip_file(run, other, tmp_path):
-    with zipfile.ZipFile(tmp_path / "ours.zip", "w") as archive:
+    with zipfile.ZipFile(tmp_path / "agent.zip", "w") as archive:
         archive.write(TEMPLATE / "sitecustomize.py", "sitecustomize.py")
-    assert run(tmp_path / "ours.zip", ROOT, other()) == (["other True sitecustomize", "armed"], "")
+    assert run(tmp_path / "agent.zip", ROOT, other()) == (["other True sitecustomize", "armed"], "")
 
 
 def test_a_deleted_working_directory_does_not_matter(run, tmp_path):

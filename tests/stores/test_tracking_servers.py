@@ -46,7 +46,7 @@ class Way(NamedTuple):
         uri: the tracking URI.
         environ: what its client needs.
         wrong: the same, but not as the server wants it.
-        problem: a pattern of what `doctor` says of that.
+        problem: a pattern of `doctor`'s problem then.
     """
 
     uri: str
@@ -121,7 +121,7 @@ def client_certificate(home: Path, mlflow_server: str, database: Path) -> Iterat
 
 @contextlib.contextmanager
 def proxy(home: Path, mlflow_server: str, database: Path) -> Iterator[Way]:
-    """One that wants a password, and is not used for ClearML's server."""
+    """A proxy that requires a password, and is not used for ClearML's server."""
     target = mlflow_server.removeprefix("http://").partition(":")
     with ConnectProxy((target[0], int(target[2]))) as between:
         environ = {"HTTP_PROXY": between.url, "NO_PROXY": "127.0.0.1,localhost"}
@@ -159,7 +159,7 @@ def test_worker_and_commands_reach_the_server_as_the_training_does(
     experiment = own_place.root.name
     done = own_place.run(SCRIPT, experiment, "ends")
     assert done.code == 0, done.stderr
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     died = own_place.run(SCRIPT, experiment, "dies")
     assert died.code == 3, died.stderr
     wait_for(lambda: not own_place.workers())
@@ -201,7 +201,7 @@ ROTATED = """
 def test_files_that_an_expired_token_cannot_fetch_are_left_to_sync(
     own_place: Place, own_server: ClearMLServer, mlflow_server: str
 ) -> None:
-    """The training renews its token, and the worker does not learn of that; nothing else of the run waits."""
+    """The training renews its token, and the worker does not get the new one; nothing else of the run waits."""
     valid = own_place.root / "token"
     valid.write_text("first")
 
@@ -215,7 +215,7 @@ def test_files_that_an_expired_token_cannot_fetch_are_left_to_sync(
             ROTATED, str(valid), own_place.root.name, MLFLOW_TRACKING_TOKEN="first", AUTOINSTRUMENT_EXIT_TIMEOUT="5"
         )
         assert done.code == 0, done.stderr
-        assert "autoinstrument sync" in done.said[-1], done.stderr
+        assert "autoinstrument sync" in done.agent_lines[-1], done.stderr
         wait_for(lambda: not own_place.workers())
         (task,) = own_server.tasks
         assert task["status"] == "completed"

@@ -1,4 +1,4 @@
-"""What the documents name is there: modules, folders and files of the project."""
+"""Modules, folders and files that the documents name exist in the project."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDERS = (
     "autoinstrument", "tests", "docs", "examples", "benchmarks", "sitecustomize_template", ".ci", ".github",
 )  # fmt: skip
 READERS_OWN = {"train.py", "autoinstrument/worker.py"}
-"""Scripts of the reader's, and a module of a release long ago in the changelog."""
+"""Scripts of the reader, and modules of old releases in the changelog."""
 
 _NAMED = re.compile(r"`([^`\n]+)`|\]\(([^)#\s]+)")
 """Code in a line, or the target of a link."""
