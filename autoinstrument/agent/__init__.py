@@ -67,10 +67,10 @@ class Agent:
         self.is_exiting = False
         self._is_finished = False
         self._runs: dict[str, TrackedRun] = {}
-        self._captures = RunJournals(settings)
+        self._journals = RunJournals(settings)
         self._worker = WorkerAccess(settings.worker, marks_console=settings.console != "off")
         self._sender = Sender(self._worker.connect, self._introduce, self._answered, self._leave)
-        self._reports = RunReports(self._runs, self._captures, self._sender.reply, note=settings.note)
+        self._reports = RunReports(self._runs, self._journals, self._sender.reply, note=settings.note)
         self.delivery = DeliveryWait(self._sender.ask)
         self._adoption = TaskAdoption()
         self._process = ProcessReport()
@@ -186,7 +186,7 @@ class Agent:
             record = record._replace(tags={key: tag for key, tag in record.tags.items() if key not in LINK_TAGS})
             if record.owned:
                 with contextlib.suppress(OSError):  # the worker, which takes a second to start, may never get to it
-                    self._captures.record(record, self._process.latest())
+                    self._journals.record(record, self._process.latest())
         return record
 
     def leave_alone(self, run_id: str) -> None:

@@ -29,7 +29,7 @@ class RunReports:
 
     Args:
         runs: the process's runs by id.
-        captures: where runs are recorded.
+        journals: the journals of recorded runs.
         reply: sends a record to the worker at once.
         note: also write the Task's address into the runs' descriptions.
     """
@@ -37,13 +37,13 @@ class RunReports:
     def __init__(
         self,
         runs: Mapping[str, TrackedRun],
-        captures: RunJournals,
+        journals: RunJournals,
         reply: Callable[[Record], None],
         *,
         note: bool = False,
     ) -> None:
         self._note = note
-        self._runs, self._captures, self._reply = runs, captures, reply
+        self._runs, self._journals, self._reply = runs, journals, reply
         self._log = RunLog()
         self._is_stopped = False
         """True once the worker has reported that it was asked to end."""
@@ -152,7 +152,7 @@ class RunReports:
             The runs that were not reported before.
         """
         left = [run for run in runs if not self._log.is_pending(run.run_id)]
-        remedies = {run.run_id: self._captures.remedy(run.run_id) for run in left}
+        remedies = {run.run_id: self._journals.remedy(run.run_id) for run in left}
         for remedy in dict.fromkeys(remedies.values()):
             self._log_pending([run for run in left if remedies[run.run_id] == remedy], f"{reason}; {remedy}{unless}")
         return left

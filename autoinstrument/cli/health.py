@@ -132,7 +132,7 @@ class Health:
         try:
             server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(self))
         except (ValueError, OverflowError):
-            raise click.UsageError(f"--health {address!r} is no address: expected HOST:PORT, as in :8080") from None
+            raise click.UsageError(f"--health {address!r} is not an address: expected HOST:PORT, as in :8080") from None
         except OSError as error:
             raise click.UsageError(f"--health {address} cannot be used ({error.strerror}): name another port") from None
         server.daemon_threads = True

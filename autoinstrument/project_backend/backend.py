@@ -63,7 +63,7 @@ class ClearMLBackend(AbstractBackend):  # type: ignore[misc]
         project = load_project(str(folder))
         entry = project.get_entry_point(entry_point)
         if entry is None:
-            raise ExecutionException("a Databricks Spark job can be run by the backend databricks alone")
+            raise ExecutionException("a Databricks Spark job can only be run by the backend databricks")
         try:
             config = backend_config_of(backend_config)
             environment = _environment(config, project, folder)

@@ -207,10 +207,10 @@ def _after_waiting(capture: RunJournal) -> RunJournal:
     return capture
 
 
-def _recorded(captures: RunJournals, runs: Collection[str]) -> list[tuple[Path, RunJournal | str]]:
+def _recorded(journals: RunJournals, runs: Collection[str]) -> list[tuple[Path, RunJournal | str]]:
     """Return the selected captures, parents before their children; the reason in place of one that is damaged."""
     found: list[tuple[Path, RunJournal | str]] = []
-    for folder in captures:
+    for folder in journals:
         try:
             capture = RunJournal.load(folder)
         except FileNotFoundError:
