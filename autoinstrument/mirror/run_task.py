@@ -26,7 +26,7 @@ ALONE_S = 5.0
 
 
 class RunTask:
-    """The run's Task on the server, and how to come to one.
+    """The run's Task on the server, which is found or made.
 
     Attributes:
         is_made: the Task was made here.
@@ -42,7 +42,7 @@ class RunTask:
         parent_task: Callable[[], str],
         wait_s: float,
     ) -> None:
-        """Find or make nothing yet; the arguments are those of `RunMirror`."""
+        """Begin without a Task; the arguments are those of `RunMirror`."""
         self.is_made = False
         self._context = context
         self._parts = parts

@@ -1,7 +1,7 @@
 """The worker's lifetime: it accepts training processes, and stays a while after the last one has gone.
 
-A loop of short scripts so starts one worker. Before the worker ends, it takes its socket away, under the lock of its
-folder, and still serves whoever had found it: the next process finds no worker, and starts another one.
+So a loop of short scripts starts one worker. Before the worker ends, it removes its socket, under the lock of its
+folder, and still serves each process that has found it: the next one finds no worker, and starts another one.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Lifetime:
         return self._linger_s if is_current and self._has_hope() else 0.0
 
     def _withdraw(self) -> bool:
-        """Take the socket away, so that no process finds the worker; return False if that must be tried again."""
+        """Remove the socket, so that no process finds the worker; return False if that must be tried again."""
         if self._listener is None or self._is_withdrawn:
             return True
         with contextlib.suppress(OSError), self._folder.try_lock() as is_locked:

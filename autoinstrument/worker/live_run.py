@@ -136,7 +136,7 @@ class LiveRun(RunMirror):
         self._describe_at = until
 
     def note_described(self) -> None:
-        """Note that the capture says what is known of code and packages."""
+        """Note that the capture holds all that is known of code and packages."""
         self._describe_at = None
 
     def describe_again(self) -> None:
@@ -207,7 +207,7 @@ class LiveRun(RunMirror):
         super().flush_without_end()
 
     def ping(self) -> None:
-        """Tell the server that the Task is alive, also for others, see `sync.silent_runs`.
+        """Report to the server that the Task is alive, also for followers, see `sync.silent_runs`.
 
         Raises:
             ClearMLError: it did not answer.
@@ -230,7 +230,7 @@ class LiveRun(RunMirror):
 
     @property
     def _is_unclosed(self) -> bool:
-        """True if the Task has ended, and was not said to be complete yet."""
+        """True if the Task has ended, and was not reported as complete yet."""
         return self.task is not None and self.has_ended and not self._is_closed
 
     def close(self) -> None:

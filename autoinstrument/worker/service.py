@@ -175,7 +175,7 @@ class Worker:
         self._dispatcher.waiting = sum(mirror.weight for mirror in self._runs.mirrors.values())
 
     def _answer(self) -> None:
-        """Tell processes that wait for it that everything is delivered, and exiting ones that there is no more hope."""
+        """Report to waiting processes that everything is delivered, and to exiting ones that there is no more hope."""
         for process in self._runs.processes:
             if process.awaited is not None and not process.is_capturing:
                 awaited = [self._runs.mirrors[run_id] for run_id in process.undelivered]

@@ -187,7 +187,9 @@ def test_an_mlflow_that_is_not_supported_is_left_alone_with_one_line(full_enviro
     done = full_environment.run("-c", code, env=ON, cwd=tmp_path)
     assert json.loads(done.stdout) == [False, False]
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"autoinstrument: MLflow {version} is not supported, and is left alone; supported: 2.16 to 3.x")
+    assert line.startswith(
+        f"autoinstrument: MLflow {version} is not supported, and is left alone; supported: 2.16 to 3.x"
+    )
 
 
 @pytest.mark.parametrize("version", ["2.16.0", "2.22.1", "3.0.0rc1", "3.99"])

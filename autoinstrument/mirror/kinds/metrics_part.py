@@ -199,7 +199,7 @@ class MetricsPart(RunPart):
         self._points.note_on_task(frozenset(task.points))
 
     def restarted(self, task: Task) -> None:
-        """Learn what the Task holds by now: it had ended, and `sync` may have completed it."""
+        """Read the present state of the Task: it had ended, and `sync` may have completed it."""
         self._note_held(points_of(self._context.tasks.get(task.id)))
 
     def _note_held(self, points: dict[Curve, int]) -> None:
