@@ -189,7 +189,7 @@ class Descriptors:
 
 
 def flush() -> None:
-    """Flush Python's streams, also those with which the script has replaced them: the interpreter leaves those."""
+    """Flush Python's present streams; the interpreter does not flush those that the script has replaced, either."""
     for name in ("stdout", "stderr"):
         with contextlib.suppress(Exception):  # no stream, a closed one, or one of the script's own class
             getattr(sys, name).flush()

@@ -116,7 +116,7 @@ class PlainCapture:
         self._link.write(name, text, int(time.time() * 1000))
 
     def _flush(self) -> None:
-        for name in ("stdout", "stderr"):  # not streams that the script put there: the interpreter leaves them, too
+        for name in ("stdout", "stderr"):  # not replaced ones: the interpreter does not flush them, either
             try:
                 getattr(sys, name).flush()
             except Exception:  # noqa: S112  (the interpreter will say so)

@@ -53,7 +53,7 @@ def lineage_of(tasks: TaskLookup, task: dict[str, Any]) -> dict[str, str]:
     tags = {CLONED_FROM_RUN: run_id}
     try:
         origin = _origin(tasks, task, run_id)
-    except ClearMLError:  # the run matters more than its lineage
+    except ClearMLError:  # the tag with the run is enough
         origin = {}
     if origin:
         tags[CLONED_FROM] = str(origin["id"])
