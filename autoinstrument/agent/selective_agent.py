@@ -18,7 +18,7 @@ from autoinstrument.agent.candidate import Candidate
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.clone_run import start as clone_run
 from autoinstrument.experiment_patterns import are_mirrored
-from autoinstrument.guard import guard, logger, ourselves
+from autoinstrument.guard import guard, logger, own_calls
 from autoinstrument.mlflow_store.describe import Description
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.store_errors import problem_of
@@ -204,7 +204,7 @@ class SelectiveAgent(Agent):
         """Do something on a separate thread; return False if none can be started."""
 
         def run() -> None:
-            with ourselves(), guard("choosing runs"):
+            with own_calls(), guard("choosing runs"):
                 work()
             with contextlib.suppress(ValueError):  # a fork has forgotten it
                 self._asking.remove(thread)

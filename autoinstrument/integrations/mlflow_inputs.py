@@ -16,7 +16,7 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
-from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.guard import guard, is_own_call
 from autoinstrument.integrations.mlflow_internals import FETCH
 from autoinstrument.integrations.observing import current_run
 from autoinstrument.integrations.wrapping import wrap
@@ -45,7 +45,7 @@ def instrument_fetching(module: ModuleType) -> None:
 def _fetch(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     with users_call:
         result = wrapped(*args, **kwargs)
-    if not is_ourselves():
+    if not is_own_call():
         with guard("noting a model that was read"):
             the_agent = agent()
             if the_agent is not None:

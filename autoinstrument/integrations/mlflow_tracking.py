@@ -20,7 +20,7 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
-from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.guard import guard, is_own_call
 from autoinstrument.integrations import (
     mlflow_artifacts,
     mlflow_experiments,
@@ -94,7 +94,7 @@ def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> N
 
 def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Mirror one metric point; its time is taken here, as MLflow would take it, so that both sides have the same."""
-    if is_ourselves():
+    if is_own_call():
         with users_call:
             return wrapped(*args, **kwargs)
     if len(args) <= 3 and kwargs.get("timestamp") is None:
@@ -219,7 +219,7 @@ _watch_terminated = watched(_terminated, "run_id", "status", "end_time")
 
 def _set_terminated(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Mirror a run's end; its time is taken here, as MLflow would take it, so that both sides have the same."""
-    if not (is_ourselves() or any(args[2:]) or kwargs.get("end_time")):
+    if not (is_own_call() or any(args[2:]) or kwargs.get("end_time")):
         args, kwargs = args[:2], {**kwargs, "end_time": int(time.time() * 1000)}
     return _watch_terminated(wrapped, client, args, kwargs)
 
@@ -239,7 +239,7 @@ def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwarg
     """Mirror the resumption of a run; the creation of one has been seen by the client's `create_run`."""
     with users_call:
         run = wrapped(*args, **kwargs)
-    if not is_ourselves():
+    if not is_own_call():
         with guard("mirroring start_run"):
             the_agent = agent()
             if the_agent is not None and not the_agent.is_open(run.info.run_id):
@@ -259,7 +259,7 @@ def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs:
         result = wrapped(*args, **kwargs)
     with guard("mirroring end_run"):
         the_agent = agent()
-        if the_agent is not None and run is not None and the_agent.is_open(run.info.run_id) and not is_ourselves():
+        if the_agent is not None and run is not None and the_agent.is_open(run.info.run_id) and not is_own_call():
             status = kwargs.get("status", args[0] if args else "FINISHED")
             _ended(the_agent, run.info.run_id, str(status), None)
     return result

@@ -8,7 +8,7 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
-from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.guard import guard, is_own_call
 from autoinstrument.integrations.wrapping import Around
 from autoinstrument.mlflow_store import describe
 from autoinstrument.mlflow_store.workspaces import active
@@ -34,13 +34,13 @@ def watched(observe: Observe, *names: str, refused: Observe | None = None) -> Ar
             try:
                 result = wrapped(*args, **kwargs)
             except BaseException as error:
-                if refused is not None and not is_ourselves():
+                if refused is not None and not is_own_call():
                     with guard(f"mirroring {wrapped.__name__}"):
                         the_agent = agent()
                         if the_agent is not None:
                             refused(the_agent, client, {**dict(zip(names, args, strict=False)), **kwargs}, error)
                 raise
-        if not is_ourselves():
+        if not is_own_call():
             with guard(f"mirroring {wrapped.__name__}"):
                 the_agent = agent()
                 if the_agent is not None:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from autoinstrument.guard import logger, ourselves
+from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.metric_history import History, folder_points, read_pages
 from autoinstrument.mlflow_store.stores import tracking_client
@@ -67,7 +67,7 @@ def new_points(run: RunStarted, positions: dict[str, ReadPosition]) -> dict[str,
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer, or has no such run.
     """
-    with ourselves(), in_workspace(run.workspace):
+    with own_calls(), in_workspace(run.workspace):
         store = tracking_client(run.tracking_uri).store
         return {key: _new(store, run.run_id, key, position) for key, position in positions.items()}
 

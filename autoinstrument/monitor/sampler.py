@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.monitor import gpus
 from autoinstrument.monitor.averages import Averages
 from autoinstrument.monitor.gpu_session import GpuSession
@@ -77,7 +77,7 @@ class Sampler:
             work.start()
 
     def _work(self, read: Callable[[], None], pause: Callable[[], None]) -> None:
-        with ourselves():
+        with own_calls():
             while True:
                 if not self._has_roots.is_set():
                     with guard("pausing the monitor"):

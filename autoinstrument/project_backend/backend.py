@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.version import VERSION
 
 from autoinstrument.agent.process_agent import existing
-from autoinstrument.guard import logger, ourselves
+from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.workspaces import active
@@ -70,25 +70,25 @@ class ClearMLBackend(AbstractBackend):  # type: ignore[misc]
         except ValueError as error:
             raise ExecutionException(str(error)) from error
         parameters = _parameters(entry, params)
-        with ourselves():
+        with own_calls():
             run = get_or_create_run(None, project_uri, experiment_id, str(folder), version, entry_point, params)
         run_id, client = run.info.run_id, MlflowClient(tracking_uri)
         if (agent := existing()) is not None:
             agent.leave_alone(run_id)
         try:
-            with ourselves():
+            with own_calls():
                 job = _submission(client, run_id, tracking_uri, folder, entry_point, parameters, config, environment)
             task = ask("submit", job)
         except BaseException as error:
             if not isinstance(error, ClearMLSideError) or isinstance(error, NoAnswerError):
                 with contextlib.suppress(ClearMLSideError):
                     ask("withdraw", {"run": run_id})
-            with ourselves():
+            with own_calls():
                 client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             if isinstance(error, ClearMLSideError):
                 raise ExecutionException(f"nothing was queued: {error}") from error
             raise
-        with ourselves():
+        with own_calls():
             for name, value in ((TASK_ID, task["task"]), (TASK_URL, task["url"]), (STATE, "live")):
                 client.set_tag(run_id, name, value)
         for warning in task["warnings"]:

@@ -10,7 +10,7 @@ from mlflow.exceptions import ExecutionException
 from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.guard import logger, ourselves
+from autoinstrument.guard import logger, own_calls
 from autoinstrument.project_backend.submission import ClearMLSideError, ask
 
 _STATUS = {
@@ -75,7 +75,7 @@ class ClearMLSubmittedRun(SubmittedRun):  # type: ignore[misc]
         if status in _OPEN:
             return status
         client, until = MlflowClient(self._tracking_uri), time.monotonic() + _SETTLE_S
-        with ourselves():
+        with own_calls():
             while (held := self._held(client)) == "RUNNING" and time.monotonic() < until:
                 time.sleep(0.5)
             if held in _OPEN:

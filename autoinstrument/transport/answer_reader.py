@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Literal
 
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.records import Record
 from autoinstrument.transport.connection import Connection, ring
 from autoinstrument.transport.protocol import RECEIVE_BYTES, Reader, is_ready
@@ -77,7 +77,7 @@ class AnswerReader:
             if (self._current is not None and not self._receive(self._current)) or self._stops():
                 return
         if self._last is not None:
-            with guard("the end of the process"), ourselves():
+            with guard("the end of the process"), own_calls():
                 self._last()
         self._last_done.set()
 
@@ -98,7 +98,7 @@ class AnswerReader:
 
     def _receive(self, connection: Connection) -> bool:
         """Receive from one connection until it ends; return False if the thread must stop before, and go on later."""
-        with guard("receiving from the worker"), ourselves():
+        with guard("receiving from the worker"), own_calls():
             if self._socket is None:
                 self._socket, self._reader = connection.receiving_side(), Reader()
                 if self._last is not None:  # `run_last` has come before there was a socket that it could shut down

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from autoinstrument.bootstrap.explain_log import note
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.transport.connection import Connection
 from autoinstrument.transport.deferred_reads import DeferredReads
 from autoinstrument.transport.exit_wait import ExitWait
@@ -73,7 +73,7 @@ class SendLoop:
                 self._pacing.pause(pause_s)
             failure = "no worker can be started"
             try:
-                with ourselves():
+                with own_calls():
                     is_new = not self._link.is_open
                     connection = self._link.open()
                     if is_new:
@@ -90,7 +90,7 @@ class SendLoop:
                 break
         if not self.is_alone:
             self.give_up(failure)
-        with ourselves():
+        with own_calls():
             self._record_starts()
 
     def _send_over(self, connection: Connection) -> bool:

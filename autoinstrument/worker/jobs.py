@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 
 Job = Callable[[], object]
 Aside = Callable[[Callable[[], Any], Callable[[Any], object]], None]
@@ -63,7 +63,7 @@ class Jobs:
                 self._do_all_here()
 
     def _work(self) -> None:
-        with ourselves():
+        with own_calls():
             while True:
                 with self._changed:
                     self._idle += 1

@@ -21,7 +21,7 @@ from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.journal import liveness
 from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home, private_folder
@@ -265,7 +265,7 @@ def _log_to_file(folder: Path) -> None:
 
 def serve(connection: socket.socket, folder: Path) -> None:
     """Serve one connection on this thread (`AUTOINSTRUMENT_WORKER=thread`)."""
-    with guard("the worker"), ourselves():
+    with guard("the worker"), own_calls():
         worker = Worker(folder, read_settings())
         worker.add(connection)
         worker.run()

@@ -10,7 +10,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service import client as module
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.integrations.mlflow_tracking import instrument_client
 from autoinstrument.records import (
     EventsDropped,
@@ -133,7 +133,7 @@ def test_a_batch_that_may_be_stored_in_part_is_read_from_the_store(
 
 def test_the_agents_own_calls_make_no_records(client: Any, run_id: str, recorder: Recorder) -> None:
     before = list(recorder.records)
-    with ourselves():
+    with own_calls():
         client.log_metric(run_id, "loss", 1.0)
         client.set_tag(run_id, "clearml.task_id", "1")
         client.set_terminated(run_id)

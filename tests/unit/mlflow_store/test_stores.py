@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._model_registry.client import ModelRegistryClient
 from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.mirror.mapping import model_fields
 from autoinstrument.mlflow_store import training_stores
 from autoinstrument.mlflow_store.models import read_models
@@ -205,7 +205,7 @@ def test_only_the_agents_own_calls_are_kept_out_of_the_log() -> None:
     own = logging.getLogger("mlflow.store")
     own.addHandler(handler)
     try:
-        with ourselves():
+        with own_calls():
             log.error("the agent's call")
             other = threading.Thread(target=log.error, args=("the user's thread",))
             other.start()
