@@ -29,9 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 MOST_MB = 20
-"""How much more ten times as much may take."""
+"""MB by which the memory may grow for ten times as much."""
 MOST_TIMES = 12
-"""How much longer: starting takes some seconds for one as for the other."""
+"""Factor by which the time may grow; the start takes some seconds in both cases."""
 COMMANDS = {"first": ["sync", "--all"], "second": ["sync", "--all"], "verify": ["verify"]}
 
 

@@ -23,7 +23,7 @@ class Problems:
         self._lines: list[str] = []
         self._homes: list[Path] = []
         self._read: dict[Path, int] = {}
-        """How far log files were read, in characters."""
+        """Positions up to which log files were read, in characters."""
 
     def begin(self) -> None:
         """Forget the reports of earlier tests."""

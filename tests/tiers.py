@@ -75,7 +75,7 @@ TIERS = (
 
 
 class Result(NamedTuple):
-    """How a tier ended. Processor time is that of all its processes but those that have detached themselves."""
+    """The result of a tier. Processor time is that of all its processes except those that have detached."""
 
     tier: str
     passed: bool

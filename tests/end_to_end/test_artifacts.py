@@ -221,7 +221,7 @@ def test_the_data_of_an_evaluation_is_shown(place: Place, server: ClearMLServer)
 def test_behind_a_tracking_server_the_links_give_the_files(
     own_place: Place, own_server: ClearMLServer, mlflow_server: str
 ) -> None:
-    """Of a proxied store every address answers with the file's bytes; `upload` copies all of them to ClearML."""
+    """Every address of a proxied store answers with the file's bytes; `upload` copies all files to ClearML."""
     own_place.uri = mlflow_server.replace("http://", "http://me:sesame@")
     experiment = MlflowClient(mlflow_server).create_experiment("proxied")
     own_place.environ["MLFLOW_EXPERIMENT_ID"] = experiment

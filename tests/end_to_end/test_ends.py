@@ -1,4 +1,4 @@
-"""How a script ends decides the Task's status, and the script ends as it would have without the agent."""
+"""The end of a script decides the Task's status, and is the same as without the agent."""
 
 from __future__ import annotations
 

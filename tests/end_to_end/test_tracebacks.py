@@ -81,7 +81,7 @@ SCRIPT = """
 
 
 def test_they_have_no_frame_of_the_agent(place: Place) -> None:
-    """Of calls that are wrapped, of options' types, of an import that is waited for, of `print` into a closed pipe."""
+    """Tracebacks of wrapped calls, of options' types, of an import that is awaited, of `print` into a closed pipe."""
     place.write("accelerate/__init__.py", "")
     place.write("accelerate/tracking.py", "1 / 0\n")
     without = place.run(SCRIPT, agent=False)

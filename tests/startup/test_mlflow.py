@@ -221,7 +221,7 @@ def noted(tmp_path):
 
 
 def test_wrapped_and_missing_functions_can_be_listed(full_environment, noted):
-    """Of the real MLflow, whose versions have different functions."""
+    """Functions of the real MLflow, whose versions have different ones."""
     assert full_environment.result("-c", OUTCOMES, env=noted) == {}
     outcomes = full_environment.result("-c", OUTCOMES, env=ON | noted)
     assert outcomes["mlflow.tracking.fluent.start_run"]

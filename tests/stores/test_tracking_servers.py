@@ -40,7 +40,7 @@ SCRIPT = """
 
 
 class Way(NamedTuple):
-    """How the training reaches the server.
+    """A way in which the training reaches the server.
 
     Attributes:
         uri: the tracking URI.

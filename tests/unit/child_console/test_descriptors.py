@@ -183,7 +183,7 @@ def test_nothing_is_lost_however_the_script_ends(start: str, end: str) -> None:
 
 @BOTH
 def test_the_end_is_in_order(start: str) -> None:
-    """What is written after the script has its descriptors back comes after what the relay had."""
+    """Text that is written after the script has its descriptors back comes after the relay's text."""
     code = 'atexit._run_exitfuncs(); os.write(1, b"last\\n")'
     code = 'os.write(1, b"first\\n" * 5000)\n' + code
     out, _ = script(start, code, stdout=subprocess.PIPE).communicate()

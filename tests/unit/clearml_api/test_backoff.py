@@ -1,4 +1,4 @@
-"""How long a server is left alone after it failed."""
+"""The pauses in which a server that failed is left alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a response stands for: data, or one of three kinds of errors."""
+"""A response is data, or one of three kinds of errors."""
 
 from __future__ import annotations
 

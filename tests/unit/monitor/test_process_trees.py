@@ -80,7 +80,7 @@ def test_processes_that_are_gone_or_unknown_have_no_usage(tree: Tree) -> None:
 
 
 def test_a_parent_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is nine tenths of the work."""
+    """The question is nine tenths of the work."""
     trees = ProcessTrees()
     asked: list[int] = []
 

@@ -50,7 +50,7 @@ class Receiving:
 
 @pytest.fixture(params=["poll", "select"])
 def waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How the thread waits for two sockets: `select` is Windows' way."""
+    """The way in which the thread waits for two sockets: Windows has `select`."""
     if request.param == "select":
         monkeypatch.setattr(answer_reader, "_readable", answer_reader.readable_by_select)
     elif sys.platform == "win32":

@@ -38,7 +38,7 @@ def test_a_process_that_left_nothing_has_no_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("end", "code"), [("exit", 5), ("_exit", None)])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_the_c_librarys_exit_writes_the_code(end: str, code: int | None, tmp_path: Path) -> None:
-    """Of a fork of this process: its end is the C library's, and this interpreter's handlers do not run."""
+    """In a fork of this process, which the C library ends without this interpreter's handlers."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "on_exit"):
         pytest.skip("the C library has no on_exit")

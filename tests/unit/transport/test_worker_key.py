@@ -208,7 +208,7 @@ def test_groups_that_may_end_on_their_own_have_workers_of_their_own(key_in: Call
 
 @pytest.mark.parametrize("package", ["clearml", "mlflow"])
 def test_the_version_of_a_package_counts(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one that is not loaded, too: it is found as an import would find it."""
+    """So does that of a package that is not loaded: it is found as an import would find it."""
     monkeypatch.delitem(sys.modules, package, raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), str(tmp_path / "second")])
     for number, folder in enumerate(("second", "first")):
