@@ -1,6 +1,6 @@
 """Give every MLflow run a linked ClearML Task.
 
-Public are the names in `__all__`, described in the file `__init__.pyi` beside this one, and the command line. All else
+The names in `__all__`, described in the file `__init__.pyi` beside this one, and the command line are public. All else
 may change in any version.
 
 This file imports nothing, and must not: every interpreter of the environment runs it at start-up, switched on or not.

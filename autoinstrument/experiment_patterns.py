@@ -1,4 +1,4 @@
-"""Which experiments are mirrored: the glob patterns of `AUTOINSTRUMENT_EXPERIMENTS`.
+"""Choose the experiments that are mirrored: the glob patterns of `AUTOINSTRUMENT_EXPERIMENTS`.
 
 The last pattern that matches a name decides, as in a `.gitignore` file; one that begins with `!` excludes. If the first
 pattern excludes, all other experiments are mirrored.

@@ -136,7 +136,7 @@ class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
 _local = threading.local()
 
 
-class ourselves:  # noqa: N801  (reads as a statement: `with ourselves():`)
+class own_calls:  # noqa: N801  (reads as a statement: `with own_calls():`)
     """Context in which calls to MLflow are the agent's own and must not be mirrored as the user's.
 
     Whatever MLflow and the libraries below it log about such a call (failed statements with tracebacks, for instance)
@@ -151,20 +151,20 @@ class ourselves:  # noqa: N801  (reads as a statement: `with ourselves():`)
         _local.depth -= 1
 
 
-def is_ourselves() -> bool:
-    """Return True if this thread is inside `ourselves()`."""
+def is_own_call() -> bool:
+    """Return True if this thread is inside `own_calls()`."""
     return getattr(_local, "depth", 0) > 0
 
 
-class _NotOurCalls(logging.Filter):
-    """Drop what is logged inside `ourselves()`."""
+class _NotOwnCalls(logging.Filter):
+    """Drop what is logged inside `own_calls()`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not is_ourselves()
+        return not is_own_call()
 
 
 _LIBRARIES = ("mlflow", "alembic", "sqlalchemy", "urllib3")
-_not_our_calls = _NotOurCalls()
+_not_own_calls = _NotOwnCalls()
 _loggers_seen = 0
 
 
@@ -181,4 +181,4 @@ def _keep_quiet() -> None:
     _loggers_seen = len(loggers)
     for name, log in list(loggers.items()):
         if name.partition(".")[0] in _LIBRARIES and isinstance(log, logging.Logger):
-            log.addFilter(_not_our_calls)  # changes nothing where it has the filter
+            log.addFilter(_not_own_calls)  # changes nothing where it has the filter

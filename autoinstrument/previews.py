@@ -1,4 +1,4 @@
-"""How much of an artifact is read for its preview.
+"""Limits of what is read of an artifact for its preview.
 
 This is one rule for the training process, which reads small files, and for the worker, which reads the artifact store.
 """

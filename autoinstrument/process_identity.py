@@ -1,4 +1,4 @@
-"""Is a process alive, and is it the same one: the one rule for the worker and for the commands.
+"""Check whether a process is alive, and is the same one: the one rule for the worker and for the commands.
 
 A process id alone proves nothing, because the system assigns it again. A process that was alive at some time is the one
 that has its id now if the latter was created no later: two processes never have the same id at the same time. So any

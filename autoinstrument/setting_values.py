@@ -88,7 +88,7 @@ class Patterns(Values[tuple[str, ...]]):
         return ",".join(value)
 
 
-class Tags(Values[tuple[str, ...]]):
+class TagTemplates(Values[tuple[str, ...]]):
     """Words or templates over any names, separated by commas."""
 
     allowed = "tags, separated by commas; {NAME} stands for a tag or parameter of the run"

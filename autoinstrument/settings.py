@@ -22,7 +22,7 @@ from autoinstrument.setting_values import (
     Seconds,
     Silence,
     Switch,
-    Tags,
+    TagTemplates,
     Template,
     Text,
     Values,
@@ -113,7 +113,7 @@ class Settings:
         [Which runs are mirrored](stores.md#which-runs-are-mirrored).""",
     )  # fmt: skip
     tags: tuple[str, ...] = _setting(
-        Tags(), (), "task",
+        TagTemplates(), (), "task",
         """Tags of the Tasks in ClearML: words, or templates over the run's tags and parameters in MLflow, as
         `prod,team={team}`. A template is left out if the run has no such tag or parameter.""",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which versions of Python and of other libraries are supported; pyproject.toml requires the same."""
+"""The supported versions of Python and of other libraries; pyproject.toml requires the same."""
 
 from __future__ import annotations
 

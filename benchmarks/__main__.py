@@ -1,4 +1,4 @@
-"""`python3 -m benchmarks`: what the agent costs a training process; one table, each row measured within one run.
+"""`python3 -m benchmarks`: the agent's cost in a training process; one table, each row measured within one run.
 
 Whole processes, in turns and in a new order each time, medians. The ClearML server is the one made for tests, with
 latency on request. `--rows` chooses; without it, all take most of an hour.
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Row(NamedTuple):
-    """A figure: what it was without the agent (or ""), what it is with it, and what it must reach."""
+    """A figure: its value without the agent (or ""), its value with it, and its goal."""
 
     figure: str
     plain: str

@@ -1,4 +1,4 @@
-"""The rows of the table: what is run, what is compared, and what it must reach."""
+"""The rows of the table: what is run, what is compared, and the goal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.scripts import BATCHES, BY_HAND, EMPTY_STORE, LATER, POINTS, RUN
 from tests.clearml_server import Fault
 
 Cells = tuple[str, str, str, str, "bool | None"]
-"""Figure, plain, with the agent, what it must reach, whether it does."""
+"""Figure, plain, with the agent, goal, and whether it is reached."""
 
 NOTHING_LISTENS = {"CLEARML_API_HOST": "http://127.0.0.1:9"}
 EXIT_TIMEOUT_S = 10
@@ -35,7 +35,7 @@ def startup(repeats: int) -> Iterator[Cells]:
 
 
 def calls(bench: Bench, repeats: int, latencies: list[float]) -> Iterator[Cells]:
-    """What `log_metric` costs more where the store costs nothing."""
+    """The additional cost of `log_metric` with a store that costs nothing."""
     found = bench.in_turns({"plain": Case(EMPTY_STORE), "agent": Case(EMPTY_STORE, AGENT)}, repeats)
     plain, agent = ([_calls(measured, "log_metric") for measured in found[name]] for name in ("plain", "agent"))
     middle = [statistics.median(map(statistics.median, each)) * 1e6 for each in (plain, agent)]
@@ -90,7 +90,7 @@ def points(bench: Bench, repeats: int, latencies: list[float]) -> Iterator[Cells
 
 
 def outages(bench: Bench, repeats: int, latencies: list[float]) -> Iterator[Cells]:
-    """The same script where nothing listens, and where the server takes requests and never answers."""
+    """The same script if nothing listens, and if the server takes requests and never answers."""
     cases = {"plain": Case(POINTS), "agent": Case(POINTS, AGENT | NOTHING_LISTENS)}
     found = bench.in_turns(cases, repeats)
     yield _whole("2,000 points, nothing listens", found, 0.5)

@@ -1,4 +1,4 @@
-"""The training scripts that are measured; each writes what it saw of its own calls to the file it is given."""
+"""The training scripts that are measured; each writes the times of its own calls to the file that it is given."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ for number in range(40):
     time.sleep(0.1)
 report()
 """
-"""What a later `start_run` costs its caller, when what the one before left to other threads is done."""
+"""The cost of a later `start_run` for its caller, when the other threads' work for the previous one is done."""
 
 BATCHES = """
 import threading
@@ -101,7 +101,7 @@ with mlflow.start_run():
         timed("log_metric", mlflow.log_metric, "loss", 1 / (step + 1), step=step)
 report()
 """
-"""What a call costs around a store that does nothing: the store's milliseconds would hide it."""
+"""The cost of a call around a store that does nothing: the store's milliseconds would hide it."""
 
 SHORT = """
 with mlflow.start_run():

@@ -1,4 +1,4 @@
-"""The rows of many training processes on one machine: what the first costs, what each further one costs, and `sync`."""
+"""The rows of many training processes on one machine: the cost of the first, of each further one, and of `sync`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONG_S = 1800.0
 
 
 class Size(NamedTuple):
-    """How much is run: in full, or just enough to see that everything works."""
+    """Size of the measurement: in full, or just enough to see that everything works."""
 
     processes: tuple[int, ...] = (1, 16, 64)
     memory_mb: tuple[int, ...] = (80, 110, 160)

@@ -1,7 +1,7 @@
-"""`python3 benchmarks/startup.py`: what an installed start-up hook costs every start of the interpreter.
+"""`python3 benchmarks/startup.py`: the cost of an installed start-up hook at every start of the interpreter.
 
-Makes three virtual environments in a temporary folder (bare, with autowrapt, with our wheel) and starts their
-interpreters in turns, so that whatever else the machine does falls on all of them alike. Ours is installed without its
+Makes three virtual environments in a temporary folder (bare, with autowrapt, with this wheel) and starts their
+interpreters in turns, so that other work of the machine affects all of them alike. The wheel is installed without its
 dependencies: a start loads none of them, and a longer list of files in site-packages would be measured in their place.
 Standard library only; needs the package index for the installations.
 """
@@ -35,8 +35,8 @@ class Case(NamedTuple):
 CASES = [
     Case("bare", "bare virtual environment", {}),
     Case("autowrapt", "autowrapt installed, variable not set", {}),
-    Case("ours", "autoinstrument installed, switch off", {}),
-    Case("ours", "autoinstrument, switch on, MLflow never imported", {"AUTOINSTRUMENT_ENABLED": "1"}),
+    Case("agent", "autoinstrument installed, switch off", {}),
+    Case("agent", "autoinstrument, switch on, MLflow never imported", {"AUTOINSTRUMENT_ENABLED": "1"}),
     Case("autowrapt", "autowrapt, variable set (loads wrapt)", {"AUTOWRAPT_BOOTSTRAP": "nothing"}),
 ]
 
@@ -75,7 +75,7 @@ def environments(folder: Path) -> dict[str, str]:
     """Make the three environments; return their interpreters."""
     wheels = folder / "wheels"
     pythons = {}
-    for name, package in (("bare", ""), ("autowrapt", "autowrapt"), ("ours", str(ROOT))):
+    for name, package in (("bare", ""), ("autowrapt", "autowrapt"), ("agent", str(ROOT))):
         run(sys.executable, "-m", "venv", str(folder / name))
         pythons[name] = str(folder / name / "bin" / "python")
         pip = [pythons[name], "-m", "pip", "--disable-pip-version-check", "-q"]
@@ -83,7 +83,7 @@ def environments(folder: Path) -> dict[str, str]:
             run(*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), package)
             package = str(next(wheels.glob("autoinstrument-*.whl")))
         if package:
-            run(*pip, "install", *(["--no-deps"] if name == "ours" else []), package)
+            run(*pip, "install", *(["--no-deps"] if name == "agent" else []), package)
     return pythons
 
 

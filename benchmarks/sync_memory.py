@@ -1,7 +1,7 @@
 """Measure `autoinstrument sync` and `verify` of large stores: memory, seconds, CPU seconds.
 
-`python3 benchmarks/sync_memory.py` runs each case and ten times as much of it, and says whether memory stays the same
-and time grows no faster; `--only server` chooses cases. With any of `--points`, `--runs`, `--metrics`, `--params`,
+`python3 benchmarks/sync_memory.py` runs each case and ten times as much of it, and reports whether memory stays the
+same and time grows no faster; `--only server` chooses cases. With any of `--points`, `--runs`, `--metrics`, `--params`,
 `--store` it runs that one case. Each case has an MLflow store of its own, and the ClearML server made for tests in a
 process of its own.
 """
@@ -29,14 +29,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 MOST_MB = 20
-"""How much more ten times as much may take."""
+"""MB by which the memory may grow for ten times as much."""
 MOST_TIMES = 12
-"""How much longer: starting takes some seconds for one as for the other."""
+"""Factor by which the time may grow; the start takes some seconds in both cases."""
 COMMANDS = {"first": ["sync", "--all"], "second": ["sync", "--all"], "verify": ["verify"]}
 
 
 class Case(NamedTuple):
-    """What a store holds: runs with so many points each, over so many metrics."""
+    """The content of a store: runs with so many points each, over so many metrics."""
 
     store: str = "sqlite"
     runs: int = 1
@@ -166,7 +166,7 @@ def mlflow_server(database: str, folder: Path) -> Iterator[str]:
 
 
 def measure(case: Case, latency: str, jobs: str, profile: str = "") -> Iterator[tuple[str, Measured]]:
-    """Fill a store, and yield what each of the commands took."""
+    """Fill a store, and yield the cost of each command."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sync-benchmark-")))
         uri = fill(case, folder)
@@ -182,7 +182,7 @@ def measure(case: Case, latency: str, jobs: str, profile: str = "") -> Iterator[
 
 
 def run(command: list[str], environ: dict[str, str], folder: Path) -> Measured:
-    """Run a command to its end; what it said is shown where it failed."""
+    """Run a command to its end; show its output if it failed."""
     began, cpu = time.monotonic(), cpu_s()
     with (folder / "out.log").open("w") as out:
         process = subprocess.Popen(command, env=environ, cwd=folder, stdout=out, stderr=out)

@@ -1,6 +1,6 @@
 """`python docs/messages_page.py`: write docs/messages.md from the code's messages and docs/messages.yml.
 
-The code says what is printed; `messages.yml` says why, and what to do. A message that only one of them has is an error.
+The code has the texts; `messages.yml` has causes and remedies. A message that only one of them has is an error.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _TAGS = ("clearml.task_id", "clearml.task_url", "clearml.state")
 
 
 class DemoError(Exception):
-    """Something that should be there is not; the text is for the user."""
+    """Something is missing; the text is for the user."""
 
 
 def main() -> int:
@@ -55,7 +55,7 @@ def main() -> int:
 
 def demonstrate(example: list[str], local: bool, keep: bool) -> int:
     """Start what is needed, run the example, show its runs, and return the exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are to end then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers must end then, too
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="autoinstrument-demo-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -90,7 +90,7 @@ def demonstrate(example: list[str], local: bool, keep: bool) -> int:
 
 
 def is_configured() -> bool:
-    """Tell whether the ClearML SDK would find a configuration of the user's own."""
+    """Return True if the ClearML SDK would find a configuration of the user."""
     names = ("CLEARML_API_ACCESS_KEY", "CLEARML_CONFIG_FILE", "TRAINS_API_ACCESS_KEY", "TRAINS_CONFIG_FILE")
     files = ("~/clearml.conf", "~/trains.conf")
     return any(os.environ.get(name) for name in names) or any(Path(name).expanduser().exists() for name in files)
@@ -128,7 +128,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 
 
 def delivered_runs(uri: str) -> list[Any]:
-    """Return the server's runs, oldest first, waiting half a minute at most for the agent's last word on them."""
+    """Return the server's runs, oldest first; wait half a minute at most for the agent's last tags."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
@@ -211,7 +211,7 @@ def _named(event: dict[str, Any]) -> str:
 
 
 def _model(model_id: str) -> str:
-    """Say what the server holds of a model."""
+    """Return a line about a model as the server holds it."""
     model = ask("models.get_by_id", model=model_id)["model"]
     return f"{model['name']} ({model.get('framework') or 'no framework'}), {model.get('uri')}"
 
@@ -228,7 +228,7 @@ def ask(action: str, **body: Any) -> Any:
 
 
 def answers(url: str) -> bool:
-    """Tell whether a GET of the address is answered with 200; what follows # is for the browser."""
+    """Return True if a GET of the address is answered with 200; the part after # is for the browser."""
     try:
         with urllib.request.urlopen(url.partition("#")[0], timeout=20) as answer:
             return answer.status == 200

@@ -20,10 +20,10 @@ from pathlib import Path
 from tests.tiers import ROOT, TIERS, Result, environ, run, say, select
 
 _OLDEST = (3, 10)
-# What an environment takes on disk by dependency group, without CUDA, which pip adds to torch where it can.
+# Size of an environment on disk by dependency group, without CUDA, which pip adds to torch where it can.
 _SIZES_GB = {"test": 1.0, "frameworks": 1.9, "stores": 0.2, "hosts": 0.6}
 _HEARTBEAT_S = 30
-# What an installation is made from; a change to the code itself needs no new one, because it is editable.
+# Files that an installation depends on; a change to the code itself needs no new one, because it is editable.
 _SOURCES = ("pyproject.toml", "autoinstrument/startup/autoinstrument-init.pth", "autoinstrument/_version.py")
 
 

@@ -109,7 +109,7 @@ def configuration_parsed_once() -> None:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
-    """What all processes of this pytest run share."""
+    """The resources that all processes of this pytest run share."""
     folder = tmp_path_factory.getbasetemp()
     return Shared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "shared")
 

@@ -15,7 +15,7 @@ _IN_LOG = re.compile(r"^.*\[\d+\] (?:WARNING|ERROR|CRITICAL) .*$", re.MULTILINE)
 
 
 class Problems:
-    """Collects what is reported by this process, by scripts that it runs, and in the homes of their workers."""
+    """Collects the reports of this process, of scripts that it runs, and in the homes of their workers."""
 
     def __init__(self) -> None:
         self.swallowed: list[str] = []
@@ -23,10 +23,10 @@ class Problems:
         self._lines: list[str] = []
         self._homes: list[Path] = []
         self._read: dict[Path, int] = {}
-        """How far log files were read, in characters."""
+        """Positions up to which log files were read, in characters."""
 
     def begin(self) -> None:
-        """Forget what earlier tests have left."""
+        """Forget the reports of earlier tests."""
         self.swallowed.clear()
         self._lines.clear()
         self._homes.clear()
@@ -40,7 +40,7 @@ class Problems:
         self._lines += _SWALLOWED_ON_STDERR.findall(text)
 
     def reported(self) -> Iterator[str]:
-        """Yield what scripts and their workers reported since this was last asked for."""
+        """Yield the reports of scripts and their workers since the last call."""
         yield from self._lines
         for file in [file for home in dict.fromkeys(self._homes) for file in sorted(home.glob("*.log"))]:
             text = file.read_text("utf-8", errors="replace")

@@ -91,15 +91,15 @@ def differences(server: ClearMLServer, linked: dict[str, Any], by_hand: dict[str
         for word, tolerance in TOLERANCES.items():
             if key[0] == ":monitor:gpu" and word in key[1] and abs(here[key][0] - there[key][0]) > tolerance:
                 yield f"{key}: {here[key][0]:.1f} and {there[key][0]:.1f}"
-    ours, theirs = (task.get("runtime") or {} for task in (linked, by_hand))
-    for name in sorted(ours.keys() | theirs.keys()):
-        print(name, repr(ours.get(name)), repr(theirs.get(name)))
-        if name in theirs and "gpu" in name and ours.get(name) != theirs[name]:
-            yield f"runtime property {name} is {ours.get(name)!r} and {theirs[name]!r}"
+    of_run, of_sdk = (task.get("runtime") or {} for task in (linked, by_hand))
+    for name in sorted(of_run.keys() | of_sdk.keys()):
+        print(name, repr(of_run.get(name)), repr(of_sdk.get(name)))
+        if name in of_sdk and "gpu" in name and of_run.get(name) != of_sdk[name]:
+            yield f"runtime property {name} is {of_run.get(name)!r} and {of_sdk[name]!r}"
 
 
 def main() -> int:
-    """Train twice, compare, print what differs, and return the exit code."""
+    """Train twice, compare, print the differences, and return the exit code."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     with ClearMLServer() as server, tempfile.TemporaryDirectory() as folder:
         linked = trained(server, LINKED, Path(folder), seconds, True)

@@ -1,4 +1,4 @@
-"""Compare what the monitor reads of NVIDIA's GPUs with what `nvidia-smi` says: `python -m tests.real_gpus`.
+"""Compare the monitor's figures of NVIDIA's GPUs with those of `nvidia-smi`: `python -m tests.real_gpus`.
 
 The tests have a library in the place of NVML, with answers from a file. This needs a machine with a driver, and takes
 some seconds. With torch, a child process also takes a gigabyte of the last GPU, and is looked for there. Exit code 1 if
@@ -20,7 +20,7 @@ FIGURES = {
     "utilization": ("utilization.gpu", 1.0, 100.0),  # it changes from one moment to the next
     "temperature": ("temperature.gpu", 1.0, 3.0),
     "power_draw": ("power.draw", 1.0, 60.0),
-    "mem_used_gb": ("memory.used", 1024.0, 1.0),  # nvidia-smi leaves out what the driver reserves, the SDK does not
+    "mem_used_gb": ("memory.used", 1024.0, 1.0),  # nvidia-smi leaves out the driver's reserve, the SDK does not
     "mem_free_gb": ("memory.free", 1024.0, 1.0),
 }
 """By ClearML's names: those of nvidia-smi, how many of its units make one of these, and how much they may differ."""
@@ -49,13 +49,13 @@ def differences(session: NvidiaGpus) -> Iterator[str]:
         if abs(described.memory_bytes / 2**20 - float(total)) > 1024:
             yield f"GPU {gpu.number}: {described.memory_bytes / 2**20:.0f} and {total} MiB in all"
         for (figure, (_, unit, tolerance)), text in zip(FIGURES.items(), values, strict=True):
-            ours = gpu.figures.get(figure)
-            theirs = float(text) / unit if text[:1].isdigit() else None  # "[N/A]"
-            print(f"GPU {gpu.number} {figure}: {ours} and {theirs}")
-            if (ours is None) != (theirs is None):
-                yield f"GPU {gpu.number}: {figure} is {ours} and {theirs}"
-            elif ours is not None and theirs is not None and abs(ours - theirs) > tolerance:
-                yield f"GPU {gpu.number}: {figure} is {ours:.2f} and {theirs:.2f}"
+            read = gpu.figures.get(figure)
+            reported = float(text) / unit if text[:1].isdigit() else None  # "[N/A]"
+            print(f"GPU {gpu.number} {figure}: {read} and {reported}")
+            if (read is None) != (reported is None):
+                yield f"GPU {gpu.number}: {figure} is {read} and {reported}"
+            elif read is not None and reported is not None and abs(read - reported) > tolerance:
+                yield f"GPU {gpu.number}: {figure} is {read:.2f} and {reported:.2f}"
 
 
 def differences_of_process(session: NvidiaGpus) -> Iterator[str]:
@@ -85,7 +85,7 @@ def differences_of_process(session: NvidiaGpus) -> Iterator[str]:
 
 
 def report(found: list[str]) -> int:
-    """Print what differs, and return the exit code."""
+    """Print the differences, and return the exit code."""
     for line in found:
         print(f"differs: {line}")
     print("nothing differs" if not found else f"{len(found)} differences")
@@ -93,7 +93,7 @@ def report(found: list[str]) -> int:
 
 
 def main() -> int:
-    """Compare, print what differs, and return the exit code."""
+    """Compare, print the differences, and return the exit code."""
     session = NvidiaGpus()
     try:
         found = [*differences(session), *differences_of_process(session)]

@@ -1,4 +1,4 @@
-"""What the processes of one pytest run share: each thing is made once, by the process that needs it first.
+"""Resources that the processes of one pytest run share: each is made once, by the process that needs it first.
 
 Environments and servers take seconds of CPU time each, and pytest-xdist runs the tests in several processes.
 """
@@ -39,13 +39,13 @@ class Shared:
         Args:
             name: the service.
             start: starts it and returns its address. It is given a descriptor for the service's standard input, which
-                is closed when nobody uses the service any more; the service must end then.
+                is closed when no process uses the service any more; the service must end then.
         """
         pipe, address = self._folder / f"{name}.pipe", self._folder / f"{name}.address"
         with self._lock(name):
             try:
                 held = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:  # it is not there, or the service has ended: nobody reads
+            except OSError:  # it does not exist, or the service has ended
                 if not pipe.exists():
                     os.mkfifo(pipe)
                 reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

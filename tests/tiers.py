@@ -75,11 +75,11 @@ TIERS = (
     Tier("soak", "a follower over 20,000 runs: hours, only if it is named; SOAK_RUNS makes it shorter",
          ("tests/soak",), is_default=False),
 )  # fmt: skip
-"""In the order in which they begin: a fault shows first where it is cheapest to find."""
+"""In the order in which they begin: a fault shows first in the cheapest tier."""
 
 
 class Result(NamedTuple):
-    """How a tier ended. Processor time is that of all its processes but those that have detached themselves."""
+    """The result of a tier. Processor time is that of all its processes except those that have detached."""
 
     tier: str
     passed: bool

@@ -67,10 +67,10 @@ class Agent:
         self.is_exiting = False
         self._is_finished = False
         self._runs: dict[str, TrackedRun] = {}
-        self._captures = RunJournals(settings)
+        self._journals = RunJournals(settings)
         self._worker = WorkerAccess(settings.worker, marks_console=settings.console != "off")
         self._sender = Sender(self._worker.connect, self._introduce, self._answered, self._leave)
-        self._reports = RunReports(self._runs, self._captures, self._sender.reply, note=settings.note)
+        self._reports = RunReports(self._runs, self._journals, self._sender.reply, note=settings.note)
         self.delivery = DeliveryWait(self._sender.ask)
         self._adoption = TaskAdoption()
         self._process = ProcessReport()
@@ -91,7 +91,7 @@ class Agent:
         return self._sender.has_room(size)
 
     def post_soon(self, run_id: str, kind: str, read: Read) -> None:
-        """Have one kind of a run's data read from the store: soon, and before the run's end; costs a dict entry."""
+        """Request a read of one kind of a run's data, soon and before the run's end; costs a dict entry."""
         self._sender.post_soon(run_id, kind, read)
 
     def knows(self, run_id: str) -> bool:
@@ -133,7 +133,7 @@ class Agent:
         owned: bool = True,
         again: bool = False,
     ) -> None:
-        """Take in a run that was created, resumed or first seen; each start is reported once.
+        """Note a run that was created, resumed or first seen; each start is reported once.
 
         Args:
             run_id: MLflow's id.
@@ -176,7 +176,7 @@ class Agent:
         self._sender.post_soon("", "console", self._look, _LOOK_S)
 
     def _run_described(self, run: TrackedRun, record: RunStarted | None) -> RunStarted | None:
-        """Take in what the tracking store says of a run; return the record to send."""
+        """Note the tracking store's description of a run; return the record to send."""
         if record is None:
             run.leave_alone()
             return None
@@ -186,7 +186,7 @@ class Agent:
             record = record._replace(tags={key: tag for key, tag in record.tags.items() if key not in LINK_TAGS})
             if record.owned:
                 with contextlib.suppress(OSError):  # the worker, which takes a second to start, may never get to it
-                    self._captures.record(record, self._process.latest())
+                    self._journals.record(record, self._process.latest())
         return record
 
     def leave_alone(self, run_id: str) -> None:
@@ -194,7 +194,7 @@ class Agent:
         self._runs.setdefault(run_id, TrackedRun(run_id)).leave_alone()
 
     def run_ended(self, ended: RunEnded) -> None:
-        """Take in the end of a run, with what the process has loaded since the last report."""
+        """Note the end of a run, and report the modules loaded since the last report."""
         if not self.is_open(ended.run_id):
             return
         self._runs[ended.run_id].end(ended)

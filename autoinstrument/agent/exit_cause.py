@@ -1,4 +1,4 @@
-"""What ends the training process, as far as the process itself knows."""
+"""The cause of the training process's end, as far as the process itself knows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process writes to its console, and where that goes: to its own runs, or to those of another process."""
+"""Send the console text of this process to the runs that it belongs to: its own, or those of another process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from autoinstrument.capture.console import Console
+from autoinstrument.capture.console import ConsoleCapture
 from autoinstrument.child_console import descriptors, marks, plain_capture
 from autoinstrument.child_console.descriptors import Descriptors
 from autoinstrument.child_console.link import MOST_CHARACTERS, MOST_TEXTS, ConsoleLink
@@ -35,7 +35,7 @@ class ProcessConsole:
         self, settings: Settings, take: Callable[[str, str], None], post: Callable[[ConsoleWritten], None]
     ) -> None:
         self._post = post
-        self._console = Console(take)
+        self._console = ConsoleCapture(take)
         self._mode = settings.console
         self._descriptors: Descriptors | None = None
         self._link = ConsoleLink()

@@ -1,4 +1,4 @@
-"""What the training process reports of itself: to each worker that it gets, and when a run ends."""
+"""Describe the training process to each worker that it gets, and report changes when a run ends."""
 
 from __future__ import annotations
 

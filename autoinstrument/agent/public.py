@@ -1,4 +1,4 @@
-"""What a script may call, see `autoinstrument/__init__.pyi`. Loaded at the first use of one of these names."""
+"""The functions that a script may call, see `autoinstrument/__init__.pyi`; loaded when one is used first."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def task_of(run: Run | str | None = None, timeout: float = 30.0) -> LinkedTask |
 def wait_delivered(timeout: float = 60.0) -> bool:
     """Wait until everything that this process has logged so far is in ClearML.
 
-    A run that is open stays open, and training need not wait: the worker delivers all the same.
+    A run that is open stays open, and training need not wait: the worker delivers in any case.
 
     Args:
         timeout: seconds.

@@ -1,4 +1,4 @@
-"""What the agent logs about the runs of its process: a line each for a few, and a summary of the others at the end."""
+"""Log the Tasks of the process's runs: one line each for a few runs, and a summary of the others at the end."""
 
 from __future__ import annotations
 

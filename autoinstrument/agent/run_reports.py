@@ -1,4 +1,4 @@
-"""What is reported about runs: the worker's answers, as link tags in MLflow and as lines on stderr."""
+"""Report the worker's answers about runs: as link tags in MLflow, and as lines on stderr."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunReports:
 
     Args:
         runs: the process's runs by id.
-        captures: where runs are recorded.
+        journals: the journals of recorded runs.
         reply: sends a record to the worker at once.
         note: also write the Task's address into the runs' descriptions.
     """
@@ -37,20 +37,20 @@ class RunReports:
     def __init__(
         self,
         runs: Mapping[str, TrackedRun],
-        captures: RunJournals,
+        journals: RunJournals,
         reply: Callable[[Record], None],
         *,
         note: bool = False,
     ) -> None:
         self._note = note
-        self._runs, self._captures, self._reply = runs, captures, reply
+        self._runs, self._journals, self._reply = runs, journals, reply
         self._log = RunLog()
         self._is_stopped = False
-        """The worker has said that it was asked to end."""
+        """True once the worker has reported that it was asked to end."""
         self._losses: set[str] = set()
-        """What was logged about lost workers."""
+        """Lines about lost workers that were logged."""
         self._lacking: set[str] = set()
-        """What was logged about missing code."""
+        """Lines about missing code that were logged."""
 
     def take(self, record: Record) -> None:
         """Act on an answer of the worker.
@@ -134,7 +134,7 @@ class RunReports:
         return [run for run in left if run not in linked]
 
     def leave_known(self, reason: str, unless: str = "", *, has_worker: bool = True) -> list[TrackedRun]:
-        """See `leave`: of all runs that are known. Without a worker, nobody else knows of those not described."""
+        """As `leave`, for all known runs. Without a worker, only this process knows of runs that were not described."""
         runs = list(self._runs.values())
         return self.leave(
             [run for run in runs if run.started or (run.is_undescribed and not has_worker)], reason, unless
@@ -152,7 +152,7 @@ class RunReports:
             The runs that were not reported before.
         """
         left = [run for run in runs if not self._log.is_pending(run.run_id)]
-        remedies = {run.run_id: self._captures.remedy(run.run_id) for run in left}
+        remedies = {run.run_id: self._journals.remedy(run.run_id) for run in left}
         for remedy in dict.fromkeys(remedies.values()):
             self._log_pending([run for run in left if remedies[run.run_id] == remedy], f"{reason}; {remedy}{unless}")
         return left

@@ -1,7 +1,7 @@
 """The agent where `AUTOINSTRUMENT_EXPERIMENTS` leaves runs out: they get no Task, no capture, no worker and no tag.
 
-The name of a run's experiment decides. MLflow's calls to set, make or read an experiment say it, and it costs nothing
-to listen. Where it is not known, a separate thread asks the tracking store, and what the run logs waits for the
+The name of a run's experiment decides. MLflow's calls that set, make or read an experiment show it, and to watch
+them costs nothing. If it is not known, a separate thread asks the tracking store, and the run's data waits for the
 answer.
 """
 
@@ -18,7 +18,7 @@ from autoinstrument.agent.candidate import Candidate
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.clone_run import start as clone_run
 from autoinstrument.experiment_patterns import are_mirrored
-from autoinstrument.guard import guard, logger, ourselves
+from autoinstrument.guard import guard, logger, own_calls
 from autoinstrument.mlflow_store.describe import Description
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.store_errors import problem_of
@@ -44,7 +44,7 @@ class SelectiveAgent(Agent):
         self._chosen: set[str] = set()
         """Runs of this process that are mirrored and open."""
         self._is_mirrored: dict[tuple[str, str], bool] = {}
-        """What was decided, by tracking URI and id of the experiment."""
+        """Decisions by tracking URI and id of the experiment."""
         self._asking: list[threading.Thread] = []
         self._is_over = threading.Event()
         super().__init__(settings)
@@ -204,7 +204,7 @@ class SelectiveAgent(Agent):
         """Do something on a separate thread; return False if none can be started."""
 
         def run() -> None:
-            with ourselves(), guard("choosing runs"):
+            with own_calls(), guard("choosing runs"):
                 work()
             with contextlib.suppress(ValueError):  # a fork has forgotten it
                 self._asking.remove(thread)

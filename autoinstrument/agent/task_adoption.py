@@ -1,4 +1,4 @@
-"""Which run takes over the Task that the process already has: its own `Task.init`'s, or that of a ClearML agent."""
+"""Decide which run takes over the Task that the process has: of its own `Task.init`, or of a ClearML agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training process knows of one run."""
+"""The training process's record of one run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TrackedRun:
         self.is_owned = self.is_undescribed = owned
 
     def describe(self, started: RunStarted) -> None:
-        """Note what the tracking store says of the run."""
+        """Note the tracking store's description of the run."""
         self.is_undescribed = False
         self.started, self.ended = started, None
         self.tracking_uri = started.tracking_uri
@@ -82,7 +82,7 @@ class TrackedRun:
     def for_next_worker(self) -> list[Record]:
         """Return what the next worker must know of the run.
 
-        It finds the run's Task in its capture; what was on the way to the first worker is read from MLflow.
+        It finds the run's Task in its capture; records that the first worker did not handle are read from MLflow.
         """
         if self.started is None:
             return []

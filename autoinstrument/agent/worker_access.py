@@ -15,7 +15,7 @@ from autoinstrument.transport.worker_process import WorkerHandle
 
 
 class WorkerAccess:
-    """The way to the worker.
+    """Finds the worker of this process, or starts it.
 
     Args:
         kind: "process" or "thread", as `AUTOINSTRUMENT_WORKER` has it.

@@ -1,4 +1,4 @@
-"""Write down what the agent does in a process, for `autoinstrument explain`, which sets the variable.
+"""Log the steps of the agent in a process, for `autoinstrument explain`, which sets the variable.
 
 The variable names a file of the user who runs `explain`. Each step is one line, so that several processes can write.
 """
@@ -11,7 +11,7 @@ _LONGEST = 2000
 
 def note(step, detail=""):
     # type: (str, object) -> None
-    """Write down a step of this process, if the variable is set; errors are ignored.
+    """Log a step of this process, if the variable is set; errors are ignored.
 
     Args:
         step: the step's name, which `explain` knows.

@@ -28,5 +28,5 @@ def is_wanted() -> bool:
             from autoinstrument.guard import logger
 
             note("unsupported", VERSION)
-            logger().warning("MLflow %s is left alone: supported are %s", VERSION, MLFLOW)
+            logger().warning("MLflow %s is not supported, and is left alone; supported: %s", VERSION, MLFLOW)
     return _wanted

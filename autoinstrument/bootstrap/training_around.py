@@ -1,4 +1,4 @@
-"""Is this interpreter part of a training that another process has begun: one of its children, or another rank?
+"""Check whether this interpreter is part of a training that another process has begun: a child, or another rank.
 
 Every interpreter whose switch is on loads this file at its start: it imports only what is loaded by then.
 """

@@ -80,7 +80,7 @@ def bundle(code: Code, process: ProcessStarted, beside: Mapping[str, str] = Mapp
 
 
 class Unpacked(NamedTuple):
-    """What a script of several files holds.
+    """The content of a script of several files.
 
     Attributes:
         files: texts by path relative to the folder that the program runs in.

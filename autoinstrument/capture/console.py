@@ -34,7 +34,7 @@ _DEPTH = 2
 """How many levels of streams that hold other streams are looked through."""
 
 
-class Console:
+class ConsoleCapture:
     """Hands on what is written to the process's console between `attach` and `detach`.
 
     Args:

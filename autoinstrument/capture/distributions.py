@@ -54,14 +54,14 @@ def installed(distribution: metadata.Distribution) -> Installed | None:
 
 
 class Requirement(NamedTuple):
-    """What installs a distribution on another machine."""
+    """The requirement that installs a distribution on another machine."""
 
     line: str
     """As pip reads it."""
     note: str = ""
     """How the installation here differs, "" if it does not."""
     is_missing: bool = False
-    """Another machine will not find it, unless somebody provides it."""
+    """True if another machine does not find it, unless a person provides it."""
 
     @property
     def text(self) -> str:
@@ -190,7 +190,7 @@ class Installed:
 
 
 class _Files(NamedTuple):
-    """What a list of installed files shows without a look at each of them.
+    """Facts that a list of installed files shows without a look at each of them.
 
     Attributes:
         tops: names of its files and folders at the top, without suffixes.

@@ -20,14 +20,14 @@ from pathlib import Path
 from autoinstrument.scrubber import hide_in_text
 
 _TIME_LIMIT_S, TOTAL_S = 20.0, 60.0
-"""Of one command, and of all commands for one working copy."""
+"""Time limits of one command, and of all commands for one working copy."""
 _MAX_STDERR, _STDERR_S = 2000, 1.0
 """Bytes kept of Git's stderr, and how long to wait for its end when Git has ended."""
 _MOST_BYTES = 16 * 1024 * 1024
 _MOST_SIGNALS = 2
-"""How often a command is run again that a signal has ended: a job gets one before SIGTERM, and that."""
+"""Repetitions of a command that a signal has ended: a job may get one signal before SIGTERM, and then SIGTERM."""
 _KILLED = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGSYS")}
-"""Exit codes for want of memory, and for errors of Git's: there it would end so again."""
+"""Exit codes for lack of memory and for Git's own errors: a second attempt would fail, too."""
 # Set inside Git's hooks, they would point every call at another repository (`git rev-parse --local-env-vars`, less
 # GIT_CONFIG_COUNT, by which containers say safe.directory).
 _FOREIGN = {
@@ -52,12 +52,12 @@ class GitError(Exception):
     """Git is not installed, refused, took too long, or printed too much."""
 
 
-class CodeError(GitError):
+class ExitCodeError(GitError):
     """Git ended with an unexpected exit code, which may be the answer to a question."""
 
 
-class _SignalledError(CodeError):
-    """A signal has ended Git, which was meant for the training: schedulers signal all processes of a job."""
+class _SignalledError(ExitCodeError):
+    """A signal for the training has ended Git: schedulers signal all processes of a job."""
 
 
 def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,), until: float = math.inf) -> bytes:
@@ -70,7 +70,7 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,), until: float
         until: deadline of all commands for a working copy, in seconds of the monotonic clock.
 
     Raises:
-        CodeError: it ended with another exit code.
+        ExitCodeError: it ended with another exit code.
         GitError: it could not be run, or exceeded a limit (20 s, 16 MB).
     """
     for _ in range(_MOST_SIGNALS):
@@ -126,7 +126,7 @@ def _git(folder: Path, arguments: tuple[str, ...], codes: Iterable[int], until: 
         raise GitError(f"git {arguments[0]} printed more than {_MOST_BYTES // 1024**2} MB")
     if process.returncode not in codes:
         is_job_signal = process.returncode < 0 and process.returncode not in _KILLED
-        raise (_SignalledError if is_job_signal else CodeError)(
+        raise (_SignalledError if is_job_signal else ExitCodeError)(
             f"git {arguments[0]} ended with {process.returncode}{_fatal(bytes(printed))}"
         )
     return output
@@ -156,7 +156,7 @@ def ask(folder: Path, *arguments: str, until: float = math.inf) -> str:
     """
     try:
         return git(folder, *arguments, until=until).decode("utf-8", "replace").strip()
-    except CodeError:
+    except ExitCodeError:
         return ""
 
 

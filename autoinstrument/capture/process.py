@@ -16,7 +16,7 @@ from typing import Any
 from autoinstrument.bootstrap.program import what_runs
 from autoinstrument.capture import notebook, own_files
 from autoinstrument.capture.hydra import job_arguments
-from autoinstrument.capture.scheduler import job_of
+from autoinstrument.capture.job_scheduler import job_of
 from autoinstrument.child_console.process_name import process_name
 from autoinstrument.integrations.argument_words import read_line
 from autoinstrument.integrations.hydra_config import configuration

@@ -26,7 +26,7 @@ def untracked_files(checkout: Checkout, folder: Path, lacks: Callable[[str], obj
     Args:
         checkout: the working copy that holds the folder.
         folder: the project's folder.
-        lacks: is told in one line which files are left out.
+        lacks: called with one line that names the files left out.
 
     Raises:
         GitError: Git does not answer.
@@ -43,7 +43,7 @@ def texts_of(folder: Path, lacks: Callable[[str], object]) -> dict[str, str]:
 
     Args:
         folder: the project's folder.
-        lacks: is told in one line which files are left out.
+        lacks: called with one line that names the files left out.
     """
     return _kept(folder, itertools.islice(_walk(folder), _MOST_SEEN), lacks)
 

@@ -88,7 +88,7 @@ def to_install(
             for all packages that are installed here.
         sys_path: where these are.
         python: version of Python, as in "3.11.7".
-        lacks: is told in one line of each package that the agent will not find, and why.
+        lacks: called with one line for each package that the agent will not find, and why.
     """
     everything = {key: item.requirement() for key, item in _distributions(sys_path).items()}
     own = everything.setdefault(_THIS_PACKAGE, _this_package())

@@ -75,7 +75,7 @@ def without_arguments(
     Args:
         process: the training process; once it has ended, its launcher is not found any more.
         settings: returns ClearML's own settings.
-        lacks: is told in one line what Git does not give, why, and what a person can do; the section's `diff` says it
+        lacks: called with one line: what Git does not give, why, and what a person can do; the section's `diff` has it
             too.
         by_git: whether Git is asked; else the repository is described by its files, which takes a millisecond.
         folder: the program is queued for another machine: all files in this folder are needed, also those that Git

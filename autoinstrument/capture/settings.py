@@ -1,4 +1,4 @@
-"""What ClearML's configuration says about the description of a training process."""
+"""Settings of ClearML's configuration for the description of a training process."""
 
 from __future__ import annotations
 

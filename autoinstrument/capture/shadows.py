@@ -31,7 +31,7 @@ class _Local(threading.local):
 
 
 class Listener:
-    """What all shadows of a console share.
+    """The state that all shadows of a console share.
 
     Attributes:
         wanted: text is captured.

@@ -53,18 +53,18 @@ def compare(off: Facts, on: Facts, again: Facts) -> CheckReport:
     compared = 0
     differences, varying = list[ChangedFact](), list[str]()
     for group in sorted({*off, *on, *again}):
-        mine, theirs, control = (facts.get(group, {}) for facts in (off, on, again))
+        without, with_agent, control = (facts.get(group, {}) for facts in (off, on, again))
         if group in LINES:
-            streams = [list(lines.values()) for lines in (mine, theirs, control)]
+            streams = [list(lines.values()) for lines in (without, with_agent, control)]
             diff = compare_lines(streams[0], streams[1], streams[2], _without_news)
             compared += diff.compared
             differences += [ChangedFact(f"{group}: {name}", *texts) for name, *texts in diff.differences]
             varying += [f"{group}: {name}" for name in diff.varying]
             continue
-        shared = mine.keys() & theirs.keys() & control.keys()
-        mine, theirs, control = (_renamed(facts, shared) for facts in (mine, theirs, control))
-        for name in sorted({*mine, *theirs, *control}, key=_natural):
-            what, before, after = f"{group}: {name}", mine.get(name), theirs.get(name)
+        shared = without.keys() & with_agent.keys() & control.keys()
+        without, with_agent, control = (_renamed(facts, shared) for facts in (without, with_agent, control))
+        for name in sorted({*without, *with_agent, *control}, key=_natural):
+            what, before, after = f"{group}: {name}", without.get(name), with_agent.get(name)
             if before != control.get(name):
                 before, after, same = _alike(before), _alike(after), _alike(control.get(name))
                 if before != same:

@@ -29,7 +29,7 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 def begin(folder: str) -> None:
-    """Have the report written at the process's end; remove `folder`, which started the probe, from Python's path."""
+    """Arrange for the report at the process's end; remove `folder`, which started the probe, from Python's path."""
     report = os.environ.pop(REPORT, "")
     kept = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry != folder]
     if any(kept):

@@ -37,7 +37,7 @@ def captured() -> bool:
 
 
 def capture(name: str) -> Descriptors:
-    """Capture the descriptors of this process, unless that is done; raises as `Descriptors`."""
+    """Return the capture of this process's descriptors; begin it if there is none yet. Raises as `Descriptors`."""
     global _current
     if _current is None or _current.pid != os.getpid():
         _current = Descriptors(name)
@@ -61,10 +61,10 @@ class Descriptors:
     _before: dict[int, int]
     """Duplicates of the user's descriptors, by number."""
     _targets: dict[int, int]
-    """What takes the place of the user's descriptors, by number."""
+    """Descriptors that replace the user's, by number."""
 
     def __init__(self, name: str) -> None:
-        """Begin to capture; `name` is that of this process in the runs of others."""
+        """Begin to capture; `name` stands before this process's lines in the console of another process's run."""
         if sys.platform == "win32":
             raise OSError("Windows has no relay for descriptors")
         if (python := own_python.interpreter()) is None:
@@ -148,13 +148,13 @@ class Descriptors:
             raise OSError(f"the relay of the console did not start (exit code {process.returncode})")
 
     def run_began(self) -> None:
-        """Have the relay look for this process's own worker: it has a run now."""
+        """Make the relay look for this process's own worker, because it has a run now."""
         self._ask(LOOK)
 
     def drain(self) -> bool:
         """Wait until the relay has written everything; return False if it does not within some seconds."""
         self._ask(DRAIN)
-        with contextlib.suppress(OSError, ValueError):  # the relay was killed, or this is its process no more
+        with contextlib.suppress(OSError, ValueError):  # the relay was killed, or this process was forked
             return bool(select.select([self._control], [], [], _DRAIN_S)[0]) and self._control.recv(64) == DONE
         return False
 
@@ -189,14 +189,14 @@ class Descriptors:
 
 
 def flush() -> None:
-    """Write what Python's streams hold back; of those that the script has replaced, the interpreter does not."""
+    """Flush Python's present streams; the interpreter does not flush those that the script has replaced, either."""
     for name in ("stdout", "stderr"):
-        with contextlib.suppress(Exception):  # there is none, it is closed, or it is of the script's own class
+        with contextlib.suppress(Exception):  # no stream, a closed one, or one of the script's own class
             getattr(sys, name).flush()
 
 
 def _terminal_like(descriptor: int) -> tuple[int, int]:
-    """Open a terminal with the settings of another one that changes no byte; return its two ends."""
+    """Open a terminal with the settings of another one, but without output processing; return its two ends."""
     if sys.platform == "win32":
         raise NotImplementedError
     import fcntl
@@ -205,7 +205,7 @@ def _terminal_like(descriptor: int) -> tuple[int, int]:
     source, target = os.openpty()
     try:
         settings = termios.tcgetattr(descriptor)
-        settings[1] &= ~termios.OPOST  # the user's terminal does so
+        settings[1] &= ~termios.OPOST  # the user's terminal does that
         termios.tcsetattr(target, termios.TCSANOW, settings)
         fcntl.ioctl(source, termios.TIOCSWINSZ, fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8)))
         moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in (source, target)]

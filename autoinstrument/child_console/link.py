@@ -1,4 +1,4 @@
-"""The way of a process's console text to the worker of another process, which has the run.
+"""Send a process's console text to the worker of another process, which has the run.
 
 There is no thread, and nothing is waited for: each text is sent by the thread that has written it, because pools end
 their processes by `os._exit` or a signal, and a thread in a forked process is a hazard to the next fork. What the
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MOST_CHARACTERS, MOST_TEXTS = 2**20, 10_000
-"""What may wait; the oldest text is dropped."""
+"""Limits of the text that waits; the oldest text is dropped."""
 _LOOK_S = 1.0
 """Seconds between two looks for a worker."""
 _FRAME_CHARACTERS = 16_000
@@ -111,7 +111,7 @@ class ConsoleLink:
                 return
 
     def look_again(self) -> None:
-        """Look for the worker anew: the nearest process with a run may be another one now."""
+        """Look for the worker again: another process with a run may be the nearest one now."""
         with self._lock:
             self._drop()
             self._look_at = 0.0

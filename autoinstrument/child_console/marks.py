@@ -4,7 +4,7 @@ A mark is a symbolic link in a private folder. Its name is the identity of the p
 worker's folder and what the process's descriptors 1 and 2 lead to. Nothing is put into the environment, which the
 script's other processes would inherit.
 
-Ranks of a distributed training are no children of rank 0, which has the run, but of the same launcher. So a rank leaves
+Ranks of a distributed training are children of the launcher, and not of rank 0, which has the run. So a rank leaves
 a second mark, by the identity of its parent.
 """
 
@@ -60,8 +60,8 @@ def leave(worker: str, *, owned: bool) -> None:
 
     Args:
         worker: the folder of the run's worker on this machine.
-        owned: this process has begun the run. If another process has, on another machine, ranks are shown the first
-            one that logs to it.
+        owned: True if this process has begun the run. If a process on another machine has, ranks here use the mark of
+            the first rank that logs to the run.
 
     Raises:
         OSError: there is no folder for marks.
@@ -89,7 +89,7 @@ def relayed_by() -> int:
 def is_relayed() -> bool:
     """Return True if this process needs no relay, because it has inherited its descriptors from one that has.
 
-    A rank needs its own, unless that process is a rank too: its lines have its name.
+    A rank needs a relay of its own, which puts its name before its lines, unless that process is a rank too.
     """
     pid, of_rank = _relay()
     return pid > 0 and bool(of_rank or not rank(os.environ))
@@ -102,7 +102,7 @@ def _relay() -> tuple[int, str]:
     for folder in mark_folders(os.environ):
         try:
             pid, _, of_rank = os.readlink(os.path.join(folder, _relayed(file))).partition(":")
-            os.kill(int(pid), 0)  # the pipe of a process that was killed may have left its number to another one
+            os.kill(int(pid), 0)  # a pipe's number may be that of a killed process's pipe
             return int(pid), of_rank
         except (OSError, ValueError, OverflowError):  # there is none
             continue

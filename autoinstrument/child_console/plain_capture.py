@@ -40,7 +40,7 @@ def begin() -> None:
 
 def may_belong() -> bool:
     """Return True if this process's console may belong to the run of another process."""
-    # A rank, or a worker of multiprocessing, may be there before the run is begun.
+    # A rank, or a worker of multiprocessing, may exist before the run begins.
     if rank(os.environ) or "--multiprocessing-fork" in sys.orig_argv:
         return True
     return marks.find() is not None
@@ -116,7 +116,7 @@ class PlainCapture:
         self._link.write(name, text, int(time.time() * 1000))
 
     def _flush(self) -> None:
-        for name in ("stdout", "stderr"):  # not those that the script has replaced: the interpreter leaves them, too
+        for name in ("stdout", "stderr"):  # not replaced ones: the interpreter does not flush them, either
             try:
                 getattr(sys, name).flush()
             except Exception:  # noqa: S112  (the interpreter will say so)

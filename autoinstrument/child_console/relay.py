@@ -41,7 +41,7 @@ def main(package: str, plan: str) -> None:
     sys.path.append(package)
     from autoinstrument.child_console.relay_streams import RelayStreams
 
-    # Without a worker after the first relay was killed: whatever has killed it may do so again.
+    # No worker after the first relay was killed: the cause may kill the second one, too.
     RelayStreams(wanted, closing, with_worker=not relay).run()
     os._exit(0)
 

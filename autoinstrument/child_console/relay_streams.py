@@ -124,11 +124,11 @@ class _Stream:
         self._streams.hand_on(self._name, self._decoder.decode(data, final))
 
     def _follow(self) -> None:
-        """Do what is due between two reads."""
+        """Do the work that is due between two reads."""
 
 
 class _Pipe(_Stream):
-    """What is neither a terminal nor a regular file."""
+    """A pipe, or anything else that is neither a terminal nor a regular file."""
 
 
 class _Terminal(_Stream):

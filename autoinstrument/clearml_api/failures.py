@@ -60,7 +60,7 @@ def _is_refused(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return in a few words why a connection failed; the HTTP library says it in a nest of six exceptions."""
+    """Return in a few words why a connection failed; the HTTP library nests it in six exceptions."""
     import requests
 
     from autoinstrument.clearml_api.http import UnreadableError

@@ -23,7 +23,7 @@ ARCHIVED = "archived"
 
 
 @understood
-class Models:
+class TaskModels:
     """The models of one server's Tasks."""
 
     def __init__(self, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""What ClearML's configuration says about the figures of the machine."""
+"""Settings of ClearML's configuration for the figures of the machine."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Projects:
         return True
 
     def tasks_in(self, project_id: str) -> Iterator[dict[str, Any]]:
-        """Yield the Tasks of a project, archived and hidden ones included, with what says whose they are."""
+        """Yield the Tasks of a project, archived and hidden ones included, with the fields that show whose they are."""
         fields = ["id", "status", "system_tags", "hyperparams.properties"]
         for task in self._pages("tasks", project=[project_id], only_fields=fields, search_hidden=True):
             yield schema.task(task)

@@ -55,7 +55,7 @@ class Queues:
         return task, str((fields.get("fields") or {}).get("execution.queue") or "")
 
     def move_to_front(self, task: Task, queue_id: str) -> None:
-        """Have a Task run before all others of its queue, unless an agent has taken it by now."""
+        """Move a Task to the front of its queue, unless an agent has taken it by now."""
         with contextlib.suppress(RefusedError):
             self._session.call("queues.move_task_to_front", queue=queue_id, task=task.id)
 

@@ -13,7 +13,7 @@ from typing import Any
 from autoinstrument.clearml_api import schema
 from autoinstrument.clearml_api.errors import RefusedError, understood
 from autoinstrument.clearml_api.finished_tasks import change
-from autoinstrument.clearml_api.models import Models
+from autoinstrument.clearml_api.models import TaskModels
 from autoinstrument.clearml_api.session import Session
 
 URI = "mlflow_model_uri"
@@ -41,7 +41,7 @@ class SharedModels:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._models = Models(session)
+        self._models = TaskModels(session)
 
     def of_ids(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return the models of some ids; those that do not exist are left out."""
@@ -102,7 +102,7 @@ class SharedModels:
         return found
 
     def link_input(self, task: dict[str, Any], name: str, model_id: str) -> None:
-        """Put a model among a Task's inputs, under a name that is free there; it is added to `task` (`Models.task`)."""
+        """Put a model among a Task's inputs, under a name that is free there; add it to `task` (`TaskModels.task`)."""
         entry = {"name": name, "model": model_id}
 
         def merge(models: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:

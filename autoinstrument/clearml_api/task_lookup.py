@@ -162,7 +162,7 @@ class TaskLookup:
         """Return the status of a Task whose agent ends it, and the reason; None for one that goes on.
 
         The status is "stopped" also while the agent has yet to stop it, and "" for a Task that was deleted. An agent
-        also ends what runs a Task that somebody else has ended (clearml-agent 3.0.3, `TaskStopSignal`).
+        also ends the process of a Task that another user has ended (clearml-agent 3.0.3, `TaskStopSignal`).
         """
         (task,) = self._statuses([task_id]) or [{}]
         status = str(task.get("status") or "")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autoinstrument.capture.settings import CaptureSettings
-from autoinstrument.clearml_api.models import Models
+from autoinstrument.clearml_api.models import TaskModels
 from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.shared_models import SharedModels
@@ -64,11 +64,11 @@ class Tasks(TaskLifecycle, TaskLookup, TaskEdits, TaskEvents):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self.models = Models(session)
+        self.models = TaskModels(session)
         self.shared_models = SharedModels(session)
 
     def on_answer(self, note: Callable[[], object]) -> None:
-        """Have a function called after each request that has succeeded, on the thread that made it."""
+        """Call a function after each request that has succeeded, on the thread that made it."""
         self._session.on_answer = note
 
     def probe(self) -> None:

@@ -1,4 +1,4 @@
-"""`autoinstrument completion`: what a shell needs to complete commands and options."""
+"""`autoinstrument completion`: print the lines with which a shell completes commands and options."""
 
 from __future__ import annotations
 

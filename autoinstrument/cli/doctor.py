@@ -56,5 +56,5 @@ def _checks(switch: str | None) -> Iterator[Check]:
         if traced.code == 0:
             yield from service_checks.tracking_server((traced.stdout.strip().splitlines() or [""])[-1])
     yield from service_checks.clearml()
-    # Of the settings the folder alone: another one may be wrong, and has its own line.
+    # Only the setting of the folder is read: any other may be wrong, and has its own line.
     yield from service_checks.recorded(Settings(home=os.environ.get("AUTOINSTRUMENT_HOME", "").strip()))

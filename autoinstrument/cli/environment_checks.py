@@ -1,4 +1,4 @@
-"""What `doctor` checks in this environment: interpreter, start-up files, switch, settings, versions, Git."""
+"""Checks of `doctor` in this environment: interpreter, start-up files, switch, settings, versions, Git."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def switch(value: str | None) -> Check:
 
 
 def settings(environ: Mapping[str, str]) -> Iterator[Check]:
-    """Check each setting and name the source of its value; then report variables that are no setting."""
+    """Check each setting and name the source of its value; then report variables that are not settings."""
     derived = {"home": str(home(Settings())), "mlflow_ui": "the tracking URI"}
     for setting in TABLE:
         given = environ.get(setting.variable, "").strip()

@@ -39,7 +39,7 @@ _LATELY_S = 900.0
 _SLOWEST = 12
 """While a server fails, rounds become rarer, down to one in so many."""
 _END_S, _LOOK_END_S = 9.0, 5.0
-"""Seconds after a signal until the process ends in any case, and those that a look may take to end. Whatever is cut off
+"""Seconds after a signal until the process ends in any case, and until a look must have ended. Work that is cut off
 can be repeated, and the next follower does so."""
 
 
@@ -134,7 +134,7 @@ class Follower:
         return has_failed
 
     def _reporter(self, feed: str) -> Callable[[Outcome], None]:
-        """Return what notes and prints the outcomes of `ROUNDS` or `LIVE`."""
+        """Return a function that notes and prints the outcomes of `ROUNDS` or `LIVE`."""
 
         def report(outcome: Outcome) -> None:
             key = outcome.run_id or feed
@@ -160,7 +160,7 @@ class Follower:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End what is at work; a second signal ends the process at once."""
+    """End the work in progress; a second signal ends the process at once."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_DFL)
     timer = threading.Timer(_END_S, os._exit, [1])

@@ -1,4 +1,4 @@
-"""What `doctor` finds out about the GPUs whose figures the monitor reports."""
+"""Checks of `doctor` on the GPUs whose figures the monitor reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LIMIT_S = 10.0
 
 
 def gpus(environ: Mapping[str, str]) -> Check:
-    """Read the GPUs once, as the monitor does; that there are none is no problem."""
+    """Read the GPUs once, as the monitor does; a machine without GPUs is not a problem."""
     found: list[Check] = []
     reading = threading.Thread(target=lambda: found.append(_check(environ)), daemon=True)
     reading.start()

@@ -1,4 +1,4 @@
-"""What `sync --follow --health ADDRESS` reports of itself over HTTP, for Kubernetes and Prometheus.
+"""The health of a follower over HTTP, for Kubernetes and Prometheus: `sync --follow --health ADDRESS`.
 
 `/live` and `/ready` answer 200 or 503 with one line; `/metrics` has Prometheus' text format, version 0.0.4
 (https://prometheus.io/docs/instrumenting/exposition_formats/).
@@ -25,7 +25,7 @@ has a time limit."""
 _BEHIND_S = 300.0
 """Without a round that succeeded for longer, it is not ready."""
 ROUNDS, LIVE = "rounds", "live"
-"""What a follower does: rounds of `sync`, and looks at running runs."""
+"""The two activities of a follower: rounds of `sync`, and looks at running runs."""
 _PREFIX = "autoinstrument_sync_"
 
 
@@ -48,7 +48,7 @@ class Health:
         self._waiting: dict[str, str] = {}
 
     def note(self, outcome: Outcome, feed: str = ROUNDS) -> None:
-        """Note what became of a run, in a round or in a look."""
+        """Note the outcome of a run, in a round or in a look."""
         self._moved_at[feed] = self._clock()
         self._results[outcome.result] += 1
         if outcome.error:
@@ -63,7 +63,7 @@ class Health:
 
         Args:
             feed: "rounds" or "live".
-            has_failed: a server did not answer, or took something not.
+            has_failed: a server did not answer, or refused something.
             followed: how many running runs are mirrored, None without `--live`.
         """
         self._moved_at[feed] = self._clock()
@@ -132,7 +132,7 @@ class Health:
         try:
             server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(self))
         except (ValueError, OverflowError):
-            raise click.UsageError(f"--health {address!r} is no address: expected HOST:PORT, as in :8080") from None
+            raise click.UsageError(f"--health {address!r} is not an address: expected HOST:PORT, as in :8080") from None
         except OSError as error:
             raise click.UsageError(f"--health {address} cannot be used ({error.strerror}): name another port") from None
         server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""What `sync` prints of the outcomes of runs."""
+"""Print the outcomes of the runs that `sync` has handled."""
 
 from __future__ import annotations
 

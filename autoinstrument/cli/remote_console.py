@@ -13,7 +13,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 
 _POLL_S = 2.0
 _OVERLAP_MS = 30_000
-"""Lines of several processes arrive in another order than that of their times, by which they are asked for."""
+"""Lines are requested by their times, but those of several processes arrive in another order."""
 _SUCCEEDED = ("completed", "published", "publishing", "closed")
 _FAILED, _STOPPED = "failed", "stopped"
 _ENDS = {_FAILED: "has failed", _STOPPED: "was stopped", "gone": "was deleted"}
@@ -21,7 +21,7 @@ _EXIT_CODE = re.compile(r"exit code (-?\d+)")
 """In the reason of the status that an agent sets (clearml-agent 1.5 to 3.0.3)."""
 
 
-class Console:
+class TaskConsole:
     """What a Task has printed, each line once."""
 
     def __init__(self, tasks: Tasks, task_id: str) -> None:
@@ -64,7 +64,7 @@ def follow(tasks: Tasks, task_id: str, write: Callable[[str], object], report: C
     Raises:
         ClearMLError: the server refuses to answer.
     """
-    console, status, was_away = Console(tasks, task_id), "queued", False
+    console, status, was_away = TaskConsole(tasks, task_id), "queued", False
     while True:
         try:
             found = next(iter(tasks.signs_of_life([task_id])), {})

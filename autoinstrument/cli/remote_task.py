@@ -37,7 +37,7 @@ _FILE = "requirements.txt"
 
 
 class Wanted(NamedTuple):
-    """What the options of the command ask for; "" and empty lists stand for options that are not given."""
+    """The options of the command; "" and empty lists stand for options that are not given."""
 
     project: str
     name: str
@@ -55,7 +55,7 @@ class Wanted(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """A Task that is not there yet.
+    """A Task that does not exist yet.
 
     Attributes:
         project: name of its project.
@@ -135,7 +135,7 @@ def changed_clone(wanted: Wanted, base: Mapping[str, Any], project: str) -> Draf
     if wanted.requirements or wanted.packages:
         text = to_install(_requirements(wanted, Path.cwd(), Path.cwd()), sys.path, "")
         script["requirements"] = {"pip": text}
-    elif asked := requirements_of(base):  # and not what an agent has installed for it
+    elif asked := requirements_of(base):  # not the packages that an agent has installed for it
         script["requirements"] = {**(script.get("requirements") or {}), "pip": asked}
     fields = {
         "name": acceptable(wanted.name or f"Clone of {base.get('name')}"),
@@ -152,7 +152,7 @@ def create(draft: Draft, tasks: Tasks) -> Task:
     """Create the Task.
 
     Raises:
-        ClearMLError: the server does not do it.
+        ClearMLError: the server refuses, or does not answer.
     """
     if not draft.base:
         return tasks.create(draft.project, draft.fields)

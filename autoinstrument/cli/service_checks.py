@@ -1,4 +1,4 @@
-"""What `doctor` checks outside of this environment: both servers, and the runs that wait on this machine.
+"""Checks of `doctor` outside of this environment: both servers, and the runs that wait on this machine.
 
 Each check has a deadline.
 """

@@ -39,7 +39,7 @@ def run_traced(
     Args:
         command: program and arguments.
         environ: its whole environment.
-        stdout: descriptor that it gets as stdout, if not that of this process.
+        stdout: descriptor of its stdout; None for that of this process.
         seconds: time limit; with one, the command has no stdin, and its output is returned.
 
     Raises:

@@ -51,7 +51,7 @@ RUN are run ids; without any, all runs of the tracking server that have ended ar
 {TASK_ID} are counted, and `{_MAKE_TASKS}` makes their Tasks; those that AUTOINSTRUMENT_EXPERIMENTS
 leaves out are counted, too, and are no difference.
 
-Compared are params, tags, every point of every metric, single values, artifacts and their hashes, plots of figures,
+It compares params, tags, every point of every metric, single values, artifacts and their hashes, plots of figures,
 models, data sets, the number of traces, status, name, note, links.
 
 Exit codes: 0 no difference, 1 differences, runs without a Task, or a missing run or server, 2 wrong usage.

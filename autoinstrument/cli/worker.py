@@ -1,4 +1,4 @@
-"""`autoinstrument worker status` and `worker stop`: what this user's workers on this machine do, and their end."""
+"""`autoinstrument worker status` and `worker stop`: show and stop this user's workers on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GONE = (ConnectionRefusedError, FileNotFoundError, peer.WrongUserError)
 
 
 class _Found(NamedTuple):
-    """A worker, or why it gives no report."""
+    """A worker's report, or why there is none."""
 
     folder: Path
     report: WorkerReported | None

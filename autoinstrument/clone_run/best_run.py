@@ -20,15 +20,15 @@ BEST_OF = "clearml.best_of"
 def main(task_id: str) -> None:
     """Tag the run of a Task, and the Task, as the best one; exit with a message if that fails."""
     try:
-        mark(Tasks(Session(lean=True)), task_id)
+        tag_best(Tasks(Session(lean=True)), task_id)
     except ClearMLError as error:
         raise SystemExit(str(error)) from None
     except Exception as error:  # MLflow's store raises what its driver raises
         raise SystemExit(problem_of(error)) from None
 
 
-def mark(tasks: Tasks, task_id: str) -> None:
-    """Tag a job of an optimiser as its best one, and no other job any more; leave a job alone that is no MLflow run.
+def tag_best(tasks: Tasks, task_id: str) -> None:
+    """Tag a job of an optimiser as its best one, and untag its other jobs; do nothing for a job without an MLflow run.
 
     Raises:
         ClearMLError: the server does not answer.

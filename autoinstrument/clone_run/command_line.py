@@ -26,7 +26,7 @@ Group = list[str]
 
 
 def line_of(text: str) -> CommandLine | None:
-    """Return the command line of such an object's text, None if the text is none."""
+    """Return the command line that an object's text holds, None if the text holds none."""
     from autoinstrument.json_shape import mismatch
     from autoinstrument.records import parse
 

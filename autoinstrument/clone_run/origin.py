@@ -1,4 +1,4 @@
-"""Find the Task that was cloned, and say what was changed: the lineage of a clone's run."""
+"""Find the Task that was cloned, and list what was changed: the lineage of a clone's run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def lineage_of(tasks: TaskLookup, task: dict[str, Any]) -> dict[str, str]:
     tags = {CLONED_FROM_RUN: run_id}
     try:
         origin = _origin(tasks, task, run_id)
-    except ClearMLError:  # the run matters more
+    except ClearMLError:  # the tag with the run is enough
         origin = {}
     if origin:
         tags[CLONED_FROM] = str(origin["id"])

@@ -1,4 +1,4 @@
-"""What a process below a ClearML agent knows of the Task that the agent runs.
+"""Description of the Task that a ClearML agent runs, for the processes below that agent.
 
 The first process reads it, and its children inherit it in a variable, so that the server is asked once.
 """

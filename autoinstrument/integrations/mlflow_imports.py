@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from autoinstrument.guard import is_ourselves
+from autoinstrument.guard import is_own_call
 from autoinstrument.integrations.mlflow_internals import import_hook_finder, import_hooks
 from autoinstrument.integrations.wrapping import wrap
 from autoinstrument.tracebacks import users_call
@@ -23,7 +23,7 @@ def instrument_import_hooks(module: ModuleType) -> None:
     hooks = import_hooks(module)
 
     def find_spec(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not is_ourselves():
+        if not is_own_call():
             with users_call:
                 return wrapped(*args, **kwargs)
         name = args[0] if args else kwargs["fullname"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
-from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.guard import guard, is_own_call
 from autoinstrument.integrations.mlflow_internals import FETCH
 from autoinstrument.integrations.observing import current_run
 from autoinstrument.integrations.wrapping import wrap
@@ -45,7 +45,7 @@ def instrument_fetching(module: ModuleType) -> None:
 def _fetch(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     with users_call:
         result = wrapped(*args, **kwargs)
-    if not is_ourselves():
+    if not is_own_call():
         with guard("noting a model that was read"):
             the_agent = agent()
             if the_agent is not None:
@@ -76,7 +76,7 @@ def run_began(the_agent: Agent, run_id: str) -> None:
 
 
 def noted(the_agent: Agent, run_id: str) -> None:
-    """Have a run's models read because MLflow has noted one."""
+    """Request a read of a run's models, because MLflow has noted one."""
     the_agent.post_soon(run_id, "input models", lambda: _read(the_agent, run_id))
 
 

@@ -45,7 +45,7 @@ def _changed(
     linked: bool = False,
     workspace: str | None = None,
 ) -> None:
-    """Have one kind of a run's data read; all changes end here.
+    """Request a read of one kind of a run's data; all changes end here.
 
     With `linked`, a run of another process is left alone unless it has a Task.
     """
@@ -87,7 +87,7 @@ def _model_recorded(the_agent: Agent, client: Any, call: dict[str, Any], _: Any)
 
 
 def _tag_set(the_agent: Agent, client: Any, run_id: str, key: str) -> None:
-    """Have a tag of a known run read that MLflow's store has set by itself."""
+    """Request a read of a known run's tag that MLflow's store has set by itself."""
     read = functools.partial(_tag, client.tracking_uri, the_agent.workspace_of(run_id), run_id, key)
     the_agent.post_soon(run_id, f"tag {key}", read)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
-from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.guard import guard, is_own_call
 from autoinstrument.integrations import (
     mlflow_artifacts,
     mlflow_experiments,
@@ -105,7 +105,7 @@ def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> N
 
 def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Mirror one metric point; its time is taken here, as MLflow would take it, so that both sides have the same."""
-    if is_ourselves():
+    if is_own_call():
         with users_call:
             return wrapped(*args, **kwargs)
     if len(args) <= 3 and kwargs.get("timestamp") is None:
@@ -160,7 +160,7 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
 
 
 def _batch_refused(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    """Have parameters and tags read back soon, metrics at the run's end: a folder store keeps a part of a batch."""
+    """Read back parameters and tags soon, metrics at the run's end: a folder store may keep a part of a batch."""
     complete_later(the_agent, client, call, None)
     run_id = call["run_id"]
     if the_agent.knows(run_id):
@@ -174,7 +174,7 @@ def _read_kept(the_agent: Agent, client: Any, run_id: str, kind: str) -> Callabl
 
 
 def _read_back(the_agent: Agent, client: Any, run_id: str, kind: str, values: list[str]) -> None:
-    """Have values read back that the store may have changed: cut them, or removed blanks at their ends."""
+    """Read back values that the store may have changed: it cuts long ones, and removes blanks at their ends."""
     if any(len(value) > _LONG or value != value.strip() for value in values):
         the_agent.post_soon(run_id, kind, _read_kept(the_agent, client, run_id, kind))
 
@@ -230,7 +230,7 @@ _watch_terminated = watched(_terminated, "run_id", "status", "end_time")
 
 def _set_terminated(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Mirror a run's end; its time is taken here, as MLflow would take it, so that both sides have the same."""
-    if not (is_ourselves() or any(args[2:]) or kwargs.get("end_time")):
+    if not (is_own_call() or any(args[2:]) or kwargs.get("end_time")):
         args, kwargs = args[:2], {**kwargs, "end_time": int(time.time() * 1000)}
     return _watch_terminated(wrapped, client, args, kwargs)
 
@@ -250,7 +250,7 @@ def _start_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwarg
     """Mirror the resumption of a run; the creation of one has been seen by the client's `create_run`."""
     with users_call:
         run = wrapped(*args, **kwargs)
-    if not is_ourselves():
+    if not is_own_call():
         with guard("mirroring start_run"):
             the_agent = agent()
             if the_agent is not None and not the_agent.is_open(run.info.run_id):
@@ -270,7 +270,7 @@ def _end_run(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs:
         result = wrapped(*args, **kwargs)
     with guard("mirroring end_run"):
         the_agent = agent()
-        if the_agent is not None and run is not None and the_agent.is_open(run.info.run_id) and not is_ourselves():
+        if the_agent is not None and run is not None and the_agent.is_open(run.info.run_id) and not is_own_call():
             status = kwargs.get("status", args[0] if args else "FINISHED")
             _ended(the_agent, run.info.run_id, str(status), None)
     return result

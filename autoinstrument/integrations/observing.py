@@ -1,4 +1,4 @@
-"""Wrap methods of MLflow's clients so that the agent learns of each call after it succeeded."""
+"""Wrap methods of MLflow's clients so that the agent is called after each call that succeeded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
-from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.guard import guard, is_own_call
 from autoinstrument.integrations.wrapping import Around
 from autoinstrument.mlflow_store import describe
 from autoinstrument.mlflow_store.workspaces import active
@@ -34,13 +34,13 @@ def watched(observe: Observe, *names: str, refused: Observe | None = None) -> Ar
             try:
                 result = wrapped(*args, **kwargs)
             except BaseException as error:
-                if refused is not None and not is_ourselves():
+                if refused is not None and not is_own_call():
                     with guard(f"mirroring {wrapped.__name__}"):
                         the_agent = agent()
                         if the_agent is not None:
                             refused(the_agent, client, {**dict(zip(names, args, strict=False)), **kwargs}, error)
                 raise
-        if not is_ourselves():
+        if not is_own_call():
             with guard(f"mirroring {wrapped.__name__}"):
                 the_agent = agent()
                 if the_agent is not None:
@@ -51,7 +51,7 @@ def watched(observe: Observe, *names: str, refused: Observe | None = None) -> Ar
 
 
 def complete_later(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    """Have a run completed from the store when it ends; an unknown run may not exist, and is left alone."""
+    """Complete a run from the store when it ends; an unknown run may not exist, and is left alone."""
     if the_agent.knows(call["run_id"]):
         the_agent.post(EventsDropped(call["run_id"], 0))
 

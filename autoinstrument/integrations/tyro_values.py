@@ -27,7 +27,7 @@ _UNNAMED = "__tyro_dummy_inner__"
 _filled: list[Any] = []
 """The specifications of the parsers that were chosen, in the present call of `tyro.cli`."""
 _values: list[dict[str, Any]] = []
-"""What the present call has read, by tyro's names."""
+"""Values that the present call has read, by tyro's names."""
 
 
 def watch(module: Any) -> None:

@@ -1,4 +1,4 @@
-"""Is a recorded run still at work? `sync` must not end it then.
+"""Check whether a recorded run is still at work: `sync` must not end it then.
 
 On the machine where the run was started, the process table answers (`process_identity`). Another machine or container
 that shares `AUTOINSTRUMENT_HOME` cannot look there: it uses the heartbeat that the worker leaves in the run's folder.

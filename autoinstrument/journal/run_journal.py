@@ -1,6 +1,6 @@
-"""What is kept on disk about a run until its Task is complete: its capture, its console, and how much of it was sent.
+"""The data on disk about a run until its Task is complete: its capture, its console, and how much of it was sent.
 
-MLflow holds params, metrics and the rest; only what MLflow does not hold is kept here. Each run has a folder
+MLflow holds params, metrics and the rest; only data that MLflow does not hold is kept here. Each run has a folder
 `captures/<run id>` below `AUTOINSTRUMENT_HOME`, mode 0700, files 0600:
 
 - `capture.json`: run and process as records, script, packages, and the run's end;
@@ -153,7 +153,7 @@ class RunJournal:
 
     @property
     def remedy(self) -> str:
-        """What will complete a run that could not be delivered now, for a person."""
+        """The remedy, for a person, for a run that could not be delivered now."""
         return _remedy(self.folder, self.run.run_id)
 
     def keep(self) -> None:
@@ -227,7 +227,7 @@ class RunJournals:
         return written(self._settings, without_credentials(run.tracking_uri), run.experiment_name, run.workspace)
 
     def remedy(self, run_id: str) -> str:
-        """Return what will complete a run that could not be delivered now, for a person."""
+        """Return the remedy, for a person, for a run that could not be delivered now."""
         return _remedy(self.folder / _folder_name(run_id), run_id)
 
     def __iter__(self) -> Iterator[Path]:

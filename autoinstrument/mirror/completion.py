@@ -15,7 +15,7 @@ from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_
 from autoinstrument.mlflow_store.run_reader import RunReader, open_run
 
 _FLUSHES = 3
-"""How often the Task is brought up to the run: a file that cannot be read from the store is tried again."""
+"""Attempts to complete the Task: a file that cannot be read from the store is tried again."""
 
 
 def complete(

@@ -1,4 +1,4 @@
-"""What the parts of one run share: the run itself, the way to its Task, and the limits that hold for the whole Task."""
+"""The state that the parts of one run share: the run, the way to its Task, and the limits of the whole Task."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class EventBatches:
         self._sources: list[EventSource] = []
 
     def add(self, source: EventSource) -> None:
-        """Have the events of a part sent."""
+        """Send the events of a part."""
         self._sources.append(source)
 
     def send(self, task: Task) -> None:

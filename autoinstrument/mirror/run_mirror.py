@@ -155,7 +155,7 @@ class RunMirror:
     # Records
 
     def take(self, record: Record) -> None:
-        """Remember what a record of this run says."""
+        """Remember the content of a record of this run."""
         if isinstance(record, EventsDropped):
             if record.events and not self._dropped:
                 logger().warning("run %s: more than fits into memory, the rest is read from MLflow", self.run.run_id)
@@ -204,7 +204,7 @@ class RunMirror:
         self._status.note_time(ended_ms)
 
     def end_as(self, end: End, *, guessed: bool = False) -> None:
-        """Note how the run ended, or that it has ended and nobody has said how (`guessed`); the last word counts."""
+        """Note how the run ended, or that it has ended without a report of how (`guessed`); the last call counts."""
         end = End(*map(hide_in_text, end))
         self._status.end_as(end)
         self.console.show_traceback(end.traceback)

@@ -22,11 +22,11 @@ _ATTEMPTS = 3
 _PATIENCE_S = 2.0
 """The longest pause asked for by a server that is kept here; a longer one is left to the caller."""
 ALONE_S = 5.0
-"""Seconds after the run's start in which nobody else makes its Task; later, a follower may (`sync.followed_runs`)."""
+"""Seconds after the run's start until another process, a follower, may make its Task (`sync.followed_runs`)."""
 
 
 class RunTask:
-    """The run's Task on the server, and how to come to one.
+    """The run's Task on the server, which is found or made.
 
     Attributes:
         is_made: the Task was made here.
@@ -42,7 +42,7 @@ class RunTask:
         parent_task: Callable[[], str],
         wait_s: float,
     ) -> None:
-        """Find or make nothing yet; the arguments are those of `RunMirror`."""
+        """Begin without a Task; the arguments are those of `RunMirror`."""
         self.is_made = False
         self._context = context
         self._parts = parts
@@ -91,11 +91,11 @@ class RunTask:
         return self._task
 
     def restart(self) -> None:
-        """Have the Task set running again."""
+        """Set the Task running again."""
         self._must_restart = True
 
     def close(self) -> None:
-        """Have each part do what must come last, such as ending the Task.
+        """Let each part do what must come last, such as ending the Task.
 
         Raises:
             ClearMLError: the server did not take it; it is tried again.
@@ -107,7 +107,7 @@ class RunTask:
                 self._task = part.close(self._task)
 
     def lose(self) -> None:
-        """Note that the Task is gone: somebody deleted it, and a new one must be made."""
+        """Note that the Task was deleted, and a new one must be made."""
         self._task, self._look_first = None, False
         self._context.capture.task_id = ""
         self._start_over()
@@ -151,7 +151,7 @@ class RunTask:
         """Find the run's Task or make one; a Task that was made but not started is found again, not made twice."""
         capture, tasks = self._context.capture, self._context.tasks
         if self._given_up is not None:
-            with contextlib.suppress(RefusedError):  # somebody has deleted it
+            with contextlib.suppress(RefusedError):  # it was deleted
                 tasks.delete(self._given_up)
             self._given_up = None
         if capture.task_id and self._find(capture.task_id):
@@ -224,7 +224,7 @@ class RunTask:
         """Go on with the run's Task if an attempt that seemed to fail has made one.
 
         Raises:
-            UnavailableError: the server does not tell; what the run holds is not the cause, so nothing else is tried.
+            UnavailableError: the server does not answer; the run's data is not the cause, so nothing else is tried.
         """
         try:
             task_id = self._context.tasks.of_run(self._context.run.run_id)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store import internals, training_stores
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.urls import local_folder
@@ -103,7 +103,7 @@ class ArtifactStore:
             return
         with tempfile.TemporaryDirectory(prefix="autoinstrument-") as folder:
             copy = Path(folder) / "artifact"
-            with ourselves(), in_workspace(self._run.workspace):
+            with own_calls(), in_workspace(self._run.workspace):
                 internals.download(self._repository(), f"{self._below}{path}", copy)
             yield copy
 
@@ -114,7 +114,7 @@ class ArtifactStore:
                 yield StoredFile(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns // 1_000_000)
 
     def _files_there(self, folder: str) -> Iterator[StoredFile]:
-        with ourselves(), in_workspace(self._run.workspace):
+        with own_calls(), in_workspace(self._run.workspace):
             listed = self._repository().list_artifacts(folder or None)
         for info in sorted(listed, key=lambda info: str(info.path)):
             if info.is_dir:

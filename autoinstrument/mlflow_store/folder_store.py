@@ -19,7 +19,7 @@ _READER = "_get_metric_from_file"
 def reading_lines(store: Any) -> Any:
     """Return a copy of a folder store that holds one line at a time; any other store as it is.
 
-    The store itself may be the training's, and keeps its ways. A class that builds on MLflow's may keep its points
+    The store itself may be the training's, and stays unchanged. A class that builds on MLflow's may keep its points
     elsewhere.
     """
     original = getattr(store, _READER, None)

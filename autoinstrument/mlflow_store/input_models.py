@@ -1,7 +1,7 @@
 """Read the models that a run has read: those that MLflow notes, and those that the agent has seen.
 
 MLflow 3 notes a model that a run evaluates, or logs metrics of, among the run's inputs. It notes no `load_model`, and
-MLflow 2 notes nothing. What is read says itself what it is: the file `MLmodel` of a logged model has the id of the
+MLflow 2 notes nothing. A model's files identify it: the file `MLmodel` of a logged model has the id of the
 model (MLflow 3), or of the run that logged it (MLflow 2), under which address it may be read.
 """
 
@@ -34,7 +34,7 @@ _known: dict[tuple[str, str], InputModel] = {}
 
 
 class SeenModel(NamedTuple):
-    """What the file `MLmodel` says of a model that was read.
+    """The content of the file `MLmodel` of a model that was read.
 
     Attributes:
         address: the address by which it was read, without credentials.

@@ -10,7 +10,7 @@ _Key = tuple[str, str]
 
 
 class KnownExperiments:
-    """What is remembered from round to round.
+    """The experiments that are remembered from round to round.
 
     Attributes:
         have_changed: the present round has found an experiment that the round before did not know, or knew otherwise.

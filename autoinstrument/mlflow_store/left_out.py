@@ -1,4 +1,4 @@
-"""Which runs `AUTOINSTRUMENT_EXPERIMENTS` leaves out: those of other experiments, unless they have a link already."""
+"""Find the runs that `AUTOINSTRUMENT_EXPERIMENTS` leaves out: of other experiments, and without a link so far."""
 
 from __future__ import annotations
 

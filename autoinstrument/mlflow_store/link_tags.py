@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store.note_link import NOTE, with_link
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.stores import tracking_client
@@ -34,7 +34,7 @@ def set_tags(tracking_uri: str, workspace: str, run_id: str, tags: dict[str, str
     from mlflow.entities import RunTag
     from mlflow.exceptions import MlflowException
 
-    with ourselves(), store_access(tracking_uri, workspace):
+    with own_calls(), store_access(tracking_uri, workspace):
         client = tracking_client(tracking_uri)
         if note and tags.get(TASK_URL) and (run := _found(client, run_id)) is not None:
             held = run.data.tags.get(NOTE, "")
@@ -53,7 +53,7 @@ def remove_tag(tracking_uri: str, workspace: str, run_id: str, name: str) -> Non
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
-    with ourselves(), store_access(tracking_uri, workspace):
+    with own_calls(), store_access(tracking_uri, workspace):
         client = tracking_client(tracking_uri)
         run = _found(client, run_id)
         if run is not None and name in run.data.tags:
@@ -74,7 +74,7 @@ def set_followed(tracking_uri: str, workspace: str, run_id: str, task: tuple[str
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
     wanted = dict(zip(LINK_TAGS, (*task, FOLLOWED), strict=True))
-    with ourselves(), store_access(tracking_uri, workspace):
+    with own_calls(), store_access(tracking_uri, workspace):
         run = _found(tracking_client(tracking_uri), run_id)
         if run is None or run.data.tags.get(STATE) in (LIVE, PENDING) or wanted.items() <= run.data.tags.items():
             return
@@ -93,7 +93,7 @@ def set_killed(tracking_uri: str, workspace: str, run_id: str, end_time_ms: int 
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
-    with ourselves(), store_access(tracking_uri, workspace):
+    with own_calls(), store_access(tracking_uri, workspace):
         if (client := _client_if(tracking_uri, run_id, "RUNNING")) is not None:
             client.set_terminated(run_id, "KILLED", end_time_ms)
 
@@ -104,7 +104,7 @@ def set_running(tracking_uri: str, workspace: str, run_id: str) -> None:
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
-    with ourselves(), store_access(tracking_uri, workspace):
+    with own_calls(), store_access(tracking_uri, workspace):
         if (client := _client_if(tracking_uri, run_id, "KILLED")) is not None:
             client.update_run(run_id, status="RUNNING")
 
@@ -115,7 +115,7 @@ def end_scheduled(tracking_uri: str, workspace: str, run_id: str, status: str) -
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
-    with ourselves(), store_access(tracking_uri, workspace):
+    with own_calls(), store_access(tracking_uri, workspace):
         if (client := _client_if(tracking_uri, run_id, "SCHEDULED")) is not None:
             client.set_terminated(run_id, status)
 

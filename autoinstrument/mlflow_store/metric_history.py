@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from autoinstrument.guard import logger, ourselves
+from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store import internals
 from autoinstrument.records import Point
 
@@ -64,7 +64,7 @@ def _of_database(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     """Yield pages; an index finds each by the step at which the previous one ended."""
     last, seen = (_LOWEST, _LOWEST), 0
     while True:
-        with ourselves():
+        with own_calls():
             rows = internals.metric_rows(store, run_id, key, last, seen, _POINTS)
         yield [(key, math.nan if row.is_nan else row.value, row.timestamp, row.step) for row in rows]
         if len(rows) < _POINTS:
@@ -79,7 +79,7 @@ def _of_folder(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
 
     With a data set, and without a step, MLflow reads the step as 0.
     """
-    with ourselves():
+    with own_calls():
         path = internals.metric_file(store, run_id, key)
     with path.open(encoding="utf-8") as file:
         while points := folder_points(key, itertools.islice(file, _POINTS)):
@@ -96,7 +96,7 @@ def _of_any(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     """Yield the store's own pages; before MLflow 3.2 `mlflow server` has none, and all points come at once."""
     token = None
     while True:
-        with ourselves():
+        with own_calls():
             page = store.get_metric_history(run_id, key, max_results=_POINTS, page_token=token)
         points = [(key, float(metric.value), int(metric.timestamp), int(metric.step)) for metric in page]
         yield sorted(points, key=lambda point: (point[2], point[3], point[1]))

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from autoinstrument.guard import logger, ourselves
+from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.metric_history import History, folder_points, read_pages
 from autoinstrument.mlflow_store.stores import tracking_client
@@ -23,8 +23,8 @@ MOST = 20_000
 """Points of one metric that one call returns."""
 
 
-class Mark(NamedTuple):
-    """How far a metric's history was read.
+class ReadPosition(NamedTuple):
+    """The position up to which a metric's history was read.
 
     Attributes:
         number: of its points that were read.
@@ -34,79 +34,79 @@ class Mark(NamedTuple):
     number: int = 0
     last: Point | None = None
 
-    def after(self, points: list[Point]) -> Mark:
-        """Return the mark behind further points."""
-        return Mark(self.number + len(points), points[-1]) if points else self
+    def after(self, points: list[Point]) -> ReadPosition:
+        """Return the position behind further points."""
+        return ReadPosition(self.number + len(points), points[-1]) if points else self
 
 
 class Reading:
     """Notes how far histories are read; each reading of a history from its beginning counts anew.
 
     Attributes:
-        marks: by name of the metric.
+        positions: by name of the metric.
     """
 
     def __init__(self) -> None:
-        self.marks: dict[str, Mark] = {}
+        self.positions: dict[str, ReadPosition] = {}
 
     def watched(self, history: History) -> History:
         """Return a history that is noted as it is read."""
         return history._replace(pages=lambda: self._pages(history))
 
     def _pages(self, history: History) -> Iterator[list[Point]]:
-        mark = Mark()
+        position = ReadPosition()
         for page in history.pages():
-            mark = mark.after(page)
+            position = position.after(page)
             yield page
-            self.marks[history.key] = mark
+            self.positions[history.key] = position
 
 
-def new_points(run: RunStarted, marks: dict[str, Mark]) -> dict[str, list[Point]]:
-    """Return the points of some metrics behind their marks, `MOST` of each at most, in the order of the store.
+def new_points(run: RunStarted, positions: dict[str, ReadPosition]) -> dict[str, list[Point]]:
+    """Return the points of some metrics after their positions, `MOST` of each at most, in the order of the store.
 
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer, or has no such run.
     """
-    with ourselves(), in_workspace(run.workspace):
+    with own_calls(), in_workspace(run.workspace):
         store = tracking_client(run.tracking_uri).store
-        return {key: _new(store, run.run_id, key, mark) for key, mark in marks.items()}
+        return {key: _new(store, run.run_id, key, position) for key, position in positions.items()}
 
 
-def _new(store: Any, run_id: str, key: str, mark: Mark) -> list[Point]:
-    if mark.last is not None and (read := _READERS.get(internals.history_module(store))) is not None:
+def _new(store: Any, run_id: str, key: str, position: ReadPosition) -> list[Point]:
+    if position.last is not None and (read := _READERS.get(internals.history_module(store))) is not None:
         try:
-            return read(store, run_id, mark.last, mark)
+            return read(store, run_id, position.last, position)
         except Exception as error:  # the whole history decides: it can be read, or raises an error that counts
             logger().debug("%s is read from its beginning: %s: %s", key, type(error).__name__, error)
-    return _behind(itertools.chain.from_iterable(read_pages(store, run_id, key)), mark)
+    return _behind(itertools.chain.from_iterable(read_pages(store, run_id, key)), position)
 
 
-def _of_database(store: Any, run_id: str, last: Point, mark: Mark) -> list[Point]:
+def _of_database(store: Any, run_id: str, last: Point, position: ReadPosition) -> list[Point]:
     key, value, time_ms, step = last
     rows = internals.metric_rows(store, run_id, key, (step, time_ms), 0, MOST)
     points = [(key, math.nan if row.is_nan else row.value, row.timestamp, row.step) for row in rows]
     return [point for point in points if (point[3], point[2]) > (step, time_ms) or point[1] > value]
 
 
-def _of_server(store: Any, run_id: str, last: Point, mark: Mark) -> list[Point]:
+def _of_server(store: Any, run_id: str, last: Point, position: ReadPosition) -> list[Point]:
     """Ask for the page behind the points that were read; a server before MLflow 3.2 answers with all points."""
     key = last[0]
-    page = store.get_metric_history(run_id, key, max_results=MOST, page_token=internals.page_token(mark.number))
+    page = store.get_metric_history(run_id, key, max_results=MOST, page_token=internals.page_token(position.number))
     points = [(key, float(metric.value), int(metric.timestamp), int(metric.step)) for metric in page]
-    return _behind(sorted(points, key=lambda point: (point[2], point[3], point[1])), mark)
+    return _behind(sorted(points, key=lambda point: (point[2], point[3], point[1])), position)
 
 
-def _of_folder(store: Any, run_id: str, last: Point, mark: Mark) -> list[Point]:
+def _of_folder(store: Any, run_id: str, last: Point, position: ReadPosition) -> list[Point]:
     with internals.metric_file(store, run_id, last[0]).open(encoding="utf-8") as file:
-        return folder_points(last[0], itertools.islice(file, mark.number, mark.number + MOST))
+        return folder_points(last[0], itertools.islice(file, position.number, position.number + MOST))
 
 
-def _behind(points: Iterable[Point], mark: Mark) -> list[Point]:
+def _behind(points: Iterable[Point], position: ReadPosition) -> list[Point]:
     """Return the points behind the last one that was read; the first ones, if that is not among them."""
     source = iter(points)
     first: list[Point] = []
-    for point in source if mark.last is not None else ():
-        if _same(point, mark.last):
+    for point in source if position.last is not None else ():
+        if _same(point, position.last):
             return list(itertools.islice(source, MOST))
         if len(first) < MOST:
             first.append(point)
@@ -117,7 +117,7 @@ def _same(point: Point, other: Point | None) -> bool:
     return other is not None and point[2:] == other[2:] and repr(point) == repr(other)  # NaN is no equal of itself
 
 
-_READERS: dict[str, Callable[[Any, str, Point, Mark], list[Point]]] = {
+_READERS: dict[str, Callable[[Any, str, Point, ReadPosition], list[Point]]] = {
     internals.DATABASE_STORE: _of_database,
     internals.SERVER_STORE: _of_server,
     internals.FOLDER_STORE: _of_folder,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autoinstrument.guard import is_ourselves, ourselves
+from autoinstrument.guard import is_own_call, own_calls
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.client import use_artifact_root
 from autoinstrument.mlflow_store.store_errors import NoStoreError, StoreNotThereError
@@ -34,10 +34,10 @@ def opened(client_class: Callable[..., Any], *uris: str) -> Any:
         StoreNotThereError: MLflow would have to create or migrate it.
         mlflow.exceptions.MlflowException: it does not answer.
     """
-    with ourselves():
+    with own_calls():
         if "sql" in uris[0].split(":")[0]:
             require_tables(uris[0])
-            internals.wrap_migrations(_unless_ourselves)
+            internals.wrap_migrations(_unless_own_call)
         use_artifact_root()
         try:
             return client_class(*uris).store
@@ -46,8 +46,8 @@ def opened(client_class: Callable[..., Any], *uris: str) -> Any:
             raise StoreNotThereError(f"{shown} lacks tables of this MLflow; nothing was changed") from None
 
 
-def _unless_ourselves(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if is_ourselves():
+def _unless_own_call(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if is_own_call():
         if internals.changes_nothing(args):  # MLflow 3.0 and 3.1 migrate whenever they open a database
             return None
         raise _WouldBeChangedError

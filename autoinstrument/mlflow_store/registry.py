@@ -39,7 +39,7 @@ class Registry:
         self._uri, self._keep_s = tracking_uri, keep_s
         self._known: VersionsOfRuns | None = None
         self._last: VersionsOfRuns | None = None
-        """What was read when the registry answered last."""
+        """The registry's last answer."""
         self._has_failed = False
         self._next_at = 0.0
         self._changed: set[str] = set()

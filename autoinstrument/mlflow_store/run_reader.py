@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from autoinstrument.guard import logger, ourselves
+from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.mlflow_store.datasets import read_inputs
 from autoinstrument.mlflow_store.input_models import read_input_models
@@ -36,7 +36,7 @@ def read_state(tracking_uri: str, workspace: str, run_id: str, kind: str, *seen:
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
-    with ourselves():
+    with own_calls():
         client = StoreClient(tracking_uri, workspace)
         with store_access(tracking_uri, workspace):
             run = client.tracking.get_run(run_id)
@@ -85,7 +85,7 @@ class RunReader:
 
     def state(self, kind: str) -> Record:
         """Return one of the run's `STATES`."""
-        with ourselves(), in_workspace(self._client.workspace):
+        with own_calls(), in_workspace(self._client.workspace):
             return STATES[kind](self._client, self._run)
 
     def end(self) -> RunEnded | None:
@@ -101,7 +101,7 @@ def open_run(tracking_uri: str, run_id: str, *, workspace: str = "", experiment_
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
-    with ourselves(), in_workspace(workspace):
+    with own_calls(), in_workspace(workspace):
         client = StoreClient(tracking_uri, workspace)
         run = client.tracking.get_run(run_id)
         experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name

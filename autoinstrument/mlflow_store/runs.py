@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.internals import latest_points
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
@@ -106,7 +106,7 @@ def find_runs(
 
     uri = tracking_uri or default_tracking_uri()
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-    with ourselves():
+    with own_calls():
         client = tracking_client(uri)
         for workspace, experiment in _experiments(client, experiments, known, view_type=view):
             has_changed = known is not None and known.note(workspace, experiment)
@@ -129,7 +129,7 @@ def one_experiment(tracking_uri: str = "") -> None:
         StoreNotThereError: there is no store at this address; it is not created.
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
-    with ourselves():
+    with own_calls():
         tracking_client(tracking_uri or default_tracking_uri()).search_experiments(max_results=1)
 
 
@@ -141,7 +141,7 @@ def left_open_runs(tracking_uri: str = "", *, limit: int) -> list[StoredRun]:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     uri = tracking_uri or default_tracking_uri()
-    with ourselves():
+    with own_calls():
         client, found = tracking_client(uri), list[StoredRun]()
         wanted = f"attributes.status = 'RUNNING' AND tags.`{STATE}` = 'synced'"
         for workspace in searched(client):
@@ -169,7 +169,7 @@ def running_runs(
     """
     uri = tracking_uri or default_tracking_uri()
     wanted = "attributes.status = 'RUNNING'" + (f" AND tags.`{STATE}` LIKE '%'" if linked_only else "")
-    with ourselves():
+    with own_calls():
         client = tracking_client(uri)
         names: dict[str, dict[str, str]] = {}
         for workspace, experiment in _experiments(client, experiments):
@@ -185,7 +185,7 @@ def running_runs(
 def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
     """Return the runs that began last, the newest first; arguments and errors are those of `find_runs`."""
     uri = tracking_uri or default_tracking_uri()
-    with ourselves():
+    with own_calls():
         client, found = tracking_client(uri), list[StoredRun]()
         names: dict[str, dict[str, str]] = {}
         for workspace, experiment in _experiments(client, experiments):
@@ -213,7 +213,7 @@ def find_run(run_id: str, tracking_uri: str = "", workspace: str = "") -> Stored
     from mlflow.exceptions import MlflowException
 
     uri = tracking_uri or default_tracking_uri()
-    with ourselves():
+    with own_calls():
         client = tracking_client(uri)
         for place in [workspace] if workspace else searched(client):
             with in_workspace(place):

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store.workspaces import in_workspace
 
 _LOCAL_S, _REMOTE_S = 5.0, 0.05
@@ -44,7 +44,7 @@ def store_access(tracking_uri: str, workspace: str) -> Iterator[None]:
     The calls work in `workspace`, see `in_workspace`.
     """
     store = _stores.get(tracking_uri) or _stores.setdefault(tracking_uri, _Store(tracking_uri))
-    with store.lock, ourselves(), in_workspace(workspace):
+    with store.lock, own_calls(), in_workspace(workspace):
         yield
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with an MLflow store: the agent's own errors, MLflow's errors sorted, and both for a person."""
+"""Errors of an MLflow store: the agent's own, MLflow's by their meaning, and the text of both for a person."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store import trace_internals
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import if_supported
@@ -87,7 +87,7 @@ def read_assessments_state(run: RunStarted) -> str:
     Raises:
         Exception: the store does not answer; it raises what its driver raises.
     """
-    with ourselves():
+    with own_calls():
         return assessments_state(StoreClient(run.tracking_uri, run.workspace), run.experiment_id, run.run_id)
 
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
 
-from autoinstrument.guard import guard, is_ourselves
+from autoinstrument.guard import guard, is_own_call
 from autoinstrument.mlflow_store.opening import REGISTRY, TRACKING, check_exists
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError
 from autoinstrument.mlflow_store.urls import absolute
@@ -52,7 +52,7 @@ class NotingProperty(property):
             with users_call:
                 found = find(client)
             with guard("noting a store"):
-                if _opened.get((kind, client.tracking_uri)) is not found and not is_ourselves():
+                if _opened.get((kind, client.tracking_uri)) is not found and not is_own_call():
                     given = client.tracking_uri
                     _names[kind, absolute(given)] = given, getattr(client, "registry_uri", given)
                     _opened[kind, given] = found

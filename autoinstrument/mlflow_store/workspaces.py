@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from autoinstrument.guard import logger, ourselves
+from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.urls import DEFAULT_WORKSPACE
 from autoinstrument.scrubber import without_credentials
@@ -30,7 +30,7 @@ def active() -> str:
 
 @contextlib.contextmanager
 def in_workspace(workspace: str) -> Iterator[None]:
-    """Have MLflow's calls on this thread work in a workspace.
+    """Use a workspace for MLflow's calls on this thread.
 
     Args:
         workspace: its name; "" for a run that began where none was named. If this process names one by now, MLflow's
@@ -76,7 +76,7 @@ def searched(client: Any) -> list[str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        with ourselves():
+        with own_calls():
             names = internals.workspaces(client.tracking_uri) if internals.has_workspaces(client.store) else []
     except MlflowException as error:
         if error.error_code != _UNKNOWN_TO_SERVER:

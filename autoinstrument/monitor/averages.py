@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-Mark = Mapping[str, tuple[float, int]]
-"""A moment in the readings, see `Averages.mark`."""
+Moment = Mapping[str, tuple[float, int]]
+"""A moment in the readings, see `Averages.now`."""
 
 
 class Averages:
@@ -25,15 +25,15 @@ class Averages:
             sums[name] = total + value, count + 1
         self._sums = sums
 
-    def mark(self) -> Mark:
+    def now(self) -> Moment:
         """Return the present moment, for `since`."""
         return self._sums
 
-    def since(self, mark: Mark) -> dict[str, float]:
+    def since(self, moment: Moment) -> dict[str, float]:
         """Return the average of each name that was read since a moment."""
         averages = {}
         for name, (total, count) in self._sums.items():
-            total_then, count_then = mark.get(name, (0.0, 0))
+            total_then, count_then = moment.get(name, (0.0, 0))
             if count > count_then:
                 averages[name] = (total - total_then) / (count - count_then)
         return averages

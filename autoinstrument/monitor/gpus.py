@@ -1,4 +1,4 @@
-"""What is known of a GPU, and which GPUs a process may see."""
+"""Describe a GPU, and find the GPUs that a process may see."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class _Counters(NamedTuple):
     mb: dict[str, float]
 
 
-class Machine:
+class MachineReader:
     """Reads figures of the machine; rates are those since the previous reading."""
 
     def __init__(self) -> None:

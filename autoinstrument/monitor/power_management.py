@@ -1,4 +1,4 @@
-"""Whether GPUs sleep, or may: asking the driver's library about them would wake them, and keep them awake.
+"""Find out whether GPUs sleep, or may: a question to the driver's library would wake them and keep them awake.
 
 Laptops let a GPU sleep (Linux, runtime power management of PCI devices); `/sys` says so without waking it.
 """

@@ -12,13 +12,13 @@ from autoinstrument.monitor.machine import GB
 
 
 class TreeUsage(NamedTuple):
-    """What a process and its children use.
+    """The usage of a process and its children.
 
     Attributes:
         pids: of all of them.
         memory_gb: resident memory. As in ClearML's monitor (clearml 1.16 to 2.1.12), a child counts with what it has
             more than its parent, because a forked child shares its parent's pages.
-        cpu_percent: of all processors of the machine, since the look before; at the first look since it began. None if
+        cpu_percent: of all processors of the machine, since the previous look, or since it began. None if
             that cannot be known: a child is gone, and its parent has not waited for it.
     """
 

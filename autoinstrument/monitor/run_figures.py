@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from autoinstrument.monitor import gpus
-from autoinstrument.monitor.averages import Mark
+from autoinstrument.monitor.averages import Moment
 from autoinstrument.monitor.machine import MEMORY_USED
 from autoinstrument.monitor.process_trees import TreeUsage, outermost
 from autoinstrument.monitor.sampler import Sampler
@@ -42,8 +42,8 @@ class RunFigures:
         self.since = self.began = time.monotonic()
         self.has_reported = False
         self._sampler = sampler
-        self._machine: Mark = sampler.machine.mark()
-        self._gpu: Mark = sampler.gpu.mark()
+        self._machine: Moment = sampler.machine.now()
+        self._gpu: Moment = sampler.gpu.now()
 
     def report(self, *, of_machine: bool = False) -> dict[str, float]:
         """Return the figures since the last report, by ClearML's names, and begin anew.
@@ -58,7 +58,7 @@ class RunFigures:
         else:
             figures.pop(MEMORY_USED, None)
             figures |= self._of_processes() | self._of_gpus(sampler.gpu_processes)
-        self._machine, self._gpu = sampler.machine.mark(), sampler.gpu.mark()
+        self._machine, self._gpu = sampler.machine.now(), sampler.gpu.now()
         self.since, self.has_reported = time.monotonic(), True
         return figures
 

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.monitor import gpus
 from autoinstrument.monitor.averages import Averages
 from autoinstrument.monitor.gpu_session import GpuSession
 from autoinstrument.monitor.gpus import Gpu
-from autoinstrument.monitor.machine import Machine
+from autoinstrument.monitor.machine import MachineReader
 from autoinstrument.monitor.process_trees import ProcessTrees, TreeUsage
 
 PROCESSES_S = 30.0
@@ -54,7 +54,7 @@ class Sampler:
         self._restart()
 
     def watch(self, roots: Collection[int]) -> None:
-        """Have these processes looked at from now on, with their children; [] has the threads wait.
+        """Look at these processes from now on, with their children; the threads pause if there are none.
 
         Args:
             roots: process ids.
@@ -77,7 +77,7 @@ class Sampler:
             work.start()
 
     def _work(self, read: Callable[[], None], pause: Callable[[], None]) -> None:
-        with ourselves():
+        with own_calls():
             while True:
                 if not self._has_roots.is_set():
                     with guard("pausing the monitor"):
@@ -90,7 +90,7 @@ class Sampler:
     # On the thread of the machine
 
     def _restart(self) -> None:
-        self._machine, self._processes = Machine(), ProcessTrees()
+        self._machine, self._processes = MachineReader(), ProcessTrees()
         self.trees = {}
 
     def _read_machine(self) -> None:

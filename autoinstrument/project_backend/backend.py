@@ -18,12 +18,12 @@ from mlflow.tracking import MlflowClient
 from mlflow.version import VERSION
 
 from autoinstrument.agent.process_agent import existing
-from autoinstrument.guard import logger, ourselves
+from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.project_backend.backend_config import BackendConfig, backend_config_of
-from autoinstrument.project_backend.environments import Environment, environment_of, with_mlflow
+from autoinstrument.project_backend.environments import ProjectEnvironment, environment_of, with_mlflow
 from autoinstrument.project_backend.submission import ClearMLSideError, NoAnswerError, Submission, ask, import_path
 from autoinstrument.project_backend.submitted_run import ClearMLSubmittedRun
 from autoinstrument.records import to_json
@@ -63,32 +63,32 @@ class ClearMLBackend(AbstractBackend):  # type: ignore[misc]
         project = load_project(str(folder))
         entry = project.get_entry_point(entry_point)
         if entry is None:
-            raise ExecutionException("a Databricks Spark job can be run by the backend databricks alone")
+            raise ExecutionException("a Databricks Spark job can only be run by the backend databricks")
         try:
             config = backend_config_of(backend_config)
             environment = _environment(config, project, folder)
         except ValueError as error:
             raise ExecutionException(str(error)) from error
         parameters = _parameters(entry, params)
-        with ourselves():
+        with own_calls():
             run = get_or_create_run(None, project_uri, experiment_id, str(folder), version, entry_point, params)
         run_id, client = run.info.run_id, MlflowClient(tracking_uri)
         if (agent := existing()) is not None:
             agent.leave_alone(run_id)
         try:
-            with ourselves():
+            with own_calls():
                 job = _submission(client, run_id, tracking_uri, folder, entry_point, parameters, config, environment)
             task = ask("submit", job)
         except BaseException as error:
             if not isinstance(error, ClearMLSideError) or isinstance(error, NoAnswerError):
                 with contextlib.suppress(ClearMLSideError):
                     ask("withdraw", {"run": run_id})
-            with ourselves():
+            with own_calls():
                 client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             if isinstance(error, ClearMLSideError):
                 raise ExecutionException(f"nothing was queued: {error}") from error
             raise
-        with ourselves():
+        with own_calls():
             for name, value in ((TASK_ID, task["task"]), (TASK_URL, task["url"]), (STATE, "live")):
                 client.set_tag(run_id, name, value)
         for warning in task["warnings"]:
@@ -109,13 +109,13 @@ def _wait(submitted: ClearMLSubmittedRun) -> None:
         raise
 
 
-def _environment(config: BackendConfig, project: Any, folder: Path) -> Environment:
+def _environment(config: BackendConfig, project: Any, folder: Path) -> ProjectEnvironment:
     """Return the environment of a project, with what the backend configuration says instead.
 
     Raises:
         ValueError: it cannot be read.
     """
-    found = Environment()
+    found = ProjectEnvironment()
     if not config.uses_local_environment:
         found = environment_of(project.env_type, project.env_config_path, project.docker_env, folder)
     if config.packages is not None:
@@ -154,7 +154,7 @@ def _submission(
     entry_point: str,
     parameters: list[tuple[str, str, str]],
     config: BackendConfig,
-    environment: Environment,
+    environment: ProjectEnvironment,
 ) -> Submission:
     # MLflow's pages show it as scheduled; the agent's process sets it running.
     client.update_run(run_id, status="SCHEDULED")

@@ -14,7 +14,7 @@ _OF_CONDA = {"python", "pip"}
 _MLFLOW = re.compile(r"mlflow(-skinny|-tracing)?\b(?!-)", re.IGNORECASE)
 
 
-class Environment(NamedTuple):
+class ProjectEnvironment(NamedTuple):
     """What an agent prepares before it runs a project."""
 
     pip: str | None = None
@@ -27,7 +27,7 @@ class Environment(NamedTuple):
     docker_args: tuple[str, ...] = ()
 
 
-def environment_of(kind: str, file: str | None, docker_env: dict[str, Any] | None, folder: Path) -> Environment:
+def environment_of(kind: str, file: str | None, docker_env: dict[str, Any] | None, folder: Path) -> ProjectEnvironment:
     """Return the environment of a project.
 
     Args:
@@ -40,10 +40,12 @@ def environment_of(kind: str, file: str | None, docker_env: dict[str, Any] | Non
         ValueError: the file cannot be read as such a file; the text is for a person.
     """
     if docker_env:
-        return Environment(pip="", image=str(docker_env["image"]), docker_args=tuple(_docker_words(docker_env)))
+        return ProjectEnvironment(pip="", image=str(docker_env["image"]), docker_args=tuple(_docker_words(docker_env)))
     if file is None:
         given = folder / "requirements.txt"
-        return Environment("\n".join(requirement_lines(["-r requirements.txt"], folder)) if given.is_file() else None)
+        return ProjectEnvironment(
+            "\n".join(requirement_lines(["-r requirements.txt"], folder)) if given.is_file() else None
+        )
     try:
         return _of_conda(Path(file)) if kind == "conda_env" else _of_python(Path(file))
     except (AttributeError, KeyError, TypeError, OSError, UnicodeDecodeError) as error:
@@ -57,16 +59,16 @@ def with_mlflow(requirements: str, version: str) -> str:
     return f"{requirements.rstrip()}\nmlflow{f'=={version}' if version else ''}\n".lstrip("\n")
 
 
-def _of_python(file: Path) -> Environment:
+def _of_python(file: Path) -> ProjectEnvironment:
     """Return the environment of a `python_env.yaml`, whose field `build_dependencies` is for the installation only."""
     found = _yaml(file)
     python = str(found.get("python") or "")
-    return Environment(
+    return ProjectEnvironment(
         "\n".join(requirement_lines(map(str, found.get("dependencies") or []), file.parent)), python=_short(python)
     )
 
 
-def _of_conda(file: Path) -> Environment:
+def _of_conda(file: Path) -> ProjectEnvironment:
     """Return the environment of a `conda.yaml`.
 
     An agent that does not use conda gets the packages from PyPI, where most of them have the same name.
@@ -85,13 +87,13 @@ def _of_conda(file: Path) -> Environment:
         elif name not in _OF_CONDA:
             names.append(f"{name}{_pip_version(version)}")
     installed = list(requirement_lines(pip, file.parent))
-    return Environment(
+    return ProjectEnvironment(
         "\n".join([*names, *installed]), "\n".join([*names, *installed]) if names else "", _short(python)
     )
 
 
 def _pip_version(version: str) -> str:
-    """Return a version of conda's as pip writes it: `=1.2` is any 1.2, and a build is left out."""
+    """Return conda's version specifier as pip writes it: `=1.2` is any 1.2, and a build is left out."""
     if not version.startswith("="):
         return version
     number = version.lstrip("=").partition("=")[0]

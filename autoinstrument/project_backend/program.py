@@ -19,7 +19,7 @@ from autoinstrument.agent.process_agent import existing
 from autoinstrument.clone_run import reader_process
 from autoinstrument.clone_run.start import take_settings
 from autoinstrument.clone_run.task_description import TaskDescription, from_text, inherited
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.mlflow_store import describe
 from autoinstrument.mlflow_store.workspaces import active
 
@@ -33,7 +33,7 @@ def main() -> int:
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m autoinstrument.project_backend ENTRY_POINT")
     task = _task()
-    take_settings(task.get("settings", {}))  # again: the start-up hook leaves them where the agent is switched off
+    take_settings(task.get("settings", {}))  # the start-up hook does not, if the agent is off
     parameters = task.get("sections", {}).get("Args", {})
     return _run(sys.argv[1], parameters, task.get("continues", ""))
 
@@ -78,7 +78,7 @@ def _run(entry_point: str, parameters: dict[str, str], run_id: str) -> int:
 
 def _continued(client: Any, run_id: str) -> Any:
     """Set the run running that was made when the project was queued, and return it; this process owns it now."""
-    with ourselves():
+    with own_calls():
         client.update_run(run_id, status="RUNNING")
         run = client.get_run(run_id)
     with guard("continuing a run"):

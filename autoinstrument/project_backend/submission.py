@@ -1,6 +1,6 @@
-"""What the process that queues a project and the short-lived process that talks to ClearML tell each other.
+"""Messages between the process that queues a project and the short-lived process that talks to ClearML.
 
-The one that queues it may be a notebook or a training script, which must not import clearml.
+The process that queues it may be a notebook or a training script, which must not import clearml.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ class NoAnswerError(ClearMLSideError):
 
 
 def ask(action: str, content: Any, timeout_s: float | None = 120.0) -> Answer:
-    """Have the short-lived process do something.
+    """Run an action in the short-lived process.
 
     Args:
         action: name of a function of `task_process`.
-        content: what that function is given, as JSON.
-        timeout_s: seconds that it may take, None for any time.
+        content: argument of that function, as JSON.
+        timeout_s: seconds that the action may take, None for any time.
 
     Raises:
-        ClearMLSideError: it was not done.
+        ClearMLSideError: the action failed.
     """
     import subprocess
 

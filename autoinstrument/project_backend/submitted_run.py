@@ -10,17 +10,17 @@ from mlflow.exceptions import ExecutionException
 from mlflow.projects.submitted_run import SubmittedRun
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.guard import logger, ourselves
+from autoinstrument.guard import logger, own_calls
 from autoinstrument.project_backend.submission import ClearMLSideError, ask
 
 _STATUS = {
     "created": "SCHEDULED", "queued": "SCHEDULED", "in_progress": "RUNNING", "completed": "FINISHED",
     "published": "FINISHED", "closed": "FINISHED", "failed": "FAILED",
 }  # fmt: skip
-"""MLflow's words for the statuses of a Task; others, such as "stopped", are KILLED."""
+"""MLflow's statuses by those of a Task; others, such as "stopped", are KILLED."""
 _OPEN = ("SCHEDULED", "RUNNING")
 _SETTLE_S = 20.0
-"""How long the program's own end may take to reach MLflow after the Task has ended: from the agent's machine."""
+"""How long after the Task's end the agent's machine may take to report the run's end to MLflow."""
 
 
 class ClearMLSubmittedRun(SubmittedRun):  # type: ignore[misc]
@@ -56,7 +56,7 @@ class ClearMLSubmittedRun(SubmittedRun):  # type: ignore[misc]
         """Stop the Task, queued or running, and wait until it has ended in ClearML and in MLflow."""
         try:
             self._ended(self._ask("cancel"))
-        except ClearMLSideError as error:  # MLflow ends the run; the Task is left
+        except ClearMLSideError as error:  # MLflow ends the run; the Task stays as it is
             logger().warning("Task %s is not stopped: %s", self.task_id, error)
         else:
             interrupted = sys.exc_info()[1]
@@ -75,7 +75,7 @@ class ClearMLSubmittedRun(SubmittedRun):  # type: ignore[misc]
         if status in _OPEN:
             return status
         client, until = MlflowClient(self._tracking_uri), time.monotonic() + _SETTLE_S
-        with ourselves():
+        with own_calls():
             while (held := self._held(client)) == "RUNNING" and time.monotonic() < until:
                 time.sleep(0.5)
             if held in _OPEN:

@@ -38,7 +38,7 @@ _STOP_S = 60.0
 
 
 def main() -> None:
-    """Do what standard input asks for; exit with a message if it cannot be done."""
+    """Run the action that standard input asks for; exit with a message if it fails."""
     action, content = json.loads(sys.stdin.read())
     try:
         print(json.dumps(_ACTIONS[action](Session(lean=True), content)))  # noqa: T201  (read by the process that asked)
@@ -96,7 +96,7 @@ def submit(session: Session, job: Submission) -> Answer:
             queues.move_to_front(task, queue)
         if not queues.has_agent(queue):
             warnings.append(f"no agent serves the queue {job['queue'] or 'default'} now: the run waits for one")
-    except ClearMLError:  # it is queued all the same
+    except ClearMLError:  # the Task is queued nevertheless
         pass
     return {"task": task.id, "url": task.url, "warnings": warnings}
 

@@ -1,4 +1,4 @@
-"""The words that all processes of the agent share: what is known of a run, of its process, and of its Task.
+"""The records that all processes of the agent share: about a run, its process, and its Task.
 
 Each record is a flat, immutable tuple of JSON values, so that it crosses the socket between the training process and
 the worker as it is. Nothing here knows MLflow's or ClearML's classes.

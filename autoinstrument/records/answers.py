@@ -23,7 +23,7 @@ class RunLinked(NamedTuple):
     delivered: bool
     """The run has ended and its Task holds all of it."""
     lineage: dict[str, str] = {}  # noqa: RUF012  (never changed)
-    """Tags of the run that say where it comes from, see `clone_run.lineage`."""
+    """Tags of the run's lineage, see `clone_run.lineage`."""
 
 
 class RunPending(NamedTuple):

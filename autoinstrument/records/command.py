@@ -11,7 +11,7 @@ class ServedProcess(TypedDict):
     pid: int
     """0 if the process has not described itself yet."""
     script: str
-    """What it runs, "" if that is not known."""
+    """Its program, "" if that is not known."""
     runs: list[str]
     """Ids of the runs to which it logs."""
     is_gone: bool
@@ -30,7 +30,7 @@ class ServedRun(TypedDict):
     waits: bool
     """The Task lacks something."""
     waiting_bytes: int
-    """What of it is in the worker's memory."""
+    """Its data in the worker's memory."""
 
 
 class ReportRequested(NamedTuple):
@@ -38,12 +38,12 @@ class ReportRequested(NamedTuple):
 
 
 class WorkerReported(NamedTuple):
-    """What a worker serves, what waits, and what it costs."""
+    """The report of a worker: its processes and runs, the data that waits, and its cost."""
 
     pid: int
     started_ms: int
     version: str
-    """Of autoinstrument."""
+    """Version of autoinstrument."""
     processes: list[ServedProcess]
     runs: list[ServedRun]
     memory_bytes: int
@@ -61,7 +61,7 @@ class StopRequested(NamedTuple):
 
 
 class WorkerStopped(NamedTuple):
-    """Answer to `StopRequested`: the worker ends now. Training processes are told before, with no number of runs."""
+    """Answer to `StopRequested`: the worker ends now. Training processes get it first, without a number of runs."""
 
     left: int
     """Number of runs whose Tasks lack something that it could not deliver."""

@@ -39,23 +39,23 @@ class ProcessStarted(NamedTuple):
     callers: list[str] = []  # noqa: RUF012
     """Files of the user's own code that made the first run, from the one with MLflow's call outwards."""
     devices: dict[str, str] = {}  # noqa: RUF012
-    """The variables that say which GPUs the process may see; a script may set them itself."""
+    """The variables that decide which GPUs the process may see; a script may set them itself."""
     command_line: CommandLine | None = None
     """The command line word by word, None where no parser was read."""
     configuration: str = ""
     """The configuration of the Hydra job, as YAML without secrets; "" for none."""
     help_texts: dict[str, str] = {}  # noqa: RUF012
-    """What the parser says about the arguments, by name."""
+    """Help texts of the parser, by the argument's name."""
     node: int = 0
-    """Number of its machine in a distributed training, as the launcher counts; 0 if it says nothing."""
+    """Number of its machine in a distributed training, as the launcher counts; 0 if it sets none."""
     job: dict[str, str] = {}  # noqa: RUF012
-    """The cluster's job that the process runs in, by the names of user properties; see `capture.scheduler`."""
+    """The cluster's job that the process runs in, by the names of user properties; see `capture.job_scheduler`."""
     name: str = ""
-    """How its lines are named in the console of a run that another process has begun, as in "rank 1"."""
+    """Name of its lines in the console of a run that another process has begun, as in "rank 1"."""
 
 
 class ProcessChanged(NamedTuple):
-    """What has changed in the process since `ProcessStarted`; sent when a run ends."""
+    """Changes in the process since `ProcessStarted`; sent when a run ends."""
 
     modules: list[str]
     """Modules that were loaded since the last report."""

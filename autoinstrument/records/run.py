@@ -58,8 +58,8 @@ class RunStarted(NamedTuple):
     configuration: str = ""
     """That of such a program or job."""
     is_local_job: bool = False
-    """True where a controller of ClearML's SDK, and no agent, has started the process for the Task to adopt: nobody
-    else sends its console, or stops it if the Task is stopped."""
+    """True where a controller of ClearML's SDK, and no agent, has started the process for the Task to adopt: no
+    other program sends its console, or stops it if the Task is stopped."""
 
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""

@@ -72,7 +72,7 @@ class Model(TypedDict):
     status: str
     """MLflow's word, as READY, PENDING or FAILED; "" for a model of MLflow 2, which has none."""
     kind: str
-    """What its author says that it is, as in `agent`; "" for nothing."""
+    """The type that its author has given it, as in `agent`; "" for none."""
     source_run: str
     """Id of the run that made it, "" where MLflow does not know."""
     params: dict[str, str]
@@ -94,7 +94,7 @@ class InputModel(TypedDict):
 
 
 class Assessment(TypedDict):
-    """What a scorer, a judge or a person says of a trace."""
+    """A statement of a scorer, a judge or a person about a trace."""
 
     name: str
     value: Any
@@ -128,7 +128,7 @@ class Trace(TypedDict):
 
 
 class Argument(TypedDict):
-    """What a parser has read for one of its arguments, and how a command line gives it."""
+    """The value that a parser has read for one of its arguments, and how a command line gives it."""
 
     name: str
     value: str

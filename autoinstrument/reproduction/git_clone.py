@@ -13,7 +13,7 @@ _SAFE = ["-c", "protocol.ext.allow=never"]
 
 
 class CloneError(Exception):
-    """Git did not do it; the text is for a person."""
+    """Git failed; the text is for a person."""
 
 
 def clone(repository: str, folder: Path, *, commit: str = "", branch: str = "") -> str:
@@ -31,13 +31,13 @@ def clone(repository: str, folder: Path, *, commit: str = "", branch: str = "") 
     Raises:
         CloneError: there is no such repository, branch or commit, or Git is not installed.
     """
-    if Path(repository).is_dir():  # a relative path is one of the working directory
+    if Path(repository).is_dir():  # a relative path is relative to the working directory
         repository = str(Path(repository).absolute())
     git(folder.parent, *_SAFE, "clone", "--quiet", "--no-checkout", "--", repository, str(folder))
     wanted = commit or branch
     found = _commit(folder, wanted) if wanted else _commit(folder, "HEAD")
     if not found and commit:
-        try:  # it may belong to no branch (any more)
+        try:  # it may not belong to a branch (any more)
             git(folder, *_SAFE, "fetch", "--quiet", "--", "origin", commit)
             found = _commit(folder, "FETCH_HEAD")
         except CloneError:

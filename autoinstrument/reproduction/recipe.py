@@ -1,4 +1,4 @@
-"""What a Task says about how its program was run: code, packages, command line and variables.
+"""The recipe of a Task, from which its program can be run again: code, packages, command line and variables.
 
 The fields are read as clearml-agent 3.0.3 reads them, so that a person gets what an agent would run. A Task is data of
 a server: nothing here trusts it to be well-formed.
@@ -124,7 +124,7 @@ def recipe_of(task: Mapping[str, Any]) -> Recipe:
 
 
 def program_words(entry_point: str, folder: Path) -> list[str]:
-    """Return the words of an entry point; one that names a file of the folder is that file, blanks or not."""
+    """Return the words of an entry point; the whole text is one word if it is the name of a file in the folder."""
     if (folder / entry_point).exists():
         return [entry_point]
     try:

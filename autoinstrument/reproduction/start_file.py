@@ -49,7 +49,7 @@ def run_start_file(file: Path, environment: Mapping[str, str]) -> int:
     while True:
         try:
             code = process.wait()
-        except KeyboardInterrupt:  # the program has got it, too, and decides
+        except KeyboardInterrupt:  # the program gets the signal, too, and decides
             continue
         return code if code >= 0 else 128 - code
 

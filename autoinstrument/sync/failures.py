@@ -1,4 +1,4 @@
-"""The outcome of a run for which something was not done: what it says to a person, and of what kind the error is."""
+"""The outcome of a run for which something failed: the reason for a person, and the kind of the error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a follower knows of one running run: what was seen of it, what its Task has, and what is due."""
+"""A follower's record of one running run: its state in MLflow, the state of its Task, and the work that is due."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from autoinstrument.mirror.mapping.scalars import latest_scalars
 from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, SYNCED
-from autoinstrument.mlflow_store.new_points import MOST, Mark
+from autoinstrument.mlflow_store.new_points import MOST, ReadPosition
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point
 from autoinstrument.sync.failures import failed
@@ -15,10 +15,10 @@ from autoinstrument.sync.running_run import Progress
 from autoinstrument.sync.selection import Outcome
 
 _FILES_S, _QUIET_FILES_S = 10.0, 60.0
-"""Seconds between two lists of a run's files: if something else of the run has changed, and at most."""
+"""Seconds between two listings of a run's files: at least, if the run has changed otherwise, and at most."""
 _RETRY_S, _RETRY_MOST_S = 5.0, 60.0
 _ALIVE_S = 1800.0
-"""A Task to which nothing was sent for so long is brought up and pinged: ClearML ends it after two hours."""
+"""A Task to which nothing was sent for so long is compared and pinged: ClearML ends a silent one after two hours."""
 
 
 class FollowedRun:
@@ -26,15 +26,15 @@ class FollowedRun:
 
     Attributes:
         run_id: MLflow's id.
-        stored: the run as it was seen last.
+        stored: the run as the last look has found it.
         task_id: its Task, "" until it is mirrored.
-        is_made: the Task was made here.
+        is_made: True if this follower has made the Task.
         files: changes with the list of files that the Task has.
         points: new points by metric, which wait to be sent.
     """
 
     def __init__(self, stored: StoredRun, now: float) -> None:
-        """Note a run that is seen for the first time; an agent that has begun it needs some time to say so."""
+        """Note a run that is seen for the first time; an agent that has begun it needs some time to write its tags."""
         self.stored, self.run_id = stored, stored.run.run_id
         self.task_id = self.files = ""
         self.is_made = False
@@ -42,7 +42,7 @@ class FollowedRun:
         self._is_ready = stored.run.tags.get(STATE) == FOLLOWED
         self._must_update = self._must_compare = True
         self._titled_by = ""
-        self._marks: dict[str, Mark] = {}
+        self._positions: dict[str, ReadPosition] = {}
         self._seen: dict[str, Point] = {}
         """The latest point of each metric up to which all points were sent."""
         self._listed_at = self._files_at = self._alive_at = now
@@ -51,9 +51,9 @@ class FollowedRun:
     # What is seen
 
     def note(self, stored: StoredRun, now: float) -> None:
-        """Note what a later look has found."""
+        """Note the run as a later look has found it."""
         is_changed = stored.sign != self.stored.sign
-        has_points = repr(stored.latest) != repr(self.stored.latest)  # NaN is no equal of itself
+        has_points = repr(stored.latest) != repr(self.stored.latest)  # NaN does not equal itself
         # A run whose Task is complete may be one that nothing will end, because its process is gone.
         is_complete = stored.run.tags.get(STATE) == SYNCED
         self._is_ready = self._is_ready or not is_complete or is_changed or has_points
@@ -67,7 +67,7 @@ class FollowedRun:
         return bool(self.task_id) and now >= self._files_at
 
     def note_files(self, listed: str, now: float) -> None:
-        """Note what was listed; a run without changes is asked more and more rarely."""
+        """Note the listed files; those of a run without changes are listed more and more rarely."""
         is_changed = listed != self.files
         self._must_update = self._must_update or is_changed
         self._files_pause = _FILES_S if is_changed else min(2 * self._files_pause, _QUIET_FILES_S)
@@ -92,7 +92,7 @@ class FollowedRun:
             self.is_made = self.is_made or progress.is_made
             self._alive_at = now
             if self._must_compare:
-                self._marks, self._seen, self._must_compare = dict(progress.marks), {}, False
+                self._positions, self._seen, self._must_compare = dict(progress.positions), {}, False
         if outcome.result == "failed":
             self.give_up(now)
             return True
@@ -100,12 +100,12 @@ class FollowedRun:
         return is_new
 
     def give_up(self, now: float) -> None:
-        """Note that something was not done, and must be tried again later."""
+        """Note that something failed, and must be tried again later."""
         self._must_update, self._retry_at = True, now + self._retry_pause
         self._retry_pause = min(2 * self._retry_pause, _RETRY_MOST_S)
 
     def failed(self, error: Exception) -> Outcome:
-        """Return the outcome of a run for which something was not done."""
+        """Return the outcome of a run for which something failed."""
         return failed(self.run_id, self.stored.run.run_name, error)
 
     # New points
@@ -114,8 +114,8 @@ class FollowedRun:
         """Return True if points can be sent now."""
         return bool(self.task_id) and now >= self._retry_at
 
-    def unread(self) -> dict[str, Mark]:
-        """Return the metrics of which new points must be read, and where; those that need no reading are taken.
+    def unread(self) -> dict[str, ReadPosition]:
+        """Return the metrics whose new points must be read, and from where; take the points that need no reading.
 
         A latest point needs none if it is at the step of the last one, or at the next: there are no others to draw.
         """
@@ -125,11 +125,11 @@ class FollowedRun:
             key, step = point[0], point[3]
             if repr(point) == repr(self._seen.get(key)):
                 continue
-            mark = self._marks.get(key, Mark())
-            if mark.last is not None and mark.last[3] <= step <= mark.last[3] + 1:
-                self.points[key] = [point] if repr(point) != repr(mark.last) else []
+            position = self._positions.get(key, ReadPosition())
+            if position.last is not None and position.last[3] <= step <= position.last[3] + 1:
+                self.points[key] = [point] if repr(point) != repr(position.last) else []
             else:
-                unread[key] = mark
+                unread[key] = position
         return unread
 
     def read(self, points: Mapping[str, list[Point]]) -> None:
@@ -148,7 +148,7 @@ class FollowedRun:
         else:
             latest = {point[0]: point for point in self.stored.latest}
             for key, some in self.points.items():
-                self._marks[key] = self._marks.get(key, Mark()).after(some)
+                self._positions[key] = self._positions.get(key, ReadPosition()).after(some)
                 if len(some) < MOST // 2:  # else there may be more
                     self._seen[key] = latest[key]
             self._alive_at = now if any(self.points.values()) else self._alive_at

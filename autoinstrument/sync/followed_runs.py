@@ -3,9 +3,9 @@
 One search finds all running runs with the latest point of each metric; what it shows decides what else is asked. New
 points are read from where the last reading stopped, and sent for all runs together. Parameters, tags, files and all
 other data of a run are compared with its Task as `sync` does, when the search, or a list of its files, shows a change.
-A run that has ended is completed as `sync` does.
+`sync` completes a run that has ended.
 
-A run whose agent is at work is left to it. What is known here is lost when the follower ends, and is read again.
+A run whose agent is at work is left to it. A follower keeps no state on disk: the next one reads everything again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class FollowedRuns:
     """The running runs that one follower mirrors; several followers do the same work twice, with the same result.
 
     Args:
-        selection: experiments, and the time since when, that count.
+        selection: the experiments, and the time since which runs count.
         settings: those of the command.
         executor: does `jobs` at a time; threads of this process do without one.
         clock: returns seconds that only grow.
@@ -114,7 +114,7 @@ class FollowedRuns:
             stop.wait(max(EVERY_S * pause - took_s, _REST_S, took_s / 4))
 
     def look(self) -> Iterator[Outcome]:
-        """Look once, and bring all Tasks up to what is seen; yield the outcomes of runs that begin, end or fail."""
+        """Look once, and bring all Tasks up to date; yield the outcomes of runs that begin, end or fail."""
         try:
             running = list(running_runs(experiments=self._selection.experiments, linked_only=False))
             gone = self._note(running)
@@ -128,7 +128,7 @@ class FollowedRuns:
     # What is seen
 
     def _note(self, running: Iterable[StoredRun]) -> list[FollowedRun]:
-        """Note the running runs; return those that were mirrored here and are running no more."""
+        """Note the running runs; return those that were mirrored here and do not run any more."""
         now, seen = self._clock(), set[str]()
         for stored in running:
             run_id = stored.run.run_id
@@ -193,11 +193,11 @@ class FollowedRuns:
         due = [run for run in self._runs.values() if run.are_files_due(now)]
         jobs = {self._executor.submit(listed_files, run.stored.run): run for run in due}
         for run, listed in self._done(jobs):
-            # A store that cannot be read has been reported with the run, and may be none of the follower's.
+            # A store that cannot be read was reported with the run; the follower may have no access to it.
             run.note_files(run.files if isinstance(listed, Exception) else listed, now)
 
     def _keep_up(self) -> Iterator[Outcome]:
-        """Bring the Tasks of runs up to them of which something but points has changed, parents before children."""
+        """Bring the Tasks of runs up to date in which more than points has changed, parents before children."""
         now = self._clock()
         due = {run.run_id: run for run in self._runs.values() if run.is_due(now)}
         while due:
@@ -228,8 +228,8 @@ class FollowedRuns:
     def _send_points(self) -> Iterator[Outcome]:
         """Send the points that were logged since the last look, those of all runs together."""
         runs = [run for run in self._runs.values() if run.may_send(self._clock())]
-        unread = [(run, marks) for run in runs if (marks := run.unread())]
-        jobs = {self._executor.submit(new_points, run.stored.run, marks): run for run, marks in unread}
+        unread = [(run, positions) for run in runs if (positions := run.unread())]
+        jobs = {self._executor.submit(new_points, run.stored.run, positions): run for run, positions in unread}
         for run, points in self._done(jobs):
             if isinstance(points, Exception):
                 yield run.failed(points)

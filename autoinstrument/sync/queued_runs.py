@@ -1,4 +1,4 @@
-"""End runs that wait for a Task which will not run: MLflow calls them SCHEDULED, and nobody waits for them any more."""
+"""End runs that MLflow calls SCHEDULED because they wait for a Task, if that Task will not run any more."""
 
 from __future__ import annotations
 

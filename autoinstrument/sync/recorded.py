@@ -83,7 +83,7 @@ def _sync_stored(
                 yield failed(run_id, "", error)
     found = _found(selection, seen, registry) if selection.is_of_store else iter(())
     left_out: list[Outcome] = []
-    if selection.everything:  # who names an experiment or a run wants it
+    if selection.everything:  # a run or an experiment that was named is always mirrored
         found = _chosen(found, settings, left_out)
     try:
         for outcome in sync_runs(itertools.chain(single, found), selection, settings, registry, jobs, executor):
@@ -198,7 +198,7 @@ def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
 
 
 def _after_waiting(capture: RunJournal) -> RunJournal:
-    """Wait some seconds for the worker of a run that has just begun or ended: it begins, delivers or gives up."""
+    """Wait some seconds for the worker of a run that has just begun or ended, which may be about to deliver it."""
     deadline = time.monotonic() + _PATIENCE_S
     while (capture.end or not capture.worker_pid) and why_alive(capture) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -207,10 +207,10 @@ def _after_waiting(capture: RunJournal) -> RunJournal:
     return capture
 
 
-def _recorded(captures: RunJournals, runs: Collection[str]) -> list[tuple[Path, RunJournal | str]]:
+def _recorded(journals: RunJournals, runs: Collection[str]) -> list[tuple[Path, RunJournal | str]]:
     """Return the selected captures, parents before their children; the reason in place of one that is damaged."""
     found: list[tuple[Path, RunJournal | str]] = []
-    for folder in captures:
+    for folder in journals:
         try:
             capture = RunJournal.load(folder)
         except FileNotFoundError:

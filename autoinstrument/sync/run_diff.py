@@ -1,4 +1,4 @@
-"""What differs between two runs: what was logged to MLflow, and with what they ran, which their Tasks hold."""
+"""The differences between two runs: in the data in MLflow, and in the code and environment that their Tasks hold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_MLFLOW = ("mlflow.", "clearml.")
 
 
 class Deviation(NamedTuple):
-    """One thing that two runs do not have in common.
+    """One difference between two runs.
 
     Attributes:
         section: "parameter", "argument", "metric", "tag", "code", "package" or "container".
@@ -32,10 +32,10 @@ class Deviation(NamedTuple):
 
 
 class RunDiff(NamedTuple):
-    """What differs between two runs.
+    """All differences between two runs.
 
     Attributes:
-        deviations: all of it, by section.
+        deviations: the differences, by section.
         without_task: names of runs that have no Task: then arguments, code, packages and container are left out.
     """
 

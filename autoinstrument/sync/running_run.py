@@ -1,6 +1,6 @@
-"""Bring the Task of one run up to it while the run goes on, without an agent: the jobs of a follower.
+"""Bring the Task of one run up to date while the run goes on, without an agent: the jobs of a follower.
 
-They run in any process or thread. A job keeps no state but a session: how far it came is in its result.
+Jobs run in any process or thread. A job keeps no state but a session: its result holds how far it came.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_mlfl
 from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mlflow_store.artifacts import ArtifactStore, StoredFile
 from autoinstrument.mlflow_store.metric_history import History
-from autoinstrument.mlflow_store.new_points import Mark, Reading
+from autoinstrument.mlflow_store.new_points import Reading, ReadPosition
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import ArtifactLogged, RunStarted
@@ -32,29 +32,29 @@ class Progress(NamedTuple):
 
     Attributes:
         task_id: its Task.
-        is_made: the Task was made now.
+        is_made: True if this call has made the Task.
         titled_by: how its curves are named, see `mapping.scalars.curve`.
-        marks: how far the histories were read, by metric; empty if they were left out.
+        positions: how far the histories were read, by metric; empty if they were left out.
         files: changes with the list of files.
     """
 
     task_id: str
     is_made: bool
     titled_by: str
-    marks: Mapping[str, Mark]
+    positions: Mapping[str, ReadPosition]
     files: str
 
 
 def keep_up_one(
     stored: StoredRun, task: dict[str, Any], settings: Settings, *options: bool
 ) -> tuple[Outcome, Progress | None]:
-    """Bring a running run's Task up to it, and link the two; the Task is made if there is none.
+    """Bring a running run's Task up to date, and link the two; make the Task if there is none.
 
     Args:
         stored: the run.
         task: its Task, as a search finds it; empty for none.
         settings: those of the command.
-        options: whether all points are compared, else histories are left out; whether to report that the Task is alive.
+        options: whether to compare all points, or to leave histories out; whether to report that the Task is alive.
 
     Returns:
         "followed" or "failed", and how far the Task has come if it is there.
@@ -86,7 +86,7 @@ def keep_up_one(
     if must_ping:
         sync.ping(mirror.task)
     titled_by = settings_of(task, mirror.settings).scalars
-    progress = Progress(mirror.task.id, mirror.is_made, titled_by, reading.marks, digest(files))
+    progress = Progress(mirror.task.id, mirror.is_made, titled_by, reading.positions, digest(files))
     if mirror.lacking:
         return failed(outcome.run_id, outcome.run_name, FilesUnavailableError(mirror.lacking)), progress
     return outcome._replace(detail=mirror.task.url), progress
@@ -112,7 +112,7 @@ def digest(files: Iterable[ArtifactLogged | StoredFile]) -> str:
 
 
 def must_restart(task: Mapping[str, Any]) -> bool:
-    """Return True if the Task of a running run must be set running: nobody has stopped it, its run was taken for ended.
+    """Return True if the Task of a running run must be set running: it has ended because the run seemed to have ended.
 
     One that a person has stopped, or published, stays so, and so does one that has another owner.
     """

@@ -19,7 +19,7 @@ class Selection(NamedTuple):
         ended_since_ms: of experiments, take only runs that ended then or later.
         deleted: of experiments, take also deleted runs without a Task; those with a Task are always taken.
         full: compare points, files and models even if no difference is in sight.
-        dry_run: only say what would be done.
+        dry_run: only report what would be done.
         left_alone: ids of runs that another part of this process is at work on.
         known: experiments of earlier rounds: all runs of one that has changed since then are taken.
     """

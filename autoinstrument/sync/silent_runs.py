@@ -43,7 +43,7 @@ _GAP_S = 150.0
 
 
 class _Watched(NamedTuple):
-    """A running run, and what has shown that it is alive.
+    """A running run, and its last sign of life.
 
     Attributes:
         stored: the run.
@@ -85,7 +85,7 @@ class SilentRuns:
         self._every_s = min(_EVERY_S, self._after_s / _LOOKS, others_after_s / _LOOKS)
         self._looked_at = self._looked_wall = -math.inf
         self._silent_since: dict[str, tuple[object, float]] = {}
-        """What was seen of each run last, and since when by the clock."""
+        """The last sign of life of each run, and since when it is known by the clock."""
 
     def beside(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """Yield outcomes, and between them those of runs that are ended because they were silent."""
@@ -132,7 +132,7 @@ class SilentRuns:
     def _watched(self) -> Iterator[_Watched]:
         """Yield the running runs that may be dead.
 
-        Also what is logged to MLflow is a sign of life: the training may be cut off from ClearML alone.
+        Logging to MLflow is a sign of life, too: the training may be cut off from ClearML alone.
         """
         has_others = self._others_after_s < math.inf
         runs = list(running_runs(experiments=self._experiments, linked_only=not has_others))
@@ -163,8 +163,8 @@ class SilentRuns:
     def _end(self, watched: _Watched) -> Iterator[Outcome]:
         """End a run on both sides, and complete its Task from MLflow's store.
 
-        The Task is ended first: its reason tells a process that comes back that nobody has stopped it. If this is cut
-        off, the next look goes on from there.
+        The Task is ended first: its reason shows a process that comes back that no person has stopped it. If this is
+        cut off, the next look goes on from there.
         """
         run, task = watched.stored.run, watched.task
         ended_ms, end = None, None

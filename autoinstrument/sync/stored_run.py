@@ -41,7 +41,7 @@ _local = threading.local()
 def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: bool) -> Outcome:
     """Complete the Task of one run, in a session of this thread's own: the SDK's is not made for several.
 
-    A run that waited for a Task which has ended without running it is ended in MLflow before.
+    A run that waited for a Task which has ended without running it is ended in MLflow first.
 
     Raises:
         ClearMLError: the server did not take everything; calling again goes on from there.
@@ -52,12 +52,12 @@ def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: 
         return outcome._replace(detail=sync.complete(ended(stored, task), task))
     except ClearMLError:
         raise
-    except Exception as error:  # MLflow's store raises what its driver raises: said, and on to the next
+    except Exception as error:  # MLflow's store raises what its driver raises; the next run is tried
         return failed(outcome.run_id, outcome.run_name, error)
 
 
 def of_this_thread(settings: Settings, full: bool = False) -> StoredRunSync:
-    """Return what brings runs to ClearML on this thread; the last one is kept, with its session."""
+    """Return the `StoredRunSync` of this thread; the last one is kept, with its session."""
     known = getattr(_local, "sync", None)
     if known is None or known[0] != (settings, full):
         session = Session()
@@ -78,7 +78,7 @@ class StoredRunMirror(RunMirror):
         return self._task.is_made
 
     def restart(self) -> None:
-        """Have the Task, which has ended, set running again: its run goes on."""
+        """Set the Task, which has ended, running again, because its run goes on."""
         self._task.restart()
 
 
@@ -86,7 +86,7 @@ class StoredRunSync:
     """Brings single runs of the store to ClearML, parents before their children."""
 
     def __init__(self, settings: Settings, tasks: Tasks, uploads: Uploads, full: bool) -> None:
-        """With `full`, points and files are compared also if a Task seems to hold them."""
+        """If `full`, compare points and files even if a Task seems to hold them."""
         self._full = full
         self._settings = settings
         self._tasks = tasks
@@ -95,7 +95,7 @@ class StoredRunSync:
         """Task ids of runs that have children, by run id."""
 
     def complete(self, stored: StoredRun, task: dict[str, Any]) -> str:
-        """Bring a run's Task, which may be empty for none, up to the run; return its address.
+        """Bring a run's Task, which may be empty for none, up to date; return its address.
 
         Raises:
             mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.

@@ -1,6 +1,6 @@
-"""The receiving thread: take in what the worker answers, over one connection after the other.
+"""The receiving thread: receive the worker's answers, over one connection after the other.
 
-Nothing is trusted before the worker has said what it is. It does so as soon as it runs; what is sent to it until then
+Nothing is trusted before the worker's handshake, which comes as soon as it runs; what is sent to it until then
 waits in the socket.
 """
 
@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Literal
 
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.records import Record
 from autoinstrument.transport.connection import Connection, ring
 from autoinstrument.transport.protocol import RECEIVE_BYTES, Reader, is_ready
 from autoinstrument.transport.sockets import above_streams
 
 _ANSWER_S = 60.0
-"""How long a worker may take to say what it is: it starts within a second, on a machine that is not busy."""
+"""Seconds for a worker's handshake: it starts within a second, on a machine that is not busy."""
 
 
 class AnswerReader:
@@ -32,7 +32,7 @@ class AnswerReader:
     Args:
         take: called on the thread with each record.
         lost: called on the thread with each connection that has ended, after its `lost` was set.
-        stops: tells whether the thread must stop now, so that the process can fork; it is run again afterwards.
+        stops: returns True if the thread must stop now, so that the process can fork; it is run again afterwards.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class AnswerReader:
         self._next.put(connection)
 
     def interrupt(self) -> None:
-        """Have the thread ask `stops` soon."""
+        """Make the thread call `stops` soon."""
         if self._current is None:
             self._next.put("look")
         if self._bell:
@@ -77,7 +77,7 @@ class AnswerReader:
             if (self._current is not None and not self._receive(self._current)) or self._stops():
                 return
         if self._last is not None:
-            with guard("the end of the process"), ourselves():
+            with guard("the end of the process"), own_calls():
                 self._last()
         self._last_done.set()
 
@@ -98,7 +98,7 @@ class AnswerReader:
 
     def _receive(self, connection: Connection) -> bool:
         """Receive from one connection until it ends; return False if the thread must stop before, and go on later."""
-        with guard("receiving from the worker"), ourselves():
+        with guard("receiving from the worker"), own_calls():
             if self._socket is None:
                 self._socket, self._reader = connection.receiving_side(), Reader()
                 if self._last is not None:  # `run_last` has come before there was a socket that it could shut down

@@ -27,7 +27,7 @@ DROPPABLE = (MetricsLogged, ParamsLogged, TagsSet, ModelMetricsLogged)
 
 
 class Limit(NamedTuple):
-    """How much may wait in one buffer."""
+    """The bounds of one buffer."""
 
     records: int
     bytes: int
@@ -65,7 +65,7 @@ def items(record: MetricsLogged | ParamsLogged | TagsSet | ModelMetricsLogged) -
 
 
 class Budget:
-    """What waits in one buffer, counted against the buffer's limit.
+    """The records that wait in one buffer, counted against the buffer's limit.
 
     A record of any size is taken as long as the limit is not reached. No lock is taken: any thread may add records
     while one thread removes them. Where several threads add at the same moment, one of them may not be counted, until

@@ -22,8 +22,8 @@ class Connection:
 
     Attributes:
         lost: set by the receiving side once the worker has closed its end.
-        is_answered: set by the receiving side once the worker has said what it is.
-        is_silent: set by the receiving side if whoever is at the other end did not say so in time.
+        is_answered: set by the receiving side after the worker's handshake.
+        is_silent: set by the receiving side if the handshake did not come in time.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -39,7 +39,7 @@ class Connection:
         return time.monotonic() - self._since
 
     def wait_for_room(self) -> None:
-        """Have `send` wait as long as it takes: a worker that hangs keeps the sending thread waiting, and no other."""
+        """Let `send` wait without limit: a worker that hangs blocks the sending thread, and no other."""
         self._socket.settimeout(None)
 
     def send(self, records: list[Record]) -> None:

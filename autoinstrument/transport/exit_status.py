@@ -1,6 +1,6 @@
 """Learn the exit code of the training process without touching `sys.exit`, `sys.excepthook` or a signal.
 
-A script that ends in `sys.exit(3)` or `raise SystemExit(3)` tells nothing in Python about it: the interpreter turns the
+A script that ends in `sys.exit(3)` or `raise SystemExit(3)` leaves no trace in Python: the interpreter turns the
 exception into a number, drops it, runs the at-exit handlers and calls C's `exit(3)`. glibc hands that number to
 functions that were registered with `on_exit(function, argument)`. The function registered here is glibc's own
 `putw(number, stream)`, and the stream is a memory page shared with the worker: no code of the agent runs when the

@@ -1,4 +1,4 @@
-"""What the end of the training process waits for: that the worker has delivered, or can no longer be expected to."""
+"""Wait at the training process's end until the worker has delivered, or can no longer be expected to."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ExitWait:
 
         Args:
             timeout_s: seconds for both together.
-            for_worker: False where the threads that would tell have stopped.
+            for_worker: False if the threads that would report it have stopped.
 
         Returns:
             True if the worker has delivered everything.

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 PREFIX = "autoinstrument-"
-"""How the names of all threads of the agent begin."""
+"""Prefix of the names of all threads of the agent."""
 
 
 class ForkableThreads:
@@ -48,7 +48,7 @@ class ForkableThreads:
         return [thread for name, thread in list(self._threads.items()) if name not in self.stopped]
 
     def stop(self) -> None:
-        """Have `stops` return True; the caller sees to it that the loops ask."""
+        """Make `stops` return True; the caller makes sure that the loops call it."""
         self._stopping = True
 
     def stops(self, name: str) -> bool:

@@ -26,7 +26,7 @@ _calls: list[Any] = []
 
 
 def without_threads(stop: Callable[[], list[Thread]], start: Callable[[], None]) -> None:
-    """Have threads stop before each fork, and start again after it in the parent.
+    """Stop threads before each fork, and start them again after it in the parent.
 
     Args:
         stop: asks the threads to end, and returns them.

@@ -1,4 +1,4 @@
-"""How the agent starts its own Python processes: what they must not inherit from the process that starts it.
+"""Start the agent's own Python processes, without what they must not inherit from the process that starts them.
 
 The folder of the script and the working directory are not on their path: a `logging.py` in it belongs to the user.
 They are not instrumented, and no `Task.init` or ClearML agent counts them among its processes.
@@ -24,7 +24,7 @@ _HIDDEN = (
     "CLEARML_LOG_TASK_TO_BACKEND", "TRAINS_LOG_TASK_TO_BACKEND", "CLEARML_OFFLINE_MODE", "TRAINS_OFFLINE_MODE",
 )  # fmt: skip
 _PATHS = ("_FILE", "_PATH", "_DIR", "_HOME", "_BUNDLE", "_CREDENTIALS", "_URI")
-"""How the names of variables end that hold a path: `CLEARML_CONFIG_FILE`, `REQUESTS_CA_BUNDLE`, and many more."""
+"""Ends of the names of variables that hold a path: `CLEARML_CONFIG_FILE`, `REQUESTS_CA_BUNDLE`, and many more."""
 _HOME = str(Path(__file__).resolve().parents[2])
 _NAME = re.compile(r"(?:python|pypy|graalpy)[\w.-]*", re.IGNORECASE)
 """File names of interpreters. Others are programs that embed one: `uwsgi`, `httpd`, `blender`."""

@@ -1,4 +1,4 @@
-"""When the sending thread works: it waits to be woken, gathers records for a moment, and rests between messages."""
+"""The pauses of the sending thread: it waits to be woken, gathers records for a moment, and rests between messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Pacing:
         return self._hurry.is_set()
 
     def wake(self, *, soon: bool = True) -> None:
-        """Have the thread look for work; costs a comparison or two while it is awake.
+        """Make the thread look for work; costs a comparison or two while it is awake.
 
         Args:
             soon: do not wait for the longer pause to end, which spares both processes from being woken for each point.
@@ -45,7 +45,7 @@ class Pacing:
         self._wake.set()
 
     def look(self) -> None:
-        """Have the thread look at once whether its connection is lost, also while it is awake."""
+        """Make the thread check at once whether its connection is lost, also while it is awake."""
         self._wake.set()
         self._soon.set()
 

@@ -23,7 +23,7 @@ class WrongUserError(PermissionError):
 
 
 def check(connection: socket.socket) -> None:
-    """Check that the process at the other end runs as the same user; nothing is checked where the system cannot say.
+    """Check that the process at the other end runs as the same user; nothing is checked if the system does not show it.
 
     At the connecting end, the other end is the process that listens, or has called `listen`.
 

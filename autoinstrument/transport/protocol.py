@@ -22,7 +22,7 @@ RECEIVE_BYTES = 1 << 18
 
 
 def ready() -> WorkerReady:
-    """Return what a worker says first over each connection."""
+    """Return the first record of a worker over each connection."""
     return WorkerReady(_PROGRAM, _VERSION, os.getpid())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from autoinstrument.bootstrap.explain_log import note
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.transport.connection import Connection
 from autoinstrument.transport.deferred_reads import DeferredReads
 from autoinstrument.transport.exit_wait import ExitWait
@@ -23,10 +23,10 @@ class SendLoop:
         buffer, reads: where records come from.
         link: where they are sent.
         pacing: when.
-        exit_wait: is told once there is no worker, and what was done without one.
+        exit_wait: gets the report that there is no worker, and of what was done without one.
         follow: called with each new connection, so that its answers are received.
         leave: called where there is no worker, after all starts that wait were made.
-        stops: tells whether the thread must stop now, so that the process can fork; it is run again afterwards.
+        stops: returns True if the thread must stop now, so that the process can fork; it is run again afterwards.
 
     Attributes:
         is_alone: True once there is no worker, and none can be started.
@@ -73,7 +73,7 @@ class SendLoop:
                 self._pacing.pause(pause_s)
             failure = "no worker can be started"
             try:
-                with ourselves():
+                with own_calls():
                     is_new = not self._link.is_open
                     connection = self._link.open()
                     if is_new:
@@ -90,7 +90,7 @@ class SendLoop:
                 break
         if not self.is_alone:
             self.give_up(failure)
-        with ourselves():
+        with own_calls():
             self._record_starts()
 
     def _send_over(self, connection: Connection) -> bool:

@@ -142,7 +142,7 @@ class Sender:
                 self.start()
 
     def post_soon(self, run_id: str, kind: str, read: Read, wait_s: float = 0.0) -> None:
-        """Have one kind of a run's data read from the store: soon, once for many changes, and before the run's end.
+        """Request a read of one kind of a run's data: soon, once for many changes, and before the run's end.
 
         Not before `wait_s` seconds have gone, unless the run ends.
         """
@@ -229,7 +229,7 @@ class Sender:
             self._exit.lost()
 
     def _stop_threads(self) -> list[threading.Thread]:
-        """Have the threads stop where they can go on later, see `forks`; return those that will."""
+        """Stop the threads where they can go on later, see `forks`; return those that will stop."""
         running = self._threads.running()
         if not self._answers.is_interruptible or self._pacing.is_hurrying or threading.current_thread() in running:
             return []
@@ -239,7 +239,7 @@ class Sender:
         return running
 
     def _resume(self) -> None:
-        """Have the threads that have stopped go on; waits for no lock."""
+        """Start the threads again that have stopped; waits for no lock."""
         self._threads.resume()
         self._pacing.go_on()
 

@@ -1,4 +1,4 @@
-"""What tells workers apart: training processes with the same key use the same worker.
+"""The key of a worker: training processes with the same key use the same worker.
 
 The key is a digest of everything that decides whom a worker can serve, and how it would talk to the servers:
 

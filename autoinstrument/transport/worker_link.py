@@ -1,4 +1,4 @@
-"""The way from the training process to its worker: one connection, and another one whenever it is lost."""
+"""Connect the training process to its worker, and again whenever the connection is lost."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class WorkerLink:
 
     @property
     def has_answered(self) -> bool:
-        """True if the worker at the other end has said that it is one."""
+        """True after the handshake of the worker at the other end."""
         return self.connection is not None and self.connection.is_answered
 
     @property
@@ -73,7 +73,7 @@ class WorkerLink:
         return max(0.0, self._may_retry_at - time.monotonic())
 
     def connect_early(self) -> None:
-        """Connect ahead of `open`, from any thread; where that fails, `open` will say so, should it fare no better."""
+        """Connect ahead of `open`, from any thread; after a failure here, `open` tries again and reports its own."""
         if self.connection is None:
             with contextlib.suppress(OSError):
                 self.connection = Connection(self._connect(self._next._replace(wait_s=_EARLY_S)))

@@ -35,7 +35,7 @@ class AbortWatcher:
 
         Args:
             tasks: the server.
-            aborts: send SIGTERM where a person has stopped a Task; else only go on where nobody has.
+            aborts: send SIGTERM where a person has stopped a Task; else only continue Tasks that no person has stopped.
             dead_after_s: seconds after which a silent run is ended elsewhere.
         """
         self._tasks, self._aborts = tasks, aborts

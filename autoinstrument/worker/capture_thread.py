@@ -86,7 +86,7 @@ class CaptureThread:
         programs: Mapping[str, ProcessStarted],
         packages: bool,
     ) -> None:
-        """Have code or packages captured as they are now; if something is being captured already, this is next.
+        """Request a capture of code or packages as they are now; if one is in progress, this one is next.
 
         Args:
             started: the process.

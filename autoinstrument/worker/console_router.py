@@ -1,4 +1,4 @@
-"""To which runs does a text on a process's console belong?
+"""Find the runs to which a text on a process's console belongs.
 
 It belongs to all runs of the process that are open. If none is open, it announces the next run ("starting job 1") and
 waits for it; when the process ends, or too much text waits, it belongs to the run before.

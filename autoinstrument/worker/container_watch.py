@@ -1,8 +1,8 @@
 """End the runs of a process before the ClearML agent outside of its container ends that, and the worker with it.
 
 An agent that runs its Tasks in containers (`--docker`, the Kubernetes glue) ends the whole container of a Task that was
-aborted or reset: clearml-agent 3.0.3 by `docker stop -t 1`, within five seconds. Nothing in the container is told
-before: SIGTERM reaches its first process alone, which ignores it. So the worker asks ClearML itself. The process, which
+aborted or reset: clearml-agent 3.0.3 by `docker stop -t 1`, within five seconds. The container gets no
+warning: SIGTERM reaches only its first process, which ignores it. So the worker asks ClearML itself. The process, which
 has MLflow loaded, ends its runs there: the worker would need seconds to load it.
 
 In a pod, a part of the agent is inside, and may kill the process first, or see it die. The container lasts a second or

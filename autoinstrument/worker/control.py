@@ -57,6 +57,6 @@ class Control:
             self._commands.append(process)
 
     def stopped(self) -> None:
-        """Tell the commands that the worker ends now."""
+        """Report to the commands that the worker ends now."""
         for process in self._waiting:
             process.send(WorkerStopped(self.left))

@@ -78,7 +78,7 @@ class Dispatcher:
         self.waiting = 0
         self._settings = settings
         self._started_ms = created_ms(os.getpid())
-        self._captures = RunJournals(settings)
+        self._journals = RunJournals(settings)
         self._tasks, self._uploads = tasks, uploads
         self._scheduler, self._mlflow, self._aside = scheduler, mlflow_access, aside
         self._early = EarlyRecords()
@@ -170,7 +170,7 @@ class Dispatcher:
         process.announced.pop(run.run_id, None)
         mirror = self.registry.mirrors.get(run.run_id)
         if mirror is None:
-            capture = self._captures.of(run, process.started)
+            capture = self._journals.of(run, process.started)
             self._describe(process, capture)
             mirror = LiveRun(
                 capture, self._settings, self._tasks, self._uploads,

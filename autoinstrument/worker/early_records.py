@@ -44,7 +44,7 @@ class EarlyRecords:
             self.drop(record.run_id)
 
     def forget(self, process: TrainingProcess) -> None:
-        """Drop the records of a process that is gone: nobody will describe their runs."""
+        """Drop the records of a process that is gone: no process will describe their runs."""
         self._bytes -= sum(size for other, _, size in self._records if other is process)
         self._records = [each for each in self._records if each[0] is not process]
 

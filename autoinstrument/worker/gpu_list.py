@@ -14,7 +14,7 @@ from autoinstrument.monitor.power_management import are_asleep
 _PATIENCE_S = 2.0
 
 
-class Gpu(NamedTuple):
+class GpuSpecs(NamedTuple):
     """One GPU.
 
     Attributes:
@@ -30,7 +30,7 @@ class Gpu(NamedTuple):
     cuda: str
 
 
-def gpus() -> list[Gpu]:
+def gpus() -> list[GpuSpecs]:
     """Return all GPUs of NVIDIA that the driver lists, as they were when this was called first.
 
     None without the driver, while all of them sleep, or if the driver does not answer within two seconds.
@@ -41,9 +41,9 @@ def gpus() -> list[Gpu]:
 
 
 @functools.cache
-def _reading() -> tuple[threading.Thread, list[Gpu]]:
+def _reading() -> tuple[threading.Thread, list[GpuSpecs]]:
     """Begin to read the GPUs; a driver that hangs keeps one thread, and the captures of no run."""
-    found: list[Gpu] = []
+    found: list[GpuSpecs] = []
 
     def read() -> None:
         with guard("reading which GPUs there are"):
@@ -54,7 +54,7 @@ def _reading() -> tuple[threading.Thread, list[Gpu]]:
     return thread, found
 
 
-def _read() -> list[Gpu]:
+def _read() -> list[GpuSpecs]:
     if are_asleep(NvidiaGpus.driver):
         return []
     try:
@@ -67,7 +67,9 @@ def _read() -> list[Gpu]:
         handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
         cuda = f"{version // 1000}.{version % 1000 // 10}"
         return [
-            Gpu(_text(nvml.nvmlDeviceGetName(handle)), int(nvml.nvmlDeviceGetMemoryInfo(handle).total), driver, cuda)
+            GpuSpecs(
+                _text(nvml.nvmlDeviceGetName(handle)), int(nvml.nvmlDeviceGetMemoryInfo(handle).total), driver, cuda
+            )
             for handle in handles
         ]
     except nvml.NVMLError:  # a GPU that has fallen off the bus, or is in use by another virtual machine

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 
 Job = Callable[[], object]
 Aside = Callable[[Callable[[], Any], Callable[[Any], object]], None]
@@ -38,7 +38,7 @@ class Jobs:
         self._threads = self._idle = self._long_under_way = 0
 
     def submit(self, job: Job, *, is_short: bool = False) -> None:
-        """Have a job done on a thread; errors are logged.
+        """Do a job on a thread; errors are logged.
 
         From Python 3.12 on no thread can be started while the interpreter shuts down. Where there is none, the job is
         done on the caller's.
@@ -63,7 +63,7 @@ class Jobs:
                 self._do_all_here()
 
     def _work(self) -> None:
-        with ourselves():
+        with own_calls():
             while True:
                 with self._changed:
                     self._idle += 1

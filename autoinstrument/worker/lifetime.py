@@ -1,7 +1,7 @@
-"""How long the worker lives: it accepts training processes, and stays a while after the last one has gone.
+"""The worker's lifetime: it accepts training processes, and stays a while after the last one has gone.
 
-A loop of short scripts so starts one worker. Before the worker ends, it takes its socket away, under the lock of its
-folder, and still serves whoever had found it: the next process finds no worker, and starts another one.
+So a loop of short scripts starts one worker. Before the worker ends, it removes its socket, under the lock of its
+folder, and still serves each process that has found it: the next one finds no worker, and starts another one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Lifetime:
     Args:
         folder: the worker's.
         linger_s: seconds that a shared worker stays after its last process has gone.
-        has_hope: tells whether ClearML takes what the worker sends; else the next process shall try for itself, with
+        has_hope: returns True if ClearML takes what the worker sends; else the next process tries for itself, with
             another worker.
     """
 
@@ -58,7 +58,7 @@ class Lifetime:
         """Return True if the worker must end now; called again and again.
 
         Args:
-            is_busy: tells whether a process is connected, or something is left to do for one.
+            is_busy: returns True if a process is connected, or something is left to do for one.
         """
         if is_busy():
             self._was_busy, self._idle_since = True, time.monotonic()
@@ -87,7 +87,7 @@ class Lifetime:
         return self._linger_s if is_current and self._has_hope() else 0.0
 
     def _withdraw(self) -> bool:
-        """Take the socket away, so that no process finds the worker; return False if that must be tried again."""
+        """Remove the socket, so that no process finds the worker; return False if that must be tried again."""
         if self._listener is None or self._is_withdrawn:
             return True
         with contextlib.suppress(OSError), self._folder.try_lock() as is_locked:
@@ -108,7 +108,7 @@ class Lifetime:
             self._accept()
 
     def _accept(self) -> None:
-        """Take in all connections that wait."""
+        """Accept all connections that wait."""
         with self._accepting:
             while self._listener is not None:
                 try:

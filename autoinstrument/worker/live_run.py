@@ -30,7 +30,7 @@ class LiveRun(RunMirror):
     """The mirror of a run that a connected process has begun or logs to.
 
     Attributes:
-        notices: what the training process was told.
+        notices: the notices that the training process got.
         server: when data of this run may be tried again that the server refuses as a whole.
         last_sent: when something was sent last, in seconds of the monotonic clock.
         has_own_monitor: the script's own `Task.init` reports the machine's figures, unless switched off.
@@ -74,7 +74,7 @@ class LiveRun(RunMirror):
         self._is_away, self._is_wanted = True, False
 
     def want(self) -> None:
-        """Have the run delivered again as soon as it comes home: it or its process has begun or ended."""
+        """Deliver the run again as soon as it comes home, because it or its process has begun or ended."""
         self._is_wanted = self._is_away
 
     def come_home(self) -> bool:
@@ -118,7 +118,7 @@ class LiveRun(RunMirror):
 
     @property
     def is_running(self) -> bool:
-        """True while the Task runs, and nobody else watches it for aborts."""
+        """True while the Task runs, and no other process watches it for aborts."""
         if (task := self.task) is None or (task.adopted and not self.run.is_local_job):
             return False
         return not self._task.must_restart and self.end is None
@@ -136,7 +136,7 @@ class LiveRun(RunMirror):
         self._describe_at = until
 
     def note_described(self) -> None:
-        """Note that the capture says what is known of code and packages."""
+        """Note that the capture holds all that is known of code and packages."""
         self._describe_at = None
 
     def describe_again(self) -> None:
@@ -152,7 +152,7 @@ class LiveRun(RunMirror):
     # When it may be sent
 
     def hold(self) -> None:
-        """Send nothing until `release`: ClearML has not said yet how the Task ended."""
+        """Send nothing until `release`: it is not known yet how the Task ended in ClearML."""
         self._is_held = True
 
     def release(self) -> None:
@@ -207,7 +207,7 @@ class LiveRun(RunMirror):
         super().flush_without_end()
 
     def ping(self) -> None:
-        """Tell the server that the Task is alive, also for others, see `sync.silent_runs`.
+        """Report to the server that the Task is alive, also for followers, see `sync.silent_runs`.
 
         Raises:
             ClearMLError: it did not answer.
@@ -230,7 +230,7 @@ class LiveRun(RunMirror):
 
     @property
     def _is_unclosed(self) -> bool:
-        """True if the Task has ended, and was not said to be complete yet."""
+        """True if the Task has ended, and was not reported as complete yet."""
         return self.task is not None and self.has_ended and not self._is_closed
 
     def close(self) -> None:
@@ -286,7 +286,7 @@ class LiveRun(RunMirror):
             self.console.renew()
 
     def lost(self) -> None:
-        """Note that the Task is gone: somebody deleted it, and a new one must be made from MLflow's store."""
+        """Note that the Task was deleted, and a new one must be made from MLflow's store."""
         self._task.lose()
         self._is_closed = self.is_tagged = self.capture.delivered = False
         self._is_incomplete = True

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 import psutil
 
 from autoinstrument.records import ProcessStarted
-from autoinstrument.worker.gpu_list import Gpu
+from autoinstrument.worker.gpu_list import GpuSpecs
 
 Specs = dict[str, str | int | float]
 
 
-def machine_specs(process: ProcessStarted, gpus: Sequence[Gpu]) -> Specs:
+def machine_specs(process: ProcessStarted, gpus: Sequence[GpuSpecs]) -> Specs:
     """Return the runtime properties of a process's Task by name.
 
     Args:

@@ -48,7 +48,7 @@ def _raise_limits() -> None:
         if name == "RLIMIT_NOFILE" and soft != resource.RLIM_INFINITY:
             wanted = max(soft, _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard))
         if wanted != soft:
-            with contextlib.suppress(OSError, ValueError):  # macOS allows for fewer files than it says
+            with contextlib.suppress(OSError, ValueError):  # macOS allows for fewer files than its limit
                 resource.setrlimit(number, (wanted, hard))
 
 

@@ -1,4 +1,4 @@
-"""How the runs of a process end when its connection is closed, and who has to be asked about that first."""
+"""End the runs of a process when its connection is closed, after MLflow and ClearML were asked if necessary."""
 
 from __future__ import annotations
 

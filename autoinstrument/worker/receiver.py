@@ -20,7 +20,7 @@ from autoinstrument.transport.protocol import read_all
 from autoinstrument.worker.training_process import TrainingProcess
 
 _PATIENCE_S = 0.25
-"""How long a reader waits for room before it drops a record: console text may follow."""
+"""Seconds that a reader waits for room before it drops a record: console text may follow."""
 
 
 class ConnectionClosed(NamedTuple):
@@ -38,7 +38,7 @@ class _Waiting(NamedTuple):
 
 
 class _Queue:
-    """What waits of one process."""
+    """The records of one process that wait."""
 
     def __init__(self) -> None:
         self.records: deque[_Waiting] = deque()
@@ -102,7 +102,7 @@ class Receiver:
             yield process, waiting.record
 
     def wake(self) -> None:
-        """Have `take` return now, though nothing has arrived."""
+        """Make `take` return now, though nothing has arrived."""
         with self._changed:
             self._is_woken = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What a worker says of itself: whom it serves, what waits, and what it costs."""
+"""The report of a worker about itself: its processes and runs, the data that waits, and its cost."""
 
 from __future__ import annotations
 

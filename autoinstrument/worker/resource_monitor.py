@@ -23,7 +23,7 @@ _LEAST_S = 5.0
 """A run has at least one report if it lasts so long, the last one at its end."""
 
 
-class ResourceMonitor:
+class MonitorReporter:
     """Reports at the same moments for all runs, so that the reports share a request; for the worker's loop.
 
     Args:

@@ -106,7 +106,7 @@ class RunRegistry:
         return parent.is_away or (not parent.last_sent and parent.is_due)
 
     def mark_urgent(self, process: TrainingProcess) -> None:
-        """Have the runs of a process that are away delivered again as soon as they come home."""
+        """Deliver the runs of a process that are away again as soon as they come home."""
         for run_id in process.runs:
             mirror = self.mirrors.get(run_id)
             if mirror is not None:

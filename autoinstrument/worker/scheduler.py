@@ -34,7 +34,7 @@ _OF_ONE_RUN = (InternalError, RefusedError, TooLargeError)
 
 
 class Step(Enum):
-    """What can be done next for a run."""
+    """The steps that can be next for a run."""
 
     LINK = "find or make its Task, in a request or two"
     SEND_EVENTS = "send points and console lines, together with other runs'"

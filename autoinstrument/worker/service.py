@@ -21,7 +21,7 @@ from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.guard import guard, ourselves
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.journal import liveness
 from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home, private_folder
@@ -44,7 +44,7 @@ from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
 from autoinstrument.worker.report import report
-from autoinstrument.worker.resource_monitor import ResourceMonitor
+from autoinstrument.worker.resource_monitor import MonitorReporter
 from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.termination import termination
 from autoinstrument.worker.training_process import TrainingProcess
@@ -74,7 +74,7 @@ class Worker:
         self._runs = self._dispatcher.registry
         self._containers = ContainerWatch(tasks, self._runs, self._mlflow, aside)
         has_gpus = lean or sys.platform == "win32"
-        self._monitor = ResourceMonitor(settings.monitor_s, aside, tasks.monitor_settings, with_gpus=has_gpus)
+        self._monitor = MonitorReporter(settings.monitor_s, aside, tasks.monitor_settings, with_gpus=has_gpus)
         self._flush_at = self._beat_at = 0.0
         self._folder = WorkerFolder(folder)
         self._lifetime = Lifetime(self._folder, settings.worker_linger_s, self._scheduler.has_hope)
@@ -136,7 +136,7 @@ class Worker:
         return report(self._runs, *self._scheduler.failing)
 
     def _stop(self) -> None:
-        """Take in what has been sent, and no more: processes that go on find or start another worker."""
+        """Receive what has been sent, and no more: processes that go on find or start another worker."""
         self._lifetime.stop()
         for process in self._runs.processes:
             process.outlives = process.exiting is None  # unless it is found dead
@@ -175,7 +175,7 @@ class Worker:
         self._dispatcher.waiting = sum(mirror.weight for mirror in self._runs.mirrors.values())
 
     def _answer(self) -> None:
-        """Tell processes that wait for it that everything is delivered, and exiting ones that there is no more hope."""
+        """Report to waiting processes that everything is delivered, and to exiting ones that there is no more hope."""
         for process in self._runs.processes:
             if process.awaited is not None and not process.is_capturing:
                 awaited = [self._runs.mirrors[run_id] for run_id in process.undelivered]
@@ -265,7 +265,7 @@ def _log_to_file(folder: Path) -> None:
 
 def serve(connection: socket.socket, folder: Path) -> None:
     """Serve one connection on this thread (`AUTOINSTRUMENT_WORKER=thread`)."""
-    with guard("the worker"), ourselves():
+    with guard("the worker"), own_calls():
         worker = Worker(folder, read_settings())
         worker.add(connection)
         worker.run()

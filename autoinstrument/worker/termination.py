@@ -22,7 +22,7 @@ _GRACE_S = 600.0
 
 
 class Termination:
-    """Whether the worker may be killed soon."""
+    """The grace period in which the worker may be killed."""
 
     def __init__(self) -> None:
         self._requested_at: float | None = None

@@ -120,12 +120,12 @@ class TrainingProcess:
 
     @property
     def name(self) -> str:
-        """How its lines are named in the console of another process's run."""
+        """Name of its lines in the console of another process's run."""
         return self.joined.name if self.joined else self.started.name if self.started else ""
 
     @property
     def devices(self) -> dict[str, str]:
-        """The variables that say which GPUs the process may see."""
+        """The variables that decide which GPUs the process may see."""
         return self.joined.devices if self.joined else self.started.devices if self.started else {}
 
     def announce(self, announced: RunAnnounced) -> None:
@@ -144,7 +144,7 @@ class TrainingProcess:
             del self.announced_ends[ended.run_id]
 
     def capture(self, run: RunStarted) -> None:
-        """Have packages, and the code of a run's program, captured once; `news` tells when that is done.
+        """Request a capture of packages, and of the code of a run's program; `news` is called when it is done.
 
         The code is read when the program's first run begins, because the user may edit the files while it is running.
         """
@@ -157,7 +157,7 @@ class TrainingProcess:
             known.ask(self.started, self._modules, programs=programs, packages=packages)
 
     def describe_without_git(self, run: RunStarted) -> None:
-        """Take what files tell of the code of a run's program, until Git has answered."""
+        """Describe the code of a run's program by files, until Git has answered."""
         if self.started is not None:
             self._capturing.do_without_git(_program(run), run.program_of(self.started))
 

@@ -1,4 +1,4 @@
-"""What a person sees: from the run's page in MLflow to the Task's page in ClearML, and back."""
+"""A person goes from the run's page in MLflow to the Task's page in ClearML, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m tests.clearml_server`: run the double by hand and print what to export."""
+"""`python -m tests.clearml_server`: run the double by hand and print the variables to export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Task document: defaults, known fields, and how values from a request are made fit (05, README)."""
+"""The Task document: defaults, known fields, and how values of a request are normalised (05, README)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TASK_FIELDS: Fields = {
 
 
 def new_task(state: State) -> Doc:
-    """A Task with the server's defaults; what is not set is absent, not null."""
+    """A Task with the server's defaults; fields that are not set are absent, not null."""
     stamp = iso_ms(now())
     return {
         "id": new_id(),

@@ -39,7 +39,7 @@ def validation_error(reason: str) -> ApiError:
 
 
 def data_error(field: str, reason: str) -> ApiError:
-    """What the storage model refuses, as against the request schema (05: short names, wrong types in `script`)."""
+    """The error of a value that the storage model refuses, not the request schema (05: short names, wrong types)."""
     return bad_request(800, f"Data validation error: {field}={reason}")
 
 

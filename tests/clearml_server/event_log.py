@@ -1,4 +1,4 @@
-"""The events of one Task, with the rule of what overwrites what (README, "Events")."""
+"""The events of one Task, with the rule which event overwrites another (README, "Events")."""
 
 from __future__ import annotations
 

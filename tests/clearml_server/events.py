@@ -1,4 +1,4 @@
-"""Taking events in (README, "Events"; recorded in 06_events)."""
+"""Receive events (README, "Events"; recorded in 06_events)."""
 
 from __future__ import annotations
 

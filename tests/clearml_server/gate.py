@@ -1,4 +1,4 @@
-"""What every request of every port passes: faults, and the record that tests read."""
+"""The gate that every request of every port passes: faults, and the record that tests read."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _hidden_events(name: str, record: Doc) -> Any:
 
 
 def seed(state: State, exchanges: list[Exchange]) -> None:
-    """Put in what was there before the recording began, as its answers show it (ids as recorded)."""
+    """Add the objects that existed before the recording began, as its answers show them (ids as recorded)."""
     _seed_first_run(state, exchanges)
     known = _made(exchanges)
     for exchange in exchanges:

@@ -30,7 +30,7 @@ Handler = Callable[["State", Call], Doc]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A handler with what the envelope and the front door must know about it."""
+    """A handler with the data that the envelope and the front door need about it."""
 
     name: str
     handler: Handler
@@ -55,7 +55,7 @@ def endpoint(
 
     Args:
         name: `service.action`.
-        fields: What the body is checked against before the handler runs.
+        fields: Schema against which the body is checked before the handler runs.
         version: `actual_version` of the envelope, as recorded for a v2.23 request.
         public: Needs no credentials (debug.ping, login.supported_modes).
         roles: The roles the server names when it refuses a user (403/20).

@@ -59,7 +59,7 @@ class ClearMLServer:
             listener.open()
 
     def close(self) -> None:
-        """Refuse connections, cut the open ones, end hung requests. What is stored stays readable."""
+        """Refuse connections, cut the open ones, end hung requests. The stored data stays readable."""
         self._gate.closing.set()
         for listener in (self._api, self._files, self._web):
             listener.close()
@@ -80,7 +80,7 @@ class ClearMLServer:
 
     @property
     def environ(self) -> dict[str, str]:
-        """Variables that point the SDK here, and away from the configuration file of whoever runs the tests."""
+        """Variables that point the SDK here, and away from the configuration file of the person who runs the tests."""
         nowhere = Path(tempfile.gettempdir()) / "clearml-double-has-no-configuration.conf"
         return {
             "CLEARML_API_HOST": self.api_url,

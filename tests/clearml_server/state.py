@@ -1,4 +1,4 @@
-"""All that the server remembers, behind one lock. Documents are kept in the form in which they are answered."""
+"""The state of the server, behind one lock. Documents are kept in the form in which they are answered."""
 
 from __future__ import annotations
 

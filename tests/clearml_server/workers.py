@@ -1,4 +1,4 @@
-"""Workers: who reports itself and the Task it runs (03d, 07b, 07d)."""
+"""Workers, which report themselves and the Task that they run (03d, 07b, 07d)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ __all__ = ["database", "fork_server", "new_place", "server"]  # fixtures
 
 @pytest.fixture
 def place(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Place]) -> Place:
-    """A place where nothing is forked, and whose scripts wait for the delivery as long as a busy machine takes."""
+    """A place where nothing is forked, and whose scripts wait for the delivery long enough for a busy machine."""
     place = new_place(server)
     place.fork_server = None
     place.environ["AUTOINSTRUMENT_EXIT_TIMEOUT"] = "120"
@@ -27,7 +27,7 @@ def place(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Pla
 
 @pytest.fixture(scope="session")
 def hook(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
-    """What an init container or an image layer carries: a folder with the package, and a `sitecustomize` at its top."""
+    """The content of an init container or image layer: a folder with the package, and a `sitecustomize` at its top."""
     folder = tmp_path_factory.mktemp("hook")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", str(folder), str(wheel)], check=True)

@@ -1,6 +1,6 @@
 """Where training runs in companies: read-only layers, other users, no home folder, folders on PYTHONPATH, archives.
 
-Each test trains once and asks the same: the run has its Task with code, console and metrics, and nothing was said.
+Each test trains once and asserts the same: the run has its Task with code, console and metrics, and no line was logged.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def is_mirrored(place: Place, server: ClearMLServer, done: Finished) -> dict[str
     assert (done.code, done.stdout) == (0, "trained\n"), done.stderr
     run = place.the_run()
     assert link_tags(run).get("state") == "synced", done.stderr
-    assert [line for line in done.said if "is ClearML Task" not in line] == []
+    assert [line for line in done.agent_lines if "is ClearML Task" not in line] == []
     task = ended(server, run.info.run_id)
     assert task["status"] == "completed"
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
@@ -49,7 +49,7 @@ def is_mirrored(place: Place, server: ClearMLServer, done: Finished) -> dict[str
 
 
 def as_another_user(place: Place, user: int = ANYBODY, before: str = "") -> None:
-    """Let the place's scripts run as a user who may read everything, as in an image, and write its own folder alone."""
+    """Let the place's scripts run as a user who may read everything, as in an image, but write only its own folder."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("only root can become another user, with setpriv")
     reading = "--inh-caps=+dac_read_search --ambient-caps=+dac_read_search"
@@ -91,7 +91,7 @@ def test_another_user_read_only_site_packages_and_no_home(
     assert [path.name for path in place.folder.iterdir()] == ["train.py"]
 
 
-def test_what_could_not_be_delivered_is_kept_without_a_home_too(place: Place, server: ClearMLServer) -> None:
+def test_undelivered_data_is_kept_without_a_home(place: Place, server: ClearMLServer) -> None:
     as_another_user(place)
     place.environ |= {"AUTOINSTRUMENT_HOME": "", "HOME": "/nonexistent"}
     done = place.run(SCRIPT, CLEARML_API_SECRET_KEY="wrong")
@@ -104,7 +104,7 @@ def test_what_could_not_be_delivered_is_kept_without_a_home_too(place: Place, se
     assert "trained" in server.console(ended(server, place.the_run().info.run_id)["id"])
 
 
-def test_a_folder_of_somebody_elses_is_not_taken_for_the_own(place: Place, server: ClearMLServer) -> None:
+def test_a_folder_of_another_user_is_not_used(place: Place, server: ClearMLServer) -> None:
     """Anybody can make a folder of that name in the temporary folder."""
     as_another_user(place)
     foreign = place.temporary / f"autoinstrument-state-{ANYBODY}"
@@ -116,7 +116,7 @@ def test_a_folder_of_somebody_elses_is_not_taken_for_the_own(place: Place, serve
     assert list(foreign.iterdir()) == []
 
 
-def test_a_home_folder_that_may_not_be_looked_into(place: Place) -> None:
+def test_a_home_folder_without_search_permission(place: Place) -> None:
     """`USER nobody` of an image keeps HOME=/root. Privileges are dropped late: `nobody` cannot start this Python."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
@@ -143,7 +143,7 @@ def test_a_home_folder_that_may_not_be_looked_into(place: Place) -> None:
 def test_the_hook_on_pythonpath_of_an_environment_without_it(
     place: Place, server: ClearMLServer, hook: Path, foreign_environment: Environment
 ) -> None:
-    """What a Kubernetes init container mounts beside an image that knows nothing of it."""
+    """A Kubernetes init container mounts it beside an image that does not have it."""
     place.python = str(foreign_environment.python)
     place.environ["PYTHONPATH"] = str(hook)
     is_mirrored(place, server, place.run(SCRIPT))
@@ -168,7 +168,7 @@ def test_a_training_that_is_a_zipapp(place: Place, server: ClearMLServer) -> Non
 def test_an_installation_for_the_user_alone(
     place: Place, server: ClearMLServer, wheel: Path, foreign_environment: Environment, hidden: bool
 ) -> None:
-    """`pip install --user`: PYTHONNOUSERSITE hides the hook as it hides all that is there."""
+    """`pip install --user`: PYTHONNOUSERSITE hides the hook with all else that is there."""
     environment = foreign_environment.copy(place.root / "venv")
     settings = environment.folder / "pyvenv.cfg"
     settings.write_text(
@@ -182,7 +182,7 @@ def test_an_installation_for_the_user_alone(
     place.python = str(environment.python)
     done = place.run(SCRIPT)
     if hidden:
-        assert (done.code, done.said, link_tags(place.the_run())) == (0, [], {})
+        assert (done.code, done.agent_lines, link_tags(place.the_run())) == (0, [], {})
     else:
         is_mirrored(place, server, done)
 
@@ -197,23 +197,23 @@ def test_a_crontabs_environment(place: Place, server: ClearMLServer) -> None:
         f'access_key: "{environ["CLEARML_API_ACCESS_KEY"]}", secret_key: "{environ["CLEARML_API_SECRET_KEY"]}" }} }}\n'
     )
     cron = {"HOME": environ["HOME"], "LOGNAME": "trainer", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", "LANG": "C"}
-    ours = (
+    names = (
         "AUTOINSTRUMENT_ENABLED",
         "AUTOINSTRUMENT_EXIT_TIMEOUT",
         "AUTOINSTRUMENT_WORKER_LINGER",
         "MLFLOW_TRACKING_URI",
         "TMPDIR",
     )
-    mine = {key: environ[key] for key in ours}
+    variables = {key: environ[key] for key in names}
     line = f"cd {place.folder} && {place.python} train.py"
     done = subprocess.run(
-        ["/bin/sh", "-c", line], env=cron | mine, capture_output=True, text=True, check=False, timeout=200
+        ["/bin/sh", "-c", line], env=cron | variables, capture_output=True, text=True, check=False, timeout=200
     )
     is_mirrored(place, server, Finished(done.returncode, done.stdout, done.stderr, 0))
 
 
 def test_a_kernel_that_is_switched_on_by_its_specification(place: Place, server: ClearMLServer) -> None:
-    """`env` of kernel.json; the server's own environment knows nothing of the agent."""
+    """`env` of kernel.json; the server's own environment has no variable of the agent."""
     folder = place.root / "kernels" / "training"
     folder.mkdir(parents=True)
     command = [place.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]

@@ -1,4 +1,4 @@
-"""The files in `deploy/` are valid, and what they start does what they say."""
+"""The files in `deploy/` are valid, and the programs that they start work as described."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_wrong_manifest_is_found() -> None:
 
 
 def test_every_command_exists() -> None:
-    """The manifests, the unit and the image call commands with options that there are."""
+    """The manifests, the unit and the image call existing commands with existing options."""
     (unit,) = re.findall(r"^ExecStart=(.*)$", UNIT.read_text(), re.M)
     calls = [shlex.split(unit)[1:], entry_point()[1:], *(each["args"] for each in containers(documents()))]
     assert len(calls) == 4
@@ -87,7 +87,7 @@ def test_every_command_exists() -> None:
         parse(list(call), (call[0],))
 
 
-def test_probes_ask_for_what_is_answered() -> None:
+def test_probes_use_paths_that_are_served() -> None:
     (follower,) = (each for each in containers(documents()) if "livenessProbe" in each)
     probes = [follower[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
     assert [probe["path"] for probe in probes] == ["/live", "/live", "/ready"]
@@ -103,7 +103,7 @@ def helm(*arguments: str, values: dict[str, Any] | None = None, code: int = 0) -
 
 
 @with_helm
-def test_the_chart_is_well_made() -> None:
+def test_helm_accepts_the_chart() -> None:
     helm("lint", "--strict")
     for values in BAD_VALUES:
         helm("template", "x", values=values, code=1)
@@ -120,7 +120,7 @@ def test_the_chart_is_well_made() -> None:
         ),
     ],
 )
-def test_what_the_chart_renders_is_valid(values: dict[str, Any], words: str) -> None:
+def test_rendered_manifests_are_valid(values: dict[str, Any], words: str) -> None:
     validate = pytest.importorskip("kubernetes_validate")
     more = {"tolerations": [{"operator": "Exists"}], "nodeSelector": {"a": "b"}, "imagePullSecrets": [{"name": "s"}]}
     rendered = [each for each in yaml.safe_load_all(helm("template", "mlflow-sync", values=values | more)) if each]
@@ -141,16 +141,16 @@ def test_what_the_chart_renders_is_valid(values: dict[str, Any], words: str) -> 
 
 
 @with_helm
-def test_the_chart_and_the_manifests_say_the_same() -> None:
+def test_the_chart_renders_the_same_as_the_manifests() -> None:
     rendered = [each for each in yaml.safe_load_all(helm("template", "autoinstrument-sync")) if each]
-    for ours, theirs in zip(containers(rendered), containers(documents()), strict=True):
+    for rendered_one, written_one in zip(containers(rendered), containers(documents()), strict=True):
         differing = {"name", "imagePullPolicy", "args"}
-        assert {name: ours[name] for name in ours.keys() - differing} == {
-            name: theirs[name] for name in theirs.keys() - differing
+        assert {name: rendered_one[name] for name in rendered_one.keys() - differing} == {
+            name: written_one[name] for name in written_one.keys() - differing
         }
 
 
-def test_the_charts_values_keep_to_their_schema() -> None:
+def test_values_of_the_chart_match_their_schema() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -170,7 +170,7 @@ def test_the_unit_is_valid(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_entry_point_follows_until_it_is_told_to_end(place: Place, server: ClearMLServer) -> None:
+def test_the_entry_point_follows_until_a_signal(place: Place, server: ClearMLServer) -> None:
     """As the image starts it, but for the port: it gets ready, completes a run, counts it, and ends on SIGTERM."""
     place.run("import mlflow; mlflow.start_run().__exit__(None, None, None)", agent=False)
     port = free_port()

@@ -1,4 +1,4 @@
-"""The recipes that make packages and images of this one say what pyproject.toml says."""
+"""The recipes for packages and images of this one agree with pyproject.toml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEPLOY = ROOT / "deploy"
 RECIPE = DEPLOY / "conda" / "recipe.yaml"
 
 
-def test_the_conda_package_requires_what_the_wheel_does() -> None:
+def test_the_conda_package_requires_the_same_as_the_wheel() -> None:
     recipe = yaml.safe_load(RECIPE.read_text("utf-8"))
     assert recipe["context"]["version"] == __version__
     wheel = {line for line in metadata.requires("autoinstrument") or () if "extra ==" not in line}
@@ -33,7 +33,7 @@ def test_the_conda_recipe_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("dockerfile", sorted((DEPLOY / "docker").iterdir()), ids=lambda file: file.name)
-def test_a_dockerfile_is_well_made(dockerfile: Path) -> None:
+def test_hadolint_accepts_a_dockerfile(dockerfile: Path) -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     if not hadolint.exists():
         pytest.skip("hadolint has no binary for this platform")

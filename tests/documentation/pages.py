@@ -54,7 +54,7 @@ def unmarked(page: Path) -> list[str]:
 
 
 def matches(expected: str, printed: str) -> bool:
-    """Tell whether a command printed what the page says."""
+    """Return True if a command printed what the page shows."""
     pattern = ""
     for line in expected.splitlines(keepends=True):
         pattern += r"(?:.*\n)*" if line.strip() == "…" else ".*".join(map(re.escape, line.split("…")))

@@ -20,14 +20,14 @@ PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_command_is_one_that_is_run_or_says_why_not(page: Path) -> None:
+def test_every_command_is_run_or_has_a_reason(page: Path) -> None:
     assert unmarked(page) == []
     commands(page)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
-def test_the_commands_do_what_the_page_says(page: Path, place: Place) -> None:
+def test_commands_print_what_the_page_shows(page: Path, place: Place) -> None:
     """One shell for a page, in a Git repository with `train.py`, the environment activated and the servers at hand."""
     for name, example in (("train.py", "train_loop.py"), ("train_sklearn.py", "train_sklearn.py")):
         shutil.copy(ROOT / "examples" / example, place.folder / name)
@@ -40,7 +40,7 @@ def test_the_commands_do_what_the_page_says(page: Path, place: Place) -> None:
     outputs.mkdir()
     lines = []
     for number, command in enumerate(todo):
-        # The command stands in the shell itself, so that `export` and `cd` last; `$?` is that of the one before.
+        # The command runs in the shell itself, so that `export` and `cd` last; `$?` is that of the previous one.
         file = outputs / str(number)
         lines.append(f"(exit ${{code:-0}})\n{{ {command.text}\n}} > {file}.out 2> {file}.err\ncode=$?\n")
         lines.append(f"echo $code > {file}.code\n")

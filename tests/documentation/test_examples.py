@@ -10,7 +10,7 @@ from tests.startup.environment import ROOT
 
 
 @pytest.mark.slow
-def test_the_example_of_the_demo_logs_one_of_everything(place: Place, server: ClearMLServer) -> None:
+def test_the_example_of_the_demo_logs_each_kind_of_data(place: Place, server: ClearMLServer) -> None:
     """Parameters, metrics, figures, images, tables, files and a model."""
     command = [str(ROOT / "examples" / "train_loop.py"), "--epochs", "2"]
     done = place.start("", command=command, AUTOINSTRUMENT_EXIT_TIMEOUT="120").finish()

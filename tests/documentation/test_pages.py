@@ -1,4 +1,4 @@
-"""Pages are short, what is generated is what the code says, and the convention for commands does what it promises."""
+"""Pages are short, generated pages are up to date, and the convention for commands works."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.startup.environment import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCES = {"clearml-settings", "commands", "messages", "mlflow-calls", "reliability", "settings", "what-is-mirrored"}
-"""Pages that are looked things up in, and may be longer than what is read at once."""
+"""Reference pages, which may be longer than the others."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_can_be_read_at_once(page: Path) -> None:
+def test_pages_are_short_and_describe_their_pictures(page: Path) -> None:
     """README in one screen and some links, other pages in five minutes; pictures say in words what they show."""
     text = page.read_text("utf-8")
     if page.stem not in REFERENCES:
@@ -34,7 +34,7 @@ def test_the_badges_are_true() -> None:
 
 
 @pytest.mark.parametrize("name", ["commands", "messages", "settings"])
-def test_a_generated_page_is_what_the_code_says(name: str) -> None:
+def test_a_generated_page_is_up_to_date(name: str) -> None:
     """`python docs/commands_page.py`, for example, writes it anew."""
     code = f"import sys; sys.path.insert(0, 'docs'); import {name}_page; sys.stdout.write({name}_page.page())"
     written = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -240,9 +240,7 @@ def test_closing_the_server_ends_hung_requests_and_their_threads() -> None:
     assert threading.active_count() == before
 
 
-def test_a_closed_server_refuses_connections_and_opens_again_with_what_it_knew(
-    server: ClearMLServer, api: _Api
-) -> None:
+def test_a_closed_server_refuses_connections_and_opens_again_with_its_data(server: ClearMLServer, api: _Api) -> None:
     address, task = server.api_url, api.task()
     server.close()
     with pytest.raises(requests.ConnectionError):
@@ -280,7 +278,7 @@ def test_requests_over_15_mib_and_documents_over_16_mb_are_refused(server: Clear
         ({"runtime": {"a": nested(120)}}, "nested"),
     ],
 )
-def test_what_bson_does_not_take_is_refused(
+def test_values_that_bson_cannot_hold_are_refused(
     server: ClearMLServer, api: _Api, fields: dict[str, Any], text: str
 ) -> None:
     """The page `tests/clearml_server/REFUSALS.md` lists it."""
@@ -304,7 +302,7 @@ def test_parameters_that_fill_a_task_are_refused(server: ClearMLServer, api: _Ap
     assert len(server.task(task)["hyperparams"]["s"]) == 20
 
 
-def test_events_that_are_no_text_are_refused_by_the_index(server: ClearMLServer, api: _Api) -> None:
+def test_the_index_refuses_events_that_are_not_valid_text(server: ClearMLServer, api: _Api) -> None:
     task = api.task()
     for bad in ({"type": "log", "msg": "a\udcff"}, {"type": "plot", "metric": "\udcff", "plot_str": "{}"}):
         meta = api("events.add", task=task, **bad)["meta"]
@@ -324,7 +322,7 @@ def test_events_sent_again_overwrite_points_and_duplicate_logs(server: ClearMLSe
     assert (metrics["count"], metrics["mean_value"], metrics["value"]) == (2, 2.0, 3.0)
 
 
-def test_what_a_test_is_handed_is_a_copy(server: ClearMLServer, api: _Api) -> None:
+def test_tests_get_copies_of_the_data(server: ClearMLServer, api: _Api) -> None:
     task = api.task()
     server.task(task)["tags"].append("not stored")
     server.tasks[0]["status"] = "not stored"
@@ -397,7 +395,7 @@ def test_the_server_can_be_started_by_hand_and_ends_on_ctrl_c() -> None:
         assert process.wait(timeout=10) == 0
 
 
-def test_a_models_events_are_its_own(api: _Api) -> None:
+def test_a_model_has_events_of_its_own(api: _Api) -> None:
     """Points only, until it is ready, and none of a Task's: as clearml-server's `add_events` has it."""
     task = api.task()
     model = api("models.create", name="model", uri="s3://bucket/m", task=task, ready=False)["data"]["id"]

@@ -1,6 +1,6 @@
 """The double against the recordings of a real server: every exchange is sent again, every answer compared.
 
-Compared are HTTP status, the meta part (name, versions, code, subcode, message) and the data, deeply, up to ids,
+It compares HTTP status, the meta part (name, versions, code, subcode, message) and the data, deeply, up to ids,
 times, tokens and what the recordings' README calls indicative only. Requests that were cut ("…(n more)") are filled in
 where the rest is plain from what is shown; the few that cannot be are sent as far as shown, and `added` and what
 depends on the missing events is left out (`_PARTIAL`).
@@ -23,7 +23,7 @@ from tests.clearml_server import ClearMLServer
 from tests.clearml_server.comparison import Comparison
 from tests.clearml_server.recording import ID, Exchange, lines, load, names, seed
 
-# What differs and may, each with its reason: (recording, number, part of the difference).
+# Allowed differences, each with its reason: (recording, number, part of the difference).
 _TOLERATED = [
     # Two batches of one process ran at the same time; the scalars were written last, though they came first.
     ("02_init_report_close", 25, ".metric_stats."),

@@ -62,14 +62,14 @@ def whole_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ClearMLServer]:
-    """A ClearML server that is well; tests find their own Tasks by the run."""
+    """A ClearML server without faults; tests find their own Tasks by the run."""
     with ClearMLServer() as running:
         yield running
 
 
 @pytest.fixture
 def own_server() -> Iterator[ClearMLServer]:
-    """A ClearML server of the test's own, to be disturbed, or counted on."""
+    """A ClearML server of the test's own, for faults, or to count requests."""
     with ClearMLServer() as running:
         yield running
 
@@ -85,7 +85,7 @@ def fork_server(shared: Shared, full_environment: Environment) -> Iterator[ForkS
 def new_place(
     database: Path | None, full_environment: Environment, fork_server: ForkServer
 ) -> Iterator[Callable[[ClearMLServer | None], Place]]:
-    """Makes places; they are taken away at the session's end."""
+    """Makes places; they are removed at the session's end."""
     places: list[Place] = []
 
     def new(server: ClearMLServer | None) -> Place:

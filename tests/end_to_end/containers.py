@@ -70,7 +70,7 @@ def _run(folder: Path, words: list[str]) -> int:
 
     environment = {"HOME": str(home), **{name: here(value) for name, value in environment.items()}}
     ended = folder / f"{name}.code"
-    if os.fork() == 0:  # the daemon's part
+    if os.fork() == 0:  # the part of Docker's daemon
         os.setsid()
         if os.fork():
             os._exit(0)

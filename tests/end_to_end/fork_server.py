@@ -2,7 +2,7 @@
 
 Importing MLflow and what it needs takes a new interpreter 3 s of CPU time, and the worker, which loads ClearML's SDK
 too, as much again; a fork takes a tenth of that. What differs from a new interpreter: in `fork_server_program.py`, the
-server's side. What is about the interpreter's start or end asks for a new one: `Place.start(..., fresh=True)`.
+server's side. A test of the interpreter's start or end uses a new one: `Place.start(..., fresh=True)`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PADDING = "." * 2048
 
 
 def install(environment: Environment) -> None:
-    """Put the server's program, and what hands processes over to it, into an environment."""
+    """Put the server's program, and the module that hands processes over to it, into an environment."""
     # Below site-packages it is none of the user's own files, which the agent finds by the frames on the stack.
     here, there = Path(__file__).parent, environment.site_packages
     (there / _PROGRAM).write_text((here / "fork_server_program.py").read_text())
@@ -58,7 +58,7 @@ def start(environment: Environment, standard_input: int) -> str:
         [environment.python, str(program), *map(str, descriptors), str(folder), _PADDING],
         cwd=folder, stdin=standard_input,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,  # as the scripts have them: a file could be sought in
-        pass_fds=descriptors, start_new_session=True,  # Ctrl-C is for the tests, which are not over at once
+        pass_fds=descriptors, start_new_session=True,  # Ctrl-C is for the tests, which need some time to end
         env={key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
         | {"MLFLOW_DISABLE_TELEMETRY": "true"},  # it would start a thread
     )  # fmt: skip

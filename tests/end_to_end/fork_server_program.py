@@ -46,13 +46,13 @@ with mlflow.start_run() as run:
     mlflow.log_text("text", "text.txt")
 mlflow.MlflowClient().search_runs([run.info.experiment_id])
 """
-"""What loads what scripts and workers load."""
+"""Modules whose import loads all that scripts and workers load."""
 _MODULE = re.compile(r"\.(?:py|pyd|so|pth)(?:,|$)")
 _MODELS = (
     "torch", "sklearn.linear_model", "skops.io", "mlflow.sklearn", "mlflow.pyfunc.loaders",
     "mlflow.store.model_registry.sqlalchemy_store", "mlflow.models.display_utils",
 )  # fmt: skip
-"""What scripts load that train or log a model, as far as it is installed: 5 s of CPU time."""
+"""Modules of scripts that train or log a model, as far as they are installed: 5 s of CPU time."""
 _SDK = (
     "clearml.backend_api", "clearml.backend_api.utils", "clearml.backend_interface.task", "clearml.config",
     "clearml.storage", "clearml.utilities.requests_toolbelt",
@@ -118,7 +118,7 @@ def _load_agent() -> None:
 
 
 def _remember_distributions() -> None:
-    """Read what is installed once; not what is in the environment itself, where tests install and break things."""
+    """Read the installed packages once; not those in the environment itself, where tests install and break things."""
     others = [path for path in sys.path if path.endswith("-packages") and not path.startswith(sys.prefix)]
     found: list[Any] = list(metadata.distributions(path=others))
     names = ("METADATA", "RECORD", "direct_url.json", "top_level.txt")
@@ -230,7 +230,7 @@ def _keep(connection: socket.socket) -> NoReturn:
 
 
 def _put(descriptors: dict[int, int], connection: int) -> None:
-    """Give received descriptors the numbers that they shall have, and close all else that is open."""
+    """Give received descriptors their numbers, and close all others that are open."""
     above = max([*descriptors, *descriptors.values()]) + 1
     moved = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for number, descriptor in descriptors.items()}
     for number, descriptor in moved.items():
@@ -249,7 +249,7 @@ def _name(command: list[str]) -> None:
 
 
 def _run_worker(request: dict[str, Any]) -> NoReturn:
-    """Do what the worker's program does; its first fork lets the fork server's process end."""
+    """Run the worker's program; its first fork lets the fork server's process end."""
     os.umask(request["umask"])
     program = next(word for word in request["command"] if word.endswith(".py"))
     sys.argv[:] = request["command"][request["command"].index(program) :]
@@ -259,7 +259,7 @@ def _run_worker(request: dict[str, Any]) -> NoReturn:
 
 
 def _run(command: list[str]) -> NoReturn:
-    """Do what the interpreter does with this command line, start-up files included."""
+    """Run this command line as the interpreter does, start-up files included."""
     sys.path.pop(0)  # this file's folder
     words = command[1:]
     if words[0] == "-u" or os.environ.get("PYTHONUNBUFFERED"):

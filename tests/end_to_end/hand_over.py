@@ -1,4 +1,4 @@
-"""What an interpreter of the tests runs when it starts: it hands over to the fork server what it has open.
+"""Run at the start of an interpreter of the tests: hand its program and open descriptors over to the fork server.
 
 The fork server then goes on with the same program in a process that has loaded everything. A worker's interpreter ends
 then, as its own first fork would; any other one stays, passes signals on, and ends as the program does. It uses the
@@ -23,7 +23,7 @@ VARIABLE = "TESTS_FORK_SERVER_OF_WORKERS"
 PROGRAMS = "TESTS_FORK_SERVER_OF_PROGRAMS"
 """Where it is set, scripts and commands that other programs start in this environment are handed over, too."""
 FRAME = struct.Struct("<Q")
-"""What comes before a request, and with the descriptors: the request's size in bytes."""
+"""Header of a request, which comes with the descriptors: the request's size in bytes."""
 
 _LATE = {
     "API_HOST", "WEB_HOST", "FILES_HOST", "API_ACCESS_KEY", "API_SECRET_KEY", "CONFIG_FILE",
@@ -36,13 +36,13 @@ _LATE = {
 _KNOWN = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONPATH"}
 """Python's variables that the server heeds, by `sys.path` and for the streams."""
 _OWN_PROCESS = "import os, sys\nhere = os.path.realpath"
-"""How the code begins that `transport/own_python.py` starts."""
+"""Beginning of the code that `transport/own_python.py` starts."""
 _PASSED_ON = (1, 2, 10, 12, 15)
 """SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGTERM (Linux)."""
 
 
 def hand_over() -> None:
-    """Have the fork server go on with this process, where it can, and end it."""
+    """Let the fork server continue this process, if it can, and end this one."""
     is_worker = sys.argv[0].endswith("worker/program.py")
     server = "agents" if is_worker else _server_of(sys.orig_argv[1:])
     if not server or (server == "agents" and _is_configured()):

@@ -42,7 +42,7 @@ class Place:
         uri: MLflow's tracking URI: a database, or a folder for `mlflow-skinny`, which has none.
         environ: variables on top, for all scripts of this place.
         python: an interpreter that has the built wheel; `AUTOINSTRUMENT_ENABLED` is what switches the agent on.
-        fork_server: runs what needs no interpreter of its own, and the scripts' workers; None for new ones always.
+        fork_server: runs scripts that need no interpreter of their own, and workers; None for new ones always.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class Place:
         fresh: bool = False,
         **environ: str,
     ) -> Started:
-        """Write a script to a file and start it; `command` instead of `[name]` for what else Python can run.
+        """Write a script to a file and start it; `command` replaces `[name]` for anything else that Python can run.
 
-        `fresh`: in a new interpreter, as is its worker, where its start or its end is what is tested. A new interpreter
-        with a forked worker is what the fixture `whole_end` gives.
+        `fresh`: in a new interpreter, as is its worker, for tests of its start or its end. The fixture `whole_end`
+        gives a new interpreter with a forked worker.
         """
         if script:
             self.write(name, script)
@@ -188,7 +188,7 @@ class Place:
         return run
 
     def points(self, run_id: str) -> Points:
-        """Return what MLflow holds of a run's metrics, as far as a curve can: finite, and within float32.
+        """Return the points of a run's metrics in MLflow that a curve can hold: finite, and within float32.
 
         A metric without steps is numbered from 0, by time and value.
         """

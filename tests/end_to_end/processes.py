@@ -40,7 +40,7 @@ class Finished(NamedTuple):
     seconds: float
 
     @property
-    def said(self) -> list[str]:
+    def agent_lines(self) -> list[str]:
         """The agent's own lines on stderr."""
         return [line for line in self.stderr.splitlines() if line.startswith("autoinstrument:")]
 

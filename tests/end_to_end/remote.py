@@ -34,7 +34,7 @@ def install_agent(folder: Path) -> None:
 
 
 class Remote:
-    """A place that is a Git repository with a remote on disk, and an agent that serves the queue `default`.
+    """A place in a Git repository with a remote on disk, and an agent that serves the queue `default`.
 
     Attributes:
         variables: those of the agent's machine, besides ClearML's credentials.
@@ -92,7 +92,7 @@ class Remote:
         self.call("tasks.enqueue", task=clone, queue_name=queue)
         return clone
 
-    # What the agent runs
+    # Programs of the agent
 
     def environment(self, **more: str) -> dict[str, str]:
         """Return the agent's variables: ClearML's credentials, and where to find Python; nothing of MLflow's."""

@@ -25,7 +25,7 @@ with mlflow.start_run():
 
 
 def stop(server: ClearMLServer, task_id: str) -> None:
-    """Do what the button in the web UI does."""
+    """Stop a Task as the button in the web UI does."""
     requests.post(
         f"{server.api_url}/tasks.stop",
         json={"task": task_id, "status_reason": "by a person"},
@@ -59,7 +59,7 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     print(f"SIGTERM after {time.monotonic() - began:.0f} s")
     assert time.monotonic() - began < 90  # a minute, and what a busy machine takes
     assert done.code == -signal.SIGTERM
-    assert "by a person; this process receives SIGTERM" in done.said[-1]
+    assert "by a person; this process receives SIGTERM" in done.agent_lines[-1]
     assert len(own_server.calls("tasks.get_all")) == 1
     wait_for(lambda: own_place.the_run().info.status == "KILLED")
     task = ended(own_server, run.info.run_id)
@@ -71,7 +71,7 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     assert ended(server, run_that_goes_on)["status"] == "completed"
 
 
-def test_a_worker_that_is_a_thread_says_why_it_ends_its_process(place: Place, server: ClearMLServer) -> None:
+def test_a_worker_that_is_a_thread_logs_why_it_ends_its_process(place: Place, server: ClearMLServer) -> None:
     script = "import autoinstrument.worker.abort_watcher as watch\nwatch._EVERY_S = 0.5\n" + SCRIPT.format(seconds=170)
     started = place.start(script, AUTOINSTRUMENT_WORKER="thread")
     wait_for((place.folder / "ready").exists)
@@ -79,5 +79,5 @@ def test_a_worker_that_is_a_thread_says_why_it_ends_its_process(place: Place, se
     stop(server, task_of(server, place.the_run().info.run_id)["id"])
     done = started.finish(60)
     assert done.code == -signal.SIGTERM
-    assert "by a person; this process receives SIGTERM" in done.said[-1]
+    assert "by a person; this process receives SIGTERM" in done.agent_lines[-1]
     assert place.the_run().info.status == "KILLED"

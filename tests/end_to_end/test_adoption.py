@@ -70,7 +70,7 @@ def test_the_console_of_an_adopted_task_is_the_sdks(sdk_place: Place, own_server
     assert own_server.console(task["id"]).splitlines().count("trained") == 1
 
 
-def test_a_failure_of_an_adopted_task_is_told_by_the_sdk(sdk_place: Place, own_server: ClearMLServer) -> None:
+def test_the_sdk_reports_a_failure_of_an_adopted_task(sdk_place: Place, own_server: ClearMLServer) -> None:
     done = sdk_place.run(BEFORE + "raise ValueError('late')\n")
     assert done.code == 1
     (task,) = own_server.tasks

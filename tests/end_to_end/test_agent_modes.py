@@ -63,7 +63,7 @@ def origin(remote: Remote) -> tuple[Run, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def docker(remote: Remote) -> Remote:
-    """An agent that runs what is in the queue `docker` in containers."""
+    """An agent that runs the Tasks of the queue `docker` in containers."""
     if reason := containers.missing():
         pytest.skip(f"no namespaces: {reason}")
     folder = containers.install(remote.place.root / "docker")
@@ -106,7 +106,7 @@ def test_a_container(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None
 
 
 def test_an_abort_of_a_container(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
-    """Whoever could end the runs in MLflow dies with the container."""
+    """Every process that could end the runs in MLflow dies with the container."""
     clone = docker.clone(origin[1], queue="docker", Args__argv="wait")
     run = wait_for_child(docker, clone)
     docker.call("tasks.stop", task=clone)
@@ -127,9 +127,9 @@ def test_a_pod(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
     ]
     execute = f"{docker.command} execute --full-monitoring --require-queue --id {clone}; sleep 20"
     command = [docker.place.root / "docker" / "docker", "run", *words, "image", "bash", "-c", execute]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
-    assert docker.server.task(clone)["status"] == "failed", said
-    assert docker.statuses(docker.run(clone)) == ["KILLED", "KILLED"], said
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
+    assert docker.server.task(clone)["status"] == "failed", printed
+    assert docker.statuses(docker.run(clone)) == ["KILLED", "KILLED"], printed
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def project(docker: Remote) -> Remote:
 
 @pytest.mark.parametrize(("code", "ends"), [("0", ("completed", "FINISHED")), ("3", ("failed", "FAILED"))])
 def test_a_project_in_its_container(project: Remote, code: str, ends: tuple[str, str]) -> None:
-    """`docker_env` is the Task's container, and `"wait": true` has the command line end as the Task does."""
+    """`docker_env` is the Task's container, and with `"wait": true` the command ends as the Task does."""
     config = json.dumps({"queue": "docker", "wait": True})
     words = [
         "--backend",
@@ -196,7 +196,7 @@ def test_variables_that_an_agent_takes_from_the_task(remote: Remote) -> None:
     assert (variables["SIZE"], variables["MLFLOW_TRACKING_URI"]) == ("small", place.uri)
     assert "MLFLOW_RUN_ID" not in variables
     clone = remote.clone(task, Environment__SIZE="large")
-    said = remote.execute(clone, CLEARML_CONFIG_FILE=str(settings))
+    printed = remote.execute(clone, CLEARML_CONFIG_FILE=str(settings))
     run = remote.run(clone)
-    assert run.data.params == {"size": "large"}, said
+    assert run.data.params == {"size": "large"}, printed
     assert link_tags(run)["changed"] == "Environment/SIZE: small -> large"

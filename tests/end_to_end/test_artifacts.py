@@ -66,7 +66,7 @@ print("logged")
 
 
 def artifacts(task: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what MLflow's artifacts are in a Task, by path."""
+    """Return MLflow's artifacts in a Task, by path."""
     items = task["execution"]["artifacts"]
     return {item["display_data"][0][1]: item for item in items if item["key"] != "MLflow run"}
 
@@ -108,7 +108,7 @@ def in_mlflow(place: Place, run_id: str) -> dict[str, int]:
 
 
 def comparable(server: ClearMLServer, task: dict[str, Any]) -> dict[str, Any]:
-    """Return what two runs of the script have in common: stepped images and plotly's pages are named at random."""
+    """Return the data that two runs of the script share: stepped images and plotly's pages have random names."""
 
     def plain(text: str) -> str:
         text = re.sub(r"(?<=/)[0-9a-f]{32}(?=/)|(?<=timestamp.)\d+.[0-9a-f-]{36}", "…", text)
@@ -142,7 +142,7 @@ def test_files_are_artifacts_and_figures_are_shown_live_and_through_sync(
     """The Task has what MLflow lists, with size, hash and the beginning of texts; `sync` makes the same of it."""
     done = own_place.run(SCRIPT)
     assert done.code == 0, done.stderr
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)
     held = artifacts(task)
@@ -193,8 +193,8 @@ def test_files_are_artifacts_and_figures_are_shown_live_and_through_sync(
     assert comparable(own_server, other) == comparable(own_server, task)
 
 
-def test_what_an_evaluation_logs_is_shown(place: Place, server: ClearMLServer) -> None:
-    """Confusion matrix and table of results; MLflow imports its evaluators while our thread asks for the experiment."""
+def test_the_data_of_an_evaluation_is_shown(place: Place, server: ClearMLServer) -> None:
+    """Confusion matrix and table of results; MLflow imports its evaluators while the agent asks for the experiment."""
     script = """
         import mlflow, pandas
         frame = pandas.DataFrame({"label": [0, 1, 1, 0] * 5, "prediction": [0, 1, 0, 0] * 5})
@@ -221,7 +221,7 @@ def test_what_an_evaluation_logs_is_shown(place: Place, server: ClearMLServer) -
 def test_behind_a_tracking_server_the_links_give_the_files(
     own_place: Place, own_server: ClearMLServer, mlflow_server: str
 ) -> None:
-    """Of a proxied store every address answers with the file's bytes; `upload` copies all of them to ClearML."""
+    """Every address of a proxied store answers with the file's bytes; `upload` copies all files to ClearML."""
     own_place.uri = mlflow_server.replace("http://", "http://me:sesame@")
     experiment = MlflowClient(mlflow_server).create_experiment("proxied")
     own_place.environ["MLFLOW_EXPERIMENT_ID"] = experiment
@@ -301,12 +301,12 @@ def test_uploads_go_where_clearml_is_configured_to_keep_files(own_place: Place, 
 
 
 def test_a_file_server_that_is_down_costs_only_the_pictures(own_place: Place, own_server: ClearMLServer) -> None:
-    """The Task ends as its run did, with all but pictures; one line says what waits, and `sync` brings it."""
+    """The Task ends as its run did, with all but pictures; one line names what waits, and `sync` uploads it."""
     own_server.faults.add(Fault(endpoints="files.*", status=503))
     done = own_place.run(SCRIPT)
     assert done.code == 0
-    assert len(done.said) == 2, done.stderr
-    assert "autoinstrument sync" in done.said[1]
+    assert len(done.agent_lines) == 2, done.stderr
+    assert "autoinstrument sync" in done.agent_lines[1]
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)
     assert task["status"] == "completed"
@@ -326,7 +326,7 @@ def test_a_file_server_that_is_down_costs_only_the_pictures(own_place: Place, ow
 
 
 @pytest.mark.may_report("ClearML refuses", "more than fits into memory", "did not fit")
-def test_what_a_server_never_takes_is_left_out_and_named(own_place: Place, own_server: ClearMLServer) -> None:
+def test_files_that_a_server_refuses_are_left_out_and_listed(own_place: Place, own_server: ClearMLServer) -> None:
     """A file server refuses every file, and there are more artifacts than a Task can hold; nothing else is lost."""
     own_server.faults.add(Fault(endpoints="files.upload", status=413))
     script = """

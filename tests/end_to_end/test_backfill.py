@@ -1,4 +1,4 @@
-"""`autoinstrument sync --all`: Tasks of runs from before the agent was installed, and of what was changed since."""
+"""`autoinstrument sync --all`: Tasks of runs from before the agent was installed, and later changes of runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def old(own_place: Place) -> Place:
 
 
 def outcomes(place: Place, *arguments: str) -> dict[str, str]:
-    """Run `sync --json` and return what became of each run, by name."""
+    """Run `sync --json` and return the outcome of each run, by name."""
     done = place.command("sync", "--json", *arguments)
     assert done.code == 0, done.stderr + done.stdout
     return {outcome["run_name"]: outcome["result"] for outcome in json.loads(done.stdout)}
@@ -67,7 +67,7 @@ ALL = ["parent", "child 0", "child 1", "broken", "elsewhere"]
 
 
 def assert_all_once(place: Place, server: ClearMLServer) -> None:
-    """Each run has one complete Task, and that nothing twice."""
+    """Each run has one complete Task, which has nothing twice."""
     tasks = {name: assert_same(place, server, name) for name in ALL}
     assert len(server.tasks) == len(ALL)
     assert {tasks[name]["parent"] for name in ("child 0", "child 1")} == {tasks["parent"]["id"]}
@@ -120,7 +120,7 @@ def assert_a_large_task_is_left_out(place: Place, server: ClearMLServer) -> None
     assert problem["problem"] == "tasks.get_by_id: the answer is over 64 MiB, and is not read"
 
 
-def test_what_was_changed_since_is_brought_over(old: Place, own_server: ClearMLServer) -> None:
+def test_later_changes_are_synced(old: Place, own_server: ClearMLServer) -> None:
     assert old.command("sync", "--experiment", "old/study").code == 0
     run_id = old.run_named("child 0").info.run_id
     old.client.set_tag(run_id, "reviewed", "yes")
@@ -147,8 +147,8 @@ def test_one_run_by_its_id_brings_its_parent_along(old: Place, own_server: Clear
     assert len(own_server.tasks) == 2
 
 
-def test_killed_at_any_moment_it_goes_on(old: Place, own_server: ClearMLServer) -> None:
-    """SIGKILL after some request, again and again; AUTOINSTRUMENT_KILLS says how often, 3 times by default."""
+def test_a_sync_that_was_killed_can_be_repeated(old: Place, own_server: ClearMLServer) -> None:
+    """SIGKILL after some request, AUTOINSTRUMENT_KILLS times, 3 by default."""
     rounds, moments = int(os.environ.get("AUTOINSTRUMENT_KILLS", "3")), random.Random(5)  # the same each time
     for _ in range(rounds):
         seen, started = len(own_server.requests) + moments.randint(1, 12), start_sync(old)
@@ -160,14 +160,14 @@ def test_killed_at_any_moment_it_goes_on(old: Place, own_server: ClearMLServer) 
     assert_all_once(old, own_server)
 
 
-def test_two_people_at_once_make_no_second_task(old: Place, own_server: ClearMLServer) -> None:
+def test_two_syncs_at_once_make_no_second_task(old: Place, own_server: ClearMLServer) -> None:
     started = [start_sync(old), start_sync(old)]
     assert [one.finish(90).code for one in started] == [0, 0]
     assert_all_once(old, own_server)
 
 
-def test_following_it_completes_what_ends(own_place: Place, own_server: ClearMLServer) -> None:
-    """Runs that come while it follows get their Tasks; it ends when it is told to, with what it did and code 0."""
+def test_a_follower_completes_runs_that_end(own_place: Place, own_server: ClearMLServer) -> None:
+    """Runs that come while it follows get their Tasks; a signal ends it, with a summary and code 0."""
     following = start_sync(own_place, "--follow")
     wait_for(lambda: own_server.calls("tasks.get_all") or following.process.poll() is None)
     assert own_place.run(OLD, agent=False).code == 0
@@ -184,7 +184,7 @@ def test_following_it_completes_what_ends(own_place: Place, own_server: ClearMLS
     assert_all_once(own_place, own_server)
 
 
-def test_interrupting_it_says_what_was_done(own_place: Place, own_server: ClearMLServer) -> None:
+def test_an_interrupted_sync_prints_its_summary(own_place: Place, own_server: ClearMLServer) -> None:
     assert own_place.run(OLD, agent=False).code == 0
     own_server.faults.add(Fault("tasks.create", latency=0.5))
     syncing = start_sync(own_place)
@@ -199,7 +199,7 @@ def test_interrupting_it_says_what_was_done(own_place: Place, own_server: ClearM
 
 
 def test_a_live_run_is_unchanged_for_sync(own_place: Place, own_server: ClearMLServer) -> None:
-    """What was mirrored live needs nothing; a crash that MLflow calls FINISHED stays failed."""
+    """A run that was mirrored live needs nothing; a crash that MLflow calls FINISHED stays failed."""
     assert own_place.run("import mlflow\nmlflow.start_run(run_name='live')\nmlflow.log_metric('a', 1)\n1/0\n").code == 1
     wait_for(lambda: link_tags(own_place.the_run()).get("state") == "synced")
     assert own_place.the_run().info.status == "FINISHED"
@@ -215,7 +215,7 @@ def test_a_live_run_is_unchanged_for_sync(own_place: Place, own_server: ClearMLS
 @pytest.mark.parametrize(
     "arguments", [["--experiment", "no such"], ["--since", "2020-01-01"], ["--all", "--run", "x"], ["--since", "soon"]]
 )
-def test_what_cannot_be_meant_is_said_in_a_line(own_place: Place, arguments: list[str]) -> None:
+def test_wrong_usage_is_reported_in_one_line(own_place: Place, arguments: list[str]) -> None:
     done = own_place.command("sync", *arguments)
     assert done.code == 2
     assert done.stderr.splitlines()[-1].startswith("Error: ")

@@ -91,7 +91,7 @@ DIFFERENCES = {
 
 
 def test_every_field_of_the_task(sdk_place: Place, own_server: ClearMLServer) -> None:
-    """What a person finds in ClearML's pages is there, whichever of the two made the Task."""
+    """All fields of ClearML's pages are there, whichever of the two made the Task."""
     sdk_place.write("train.py", TRAIN)
     sdk_place.write("helpers.py", "answer = 41\n")
     sdk_place.git("init", "-q", "-b", "main")

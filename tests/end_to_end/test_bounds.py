@@ -46,7 +46,7 @@ with mlflow.start_run() as run:
 
 
 class Figures(NamedTuple):
-    """What a million points cost the training process; `cpu_s` is of all its threads, during one call."""
+    """The cost of a million points in the training process; `cpu_s` is of all its threads, during one call."""
 
     grown_mb: float
     slowest_s: float
@@ -133,9 +133,9 @@ def console_on_disk(place: Place) -> str:
 
 
 def test_console_is_on_disk_while_a_request_hangs(own_place: Place, own_server: ClearMLServer) -> None:
-    """All is killed while the server hangs: what was printed a second before is there, and `sync` delivers.
+    """All processes are killed while the server hangs: text of a second before is on disk, and `sync` delivers it.
 
-    Also what was printed in a run that began, and after one that ended, while the request was under way.
+    So is text in a run that began, and after one that ended, while the request was in progress.
     """
     script = """
         import pathlib, time, mlflow

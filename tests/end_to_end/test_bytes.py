@@ -1,4 +1,4 @@
-"""Text that is no text: arguments, paths and names of files are bytes, which need not be UTF-8."""
+"""Arguments, paths and names of files are bytes, which need not be UTF-8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal is in the Task: of children and ranks by name, and of C code where asked for."""
+"""The Task has the text of the terminal: lines of children and ranks by name, and those of C code if configured."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ CHILDREN = """
 
 
 def test_children_of_all_kinds(place: Place, server: ClearMLServer) -> None:
-    """A child that imports no MLflow, and one whose output the script reads itself, which nobody has seen."""
+    """A child without MLflow, and one whose output the script reads itself, so that it is not on the terminal."""
     place.write("evaluate.py", "import sys; print(sys.argv[1], 'by the script')")
     off = place.run(CHILDREN, agent=False, fresh=True)
     done = place.run(CHILDREN, fresh=True)
     assert (done.code, done.stdout) == (0, off.stdout)
-    assert done.stderr.splitlines() == done.said
+    assert done.stderr.splitlines() == done.agent_lines
     (run,) = [run for run in place.mlflow_runs() if "clearml.task_id" in run.data.tags]
     task = ended(server, run.info.run_id)
     lines = wait_for(lambda: len(found := server.console(task["id"]).splitlines()) == 6 and found)
@@ -83,7 +83,7 @@ RANKS = """
 
 @pytest.mark.parametrize("console", ["python", "descriptors"])
 def test_ranks_that_have_no_run(place: Place, server: ClearMLServer, console: str) -> None:
-    """They are no children of the one that has it, and may have begun before it."""
+    """They are not children of the rank that has it, and may have begun before it."""
     environ = {"WORLD_SIZE": "2", "MASTER_PORT": "29517", "AUTOINSTRUMENT_CONSOLE": console}
     ranks = [place.start(RANKS, fresh=True, RANK=str(rank), **environ) for rank in (1, 0)]
     other, first = (rank.finish() for rank in ranks)
@@ -105,7 +105,7 @@ def shown(server: ClearMLServer, task_id: str) -> list[str]:
 
 
 def test_descriptors(place: Place, server: ClearMLServer) -> None:
-    """C code, programs, and what is written past a replaced `sys.stdout`; the streams have the same bytes."""
+    """C code, programs, and text that bypasses a replaced `sys.stdout`; the streams have the same bytes."""
     script = r"""
         import ctypes, os, subprocess, sys
         import mlflow
@@ -125,7 +125,7 @@ def test_descriptors(place: Place, server: ClearMLServer) -> None:
     off = place.run(script, agent=False, fresh=True)
     done = place.run(script, fresh=True, AUTOINSTRUMENT_CONSOLE="descriptors")
     assert (done.code, done.stdout) == (off.code, off.stdout) == (0, off.stdout)
-    assert [line for line in done.stderr.splitlines() if line not in done.said] == off.stderr.splitlines()
+    assert [line for line in done.stderr.splitlines() if line not in done.agent_lines] == off.stderr.splitlines()
     (run,) = [run for run in place.mlflow_runs() if "clearml.task_id" in run.data.tags]
     task = ended(server, run.info.run_id)
     expected = [*off.stdout.splitlines(), "no text \ufffd"]

@@ -18,7 +18,7 @@ CONFIGURATION = """
 
 
 @pytest.mark.parametrize("worker", ["process", "thread"])
-def test_what_the_configuration_says_of_a_task(own_place: Place, own_server: ClearMLServer, worker: str) -> None:
+def test_the_configuration_shapes_a_task(own_place: Place, own_server: ClearMLServer, worker: str) -> None:
     settings = own_place.root / "clearml.conf"
     settings.write_text(CONFIGURATION)
     own_place.environ |= {"CLEARML_CONFIG_FILE": str(settings), "CLEARML_DOCKER_IMAGE": "python:3.12"}

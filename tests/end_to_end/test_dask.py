@@ -13,8 +13,8 @@ from tests.unit.sync.test_stored import server as server
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-def test_the_work_may_be_spread_over_a_cluster(server: ClearMLServer, client: MlflowClient) -> None:
-    """Two Dask workers, each a separate process, do what one machine does."""
+def test_a_cluster_does_the_work(server: ClearMLServer, client: MlflowClient) -> None:
+    """Two Dask workers, each a separate process, do the work of one machine."""
     distributed = pytest.importorskip("distributed")
     ids = [a_run(client, f"far {n}", points=3) for n in range(4)]
     with distributed.LocalCluster(

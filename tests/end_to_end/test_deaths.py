@@ -95,7 +95,7 @@ def test_killed_while_idle_keeps_the_console(place: Place, server: ClearMLServer
         ("os.abort()", -signal.SIGABRT),
     ],
 )
-def test_death_from_inside(place: Place, server: ClearMLServer, death: str, code: int) -> None:
+def test_a_process_that_ends_without_exit_handlers(place: Place, server: ClearMLServer, death: str, code: int) -> None:
     """`os._exit` and crashes of the interpreter run no at-exit handler; the Task is stopped anyway."""
     script = f"""
         import ctypes, os
@@ -125,7 +125,7 @@ def test_the_working_directory_is_deleted_with_the_process(place: Place, server:
 
 
 def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer) -> None:
-    """A run that has ended is not stopped by what comes after it: forked children leave by `os._exit`, always."""
+    """A death after a run's end does not stop the run: forked children always leave by `os._exit`."""
     script = """
         import multiprocessing, os
         import mlflow
@@ -159,7 +159,7 @@ def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer)
 
 
 def test_interrupted_outside_with(place: Place, server: ClearMLServer) -> None:
-    """Ctrl-C is a stop and no failure, and the shell sees what it would have seen."""
+    """Ctrl-C is a stop and not a failure, and the shell sees the same exit status."""
     started = place.start(LOOP.format(at=100).replace("2000", "500"))
     wait_for((place.folder / "done").exists)  # inside a call of MLflow's it may become another exception
     started.kill(signal.SIGINT)
@@ -192,7 +192,7 @@ def test_interrupted_inside_with(place: Place, server: ClearMLServer) -> None:
 
 
 def test_the_scripts_own_handler_of_sigterm_decides(place: Place, server: ClearMLServer) -> None:
-    """A handler that ends the script in good order ends it in good order."""
+    """A handler that ends the script with success makes a completed Task."""
     script = """
         import pathlib, signal, sys, time, mlflow
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -210,7 +210,7 @@ def test_the_scripts_own_handler_of_sigterm_decides(place: Place, server: ClearM
     assert task["status"] == "completed"
 
 
-def test_a_dying_process_group_does_not_take_the_worker_along(place: Place, server: ClearMLServer) -> None:
+def test_the_worker_survives_its_process_group(place: Place, server: ClearMLServer) -> None:
     """Job control and schedulers signal the whole process group; the worker is in a separate session."""
     script = LOOP.format(at=300).replace("import pathlib", "import os, pathlib; os.setpgrp()\nimport pathlib")
     started = place.start(script)

@@ -1,4 +1,4 @@
-"""`doctor`: nothing to find in a healthy environment, and a remedy for each thing that is wrong."""
+"""`doctor`: no problem in a healthy environment, and a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.end_to_end.harness import Place
 def findings(place: Place, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
     done = place.command("doctor", "--json", AUTOINSTRUMENT_ENABLED="1", **environ)
     assert done.stderr == ""
-    told = json.loads(done.stdout)
-    assert told["ok"] is (done.code == 0)
-    return done.code, {check["what"]: check for check in told["checks"]}
+    report = json.loads(done.stdout)
+    assert report["ok"] is (done.code == 0)
+    return done.code, {check["what"]: check for check in report["checks"]}
 
 
 def wrong(found: dict[str, dict[str, Any]]) -> set[str]:
@@ -43,7 +43,7 @@ def test_a_healthy_environment(place: Place, server: ClearMLServer) -> None:
     assert server.credentials.secret_key not in text
 
 
-def test_no_configuration_and_a_store_that_is_away(new_place: Callable[[ClearMLServer | None], Place]) -> None:
+def test_no_configuration_and_a_store_that_does_not_answer(new_place: Callable[[ClearMLServer | None], Place]) -> None:
     place = new_place(None)
     place.run("import mlflow; mlflow.start_run()")
     code, found = findings(place, MLFLOW_TRACKING_URI="http://user:sesame@127.0.0.1:9")
@@ -116,16 +116,16 @@ def test_a_configuration_file(own_place: Place, own_server: ClearMLServer) -> No
     assert keys.secret_key not in json.dumps(found)
 
 
-@pytest.mark.parametrize("ours_first", [True, False])
-def test_sitecustomize_on_the_path(place: Place, ours_first: bool) -> None:
+@pytest.mark.parametrize("agent_first", [True, False])
+def test_sitecustomize_on_the_path(place: Place, agent_first: bool) -> None:
     """A foreign file earlier on the path keeps the agent's from running; the agent's file runs one that comes later."""
-    ours, theirs = place.folder / "ours", place.folder / "theirs"
-    for folder in (ours, theirs):
+    agent, other = place.folder / "agent", place.folder / "other"
+    for folder in (agent, other):
         folder.mkdir()
-    (theirs / "sitecustomize.py").write_text("")
-    place.command("install", "--target", str(ours))
-    path = f"{ours}:{theirs}" if ours_first else f"{theirs}:{ours}"
+    (other / "sitecustomize.py").write_text("")
+    place.command("install", "--target", str(agent))
+    path = f"{agent}:{other}" if agent_first else f"{other}:{agent}"
     _, found = findings(place, PYTHONPATH=path)
-    check = found[f"start-up file {ours / 'sitecustomize.py'}"]
-    assert check["detail"] == ("as shipped, runs" if ours_first else f"shadowed by {theirs / 'sitecustomize.py'}")
+    check = found[f"start-up file {agent / 'sitecustomize.py'}"]
+    assert check["detail"] == ("as shipped, runs" if agent_first else f"shadowed by {other / 'sitecustomize.py'}")
     assert check["ok"] is True, "the .pth file is there, too"

@@ -1,4 +1,4 @@
-"""How a script ends decides the Task's status, and the script ends as it would have without the agent."""
+"""The end of a script decides the Task's status, and is the same as without the agent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_exception_inside_with_is_a_failure_with_its_traceback(place: Place, 
 def test_an_exception_outside_with_is_a_failure_though_mlflow_says_finished(
     place: Place, server: ClearMLServer
 ) -> None:
-    """MLflow's at-exit handler calls the run FINISHED (mlflow#3932); the Task says what happened."""
+    """MLflow's at-exit handler calls the run FINISHED (mlflow#3932); the Task shows the failure."""
     script = """
         import mlflow
         mlflow.start_run()
@@ -108,12 +108,12 @@ def test_a_run_that_ended_well_stays_completed_when_the_script_fails_later(place
     status = {name: ended(server, place.run_named(name).info.run_id)["status"] for name in ("caught", "good", "open")}
     assert status == {"caught": "failed", "good": "completed", "open": "failed"}
     console = server.console(ended(server, place.run_named("caught").info.run_id)["id"])
-    assert console.count("Traceback (most recent call last)") == 1, "nobody has printed it"
+    assert console.count("Traceback (most recent call last)") == 1, "no code has printed it"
     assert console.endswith("\nValueError: caught\n")
 
 
 def test_a_client_run_that_was_never_terminated_is_not_left_running(place: Place, server: ClearMLServer) -> None:
-    """MLflow goes on saying RUNNING; the process that made the run is gone, so the Task must not go on for ever."""
+    """MLflow keeps the status RUNNING; the process that made the run is gone, so the Task must end."""
     script = """
         from mlflow.tracking import MlflowClient
         client = MlflowClient()
@@ -131,7 +131,7 @@ def test_a_client_run_that_was_never_terminated_is_not_left_running(place: Place
 
 @pytest.mark.may_report("describing a run failed")
 def test_a_run_that_mlflow_does_not_describe_at_once_is_described_later(place: Place, server: ClearMLServer) -> None:
-    """By the process, while it trains; where it never gets to it, the worker reads the run when the process is gone."""
+    """By the process, while it trains; if the process does not get to it, by the worker when the process is gone."""
     script = """
         import time
         import mlflow
@@ -173,7 +173,7 @@ def test_a_run_that_mlflow_does_not_describe_at_once_is_described_later(place: P
         assert task["status"] == status, name
         assert scalars(server, task["id"]) == place.points(run.info.run_id)
     assert task["status_reason"] == "ValueError: no such layer"
-    assert sum("describing a run" in line for line in done.said) == 1, done.stderr
+    assert sum("describing a run" in line for line in done.agent_lines) == 1, done.stderr
 
 
 def test_console_text_without_a_newline_at_the_end_is_kept(place: Place, server: ClearMLServer) -> None:

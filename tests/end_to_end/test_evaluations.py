@@ -1,4 +1,4 @@
-"""An evaluation by `mlflow.genai.evaluate` reaches the Task with its rows; so does what people say of it later."""
+"""An evaluation by `mlflow.genai.evaluate` reaches the Task with its rows; so does later feedback of people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`explain` says of a command which step failed, and of this environment what can be told without one."""
+"""`explain` names the failed step of a command, or, without a command, the steps of this environment."""
 
 from __future__ import annotations
 
@@ -61,31 +61,33 @@ CASES: list[tuple[str, str, list[str], dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "environ", "said"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+    ("text", "options", "environ", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
-def test_the_step_that_failed(place: Place, text: str, options: list[str], environ: dict[str, str], said: str) -> None:
+def test_the_step_that_failed(
+    place: Place, text: str, options: list[str], environ: dict[str, str], expected: str
+) -> None:
     done = explain(place, "python", *options, "train.py", text=text, **environ)
     assert done.code == 1
     (line,) = failed(done)
-    assert line.startswith(said)
+    assert line.startswith(expected)
     remedy = done.stdout[done.stdout.index(line) :].splitlines()[1]
     assert remedy.startswith("  ")
     assert remedy.endswith(".")
 
 
 def test_a_run_without_a_server_as_json(new_place: Callable[[ClearMLServer | None], Place]) -> None:
-    """The command's own output stays out of the JSON, and its exit code is told."""
+    """The command's own output stays out of the JSON, which has its exit code."""
     place = new_place(None)
     place.write("train.py", RUN + "sys.exit(3)\n")
     done = place.command("explain", "--json", "--", "python", "train.py", AUTOINSTRUMENT_ENABLED="1")
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert (done.code, told["ok"], told["exit_code"]) == (1, False, 3)
-    (bad,) = [step for step in told["steps"] if step["ok"] is False]
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert (done.code, report["ok"], report["exit_code"]) == (1, False, 3)
+    (bad,) = [step for step in report["steps"] if step["ok"] is False]
     assert "credentials" in bad["detail"]
     assert "trained" in done.stderr
 
 
-def test_of_this_environment(place: Place) -> None:
+def test_the_steps_of_this_environment(place: Place) -> None:
     done = explain(place)
     assert (done.code, failed(done)) == (0, [])
     assert "wrappers placed" in done.stdout
@@ -94,7 +96,7 @@ def test_of_this_environment(place: Place) -> None:
     assert failed(done) == ["✗ switch: not set"]
 
 
-def test_what_it_cannot_start(place: Place) -> None:
+def test_a_command_that_cannot_be_started(place: Place) -> None:
     done = explain(place, "no-such-program")
     assert done.code == 2
     assert "no-such-program: No such file or directory" in done.stderr

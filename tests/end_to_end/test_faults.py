@@ -1,4 +1,4 @@
-"""A table of what can go wrong, when, and whether it heals: training does not notice, and nothing is lost.
+"""A table of faults, their moments, and whether they end: training does not notice, and nothing is lost.
 
 The table is gone through twice: with one training process, and with eight that share a worker. Of each some cases run
 always, with one process each fault and each moment among them. `--all-faults` runs all of them, and kills 50 times
@@ -276,18 +276,20 @@ def disturbed(
 
 
 def noticed(place: Place, case: Case, script: Disturbed, plain: Plain) -> list[str]:
-    """Return what was other than without the agent; the least of it is too much."""
+    """Return each difference from the run without the agent; there must be none."""
     name, done, exit_s = script
     limit_s = FACTOR * (plain.done.seconds + 3) + EXIT_S + MORE_S
     exit_limit_s = FACTOR * plain.exit_s + EXIT_S + MORE_S
     print(f"{name}: {done.seconds:.1f} s ({plain.done.seconds:.1f} without), exit {exit_s:.1f} s ({plain.exit_s:.1f})")
     run = place.run_named(name)
     steps = [metric.step for metric in place.client.get_metric_history(run.info.run_id, "loss")]
-    lines = 3 if case.heals else 2  # the Task's address, what is the matter, and the address again
+    lines = 3 if case.heals else 2  # the Task's address, the problem, and the address again
     wrong = {
         f"exit code {done.code}": done.code != plain.done.code,
         f"output {done.stdout!r}": done.stdout != plain.done.stdout,
-        f"said {done.stderr!r}": "Traceback" in done.stderr or len(set(done.said)) > 2 or len(done.said) > lines,
+        f"printed {done.stderr!r}": "Traceback" in done.stderr
+        or len(set(done.agent_lines)) > 2
+        or len(done.agent_lines) > lines,
         f"MLflow's status {run.info.status}": run.info.status != "FINISHED",
         f"MLflow's params {run.data.params}": run.data.params != {"lr": "0.1", "depth": "3"},
         f"MLflow's steps {steps}": steps != list(range(60)),
@@ -298,7 +300,7 @@ def noticed(place: Place, case: Case, script: Disturbed, plain: Plain) -> list[s
 
 
 def assert_complete(place: Place, server: ClearMLServer, runs: list[Run], *, sync: tuple[str, ...] = ("sync",)) -> None:
-    """After `sync`, where it is needed, each run's one Task is what MLflow holds: by `verify`, and by our own look."""
+    """After `sync`, if needed, each run's one Task equals MLflow's data: by `verify`, and by the test's own look."""
     wait_for(lambda: not place.workers())
     runs = [place.mlflow_run(run.info.run_id) for run in runs]
     pending = [run.info.run_name for run in runs if link_tags(run).get("state") != "synced"]
@@ -365,7 +367,7 @@ def own_lines(done: Finished) -> list[str]:
 
 @pytest.mark.timeout(3000)
 def test_mlflow_is_down(own_place: Place, own_server: ClearMLServer, mlflow_server: str, all_faults: bool) -> None:
-    """The script fares as it does without the agent, whether MLflow comes back in time for its patience or not."""
+    """The script ends as it does without the agent, whether or not MLflow comes back before its client gives up."""
     cases = [Case("MLflow is down", moment, heals) for moment in MOMENTS for heals in (True, False)]
     if not all_faults:
         cases = [Case("MLflow is down", "middle", True), Case("MLflow is down", "end", False)]
@@ -410,7 +412,7 @@ with mlflow.start_run(run_name=sys.argv[1]):
 @pytest.mark.timeout(6000)
 @pytest.mark.parametrize("victim", ["training", "worker", "both"])
 def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, victim: str, all_faults: bool) -> None:
-    """SIGKILL of the training process, of its worker, of both: then `sync`, then each Task is what MLflow holds."""
+    """SIGKILL of the training process, of its worker, of both: after `sync` each Task equals MLflow's data."""
     place, runs, interrupted = own_place, [], {}
     for number in range(50 if all_faults else 3):
         moment_s = random.Random(f"{victim} {number}").uniform(0, 3)  # the same ones each time
@@ -432,7 +434,7 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
         done = started.finish(40)
         runs.append(place.run_named(name))
         # Within a call of SQLAlchemy's a Ctrl-C may become another exception, of which the script dies.
-        last = [line for line in done.stderr.splitlines() if line not in done.said][-1:]
+        last = [line for line in done.stderr.splitlines() if line not in done.agent_lines][-1:]
         interrupted[name] = victim != "worker" or last == ["KeyboardInterrupt"]
         print(f"{name}: after {moment_s:.2f} s, {runs[-1].data.metrics.get('loss', -1) + 1:.0f} points")
         if victim == "training":

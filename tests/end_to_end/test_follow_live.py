@@ -137,7 +137,7 @@ def test_a_run_with_the_agent_is_the_agents(place: Place, own_server: ClearMLSer
 
 
 @pytest.mark.parametrize("options", [(), ("--jobs", "2")])
-def test_it_ends_when_it_is_told_to_although_a_server_hangs(
+def test_a_signal_ends_it_although_a_server_hangs(
     place: Place, own_server: ClearMLServer, experiment_id: str, options: tuple[str, ...]
 ) -> None:
     """A request may take 30 s, and is tried three times. The next follower goes on with the Task that was made."""

@@ -21,7 +21,7 @@ def plant(folder: Path, marks: Path, names: tuple[str, ...]) -> None:
         (folder / f"{name}.py").write_text(MARK.format(folder=str(marks), name=name))
 
 
-def test_of_the_working_directory_and_the_scripts_folder(place: Place, server: ClearMLServer) -> None:
+def test_modules_of_the_working_directory_and_the_scripts_folder(place: Place, server: ClearMLServer) -> None:
     marks = place.root / "marks"
     marks.mkdir()
     place.environ[VARIABLE] = ""  # the agent's own processes import all that they need
@@ -31,6 +31,6 @@ def test_of_the_working_directory_and_the_scripts_folder(place: Place, server: C
     assert (done.code, done.stdout) == (0, "trained\n"), done.stderr
     assert ended(server, place.the_run().info.run_id)["status"] == "completed"
     for command in (["doctor"], ["status"], ["sync"], ["explain"]):
-        told = place.command(*command, AUTOINSTRUMENT_ENABLED="1", AUTOINSTRUMENT_HOME=str(place.home))
-        assert told.code == 0, told.stdout + told.stderr
+        done = place.command(*command, AUTOINSTRUMENT_ENABLED="1", AUTOINSTRUMENT_HOME=str(place.home))
+        assert done.code == 0, done.stdout + done.stderr
     assert [path.name for path in marks.iterdir()] == []

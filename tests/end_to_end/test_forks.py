@@ -1,4 +1,4 @@
-"""A process that forks while the agent is at work: its children must not inherit what the agent's threads held."""
+"""A process that forks while the agent is at work: its children must not inherit locks of the agent's threads."""
 
 from __future__ import annotations
 

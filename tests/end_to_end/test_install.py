@@ -82,15 +82,15 @@ def test_sitecustomize_leaves_no_bytecode_behind(bare: Place, other: Environment
     assert names(other.site_packages) == before
 
 
-def test_somebody_elses_file_is_not_touched(bare: Place, tmp_path: Path) -> None:
-    theirs = tmp_path / "sitecustomize.py"
-    theirs.write_text("theirs = True\n")
+def test_a_file_of_another_tool_is_not_touched(bare: Place, tmp_path: Path) -> None:
+    other_file = tmp_path / "sitecustomize.py"
+    other_file.write_text("other = True\n")
     done = bare.command("install", "--target", str(tmp_path))
     assert done.code == 1
     (line,) = done.stderr.splitlines()
-    assert str(theirs) in line
+    assert str(other_file) in line
     assert bare.command("uninstall", "--target", str(tmp_path)).code == 0
-    assert theirs.read_text() == "theirs = True\n"
+    assert other_file.read_text() == "other = True\n"
     assert names(tmp_path) == {"sitecustomize.py"}
 
 
@@ -104,7 +104,7 @@ def test_a_file_that_was_changed_stays(bare: Place, tmp_path: Path) -> None:
     assert names(tmp_path) == {"sitecustomize.py", "autoinstrument-hook.json"}
 
 
-def test_an_older_version_of_ours_is_replaced(bare: Place, tmp_path: Path) -> None:
+def test_a_file_of_an_older_release_is_replaced(bare: Place, tmp_path: Path) -> None:
     """The manifest knows it."""
     import hashlib
 
@@ -128,7 +128,7 @@ def test_a_manifest_names_no_other_files(bare: Place, tmp_path: Path) -> None:
     assert (done.code, len(done.stderr.splitlines())) == (1, 1)
 
 
-def test_a_folder_that_is_not_there_and_one_that_cannot_be_written(bare: Place, tmp_path: Path) -> None:
+def test_a_missing_folder_and_a_read_only_one(bare: Place, tmp_path: Path) -> None:
     for folder in (tmp_path / "nowhere", Path("/proc/self")):
         done = bare.command("install", "--target", str(folder))
         assert done.code == 1
@@ -137,7 +137,7 @@ def test_a_folder_that_is_not_there_and_one_that_cannot_be_written(bare: Place, 
 
 
 def test_out_of_this_environment_and_in_again(full_environment: Environment, tmp_path: Path) -> None:
-    """What pip has put there: the mode without start-up files, and back."""
+    """The files that pip has installed: removed, which leaves the mode without start-up files, and written again."""
     mine = full_environment.copy(tmp_path / "venv")
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
@@ -151,7 +151,7 @@ def test_out_of_this_environment_and_in_again(full_environment: Environment, tmp
     assert is_armed(mine)
 
 
-def test_purge_asks_and_takes_ours_alone(bare: Place, tmp_path: Path) -> None:
+def test_purge_asks_and_removes_only_files_of_this_package(bare: Place, tmp_path: Path) -> None:
     bare.run("import mlflow\nwith mlflow.start_run(): pass")
     assert bare.captures()
     assert bare.command("uninstall", "--target", str(tmp_path), "--purge", AUTOINSTRUMENT_HOME=str(bare.home)).code == 2

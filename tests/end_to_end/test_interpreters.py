@@ -1,4 +1,4 @@
-"""Trainings whose `sys.executable` is no Python that can be run as it is: what they start, and what they do not."""
+"""Trainings whose `sys.executable` cannot be run as a Python: the processes that they start and do not start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ with mlflow.start_run():
 
 
 def is_mirrored(place: Place, server: ClearMLServer, done: Finished) -> None:
-    """Hold that the run has its whole Task, and that the training's program was not run for it."""
+    """Assert that the run has its whole Task, and that the training's program was not run for it."""
     assert (done.code, done.stdout) == (0, "trained\n"), done.stderr
     run = place.the_run()
     task = ended(server, run.info.run_id)
@@ -40,8 +40,8 @@ def test_a_frozen_program_has_a_thread(place: Place, server: ClearMLServer) -> N
     frozen = "sys.frozen, sys.executable = True, str(program)"
     done = place.run(SCRIPT.format(before="", executable=frozen), fresh=True)
     is_mirrored(place, server, done)
-    said, link = done.said
-    assert f"{place.folder / 'program'} is not a Python interpreter, so the worker is a thread of it" in said
+    notice, link = done.agent_lines
+    assert f"{place.folder / 'program'} is not a Python interpreter, so the worker is a thread of it" in notice
     assert "is ClearML Task" in link
 
 
@@ -53,7 +53,7 @@ def test_an_embedded_interpreter_has_the_process_of_its_installation(
     script = SCRIPT.format(before="", executable=f"import mlflow; sys.executable = {executable}")
     done = place.run(script)
     is_mirrored(place, server, done)
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
 
 
 def test_a_debugger_that_follows_subprocesses_leaves_the_worker_alone(place: Place, server: ClearMLServer) -> None:
@@ -62,4 +62,4 @@ def test_a_debugger_that_follows_subprocesses_leaves_the_worker_alone(place: Pla
     before = "import debugpy; debugpy.listen(('127.0.0.1', 0))"
     done = place.run(SCRIPT.format(before=before, executable=""), fresh=True)
     is_mirrored(place, server, done)
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr

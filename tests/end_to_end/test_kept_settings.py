@@ -24,7 +24,7 @@ SCRIPT = """
 
 
 def form(server: ClearMLServer, run_id: str) -> dict[str, Any]:
-    """Return of a run's Task what the settings decide."""
+    """Return the parts of a run's Task that the settings decide."""
     task = ended(server, run_id)
     return {
         "name": task["name"],
@@ -50,8 +50,8 @@ def assert_given(server: ClearMLServer, made: dict[str, Any]) -> None:
     assert made["artifacts"]["notes.txt"].startswith(server.files_url)
 
 
-def test_of_tasks_that_are_complete(own_place: Place, own_server: ClearMLServer) -> None:
-    """Copies stay copies, what was left out is not missed, and what a Task says is data."""
+def test_settings_of_complete_tasks(own_place: Place, own_server: ClearMLServer) -> None:
+    """Copies stay copies, omitted data is not missed, and a Task's settings are untrusted data."""
     for more in (GIVEN, {"AUTOINSTRUMENT_ARTIFACTS": "off"}, {}):
         assert own_place.run(SCRIPT, **more).code == 0
     given, off, neither = [run.info.run_id for run in own_place.mlflow_runs()]
@@ -64,7 +64,7 @@ def test_of_tasks_that_are_complete(own_place: Place, own_server: ClearMLServer)
     assert_kept(own_place, own_server, [given, off, neither])
 
 
-def test_of_runs_whose_tasks_are_made_afterwards(own_place: Place, own_server: ClearMLServer) -> None:
+def test_settings_of_tasks_that_are_made_later(own_place: Place, own_server: ClearMLServer) -> None:
     """A run that had no server has its process's settings, one from before the agent those of the first `sync`."""
     assert own_place.run(SCRIPT, **GIVEN, CLEARML_API_HOST="http://127.0.0.1:9").code == 0
     assert own_place.run(SCRIPT, agent=False).code == 0

@@ -1,4 +1,4 @@
-"""The Task has what MLflow has kept, which need not be what it was given: `verify` finds no difference."""
+"""The Task has the values that MLflow has kept, which may differ from those it got: `verify` finds no difference."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def assert_verified(place: Place, run_id: str) -> None:
 def test_values_that_were_cut_and_half_of_a_refused_batch(
     own_place: Place, own_server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder as a store keeps what stands before the refused parameter."""
+    """A folder store keeps the parameters before the refused one."""
     own_place.environ |= FILE_STORE
     for name, value in FILE_STORE.items():
         monkeypatch.setenv(name, value)
@@ -55,7 +55,7 @@ def test_values_that_were_cut_and_half_of_a_refused_batch(
     assert_verified(own_place, run.info.run_id)
 
 
-def test_names_that_a_server_was_not_given(own_place: Place, own_server: ClearMLServer, mlflow_server: str) -> None:
+def test_names_that_a_url_does_not_carry(own_place: Place, own_server: ClearMLServer, mlflow_server: str) -> None:
     """MLflow's client puts names into URLs as they are: `a#b.txt` is stored as `a`."""
     own_place.uri = mlflow_server
     script = """

@@ -1,4 +1,4 @@
-"""What a run uses reaches its Task: prompts, and models of other runs as the ClearML models that those have put out."""
+"""Data that a run uses reaches its Task: prompts, and models of other runs, as the output models of their Tasks."""
 
 from __future__ import annotations
 

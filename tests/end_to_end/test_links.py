@@ -1,4 +1,4 @@
-"""Run and Task lead to each other, and both are where the settings say."""
+"""Run and Task link to each other, and both have the place that the settings name."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def run_there(place: Place, mlflow_server: str) -> Callable[..., tuple[Any, str]
         client = MlflowClient(mlflow_server)
         (run,) = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
         page = f"{mlflow_server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-        assert len(done.said) == 1
+        assert len(done.agent_lines) == 1
         if not environ:
-            assert page in done.said[0]
-            assert link_tags(run)["task_url"] in done.said[0]
+            assert page in done.agent_lines[0]
+            assert link_tags(run)["task_url"] in done.agent_lines[0]
         return run, page
 
     return run
@@ -62,7 +62,7 @@ def test_credentials_of_the_tracking_uri_are_nowhere(server: ClearMLServer, plac
     task = ended(server, run.info.run_id)
     assert properties(task)["mlflow_tracking_uri"] == mlflow_server
     assert "sesame" not in repr(task)
-    assert not [line for line in done.said if "sesame" in line]
+    assert not [line for line in done.agent_lines if "sesame" in line]
     assert "sesame" not in server.console(task["id"])
 
 

@@ -77,7 +77,7 @@ def assert_same_points(place: Place, server: ClearMLServer, task: dict[str, Any]
 
 @pytest.mark.core
 def test_each_run_has_exactly_one_task(place: Place, server: ClearMLServer) -> None:
-    """As many Tasks as runs, one each, and each run's tag names its own."""
+    """One Task per run, and each run's tag names its own."""
     runs = place.mlflow_runs()
     assert len(runs) == 12
     tasks = {ended(server, run.info.run_id)["id"] for run in runs}
@@ -92,8 +92,8 @@ def test_runs_in_sequence_hold_their_own_data(place: Place, server: ClearMLServe
     assert of_run["status"] == "completed"
     assert section(of_run, "MLflow") == {"number": str(number)}
     assert_same_points(place, server, of_run, f"sequence {number}")
-    said = [line for line in server.console(of_run["id"]).splitlines() if line.startswith("in sequence")]
-    assert said == [f"in sequence {number}"]
+    lines = [line for line in server.console(of_run["id"]).splitlines() if line.startswith("in sequence")]
+    assert lines == [f"in sequence {number}"]
 
 
 @pytest.mark.core

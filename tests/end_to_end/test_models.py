@@ -111,9 +111,9 @@ def datasets(task: dict[str, Any]) -> list[dict[str, Any]]:
     return held
 
 
-def test_nothing_of_it_is_seen_in_the_script(outcome: Outcome) -> None:
+def test_the_script_notices_nothing(outcome: Outcome) -> None:
     assert outcome.done.code == 0, outcome.done.stderr
-    assert len(outcome.done.said) == 1, outcome.done.stderr
+    assert len(outcome.done.agent_lines) == 1, outcome.done.stderr
 
 
 def test_each_logged_model_is_one_output_model(outcome: Outcome, server: ClearMLServer) -> None:
@@ -130,8 +130,8 @@ def test_each_logged_model_is_one_output_model(outcome: Outcome, server: ClearML
     assert len([model for model in server.models if model.get("task") == outcome.task["id"]]) == 2
 
 
-def test_the_registry_is_told_by_metadata(outcome: Outcome, server: ClearMLServer) -> None:
-    """Also what was said of a version after the run's end."""
+def test_metadata_shows_the_registry(outcome: Outcome, server: ClearMLServer) -> None:
+    """Also changes of a version after the run's end."""
     line, twice = (models(server, outcome.task)[name] for name in ("line", "twice"))
     assert line["tags"] == ["Staging", "champion", "iris/Staging", "iris@champion", "validated=yes"]
     registered = {key: value for key, value in line["metadata"].items() if "uri" not in key and "run" not in key}
@@ -194,7 +194,7 @@ def test_another_process_changes_the_registry_later(outcome: Outcome, server: Cl
         ('delete_registered_model_alias("iris", "late")', "champion"),
     ):
         done = outcome.place.run(script.format(call=call), name="promote.py", AUTOINSTRUMENT_PUBLISH="iris@late")
-        assert (done.code, done.said) == (0, []), done.stderr
+        assert (done.code, done.agent_lines) == (0, []), done.stderr
         wait_for(lambda: not outcome.place.workers())
         task = server.task(outcome.task["id"])
         line = models(server, task)["line"]
@@ -204,7 +204,7 @@ def test_another_process_changes_the_registry_later(outcome: Outcome, server: Cl
 
 
 def comparable(server: ClearMLServer, run: Run, task: dict[str, Any]) -> list[Any]:
-    """Return what the Task holds of models, data sets and traces, without what is another one in each run."""
+    """Return the Task's models, data sets and traces, without values that are new in each run."""
     found = models(server, task)
     for model in found.values():
         for key in ("task", "project", "uri", "ready"):  # a test above has published one
@@ -214,7 +214,7 @@ def comparable(server: ClearMLServer, run: Run, task: dict[str, Any]) -> list[An
     return [found, held, properties(task)["mlflow_traces"]]
 
 
-def test_sync_makes_the_same_and_once(
+def test_sync_makes_the_same_models_once(
     outcome: Outcome, server: ClearMLServer, own_place: Place, own_server: ClearMLServer
 ) -> None:
     """A run that was recorded without a server ends as one that was mirrored live; a second sync changes nothing."""
@@ -266,7 +266,7 @@ def test_a_run_of_a_tracking_server_has_addresses_that_can_be_opened(
     """Artifacts that go through the tracking server are fetched from it; the run's traces have a page."""
     place.uri = mlflow_server
     done = place.run(SCRIPT)
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     (run,) = [run for run in place.mlflow_runs() if run.info.run_name == "models"]
     task = ended(server, run.info.run_id)
     wait_for(lambda: not place.workers())
@@ -286,7 +286,7 @@ def test_a_run_of_a_tracking_server_has_addresses_that_can_be_opened(
 def test_a_copied_model_is_one_archive_that_clearml_extracts(
     own_place: Place, own_server: ClearMLServer, mlflow_server: str, served: bool
 ) -> None:
-    """`upload` copies models too, once: what ClearML's own client fetches is what MLflow loads."""
+    """`upload` copies models, too, once: ClearML's own client fetches the files that MLflow loads."""
     own_place.uri = mlflow_server if served else own_place.uri
     own_place.environ |= {"AUTOINSTRUMENT_ARTIFACTS": "upload", "MLFLOW_TRACKING_URI": own_place.uri}
     script = SCRIPT.replace('"models"', f'"copied models {served}"')
@@ -294,7 +294,7 @@ def test_a_copied_model_is_one_archive_that_clearml_extracts(
     for name in ("iris", "copier"):
         script = script.replace(f'"{name}"', f'"copied-{name}"')
     done = own_place.run(script)
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     (run,) = [run for run in own_place.mlflow_runs() if run.info.run_name == f"copied models {served}"]
     ended(own_server, run.info.run_id)
     wait_for(lambda: not own_place.workers())

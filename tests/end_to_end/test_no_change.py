@@ -1,4 +1,4 @@
-"""The no-change proof: scripts of all kinds, run without the agent and with it, by the kit that users have."""
+"""The no-change proof: scripts of all kinds, run without the agent and with it, by `run --check` as users have it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def checked(place: Place, *command: str) -> dict[str, Any]:
 
 
 def looked(place: Place, monkeypatch: Any, *command: str) -> tuple[Looked, Looked]:
-    """Look at a script that does the same each time, which makes the third run needless."""
+    """Look at a script that does the same each time, so that the third run is not needed."""
     monkeypatch.chdir(place.folder)
     environ = place.environment(agent=False, AUTOINSTRUMENT_HOME=str(place.home), **QUIET)
     off, on = (look([place.python, *command], environ, agent=agent, tracking_uri=place.uri) for agent in (False, True))
@@ -197,7 +197,7 @@ def deadly(server: ClearMLServer, new_place: Callable[[ClearMLServer | None], Pl
     ],
 )
 def test_a_process_dies_as_it_would_have(deadly: Place, monkeypatch: Any, death: str, end: str) -> None:
-    """Exit code or signal, traceback, exit handlers, and what MLflow is left with."""
+    """Exit code or signal, traceback, exit handlers, and the data that is left in MLflow."""
     off, on = looked(deadly, monkeypatch, "train.py", death)
     assert on.facts["process"]["exit"] == end
     for one in (off, on):
@@ -238,8 +238,8 @@ if os.environ.get("AUTOINSTRUMENT_ENABLED"):
 """
 
 
-def test_the_kit_sees_what_an_agent_could_change(place: Place) -> None:
-    """A script that does these things itself where the switch is on stands in for an agent that is not as it was."""
+def test_the_check_finds_each_change_that_an_agent_could_make(place: Place) -> None:
+    """A script that makes these changes itself if the switch is on stands in for an agent that makes them."""
     place.write("train.py", CHANGED)
     outcome = checked(place, "train.py")
     found = {difference["what"].partition(", ")[0] for difference in outcome["differences"]}
@@ -354,7 +354,7 @@ def test_a_store_that_cannot_be_read_is_a_problem(place: Place, monkeypatch: Any
     assert "sesame" not in done.stdout + done.stderr
 
 
-def test_the_outcome_is_said_in_words() -> None:
+def test_the_outcome_in_words() -> None:
     difference = ChangedFact("stdout: line 3", None, "only with the agent\n")
     assert list(as_words(CheckReport(41, [difference], ["stdout: line 1"], probed=False, runs=0))) == [
         "stdout: line 3",
@@ -367,15 +367,15 @@ def test_the_outcome_is_said_in_words() -> None:
     ]
 
 
-def test_what_varies_by_itself_is_not_held_against_the_agent() -> None:
-    """Two runs without the agent tell ids, times and noise from what it changed."""
+def test_values_that_vary_without_the_agent_are_not_differences() -> None:
+    """Two runs without the agent distinguish ids, times and noise from its changes."""
     off = {"stdout": {"line 1": "run 1 took 0.5 s", "line 2": "x"}, "file": {"a": "random", "b": "1"}}
     again = {"stdout": {"line 1": "run 2 took 0.7 s", "line 2": "x"}, "file": {"a": "other", "b": "1"}}
     on = {"stdout": {"line 1": "run 3 took 1.5 s", "line 2": "y"}, "file": {"a": "third", "b": "1"}}
     assert compare(off, on, again)[:3] == (3, [ChangedFact("stdout: line 2", "x", "y")], ["file: a"])
 
 
-def test_names_that_are_new_each_time_are_compared_without_what_is_new() -> None:
+def test_names_are_compared_without_ids_and_times() -> None:
     """A file's name with a process's id in it is one fact, and its content is compared."""
     off, on, again = ({"file": {f"log-{pid}.txt": "same", f"log-{pid}-b.txt": "x"}} for pid in (11, 12, 13))
     assert compare(off, on, again)[:3] == (2, [], [])
@@ -385,8 +385,8 @@ def test_names_that_are_new_each_time_are_compared_without_what_is_new() -> None
     assert compare(twice[0], twice[1], twice[2])[:3] == (2, [], [])
 
 
-def test_a_line_more_is_one_difference() -> None:
-    """What comes behind it is the same, whatever its number."""
+def test_an_additional_line_is_one_difference() -> None:
+    """The lines after it are the same, whatever their numbers."""
 
     off, again = (lines("a", f"took {seconds} s", "b", "c") for seconds in (1, 2))
     assert compare(off, lines("a", "took 3 s", "new", "b", "c"), again).differences == [
@@ -407,7 +407,7 @@ def bar(updates: int) -> list[str]:
 
 
 def test_only_the_lines_that_vary_are_left_out() -> None:
-    """A progress bar writes another number of lines each time; what stands before, beside and after it is compared."""
+    """A progress bar writes another number of lines each time; lines before, beside and after it are compared."""
     runs = [["begin", *bar(updates), "end", "last"] for updates in (5, 9, 7)]
     off, on, again = runs
     outcome = compare(lines(*off), lines(*on), lines(*again))
@@ -431,7 +431,7 @@ def test_noise_excuses_as_much_noise_and_no_more() -> None:
 
 
 def test_lines_whose_order_varies_are_compared_without_their_order() -> None:
-    """Threads write in any order, but what they write counts."""
+    """Threads write in any order, but their lines count."""
     off, again = lines("x", "y", "z", "end"), lines("y", "x", "z", "end")
     assert compare(off, lines("x", "z", "y", "end"), again).differences == []
     (difference,) = compare(off, lines("x", "z", "y", "more", "end"), again).differences

@@ -95,13 +95,13 @@ def test_the_script_section_names_repository_branch_commit_and_file(outcome: Out
     assert "hidden-token" not in repr(outcome.task)
 
 
-def test_the_diff_holds_what_was_not_committed(outcome: Outcome) -> None:
+def test_the_diff_holds_uncommitted_changes(outcome: Outcome) -> None:
     diff = outcome.task["script"]["diff"]
     assert '+print("changed since the commit")' in diff.splitlines()
 
 
 def test_the_packages_are_those_that_the_script_loaded_and_the_agent(outcome: Outcome) -> None:
-    """What the script imports comes first, below ClearML's own line; the whole freeze is beside the pinned packages."""
+    """Imported packages come first, below ClearML's own line; the whole freeze is beside the pinned packages."""
     requirements = outcome.task["script"]["requirements"]["pip"]
     names = {re.split(r"[=@ ]", line)[0].lower() for line in requirements.splitlines() if line and line[0] != "#"}
     loaded = {"mlflow", "sqlalchemy"} if find_spec("sqlalchemy") else {"mlflow-skinny"}
@@ -117,7 +117,7 @@ def test_the_packages_are_those_that_the_script_loaded_and_the_agent(outcome: Ou
 
 
 def test_argparse_values_are_in_args_by_name(outcome: Outcome) -> None:
-    """Defaults too; what is called like a secret is hidden."""
+    """Defaults, too; a value with a secret's name is hidden."""
     arguments = section(outcome.task, "Args")
     assert arguments["lr"] == "0.25"
     assert arguments["epochs"] == "3"
@@ -197,11 +197,11 @@ def test_stdout_is_the_same_as_without_the_agent(outcome: Outcome) -> None:
 
 def test_stderr_has_two_more_lines_at_most(outcome: Outcome) -> None:
     """One of them with the Task's address; without them stderr is what it is without the agent."""
-    assert 1 <= len(outcome.done.said) <= 2
-    assert outcome.task["id"] in outcome.done.said[0]
-    theirs = [line for line in outcome.done.stderr.splitlines() if line not in outcome.done.said]
+    assert 1 <= len(outcome.done.agent_lines) <= 2
+    assert outcome.task["id"] in outcome.done.agent_lines[0]
+    other_lines = [line for line in outcome.done.stderr.splitlines() if line not in outcome.done.agent_lines]
     undated = re.compile(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d")
-    assert [undated.sub("", line) for line in theirs] == [
+    assert [undated.sub("", line) for line in other_lines] == [
         undated.sub("", line) for line in outcome.plain.stderr.splitlines()
     ]
 
@@ -213,7 +213,7 @@ def test_nothing_is_left_behind(outcome: Outcome) -> None:
     assert outcome.place.home.stat().st_mode & 0o777 == 0o700
 
 
-def test_commits_that_nobody_else_has_are_changes_where_clearml_is_told_so(
+def test_unpublished_commits_are_changes_if_clearml_is_configured_so(
     own_place: Place, own_server: ClearMLServer
 ) -> None:
     """By ClearML's own setting, which an agent's machine needs where it cannot fetch the commit."""
@@ -239,7 +239,7 @@ def test_commits_that_nobody_else_has_are_changes_where_clearml_is_told_so(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_working_copy_of_another_user(place: Place, server: ClearMLServer) -> None:
-    """Root in a container, on a volume of the user's: Git refuses. The commit is kept, and the way out said once."""
+    """Root in a container, on a volume of the user's: Git refuses. The commit is kept, and one line has the remedy."""
     script = "import mlflow\nfor number in range(2):\n    with mlflow.start_run():\n        pass\n"
     place.git("init", "-q", "-b", "topic")
     place.git("remote", "add", "origin", "https://example.com/team/training.git")
@@ -252,8 +252,8 @@ def test_a_working_copy_of_another_user(place: Place, server: ClearMLServer) -> 
     done = place.run(script)
     assert (done.code, done.stdout) == (0, "")
     remedy = f"`git config --global --add safe.directory {place.folder.resolve()}`"
-    said = [line for line in done.stderr.splitlines() if "safe.directory" in line]
-    assert said == [
+    lines = [line for line in done.stderr.splitlines() if "safe.directory" in line]
+    assert lines == [
         f"autoinstrument: the uncommitted changes are not kept: Git refuses {place.folder.resolve()}, "
         f"which belongs to another user; {remedy} allows it"
     ]
@@ -268,8 +268,8 @@ def test_a_working_copy_of_another_user(place: Place, server: ClearMLServer) -> 
     assert f"  {remedy} allows it." in found.stdout
 
 
-def test_a_slow_git_keeps_no_task_waiting(place: Place, server: ClearMLServer) -> None:
-    """The Task is there, with its points, what files say of the code, and the reason; what Git says follows."""
+def test_a_slow_git_does_not_delay_the_task(place: Place, server: ClearMLServer) -> None:
+    """The Task exists, with its points, the code as files describe it, and the reason; Git's description follows."""
     script = """
         import sys, time
         from pathlib import Path

@@ -92,7 +92,7 @@ print("BEST", best["task_id"])
     ],
 )
 def test_an_optimiser(remote: Remote, name: str, script: str, search: list[str]) -> None:
-    """Its jobs are nested below its own run, and the best one is tagged; what it stops early is KILLED in MLflow."""
+    """Its jobs are nested below its own run, and the best one is tagged; jobs stopped early are KILLED in MLflow."""
     pytest.importorskip(name)
     pytest.importorskip("optuna")
     place, server = remote.place, remote.server

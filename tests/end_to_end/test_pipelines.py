@@ -100,7 +100,7 @@ def test_steps_on_agents(remote: Remote) -> None:
 
 
 def test_steps_on_this_machine(sdk_place: Place, own_server: ClearMLServer) -> None:
-    """No agent is there: the console of a step whose script does not know ClearML is sent all the same."""
+    """Without an agent, the console of a step whose script does not use ClearML is sent nevertheless."""
     sdk_place.write("step.py", TRAIN)
     done = sdk_place.run("", command=["step.py"])
     assert done.code == 0, done.stderr

@@ -81,13 +81,13 @@ def test_random_streams_are_the_same(seen) -> None:
 
 
 def test_environment_signals_hooks_and_streams_stay_as_they_were(seen) -> None:
-    """Before, during and after a run: what differs with the agent differs without it too."""
+    """Before, during and after a run: each difference with the agent exists without it, too."""
     assert seen["with"]["differs"] == seen["without"]["differs"]
     assert seen["with"]["differs after"] == seen["without"]["differs after"]
 
 
 def test_sub_processes_inherit_nothing_more(seen) -> None:
-    """No file descriptor, and no variable but those that switch the agent on."""
+    """No file descriptor, and no variable except those that switch the agent on."""
     mine = {"AUTOINSTRUMENT_ENABLED", "AUTOINSTRUMENT_HOME"}
     given, plain = (seen[name]["subprocess"] for name in ("with", "without"))
     assert given.split("]")[0] == plain.split("]")[0]
@@ -185,7 +185,7 @@ def test_an_mlflow_error_reaches_the_script_as_it_is(place: Place, server: Clear
     done = place.run(script)
     plain = place.run("", command=["train.py"], agent=False)
     assert done.stdout == plain.stdout
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     task = ended(server, place.mlflow_runs()[0].info.run_id)
     assert task["hyperparams"]["MLflow"]["lr"]["value"] == "1"
     assert server.scalars(task["id"]) == {}

@@ -1,4 +1,4 @@
-"""What a script may call itself: which Task a run has, and whether what it has logged is in ClearML."""
+"""Functions that a script may call: the Task of a run, and whether the data logged so far is in ClearML."""
 
 from __future__ import annotations
 

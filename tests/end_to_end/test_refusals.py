@@ -1,4 +1,4 @@
-"""Only what the server always refuses is left out: the run's other data, and its end, reach the Task."""
+"""Only data that the server always refuses is left out: the run's other data, and its end, reach the Task."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_one_refusal_costs_nothing(own_place: Place, own_server: ClearMLServer, 
     wait_for(lambda: link_tags(own_place.the_run())["state"] == "synced")
 
 
-def test_what_is_always_refused_is_all_that_is_missing(own_place: Place, own_server: ClearMLServer) -> None:
+def test_only_refused_data_is_missing(own_place: Place, own_server: ClearMLServer) -> None:
     for endpoint in REFUSED[1:]:
         own_server.faults.add(Fault(endpoint, status=400))
     done = own_place.run(SCRIPT)
@@ -88,7 +88,7 @@ with mlflow.start_run(run_name="refused in part"):
 
 
 @pytest.mark.parametrize("status", [400, 413])
-def test_one_bad_item_keeps_no_other_back(own_place: Place, own_server: ClearMLServer, status: int) -> None:
+def test_one_bad_item_does_not_block_the_others(own_place: Place, own_server: ClearMLServer, status: int) -> None:
     """A parameter, tag, note, point or artifact that is refused is missing, and nothing else."""
     for endpoint in ("events.*", "tasks.create", "tasks.edit", "tasks.edit_hyper_params", REFUSED[-1]):
         own_server.faults.add(Fault(endpoint, containing="poison", status=status))

@@ -1,6 +1,6 @@
-"""`autoinstrument reproduce --run` runs again what was captured: its run has the same parameters and code.
+"""`autoinstrument reproduce --run` runs a captured program again: its run has the same parameters and code.
 
-What is compared of the two runs is what `autoinstrument diff` compares.
+The two runs are compared as by `autoinstrument diff`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def train(place: Place, *command: str) -> Run:
 
 
 def again(place: Place, run: Run, *differing: str) -> Finished:
-    """Reproduce a run where nothing of its folder is left; the new one differs from it in these sections alone."""
+    """Reproduce a run without its folder; the new one differs from it in these sections only."""
     assert place.server is not None
     ended(place.server, run.info.run_id)
     shutil.rmtree(place.folder)
@@ -73,7 +73,7 @@ def test_a_script_with_uncommitted_changes_and_new_files(repository: Place) -> N
     assert "changed new my data.csv\n" in done.stdout
 
 
-def test_a_module_and_its_words(repository: Place) -> None:
+def test_a_module_and_its_arguments(repository: Place) -> None:
     repository.write("src/pkg/__init__.py", "")
     repository.write("src/pkg/words.py", WORDS)
     commit(repository)

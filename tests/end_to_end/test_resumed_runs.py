@@ -45,7 +45,7 @@ def assert_same(place: Place, server: ClearMLServer, run_id: str) -> dict[str, A
 
 
 def test_a_finished_run_goes_on_in_its_task(place: Place, server: ClearMLServer) -> None:
-    """No reset, no shifted iterations; what is logged again replaces what was there."""
+    """No reset, no shifted iterations; values that are logged again replace the earlier ones."""
     assert place.run(FIRST).code == 0
     run_id = place.the_run().info.run_id
     before = ended(server, run_id)
@@ -145,8 +145,8 @@ def test_runs_without_a_task_are_left_alone_by_changes_from_outside(place: Place
     assert not link_tags(place.the_run())
 
 
-def test_a_janitor_that_ends_a_dead_run_ends_its_task(place: Place, server: ClearMLServer) -> None:
-    """What MLflow says last counts."""
+def test_a_cleanup_that_ends_a_dead_run_ends_its_task(place: Place, server: ClearMLServer) -> None:
+    """MLflow's last status counts."""
     assert place.run(FIRST).code == 0
     run_id = place.the_run().info.run_id
     ended(server, run_id)
@@ -206,7 +206,7 @@ def test_two_stores_in_one_process(place: Place, server: ClearMLServer, mlflow_s
     assert set(server.scalars(there["id"])) - {"Summary"} == {"b"}
 
 
-def test_a_run_that_is_deleted_at_its_end_is_archived_without_a_word(place: Place, server: ClearMLServer) -> None:
+def test_a_run_that_is_deleted_at_its_end_is_archived_silently(place: Place, server: ClearMLServer) -> None:
     script = """
         import mlflow
         with mlflow.start_run() as run:
@@ -216,14 +216,14 @@ def test_a_run_that_is_deleted_at_its_end_is_archived_without_a_word(place: Plac
         """
     done = place.run(script)
     assert done.code == 0
-    assert all("is ClearML Task" in line for line in done.said), done.said
+    assert all("is ClearML Task" in line for line in done.agent_lines), done.agent_lines
     run_id = done.stdout.strip()
     wait_for(lambda: "archived" in task_of(server, run_id)["system_tags"])
     assert not place.captures()
 
 
 def test_a_project_that_mlflow_runs_has_its_own_code(place: Place, server: ClearMLServer) -> None:
-    """`mlflow run` makes the run; the program that it starts goes on with it, and is what a clone is to run."""
+    """`mlflow run` makes the run; the program that it starts continues it, and a clone must run this program."""
     place.write("MLproject", "name: fruit\nentry_points:\n  main:\n    command: python train.py --alpha 0.5\n")
     place.write(
         "train.py",

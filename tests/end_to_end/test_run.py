@@ -32,15 +32,15 @@ def test_one_command_is_mirrored(place: Place, server: ClearMLServer) -> None:
     place.write("train.py", "import mlflow\nwith mlflow.start_run():\n    print('trained')\nraise SystemExit(3)\n")
     done = place.command("run", "--project", "chosen", "--task", "mine", "--", "python", "train.py")
     assert (done.code, done.stdout) == (3, "trained\n")
-    assert len(done.said) == 1
-    others = [line for line in done.stderr.splitlines() if line not in done.said]
+    assert len(done.agent_lines) == 1
+    others = [line for line in done.stderr.splitlines() if line not in done.agent_lines]
     assert all(" INFO mlflow" in line or line.startswith("INFO  [alembic.") for line in others), done.stderr
     task = ended(server, place.the_run().info.run_id)
     assert task["name"] == "mine"
     assert server.project_name(task["project"]) == "chosen"
 
 
-def test_the_command_is_given_nothing_but_the_switch(full_environment: Environment, tmp_path: Path) -> None:
+def test_the_command_gets_only_the_switch(full_environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "look.py").write_text(LOOK)
     options = ("--artifacts", "off", "--")
     seen = full_environment.result(*RUN, *options, "python", "look.py", "--artifacts", "x", "--help", cwd=tmp_path)
@@ -51,8 +51,8 @@ def test_the_command_is_given_nothing_but_the_switch(full_environment: Environme
     assert settings == {"AUTOINSTRUMENT_ENABLED": "1", "AUTOINSTRUMENT_ARTIFACTS": "off"}  # that one is the tests' own
 
 
-def test_an_environment_without_start_up_files_will_do(full_environment: Environment, tmp_path: Path) -> None:
-    """The same where the package lies in a folder that stands on PYTHONPATH (`pip install --target`)."""
+def test_an_environment_without_start_up_files_is_enough(full_environment: Environment, tmp_path: Path) -> None:
+    """Also if the package is in a folder on PYTHONPATH (`pip install --target`)."""
     environment = full_environment.copy(tmp_path / "venv")
     for file in environment.site_packages.glob("autoinstrument-init.*"):
         file.unlink()
@@ -66,7 +66,7 @@ def test_an_environment_without_start_up_files_will_do(full_environment: Environ
     assert seen["path"].split(os.pathsep)[1:] == [str(tmp_path / "target")]
 
 
-def test_it_becomes_the_command(place: Place) -> None:
+def test_the_process_becomes_the_command(place: Place) -> None:
     """The same process, with the command's own reaction to signals, those that Python ignores included."""
     environment = place.environment(agent=False)
     command = [place.python, *RUN, "sh", "-c", "echo $$; kill -PIPE $$"]
@@ -85,7 +85,9 @@ def test_it_becomes_the_command(place: Place) -> None:
         ((), 2, "Missing argument"),
     ],
 )
-def test_what_cannot_be_run_is_one_clear_line(place: Place, arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_a_command_that_cannot_be_run_is_one_clear_line(
+    place: Place, arguments: tuple[str, ...], code: int, words: str
+) -> None:
     place.write("train.py", "")
     done = place.command("run", *arguments)
     assert (done.code, done.stdout) == (code, "")

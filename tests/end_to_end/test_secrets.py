@@ -77,7 +77,7 @@ def _around(data: bytes) -> list[bytes]:
 
 
 def commands(place: Place) -> list[Finished]:
-    """Run what looks at runs and environment."""
+    """Run the commands that look at runs and environment."""
     switch = {"AUTOINSTRUMENT_ENABLED": "1", "AUTOINSTRUMENT_HOME": str(place.home)}
     words = (["doctor", "--json"], ["status", "--json"], ["explain", "--json"])
     return [place.command(*line, **switch) for line in words]
@@ -96,8 +96,8 @@ def test_live(planted: Place, own_server: ClearMLServer) -> None:
     run = linked(planted, own_server)
     task = ended(own_server, run.info.run_id)
     wait_for(lambda: not planted.left_behind())
-    said = done._replace(stdout="", stderr="\n".join(done.said))  # what the script prints itself is its own
-    assert leaks(planted, own_server, said, *commands(planted)) == []
+    outcome = done._replace(stdout="", stderr="\n".join(done.agent_lines))  # what the script prints itself is its own
+    assert leaks(planted, own_server, outcome, *commands(planted)) == []
     assert task["script"]["repository"] == "https://git.example.com/team/project.git"
     assert task["hyperparams"]["Args"]["lr"]["value"] == "0.1", "what is no secret is there"
     assert task["hyperparams"]["MLflow"]["lr"]["value"] == "0.1"
@@ -112,9 +112,9 @@ def test_recorded_and_synced(planted: Place, own_server: ClearMLServer) -> None:
     done = planted.run("", *ARGUMENTS, command=["train.py"])
     assert planted.captures()
     wait_for(lambda: not planted.left_behind())
-    said = done._replace(stdout="", stderr="\n".join(done.said))
+    outcome = done._replace(stdout="", stderr="\n".join(done.agent_lines))
     looked = commands(planted)
-    assert leaks(planted, own_server, said, *looked) == []
+    assert leaks(planted, own_server, outcome, *looked) == []
     own_server.start()
     synced = planted.command("sync", AUTOINSTRUMENT_HOME=str(planted.home))
     assert synced.code == 0, synced.stdout

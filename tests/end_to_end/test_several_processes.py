@@ -122,7 +122,7 @@ def test_workers_of_joblib_log_to_the_run(place: Place, server: ClearMLServer) -
     wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id))
     assert events_taken(task_of(server, run.info.run_id)) == len(place.points(run.info.run_id)) == 81
     assert section(task_of(server, run.info.run_id), "MLflow") == run.data.params
-    assert len(done.said) <= 2, done.stderr
+    assert len(done.agent_lines) <= 2, done.stderr
     wait_for(lambda: not place.left_behind())
 
 
@@ -182,7 +182,7 @@ def test_a_child_without_a_shared_worker_finds_the_task(place: Place, server: Cl
     wait_for(lambda: scalars(server, task["id"]) == place.points(run.info.run_id))
     assert len(place.points(run.info.run_id)) == 201
     assert section(task_of(server, run.info.run_id), "MLflow tags")["rank 1"] == "was here"
-    assert len(done.said) <= 2, done.stderr
+    assert len(done.agent_lines) <= 2, done.stderr
     (place.temporary / "elsewhere").rmdir()
 
 
@@ -257,7 +257,7 @@ def test_a_parent_whose_task_is_made_later_is_found_at_the_end(own_place: Place,
 
 
 def test_living_children_do_not_hide_the_parents_death(place: Place, server: ClearMLServer) -> None:
-    """Data loaders outlive a killed training process for a while; the Task is not to wait for them."""
+    """Data loaders outlive a killed training process for a while; the Task must not wait for them."""
     script = """
         import os, pathlib, time
         import mlflow

@@ -54,7 +54,7 @@ with mlflow.start_run(run_name=sys.argv[1]):
 
 
 def assert_complete(place: Place, server: ClearMLServer, names: list[str]) -> None:
-    """Each run has a Task that lacks nothing, and has nothing of the others."""
+    """Each run has a complete Task, without data of the others."""
     assert sorted(run.info.run_name for run in place.mlflow_runs()) == sorted(names)
     for run in place.mlflow_runs():
         task = ended(server, run.info.run_id)
@@ -81,7 +81,7 @@ def finish(place: Place, started: list[Started]) -> list[list[str]]:
     (place.folder / "end").touch()
     done = [each.finish() for each in started]
     assert [each.code for each in done] == [0] * len(started), [each.stderr for each in done]
-    return [each.said for each in done]
+    return [each.agent_lines for each in done]
 
 
 def test_one_script_after_the_other_uses_the_same_worker(place: Place, server: ClearMLServer) -> None:
@@ -108,8 +108,8 @@ def test_processes_that_start_in_the_same_moment_end_with_one_worker(place: Plac
     started = start_at_once(place, names, pause_s=1, AUTOINSTRUMENT_WORKER_LINGER="5")
     (worker,) = place.workers()
     assert {json.loads((run / "capture.json").read_text())["worker_pid"] for run in place.captures()} == {worker.pid}
-    for said in finish(place, started):
-        assert len(said) == 1
+    for lines in finish(place, started):
+        assert len(lines) == 1
     assert place.workers() == [worker]
     assert_complete(place, server, names)
     wait_for(lambda: not place.left_behind())
@@ -130,8 +130,8 @@ def test_processes_go_on_together_when_their_worker_dies_again_and_again(place: 
         worker.kill()
         wait_for(lambda killed=worker: not killed.is_running())
     wait_for(taken_over)
-    for said in finish(place, started):
-        _, lost = said
+    for lines in finish(place, started):
+        _, lost = lines
         assert "the worker process has died; another one continues" in lost
     assert_complete(place, server, ["one", "other"])
     wait_for(lambda: not place.left_behind())

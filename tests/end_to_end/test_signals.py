@@ -62,7 +62,7 @@ def test_checkpoint_signals_and_a_cancelled_job_lose_nothing(place: Place, serve
     signal_all(place, started, signal.SIGTERM)
     done = started.finish()
     assert done.code == -signal.SIGTERM
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     run = place.the_run()
     task = ended(server, run.info.run_id)
     assert task["status"] == "stopped"
@@ -95,8 +95,8 @@ def test_a_worker_that_is_lost_is_reported(place: Place, server: ClearMLServer) 
         go_on(place, name)
     done = started.finish()
     assert done.code == 0
-    _, said = done.said
-    assert "the worker process has died; another one continues" in said
+    _, line = done.agent_lines
+    assert "the worker process has died; another one continues" in line
     run = place.the_run()
     assert link_tags(run)["state"] == "synced"
     task = ended(server, run.info.run_id)
@@ -119,7 +119,7 @@ def test_a_late_delivery_is_not_called_a_silent_server(own_place: Place, own_ser
     slow = own_server.faults.add(Fault(endpoints="tasks.completed", action="hang"))
     (own_place.folder / "slow").touch()
     done = started.finish()
-    *linked, late = done.said
+    *linked, late = done.agent_lines
     assert "run a is ClearML Task" in linked[0]
     assert len(linked) == 1 or "run b is ClearML Task" in linked[1]  # it does not wait for a
     assert "2 runs (a, b): not delivered to ClearML within 2 s, the worker continues; recorded, " in late
@@ -144,6 +144,6 @@ def test_hundreds_of_runs_are_few_lines_whatever_sys_stderr_is(place: Place, ser
         """
     done = place.run(script)
     assert (done.code, done.stdout) == (0, "False\n")
-    assert len(done.said) == 6, done.stderr
-    assert "3 more runs have their ClearML Tasks; the last one: run run " in done.said[-1]
-    assert place.run("", command=["train.py"], AUTOINSTRUMENT_QUIET="1").said == []
+    assert len(done.agent_lines) == 6, done.stderr
+    assert "3 more runs have their ClearML Tasks; the last one: run run " in done.agent_lines[-1]
+    assert place.run("", command=["train.py"], AUTOINSTRUMENT_QUIET="1").agent_lines == []

@@ -91,19 +91,21 @@ def test_wide(busy: Place) -> None:
 
 def on_a_terminal(place: Place, *words: str, **environ: str) -> str:
     """Return what a command writes to a terminal."""
-    ours, theirs = pty.openpty()
+    parent_end, child_end = pty.openpty()
     shown_on = {"TERM": "xterm-256color", "COLUMNS": "200", **environ}
     environment = place.environment(**shown_on) | {"AUTOINSTRUMENT_ENABLED": ""}
     command = [place.python, "-m", "autoinstrument", *words]
-    with subprocess.Popen(command, env=environment, cwd=place.folder, stdin=theirs, stdout=theirs, stderr=theirs):
-        os.close(theirs)
+    with subprocess.Popen(
+        command, env=environment, cwd=place.folder, stdin=child_end, stdout=child_end, stderr=child_end
+    ):
+        os.close(child_end)
         text = b""
         while True:
             try:
-                text += os.read(ours, 65536)
+                text += os.read(parent_end, 65536)
             except OSError:  # the terminal is closed
                 break
-    os.close(ours)
+    os.close(parent_end)
     return text.decode()
 
 

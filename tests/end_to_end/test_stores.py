@@ -55,11 +55,11 @@ MANY_STORES = """
 
 
 def others_lines(done: Finished) -> list[str]:
-    """Return what stands on stderr beside the agent's own lines, without ids, times and names of temporary folders.
+    """Return the lines on stderr that are not the agent's, without ids, times and names of temporary folders.
 
     Of a traceback the first line: which of SQLAlchemy's calls meets a missing file depends on the moment.
     """
-    lines = [line for line in done.stderr.splitlines() if line not in done.said]
+    lines = [line for line in done.stderr.splitlines() if line not in done.agent_lines]
     lines = [re.sub(r"[0-9a-f]{32}|/tmp\w{8}|\d+", "#", line) for line in lines]
     return [line for line in lines if line.startswith(("#/#/# ", "Traceback", "Exception", "autoinstrument"))]
 

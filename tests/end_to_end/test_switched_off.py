@@ -30,7 +30,7 @@ def no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("word", ["1", "TRUE", " yes ", "on", "0", "Off", "f", "no", "2.30", "nonsense", "", " "])
 @pytest.mark.parametrize("variable", VARIABLES)
-def test_words_mean_what_they_mean_to_clearml(monkeypatch: pytest.MonkeyPatch, variable: str, word: str) -> None:
+def test_switch_words_mean_the_same_as_in_clearml(monkeypatch: pytest.MonkeyPatch, variable: str, word: str) -> None:
     from clearml.backend_api.session.defs import ENV_OFFLINE_MODE
     from clearml.config.defs import LOG_TO_BACKEND_ENV_VAR
 
@@ -39,14 +39,14 @@ def test_words_mean_what_they_mean_to_clearml(monkeypatch: pytest.MonkeyPatch, v
     assert switched_off() == (f"{variable}={word.strip()}" if is_off else "")
 
 
-def test_clearmls_name_counts_before_the_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_with_clearml_precede_those_with_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEARML_OFFLINE_MODE", "0")
     monkeypatch.setenv("TRAINS_OFFLINE_MODE", "1")
     assert switched_off() == ""
 
 
 def test_an_agents_own_setting_is_not_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent sets the variable for whatever it runs."""
+    """An agent sets the variable for each program that it runs."""
     monkeypatch.setenv("CLEARML_LOG_TASK_TO_BACKEND", "0")
     monkeypatch.setenv("CLEARML_TASK_ID", "1" * 32)
     assert switched_off() == ""
@@ -63,9 +63,9 @@ def test_nothing_is_sent_and_the_run_is_recorded(
     name, _, value = switch.partition("=")
     done = own_place.run(SCRIPT, **{name: value, "AUTOINSTRUMENT_WORKER": worker})
     assert done.code == 0, done.stderr
-    (said,) = done.said
-    assert f"nothing is sent to ClearML while {switch} is set" in said
-    assert "`autoinstrument sync`" in said
+    (line,) = done.agent_lines
+    assert f"nothing is sent to ClearML while {switch} is set" in line
+    assert "`autoinstrument sync`" in line
     run = own_place.the_run()
     assert link_tags(run) == {"state": "pending"}
     wait_for(lambda: not own_place.left_behind())
@@ -102,9 +102,9 @@ def test_nothing_leaves_the_machine(own_place: Place, own_server: ClearMLServer,
     assert len(own_place.captures()) == 1
     assert (own_place.folder / "asked").read_text() == ""
 
-    heard = own_place.run(textwrap.dedent(listening) + textwrap.dedent(SCRIPT), **{**environ, name: ""})
-    assert heard.code == 0, heard.stderr
-    assert "clearml.example" in (own_place.folder / "asked").read_text(), "else this test hears nothing"
+    done = own_place.run(textwrap.dedent(listening) + textwrap.dedent(SCRIPT), **{**environ, name: ""})
+    assert done.code == 0, done.stderr
+    assert "clearml.example" in (own_place.folder / "asked").read_text(), "else this test notices nothing"
 
 
 def test_a_script_that_sets_clearml_offline(sdk_place: Place, own_server: ClearMLServer) -> None:
@@ -128,7 +128,7 @@ def test_a_script_that_sets_clearml_offline(sdk_place: Place, own_server: ClearM
     assert ended(own_server, offline.info.run_id)["status"] == "completed"
 
 
-def test_the_uncommitted_code_stays_here_where_clearml_is_told_so(own_place: Place, own_server: ClearMLServer) -> None:
+def test_uncommitted_code_is_not_sent_if_clearml_is_configured_so(own_place: Place, own_server: ClearMLServer) -> None:
     """Neither the Task nor the capture has it, whatever part of the agent reads the setting."""
     script = "import mlflow\npassword = 'hunter2'\nwith mlflow.start_run():\n    pass\n"
     settings = own_place.root / "clearml.conf"

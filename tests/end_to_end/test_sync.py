@@ -123,7 +123,7 @@ def test_sync_without_a_server_keeps_the_captures(own_place: Place, own_server: 
 def test_the_end_of_a_pending_run_is_not_forgotten(
     own_place: Place, own_server: ClearMLServer, ending: str, status: str, reason: str
 ) -> None:
-    """A traceback, an exit code, a signal: what MLflow does not know is in the capture."""
+    """The capture has the traceback, exit code or signal that MLflow does not know."""
     script = SCRIPT if ending.startswith("    ") or "dead" in ending else SCRIPT.replace("with mlflow", "if mlflow")
     own_server.close()
     own_place.run(script + ending + "\n")
@@ -135,7 +135,7 @@ def test_the_end_of_a_pending_run_is_not_forgotten(
     assert reason in task["status_reason"]
 
 
-def test_a_server_that_goes_away_for_good_leaves_the_rest_to_sync(own_place: Place, own_server: ClearMLServer) -> None:
+def test_a_server_that_does_not_come_back_leaves_the_rest_to_sync(own_place: Place, own_server: ClearMLServer) -> None:
     """Half of the run was live: sync completes that very Task."""
     script = """
         import pathlib, time, mlflow
@@ -164,7 +164,7 @@ def test_a_server_that_goes_away_for_good_leaves_the_rest_to_sync(own_place: Pla
     assert link_tags(run)["state"] == "synced"
 
 
-def test_sync_says_what_it_did_for_machines_too(own_place: Place, own_server: ClearMLServer) -> None:
+def test_sync_prints_its_outcomes_as_json(own_place: Place, own_server: ClearMLServer) -> None:
     """`--json` is one JSON document on stdout."""
     own_server.close()
     own_place.run(SCRIPT)
@@ -190,8 +190,8 @@ def test_a_server_that_is_back_at_once_gets_the_run_from_the_worker(
     assert own_place.captures() == []
 
 
-def test_where_everything_died_sync_closes_the_task(own_place: Place, own_server: ClearMLServer) -> None:
-    """Power or the container is gone, script and worker with it: while they live the run is left alone, then not."""
+def test_sync_closes_the_task_if_every_process_died(own_place: Place, own_server: ClearMLServer) -> None:
+    """A power failure, or a container's end, kills script and worker; the run is left alone only while they live."""
     script = """
         import time, mlflow
         mlflow.start_run(run_name="dead")

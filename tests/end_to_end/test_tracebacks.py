@@ -80,12 +80,12 @@ SCRIPT = """
 """
 
 
-def test_no_frame_of_the_agents_is_in_them(place: Place) -> None:
-    """Of calls that are wrapped, of options' types, of an import that is waited for, of `print` into a closed pipe."""
+def test_they_have_no_frame_of_the_agent(place: Place) -> None:
+    """Tracebacks of wrapped calls, of options' types, of an import that is awaited, of `print` into a closed pipe."""
     place.write("accelerate/__init__.py", "")
     place.write("accelerate/tracking.py", "1 / 0\n")
     without = place.run(SCRIPT, agent=False)
     assert "NO ERROR" not in without.stdout, without.stdout
     done = place.run(SCRIPT)
     assert done.stdout == without.stdout
-    assert done.said
+    assert done.agent_lines

@@ -1,4 +1,4 @@
-"""`verify` finds no difference after a live run, names each that is planted, and names what repairs it."""
+"""`verify` finds no difference after a live run, and names each planted difference with its repair."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_live_run_of_everything_is_clean(own_place: Place, own_server: ClearML
 
 
 class Planted(NamedTuple):
-    """What a Task and its run are changed through: the API of each."""
+    """The APIs by which a Task and its run are changed."""
 
     call: Callable[..., dict[str, Any]]
     add_events: Callable[[list[dict[str, Any]]], dict[str, Any]]
@@ -90,7 +90,7 @@ def _point(planted: Planted) -> None:
 
 
 Plant = tuple[str, str, Callable[[Planted], Any]]
-"""What verify is to call it, words of what it says, and what plants it."""
+"""The name that `verify` must give it, words of its message, and the function that plants it."""
 
 PLANTED: dict[str, list[Plant]] = {
     "missing": [
@@ -126,7 +126,7 @@ PLANTED: dict[str, list[Plant]] = {
 def test_each_planted_difference_is_named_and_repaired(
     own_place: Place, own_server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is planted in the Task through the server's own API is named, each by itself, and repaired as it is said."""
+    """Each difference that the server's own API has planted in the Task is named, and its repair works."""
     for name, value in own_server.environ.items():
         monkeypatch.setenv(name, value)
     assert own_place.run(RUN).code == 0
@@ -152,7 +152,7 @@ def test_each_planted_difference_is_named_and_repaired(
 
 
 @pytest.mark.slow
-def test_who_does_not_answer_is_said_in_a_line(own_place: Place, own_server: ClearMLServer) -> None:
+def test_a_missing_run_or_server_is_one_line(own_place: Place, own_server: ClearMLServer) -> None:
     """An unknown run, no MLflow server, no ClearML server: exit code 1, a line, no traceback."""
     assert own_place.run("import mlflow\nwith mlflow.start_run(run_name='one'): pass\n").code == 0
     wait_for(lambda: not own_place.workers())

@@ -124,7 +124,7 @@ def test_a_clone_with_one_changed_argument(remote: Remote) -> None:
 
 
 def test_a_module(remote: Remote) -> None:
-    """`python -m package.train`, with arguments; the tag says what was changed, packages and container too."""
+    """`python -m package.train`, with arguments; the tag lists the changes, packages and container included."""
     script = ARGPARSE.replace("args.steps", "2")
     remote.commit({"pkg/__init__.py": "", "pkg/train.py": script})
     _, source = remote.train("--lr", "0.2", command=["-m", "pkg.train"], experiment="module")
@@ -188,7 +188,7 @@ def test_a_job_of_a_hydra_sweep(remote: Remote, launcher: str) -> None:
 
 
 def test_a_click_command(remote: Remote) -> None:
-    """One option is changed and another one added; what the script starts itself keeps its own arguments."""
+    """One option is changed and another one added; programs that the script starts keep their own arguments."""
     remote.commit({"clicked.py": CLICK})
     _, source = remote.train("--lr", "0.2", "a b", command=["clicked.py"], experiment="click")
     assert section(source, "Args") == {"lr": "0.2", "fast": "False", "data": "('a b',)"}
@@ -199,7 +199,7 @@ def test_a_click_command(remote: Remote) -> None:
     assert "helper ['--its=own']" in remote.server.console(clone)
 
 
-def test_a_command_line_that_no_parser_of_ours_reads(remote: Remote) -> None:
+def test_a_command_line_that_no_supported_parser_reads(remote: Remote) -> None:
     """`Args/argv` is the line, and can be edited."""
     remote.commit({"words.py": WORDS})
     _, source = remote.train("--lr", "0.2", "a b", command=["words.py"], experiment="words")
@@ -210,7 +210,7 @@ def test_a_command_line_that_no_parser_of_ours_reads(remote: Remote) -> None:
 
 
 def test_several_files_outside_of_git(remote: Remote) -> None:
-    """What no repository holds travels with the Task: the agent runs the script and the module beside it."""
+    """Files that no repository holds travel with the Task: the agent runs the script and the module beside it."""
     folder = remote.place.root / "loose"
     folder.mkdir()
     call = "import mlflow\n\ndef log(args):\n    with mlflow.start_run():\n        mlflow.log_param('lr', args.lr)\n"
@@ -239,7 +239,7 @@ def test_a_notebook(remote: Remote, tmp_path: Path) -> None:
     assert link_tags(remote.run(clone))["changed"] == "nothing"
 
 
-def test_the_machine_may_say_no(remote: Remote) -> None:
+def test_settings_of_the_agents_machine_win(remote: Remote) -> None:
     """`AUTOINSTRUMENT_ENABLED=0` on the agent's machine wins; so does its tracking URI."""
     place, experiment = remote.place, "no"
     remote.commit({"no.py": PLAIN})
@@ -279,7 +279,7 @@ sys.exit(3)
 """
 
 
-def test_waiting_for_what_was_never_pushed(remote: Remote) -> None:
+def test_waiting_for_a_task_with_unpushed_commits(remote: Remote) -> None:
     """The console comes here, and the exit code is that of the agent's program."""
     remote.commit({"README": "unpushed"})
     remote.place.write("unpushed.py", UNPUSHED)

@@ -1,4 +1,4 @@
-"""What an agent runs is ended from outside, or fails: ClearML and MLflow both end with what is true."""
+"""A program of an agent is ended from outside, or fails: ClearML and MLflow both have the right status."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def origin(remote: Remote) -> tuple[Run, dict[str, Any]]:
 
 
 def start(remote: Remote, source: dict[str, Any], argument: str) -> tuple[str, Run]:
-    """Have a clone run until it has logged something; returns its id and its run."""
+    """Let a clone run until it has logged something; return its id and its run."""
     clone = remote.clone(source, Args__argv=argument)
     run = remote.running(clone)
     child = wait_for(lambda: [task for task in remote.server.tasks if task.get("parent") == clone])[0]
@@ -61,9 +61,9 @@ def test_an_abort_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]])
 
 
 def test_a_reset_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
-    """The Task stays as new: what the killed process had logged is not written to it again.
+    """The Task stays empty: data of the killed process is not written to it again.
 
-    When it runs again, its second run comes from where the first one came from, and not from that one.
+    When it runs again, its second run has the origin of the first one, and not the first one as origin.
     """
     clone, run = start(remote, origin[1], "wait")
     remote.call("tasks.reset", task=clone, force=True)
@@ -88,7 +88,7 @@ def test_a_reset_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) 
 
 @pytest.mark.parametrize("argument", ["wait", "slow"])
 def test_an_agent_that_is_killed(remote: Remote, origin: tuple[Run, dict[str, Any]], argument: str) -> None:
-    """With its Task's process, or alone: then that goes on to its end. No agent is left to say how it ended."""
+    """With its Task's process, or alone, and the process goes on to its end. No agent is left to report the end."""
     clone, run = start(remote, origin[1], argument)
     if argument == "wait":
         remote.kill()

@@ -36,7 +36,7 @@ with mlflow.start_run():
 
 
 def install_for_user(home: Path) -> None:
-    """Make what is installed here, but autoinstrument, the user's own packages there (by links, to save minutes)."""
+    """Install this machine's packages, except autoinstrument, as the user's there (by links, to save minutes)."""
     version = "python{}.{}".format(*sys.version_info)
     folder = home / ".local" / "lib" / version / "site-packages"
     folder.mkdir(parents=True)
@@ -65,13 +65,13 @@ class Prepared:
 
     def check(self, clone: str, variables: dict[str, str]) -> str:
         """Run a clone with `lr` 0.5 by the agent, in an environment that the agent has made; return what it printed."""
-        said = self.remote.execute(clone, **variables)
+        printed = self.remote.execute(clone, **variables)
         found = self.remote.linked(clone)
-        assert found, said
+        assert found, printed
         assert found[0].data.params["lr"] == "0.5"
         assert Path(found[0].data.params["prefix"]).is_relative_to(self.remote.home / ".clearml" / "venvs-builds")
         assert self.remote.server.task(clone)["status"] == "completed"
-        return said
+        return printed
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def prepared(new_place: Callable[[ClearMLServer | None], Place], clearml_agent: 
 
 
 def test_a_wheel_in_a_folder(prepared: Prepared, wheel: Path) -> None:
-    """The Task says that the package was installed from a file, so that its index or a folder must have it."""
+    """The Task notes that the package was installed from a file, so that an index or a folder must have it."""
     required = prepared.task["script"]["requirements"]["pip"]
     assert f"# autoinstrument was installed from a local file, {wheel.as_uri()}; other machines need" in required
     clone = prepared.remote.clone(prepared.task, Args__lr="0.5")
@@ -120,9 +120,9 @@ def test_a_private_index_with_credentials(prepared: Prepared, wheel: Path) -> No
         address = f"127.0.0.1:{index.server_port}"
         variables = prepared.settings(extra_index_url=[f"http://me:sesame@{address}/simple"])
         clone = prepared.remote.clone(prepared.task, Args__lr="0.5")
-        said = prepared.check(clone, {**variables, "PIP_INDEX_URL": f"http://{address}/public"})
+        printed = prepared.check(clone, {**variables, "PIP_INDEX_URL": f"http://{address}/public"})
         index.shutdown()
-    assert f"/{wheel.name}" in asked, said
+    assert f"/{wheel.name}" in asked, printed
     assert "sesame" not in json.dumps(prepared.remote.server.task(clone))
 
 
@@ -132,8 +132,8 @@ def test_an_environment_that_is_only_built(prepared: Prepared, wheel: Path) -> N
     clone = remote.clone(prepared.task)
     variables = {**prepared.settings(), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel.parent)}
     command = [remote.command, "build", "--id", clone, "--target", built]
-    said = subprocess.run(
+    printed = subprocess.run(
         command, env=remote.environment(**variables), cwd=remote.home, capture_output=True, text=True, check=False
     )
-    assert list(built.glob("lib/python*/site-packages/autoinstrument/__init__.py")), said.stdout + said.stderr
+    assert list(built.glob("lib/python*/site-packages/autoinstrument/__init__.py")), printed.stdout + printed.stderr
     assert (built / "code" / "train.py").read_text() == prepared.task["script"]["diff"]

@@ -75,8 +75,8 @@ def test_a_private_repository(
 
         (remote.home / ".gitconfig").write_text((own_place.root / "user" / ".gitconfig").read_text())
         clone = remote.clone(task)
-        said = remote.execute(clone)
-        assert remote.run(clone).data.params == {"part": "changed", "helper": "new", "data": "1,2"}, said
+        printed = remote.execute(clone)
+        assert remote.run(clone).data.params == {"part": "changed", "helper": "new", "data": "1,2"}, printed
 
 
 def fill(place: Place, address: str) -> None:

@@ -1,4 +1,4 @@
-"""Every way in which data gets into a run leads into the Task: client, batches, asynchronous calls, autologging."""
+"""Every way to log to a run reaches the Task: client, batches, asynchronous calls, autologging."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_logger_that_uses_the_client_alone_is_mirrored(place: Place, server: C
     assert link_tags(run)["state"] == "synced"
 
 
-def test_the_console_is_what_the_user_saw(place: Place, server: ClearMLServer) -> None:
+def test_the_console_has_what_the_user_saw(place: Place, server: ClearMLServer) -> None:
     """Whichever streams the script has put into the place of Python's own, and in this order."""
     script = """
         import contextlib, io, logging, os, sys
@@ -128,7 +128,7 @@ def test_fluent_batches_and_asynchronous_calls_lose_no_point(place: Place, serve
 
 
 def test_values_that_a_curve_cannot_hold_never_become_false_numbers(place: Place, server: ClearMLServer) -> None:
-    """NaN, infinities and what float32 cannot hold are left out; every neighbour is there, with its own value."""
+    """NaN, infinities and values beyond float32 are left out; every neighbour is there, with its own value."""
     script = """
         import mlflow, numpy
         odd = [float("nan"), float("inf"), float("-inf"), 1e39, -1e39]

@@ -1,4 +1,4 @@
-"""Which runs get a Task, and which tags, all commands agreeing about it."""
+"""All commands agree which runs get a Task, and which tags it has."""
 
 from __future__ import annotations
 

@@ -43,9 +43,9 @@ def exit_seconds(place: Place) -> float:
 def assert_recorded(place: Place, done: Finished, plain: Finished, word: str) -> None:
     """The run is pending, its capture is on disk for its owner alone, and one line says so and names the remedy."""
     assert (done.code, done.stdout) == (plain.code, plain.stdout)
-    assert len(done.said) == 1, done.stderr
-    assert word in done.said[0].lower()
-    assert "autoinstrument sync" in done.said[0]
+    assert len(done.agent_lines) == 1, done.stderr
+    assert word in done.agent_lines[0].lower()
+    assert "autoinstrument sync" in done.agent_lines[0]
     assert "Traceback" not in done.stderr
     run = place.the_run()
     assert link_tags(run) == {"state": "pending"}
@@ -66,14 +66,14 @@ def test_nothing_listens(own_place: Place, own_server: ClearMLServer, plain: Fin
 def test_nothing_listens_and_nothing_can_be_recorded(
     own_place: Place, own_server: ClearMLServer, plain: Finished
 ) -> None:
-    """What is said is true of the disk, and the command that it names makes the Task from what MLflow has."""
+    """The line describes the disk truly, and its command makes the Task from MLflow's store."""
     file = own_place.folder / "not a folder"
     file.touch()
     done = own_place.run(SCRIPT, AUTOINSTRUMENT_HOME=str(file), CLEARML_API_HOST="http://127.0.0.1:9")
     assert (done.code, done.stdout) == (plain.code, plain.stdout)
     run = own_place.the_run()
-    (said,) = [line for line in done.said if "autoinstrument sync" in line]
-    assert f"not recorded on disk, `autoinstrument sync --run {run.info.run_id}`" in said
+    (line,) = [line for line in done.agent_lines if "autoinstrument sync" in line]
+    assert f"not recorded on disk, `autoinstrument sync --run {run.info.run_id}`" in line
     assert own_place.command("sync", "--run", run.info.run_id).code == 0
     assert ended(own_server, run.info.run_id)["status"] == "completed"
 
@@ -86,7 +86,7 @@ def test_all_runs_are_pending_and_two_lines_say_why(own_place: Place, own_server
             with mlflow.start_run(run_name=f"run {number}"):
                 mlflow.log_metric("loss", number)
         """)
-    first, others = done.said
+    first, others = done.agent_lines
     names = re.match(r"autoinstrument: run (run \d): (.*)", first)
     assert names is not None, first  # several are tried at the same time, and one is the first to fail
     left = [f"run {number}" for number in range(3) if f"run {number}" != names[1]]
@@ -115,16 +115,16 @@ def test_a_server_that_hangs(own_place: Place, own_server: ClearMLServer, plain:
     own_server.faults.add(Fault(action="hang"))
     done = own_place.run(SCRIPT, AUTOINSTRUMENT_EXIT_TIMEOUT="3")
     assert exit_seconds(own_place) < 3 + AT_ONCE_S
-    assert "within 3 s" in done.stderr  # and not because the server was given up before
+    assert "within 3 s" in done.stderr  # and the server was not given up before
     assert (done.code, done.stdout) == (plain.code, plain.stdout)
-    assert len(done.said) == 1, done.stderr
-    assert "autoinstrument sync" in done.said[0]
+    assert len(done.agent_lines) == 1, done.stderr
+    assert "autoinstrument sync" in done.agent_lines[0]
     assert link_tags(own_place.the_run()) == {"state": "pending"}
     assert own_place.captures()
 
 
 def test_a_server_that_hung_gets_the_rest_by_sync(own_place: Place, own_server: ClearMLServer) -> None:
-    """And the worker that was waiting for it goes away by itself."""
+    """The worker that was waiting for it ends by itself."""
     own_server.faults.add(Fault(action="hang"))
     own_place.run(SCRIPT, AUTOINSTRUMENT_EXIT_TIMEOUT="1")
     wait_for(lambda: not own_place.workers())
@@ -156,12 +156,12 @@ def test_a_server_that_answers_500(own_place: Place, own_server: ClearMLServer, 
     ],
     ids=["503 once", "500 twice", "500 after it took effect", "429", "dropped connection"],
 )
-def test_a_hiccup_leaves_no_trace(own_place: Place, own_server: ClearMLServer, fault: Fault) -> None:
+def test_a_single_failure_leaves_no_trace(own_place: Place, own_server: ClearMLServer, fault: Fault) -> None:
     """The request is retried: one complete Task, and no message."""
     own_server.faults.add(fault)
     done = own_place.run(SCRIPT)
     assert done.code == 0
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     run = own_place.the_run()
     task = ended(own_server, run.info.run_id)
     assert task["status"] == "completed"
@@ -198,22 +198,22 @@ def test_an_outage_in_the_middle_is_caught_up(own_place: Place, own_server: Clea
     lines = own_server.console(task["id"]).splitlines()
     assert [line for line in lines if line.startswith("step ")] == [f"step {n}" for n in range(100)]
     assert link_tags(run)["state"] == "synced"
-    assert f"is ClearML Task {task_page(own_server, task)}" in done.said[-1]  # and not that it was to be synced
+    assert f"is ClearML Task {task_page(own_server, task)}" in done.agent_lines[-1]  # and not that it must be synced
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("WORKER", "fiber"), ("PROJECT", "{nonsense}")],
 )
-def test_a_bad_setting_is_said_once_and_the_agent_stays_off(
+def test_a_bad_setting_is_reported_once_and_the_agent_stays_off(
     own_place: Place, own_server: ClearMLServer, plain: Finished, variable: str, value: str
 ) -> None:
     """One line names the variable, its value and what is allowed."""
     done = own_place.run(SCRIPT, **{f"AUTOINSTRUMENT_{variable}": value})
     assert (done.code, done.stdout) == (plain.code, plain.stdout)
-    (said,) = done.said
-    assert f"AUTOINSTRUMENT_{variable}" in said
-    assert value in said
+    (line,) = done.agent_lines
+    assert f"AUTOINSTRUMENT_{variable}" in line
+    assert value in line
     assert own_server.requests == []
     assert link_tags(own_place.the_run()) == {}
     assert own_place.captures() == []

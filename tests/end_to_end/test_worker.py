@@ -1,4 +1,4 @@
-"""The worker: a process beside the training, a thread where that is asked for; training never depends on it."""
+"""The worker: a process beside the training, or a thread if configured; training never depends on it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ with mlflow.start_run(run_name="the run"):
 def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> None:
     """`AUTOINSTRUMENT_WORKER=thread`: the same fields, points, console and status.
 
-    And as with a new interpreter for script and worker each, with forks of both, as most of these tests have them.
+    So do a new interpreter for script and worker each, and forks of both, as in most of these tests.
     """
     tasks = []
     for worker, fresh in (("process", True), ("process", False), ("thread", False)):
@@ -60,7 +60,7 @@ def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> No
     wait_for(lambda: not place.left_behind())
 
 
-def test_a_thread_keeps_no_module_from_the_script() -> None:
+def test_a_worker_that_is_a_thread_hides_no_module_from_the_script() -> None:
     """Only the worker that is a process imports clearml in parts: elsewhere others import it too."""
     script = """
         import sys
@@ -110,17 +110,19 @@ pathlib.Path("ended").write_text(str(time.time()))
 """
 
 
-def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place: Place, server: ClearMLServer) -> None:
+def test_a_worker_that_cannot_be_started_is_reported_and_the_runs_are_recorded(
+    place: Place, server: ClearMLServer
+) -> None:
     """Process limits: the agent logs the reason, waits for nothing, and leaves nothing behind."""
     done = place.run(NO_WORKER.format(refused=False))
     assert time.time() - float((place.folder / "ended").read_text()) < AT_ONCE_S, (
         "AUTOINSTRUMENT_EXIT_TIMEOUT is far more"
     )
     assert (done.code, done.stdout) == (0, "")
-    assert len(done.said) == 2, done.stderr
-    for name, said in zip(("first", "second"), done.said, strict=True):
-        assert f"run {name}: no worker can be started (BlockingIOError:" in said
-        assert said.endswith("; recorded, `autoinstrument sync` completes it later")
+    assert len(done.agent_lines) == 2, done.stderr
+    for name, line in zip(("first", "second"), done.agent_lines, strict=True):
+        assert f"run {name}: no worker can be started (BlockingIOError:" in line
+        assert line.endswith("; recorded, `autoinstrument sync` completes it later")
     for name in ("first", "second"):
         assert link_tags(place.run_named(name)) == {"state": "pending"}
     assert len(place.captures()) == 2
@@ -132,14 +134,14 @@ def test_a_worker_that_cannot_be_started_is_said_and_the_runs_are_recorded(place
         assert scalars(server, task["id"]) == place.points(run.info.run_id)
 
 
-def test_where_neither_worker_nor_thread_can_be_started_that_is_said(place: Place) -> None:
+def test_a_process_that_can_start_neither_worker_nor_thread_reports_it(place: Place) -> None:
     """No thread can ask MLflow for what must be recorded; the command makes the Tasks from MLflow's store."""
     done = place.run(NO_WORKER.format(refused=True))
     assert (done.code, done.stdout) == (0, "")
-    assert len(done.said) == 2, done.stderr
-    for name, said in zip(("first", "second"), done.said, strict=True):
-        assert "no thread can be started" in said
-        assert f"`autoinstrument sync --run {place.run_named(name).info.run_id}` makes its Task later" in said
+    assert len(done.agent_lines) == 2, done.stderr
+    for name, line in zip(("first", "second"), done.agent_lines, strict=True):
+        assert "no thread can be started" in line
+        assert f"`autoinstrument sync --run {place.run_named(name).info.run_id}` makes its Task later" in line
     assert place.left_behind() == []
 
 
@@ -151,7 +153,7 @@ def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearM
     done = started.finish()
     assert done.code == 0
     assert done.stdout == "half of it\nall of it\n"
-    assert len(done.said) <= 2, done.stderr
+    assert len(done.agent_lines) <= 2, done.stderr
     run = place.the_run()
     if link_tags(run).get("state") != "synced":  # the worker is restarted once at most; else it is left to `sync`
         assert place.captures()
@@ -162,7 +164,7 @@ def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearM
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
 
 
-def test_a_long_tmpdir_is_no_obstacle(place: Place, server: ClearMLServer) -> None:
+def test_a_long_tmpdir_does_not_matter(place: Place, server: ClearMLServer) -> None:
     """A Unix socket's path has 108 bytes; schedulers set TMPDIR to longer ones."""
     folder = place.temporary / ("long-" * 16) / ("folder-" * 8)
     folder.mkdir(parents=True)
@@ -195,10 +197,10 @@ def test_many_points_are_delivered_within_the_exit_time(place: Place, server: Cl
     assert len(scalars(server, task["id"])) == 20000
 
 
-def test_closed_standard_streams_keep_nothing_from_being_delivered(
+def test_everything_is_delivered_without_standard_streams(
     place: Place, server: ClearMLServer, mlflow_server: str
 ) -> None:
-    """A daemon's child has none: what the process opens first gets their numbers, a started one their descriptors."""
+    """A daemon's child has none: the first files that it opens get their numbers, and its children inherit them."""
     place.uri = mlflow_server
     place.write(
         "train.py",

@@ -60,8 +60,8 @@ def test_a_worker_is_shown_and_stopped_and_the_training_goes_on(place: Place, se
     (place.folder / "go on").touch()
     done = started.finish()
     assert (done.code, done.stdout) == (0, "half of it\nall of it\n"), done.stderr
-    _, said = done.said
-    assert "the worker process was stopped by a command; another one continues" in said
+    _, line = done.agent_lines
+    assert "the worker process was stopped by a command; another one continues" in line
     run = place.the_run()
     task = ended(server, run.info.run_id)
     assert task["status"] == "completed"

@@ -40,7 +40,7 @@ def train(
     own_server: ClearMLServer,
     new_place: Callable[[ClearMLServer | None], Place],
 ) -> Callable[[str], list[Mirrored]]:
-    """Runs a script with the agent and without, checks what holds for any script, and returns its runs with Tasks."""
+    """Runs a script with the agent and without, checks the promises for any script, and returns its runs with Tasks."""
     own_place.environ |= {"OMP_NUM_THREADS": "1"}  # several scripts share the machine's cores
     plain = new_place(None)
     plain.environ |= own_place.environ

@@ -1,4 +1,4 @@
-"""What holds for the runs of any script: each is in ClearML as it is in MLflow, and the script noticed nothing."""
+"""Promises for the runs of any script: each is in ClearML as it is in MLflow, and the script noticed nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.end_to_end.processes import Finished
 
 _STATUS = {"FINISHED": "completed", "FAILED": "failed", "KILLED": "stopped"}
 _VARYING = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|[0-9a-f]{32}|/[^ ]*/e2e-[^/]*")
-"""What differs from run to run in the lines that frameworks write: dates, MLflow's ids, the place's folder."""
+"""Parts of frameworks' lines that differ from run to run: dates, MLflow's ids, the place's folder."""
 
 
 class Mirrored(NamedTuple):
@@ -26,7 +26,7 @@ class Mirrored(NamedTuple):
 
 
 def mirrored(place: Place, server: ClearMLServer, plain: Place, script: str) -> list[Mirrored]:
-    """Run a script with the agent in one place and without it in another, at once, and compare all that there is.
+    """Run a script with the agent in one place and without it in another, at once, and compare the results.
 
     Returns:
         The runs in the order in which they were started; there is at least one.
@@ -36,19 +36,19 @@ def mirrored(place: Place, server: ClearMLServer, plain: Place, script: str) -> 
     done = started.finish()
     assert done.code == without.code == 0, done.stderr + without.stderr
     assert done.stdout == without.stdout
-    assert _theirs(done) == _theirs(without), f"{done.stderr}\nwithout the agent:\n{without.stderr}"
+    assert _other_lines(done) == _other_lines(without), f"{done.stderr}\nwithout the agent:\n{without.stderr}"
     runs = place.mlflow_runs()
     assert runs
     assert len(runs) == len(plain.mlflow_runs())
     # A line each with the Task's address, from the sixth on one for all, and nothing else.
-    assert len(done.said) == min(len(runs), 6), done.stderr
+    assert len(done.agent_lines) == min(len(runs), 6), done.stderr
     assert len(server.tasks) == len(runs)
     return [_compared(place, server, run) for run in runs]
 
 
-def _theirs(done: Finished) -> list[str]:
+def _other_lines(done: Finished) -> list[str]:
     """Return the lines on stderr that are not the agent's, in no order: threads write them."""
-    return sorted(_VARYING.sub("", line) for line in done.stderr.splitlines() if line not in done.said)
+    return sorted(_VARYING.sub("", line) for line in done.stderr.splitlines() if line not in done.agent_lines)
 
 
 def _compared(place: Place, server: ClearMLServer, run: Run) -> Mirrored:

@@ -1,4 +1,4 @@
-"""Where a script called `Task.init`, ClearML's bindings log what the script saves, and nothing of MLflow's."""
+"""If a script called `Task.init`, ClearML's bindings log the files that the script saves, and none of MLflow's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ with mlflow.start_run():
 """
 
 
-def test_what_mlflow_writes_is_not_logged_by_the_bindings(sdk_place: Place, own_server: ClearMLServer) -> None:
+def test_the_bindings_do_not_log_files_of_mlflow(sdk_place: Place, own_server: ClearMLServer) -> None:
     """The script's own files are ClearML's as without the agent; the model that went to MLflow is there once."""
     done = sdk_place.run(SCRIPT)
     assert done.code == 0, done.stderr

@@ -57,7 +57,7 @@ def test_reporting_to_all_means_mlflow(train: Callable[[str], list[Mirrored]]) -
 
 
 def test_clearml_by_its_name_is_left_alone(sdk_place: Place, own_server: ClearMLServer) -> None:
-    """Its callback runs, and the run takes over its Task, which then holds what both say."""
+    """Its callback runs, and the run takes over its Task, which then holds the data of both."""
     done = sdk_place.run(TRAINER + "train(['mlflow', 'clearml'])\n")
     assert done.code == 0, done.stderr
     assert done.stdout.startswith("['mlflow', 'clearml']\n")
@@ -86,8 +86,8 @@ def ask(case):
 """
 
 
-def test_only_what_would_be_doubled_is_left_out(place: Place) -> None:
-    """ClearML stays where it is asked for by name, where the script imported it, and where the agent has no say."""
+def test_only_duplicates_are_left_out(place: Place) -> None:
+    """ClearML stays if it is asked for by name, if the script imported it, and if the agent is off."""
     place.environ["PYTHONWARNINGS"] = "ignore"
 
     def asked(script: str, **environ: object) -> dict[str, list[bool]]:

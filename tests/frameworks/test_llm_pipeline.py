@@ -114,8 +114,8 @@ def test_train_register_and_evaluate_then_again_by_an_agent(project: Remote, poe
     assert done.code == 0, done.stderr
     (run,) = project.runs(EXPERIMENT)
     task = ended(project.server, run.info.run_id)
-    assert [line for line in done.said if task["id"] in line] == done.said
-    assert len(done.said) == 1
+    assert [line for line in done.agent_lines if task["id"] in line] == done.agent_lines
+    assert len(done.agent_lines) == 1
     arguments = {"run_training": "True", "learning_rate": "0.02", "max_steps": "3", "lora_rank": "8"}
     assert section(task, "Args") == arguments
     check(project, run, task, version=1)

@@ -39,7 +39,7 @@ class Cluster:
         return self.network.hosts
 
     def experiment(self) -> str:
-        """Have what follows log to a new experiment, and return its name."""
+        """Let later programs log to a new experiment, and return its name."""
         self._experiments += 1
         name = f"cluster {self._experiments}"
         self.place.environ["MLFLOW_EXPERIMENT_NAME"] = name
@@ -112,7 +112,7 @@ class Cluster:
         environ = self.environment(host)
         return " ".join(f"{name}={shlex.quote(environ[name])}" for name in ("AUTOINSTRUMENT_HOME", "TMPDIR", "HOME"))
 
-    # What has come of it
+    # Results
 
     def runs(self) -> list[Any]:
         """Return the runs of the present experiment, in the order in which they were started."""

@@ -22,7 +22,7 @@ from tests.end_to_end.processes import Started, wait_for
 
 _COMMANDS = ("ip", "unshare", "nsenter")
 _NOWHERE = "02:00:00:00:00:01"
-# Children of the first process that nobody waits for vanish by themselves: the setting outlives `exec`.
+# Children of the first process that are not waited for vanish by themselves: the setting outlives `exec`.
 _INIT = """
 trap '' CHLD
 mount --make-rprivate /
@@ -90,7 +90,7 @@ class Host:
         )  # fmt: skip
 
     def cut(self, address: str) -> None:
-        """Let nothing that this host sends to an address arrive."""
+        """Drop all packets of this host to an address."""
         self._ip("neigh", "replace", address, "lladdr", _NOWHERE, "nud", "permanent", "dev", "eth0")
 
     def heal(self, address: str) -> None:

@@ -1,4 +1,4 @@
-"""What SLURM's `slurmstepd` does to the processes of one job step, without SLURM; standard library only.
+"""Treat the processes of one job step as SLURM's `slurmstepd` does, without SLURM; standard library only.
 
 Usage: `python slurm_step.py JOB STEP TASKS COMMAND…`. It starts the command once per task, with the variables of
 srun(1), and keeps all descendants together, daemons included: as their subreaper, and in a control group like SLURM's

@@ -1,4 +1,4 @@
-"""Death of a process, its worker, both, a pod, a host, or the network: one follower elsewhere sets both sides right."""
+"""Death of a process, its worker, both, a pod, a host, or the network: one follower elsewhere corrects both sides."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def are(cluster: Cluster, state: tuple[str, str, str], *names: str) -> bool:
     return all(states.get(each) == state for name in names for each in (name, f"{name}'s child"))
 
 
-def test_whatever_dies_both_sides_say_so(cluster: Cluster, follower: Started) -> None:
+def test_both_sides_show_each_death(cluster: Cluster, follower: Started) -> None:
     alpha, beta = cluster.hosts
     started = {name: train(cluster, alpha, name) for name in ("process", "worker", "both")}
     train(cluster, beta, "network")
@@ -71,10 +71,10 @@ def test_whatever_dies_both_sides_say_so(cluster: Cluster, follower: Started) ->
     beta.unplug()
     wait_for(lambda: are(cluster, DEAD, "process", "both", "network"))
     reasons = {properties(task)["mlflow_run_id"]: str(task["status_reason"]) for task in cluster.server.tasks}
-    told = {run.info.run_name: reasons[run.info.run_id] for run in cluster.runs() if run.info.status == "KILLED"}
-    assert told["process"].startswith("the process died with the run still open")
-    assert told["both"].endswith(" from alpha")
-    assert told["network"].endswith(" from beta")
+    causes = {run.info.run_name: reasons[run.info.run_id] for run in cluster.runs() if run.info.status == "KILLED"}
+    assert causes["process"].startswith("the process died with the run still open")
+    assert causes["both"].endswith(" from alpha")
+    assert causes["network"].endswith(" from beta")
 
     assert are(cluster, LIVE, "worker"), "another worker goes on, and the follower leaves it alone"
     (cluster.place.folder / "worker may end").touch()

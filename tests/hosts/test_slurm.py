@@ -1,4 +1,4 @@
-"""SLURM jobs: what SLURM does to the processes of a job, and what a Task says about the job.
+"""SLURM jobs: signals and the end of a job's processes, and the job's names on the Task.
 
 No SLURM is needed: `slurm_step.py` does to a step's processes what SLURM does.
 """
@@ -80,7 +80,7 @@ def submit(place: Place, script: str, *arguments: str, tasks: int = 1, **environ
 
 
 def test_a_step_of_several_tasks(place: Place, server: ClearMLServer) -> None:
-    """One Task holds the points of all tasks; the step kills what is left of it, and nothing was waiting for that."""
+    """One Task holds the points of all tasks; the step kills the remaining processes, and no data was waiting."""
     done = submit(place, RANKS, tasks=2).finish()
     assert done.code == 0, done.stderr
     run = place.the_run()
@@ -140,7 +140,7 @@ def follower(own_place: Place, own_server: ClearMLServer) -> Iterator[Started]:
 
 
 def test_a_job_is_cancelled(own_place: Place, own_server: ClearMLServer, preempted: str, follower: Started) -> None:
-    """Nothing of it may be left to report its end: a follower ends it on both sides."""
+    """No process may be left to report its end: a follower ends it on both sides."""
     assert ended(own_server, preempted)["status"] == "stopped"
     wait_for(lambda: own_place.mlflow_run(preempted).info.status == "KILLED")
     wait_for(lambda: link_tags(own_place.mlflow_run(preempted))["state"] == "synced")

@@ -1,4 +1,4 @@
-"""What a ClearML server says to whoever logs in, for servers that say anything else afterwards."""
+"""Answers of a ClearML server to a login, for servers that answer anything else afterwards."""
 
 from __future__ import annotations
 

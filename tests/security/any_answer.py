@@ -1,4 +1,4 @@
-"""A session with a server that answers anything; run by test_any_answer.py, prints "done" where all of it was borne."""
+"""A session with a server that answers anything; run by test_any_answer.py, prints "done" if no answer did harm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.security.answers import LOGIN, TOKEN
 
-told: dict[str, Any] = {"login": (200, LOGIN), "status": 200, "body": b"{}", "packing": "identity", "date": ""}
+response: dict[str, Any] = {"login": (200, LOGIN), "status": 200, "body": b"{}", "packing": "identity", "date": ""}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,10 +26,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         is_login = "auth.login" in self.path
-        status, body = told["login"] if is_login else (told["status"], told["body"])
+        status, body = response["login"] if is_login else (response["status"], response["body"])
         self.send_response_only(status)
-        self.send_header("Date", told["date"])
-        self.send_header("Content-Encoding", "identity" if is_login else told["packing"])
+        self.send_header("Date", response["date"])
+        self.send_header("Content-Encoding", "identity" if is_login else response["packing"])
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -116,7 +116,7 @@ PROMPT = Prompt(
 TASK = Task("id", "", False, {}, {}, "in_progress", "")
 
 
-# In place of MLflow's store: what is asked about here is the Task.
+# In place of MLflow's store: these requests are about the Task.
 class Reader(RunReader):
     def __init__(self) -> None:
         self.stored, self.run_id = STORED, "run"
@@ -144,13 +144,13 @@ verify.open_run = lambda *_, **__: Reader()  # type: ignore[assignment]
 
 
 def context(tasks: Tasks) -> RunContext:
-    """Return what the parts of a run share."""
+    """Return the state that the parts of a run share."""
     capture = RunJournal(Path("/nowhere"), RUN, None)
     return RunContext(capture, Settings(), tasks, Uploads(FileUploads(session)), Rejections("run"))
 
 
 def mirror(tasks: Tasks) -> None:
-    """Do with a run's Task what `sync` does, as far as it is not MLflow's."""
+    """Complete a run's Task as `sync` does, without MLflow's part."""
     capture = RunJournal(Path("/nowhere"), RUN, None)
     capture.kept, capture.task_id = False, "id"
     mirrored = RunMirror(capture, Settings(), tasks, Uploads(FileUploads(session)))
@@ -162,7 +162,7 @@ def mirror(tasks: Tasks) -> None:
 
 
 def look(tasks: Tasks) -> None:
-    """Do what `sync` does to tell whether there is something to do."""
+    """Look for work as `sync` does."""
     for stored, task, parent in with_tasks([STORED], tasks):
         if isinstance(task, ClearMLError):
             raise task
@@ -199,7 +199,7 @@ names = st.sampled_from(["id", "task", "tasks", "projects", "models", "variants"
 
 
 def of(good: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mostly what a server says, so that what lies within it is reached too."""
+    """Mostly valid answers, so that the code for their inner parts is reached, too."""
     return st.integers(0, 15).flatmap(lambda number: good if number else anything)
 
 
@@ -255,11 +255,11 @@ session = Session()
     status=st.sampled_from([200, 200, 200, 200, 400, 404]),
 )
 def check(data: Any, raw: bytes | None, packed: bool, meta: Any, status: int) -> None:
-    told["status"] = status
-    told["body"] = json.dumps({"meta": meta, "data": data}).encode() if raw is None else raw
-    told["packing"] = "gzip" if packed else "identity"
+    response["status"] = status
+    response["body"] = json.dumps({"meta": meta, "data": data}).encode() if raw is None else raw
+    response["packing"] = "gzip" if packed else "identity"
     if packed:
-        told["body"] = gzip.compress(told["body"])
+        response["body"] = gzip.compress(response["body"])
     for call in CALLS:
         is_one_line_or_nothing(lambda call=call: call(Tasks(session)))  # type: ignore[misc]
 
@@ -271,7 +271,7 @@ def check(data: Any, raw: bytes | None, packed: bool, meta: Any, status: int) ->
     date=st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=30),
 )
 def check_login(answer: Any, status: int, date: str) -> None:
-    told["login"], told["status"], told["date"] = (status, json.dumps(answer).encode()), 200, date
+    response["login"], response["status"], response["date"] = (status, json.dumps(answer).encode()), 200, date
     is_one_line_or_nothing(Session().login.addresses)
     assert "\n" not in probe.described()["error"]
 
@@ -285,7 +285,7 @@ def is_one_line_or_nothing(call: Callable[[], Any]) -> None:
 
 
 check()
-told |= {"status": 200, "body": b"[" * 100_000, "packing": "identity"}
+response |= {"status": 200, "body": b"[" * 100_000, "packing": "identity"}
 try:
     session.call("tasks.get_by_id", task="id")
     raise AssertionError("it was read")

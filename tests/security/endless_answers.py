@@ -60,7 +60,7 @@ OTHERS: dict[str, Callable[[], Iterable[bytes]]] = {
 }  # fmt: skip
 """Answers that are refused for another reason."""
 
-told: Iterable[bytes] = []
+response: Iterable[bytes] = []
 WELL = [OK + b"Content-Length: %d\r\n\r\n" % len(LOGIN) + LOGIN]
 login: Iterable[bytes] = WELL
 
@@ -75,7 +75,7 @@ def serve(connection: socket.socket) -> None:
                 length = int(value) if name.lower() == b"content-length" else length
             stream.read(length)
             is_login = b"auth.login" in request
-            for data in login if is_login else told:
+            for data in login if is_login else response:
                 connection.sendall(data)
             if not (is_login and login is WELL):
                 return
@@ -116,28 +116,28 @@ def error_of(call: Callable[[], object]) -> UnavailableError:
 
 
 def memory() -> int:
-    """Return the most that this process has had in memory, in MiB."""
+    """Return the peak of this process's memory, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 session = Session()
 session.login.addresses()
 before = memory()
-# A limit that is missing is not to take the machine's memory.
+# A missing limit must not take the machine's memory.
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + 1024 * MIB, now + 1024 * MIB))
 
 for name, answer in ANSWERS.items():
-    told = answer()
+    response = answer()
     assert isinstance(error_of(lambda: session.call("tasks.get_all")), TooLargeError), name
-http.MOST, told = 4 * MIB, itertools.chain([OK + b"Content-Encoding: gzip\r\n\r\n"], gzip(b""))
+http.MOST, response = 4 * MIB, itertools.chain([OK + b"Content-Encoding: gzip\r\n\r\n"], gzip(b""))
 assert isinstance(error_of(lambda: session.call("tasks.get_all")), TooLargeError), "packed, it is nothing without end"
-http.MOST, told = 64 * MIB, ANSWERS["gzip"]()
+http.MOST, response = 64 * MIB, ANSWERS["gzip"]()
 assert isinstance(
     error_of(lambda: FileServer(session).upload(address, "name", io.BytesIO(b"content"), "text/plain")), TooLargeError
 )
 for name, answer in OTHERS.items():
-    told = answer()
+    response = answer()
     assert not isinstance(error_of(lambda: session.call_once("tasks.get_all")), TooLargeError), name
 for answer in (ANSWERS["gzip"], OTHERS["a header"]):
     login = answer()
@@ -145,7 +145,7 @@ for answer in (ANSWERS["gzip"], OTHERS["a header"]):
 grown = memory() - before
 assert grown < 256, f"{grown} MiB"
 
-told, login = [b"HTTP/1.1 429 No\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n"], WELL
+response, login = [b"HTTP/1.1 429 No\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n"], WELL
 assert error_of(lambda: session.call("tasks.get_all")).retry_after_s == 30, "the pause that the server asks for is kept"
 print(f"grown by {grown} MiB; done")
 sys.stdout.flush()

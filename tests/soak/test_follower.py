@@ -23,7 +23,7 @@ AT_ONCE = min(100, RUNS // 5)
 _WARM = 3
 """Batches after which everything is imported, and all caches are filled."""
 _FLAT_MB = 30
-"""What the memory of a process may vary by; 100 bytes that are kept of each run would be 2 MB, a run itself 200 MB."""
+"""Allowed variation of a process's memory; 100 bytes that are kept of each run would be 2 MB, a run itself 200 MB."""
 
 
 def begin(place: Place, experiment: str, number: int) -> str:

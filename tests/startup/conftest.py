@@ -38,5 +38,5 @@ def light(pair: Pair) -> Environment:
 
 @pytest.fixture
 def breakable(light: Environment, tmp_path: Path) -> Environment:
-    """A copy of it for the test to break."""
+    """A copy of it, which the test may break."""
     return light.copy(tmp_path / "venv")

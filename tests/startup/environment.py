@@ -1,4 +1,4 @@
-"""Virtual environments with the built wheel, and what their Python processes did."""
+"""Virtual environments with the built wheel, and the results of their Python processes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Environment:
         return done
 
     def result(self, *arguments: object, **options: Any) -> Any:
-        """Run its Python, which prints JSON and must say nothing else on stdout or stderr."""
+        """Run its Python, which prints JSON and must print nothing else on stdout or stderr."""
         done = self.run(*arguments, **options)
         assert done.stderr == ""
         return json.loads(done.stdout)

@@ -15,7 +15,7 @@ def without_package(environment):
 
 
 def empty_folder(environment):
-    """What is left where files that Python wrote there kept the folder from being removed."""
+    """A folder that was not removed because of files that Python wrote there."""
     without_package(environment)
     (environment.site_packages / "autoinstrument" / "__pycache__").mkdir(parents=True)
 
@@ -57,7 +57,7 @@ BREAKAGES = [
 
 
 @pytest.mark.parametrize("damage", BREAKAGES, ids=lambda damage: damage.__name__)
-def test_interpreter_starts_and_says_nothing(breakable, damage):
+def test_interpreter_starts_and_prints_nothing(breakable, damage):
     damage(breakable)
     for env in ({}, ON):
         done = breakable.run("-W", "error", "-c", COUNT, env=env)
@@ -76,7 +76,7 @@ def test_interpreter_starts_and_says_nothing(breakable, damage):
     ],
 )
 def test_imports_go_on_where_a_part_is_missing(breakable, tmp_path, missing):
-    """The awaited modules are imported as without the agent; where it can still be said, one line says so."""
+    """The awaited modules are imported as without the agent; one line reports it, if that is still possible."""
     (breakable.site_packages / "autoinstrument" / f"{missing}.py").unlink()
     write_stub(tmp_path)
     done = breakable.run(

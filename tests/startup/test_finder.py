@@ -1,4 +1,4 @@
-"""The finder leaves no trace on what it waits for, and its hooks cannot harm an import."""
+"""The finder leaves no trace on the modules that it waits for, and its hooks cannot harm an import."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_introspection_works(run):
     """) == ["z = 1\n", "awaited.py", True, "data", "data", ["part"], True]
 
 
-def test_a_spec_that_nobody_imports_answers_as_the_real_one(run):
-    """`importlib.util.find_spec` is how tools look whether a package is there, `python -m` how it finds one."""
+def test_a_spec_that_is_not_imported_behaves_as_the_real_one(run):
+    """Tools use `importlib.util.find_spec` to look for a package, and so does `python -m`."""
     assert run("""
         spec = importlib.util.find_spec("awaited")
         print(json.dumps([
@@ -178,7 +178,7 @@ def test_threads_that_import_at_once_each_get_the_whole_module(run):
     """) == [[[1, 2, 5]], 8, ["awaited", "other", "package", "package.part"]]
 
 
-def test_two_finders_of_the_kind_do_not_ask_each_other_for_ever(run):
+def test_two_finders_of_this_kind_do_not_call_each_other_endlessly(run):
     """wrapt's, and those of other agents, let the others find as this one does."""
     assert run("""
         class Another:

@@ -15,8 +15,8 @@ from autoinstrument.transport.sender import Sender
 FORKS = 60
 here, there = socket.socketpair()
 there.sendall(encode([ready()]))
-heard = []
-sender = Sender(lambda attempt: here, lambda attempt: [], heard.append, lambda: None)
+answers = []
+sender = Sender(lambda attempt: here, lambda attempt: [], answers.append, lambda: None)
 sender.post(MetricsLogged("run", [("loss", 0.0, 0, -1)]))
 
 received = []
@@ -36,8 +36,8 @@ def wait(condition):
     return condition()
 
 receive(-1)
-back = told = 0
-with warnings.catch_warnings(record=True) as said:
+back = answered = 0
+with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("always")
     for number in range(FORKS):
         sender.post(MetricsLogged("run", [("loss", 1.0, 0, number)]))  # some is on its way, some is not
@@ -50,12 +50,12 @@ with warnings.catch_warnings(record=True) as said:
             os._exit(0)
         back += is_back()  # at once, whatever the script does next
         there.sendall(frame[7:])  # the other half: it is put together by a thread that has begun after the fork
-        told += wait(lambda: len(heard) == number + 1)
+        answered += wait(lambda: len(answers) == number + 1)
         os.waitpid(child, 0)
 receive(FORKS - 1)
 print(json.dumps([
-    [str(warning.message) for warning in said], back, told, received == [-1, *range(FORKS)],
-    [record.run_id for record in heard] == [str(number) for number in range(FORKS)], dict(errors),
+    [str(warning.message) for warning in warned], back, answered, received == [-1, *range(FORKS)],
+    [record.run_id for record in answers] == [str(number) for number in range(FORKS)], dict(errors),
 ]))
 os._exit(0) if not sys.stdout.flush() else None
 """
@@ -81,7 +81,7 @@ def refuse(attempt):
 
 begun = []
 sender = Sender(refuse, lambda attempt: [], print, lambda: None)
-with warnings.catch_warnings(record=True) as said:
+with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("always")
     for number in range(10):
         sender.post(DeferredStart(lambda number=number: begun.append(number)))
@@ -93,12 +93,12 @@ with warnings.catch_warnings(record=True) as said:
         end = time.monotonic() + 30
         while len(begun) <= number and time.monotonic() < end:
             time.sleep(0.001)
-print(json.dumps([[str(warning.message) for warning in said], begun == list(range(10)), dict(errors)]))
+print(json.dumps([[str(warning.message) for warning in warned], begun == list(range(10)), dict(errors)]))
 """
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
-def test_so_it_is_where_there_is_no_worker(new_environment, wheel, version):
+def test_a_fork_finds_no_thread_without_a_worker(new_environment, wheel, version):
     """The thread that records what begins is the only one with something to do then."""
     environment = new_environment(version).install(wheel)
     assert environment.result("-c", NO_WORKER) == [[], True, {}]

@@ -14,7 +14,7 @@ from tests.startup.environment import Environment, clean_environ
 
 @pytest.fixture
 def kernel(full_environment: Environment, tmp_path):
-    """Start a kernel of the environment with the switch on, and return what runs a cell: (stdout, stderr)."""
+    """Start a kernel of the environment with the switch on; return a function that runs a cell: (stdout, stderr)."""
     folder = tmp_path / "kernels" / "tests"
     folder.mkdir(parents=True)
     command = [str(full_environment.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -28,7 +28,7 @@ def kernel(full_environment: Environment, tmp_path):
     def run(cell: str) -> tuple[str, str]:
         printed = {"stdout": "", "stderr": ""}  # and what is displayed, by its kind
 
-        def hear(message):
+        def show(message):
             content = message["content"]
             if message["msg_type"] == "stream":
                 printed[content["name"]] += content["text"]
@@ -37,7 +37,7 @@ def kernel(full_environment: Environment, tmp_path):
             elif message["msg_type"] == "error":
                 printed["stderr"] += "\n".join(content["traceback"])
 
-        client.execute_interactive(cell, output_hook=hear, timeout=60)
+        client.execute_interactive(cell, output_hook=show, timeout=60)
         run.displayed = printed
         return printed["stdout"], printed["stderr"]
 

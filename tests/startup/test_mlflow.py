@@ -12,7 +12,7 @@ from tests.startup.test_broken_installations import write_stub
 
 ON = {"AUTOINSTRUMENT_ENABLED": "1"}
 
-# What a process sees of MLflow, as JSON; run with the agent on and off.
+# The view that a process has of MLflow, as JSON; run with the agent on and off.
 LOOK = """
 import copy, functools, importlib, inspect, json, pkgutil, sys, threading, types, typing
 before = set(sys.modules)
@@ -83,7 +83,7 @@ def is_wrapped(expression: str) -> str:
 
 @pytest.fixture(scope="module")
 def looks(full_environment: Environment):
-    """What a process sees with the agent on, and with it off."""
+    """The view of a process with the agent on, and with it off."""
     code = f"{LOOK}\nprint(json.dumps([look, wrapped, sorted(set(sys.modules) - before)]))\n"
     return [full_environment.result("-c", code, env=env) for env in (ON, {})]
 
@@ -123,7 +123,7 @@ def test_reloading_the_module_wraps_the_new_function(full_environment):
     assert full_environment.result("-c", LOOK + RELOAD, env=ON) == ["Reference", "function", "SourceFileLoader", True]
 
 
-def test_importing_mlflow_and_ending_says_nothing(full_environment):
+def test_importing_mlflow_and_ending_prints_nothing(full_environment):
     done = full_environment.run("-X", "dev", "-c", "import mlflow", env={**ON, "PYTHONWARNINGS": "ignore"})
     assert (done.stdout, done.stderr) == ("", "")
 
@@ -161,7 +161,7 @@ def test_a_bad_setting_is_one_line_and_mlflow_stays_as_it_is(full_environment, t
         "import json, sys, mlflow; write = 'write' in vars(sys.stdout)\n"
         f"print(json.dumps([{is_wrapped('mlflow.start_run')}, {is_wrapped('mlflow.tracking.fluent.end_run')}, write]))"
     )
-    write_stub(tmp_path)  # what a bad setting does is not MLflow's business: its import takes seconds
+    write_stub(tmp_path)  # MLflow, whose import takes seconds, has no part in it
     (tmp_path / "mlflow/__init__.py").write_text(
         "from mlflow.tracking.fluent import start_run\nimport mlflow.tracking\n"
     )
@@ -177,7 +177,7 @@ def test_a_bad_setting_is_one_line_and_mlflow_stays_as_it_is(full_environment, t
 
 @pytest.mark.parametrize("version", ["1.30.1", "2.15.2", "4.0.0", "4.0.0rc1"])
 def test_an_mlflow_that_is_not_supported_is_left_alone_with_one_line(full_environment, tmp_path, version):
-    """A stand-in with MLflow's module names says that it is that version."""
+    """A stand-in with MLflow's module names reports that version."""
     write_stub(tmp_path)
     (tmp_path / "mlflow/version.py").write_text(f"VERSION = {version!r}\n")
     code = (
@@ -187,7 +187,9 @@ def test_an_mlflow_that_is_not_supported_is_left_alone_with_one_line(full_enviro
     done = full_environment.run("-c", code, env=ON, cwd=tmp_path)
     assert json.loads(done.stdout) == [False, False]
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"autoinstrument: MLflow {version} is left alone: supported are 2.16 to 3.x")
+    assert line.startswith(
+        f"autoinstrument: MLflow {version} is not supported, and is left alone; supported: 2.16 to 3.x"
+    )
 
 
 @pytest.mark.parametrize("version", ["2.16.0", "2.22.1", "3.0.0rc1", "3.99"])
@@ -198,7 +200,7 @@ def test_an_mlflow_that_is_supported_is_wrapped(full_environment, tmp_path, vers
     assert full_environment.result("-c", code, env=ON, cwd=tmp_path) is True
 
 
-def test_functions_that_a_version_lacks_are_not_invented(full_environment, tmp_path):
+def test_functions_that_a_version_lacks_are_not_added(full_environment, tmp_path):
     write_stub(tmp_path)
     code = "import json, mlflow.tracking.fluent as fluent; print(json.dumps(hasattr(fluent, 'end_run')))"
     assert full_environment.result("-c", code, env=ON, cwd=tmp_path) is False
@@ -213,13 +215,13 @@ print(json.dumps({detail: step == "wrapped" for step, detail in steps if step in
 
 @pytest.fixture
 def noted(tmp_path):
-    """What `explain` and `doctor` set, to read what was noted."""
+    """The variable that `explain` and `doctor` set, and a function that reads the notes."""
     (tmp_path / "steps").touch()
     return {"AUTOINSTRUMENT_EXPLAIN": str(tmp_path / "steps")}
 
 
-def test_what_is_wrapped_and_what_not_can_be_asked(full_environment, noted):
-    """Of the real MLflow, whose versions differ in what there is to wrap."""
+def test_wrapped_and_missing_functions_can_be_listed(full_environment, noted):
+    """Functions of the real MLflow, whose versions have different ones."""
     assert full_environment.result("-c", OUTCOMES, env=noted) == {}
     outcomes = full_environment.result("-c", OUTCOMES, env=ON | noted)
     assert outcomes["mlflow.tracking.fluent.start_run"]

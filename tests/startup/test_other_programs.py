@@ -1,4 +1,4 @@
-"""Programs that the agent stays out of, told by the interpreter's command line; and those that only look like them."""
+"""Programs that the agent stays out of, by the interpreter's command line; and those that only look like them."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_code_and_its_arguments_are_never_taken_for_a_program():
 
 # The same with real programs
 
-# Runs in every interpreter of the environment, after our own file ("o" comes after "a"), as it comes to its end.
+# Runs at the end of every interpreter of the environment, after the agent's file ("o" comes after "a").
 RECORDER = """
 import os, sys, atexit, json
 def record(path=os.environ["RECORD"]):
@@ -116,7 +116,7 @@ atexit.register(record)
 
 @pytest.fixture
 def recorded(own_environment: Environment, tmp_path):
-    """Run Python, and return what each interpreter that ran was and whether it was armed."""
+    """Run Python; return each interpreter that ran, and whether it was armed."""
     (own_environment.site_packages / "our_recorder.py").write_text(RECORDER)
     recorder = own_environment.site_packages / "our-recorder.pth"
     recorder.write_text("import os; os.environ.get('RECORD') and __import__('our_recorder')\n")
@@ -203,7 +203,7 @@ def test_not_in_build_and_its_back_end(own_environment, recorded, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["module", "script"])
-def test_not_in_our_own_command_line(own_environment, recorded, way):
+def test_not_in_the_packages_own_commands(own_environment, recorded, way):
     script = own_environment.folder / "bin" / "autoinstrument"
     (one,) = recorded(*([script] if way == "script" else ["-m", "autoinstrument"]), "--help")
     assert not one["armed"]

@@ -33,7 +33,7 @@ BY_VALUE = {
     "function that closes over it": "closes(mlflow.start_run)",
     "function that closes over a bound method": "closes(TrackingServiceClient('http://127.0.0.1:1').log_metric)",
 }
-"""What only cloudpickle can pickle."""
+"""An object that only cloudpickle can pickle."""
 
 IMPORTS = """
 import base64, functools, io, json, pickle, pickletools, sys
@@ -130,7 +130,7 @@ def test_a_process_with_the_agent_gets_the_wrapped_ones(loaded, pickled):
         assert {kind for _, _, kind in loaded[True][name]} == {"_BoundReference"}, name
 
 
-def test_a_pickle_is_what_it_would_be_without_the_agent(full_environment, pickled):
+def test_a_pickle_is_the_same_as_without_the_agent(full_environment, pickled):
     """Functions: byte for byte; a store's cache of results by their pickles stays valid."""
     without = full_environment.result("-c", IMPORTS + DUMP, stdin=json.dumps([THINGS, BY_VALUE]))
     same = {"mlflow.start_run", "mlflow.end_run", "mlflow.log_metric", "mlflow.log_params", "fluent.start_run"} | {

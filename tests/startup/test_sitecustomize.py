@@ -66,7 +66,7 @@ def test_without_the_package_nothing_happens(run):
     assert run(TEMPLATE) == (["not armed"], "")
 
 
-def test_a_broken_package_is_not_heard_of(run, tmp_path):
+def test_a_broken_package_is_silent(run, tmp_path):
     (tmp_path / "autoinstrument.py").write_text("def init(:")
     assert run(TEMPLATE, tmp_path) == (["not armed"], "")
 
@@ -102,30 +102,30 @@ def test_one_before_it_wins(run, other):
     ["1 / 0\n", "import no_such_module\n", "raise ImportError('x', name='sitecustomize')\n", "def broken(:\n"],
     ids=["error", "import error", "import error of its own name", "syntax error"],
 )
-def test_an_exception_of_the_next_one_is_reported_as_without_ours(run, other, text):
+def test_an_exception_of_the_next_one_is_reported_as_without_the_agent(run, other, text):
     folder = other(text=text)
     assert run(TEMPLATE, ROOT, folder)[1] == run(folder)[1]
     code = "import sys; print('sitecustomize' in sys.modules)"
     assert run(TEMPLATE, ROOT, folder, code=code)[0] == run(folder, code=code)[0]
 
 
-def test_an_exit_of_the_next_one_is_one(bare, other):
+def test_an_exit_of_the_next_one_ends_the_process(bare, other):
     folder = other(text="import sys; sys.stdout.flush(); import os; os._exit(0) if 'x' in os.environ else None\n")
     path = os.pathsep.join(map(str, (TEMPLATE, ROOT, folder)))
     assert bare.run("-c", "print(1)", env={"PYTHONPATH": path, "x": "1"}).stdout == ""
 
 
 def test_entries_that_are_relative_doubled_or_links_are_the_same_folder(run, other, copy, tmp_path):
-    ours, next_one = copy("ours"), other()
+    agent, next_one = copy("agent"), other()
     link = tmp_path / "link"
-    link.symlink_to(ours)
+    link.symlink_to(agent)
     ends = (["other True sitecustomize", "armed"], "")
-    assert run("ours", ROOT, next_one) == ends
-    assert run("ours", ours, link, ROOT, next_one) == ends
-    assert run(link, ours, "./ours/", ROOT, next_one) == ends
-    assert run(f"{ours}/", "", "missing", ROOT, next_one) == ends
+    assert run("agent", ROOT, next_one) == ends
+    assert run("agent", agent, link, ROOT, next_one) == ends
+    assert run(link, agent, "./agent/", ROOT, next_one) == ends
+    assert run(f"{agent}/", "", "missing", ROOT, next_one) == ends
     assert run(link, ROOT) == (["armed"], "")
-    assert run("", ROOT, next_one, cwd=ours) == ends
+    assert run("", ROOT, next_one, cwd=agent) == ends
 
 
 def test_two_copies_end_and_the_next_one_still_runs(run, other, copy):
@@ -134,7 +134,7 @@ def test_two_copies_end_and_the_next_one_still_runs(run, other, copy):
     assert run(first, second, first, ROOT, other()) == (["other True sitecustomize", "armed"], "")
 
 
-def test_another_tool_that_chains_as_well_makes_no_loop(run, other, copy):
+def test_another_tool_that_chains_as_well_does_not_loop(run, other, copy):
     """New Relic's file looks for the first one on the path except itself, and so finds the agent's again."""
     chaining = other(
         "chaining",
@@ -155,12 +155,12 @@ def test_another_tool_that_chains_as_well_makes_no_loop(run, other, copy):
 
 
 def test_runs_from_a_zip_file(run, other, tmp_path):
-    with zipfile.ZipFile(tmp_path / "ours.zip", "w") as archive:
+    with zipfile.ZipFile(tmp_path / "agent.zip", "w") as archive:
         archive.write(TEMPLATE / "sitecustomize.py", "sitecustomize.py")
-    assert run(tmp_path / "ours.zip", ROOT, other()) == (["other True sitecustomize", "armed"], "")
+    assert run(tmp_path / "agent.zip", ROOT, other()) == (["other True sitecustomize", "armed"], "")
 
 
-def test_a_working_directory_that_is_gone_is_no_matter(run, tmp_path):
+def test_a_deleted_working_directory_does_not_matter(run, tmp_path):
     code = (
         "import os, subprocess, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); "
         "subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"

@@ -1,4 +1,4 @@
-"""What an interpreter loads at its start with the switch off and on, in every way that one is started."""
+"""The modules that an interpreter loads at its start with the switch off and on, however it is started."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_on_loads_the_finder_and_no_other_module(pair, value):
 
 
 def test_on_stays_so_until_mlflow_is_imported(pair):
-    """Whatever else the program imports: argparse alone is listened to, at the cost of four small files."""
+    """Whatever else the program imports: only argparse is watched, at the cost of four small files."""
     code = (
         "import argparse, asyncio, email, functools, http.client, json, logging, sqlite3, typing, unittest; " + LOADED
     )
@@ -59,7 +59,7 @@ def test_on_stays_so_until_mlflow_is_imported(pair):
     assert extra == PACKAGE | own | {"__future__"}
 
 
-def test_on_says_nothing_even_where_warnings_are_errors(light):
+def test_on_prints_nothing_even_where_warnings_are_errors(light):
     done = light.run(
         "-W", "error", "-X", "dev", "-bb", "-c", "import argparse; argparse.ArgumentParser().parse_args()", env=ON
     )

@@ -1,4 +1,4 @@
-"""What the wheel puts at the top of site-packages."""
+"""The files of the wheel at the top of site-packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START_UP_FILES = {"autoinstrument-init.pth", "autoinstrument-init.start"}
 
 @pytest.fixture(scope="session")
 def editable(tmp_path_factory, new_environment):
-    """The project in editable mode: what `pip install --editable` builds and installs (PEP 660)."""
+    """The project in editable mode, as `pip install --editable` builds and installs it (PEP 660)."""
     folder = tmp_path_factory.mktemp("editable")
     code = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT, check=True)

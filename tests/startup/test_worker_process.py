@@ -21,7 +21,7 @@ from tests.startup.environment import ROOT, find_interpreter
 
 ON = {"AUTOINSTRUMENT_ENABLED": "1"}
 
-# Runs at the start of every interpreter of the environment, after our own start-up file ("p" comes after "a").
+# Runs at the start of every interpreter of the environment, after the agent's start-up file ("p" comes after "a").
 PROBE = """
 import json, os, sys
 with open(os.path.join(os.environ["RECORD"], str(os.getpid())), "w") as file:

@@ -1,4 +1,4 @@
-"""Artifact stores that run on this machine: each with what a training, and a person with ClearML's client, need."""
+"""Artifact stores that run on this machine, with the settings for a training and for a person with ClearML's client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand before an MLflow server: it wants headers, a certificate of the client, or a path."""
+"""A gateway before an MLflow server: it requires headers, a client certificate, or a path."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class SFTPServer:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """Number of connected clients."""
         return sum(transport.is_active() for transport in self._open)
 
     def _serve(self) -> None:

@@ -66,7 +66,7 @@ def test_links_are_what_clearml_opens_and_upload_copies(
     monkeypatch.setenv("HOME", str(own_place.root / "user"))
     done = own_place.run(SCRIPT, store.root, "linked")
     assert done.code == 0, done.stderr
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     run = own_place.run_named("linked")
     task = ended(own_server, run.info.run_id)
     held = artifacts(task)

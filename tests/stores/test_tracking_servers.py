@@ -40,13 +40,13 @@ SCRIPT = """
 
 
 class Way(NamedTuple):
-    """How the training reaches the server.
+    """A way in which the training reaches the server.
 
     Attributes:
         uri: the tracking URI.
         environ: what its client needs.
         wrong: the same, but not as the server wants it.
-        problem: a pattern of what `doctor` says of that.
+        problem: a pattern of `doctor`'s problem then.
     """
 
     uri: str
@@ -121,7 +121,7 @@ def client_certificate(home: Path, mlflow_server: str, database: Path) -> Iterat
 
 @contextlib.contextmanager
 def proxy(home: Path, mlflow_server: str, database: Path) -> Iterator[Way]:
-    """One that wants a password, and is not used for ClearML's server."""
+    """A proxy that requires a password, and is not used for ClearML's server."""
     target = mlflow_server.removeprefix("http://").partition(":")
     with ConnectProxy((target[0], int(target[2]))) as between:
         environ = {"HTTP_PROXY": between.url, "NO_PROXY": "127.0.0.1,localhost"}
@@ -151,7 +151,7 @@ def way(request: pytest.FixtureRequest, own_place: Place, mlflow_server: str, da
 
 
 @pytest.mark.may_report("MlflowException|RestException")
-def test_worker_and_commands_go_the_way_of_the_training(
+def test_worker_and_commands_reach_the_server_as_the_training_does(
     own_place: Place, own_server: ClearMLServer, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker reads the store: for files that it uploads, and for a run whose process died."""
@@ -159,7 +159,7 @@ def test_worker_and_commands_go_the_way_of_the_training(
     experiment = own_place.root.name
     done = own_place.run(SCRIPT, experiment, "ends")
     assert done.code == 0, done.stderr
-    assert len(done.said) == 1, done.stderr
+    assert len(done.agent_lines) == 1, done.stderr
     died = own_place.run(SCRIPT, experiment, "dies")
     assert died.code == 3, died.stderr
     wait_for(lambda: not own_place.workers())
@@ -198,10 +198,10 @@ ROTATED = """
 
 
 @pytest.mark.may_report("401")
-def test_files_that_a_token_of_yesterday_cannot_fetch_are_for_sync(
+def test_files_that_an_expired_token_cannot_fetch_are_left_to_sync(
     own_place: Place, own_server: ClearMLServer, mlflow_server: str
 ) -> None:
-    """The training renews its token, and the worker does not learn of that; nothing else of the run waits."""
+    """The training renews its token, and the worker does not get the new one; nothing else of the run waits."""
     valid = own_place.root / "token"
     valid.write_text("first")
 
@@ -215,7 +215,7 @@ def test_files_that_a_token_of_yesterday_cannot_fetch_are_for_sync(
             ROTATED, str(valid), own_place.root.name, MLFLOW_TRACKING_TOKEN="first", AUTOINSTRUMENT_EXIT_TIMEOUT="5"
         )
         assert done.code == 0, done.stderr
-        assert "autoinstrument sync" in done.said[-1], done.stderr
+        assert "autoinstrument sync" in done.agent_lines[-1], done.stderr
         wait_for(lambda: not own_place.workers())
         (task,) = own_server.tasks
         assert task["status"] == "completed"

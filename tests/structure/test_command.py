@@ -1,4 +1,4 @@
-"""What `python3 -m tests` and the demo print while they install: size and time before, progress meanwhile."""
+"""Output of `python3 -m tests` and the demo while they install: size and time before, progress meanwhile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests import __main__ as setup
 def test_a_long_installation_shows_what_it_does(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person can tell that it goes on, although pip is silent for minutes."""
+    """A person sees that it goes on, although pip is silent for minutes."""
     monkeypatch.setattr(setup, "_HEARTBEAT_S", 0.05)
     code = "import sys, time; print('Collecting mlflow', flush=True); sys.stdin.read(); time.sleep(1)"
     setup._run_with_progress([sys.executable, "-c", code])
@@ -22,7 +22,7 @@ def test_a_long_installation_shows_what_it_does(
     assert shown.err == ""
 
 
-def test_an_installation_that_fails_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_installation_that_fails_prints_the_reason(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(setup.SetupError, match="this failed"):
         setup._run_with_progress([sys.executable, "-c", "print('no such package'); raise SystemExit(1)"])
     assert capfd.readouterr().err == "no such package\n"

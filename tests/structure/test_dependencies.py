@@ -1,4 +1,4 @@
-"""What comes with this package was reviewed, and SECURITY.md says what is true."""
+"""The dependencies were reviewed, and SECURITY.md describes them truly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = {
     "MIT": r"\bMIT\b", "BSD": r"\b0?BSD\b", "Apache": "Apache", "PSF": "PSF|Python Software Foundation", "Zlib": "Zlib",
     "Unlicense": "Unlicense|Public Domain", "CC0": "CC0", "MPL": "MPL|Mozilla Public", "GPL": "GPL|General Public",
 }  # fmt: skip
-"""Kinds of licences by what names them: the same one is "MIT", "MIT License" or a classifier."""
+"""Kinds of licences by their names: the same one is "MIT", "MIT License" or a classifier."""
 
 
 class Reviewed(NamedTuple):
@@ -62,7 +62,7 @@ def kinds(text: str) -> set[str]:
     return {kind for kind, words in KINDS.items() if re.search(words, text, re.I)}
 
 
-def test_all_that_is_installed_was_reviewed() -> None:
+def test_each_dependency_was_reviewed() -> None:
     """By name; a newer version is named in pytest's summary, because releases come every day."""
     names, known = installed(), reviewed()
     assert {"clearml", "wrapt", "requests"} <= names
@@ -75,7 +75,7 @@ def test_all_that_is_installed_was_reviewed() -> None:
 
 
 def test_licences() -> None:
-    """Each is what the list says, and none asks for more than its text; MPL 2.0 does of whoever changes its files."""
+    """Each is the listed one, and none requires more than its text, except MPL 2.0 of those who change its files."""
     known = reviewed()
     found = {name: kinds(licence(name)) for name in installed()}
     others = {name: licence(name) for name, kind in found.items() if not kind or kind - kinds(known[name].licence)}
@@ -83,7 +83,7 @@ def test_licences() -> None:
     assert {name for name, line in known.items() if not kinds(line.licence) or "GPL" in kinds(line.licence)} == set()
 
 
-def test_no_start_up_file_but_ours() -> None:
+def test_dependencies_have_no_start_up_files() -> None:
     files = {name: metadata.files(name) or [] for name in installed()}
     assert all(files.values())
     assert {name for name, its in files.items() if any(file.suffix in (".pth", ".start") for file in its)} == set()
@@ -103,7 +103,7 @@ def test_the_hashes_in_security_md(path: str) -> None:
 
 
 def test_nothing_is_unpickled_or_evaluated() -> None:
-    """What comes back from a server, a socket or a file is data; `exec` is in the .pth file alone."""
+    """Input from a server, a socket or a file is data; only the .pth file has `exec`."""
     for path in (ROOT / "autoinstrument").rglob("*.py"):
         found = re.findall(
             r"\b(?:pickle|marshal|shelve)\.loads?\(|(?<![\w.])(?:eval|exec)\((?!\"try)", path.read_text()

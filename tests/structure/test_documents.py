@@ -1,4 +1,4 @@
-"""What the documents name is there: modules, folders and files of the project."""
+"""Modules, folders and files that the documents name exist in the project."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDERS = (
     "autoinstrument", "tests", "docs", "examples", "benchmarks", "sitecustomize_template", ".ci", ".github",
 )  # fmt: skip
 READERS_OWN = {"train.py", "autoinstrument/worker.py"}
-"""Scripts of the reader's, and a module of a release long ago in the changelog."""
+"""Scripts of the reader, and modules of old releases in the changelog."""
 
 _NAMED = re.compile(r"`([^`\n]+)`|\]\(([^)#\s]+)")
 """Code in a line, or the target of a link."""
@@ -35,7 +35,7 @@ def paths() -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_document_names_what_is_not_there(document: Path, paths: set[str]) -> None:
+def test_documents_name_only_what_exists(document: Path, paths: set[str]) -> None:
     gone = []
     for match in _NAMED.finditer(document.read_text("utf-8")):
         text = match[1] or match[2]

@@ -1,6 +1,6 @@
 """The page of MLflow's calls names each function and method that MLflow has, and no other.
 
-If this fails after a new release of MLflow: mirror what is new if it is run data, add it to docs/mlflow-calls.md,
+If this fails after a new release of MLflow: mirror new calls if they log run data, add them to docs/mlflow-calls.md,
 and name the release there.
 """
 

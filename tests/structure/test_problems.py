@@ -50,6 +50,6 @@ def test_errors_that_a_script_swallowed() -> None:
     assert unexpected(found, [r"log_param failed"]) == found
 
 
-def test_a_mistake_in_the_code_is_expected_of_no_fault() -> None:
+def test_no_fault_excuses_a_mistake_in_the_code() -> None:
     problems = ["writing the capture failed, training goes on (OSError: No space)", "x failed (KeyError: 'x')"]
     assert unexpected(problems, [OF_FAULTS]) == problems[1:]

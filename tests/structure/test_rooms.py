@@ -47,7 +47,7 @@ ROOMS = {
     "__main__": {"cli"},
     "__init__": {"agent", "bootstrap", "clone_run"},
 }  # fmt: skip
-"""The rooms that a room may import from, besides itself and what is shared."""
+"""The rooms that a room may import from, besides itself and `SHARED`."""
 FOREIGN = {
     "clearml": {"clearml_api", "integrations"},
     "mlflow": {"mlflow_store", "integrations", "bootstrap", "cli", "project_backend"},
@@ -66,7 +66,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports(name: str, file: Path, known: dict[str, Path]) -> Iterator[str]:
-    """Yield what a module imports: the package's modules below the package, other libraries by their top name."""
+    """Yield the imports of a module: the package's modules below the package, other libraries by their top name."""
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}:{node.lineno}: imports are absolute"
@@ -91,13 +91,13 @@ def room(module: str) -> str:
 
 @pytest.fixture(scope="module")
 def arrows() -> dict[str, set[str]]:
-    """What each module imports; modules of the package begin with a dot."""
+    """The imports of each module; modules of the package begin with a dot."""
     known = modules()
     return {name: set(imports(name, file, known)) - {f".{name}"} for name, file in known.items()}
 
 
 def test_no_import_circle(arrows: dict[str, set[str]]) -> None:
-    """A module is understood without those that are built on it."""
+    """A module can be understood without those that are built on it."""
     left = {name: {target[1:] for target in targets if target[:1] == "."} for name, targets in arrows.items()}
     while left:
         leaves = {name for name, targets in left.items() if not targets & left.keys()}
@@ -105,8 +105,8 @@ def test_no_import_circle(arrows: dict[str, set[str]]) -> None:
         left = {name: targets for name, targets in left.items() if name not in leaves}
 
 
-def test_rooms_import_only_what_they_may(arrows: dict[str, set[str]]) -> None:
-    """Neither door imports the other; what runs in the training process imports nothing of what talks to ClearML."""
+def test_rooms_import_only_what_the_table_allows(arrows: dict[str, set[str]]) -> None:
+    """Neither door imports the other; code of the training process imports no code that talks to ClearML."""
     for name, targets in arrows.items():
         allowed = SHARED | ROOMS.get(room(name), set()) | {room(name)}
         wrong = {target for target in targets if target[:1] == "." and room(target[1:]) not in allowed}
@@ -114,16 +114,16 @@ def test_rooms_import_only_what_they_may(arrows: dict[str, set[str]]) -> None:
         assert not wrong, f"autoinstrument.{name} imports {sorted(wrong)}"
 
 
-def test_only_the_doors_name_the_neighbours(arrows: dict[str, set[str]]) -> None:
-    """What knows MLflow's or ClearML's internals stands in one place each."""
+def test_only_the_doors_import_the_neighbours(arrows: dict[str, set[str]]) -> None:
+    """Code that uses MLflow's or ClearML's internals is in one place each."""
     for library, rooms in FOREIGN.items():
         named = {room(name) for name, targets in arrows.items() if library in targets}
         assert named <= rooms, f"{library} is named in {sorted(named - rooms)}"
         assert named, f"{library} is named nowhere"
 
 
-def test_the_table_names_all_rooms_and_no_arrow_that_is_not_there(arrows: dict[str, set[str]]) -> None:
-    """A table that allows for more than there is hides the next wrong import."""
+def test_the_table_has_all_rooms_and_no_unused_entry(arrows: dict[str, set[str]]) -> None:
+    """An entry without an import would hide the next wrong import."""
     assert {room(name) for name in arrows} == ROOMS.keys() | SHARED
     drawn = {
         (room(name), room(target[1:])) for name, targets in arrows.items() for target in targets if target[:1] == "."
@@ -133,7 +133,7 @@ def test_the_table_names_all_rooms_and_no_arrow_that_is_not_there(arrows: dict[s
 
 
 def test_the_training_process_does_not_load_psutil(arrows: dict[str, set[str]]) -> None:
-    """Whether a process is alive is asked by the worker, which is a process of its own by default, and by commands."""
+    """Only the worker, a process of its own by default, and commands check whether a process is alive."""
     seen, todo = set[str](), ["agent", *(name for name in arrows if room(name) in ("bootstrap", "integrations"))]
     while todo:
         seen.add(name := todo.pop())

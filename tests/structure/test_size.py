@@ -1,4 +1,4 @@
-"""A module has one job. Length is no aim in itself: a long one is a place to look for a job that can stand alone."""
+"""A module has one job. The limit finds long modules, in which a part may be a job of its own."""
 
 from __future__ import annotations
 

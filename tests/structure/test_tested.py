@@ -47,7 +47,7 @@ ELSEWHERE = {
         "check", "check.comparison", "check.line_diff", "check.probe", "check.words",
     },
 }  # fmt: skip
-"""Modules that no unit test imports, by where they are tested instead. The list may only shrink."""
+"""Modules that no unit test imports, by the place of their tests. The list may only shrink."""
 
 
 def imported() -> Iterator[str]:

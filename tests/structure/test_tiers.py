@@ -47,12 +47,12 @@ def test_marked_unit_tests_are_left_to_the_tier_of_interpreters(
     assert "-m" not in hydra[2:]
 
 
-def test_without_arguments_all_but_what_takes_an_hour_runs() -> None:
+def test_without_arguments_all_but_the_tiers_of_hours_run() -> None:
     assert names() == [tier.name for tier in TIERS if tier.name not in ("faults", "hosts", "soak")]
     assert names()[0] == "unit"
 
 
-def test_pytests_arguments_leave_out_what_pytest_does_not_run() -> None:
+def test_pytest_arguments_leave_out_tiers_without_pytest() -> None:
     assert {"lint", "oldest", "faults", "soak"} & set(names("-k", "console")) == set()
     assert select(["-k", "unit"])[1] == ["-k", "unit"], "a tier's name is one only at the beginning"
 

@@ -34,7 +34,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder, for tiers that hold more folders."""
+    """Mark the tests of this folder, for tiers that hold more folders."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("unit")

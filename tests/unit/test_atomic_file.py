@@ -59,7 +59,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
 
 
-def test_removing_takes_what_a_killed_writer_left(tmp_path: Path) -> None:
+def test_removing_takes_the_files_of_a_killed_writer(tmp_path: Path) -> None:
     atomic_file.write(tmp_path / "file", b"content")
     (tmp_path / ".file.12-abc.part").touch()
     (tmp_path / "other").touch()

@@ -27,7 +27,7 @@ def test_which_names_are_mirrored(text: str, mirrored: list[str], left_out: list
 
 
 @pytest.mark.parametrize("text", [",", " , ", "!", "prod/*,!", "prod/[ab", "![", "a]["])
-def test_what_is_no_pattern(text: str) -> None:
+def test_texts_that_are_not_patterns(text: str) -> None:
     with pytest.raises(ValueError):
         parse(text)
 

@@ -34,7 +34,7 @@ warn("after")
     assert stderr_of(script) == ["before", "inside", "after"]
 
 
-def test_not_to_what_captures_descriptor_2() -> None:
+def test_not_to_a_capture_of_descriptor_2() -> None:
     """As pytest's `capfd` does for one test."""
     script = """
 kept = os.dup(2)

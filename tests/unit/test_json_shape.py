@@ -1,4 +1,4 @@
-"""One function says whether JSON has a shape, for answers, files and variables."""
+"""One function checks the shape of JSON, for answers, files and variables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Item(Named, total=False):
         ({"name": "", "count": None, "parts": {}, "more": 1}, Item), ({"name": "a", "parts": [{"name": "b"}]}, Item),
     ],
 )  # fmt: skip
-def test_what_has_the_shape(value: Any, shape: Any) -> None:
+def test_values_of_the_shape(value: Any, shape: Any) -> None:
     assert mismatch(value, shape) == ""
 
 
@@ -43,7 +43,7 @@ def test_what_has_the_shape(value: Any, shape: Any) -> None:
         ({"name": "a", "parts": [{}]}, Item, "v.parts"), ({"name": "a", "parts": [{"name": 1}]}, Item, "v.parts.name"),
     ],
 )  # fmt: skip
-def test_what_does_not(value: Any, shape: Any, part: str) -> None:
+def test_values_of_another_shape(value: Any, shape: Any, part: str) -> None:
     assert mismatch(value, shape, "v") == part
 
 

@@ -1,4 +1,4 @@
-"""What a notebook shows of a line, and when; a real kernel is in tests/startup/test_jupyter.py."""
+"""How and when a notebook shows a line; a real kernel is in tests/startup/test_jupyter.py."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def test_without_a_shell_a_line_is_written_at_once() -> None:
     assert written == ["now"]
 
 
-def test_an_address_that_is_no_page_is_no_link() -> None:
+def test_an_address_that_is_not_a_page_is_not_a_link() -> None:
     html = TaskLine("a & b", "0" * 32, "javascript:alert(1)")._repr_html_()
     assert html == f"autoinstrument: run a &amp; b javascript:alert(1) → ClearML Task {'0' * 32}"

@@ -23,7 +23,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_any_time_at_which_it_was_alive_identifies_a_process(sleeper: subprocess.Popen[bytes]) -> None:
-    """Its creation time, or any later one: where the system does not tell the process, it reports the time of then."""
+    """Its creation time, or any later one: a process whose system does not show the former reports the present time."""
     created = created_ms(sleeper.pid)
     assert abs(created - time.time() * 1000) < 600_000
     assert is_alive(sleeper.pid, created)
@@ -50,7 +50,7 @@ def test_a_zombie_is_dead(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize(("pid", "alive_ms"), [(0, 2**62), (-1, 2**62), (2**31 - 1, 2**62), (10**30, 1)])
-def test_what_is_no_process(pid: int, alive_ms: int) -> None:
+def test_ids_that_are_not_processes(pid: int, alive_ms: int) -> None:
     assert not is_alive(pid, alive_ms)
 
 

@@ -1,4 +1,4 @@
-"""What is hidden by its name, and what is not although it looks alike."""
+"""Values that are hidden by their names, and others with similar names that are not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from autoinstrument.scrubber import (
         "aws_access_key_id", "credential", "credentials_file", "private_key", "passphrase",
     ],
 )  # fmt: skip
-def test_secret(name):
+def test_names_of_secrets(name):
     assert is_secret(name)
 
 
@@ -36,7 +36,7 @@ def test_secret(name):
         "token_dim", "maxTokens", "lr", "pass", "passes", "keys", "key", "monkey", "accessory", "image_token", "",
     ],
 )  # fmt: skip
-def test_no_secret(name):
+def test_names_that_are_not_secret(name):
     assert not is_secret(name)
 
 

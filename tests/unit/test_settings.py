@@ -80,8 +80,8 @@ def test_any_other_word_is_off_for_the_agent(word: str) -> None:
     assert not enabled({"AUTOINSTRUMENT_ENABLED": word})
 
 
-def test_a_task_keeps_what_decides_its_form() -> None:
-    """Of the rest, and where one value is not allowed of all, this environment's count."""
+def test_a_task_keeps_the_settings_that_decide_its_form() -> None:
+    """All others, and all of them if one value is not allowed, are those of this environment."""
     here = Settings(task="{run_id}", artifacts="off", home="/here", exit_timeout_s=3.0)
     made = {"AUTOINSTRUMENT_TASK": "{experiment}", "AUTOINSTRUMENT_HOME": "/there", "AUTOINSTRUMENT_EXIT_TIMEOUT": "7"}
     assert with_task(here, made) == Settings(task="{experiment}", home="/here", exit_timeout_s=3.0)

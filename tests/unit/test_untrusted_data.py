@@ -1,4 +1,4 @@
-"""Whatever a state file, a socket or a Task's settings say: data is read, or refused in one way."""
+"""Any data in a state file, a socket or a Task's settings is read, or refused in one way."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_capture_with_one_wrong_value(tmp_path: Path, data: st.DataObject, wro
     loaded(tmp_path / "captures" / "r")
 
 
-def test_nesting_that_no_parser_survives(tmp_path: Path) -> None:
+def test_nesting_that_no_parser_can_read(tmp_path: Path) -> None:
     folder = tmp_path / "captures" / "r"
     folder.mkdir(parents=True)
     (folder / "capture.json").write_text(DEEP)
@@ -107,7 +107,7 @@ def test_any_bytes_on_the_socket(chunks: list[bytes], value: Any) -> None:
 @MANY
 @given(text=st.text(max_size=300), value=st.text(max_size=50))
 def test_any_settings_of_a_task(text: str, value: str) -> None:
-    """What is taken can be set as a variable of the environment."""
+    """Each accepted setting can be set as a variable of the environment."""
     for taken in (read(text), read(f"AUTOINSTRUMENT_PROJECT={value}\nPATH=/tmp\nAUTOINSTRUMENT_HOME=/tmp")):
         assert not {"PATH", "AUTOINSTRUMENT_HOME", "AUTOINSTRUMENT_ENABLED"} & taken.keys()
         for name, setting in taken.items():
@@ -120,8 +120,8 @@ def test_a_connection_that_is_cut(tmp_path: Path) -> None:
     """Half a frame is neither a record nor an error."""
     from autoinstrument.transport.protocol import read_all
 
-    ours, theirs = socket.socketpair()
-    theirs.sendall(encode([RUN])[:-1])
-    theirs.close()
-    assert list(read_all(ours)) == []
-    ours.close()
+    reading, sending = socket.socketpair()
+    sending.sendall(encode([RUN])[:-1])
+    sending.close()
+    assert list(read_all(reading)) == []
+    reading.close()

@@ -1,4 +1,4 @@
-"""Whether a run is deleted: the Task of a run in MLflow's trash is archived."""
+"""Deletion of a run: the Task of a run in MLflow's trash is archived."""
 
 from __future__ import annotations
 

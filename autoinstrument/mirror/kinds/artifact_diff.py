@@ -1,4 +1,4 @@
-"""How a Task's artifacts and plots differ from the files of its run."""
+"""Compare a Task's artifacts and plots with the files of its run."""
 
 from __future__ import annotations
 

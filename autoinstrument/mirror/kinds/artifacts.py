@@ -29,7 +29,7 @@ from autoinstrument.transport.limits import RUN_CONTENTS_BYTES
 
 _BATCH, _BATCH_CHARACTERS = 100, 2 * 2**20
 _TRIES = 3
-"""How often a file is read that is not in the store yet: MLflow may be writing it."""
+"""Attempts to read a file that is not in the store yet: MLflow may be writing it."""
 
 
 class Artifacts(Kind):

@@ -50,7 +50,7 @@ class _HeldLine(NamedTuple):
 
 
 def _locked(method: _Method) -> _Method:
-    """Have a method of `ConsolePart` hold its lock."""
+    """Decorate a method of `ConsolePart` so that it holds the part's lock."""
 
     @functools.wraps(method)
     def locked(self: ConsolePart, *arguments: Any, **named: Any) -> Any:
@@ -68,7 +68,7 @@ class ConsolePart(RunPart):
     """
 
     def __init__(self, capture: RunJournal, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Take nothing yet; `is_wanted` says whether Tasks are to have a console."""
+        """Take nothing yet; `is_wanted` returns True if Tasks have a console."""
         self._is_wanted = is_wanted
         self._lock = threading.RLock()
         self._is_closed = False

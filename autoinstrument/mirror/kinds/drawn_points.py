@@ -1,4 +1,4 @@
-"""Which point of a metric its curve holds: ClearML keeps one for each curve and iteration, MLflow any number.
+"""Choose the points of a metric that its curve holds: ClearML keeps one per curve and iteration, MLflow any number.
 
 Of several points of one metric and step the one with the latest time is drawn, and of those the greatest value: the
 one that MLflow, too, calls the latest. Metrics without steps are numbered first, see `point_order`.

@@ -21,7 +21,7 @@ class GrowingPart(RunPart, Generic[Item]):
     """
 
     name: ClassVar[str]
-    """What the items are, for a message about their refusal."""
+    """The name of the items in a message about their refusal."""
 
     def __init__(self, context: RunContext, kept: list[Item]) -> None:
         """Begin with the items of the capture, in whose list (`kept`) new ones are put."""

@@ -1,4 +1,4 @@
-"""What one kind of data must know of itself: how it is read from MLflow, sent to the Task, and compared with it.
+"""The interface of one kind of data: how it is read from MLflow, sent to the Task, and compared with it.
 
 A `Kind` is one object for all runs, and has no state. Its `part` is one run's data of that kind on its way to the Task.
 """
@@ -89,7 +89,7 @@ class RunPart:
     # Data
 
     def take(self, record: Record) -> None:
-        """Remember what a record of this run says; other kinds' records are ignored."""
+        """Remember the content of a record of this run; other kinds' records are ignored."""
 
     def take_stored(self, data: Iterable[StoredData], delivery: Delivery) -> None:
         """Take all data of this kind, as MLflow's store holds it; the Task may have some of it.

@@ -1,4 +1,4 @@
-"""Which metrics have one point on their curve: that point is also the metric's single value in ClearML."""
+"""Find the metrics with one point on their curve: that point is also the metric's single value in ClearML."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class MetricsPart(RunPart):
         self._rows: dict[str, float] | None = {}
         """The Task's single values by name, None if they must be read."""
         self._on_task: ScalarDiff | None = None
-        """What the Task's curve lacks of the metric whose history is being taken, if that was compared."""
+        """Points that the Task's curve lacks of the metric whose history is being taken, if that was compared."""
         self._list_at = 0.0
         context.events.add(self)
 
@@ -199,7 +199,7 @@ class MetricsPart(RunPart):
         self._points.note_on_task(frozenset(task.points))
 
     def restarted(self, task: Task) -> None:
-        """Learn what the Task holds by now: it had ended, and `sync` may have completed it."""
+        """Read the present state of the Task: it had ended, and `sync` may have completed it."""
         self._note_held(points_of(self._context.tasks.get(task.id)))
 
     def _note_held(self, points: dict[Curve, int]) -> None:
@@ -286,7 +286,7 @@ class MetricsPart(RunPart):
         self._points.reopen()
 
     def leave(self, *, lacks_records: bool) -> None:
-        """Have sent here what follows from these points at a run's end: the machine that ends it does not know them."""
+        """Send what follows from these points at a run's end: the machine that ends the run does not know them."""
         self._is_left = lacks_records or bool(self._points.last.metrics())
         self._is_incomplete = self._is_incomplete or lacks_records
 

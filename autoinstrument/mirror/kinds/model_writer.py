@@ -122,7 +122,7 @@ class ModelWriter:
         self._models.set_metadata(held["id"], model_fields.new_metadata(held, wanted))
 
     def _name_versions(self, task: Task, logged: ModelsLogged) -> None:
-        """Set the property that names the versions; it comes last, because it says that the models are as they must."""
+        """Set the property that names the versions; it comes last, as the sign that the models are complete."""
         if not logged.has_registry:
             return
         registered = registered_of(logged)

@@ -25,7 +25,7 @@ class ModelsPart(RunPart):
         self._writer = ModelWriter(context)
         self._known: ModelsLogged | None = None
         self._sent: tuple[ModelsLogged, str] | None = None
-        """What was sent last, and the id of its Task."""
+        """The models that were sent last, and the id of their Task."""
         self._points: dict[str, list[ModelPoint]] = {}
         """Points that wait, by the model's URI."""
         self._may_hold_models: bool | None = None

@@ -15,7 +15,7 @@ from autoinstrument.transport.budget import weight
 
 SECTION = "MLflow"
 _DESCRIPTION = "logged by the run; an edit in a clone has no effect"
-"""What ClearML's pages show beside a parameter of this section: those of `Args` look the same, and have an effect."""
+"""Text beside a parameter of this section on ClearML's pages: those of `Args` look the same, but have an effect."""
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str", "NoneType": ""}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoinstrument.capture.scheduler import SCHEDULERS
+from autoinstrument.capture.job_scheduler import SCHEDULERS
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart

@@ -125,7 +125,7 @@ class _TracesPart(RunPart):
         self._is_shown = False
         """Only the upload of the waiting table is not done."""
         self._digest = ""
-        """Of the table that the Task has as artifact."""
+        """Hash of the table that the Task has as artifact."""
 
     def take(self, record: Record) -> None:
         if isinstance(record, TracesChanged):

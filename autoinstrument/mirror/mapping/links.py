@@ -1,4 +1,4 @@
-"""What leads from a Task back to its run: user properties, and artifacts that are links to MLflow's pages."""
+"""The links from a Task back to its run: user properties, and artifacts that are links to MLflow's pages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def properties(run: RunStarted, adopted: str = "", *, ended_ms: int = 0) -> list
 
 
 def origin(task: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that say where a Task's run comes from, as the Task itself keeps them.
+    """Return the tags of the lineage of a Task's run, as the Task itself keeps them.
 
     Args:
         task: the Task.

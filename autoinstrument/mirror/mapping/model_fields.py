@@ -1,4 +1,4 @@
-"""How a model of MLflow must look in ClearML: pure functions."""
+"""Map a model of MLflow to the fields of a model in ClearML: pure functions."""
 
 from __future__ import annotations
 

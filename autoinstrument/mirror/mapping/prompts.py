@@ -1,4 +1,4 @@
-"""How the prompts of a run look on its Task: pure functions."""
+"""Map the prompts of a run to its Task: pure functions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def label(name: str, version: str) -> str:
 
 
 def entries(text: str) -> dict[str, dict[str, Any]]:
-    """Return the entries of a Task's configuration object by label; none if somebody has edited it beyond reading."""
+    """Return the entries of a Task's configuration object by label; none if an edit has made it unreadable."""
     try:
         found = [item for item in parse(text or "[]") if isinstance(item, dict)]
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""How a Task ends: ClearML's status with a reason, made from MLflow's status and the end of the process.
+"""Map MLflow's status and the end of the process to the end of a Task: ClearML's status with a reason.
 
 MLflow calls a run FINISHED when its at-exit handler ends it, also after a crash (mlflow#3932); the end of the process
 counts then.
@@ -100,7 +100,7 @@ def is_of_silence(reason: str) -> bool:
 def is_of_a_process(reason: str, message: str) -> bool:
     """Return True if a stopped Task's texts say that its process is gone; they are wrong if the process is at work.
 
-    The texts are there because ClearML heard nothing of the process for two hours, because `sync` on another machine
+    The texts are there because ClearML got nothing from the process for two hours, because `sync` on another machine
     did not (`journal.liveness`, `sync.silent_runs`), or because another process that logged to the run ended.
     """
     is_silent = "non-responsive" in f"{reason} {message}".lower()

@@ -1,4 +1,4 @@
-"""What a metric point looks like in ClearML: its curve, its event, its single value, and what no curve can hold."""
+"""Map a metric point to ClearML: its curve, its event, its single value, and values that no curve can hold."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def single_value(task_id: str, point: Point) -> dict[str, Any]:
 
 
 def event(task_id: str, of: Curve, value: float, timestamp_ms: int, iteration: int) -> dict[str, Any]:
-    """Return the event of one point of a curve; the id may be a model's, see `Models.add_events`."""
+    """Return the event of one point of a curve; the id may be a model's, see `TaskModels.add_events`."""
     title, series = of
     return {
         "type": "training_stats_scalar",

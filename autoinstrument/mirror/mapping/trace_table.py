@@ -1,4 +1,4 @@
-"""What a run's traces look like in ClearML: a table as plot and as CSV, histograms of scores, curves and totals."""
+"""Map a run's traces to ClearML: a table as plot and as CSV, histograms of scores, curves and totals."""
 
 from __future__ import annotations
 

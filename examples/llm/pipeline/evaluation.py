@@ -20,7 +20,7 @@ def word_overlap(outputs: str, expectations: dict[str, str]) -> Feedback:
 
 @scorer
 def exact_match(outputs: str, expectations: dict[str, str]) -> bool:
-    """Return whether the answer is the expected one, word for word."""
+    """Return True if the answer is the expected one, word for word."""
     return outputs == expectations["expected_response"]
 
 

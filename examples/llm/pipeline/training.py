@@ -1,4 +1,4 @@
-"""Fine-tune a small causal language model with LoRA, register it, and evaluate what was registered."""
+"""Fine-tune a small causal language model with LoRA, register it, and evaluate the registered model."""
 
 import mlflow
 import torch

@@ -1,4 +1,4 @@
-"""What is done for a run waits until it is known whether the run is mirrored."""
+"""Work for a run waits until it is known whether the run is mirrored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_nothing_is_done_for_a_run_that_is_left_out() -> None:
     assert (candidate.is_left_out, candidate.is_open, done) == (True, True, [])
 
 
-def test_no_more_than_some_pieces_of_work_wait() -> None:
+def test_waiting_work_is_bounded() -> None:
     done: list[int] = []
     candidate = Candidate()
     for number in range(_MOST + 5):
@@ -37,7 +37,7 @@ def test_no_more_than_some_pieces_of_work_wait() -> None:
     assert candidate.lacks_some
 
 
-def test_a_call_during_the_choice_comes_after_what_waits() -> None:
+def test_a_call_during_the_choice_comes_after_the_waiting_work() -> None:
     done: list[int] = []
     candidate = Candidate()
     candidate.do(lambda: done.append(1))

@@ -25,7 +25,7 @@ def test_an_answer_to_an_earlier_question_does_not_count() -> None:
     assert asked == [1, 2, 3]
 
 
-def test_it_asks_again_because_the_worker_may_be_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_question_is_repeated_because_the_worker_may_be_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_wait, "_ASK_S", 0.01)
     asked: list[int] = []
 

@@ -16,7 +16,7 @@ from autoinstrument.transport.own_python import NoPythonError
 
 
 class Link:
-    """The way to the worker of another process."""
+    """A link to the worker of another process."""
 
     is_connected = True
     forked_by: tuple[int, ...] = ()
@@ -36,7 +36,7 @@ class Link:
 
 
 class Captured:
-    """What the console's capture was asked to do."""
+    """The calls that the console's capture got."""
 
     def __init__(self, *_: object) -> None:
         self.is_attached = False
@@ -52,7 +52,7 @@ def console(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[ProcessConso
     def make(mode: str = "python", *, belongs: bool) -> tuple[ProcessConsole, Link, list[str]]:
         link, posted = Link(), list[str]()
         monkeypatch.setattr(process_console, "ConsoleLink", lambda: link)
-        monkeypatch.setattr(process_console, "Console", Captured)
+        monkeypatch.setattr(process_console, "ConsoleCapture", Captured)
         monkeypatch.setattr(plain_capture, "may_belong", lambda: belongs)
 
         def post(written: ConsoleWritten) -> None:
@@ -63,7 +63,7 @@ def console(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[ProcessConso
     return make
 
 
-def test_a_process_that_belongs_to_no_other(console: Any) -> None:
+def test_a_process_that_does_not_belong_to_another(console: Any) -> None:
     """Its text waits in the sender for its first run."""
     made, link, posted = console(belongs=False)
     made.route("stdout", "early")
@@ -105,7 +105,7 @@ def test_a_forked_child_of_a_process_with_a_run(console: Any) -> None:
     assert (posted, link.sent) == ([], ["of the child"])
 
 
-def test_what_waits_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_text_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_console, "MOST_CHARACTERS", 10)
     made, _, posted = console(belongs=True)
     for text in ("first", "second", "third"):
@@ -114,8 +114,8 @@ def test_what_waits_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert posted == ["third"]
 
 
-def test_what_waits_is_bounded_in_number_too(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was dropped for that counts no more: a child that prints for hours keeps its latest text."""
+def test_waiting_text_is_bounded_in_number(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropped text does not count any more: a child that prints for hours keeps its latest text."""
     monkeypatch.setattr(process_console, "MOST_CHARACTERS", 10)
     monkeypatch.setattr(process_console, "MOST_TEXTS", 3)
     made, _, posted = console(belongs=True)
@@ -133,7 +133,7 @@ def test_settings(console: Any, monkeypatch: pytest.MonkeyPatch, mode: str, is_a
 
 
 @pytest.mark.may_report("AUTOINSTRUMENT_CONSOLE=python")
-def test_where_no_relay_can_be_started(
+def test_without_a_relay_pythons_streams_are_captured(
     console: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Python's streams are captured instead."""

@@ -18,7 +18,7 @@ def test_the_package_imports_nothing_for_them() -> None:
     assert done.stdout == "['autoinstrument']\n"
 
 
-def test_public_are_these_names() -> None:
+def test_the_public_names() -> None:
     assert autoinstrument.__all__ == ["init", "is_active", "task_of", "wait_delivered"]
     assert (autoinstrument.is_active, autoinstrument.task_of, autoinstrument.wait_delivered) == (
         public.is_active,

@@ -1,4 +1,4 @@
-"""What is logged about a process's runs: enough for a few, one summary for hundreds."""
+"""Log lines about a process's runs: one each for a few, one summary for hundreds."""
 
 from __future__ import annotations
 

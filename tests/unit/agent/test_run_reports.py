@@ -105,7 +105,7 @@ def test_runs_that_are_left_are_reported_together_and_once(reported: Reported, l
     assert [reported.tags(run) for run in runs] == [{"clearml.state": "pending"}, {}]
 
 
-def test_a_store_that_takes_no_tags_is_named_once_and_keeps_no_other_back(
+def test_a_store_that_takes_no_tags_is_named_once_and_blocks_no_other(
     reported: Reported, lines: list[str], tmp_path: Path
 ) -> None:
     gone = [TrackedRun(name) for name in ("one", "other")]

@@ -33,11 +33,11 @@ class Store:
         self.waits.append(wait_s)
 
 
-def test_what_the_store_answers_is_taken() -> None:
+def test_the_stores_answer_is_taken() -> None:
     assert Store(0).start() == STARTED._replace(task_id="taken")
 
 
-def test_a_run_that_is_left_alone_is_no_record() -> None:
+def test_a_run_that_is_left_alone_makes_no_record() -> None:
     asked = []
     assert RunStart(lambda: None, asked.append, lambda retry, wait_s: None)() is None
     assert asked == [None]

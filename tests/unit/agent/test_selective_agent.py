@@ -1,4 +1,4 @@
-"""Which runs are tracked is decided by the names of their experiments, without a request on the calling thread."""
+"""The names of their experiments decide which runs are tracked, without a request on the calling thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ URI = STARTED.tracking_uri
 
 
 class Base:
-    """What the agent below does for runs that are mirrored, instead of doing it."""
+    """Notes the calls for runs that are mirrored, and does nothing else."""
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
@@ -41,7 +41,7 @@ class Base:
 @pytest.fixture
 def base(monkeypatch: pytest.MonkeyPatch) -> Base:
     base = Base()
-    monkeypatch.setattr("autoinstrument.agent.process_console.Console.attach", lambda _: None)
+    monkeypatch.setattr("autoinstrument.agent.process_console.ConsoleCapture.attach", lambda _: None)
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     monkeypatch.setattr(clone_run, "_description", None)
     for name in ("post", "post_soon", "run_ended", "_written"):
@@ -164,7 +164,7 @@ def test_a_store_that_does_not_answer(base: Base) -> None:
     assert agent.is_left_alone("id")
 
 
-def test_more_than_may_wait_is_read_from_the_store(base: Base) -> None:
+def test_work_beyond_the_limit_is_read_from_the_store(base: Base) -> None:
     agent, may_answer = selective("prod/*"), threading.Event()
 
     def make() -> RunStarted:
@@ -212,7 +212,7 @@ def test_a_forked_child_asks_for_itself(base: Base, monkeypatch: pytest.MonkeyPa
     assert not agent.knows("id")
 
 
-def test_the_latest_open_run_may_be_one_that_is_not_decided(base: Base) -> None:
+def test_the_latest_open_run_may_be_undecided(base: Base) -> None:
     agent = selective("other")
     assert agent.latest_open_run() == ""
     agent._runs["mirrored"] = TrackedRun("mirrored")

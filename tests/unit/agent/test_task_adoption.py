@@ -73,7 +73,7 @@ def test_a_second_task_of_the_script_goes_to_the_next_run(monkeypatch: pytest.Mo
 
 
 def test_a_job_that_the_sdk_runs_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No agent is there, and no `Task.init`: nobody else sends the console."""
+    """Without an agent and without `Task.init`, no other process sends the console."""
     initialized = [False]
     monkeypatch.setattr(task_adoption, "is_initialized", lambda: initialized[0])
     monkeypatch.setenv("CLEARML_TASK_ID", "task")

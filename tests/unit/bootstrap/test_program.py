@@ -1,4 +1,4 @@
-"""What an interpreter runs, by its command line."""
+"""The program that an interpreter runs, by its command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from autoinstrument.bootstrap.program import is_other_program, what_runs
         ("-c", ("c", "")),
     ],
 )
-def test_what_runs(line: str, found: tuple[str, str]) -> None:
+def test_the_program_of_a_command_line(line: str, found: tuple[str, str]) -> None:
     assert what_runs(line.split()) == found
 
 

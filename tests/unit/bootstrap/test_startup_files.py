@@ -12,7 +12,7 @@ from autoinstrument.bootstrap import startup_files
 HOME = Path(startup_files.__file__).parents[2]
 
 
-def test_the_hooks_folder_comes_first_and_what_was_given_last() -> None:
+def test_the_hooks_folder_comes_first_and_the_given_path_last() -> None:
     given = os.pathsep.join(["/one", "/two"])
     first, *rest = startup_files.python_path(given).split(os.pathsep)
     assert Path(first, "sitecustomize.py").is_file()

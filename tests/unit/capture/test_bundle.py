@@ -37,5 +37,5 @@ def test_a_module(process: ProcessStarted, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "print()\n", "\nFILES = {}\n", "\nFILES = {}\n)(", "\nFILES = {}\n" + "(" * 5000])
-def test_another_script_is_none(text: str) -> None:
+def test_another_script_is_not_a_bundle(text: str) -> None:
     assert unpacked(text) is None

@@ -1,4 +1,4 @@
-"""Hearing stdout and stderr while they stay what they were."""
+"""Stdout and stderr are captured, and stay the same objects."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.capture.console import Console
+from autoinstrument.capture.console import ConsoleCapture
 from tests.unit.repositories import ROOT
 
 BEGIN = """
 import io, os, sys, threading
-from autoinstrument.capture.console import Console
-heard = []
-console = Console(lambda stream, text: heard.append((stream, text)))
+from autoinstrument.capture.console import ConsoleCapture
+captured = []
+console = ConsoleCapture(lambda stream, text: captured.append((stream, text)))
 console.attach()
 """
-END = "\nconsole.detach(); import json; print('HEARD', json.dumps(heard))"
+END = "\nconsole.detach(); import json; print('CAPTURED', json.dumps(captured))"
 
 
 @pytest.fixture
-def hear(run):
+def capture(run):
     """Run code in a process whose console is captured; return what was written and what was captured."""
 
-    def hear(code, **options):
+    def capture(code, **options):
         done = run("-c", BEGIN + code + END, check=False, **options)
         assert done.returncode == 0, done.stderr
-        output, _, heard = done.stdout.rpartition("HEARD ")
-        return output, done.stderr, [tuple(pair) for pair in json.loads(heard)]
+        output, _, captured = done.stdout.rpartition("CAPTURED ")
+        return output, done.stderr, [tuple(pair) for pair in json.loads(captured)]
 
-    return hear
+    return capture
 
 
 @pytest.fixture(params=["block-buffered", "unbuffered"])
@@ -51,21 +51,21 @@ def stream(tmp_path, request):
 
 
 @pytest.fixture
-def listen(monkeypatch, stream):
-    """Attach a console with a standard text stream of our own in the place of stdout; pytest's are left alone.
+def attach(monkeypatch, stream):
+    """Attach a console with a standard text stream of the test in the place of stdout; pytest's are left alone.
 
     Not done in the fixture itself: pytest puts its own streams there again before the test is called.
     """
 
-    def listen(write, stderr=None):
+    def attach(write, stderr=None):
         monkeypatch.setattr(sys, "stdout", stream)
         monkeypatch.setattr(sys, "__stdout__", stream)
         monkeypatch.setattr(sys, "stderr", stderr)
-        console = Console(write, (stream.fileno(), stream.fileno()))
+        console = ConsoleCapture(write, (stream.fileno(), stream.fileno()))
         console.attach()
         return console
 
-    return listen
+    return attach
 
 
 def text_of(stream):
@@ -74,50 +74,50 @@ def text_of(stream):
     return Path(stream.name).read_text("utf-8")
 
 
-def joined(heard, name="stdout"):
-    return "".join(text for stream, text in heard if stream == name)
+def joined(captured, name="stdout"):
+    return "".join(text for stream, text in captured if stream == name)
 
 
-def test_print_logging_and_writelines_are_heard_once(hear):
-    output, errors, heard = hear(
+def test_print_logging_and_writelines_are_captured_once(capture):
+    output, errors, captured = capture(
         "import logging\n"
         "logging.basicConfig(); print('a', 'b', flush=True); logging.warning('careful')\n"
         "sys.stdout.writelines(['x', 'y\\n']); assert sys.stdout.write('four') == 4; print(end='')"
     )
     assert output == "a b\nxy\nfour"
-    assert joined(heard) == output
-    assert joined(heard, "stderr") == errors == "WARNING:root:careful\n"
+    assert joined(captured) == output
+    assert joined(captured, "stderr") == errors == "WARNING:root:careful\n"
 
 
-def test_detaching_leaves_no_trace(hear):
-    output, _, heard = hear(
+def test_detaching_leaves_no_trace(capture):
+    output, _, captured = capture(
         "before = sys.stdout, type(sys.stdout)\n"
         "console.detach(); assert 'write' not in vars(sys.stdout); assert 'write' not in vars(sys.stderr)\n"
-        "assert before == (sys.stdout, type(sys.stdout)); print('unheard'); console.follow(); console.detach()"
+        "assert before == (sys.stdout, type(sys.stdout)); print('uncaptured'); console.follow(); console.detach()"
     )
-    assert (output, heard) == ("unheard\n", [])
+    assert (output, captured) == ("uncaptured\n", [])
 
 
-def test_no_streams(hear):
-    hear(
+def test_no_streams(capture):
+    capture(
         "console.detach(); sys.stdout = sys.stderr = None\n"
         "console.attach(); console.follow(); sys.stdout = sys.__stdout__"
     )
 
 
-def test_hand_over_that_fails_is_not_the_writers_business(stream, listen):
+def test_a_listener_that_fails_does_not_disturb_the_writer(stream, attach):
     def fail(name, text):
         raise RuntimeError
 
-    console = listen(fail)
+    console = attach(fail)
     assert stream.write("text") == 4
     console.detach()
     assert text_of(stream) == "text"
 
 
-def test_errors_of_the_stream_pass(stream, listen):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair))
+def test_errors_of_the_stream_pass(stream, attach):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair))
     with pytest.raises(TypeError):
         stream.write(3)
     with pytest.raises(TypeError):
@@ -126,34 +126,34 @@ def test_errors_of_the_stream_pass(stream, listen):
     with pytest.raises(ValueError):
         stream.write("late")
     console.detach()
-    assert heard == []
+    assert captured == []
 
 
-def test_what_is_written_while_handing_over_is_not_heard(stream, listen):
-    heard = []
+def test_text_that_the_listener_writes_is_not_captured(stream, attach):
+    captured = []
 
     def write(name, text):
-        heard.append(text)
+        captured.append(text)
         print("inner", file=stream)
 
-    console = listen(write)
+    console = attach(write)
     stream.write("outer\n")
     console.detach()
-    assert heard == ["outer\n"]
+    assert captured == ["outer\n"]
     assert text_of(stream) == "outer\ninner\n"
 
 
-def test_one_thread_hands_over_while_another_writes(stream, listen):
-    heard = []
+def test_one_thread_calls_the_listener_while_another_writes(stream, attach):
+    captured = []
     first, second = threading.Event(), threading.Event()
 
     def write(name, text):
-        heard.append(text)
+        captured.append(text)
         if text == "slow":
             first.set()
             assert second.wait(10)
 
-    console = listen(write)
+    console = attach(write)
     slow = threading.Thread(target=stream.write, args=["slow"])
     slow.start()
     assert first.wait(10)
@@ -161,14 +161,14 @@ def test_one_thread_hands_over_while_another_writes(stream, listen):
     second.set()
     slow.join()
     console.detach()
-    assert heard == ["slow", "quick"]
+    assert captured == ["slow", "quick"]
 
 
 @pytest.mark.parametrize("stream", ["unbuffered"], indirect=True)
-def test_many_threads_lose_nothing(stream, listen):
+def test_many_threads_lose_nothing(stream, attach):
     """Not block-buffered: there CPython itself mixes up what several threads write (gh-119506, 3.10 to 3.12.3)."""
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
 
     def work(number):
         for i in range(500):
@@ -180,8 +180,8 @@ def test_many_threads_lose_nothing(stream, listen):
     for thread in threads:
         thread.join()
     console.detach()
-    assert sorted("".join(heard).split()) == sorted(text_of(stream).split())
-    assert len(heard) == 4000
+    assert sorted("".join(captured).split()) == sorted(text_of(stream).split())
+    assert len(captured) == 4000
 
 
 class Slots:
@@ -211,16 +211,16 @@ class Hostile(Slots):
 
 
 @pytest.mark.parametrize("kind", [Slots, ReadOnly, Hostile])
-def test_streams_that_cannot_be_listened_to_are_left_alone(monkeypatch, kind):
-    heard = []
+def test_streams_that_cannot_be_captured_are_left_alone(monkeypatch, kind):
+    captured = []
     monkeypatch.setattr(sys, "stdout", kind())
-    console = Console(lambda *pair: heard.append(pair))
+    console = ConsoleCapture(lambda *pair: captured.append(pair))
     console.attach()
     print("text")
     console.follow()
     console.detach()
     assert "".join(sys.stdout.written) == "text\n"
-    assert heard == []
+    assert captured == []
 
 
 def another(stream):
@@ -229,7 +229,7 @@ def another(stream):
 
 
 class Tee:
-    """What scripts write to have their output in a file too."""
+    """A class as scripts write it, to have their output in a file, too."""
 
     def __init__(self, *streams):
         self.streams = streams
@@ -244,7 +244,7 @@ class Tee:
 
 
 class DelegatingTee(Tee):
-    """One that is otherwise what the stream is; its descriptor is the console's."""
+    """A tee that delegates all else to the stream; its descriptor is the console's."""
 
     def __getattr__(self, name):
         return getattr(self.streams[0], name)
@@ -256,7 +256,7 @@ class TeeWithDescriptor(Tee):
 
 
 class LineTee(Tee):
-    """One that writes whole lines, as those do that write to a logger."""
+    """A tee that writes whole lines, as those do that write to a logger."""
 
     line = ""
 
@@ -284,9 +284,9 @@ REPLACED = {
 
 @pytest.mark.parametrize("replace", REPLACED.values(), ids=REPLACED)
 @pytest.mark.parametrize("looks", [False, True], ids=["unseen", "seen"])
-def test_a_stream_over_the_old_one_is_captured_at_once_and_once(monkeypatch, stream, listen, replace, looks):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+def test_a_stream_over_the_old_one_is_captured_at_once_and_once(monkeypatch, stream, attach, replace, looks):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     print("before", flush=True)
     old = sys.stdout
     monkeypatch.setattr(sys, "stdout", replace(stream))
@@ -296,14 +296,14 @@ def test_a_stream_over_the_old_one_is_captured_at_once_and_once(monkeypatch, str
     print("dreizehn")
     sys.stdout.flush()
     console.detach()
-    assert "".join(heard) == "before\nzwölf\ndreizehn\n"
+    assert "".join(captured) == "before\nzwölf\ndreizehn\n"
     assert old is stream
 
 
 @pytest.mark.parametrize("tee", [None, Tee, TeeWithDescriptor])
-def test_another_stream_on_the_descriptor_is_captured_from_the_next_look_on(monkeypatch, stream, listen, tee):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+def test_another_stream_on_the_descriptor_is_captured_from_the_next_look_on(monkeypatch, stream, attach, tee):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     print("old")
     other = another(stream)
     monkeypatch.setattr(sys, "stdout", tee(io.StringIO(), other) if tee else other)
@@ -311,54 +311,54 @@ def test_another_stream_on_the_descriptor_is_captured_from_the_next_look_on(monk
     print("new")
     print("old one", file=stream)
     console.detach()
-    assert "".join(heard) == "old\nnew\nold one\n"
+    assert "".join(captured) == "old\nnew\nold one\n"
     assert "write" not in {**vars(other.buffer), **vars(stream.buffer)}
 
 
-def test_text_of_a_stream_of_the_scripts_own_is_captured_at_the_end(monkeypatch, stream, listen):
+def test_text_of_a_stream_of_the_scripts_own_is_captured_at_the_end(monkeypatch, stream, attach):
     """The interpreter flushes it later than anything can be captured."""
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stream.buffer, "utf-8"))
     print("last words")
     console.detach()
-    assert heard == ["last words\n"]
+    assert captured == ["last words\n"]
 
 
-def test_bytes_are_captured_as_text(stream, listen):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+def test_bytes_are_captured_as_text(stream, attach):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     data = "für".encode()
     stream.buffer.write(memoryview(data)[:2])
     stream.buffer.write(bytearray(data[2:]))
     stream.buffer.writelines([b"\xff", b"\n"])
     console.detach()
-    assert "".join(heard) == "für\ufffd\n"
+    assert "".join(captured) == "für\ufffd\n"
 
 
 @pytest.mark.parametrize("stream", ["unbuffered"], indirect=True)
-def test_of_a_huge_file_the_beginning_is_captured(stream, listen):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+def test_the_beginning_of_a_huge_file_is_captured(stream, attach):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     assert stream.buffer.write(b"x" * 3_000_000) == 3_000_000
     console.detach()
-    assert heard == ["x" * 2**20]
+    assert captured == ["x" * 2**20]
 
 
-def test_what_is_sent_to_a_file_is_not_captured(monkeypatch, stream, listen, tmp_path):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+def test_text_for_a_file_is_not_captured(monkeypatch, stream, attach, tmp_path):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     with (tmp_path / "log").open("w") as file, contextlib.redirect_stdout(file):
         console.follow()
         print("private")
         print("public", file=stream)
     console.detach()
-    assert "".join(heard) == "public\n"
+    assert "".join(captured) == "public\n"
     assert (tmp_path / "log").read_text() == "private\n"
 
 
-def test_a_stream_that_the_script_lets_go_of_goes_at_once(monkeypatch, stream, listen, tmp_path):
-    """What it holds is written when it goes; kept alive by us, it would be later, or never."""
+def test_a_stream_that_the_script_lets_go_of_goes_at_once(monkeypatch, stream, attach, tmp_path):
+    """Its text is written when it goes; if the capture kept it alive, that would be later, or never."""
 
     class Log(io.TextIOBase):
         def __init__(self):
@@ -367,7 +367,7 @@ def test_a_stream_that_the_script_lets_go_of_goes_at_once(monkeypatch, stream, l
         def write(self, text):
             return self.file.write(text)
 
-    console = listen(lambda *pair: None)
+    console = attach(lambda *pair: None)
     for made in (Log, lambda: another(stream)):
         with contextlib.redirect_stdout(made()):
             console.follow()
@@ -379,89 +379,89 @@ def test_a_stream_that_the_script_lets_go_of_goes_at_once(monkeypatch, stream, l
     console.detach()
 
 
-def test_output_redirected_into_memory_is_kept_from_the_console(stream, listen):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+def test_output_redirected_into_memory_is_kept_from_the_console(stream, attach):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     with contextlib.redirect_stdout(io.StringIO()):
         console.follow()
         print("private")
     stream.write("public")
     console.detach()
-    assert heard == ["public"]
+    assert captured == ["public"]
 
 
-def test_one_object_as_both_streams_is_heard_once(stream, listen):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair), stderr=stream)
+def test_one_object_as_both_streams_is_captured_once(stream, attach):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair), stderr=stream)
     stream.write("text")
     console.detach()
-    assert heard == [("stdout", "text")]
+    assert captured == [("stdout", "text")]
     assert "write" not in vars(stream)
 
 
 @pytest.mark.parametrize("stream", ["block-buffered"], indirect=True)
-def test_a_shadow_that_was_there_before_is_put_back(stream, listen):
+def test_a_shadow_that_was_there_before_is_put_back(stream, attach):
     original = stream.write
     before = stream.write = lambda text: original(text.upper())
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     stream.write("text")
     console.detach()
     assert vars(stream)["write"] is before
-    assert (text_of(stream), heard) == ("TEXT", ["text"])
+    assert (text_of(stream), captured) == ("TEXT", ["text"])
 
 
-def test_a_shadow_that_was_put_over_ours_stays(stream, listen):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
-    ours = stream.write
-    theirs = stream.write = lambda text: ours(text)
-    stream.write("heard")
+def test_a_shadow_that_was_put_over_the_agents_stays(stream, attach):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
+    agents_write = stream.write
+    others_write = stream.write = lambda text: agents_write(text)
+    stream.write("captured")
     console.detach()
-    stream.write("unheard")
-    assert vars(stream)["write"] is theirs
-    assert (text_of(stream), heard) == ("heardunheard", ["heard"])
+    stream.write("uncaptured")
+    assert vars(stream)["write"] is others_write
+    assert (text_of(stream), captured) == ("captureduncaptured", ["captured"])
 
 
-def test_a_shadow_over_ours_that_is_followed_is_not_heard_twice(stream, listen):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
-    ours = stream.write
-    theirs = stream.write = lambda text: ours(text)
+def test_a_shadow_over_the_agents_that_is_followed_is_not_captured_twice(stream, attach):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
+    agents_write = stream.write
+    others_write = stream.write = lambda text: agents_write(text)
     console.follow()
     stream.write("one")
-    stream.write = ours
+    stream.write = agents_write
     stream.write("two")
     console.follow()
     stream.write("three")
     console.detach()
-    stream.write("unheard")
-    assert heard == ["one", "two", "three"]
-    assert theirs is not stream.write
+    stream.write("uncaptured")
+    assert captured == ["one", "two", "three"]
+    assert others_write is not stream.write
 
 
 @pytest.mark.parametrize("stream", ["block-buffered"], indirect=True)
-def test_a_shadow_that_was_taken_away_is_put_back_by_following(stream, listen):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+def test_a_shadow_that_was_taken_away_is_put_back_by_following(stream, attach):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     del stream.write
     console.follow()
     stream.write("text")
     console.detach()
-    assert heard == ["text"]
+    assert captured == ["text"]
     assert "write" not in vars(stream)
 
 
-def test_following_again_after_detach_hears_nothing(stream, listen):
-    heard = []
-    console = listen(lambda *pair: heard.append(pair))
+def test_following_again_after_detach_captures_nothing(stream, attach):
+    captured = []
+    console = attach(lambda *pair: captured.append(pair))
     console.detach()
     console.follow()
     stream.write("text")
-    assert heard == []
+    assert captured == []
 
 
-def test_python_level_streams_are_heard_however_they_are_called(monkeypatch):
+def test_streams_of_python_classes_are_captured_however_they_are_called(monkeypatch):
     """Notebook streams (ipykernel's OutStream) and others are classes with a `write` of their own signature."""
 
     class Stream(io.TextIOBase):
@@ -469,36 +469,36 @@ def test_python_level_streams_are_heard_however_they_are_called(monkeypatch):
             return len(string)
 
     monkeypatch.setattr(sys, "stdout", Stream())
-    heard = []
-    console = Console(lambda *pair: heard.append(pair[1]))
+    captured = []
+    console = ConsoleCapture(lambda *pair: captured.append(pair[1]))
     console.attach()
     assert sys.stdout.write(string="by name") == 7
     console.detach()
-    assert heard == ["by name"]
+    assert captured == ["by name"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_writes_and_is_heard(hear):
-    output, _, heard = hear(
+def test_the_text_of_a_forked_child_is_captured(capture):
+    output, _, captured = capture(
         "pid = os.fork()\n"
         "if pid == 0:\n"
-        "    print('child', flush=True); os._exit(0 if ('stdout', 'child') in heard else 1)\n"
+        "    print('child', flush=True); os._exit(0 if ('stdout', 'child') in captured else 1)\n"
         "assert os.waitpid(pid, 0)[1] == 0; print('parent')"
     )
     assert output == "child\nparent\n"
-    assert joined(heard) == "parent\n"
+    assert joined(captured) == "parent\n"
 
 
-def test_logging_handlers_that_hold_the_stream_are_heard(stream, listen):
+def test_logging_handlers_that_hold_the_stream_are_captured(stream, attach):
     handler = logging.StreamHandler(stream)
-    heard = []
-    console = listen(lambda *pair: heard.append(pair[1]))
+    captured = []
+    console = attach(lambda *pair: captured.append(pair[1]))
     handler.handle(logging.makeLogRecord({"msg": "hello"}))
     console.detach()
-    assert heard == ["hello\n"]
+    assert captured == ["hello\n"]
 
 
-def test_a_print_costs_microseconds(stream, listen):
+def test_a_print_costs_microseconds(stream, attach):
     """A bound with room for a busy machine; the measured cost is in the module's docstring."""
 
     def per_print_us():
@@ -508,14 +508,14 @@ def test_a_print_costs_microseconds(stream, listen):
         return (time.thread_time() - started) / 20_000 * 1e6
 
     plain = min(per_print_us() for _ in range(3))
-    console = listen(lambda name, text: None)
-    heard = min(per_print_us() for _ in range(3))
+    console = attach(lambda name, text: None)
+    captured = min(per_print_us() for _ in range(3))
     console.detach()
-    assert heard - plain < 10
+    assert captured - plain < 10
 
 
 @pytest.mark.interpreter
-def test_notebook_output_is_heard():
+def test_notebook_output_is_captured():
     """IPython removes its own `write` from the streams after each cell, and the agent's with it."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
@@ -524,5 +524,5 @@ def test_notebook_output_is_heard():
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     nbclient.NotebookClient(book, kernel_name="python3", timeout=60).execute()
     assert book.cells[1].outputs[0]["text"] == "cell\n"
-    heard = json.loads("".join(output["text"] for output in book.cells[2].outputs).partition("HEARD ")[2])
-    assert "".join(text for stream, text in heard if stream == "stdout") == "cell\n"
+    captured = json.loads("".join(output["text"] for output in book.cells[2].outputs).partition("CAPTURED ")[2])
+    assert "".join(text for stream, text in captured if stream == "stdout") == "cell\n"

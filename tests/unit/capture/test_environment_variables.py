@@ -37,7 +37,7 @@ def test_the_sdk_chooses_the_same(patterns: list[str], monkeypatch: pytest.Monke
     assert connected == chosen(ENVIRON, patterns)
 
 
-def test_what_is_of_one_process_is_not_chosen() -> None:
+def test_variables_of_one_process_are_not_chosen() -> None:
     """An agent with `agent.enable_task_env` would set it for a clone."""
     environ = {"MLFLOW_RUN_ID": "5", "MLFLOW_EXPERIMENT_NAME": "a", "AUTOINSTRUMENT_CLONE": "{}"}
     assert chosen(environ, ["*", "MLFLOW_*"]) == {"MLFLOW_EXPERIMENT_NAME": "a"}

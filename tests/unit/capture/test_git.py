@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.capture.git import CodeError, _end, git
+from autoinstrument.capture.git import ExitCodeError, _end, git
 
 
 @pytest.mark.parametrize("platform", ["linux", "win32"])
@@ -44,6 +44,6 @@ echo $n
     if runs > times:
         assert int(git(tmp_path, "status")) == runs
     else:
-        with pytest.raises(CodeError, match="git status ended with -"):
+        with pytest.raises(ExitCodeError, match="git status ended with -"):
             git(tmp_path, "status")
     assert len((tmp_path / "runs").read_text()) == runs

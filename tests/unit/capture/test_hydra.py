@@ -68,7 +68,7 @@ def test_a_sweep_that_the_configuration_asks_for(jobs, tmp_path):
     assert [overrides(arguments)["lr"] for _, arguments in again] == ["0.9"]
 
 
-def test_a_single_run_is_no_sweep(jobs):
+def test_a_single_run_is_not_a_sweep(jobs):
     ((path, arguments),) = jobs("lr=0.2")
     assert (path, overrides(arguments)) == (None, {"lr": "0.2"})
 

@@ -37,7 +37,7 @@ def test_the_cells_of_a_file(text):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '"cells"', '{"worksheets": []}'])
-def test_a_file_that_is_no_notebook(text):
+def test_a_file_that_is_not_a_notebook(text):
     with pytest.raises(ValueError, match=r"no cells|Expecting value"):
         notebook.source_of_file(text)
 
@@ -57,7 +57,7 @@ def test_a_file_that_is_no_notebook(text):
         ("x = '''\n%s\n''' % 3", "x = '''\n%s\n''' % 3"),
     ],
 )
-def test_what_is_not_python_becomes_a_comment(cell, script):
+def test_lines_that_are_not_python_become_comments(cell, script):
     assert notebook.as_script(f"# %%\n{cell}\n\n").strip() == f"# %%\n{script}"
     compile(notebook.as_script(f"# %%\n{cell}\n\n"), "cell", "exec")
 
@@ -75,7 +75,7 @@ def test_a_magic_that_leaves_a_block_empty_still_gives_python():
         ({}, "", ""),
     ],
 )
-def test_path_is_what_the_front_end_tells(monkeypatch, names, environment, path):
+def test_the_path_comes_from_the_front_end(monkeypatch, names, environment, path):
     monkeypatch.setenv("JPY_SESSION_NAME", environment)
     assert notebook.path(shell([], **names)) == path
 

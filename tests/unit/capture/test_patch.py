@@ -1,4 +1,4 @@
-"""One text of a working copy's changes: what `git apply` can take, and a note of what it cannot."""
+"""One text of a working copy's changes: those that `git apply` can take, and a note of the others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_nothing_changed() -> None:
     assert patch(b"") == patch(TOUCHED) == patch(TOUCHED, BINARY) == ""
 
 
-def test_what_a_text_cannot_hold_is_named_behind_the_rest() -> None:
+def test_changes_that_a_text_cannot_hold_are_named_after_the_others() -> None:
     text = patch(BINARY + ONE, LATIN, TOUCHED, SUBMODULE)
     assert text.startswith(ONE.decode())
     notes = text.removeprefix(ONE.decode()).splitlines()

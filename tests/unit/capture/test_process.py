@@ -1,4 +1,4 @@
-"""The description of the training process, made by real processes that were started in every way there is."""
+"""The description of the training process, made by real processes that were started in every possible way."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_hydras_own_folder_is_not_the_working_directory(tmp_path, run):
     assert described(run("train.py", cwd=tmp_path)).cwd == "/started/here"
 
 
-def test_changes_are_told_once():
+def test_changes_are_reported_once():
     changes = Changes()
     first = changes.describe("/somewhere")
     assert first.cwd == "/somewhere"
@@ -271,7 +271,7 @@ def test_script_that_ipython_runs(tmp_path, ipython):
 
 
 @pytest.mark.interpreter
-def test_scripts_and_what_is_typed_in_one_ipython_session(ipython):
+def test_scripts_and_typed_lines_in_one_ipython_session(ipython):
     """`%run` is a script's run, also where it is run in the session's namespace; the lines typed are the session's."""
     session = f"%run train.py --lr 0.2\n{SHOW}\n%run -i train.py --lr 0.3\n{SHOW}\n"
     first, typed, second, again = ipython(stdin=session)
@@ -351,7 +351,7 @@ def test_the_time_is_one_at_which_the_process_is_alive() -> None:
     ],
 )
 def test_the_text_of_a_command(monkeypatch: pytest.MonkeyPatch, command: list[str], source: str) -> None:
-    """A debugger sets `sys.argv` as Python would, and keeps the text to itself."""
+    """A debugger sets `sys.argv` as Python would, and does not show the text."""
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     monkeypatch.setattr(sys, "orig_argv", command)
     monkeypatch.setattr(sys, "argv", ["-c"])

@@ -30,10 +30,10 @@ def section(folder: Path) -> Script:
 
 def test_a_folder_that_no_repository_holds(tmp_path: Path) -> None:
     put(tmp_path)
-    said: list[str] = []
-    assert texts_of(tmp_path, said.append) == {"MLproject": "name: x\n", "data.csv": "1,2\n", "src/a.py": "1\n"}
+    lacks: list[str] = []
+    assert texts_of(tmp_path, lacks.append) == {"MLproject": "name: x\n", "data.csv": "1,2\n", "src/a.py": "1\n"}
     expected = "big.csv, latin.txt, model.bin will be missing there: commit them, or log them as artifacts"
-    assert said == [expected]
+    assert lacks == [expected]
     script = section(tmp_path)
     assert script.entry_point == "run_program.py main"
     assert "FILES['MLproject']" in script.diff
@@ -47,24 +47,24 @@ def test_files_that_git_does_not_know(repository) -> None:
     checkout = Checkout.of(folder)
     assert checkout is not None
     repository.write("beside.py", "")
-    said: list[str] = []
-    names = untracked_files(checkout, folder, said.append)
+    lacks: list[str] = []
+    names = untracked_files(checkout, folder, lacks.append)
     assert names == ["project/data.csv", "project/src/a.py"]
-    assert "project/model.bin" in said[0]
+    assert "project/model.bin" in lacks[0]
 
 
 def test_a_commit_that_no_remote_has(repository: Repository) -> None:
     """Commits that were never pushed travel as changes since the newest one that was."""
-    said: list[str] = []
+    lacks: list[str] = []
     pushed = repository.head
     repository.git("checkout", "-q", "-b", "side")
     repository.write("some.py", "1")
     repository.commit()
     process = queued_process("module", module="installed.program", folder=repository.root, line="main", sys_path=[])
-    script = script_of(process, CaptureSettings, said.append, folder=repository.root)
-    assert (script.version_num, said) == (pushed, [])
+    script = script_of(process, CaptureSettings, lacks.append, folder=repository.root)
+    assert (script.version_num, lacks) == (pushed, [])
     assert "some.py" in script.diff
     repository.push()
-    script = script_of(process, CaptureSettings, said.append, folder=repository.root)
-    assert (script.version_num, said) == (repository.head, [])
+    script = script_of(process, CaptureSettings, lacks.append, folder=repository.root)
+    assert (script.version_num, lacks) == (repository.head, [])
     assert "some.py" not in script.diff

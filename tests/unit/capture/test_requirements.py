@@ -101,7 +101,7 @@ def test_modules_that_another_process_has_loaded_are_looked_up_again(install, si
         assert packages_of(modules, [str(site)]).requirements == "".join(sorted([f"{OURS}\n", used])), modules
 
 
-def test_only_what_was_loaded_is_required_and_everything_is_frozen(site, install):
+def test_only_loaded_packages_are_required_and_all_are_frozen(site, install):
     install("Used", files=["used/__init__.py", "used/part.py"])
     install("alsoused", "2.0+cpu", files=["_native.cpython-311-x86_64-linux-gnu.so"])
     install("unused", files=["unused.py"])
@@ -110,7 +110,7 @@ def test_only_what_was_loaded_is_required_and_everything_is_frozen(site, install
     assert packages.freeze.splitlines() == ["alsoused==2.0+cpu", "unused==1.0", "Used==1.0"]
 
 
-def test_what_the_code_imports_comes_first(site, install):
+def test_imported_packages_come_first(site, install):
     """Below ClearML's own line; all lines are of use to pip, and to the agent, which installs all of them."""
     install("mlflow", "3.0", files=["mlflow/__init__.py", "mlflow/server/__init__.py"])
     install("mlflow-skinny", "3.0", files=["mlflow/__init__.py"])
@@ -134,8 +134,8 @@ def test_what_the_code_imports_comes_first(site, install):
     assert rest.splitlines()[1:] == [OURS, "google-auth==1.0", "mlflow-skinny==3.0"]
 
 
-def test_what_the_code_imports(tmp_path):
-    """In files of its own and in cells, in every form; of what is imported relatively nothing is installed."""
+def test_names_that_the_code_imports(tmp_path):
+    """In its own files and in cells, in every form; relative imports install nothing."""
     code = """
 import one, two.part as two  # three
 import tabs\t; x = 1
@@ -168,7 +168,7 @@ def test_namespace_package_is_resolved_by_the_loaded_submodule(install, required
 
 
 def test_namespace_package_of_the_old_kind(install, required):
-    """Each distribution ships the same `__init__.py`: that one was loaded says nothing."""
+    """Each distribution ships the same `__init__.py`: a loaded one does not show which."""
     install("one", files=["ns/__init__.py", "ns/one/__init__.py"])
     install("two", files=["ns/__init__.py", "ns/two/__init__.py"])
     assert required("ns", "ns.two") == ["two==1.0"]
@@ -213,7 +213,7 @@ def test_a_smaller_edition_below_the_full_one_is_named(install, required):
     ],
 )
 def test_origin_of_an_installation(install, required, origin, line):
-    """PEP 610: where pip installed from something else than an index, it says so in direct_url.json."""
+    """PEP 610: direct_url.json shows that pip installed from something else than an index."""
     install("a", files=["a.py"], origin=origin)
     assert required("a")[-1] == line
 
@@ -232,8 +232,8 @@ def test_a_local_folder_cannot_be_installed_elsewhere(tmp_path, install, require
     assert line == "a==1.0"
 
 
-def test_what_conda_has_installed_is_named_by_its_version(install, required):
-    """Its packages say where they were built (conda-forge): a folder of another machine."""
+def test_a_package_of_conda_is_named_by_its_version(install, required):
+    """Its packages name the folder in which they were built (conda-forge), on another machine."""
     info = install("a", files=["a.py"], origin={"url": "file:///home/conda/feedstock_root/a", "dir_info": {}})
     (info / "INSTALLER").write_text("conda\n")
     assert required("a") == ["a==1.0"]
@@ -263,8 +263,8 @@ def test_a_commit_that_was_not_pushed_is_named(site, install, repository):
 
 
 @pytest.mark.parametrize("given", [None, "numpy"])
-def test_a_task_that_is_queued_is_not_queued_with_packages_that_are_nowhere(site, install, given):
-    """Of the packages that a person has listed, that is the business of that person."""
+def test_packages_that_other_machines_cannot_get_are_reported(site, install, given):
+    """Packages that a person has listed are not checked."""
     wheel = {"url": "file:///w.whl", "archive_info": {}}
     for name in ("autoinstrument", "numpy", "local"):
         install(name, "9", origin=wheel if name != "numpy" else None)
@@ -342,7 +342,7 @@ def test_the_first_on_the_path_counts(tmp_path, site, install):
     assert packages_of(["a"], [str(other), str(site)]).requirements.splitlines()[0] == "a-b==2"
 
 
-def test_broken_distributions_are_passed_over(site, install, required):
+def test_broken_distributions_are_skipped(site, install, required):
     install("good", files=["good.py"])
     (site / "empty-1.0.dist-info").mkdir()
     nameless = site / "nameless-1.0.dist-info"
@@ -357,7 +357,7 @@ def test_broken_distributions_are_passed_over(site, install, required):
     assert required("good", "bare", "nameless") == ["bare==1.0", "good==1.0"]
 
 
-def test_paths_that_are_none(tmp_path):
+def test_entries_of_the_path_without_packages(tmp_path):
     packages_of(["sys"], ["", str(tmp_path / "none"), str(tmp_path / "a.zip"), __file__])
 
 
@@ -381,7 +381,7 @@ def test_this_environment_in_half_a_second():
     ],
 )
 def test_modules_that_change_nothing_need_no_second_look(site, install, known, new):
-    """Of all modules loaded later, those that bring in another distribution may change something."""
+    """Only modules that bring in another distribution may change something."""
     install("solo", files=["solo/__init__.py", "solo/part.py"])
     install("other", files=["other.py"])
     install("google-auth", files=["google/auth/__init__.py"])

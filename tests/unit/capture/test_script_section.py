@@ -81,7 +81,7 @@ def test_uncommitted_changes_travel(repository, section, execute):
 
 
 @pytest.mark.parametrize("main_kind", ["script", "notebook"])
-def test_no_change_is_stored_where_clearml_is_told_so(repository, section, main_kind):
+def test_no_change_is_stored_if_clearml_is_configured_so(repository, section, main_kind):
     """Neither changes nor new files nor a notebook's cells, as with the SDK: `sdk.development` is its own setting."""
     repository.write("train.py", "import extra\n")
     repository.write("extra.py", "password = 1\n")
@@ -96,7 +96,7 @@ def test_no_change_is_stored_where_clearml_is_told_so(repository, section, main_
     assert (script.diff, script.version_num) == ("", repository.git("rev-parse", "HEAD"))
 
 
-def test_no_script_is_stored_where_clearml_is_told_so(tmp_path, section, monkeypatch):
+def test_no_script_is_stored_if_clearml_is_configured_so(tmp_path, section, monkeypatch):
     (tmp_path / "train.py").write_text("password = 1\n")
     monkeypatch.setenv("CLEARML_VCS_DIFF", base64.b64encode(b"password = 2").decode())
     script = section(tmp_path / "train.py", tmp_path, stored=False)
@@ -160,7 +160,7 @@ def test_arguments_that_argparse_has_read_are_left_to_the_task(repository, secti
     assert script.entry_point == "train.py"
 
 
-def test_arguments_that_nobody_has_read_by_name_stay_with_the_script(repository, section, execute):
+def test_arguments_that_no_parser_has_read_stay_with_the_script(repository, section, execute):
     repository.write("train.py", "import sys; print(sys.argv[1:])\n")
     script = section(repository.root / "train.py", repository.root, arguments=[("argv", "--lr 0.1 'a b'", "")])
     assert script.entry_point == "train.py --lr 0.1 'a b'"
@@ -357,7 +357,7 @@ def test_script_that_was_deleted_meanwhile_is_the_committed_one(repository, sect
     assert execute(script) == "one\n"
 
 
-def test_script_that_was_deleted_and_is_nowhere_says_so(tmp_path, repository, section, execute):
+def test_script_that_was_deleted_and_never_committed_fails_with_the_reason(tmp_path, repository, section, execute):
     script = section(tmp_path / "gone" / "train.py", tmp_path)
     assert "deleted" in script.diff
     assert "exit 1" in execute(script)
@@ -390,7 +390,7 @@ class TestWithoutRepository:
         assert (script.repository, script.version_num, script.diff) == ("", "", "print('one')\n")
 
     def test_no_remote(self, tmp_path, section):
-        """Nothing that an agent could clone: the text travels, the commit is told."""
+        """An agent cannot clone it: the text travels, and the Task names the commit."""
         lonely = Repository(tmp_path / "lonely", None)
         lonely.write("train.py", "print('one')\n")
         commit = lonely.commit()
@@ -434,7 +434,7 @@ class TestWithoutRepository:
 
 
 class TestSeveralFilesWithoutRepository:
-    """The program's own modules travel with it: what an agent gets is one script that has them all in it."""
+    """The program's own modules travel with it: an agent gets one script that holds all of them."""
 
     @pytest.fixture
     def project(self, tmp_path):
@@ -450,7 +450,7 @@ class TestSeveralFilesWithoutRepository:
         return project
 
     def test_script_with_modules_beside_it(self, project, section, execute):
-        """They lie where they lay, and the file with the run's call is the first that a reader sees."""
+        """They are at the same places, and the file with the run's call comes first."""
         code = "import sys, lib.model, helper; print(lib.model.x, sys.argv[1:], open('helper.py').read(3))\n"
         model = "from helper import y\nx = y / 2\n"
         root = project({"train": code, "helper": "y = 2\n", "lib/__init__": "", "lib/model": model})
@@ -535,7 +535,7 @@ class TestSeveralFilesWithoutRepository:
         )  # fmt: skip
         assert (script.entry_point, execute(script)) == ("model.py", "1\n")
 
-    def test_what_is_too_much_is_named(self, project, section, execute):
+    def test_files_beyond_the_limit_are_named(self, project, section, execute):
         names = ["large", *(f"m{number:03}" for number in range(250))]
         root = project({"train": "print('trained')\n", **dict.fromkeys(names, ""), "large": "#" * 499_000})
         files = {name: str(root / f"{name}.py") for name in names}
@@ -549,7 +549,7 @@ class TestSeveralFilesWithoutRepository:
         "text",
         ["'''a'''", '"""a"""', "'''a''' \"\"\"b\"\"\" '", "a\\", '\\n \'\'\'" """', "", "é\0001\\n", "''", "ends\\'"],
     )
-    def test_texts_are_what_they_were(self, project, section, execute, text):
+    def test_texts_are_unchanged(self, project, section, execute, text):
         code = "import sys; print(ascii(open('other.py', encoding='utf-8', newline='').read()))\n"
         root = project({"train": code, "other": text})
         script = section(root / "train.py", root, files={"other": str(root / "other.py")})
@@ -649,7 +649,7 @@ class TestGit:
         assert script.repository == str(repository.remote)
         assert "could not be read" in script.diff
 
-    def test_variables_of_a_git_hook_do_not_lead_astray(self, repository, section, monkeypatch):
+    def test_variables_of_a_git_hook_are_ignored(self, repository, section, monkeypatch):
         monkeypatch.setenv("GIT_DIR", "/nonexistent/.git")
         monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent/index")
         assert section(repository.root / "train.py", repository.root).repository == str(repository.remote)
@@ -690,7 +690,7 @@ REFUSALS = [belongs_to_another, has_a_broken_index, has_a_bad_configuration, is_
 
 
 class TestGitThatRefuses:
-    """What can be read without Git is kept; what cannot is said, in the place of the changes and to the caller."""
+    """The parts that can be read without Git are kept; the others are named in place of the changes, and reported."""
 
     @pytest.mark.parametrize("refuses", [*REFUSALS, has_lost_its_objects])
     def test_the_commit_is_kept(self, repository, section, execute, refuses):
@@ -699,9 +699,9 @@ class TestGitThatRefuses:
         why = refuses(repository.root)
         script = section(repository.root / "train.py", repository.root / "src")
         assert script[:5] == (str(repository.remote), "main", commit, "../train.py", "src")
-        (said,) = section.lacks
-        assert why in said
-        assert said[1:] in script.diff
+        (note,) = section.lacks
+        assert why in note
+        assert note[1:] in script.diff
         assert execute(script) == "one\n"
 
     @pytest.mark.parametrize("refuses", REFUSALS)
@@ -718,7 +718,7 @@ class TestGitThatRefuses:
         assert script.diff.startswith("# The uncommitted changes are not kept: Git refuses ")
         assert "print(1)" in script.diff
 
-    def test_git_is_asked_for_nothing_that_the_repository_names(self, tmp_path, repository, section):
+    def test_no_program_that_the_repository_names_is_run(self, tmp_path, repository, section):
         mark, spy = tmp_path / "ran", tmp_path / "spy"
         spy.write_text(f"#!/bin/sh\ntouch {mark}\n")
         spy.chmod(0o755)
@@ -750,13 +750,13 @@ class TestGitThatRefuses:
         repository.root.rename(tmp_path / "moved")
         script = section(tmp_path / "beside/train.py", tmp_path)
         assert script[:4] == ("", "", "", "train.py")
-        said = "repository, branch and commit are not kept: "
-        assert section.lacks[0].startswith(f"{said}{repository.root / '.git/worktrees/beside'}: the repository that")
+        note = "repository, branch and commit are not kept: "
+        assert section.lacks[0].startswith(f"{note}{repository.root / '.git/worktrees/beside'}: the repository that")
         assert script.diff == f"# R{section.lacks[0][1:]}.\nprint('one')\n"
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
     def test_a_repository_that_may_not_be_read(self, repository, section, monkeypatch):
-        """Root may read everything, so this is what a file of another kind says."""
+        """Root may read everything, so the test uses a file of another kind."""
         monkeypatch.setattr(git_module, "_TIME_LIMIT_S", 2.0)  # Git waits for the other end of the pipe
         (repository.root / ".git/HEAD").unlink()
         os.mkfifo(repository.root / ".git/HEAD")
@@ -769,7 +769,7 @@ class TestGitThatRefuses:
         belongs_to_another(repository.root)
         assert section(repository.root / "train.py", repository.root).repository == "https://example.com/repo.git"
 
-    def test_where_nothing_is_lost_nothing_is_said(self, tmp_path, section):
+    def test_complete_code_gets_no_note(self, tmp_path, section):
         """Without a remote the script's text travels, with Git and without it."""
         lonely = Repository(tmp_path / "lonely", None)
         main = lonely.write("train.py", "print('one')\n")
@@ -779,7 +779,7 @@ class TestGitThatRefuses:
         assert (script.repository, script.branch, script.version_num) == ("", "main", commit)
         assert (script.diff, section.lacks) == ("print('one')\n", [])
 
-    def test_a_folder_called_git_is_no_repository(self, tmp_path, section):
+    def test_a_folder_called_git_is_not_a_repository(self, tmp_path, section):
         (tmp_path / ".git").mkdir()
         main = tmp_path / "train.py"
         main.write_text("print('one')\n")
@@ -833,7 +833,7 @@ class TestClearMLVariables:
         assert (script.entry_point, script.working_dir, script.diff) == ("other.py", "somewhere", "diff --git x")
 
     @pytest.mark.parametrize("variable", ["CLEARML_VCS_DIFF", "TRAINS_VCS_DIFF"])
-    def test_an_empty_diff_is_none(self, repository, section, monkeypatch, variable):
+    def test_an_empty_diff_stands_for_no_changes(self, repository, section, monkeypatch, variable):
         repository.write("train.py", "x = 'changed'\n")
         assert section(repository.root / "train.py", repository.root).diff
         monkeypatch.setenv(variable, "")
@@ -856,7 +856,7 @@ class TestClearMLVariables:
     ],
 )  # fmt: skip
 def test_launcher_of_a_distributed_training(repository, section, command, main, entry):
-    """The parent's command line tells it: here that of a shell which lends its argv to a sleeping child."""
+    """The parent's command line shows it: here that of a shell which lends its argv to a sleeping child."""
     code = "import subprocess; c = subprocess.Popen(['sleep', '30']); print(c.pid, flush=True); c.wait()"
     parent = subprocess.Popen([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True)
     try:

@@ -8,8 +8,8 @@ from autoinstrument.capture.shadows import BufferShadow, Listener, OtherShadow, 
 from autoinstrument.capture.streams import nothing
 
 
-class Heard(list[tuple[str, str]]):
-    """What a listener was given."""
+class Captured(list[tuple[str, str]]):
+    """The text that a listener got."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,36 +22,36 @@ class Binary(io.BytesIO):
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
+def captured() -> Captured:
+    return Captured()
 
 
-def test_what_goes_to_a_buffer_is_decoded(heard: Heard) -> None:
+def test_bytes_for_a_buffer_are_decoded(captured: Captured) -> None:
     binary = Binary()
-    shadow = BufferShadow(binary, "stdout", heard.listener)
+    shadow = BufferShadow(binary, "stdout", captured.listener)
     for piece in (b"abc", "é".encode()[:1], "é".encode()[1:], memoryview(b"view")):
         assert binary.write(piece) == len(piece)
-    assert heard == [("stdout", "abc"), ("stdout", "é"), ("stdout", "view")]
+    assert captured == [("stdout", "abc"), ("stdout", "é"), ("stdout", "view")]
     assert binary.getvalue() == "abcéview".encode()
     shadow.remove()
     assert "write" not in vars(binary)
     binary.write(b"more")
-    assert len(heard) == 3
+    assert len(captured) == 3
 
 
-def test_the_outermost_stream_captures(heard: Heard) -> None:
+def test_the_outermost_stream_captures(captured: Captured) -> None:
     """Not the buffer below it, into which its text goes now or at a flush."""
     binary = Binary()
     text = io.TextIOWrapper(binary, "utf-8")
-    TextShadow(text, "stdout", heard.listener)
-    BufferShadow(binary, "stdout", heard.listener)
+    TextShadow(text, "stdout", captured.listener)
+    BufferShadow(binary, "stdout", captured.listener)
     text.write("one")
     text.flush()
     binary.write(b"two")
-    assert heard == [("stdout", "one"), ("stdout", "two")]
+    assert captured == [("stdout", "one"), ("stdout", "two")]
 
 
-def test_a_listener_that_raises_or_prints_disturbs_nobody() -> None:
+def test_a_listener_that_raises_or_prints_disturbs_no_writer() -> None:
     binary = Binary()
 
     def listen(name: str, text: str) -> None:
@@ -65,17 +65,17 @@ def test_a_listener_that_raises_or_prints_disturbs_nobody() -> None:
     assert binary.getvalue() == b"abcfrom the listener"
 
 
-def test_the_users_exception_is_the_users(heard: Heard) -> None:
+def test_the_users_exception_reaches_the_user(captured: Captured) -> None:
     binary = Binary()
-    BufferShadow(binary, "stdout", heard.listener)
+    BufferShadow(binary, "stdout", captured.listener)
     binary.close()
     with pytest.raises(ValueError, match="closed"):
         binary.write(b"abc")
-    assert heard == []
-    assert not heard.listener.local.busy
+    assert captured == []
+    assert not captured.listener.local.busy
 
 
-def test_a_stream_that_passes_on_is_captured_once(heard: Heard) -> None:
+def test_a_stream_that_passes_on_is_captured_once(captured: Captured) -> None:
     class Tee:
         closed = False
 
@@ -87,32 +87,32 @@ def test_a_stream_that_passes_on_is_captured_once(heard: Heard) -> None:
 
     binary = Binary()
     tee = Tee(binary)
-    BufferShadow(binary, "stdout", heard.listener)
-    OtherShadow(tee, "stdout", heard.listener)
+    BufferShadow(binary, "stdout", captured.listener)
+    OtherShadow(tee, "stdout", captured.listener)
     tee.write("one\n")
     tee.write("two\n")
-    assert heard == [("stdout", "one\n"), ("stdout", "two\n")]
+    assert captured == [("stdout", "one\n"), ("stdout", "two\n")]
 
 
-def test_a_stream_that_is_the_console_itself(heard: Heard) -> None:
+def test_a_stream_that_is_the_console_itself(captured: Captured) -> None:
     class Widget:
         def write(self, text: str) -> None:
             pass
 
     widget = Widget()
-    shadow = OtherShadow(widget, "stderr", heard.listener)
+    shadow = OtherShadow(widget, "stderr", captured.listener)
     widget.write("half a ")
-    assert heard == [], "it may gather a line first, and pass that on"
+    assert captured == [], "it may gather a line first, and pass that on"
     widget.write("line\n")
     widget.write("more")
-    assert heard == [("stderr", "half a line\n"), ("stderr", "more")]
+    assert captured == [("stderr", "half a line\n"), ("stderr", "more")]
     assert not shadow.is_over([widget])
     assert shadow.is_over([None])
 
 
-def test_a_method_over_the_shadows_stays(heard: Heard) -> None:
+def test_a_method_over_the_shadows_stays(captured: Captured) -> None:
     binary = Binary()
-    shadow = BufferShadow(binary, "stdout", heard.listener)
+    shadow = BufferShadow(binary, "stdout", captured.listener)
     assert shadow.is_on_top()
     over = binary.write
     binary.write = lambda data: over(data)  # type: ignore[method-assign]

@@ -40,7 +40,7 @@ def test_any_cutting_gives_the_same_lines(text, places):
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.just("\n"), max_size=300), st.data())
 @settings(max_examples=200, deadline=None)
-def test_plain_text_is_kept_to_the_letter(text, data):
+def test_plain_text_is_kept_exactly(text, data):
     pieces = cut(text, data.draw(st.lists(st.integers(0, 300))))
     lines = text.split("\n")
     assert fold(*pieces) == lines[:-1] + ([lines[-1]] if lines[-1] else [])
@@ -48,7 +48,7 @@ def test_plain_text_is_kept_to_the_letter(text, data):
 
 @given(st.lists(st.lists(st.text("ab", max_size=4), min_size=1, max_size=5), max_size=6))
 @settings(max_examples=200, deadline=None)
-def test_only_what_was_overwritten_is_lost(rows):
+def test_only_overwritten_text_is_lost(rows):
     text = "".join("\r".join(states) + "\n" for states in rows)
     assert fold(text) == [next((state for state in reversed(states) if state), "") for states in rows]
 
@@ -67,7 +67,7 @@ def test_lines_and_memory_are_bounded(text, places, longest):
 
 @given(st.one_of(ANYTHING, PIECES))
 @settings(max_examples=200, deadline=None)
-def test_no_control_characters_but_colours_come_out(text):
+def test_no_control_characters_but_colours_are_kept(text):
     for line in fold(text):
         rest = line.replace("\x1b[31m", "").replace("\x1b[0m", "")
         assert all(part.split("m")[0].strip("0123456789;:") == "" for part in rest.split("\x1b[")[1:])
@@ -122,7 +122,7 @@ def test_a_long_bar_appears_now_and_then():
     assert [line.text for line in folder.feed("\n", 60_000)] == ["59s"]
 
 
-def test_an_unfinished_line_appears_after_a_while_and_is_not_said_twice():
+def test_an_unfinished_line_appears_after_a_while_and_not_twice():
     folder = TerminalLines(every_ms=10_000)
     assert folder.feed("Loading...", 0) == []
     assert folder.due(5_000) == []
@@ -131,7 +131,7 @@ def test_an_unfinished_line_appears_after_a_while_and_is_not_said_twice():
     assert folder.feed(" done\n", 31_000) == [Line(" done", 31_000)]
 
 
-def test_a_state_that_was_shown_is_not_said_again_at_the_end():
+def test_a_state_that_was_shown_is_not_repeated_at_the_end():
     folder = TerminalLines(every_ms=10_000)
     folder.feed("\r90%", 0)
     folder.feed("\r100%", 1)
@@ -140,7 +140,7 @@ def test_a_state_that_was_shown_is_not_said_again_at_the_end():
     assert folder.due(60_000) == []
 
 
-def test_bytes_that_are_no_text_are_kept():
+def test_bytes_that_are_not_text_are_kept():
     assert fold("a\udc80b\n") == ["a\udc80b"]
 
 

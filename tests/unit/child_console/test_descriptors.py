@@ -42,7 +42,7 @@ def script(start: str, code: str, *arguments: str, **options: Any) -> subprocess
 
 
 def texts(worker: Listener, expected: str, stream: str = "stdout") -> str:
-    """Return what has arrived of a stream, at the latest when it is what is expected."""
+    """Return the text that has arrived of a stream, as soon as it is the expected one."""
     end = time.monotonic() + 60
     while True:
         found = [each for each in worker.records if isinstance(each, ConsoleWritten) and each.stream == stream]
@@ -64,7 +64,7 @@ sys.stderr.write("no newline")
 """
 
 
-def test_everything_arrives_and_is_written_as_it_is(worker: Listener) -> None:
+def test_everything_arrives_and_is_written_unchanged(worker: Listener) -> None:
     """A block-buffered print comes last: the order is that of the descriptor."""
     done = script(CAPTURED, ALL_KINDS, str(worker.folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE).communicate()
     assert done == (b"descriptor\nprogram\nC library\nprint\n", b"child\xff\nno newline")
@@ -133,7 +133,7 @@ while True:
 
 
 @BOTH
-def test_what_python_holds_back_is_written_when_it_would_be(start: str) -> None:
+def test_buffered_text_is_written_when_python_would_write_it(start: str) -> None:
     code = 'print("held back"), os.write(1, b"first\\n")'
     if start == CAPTURED:
         code += ', descriptors.capture("").drain()'
@@ -183,7 +183,7 @@ def test_nothing_is_lost_however_the_script_ends(start: str, end: str) -> None:
 
 @BOTH
 def test_the_end_is_in_order(start: str) -> None:
-    """What is written after the script has its descriptors back comes after what the relay had."""
+    """Text that is written after the script has its descriptors back comes after the relay's text."""
     code = 'atexit._run_exitfuncs(); os.write(1, b"last\\n")'
     code = 'os.write(1, b"first\\n" * 5000)\n' + code
     out, _ = script(start, code, stdout=subprocess.PIPE).communicate()
@@ -192,7 +192,7 @@ def test_the_end_is_in_order(start: str) -> None:
 
 @BOTH
 def test_a_child_that_lives_on(start: str) -> None:
-    """It writes on, and a reader waits for its end; if it has closed the streams, nobody waits."""
+    """It writes on, and a reader waits for its end; if it has closed the streams, the reader does not wait."""
     code = 'subprocess.Popen(["sh", "-c", "sleep 0.5; echo late"])'
     out, _ = script(start, code, stdout=subprocess.PIPE).communicate()
     assert out == b"late\n"

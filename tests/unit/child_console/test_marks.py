@@ -1,4 +1,4 @@
-"""Processes below and beside one that has a run find its worker; nobody else's mark is believed."""
+"""Processes below and beside one that has a run find its worker; the mark of another user is not trusted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_folder_that_others_can_write_to_is_not_trusted(folder: str, marks_fol
     assert marks.find([os.getpid()]) is None
 
 
-def test_a_mark_of_any_content_is_no_mark(folder: str, marks_folder: Path) -> None:
+def test_links_of_any_other_content_are_not_marks(folder: str, marks_folder: Path) -> None:
     marks.leave(folder, owned=True)
     (marks_folder / identity(os.getpid())).unlink()
     for target in ("x", f"1:2:{folder}", f"a:1.2-3.4:{folder}", "1:1.2-3.4:/nowhere"):
@@ -63,7 +63,7 @@ def test_another_rank_of_the_same_launcher(folder: str, monkeypatch: pytest.Monk
     assert marks.find() is None, "a process that is no rank"
 
 
-def test_a_rank_that_only_logs_does_not_take_the_place_of_the_one_that_has_begun_the_run(
+def test_a_rank_that_only_logs_does_not_replace_the_mark_of_the_one_with_the_run(
     folder: str, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (runtime / "other").mkdir(mode=0o700)
@@ -75,7 +75,7 @@ def test_a_rank_that_only_logs_does_not_take_the_place_of_the_one_that_has_begun
         assert found.worker == str(runtime / expected)
 
 
-def test_what_a_relay_reads_already(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_a_relay_reads_already(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not marks.is_relayed()
     marks.leave_relay()
     assert marks.is_relayed()

@@ -62,7 +62,7 @@ plain_capture.begin()
 
 
 @pytest.mark.parametrize("is_buffered", [True, False])
-def test_what_the_interpreter_flushes_last_arrives_too(worker: Listener, is_buffered: bool) -> None:
+def test_text_of_the_interpreters_last_flush_arrives(worker: Listener, is_buffered: bool) -> None:
     """Also if the process imports nothing, and has written nothing before its end."""
     marks.leave(str(worker.folder), owned=True)
     options = [] if is_buffered else ["-u"]

@@ -1,4 +1,4 @@
-"""The lines of a process are named by what a person knows it by."""
+"""The lines of a process have the name by which a person knows it."""
 
 from __future__ import annotations
 

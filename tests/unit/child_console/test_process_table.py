@@ -1,4 +1,4 @@
-"""Processes and their ancestors are told apart without psutil."""
+"""Processes and their ancestors are identified without psutil."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from tests.clearml_server import ClearMLServer, Fault
 @pytest.mark.parametrize(
     "fault", [Fault(status=503, times=2), Fault(status=500, times=2), Fault(action="drop", times=2)]
 )
-def test_a_hiccup_is_not_seen(server: ClearMLServer, session: Session, fault: Fault) -> None:
+def test_a_single_failure_is_not_seen(server: ClearMLServer, session: Session, fault: Fault) -> None:
     session.ping()
     server.faults.add(fault)
     assert session.call("tasks.get_all") == {"tasks": []}

@@ -1,4 +1,4 @@
-"""How long a server is left alone after it failed."""
+"""The pauses in which a server that failed is left alone."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_one_more_try_at_the_end_unless_the_server_hangs(clock: list[float]) -> 
     assert not backoff.is_due()
 
 
-def test_of_calls_that_fail_together_one_counts(clock: list[float]) -> None:
+def test_calls_that_fail_together_count_once(clock: list[float]) -> None:
     """Eight threads that lose their server count as one outage, not as eight."""
     backoff = Backoff()
     for _ in range(8):
@@ -83,7 +83,7 @@ def test_one_answer_lets_others_try_and_leaves_the_pauses_as_they_are(clock: lis
         assert backoff.is_due()
 
 
-def test_when_there_is_no_hope(clock: list[float]) -> None:
+def test_a_server_without_hope(clock: list[float]) -> None:
     backoff = Backoff()
     for _ in range(2):
         backoff.failed(UnavailableError("x"), 0.1)

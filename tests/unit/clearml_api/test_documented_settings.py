@@ -56,7 +56,7 @@ def settings(tree: Any, prefix: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def entries() -> set[str]:
-    """All that the installed SDK has: its default configuration, and its declared variables."""
+    """Return all settings of the installed SDK: its default configuration, and its declared variables."""
     from clearml.utilities.pyhocon import ConfigFactory
 
     found = set[str]()

@@ -34,7 +34,7 @@ def test_the_address_depends_on_task_and_path_alone(server: ClearMLServer, sessi
     assert list(server.files.values()) == [b"2"]
 
 
-def test_names_that_a_server_could_read_otherwise(server: ClearMLServer, session: Session) -> None:
+def test_names_that_a_server_could_decode(server: ClearMLServer, session: Session) -> None:
     paths = ["100%.txt", "100_.txt", "ä.txt", "x" * 300 + ".txt", "x" * 299 + "y.txt", "raw\udcff.txt"]
     uploads = FileUploads(session)
     addresses = {uploads.upload(TASK, "artifacts", path, b"1", artifact=True) for path in paths}
@@ -75,7 +75,7 @@ def test_the_place_that_is_configured_for_figures(
         (None, UnavailableError),
     ],
 )
-def test_what_a_driver_raises(
+def test_errors_of_a_driver(
     session: Session, monkeypatch: pytest.MonkeyPatch, raised: Exception | None, error: type[Exception]
 ) -> None:
     def store(*_: object) -> str:
@@ -107,7 +107,7 @@ def test_only_the_own_file_server_gets_the_token(server: ClearMLServer, session:
     assert server.files == {"name": b"1"}
 
 
-def test_an_upload_after_a_hiccup_is_whole(server: ClearMLServer, session: Session) -> None:
+def test_an_upload_after_a_single_failure_is_whole(server: ClearMLServer, session: Session) -> None:
     server.faults.add(Fault("files.upload", status=503, times=2, when="before"))
     FileServer(session).upload(server.files_url, "name", io.BytesIO(b"content"), "text/plain")
     assert server.files == {"name": b"content"}

@@ -53,7 +53,7 @@ def _run(program: str, *arguments: str, path: tuple[Path, ...] = ()) -> dict[str
 
 
 @pytest.mark.interpreter
-def test_what_is_used_and_what_is_loaded_later(server: ClearMLServer, tmp_path: Path) -> None:
+def test_the_parts_that_are_loaded_at_once_and_later(server: ClearMLServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content")
     found = _run(_PROGRAM, str(tmp_path / "file"))
     assert found["left out"] == found["hidden"] == []
@@ -97,7 +97,7 @@ def test_without_the_sdk_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> Non
         "# only a comment",
     ],
 )
-def test_comments_mean_nothing(text: str) -> None:
+def test_comments_are_skipped(text: str) -> None:
     factory = _factory()
     assert _without_comments(factory)(text) == factory.parse_string(text)
 

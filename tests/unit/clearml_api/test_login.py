@@ -93,7 +93,7 @@ def test_no_credentials(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) 
         Login().session()
 
 
-def test_a_user_who_keeps_clearml_out(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_who_switches_clearml_off(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEARML_OFFLINE_MODE", "1")
     with pytest.raises(NotAllowedError, match="nothing is sent to ClearML while CLEARML_OFFLINE_MODE=1 is set"):
         Login().session()
@@ -107,7 +107,7 @@ def test_a_server_that_is_gone(server: ClearMLServer) -> None:
 
 
 @pytest.mark.parametrize(("status", "message"), [(503, "HTTP status 503"), (500, "HTTP status 500")])
-def test_a_server_that_is_ill(server: ClearMLServer, status: int, message: str) -> None:
+def test_a_server_that_fails(server: ClearMLServer, status: int, message: str) -> None:
     server.faults.add(Fault("auth.login", status=status))
     with pytest.raises(ClearMLError, match=message):
         Login().session()
@@ -118,7 +118,7 @@ def test_a_folder_as_file_server(server: ClearMLServer, monkeypatch: pytest.Monk
     assert Login().files_server() == str(tmp_path)
 
 
-def test_what_is_configured_of_new_tasks(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configured_fields_of_new_tasks(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     login = Login()
     assert login.task_fields() == {}
     for given, found in (("s3://bucket/a", {"output_dest": "s3://bucket/a"}), ("true", {}), ("False", {})):
@@ -134,7 +134,7 @@ def test_what_is_configured_of_new_tasks(server: ClearMLServer, monkeypatch: pyt
     assert server.requests == [], "nobody logs in for it"
 
 
-def test_what_the_sdk_reads_of_a_new_task(
+def test_the_sdk_reads_the_configured_fields(
     server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = client.create_run("0").info.run_id

@@ -1,4 +1,4 @@
-"""What a response stands for: data, or one of three kinds of errors."""
+"""A response is data, or one of three kinds of errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_data(body: Any, data: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"1", b'"text"', b"[" * 100_000])
-def test_what_is_no_clearml_server(body: bytes) -> None:
+def test_servers_that_are_not_clearml(body: bytes) -> None:
     with pytest.raises(UnavailableError, match=r"a\.b: the response does not come from a ClearML server"):
         data_of(response(200, body), "a.b")
 
@@ -65,7 +65,7 @@ def test_kinds_of_status(status: int, kind: type[ClearMLError]) -> None:
     assert str(raised.value) == f"a.b: {status} one line"
 
 
-def test_a_gateways_500_is_a_hiccup() -> None:
+def test_a_500_of_a_gateway_is_tried_again() -> None:
     with pytest.raises(HiccupError, match=r"a\.b: 500 Reason"):
         data_of(response(500, b"<html>"), "a.b")
 
@@ -81,7 +81,7 @@ def test_a_gateways_500_is_a_hiccup() -> None:
         ((500, 100), "", "is_partly_stored"),
     ],
 )
-def test_what_a_refusal_means(code: tuple[int, int], text: str, true: str) -> None:
+def test_the_meanings_of_a_refusal(code: tuple[int, int], text: str, true: str) -> None:
     names = ["is_gone", "is_finished", "is_duplicate", "is_partly_stored"]
     error = RefusedError(text, code)
     assert [name for name in names if getattr(error, name)] == ([true] if true else [])
@@ -117,7 +117,7 @@ def test_kinds_of_500(text: str, subcode: int, kind: type[ClearMLError]) -> None
         data_of(response(500, envelope(text, subcode)), "a.b")
 
 
-def test_a_subcode_that_is_no_number() -> None:
+def test_a_subcode_that_is_not_a_number() -> None:
     with pytest.raises(RefusedError) as raised:
         data_of(response(400, envelope(subcode=["x"])), "a.b")
     assert raised.value.code == (400, 0)

@@ -39,7 +39,7 @@ def test_tasks(given: dict[str, Any]) -> None:
         ({"id": "1", "models": {"output": {"a": "b"}}}, "Task.models.output"),
     ],
 )
-def test_what_is_no_task(given: Any, part: str) -> None:
+def test_values_that_are_not_tasks(given: Any, part: str) -> None:
     with pytest.raises(ValueError, match=rf"^{part} has an unexpected shape$"):
         schema.task(given)
 

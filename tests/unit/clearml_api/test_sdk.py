@@ -46,7 +46,7 @@ def test_requests_and_batches(server: ClearMLServer) -> None:
     assert server.console(made).count("line") == 2
 
 
-def test_what_the_configuration_says(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_of_the_configuration(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sdk.configured_api_server() == server.api_url
     assert sdk.configured("no.such.setting") is None
     assert sdk.default_output_uri() == ""

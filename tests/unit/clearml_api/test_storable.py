@@ -21,7 +21,7 @@ from tests.startup.environment import ROOT
     [
         ("plain ä 🏃\n", "plain ä 🏃\n"),
         ("raw\udcff", "raw\\xff"),
-        ("\udcc3\udca4", "ä"),  # what the C locale makes of an argument in UTF-8
+        ("\udcc3\udca4", "ä"),  # an argument in UTF-8 as the C locale decodes it
         ("\udcc3\udca4 and \udcff", "ä and \\xff"),
         ("\ud83d\ude00", "😀"),
         ("\ud800", "\\ud800"),

@@ -44,7 +44,7 @@ TAKEN = described(mlflow_run_id="run", **{ADOPTED: "t"})
         ({**TAKEN, "status": "queued"}, "run", False),
     ],
 )
-def test_is_of_run(task: dict[str, Any], run_id: str, owned: bool) -> None:
+def test_a_task_is_of_its_run(task: dict[str, Any], run_id: str, owned: bool) -> None:
     assert is_of_run(task, run_id) is owned
 
 

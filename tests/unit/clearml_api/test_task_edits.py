@@ -74,7 +74,7 @@ def test_fields_and_tags(server: ClearMLServer, tasks: Tasks, task: Task) -> Non
     assert (found["comment"], found["tags"]) == ("a note", ["mlflow"])
 
 
-def test_nothing_to_change_is_no_request(server: ClearMLServer, tasks: Tasks, task: Task) -> None:
+def test_no_request_without_changes(server: ClearMLServer, tasks: Tasks, task: Task) -> None:
     server.clear_requests()
     tasks.set_hyperparameters(task, [])
     tasks.set_configuration(task, [])
@@ -99,7 +99,7 @@ def test_another_refusal_is_not_merged(server: ClearMLServer, tasks: Tasks, task
     assert server.calls("tasks.edit") == []
 
 
-def test_what_was_written_meanwhile_is_kept(server: ClearMLServer, tasks: Tasks, task: Task) -> None:
+def test_data_that_was_written_meanwhile_is_kept(server: ClearMLServer, tasks: Tasks, task: Task) -> None:
     """A finished Task is read at the moment of the change, not before."""
     holder = tasks.models.task(task.id)
     other = tasks.models.create(task.id, "", {"name": "other", "uri": "https://host/model"})

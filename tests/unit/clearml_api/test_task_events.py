@@ -47,7 +47,7 @@ def test_a_curve_without_end_is_not_read(tasks: Tasks, task: Task, monkeypatch: 
         list(tasks.curve_points(task.id, "val", "loss"))
 
 
-def test_no_events_are_no_request(server: ClearMLServer, tasks: Tasks, task: Task) -> None:
+def test_no_request_without_events(server: ClearMLServer, tasks: Tasks, task: Task) -> None:
     server.clear_requests()
     tasks.add_events([])
     assert server.requests == []

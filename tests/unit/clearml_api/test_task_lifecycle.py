@@ -34,7 +34,7 @@ def test_from_beginning_to_end(server: ClearMLServer, tasks: Tasks) -> None:
     assert server.tasks == []
 
 
-def test_a_server_is_well_if_it_takes_a_ping_after_a_while(server: ClearMLServer, tasks: Tasks) -> None:
+def test_a_server_that_takes_a_ping_after_a_while_works(server: ClearMLServer, tasks: Tasks) -> None:
     task = tasks.create("project", BODY)
     server.clear_requests()
     tasks.confirm_well(task, 0.01)

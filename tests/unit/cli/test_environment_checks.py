@@ -55,7 +55,7 @@ def test_the_switch(value: str | None, detail: str) -> None:
 
 
 def test_where_an_agent_finds_this_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wheel of this machine is not a problem here, but for who clones a Task: it is named before there is one."""
+    """A wheel of this machine is a problem for a clone on another one only: it is named before a Task exists."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert installation().ok is True
     info = tmp_path / "autoinstrument-9.dist-info"
@@ -66,7 +66,7 @@ def test_where_an_agent_finds_this_package(tmp_path: Path, monkeypatch: pytest.M
     assert "from a local file, file:///a.whl; other machines need" in installation().detail
 
 
-def test_without_an_interpreter_each_check_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_interpreter_each_check_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing runs the program that embeds Python, and the worker is a thread."""
     if sys.platform != "win32":
         check = worker()

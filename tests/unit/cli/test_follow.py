@@ -1,4 +1,4 @@
-"""What a follower prints and counts of its two feeds."""
+"""Outcomes of its two feeds that a follower prints and counts."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.unit.monitor.conftest import fake as fake
 from tests.unit.monitor.conftest import library as library
 
 
-def test_which_gpus_and_figures_there_are(fake: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpus_and_their_figures_are_listed(fake: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvidia, "_shares_ids", lambda: True)
     fake.answer("gpus 2", "utilization 0 5", "temperature 1 40")
     detail = "2 through NVML, visible here: {}; temperature, utilization; memory of each process"

@@ -1,4 +1,4 @@
-"""A follower says whether it lives, whether it is ready, and what it has done."""
+"""A follower reports whether it is alive, whether it is ready, and its counts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_metrics() -> None:
     ]
 
 
-def test_of_running_runs() -> None:
+def test_health_of_looks_at_running_runs() -> None:
     """A look that fails makes the follower not ready, as a round does."""
     clock = Clock()
     health = Health(clock)
@@ -133,7 +133,7 @@ def free_port() -> int:
     return port
 
 
-def test_over_http() -> None:
+def test_probes_over_http() -> None:
     health, port = Health(), free_port()
     with health.served(f"127.0.0.1:{port}"):
         base = f"http://127.0.0.1:{port}"
@@ -157,6 +157,6 @@ def test_no_address(address: str) -> None:
         pass
 
 
-def test_none_is_asked_for() -> None:
+def test_without_an_address_nothing_is_served() -> None:
     with Health().served(""):
         pass

@@ -26,7 +26,7 @@ def test_ids_beginnings_and_names(runs: list[str], server: ClearMLServer) -> Non
         named_task("c0ffee", tasks)
 
 
-def test_a_task_of_no_run(runs: list[str], server: ClearMLServer) -> None:
+def test_a_task_without_a_run(runs: list[str], server: ClearMLServer) -> None:
     """A clone that has not run is found by its own id."""
     clone = Session().call("tasks.clone", task=task_of(server, runs[0])["id"])["id"]
     assert named_task(clone, Tasks(Session()))["id"] == clone

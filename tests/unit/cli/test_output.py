@@ -24,17 +24,19 @@ table(["run", "points"], [["[b]x[/b]", 3], ["y" * 200, 10]], title="all")
 
 def on_terminal(**environ: str) -> str:
     """Return what the script writes to a terminal of 80 columns."""
-    ours, theirs = pty.openpty()
+    parent_end, child_end = pty.openpty()
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environ}
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
-    os.close(theirs)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdin=child_end, stdout=child_end, stderr=child_end, env=environ
+    )
+    os.close(child_end)
     written = b""
     try:
-        while block := os.read(ours, 65536):
+        while block := os.read(parent_end, 65536):
             written += block
     except OSError:  # the other side is closed
         pass
-    os.close(ours)
+    os.close(parent_end)
     assert process.wait(60) == 0, written.decode()
     return written.decode()
 

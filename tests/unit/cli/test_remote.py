@@ -1,4 +1,4 @@
-"""`autoinstrument remote`: the Task that it makes of its options; against the server, in this process."""
+"""`autoinstrument remote`: the Task for its options; against the server, in this process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def about_the_code(stderr: str) -> list[str]:
 
 
 class TestCode:
-    def test_what_is_not_committed_travels(self, repository: Repository) -> None:
+    def test_uncommitted_changes_and_new_files_travel(self, repository: Repository) -> None:
         """A script that Git does not know, and files beside it, wherever the command is given; each of them once."""
         repository.write("src/pkg/train.py", "print('changed')\n")
         repository.write("fresh.py", "print('new')\n")
@@ -138,7 +138,7 @@ class TestFields:
         assert lines[4].startswith("autoinstrument")
         assert fields["container"] == {"image": "python:3.11", "arguments": "--ipc=host -v /data:/data"}
 
-    def test_options_behind_the_program_are_its_own(self, repository: Repository) -> None:
+    def test_options_after_the_program_belong_to_it(self, repository: Repository) -> None:
         fields = draft("train.py", "--wait", "--queue", "x", "--branch=y")
         assert arguments(fields) == {"argv": "--wait --queue x --branch=y"}
 
@@ -246,7 +246,7 @@ class TestBaseTask:
         assert [task["id"] for task in server.tasks] == [base["id"]]
 
 
-def test_waiting_prints_nothing_of_its_own_on_stdout(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_prints_only_the_console_on_stdout(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     def sleep(_: float) -> None:
         (task,) = Session().call("tasks.get_all")["tasks"]
         Session().call("tasks.started", task=task["id"], force=True)

@@ -11,7 +11,7 @@ from autoinstrument.clearml_api import task_events
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli import remote_console
-from autoinstrument.cli.remote_console import Console, follow
+from autoinstrument.cli.remote_console import TaskConsole, follow
 from tests.clearml_server import ClearMLServer, Fault
 
 
@@ -33,7 +33,7 @@ def send(task_id: str, *lines: tuple[int, str]) -> None:
 def test_each_line_once(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that arrive late, have the same time, or the same text; a page need not hold all."""
     monkeypatch.setattr(task_events, "_CONSOLE_PAGE", 2)
-    console, begin = Console(Tasks(Session()), task), 1_700_000_000_000
+    console, begin = TaskConsole(Tasks(Session()), task), 1_700_000_000_000
     assert list(console.new()) == []
     send(task, (begin, "a"), (begin, "a"), (begin + 1, "b"), (begin + 2, "c"), (begin + 60_000, "d"))
     assert list(console.new()) == ["a", "a", "b", "c", "d"]
@@ -43,7 +43,7 @@ def test_each_line_once(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def steps(monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], object]) -> None:
-    """Have each pause between two looks at the Task do something."""
+    """Run a step in each pause between two looks at the Task."""
     left = list(actions)
     monkeypatch.setattr(remote_console.time, "sleep", lambda _: left.pop(0)())
 
@@ -73,7 +73,9 @@ def ended(task_id: str, status: str, reason: str = "") -> None:
         ("stopped", "user abort", 1, "the Task was stopped: user abort"),
     ],
 )
-def test_its_end(task: str, monkeypatch: pytest.MonkeyPatch, status: str, reason: str, code: int, line: str) -> None:
+def test_the_end_of_a_task(
+    task: str, monkeypatch: pytest.MonkeyPatch, status: str, reason: str, code: int, line: str
+) -> None:
     steps(monkeypatch, lambda: (started(task), send(task, (1, "first"))), lambda: ended(task, status, reason))
     assert followed(task) == (code, "first\nlast\n", ["an agent has started it", *([line] if line else [])])
 

@@ -1,4 +1,4 @@
-"""The program that a command line names; what is refused is in `test_usage`."""
+"""The program that a command line names; refusals are in `test_usage`."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_the_folder(task: str, here: Path) -> None:
 def test_the_program_is_started(
     task: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], switch: str | None
 ) -> None:
-    """Its exit code is the command's; its run is mirrored, unless the person says otherwise."""
+    """Its exit code is the command's; its run is mirrored, unless the switch is off."""
     if switch:
         monkeypatch.setenv("AUTOINSTRUMENT_ENABLED", switch)
     done = call(task, "--run", "--python", sys.executable, "--folder", "again")
@@ -95,7 +95,7 @@ def test_nothing_is_left_where_the_code_cannot_be_made(task: str, here: Path) ->
         (["{task}", "--python", "python-of-nobody"], 2, "there is no program 'python-of-nobody'"),
     ],
 )
-def test_what_is_refused(client: MlflowClient, task: str, words: list[str], code: int, message: str) -> None:
+def test_errors_of_the_command(client: MlflowClient, task: str, words: list[str], code: int, message: str) -> None:
     run_id = client.create_run("0", run_name="old").info.run_id
     done = call(*(word.format(task=task) for word in words))
     assert (done.exit_code, done.output.splitlines()[-1]) == (code, f"Error: {message.format(run=run_id)}")

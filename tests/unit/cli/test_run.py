@@ -26,7 +26,7 @@ def test_the_exit_code_on_windows(monkeypatch: pytest.MonkeyPatch, command: tupl
     assert CliRunner().invoke(main, ["run", "--", *command]).exit_code == code
 
 
-def test_an_interruption_is_the_commands() -> None:
+def test_the_command_handles_an_interruption() -> None:
     class Interrupted:
         """A process that ends after Ctrl-C was pressed twice."""
 

@@ -1,4 +1,4 @@
-"""Options that cannot be combined, and arguments that mean nothing: one line that says why, exit code 2."""
+"""Options that cannot be combined, and invalid arguments: one line with the reason, exit code 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands say of a store: its name, that it is not there, that it refuses, and of runs that nothing completes."""
+"""Reports of commands about a store (its name, a missing one, a refusal) and about runs that nothing completes."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ STRANGE = ["sqlite:///{folder}/other.db", "{folder}/empty", "file:{folder}/empty
 
 
 @pytest.mark.parametrize("uri", STORES + STRANGE)
-def test_what_is_no_store_is_not_made_one(folder: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
-    """Somebody else's database and an empty folder stay what they are."""
+def test_a_folder_without_a_store_gets_none(folder: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    """A database of another program and an empty folder stay as they are."""
     (folder / "empty").mkdir()
     with sqlite3.connect(folder / "other.db") as other:
         other.execute("CREATE TABLE accounts (id INTEGER)")
@@ -76,19 +76,19 @@ def test_what_is_no_store_is_not_made_one(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(folder=folder))
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     done = autoinstrument("status")
-    said = "does not exist" if uri in STORES else "has no"
-    assert (done.exit_code, said in done.output) == (1, True), done.output
+    expected = "does not exist" if uri in STORES else "has no"
+    assert (done.exit_code, expected in done.output) == (1, True), done.output
     assert done.output.endswith(": check MLFLOW_TRACKING_URI\n")
     found = described()
-    assert (found["is_new"], said in found["problem"]) == (True, True)
+    assert (found["is_new"], expected in found["problem"]) == (True, True)
     assert (folder / "other.db").read_bytes() == before
     assert sorted(path.name for path in folder.rglob("*")) == ["empty", "other.db"]
 
 
-def test_the_store_is_named_where_nobody_has_chosen_it(
+def test_the_default_store_is_named(
     client: MlflowClient, server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow takes what lies in the working directory, which may not be what was meant."""
+    """MLflow uses the store in the working directory, which may not be the intended one."""
     assert autoinstrument("status").output == f"there are no runs yet in sqlite:///{tmp_path / 'mlflow.db'}\n"
     assert f"no run has ended in sqlite:///{tmp_path / 'mlflow.db'}\n" in autoinstrument("verify").output
     assert autoinstrument("sync", "--all").output == f"no runs in sqlite:///{tmp_path / 'mlflow.db'}\n"
@@ -105,7 +105,7 @@ def test_the_store_is_named_where_nobody_has_chosen_it(
 
 
 class _Answers(BaseHTTPRequestHandler):
-    """The same to every request below /api/; to /health, that all is well."""
+    """Answers every request below /api/ in the same way, and /health with success."""
 
     status, body = 200, b""
 
@@ -154,17 +154,17 @@ def tracking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         (500, b"<html>broken</html>", "answers with 500", "runs"),
     ],
 )
-def test_a_server_is_asked_for_what_training_needs(
+def test_a_server_gets_the_requests_of_a_training(
     tracking: Any, status: int, body: bytes, problem: str, remedy: str
 ) -> None:
-    """That `/health` is well says nothing of the credentials."""
+    """Success of `/health` does not show that the credentials are right."""
     tracking(status, body)
     found = described()
     assert problem in found["problem"]
     assert remedy in found["remedy"]
 
 
-def test_a_port_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_where_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:sesame@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     found = described()
@@ -172,7 +172,7 @@ def test_a_port_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_that_mlflow_refuses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Since MLflow 3.7 or so a folder is a store only where one insists on it: training would fail as well."""
+    """Since about MLflow 3.7 a folder is a store only if a variable allows it: training would fail as well."""
     (folder / "mlruns" / "0").mkdir(parents=True)
     (folder / "mlruns" / "0" / "meta.yaml").write_text(
         "artifact_location: /tmp\nexperiment_id: '0'\nlifecycle_stage: active\nname: Default\n"
@@ -239,7 +239,5 @@ def test_explain_of_a_script_that_died_before_its_run() -> None:
         (170, 100.0, 105.0, 65.0),
     ],
 )
-def test_a_clock_is_wrong_only_by_what_a_date_of_whole_seconds_proves(
-    date: float, began: float, ended: float, ahead: float
-) -> None:
+def test_a_clock_is_wrong_only_if_whole_seconds_prove_it(date: float, began: float, ended: float, ahead: float) -> None:
     assert ahead_s(date, began, ended) == pytest.approx(ahead)

@@ -68,7 +68,7 @@ class Service:
         self.training = socket.socket(socket.AF_UNIX)
         self.training.connect(str(self.folder / "socket"))
 
-    def say(self, *records: Record) -> None:
+    def send(self, *records: Record) -> None:
         self.training.sendall(encode(list(records)))
 
     def end(self) -> None:
@@ -96,7 +96,7 @@ def report() -> WorkerReported:
 
 
 def test_no_worker_is_one_line(runtime: Path) -> None:
-    """A folder without a worker, which one that was killed leaves behind, is none."""
+    """A folder that a killed worker has left does not count as a worker."""
     for number in range(2):
         for words in (["status"], ["stop"]):
             done = autoinstrument("worker", *words)
@@ -107,9 +107,9 @@ def test_no_worker_is_one_line(runtime: Path) -> None:
             gone.bind(str(runtime / f"autoinstrument-{number}" / "socket"))
 
 
-def test_what_a_worker_serves_and_costs(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
+def test_the_report_of_a_worker(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
     run_id = a_run(client, name="the run")
-    service.say(started(), open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False))
+    service.send(started(), open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False))
     wait_for(lambda: any(run["task_url"] and not run["waits"] for run in report().runs))
     found = report()
     assert (found.pid, found.started_ms) == (os.getpid(), created_ms(os.getpid()))
@@ -130,11 +130,11 @@ def test_what_a_worker_serves_and_costs(service: Service, server: ClearMLServer,
     assert ": is open, is up to date, http" in lines[4]
 
 
-def test_a_failing_server_and_what_waits(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
+def test_a_failing_server_and_the_waiting_data(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
     run_id = a_run(client, name="the run")
     server.faults.add(Fault(endpoints="*", action="status", status=503))
     run = open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False)
-    service.say(started(), run, MetricsLogged(run_id, [("loss", 0.5, 0, 1)]))
+    service.send(started(), run, MetricsLogged(run_id, [("loss", 0.5, 0, 1)]))
     wait_for(lambda: report().problem)
     found = report()
     assert found.failing_since_ms >= created_ms(os.getpid())
@@ -148,15 +148,13 @@ def test_a_failing_server_and_what_waits(service: Service, server: ClearMLServer
     assert report().failing_since_ms == found.failing_since_ms
 
 
-def test_a_worker_that_is_stopped_delivers_what_was_sent(
-    service: Service, server: ClearMLServer, client: MlflowClient
-) -> None:
-    """The process is told nothing; it finds its connection closed, and its run open."""
+def test_a_worker_that_is_stopped_delivers_first(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
+    """The process gets no message; it finds its connection closed, and its run open."""
     run_id = a_run(client, name="the run")
     points = [("loss", float(step), 1_600_000_000_000, step) for step in range(1000)]
     with Elsewhere() as pid:
         described = open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False)
-        service.say(started(pid), described, MetricsLogged(run_id, points))
+        service.send(started(pid), described, MetricsLogged(run_id, points))
         unknown = autoinstrument("worker", "stop", "1")
         assert (unknown.exit_code, unknown.stderr.splitlines()[-1]) == (
             2, "Error: no worker of this user has the process id 1",
@@ -176,16 +174,18 @@ def test_a_worker_that_is_stopped_delivers_what_was_sent(
         "WorkerStopped",
     }
     with pytest.raises(BrokenPipeError):
-        service.say(started())
+        service.send(started())
     with socket.socket(socket.AF_UNIX) as late, pytest.raises((ConnectionRefusedError, FileNotFoundError)):
         late.connect(str(service.folder / "socket"))
 
 
-def test_what_a_stopped_worker_leaves_is_said(service: Service, server: ClearMLServer, client: MlflowClient) -> None:
+def test_the_runs_that_a_stopped_worker_leaves_are_counted(
+    service: Service, server: ClearMLServer, client: MlflowClient
+) -> None:
     run_id = a_run(client, name="the run")
     server.faults.add(Fault(endpoints="*", action="status", status=401))
     with Elsewhere() as pid:
-        service.say(started(pid), open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False))
+        service.send(started(pid), open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False))
         wait_for(lambda: report().problem)
         done = autoinstrument("worker", "stop")
     assert done.exit_code == 1
@@ -198,10 +198,10 @@ def test_a_worker_without_processes_ends_at_once(service: Service) -> None:
     service.end()
 
 
-def test_one_that_does_not_answer_or_is_another_users(
+def test_a_worker_that_does_not_answer_or_is_another_users(
     runtime: Path, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others are shown nevertheless; what is another user's is not asked."""
+    """The others are shown nevertheless; workers of another user are not asked."""
     monkeypatch.setattr(command, "_ANSWER_S", 0.5)
     folder = runtime / "autoinstrument-0-stopped"
     folder.mkdir()

@@ -42,9 +42,9 @@ def test_one_job_is_the_best(server: ClearMLServer, client: MlflowClient) -> Non
         return tagged, {name: tag for name, tag in held.items() if tag}
 
     for name in ("first", "second", "second"):
-        best_run.mark(tasks, jobs[name])
+        best_run.tag_best(tasks, jobs[name])
         assert best() == ([name], {name: search})
-    best_run.mark(tasks, jobs["without a run"])
+    best_run.tag_best(tasks, jobs["without a run"])
     assert best() == (["second"], {"second": search}), "a Task that is no run's is left alone"
 
 

@@ -1,4 +1,4 @@
-"""What a clone's parameters say is what the script's own parser gives, for each kind of argument that argparse has."""
+"""The script's own parser gives the values of a clone's parameters, for each kind of argument that argparse has."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ GIVEN = [
 
 
 def line(given: list[str], by: argparse.ArgumentParser | None = None) -> CommandLine:
-    """Return what a Task says of the command line of a script."""
+    """Return a Task's description of the command line of a script."""
     used = by or parser()
     arguments = [item for item in read_arguments(used, vars(used.parse_args(given))) if item is not None]
     return {"arguments": arguments, "words": attributed(given, arguments)}
@@ -118,8 +118,8 @@ def test_an_argument_that_was_not_given_is_added(name: str) -> None:
     assert shown(line(words)) == shown(before) | {name: wanted}
 
 
-def test_what_the_parser_cannot_take_is_left_to_it() -> None:
-    """Its own error says what is wrong; a hidden value is left out, so that the default counts."""
+def test_values_that_the_parser_refuses_are_left_to_it() -> None:
+    """The parser reports its own error; a hidden value is left out, so that the default counts."""
     before = line(["--lr", "2", "--name", "x"])
     assert rewritten(before, {"lr": "fast", "unknown": "1"}) == ["--lr", "fast", "--name", "x", "--unknown=1"]
     assert rewritten(before, {"name": "********"}) == ["--lr", "2", "--name", "x"]
@@ -143,7 +143,7 @@ def test_sub_commands_without_a_name_for_them(monkeypatch: pytest.MonkeyPatch) -
     assert rewritten(before, shown(before) | {"steps": "4"}) == ["fit", "--steps", "4"]
 
 
-def test_what_the_program_has_set_is_no_argument() -> None:
+def test_values_that_the_program_has_set_are_not_arguments() -> None:
     made = argparse.ArgumentParser()
     made.set_defaults(version="1")
     before = line([], made)
@@ -163,7 +163,7 @@ def test_changed_overrides_replace_those_that_were_given() -> None:
 @pytest.mark.parametrize(
     "text", ["", "no JSON", "[]", '{"arguments": [], "words": [[]]}', '{"arguments": [{}], "words": []}']
 )
-def test_texts_that_are_no_command_line(text: str) -> None:
+def test_texts_that_are_not_command_lines(text: str) -> None:
     """Anybody may edit a configuration object in ClearML's pages."""
     assert line_of(text) is None
 
@@ -177,8 +177,8 @@ def test_overrides_of_hydra_are_written_as_typed() -> None:
     assert overrides(section) == ["optimizer.lr=0.1", "+new=[1,2]", "~gone", "~model=big", "empty="]
 
 
-def test_settings_that_are_not_ours_do_not_travel() -> None:
-    """What comes back from the server is data: a Task sets no other variable, and none that breaks a process."""
+def test_settings_of_other_packages_do_not_travel() -> None:
+    """Data of the server sets no other variable, and none that breaks a process."""
     text = (
         "# a comment\nMLFLOW_TRACKING_URI = http://m:5000\nAUTOINSTRUMENT_TASK={run_name} = x\nLD_PRELOAD=/tmp/x.so\n"
         "AUTOINSTRUMENT_HOME=/tmp\nMLFLOW_TRACKING_TOKEN=t\nAUTOINSTRUMENT_PROJECT=\nno line\n"
@@ -187,8 +187,8 @@ def test_settings_that_are_not_ours_do_not_travel() -> None:
     assert read(text) == {"MLFLOW_TRACKING_URI": "http://m:5000", "AUTOINSTRUMENT_TASK": "{run_name} = x"}
 
 
-def test_what_was_changed_is_told_without_secrets() -> None:
-    """Somebody may have typed one into the clone, and MLflow's tags are read by many."""
+def test_changes_are_listed_without_secrets() -> None:
+    """A person may have typed a secret into the clone, and many people read MLflow's tags."""
     before = {"Args": {"lr": "0.1", "password": "********", "same": "1"}, "MLflow": {"lr": "0.1"}}
     after = {
         "Args": {"lr": "0.2", "password": "hunter2", "same": "1", "argv": "--lr 2 --api-key=hunter2"},

@@ -1,4 +1,4 @@
-"""The program of a Task is told from launchers and helpers, which are started with other command lines."""
+"""The program of a Task is distinguished from launchers and helpers, which have other command lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was changed in a clone's code, packages and container; for arguments see `test_command_line`."""
+"""Changes of a clone's code, packages and container; for arguments see `test_command_line`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_line_for_each_change(after: dict[str, Any], lines: list[str]) -> None
     assert content_changes(task(), after) == lines
 
 
-def test_packages_that_an_agent_has_installed_are_no_change() -> None:
+def test_packages_that_an_agent_has_installed_are_not_a_change() -> None:
     """It has replaced the clone's packages by then; those of a clone of a Task that it has run are these."""
     run = task(
         "a==1\nb==2\nmore==3\n", script={"requirements": {"pip": "a==1\nb==2\nmore==3\n", "org_pip": "a==1\nb==2\n"}}

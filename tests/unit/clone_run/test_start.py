@@ -1,4 +1,4 @@
-"""What a process takes from the Task that an agent runs; nothing of it asks ClearML or imports it."""
+"""A process takes settings and arguments from its agent's Task, and neither asks ClearML nor imports it."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_reader_that_fails_is_logged_with_its_last_line(
 def test_a_parser_gets_the_parameters_of_the_task(
     reads: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the Task says nothing of its command line; what the parser does not know, or cannot take, is left out."""
+    """If the Task lacks a command line; values that the parser does not know, or cannot take, are left out."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--lr", type=float, default=0.1)
     read = functools.partial(_editable, parser)

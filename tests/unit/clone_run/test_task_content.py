@@ -26,7 +26,7 @@ from autoinstrument.clone_run.task_content import (
         ("", False),
     ],
 )
-def test_what_an_agent_applies(diff: str, expected: bool) -> None:
+def test_texts_that_an_agent_applies(diff: str, expected: bool) -> None:
     assert is_patch(diff) == expected
 
 
@@ -66,7 +66,7 @@ def test_no_packages(requirements: Any) -> None:
     assert requirements_of({"script": {"requirements": requirements}}) == ""
 
 
-def test_what_was_asked_for_and_not_what_an_agent_has_installed() -> None:
+def test_requested_packages_are_compared_and_not_installed_ones() -> None:
     held = {"pip": "a==1\nb==2\n", "org_pip": "a==1\n"}
     assert package_versions({"script": {"requirements": held}}) == {"a": "1"}
 

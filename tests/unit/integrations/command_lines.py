@@ -16,7 +16,7 @@ from autoinstrument.integrations.parsed_arguments import parsed
 
 
 class Trial:
-    """Runs a program in this process; what was read of it is forgotten before and after."""
+    """Runs a program in this process; its arguments are forgotten before and after."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch

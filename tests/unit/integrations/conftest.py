@@ -81,7 +81,7 @@ class Recorder:
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """What the wrappers take for this process's agent."""
+    """The recorder that the wrappers use as this process's agent."""
     recorder = Recorder()
     monkeypatch.setattr(process_agent, "_agent", recorder)
     monkeypatch.setattr(training_stores, "_watched", False)  # instrumenting a client makes it true

@@ -147,7 +147,7 @@ def test_command_line_in_one_piece_without_a_parser(parse):
 
 
 class TestUnchanged:
-    """What a program can see of argparse is as it was."""
+    """A program sees no change of argparse."""
 
     @pytest.fixture(autouse=True)
     def watched(self, monkeypatch):

@@ -1,4 +1,4 @@
-"""Which words of a command line give which argument, and that the table of hooks reaches the parsers."""
+"""The words of a command line that give an argument; the table of hooks reaches the parsers."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Optimiser:
         return self.jobs
 
 
-def test_the_sdks_optimiser_has_what_is_used() -> None:
+def test_the_sdks_optimiser_has_the_parts_that_are_used() -> None:
     """`_report_daemon` is private; seen in clearml 1.16 to 2.1.12."""
     optimization = pytest.importorskip("clearml.automation.optimization")
     original = optimization.HyperParameterOptimizer._report_daemon

@@ -22,7 +22,7 @@ class LoggerType(Enum):
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """Stands in for both libraries: what they would return, in a process that has not imported clearml."""
+    """Stands in for both libraries: returns what they return in a process that has not imported clearml."""
     made = types.ModuleType("trackers")
     vars(made).update(
         get_available_reporting_integrations=lambda: ["mlflow", "clearml", "tensorboard"],

@@ -71,7 +71,7 @@ def test_each_job_of_a_sweep_has_its_own(jobs: Callable[..., list[str]]) -> None
     assert second.startswith("lr: 0.9\n")
 
 
-def test_what_the_job_gives_and_raises_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_and_errors_of_the_job_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hydra_config, "_current", [])
 
     def run_job(task: Callable[[object], object], config: object) -> object:
@@ -129,7 +129,7 @@ def test_a_structured_configuration_keeps_its_types(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("text", ["[", "- 1", "lr: [", "optimizer: {lr: fast}"])
 @pytest.mark.may_report
-def test_a_text_that_is_no_configuration_does_not_count(
+def test_a_text_that_is_not_a_configuration_does_not_count(
     text: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     optimizer = dataclasses.make_dataclass("Optimizer", [("lr", float, 0.1)])

@@ -37,7 +37,7 @@ def test_a_new_name_counts_for_the_next_run(recorder: Recorder, uri: str) -> Non
 
 
 def test_names_are_learned_from_calls(recorder: Recorder, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoinstrument.agent.process_console.Console.attach", lambda _: None)
+    monkeypatch.setattr("autoinstrument.agent.process_console.ConsoleCapture.attach", lambda _: None)
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     agent = SelectiveAgent(Settings(experiments=("prod/*",)))
     monkeypatch.setattr(process_agent, "_agent", agent)

@@ -7,7 +7,7 @@ import types
 import pytest
 from mlflow.utils import import_hooks
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.integrations.mlflow_imports import instrument_import_hooks
 from tests.unit.integrations.conftest import copied
 
@@ -22,7 +22,7 @@ def module() -> types.ModuleType:
 
 def test_the_agents_threads_leave_a_hooked_module_to_the_training(module: types.ModuleType) -> None:
     finder = module.ImportHookFinder()
-    with ourselves():
+    with own_calls():
         with pytest.raises(ModuleNotFoundError, match="json is left"):
             finder.find_spec("json", None)
         assert finder.find_spec("csv", None) is None

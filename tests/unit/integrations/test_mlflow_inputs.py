@@ -77,7 +77,7 @@ def test_a_model_of_another_run_is_read_from_the_store(
     assert [(model["uri"], model["source_run"]) for model in record.models] == [(f"runs:/{producer}/line", producer)]
 
 
-def test_what_is_no_model_or_was_never_logged_is_not_noted(
+def test_folders_without_a_logged_model_are_not_noted(
     client: Any, fetch: Any, recorder: Recorder, tmp_path: Path
 ) -> None:
     client.create_run("0")
@@ -90,7 +90,7 @@ def test_what_is_no_model_or_was_never_logged_is_not_noted(
     assert not recorder.reads
 
 
-def test_what_was_read_before_belongs_to_the_next_run_and_to_no_other(
+def test_models_that_were_read_before_a_run_belong_to_this_run_only(
     client: Any, fetch: Any, recorder: Recorder, tmp_path: Path
 ) -> None:
     place = folder(tmp_path / "model", logged("e" * 32))
@@ -105,7 +105,7 @@ def test_what_was_read_before_belongs_to_the_next_run_and_to_no_other(
 
 
 @pytest.mark.swallows("reading a run's input models: StoreNotThereError")
-def test_it_is_named_as_it_was_seen_if_mlflow_does_not_answer(
+def test_a_model_is_named_as_it_was_seen_if_mlflow_does_not_answer(
     client: Any, fetch: Any, recorder: Recorder, tmp_path: Path, uri: str
 ) -> None:
     run_id = str(client.create_run("0").info.run_id)
@@ -117,5 +117,5 @@ def test_it_is_named_as_it_was_seen_if_mlflow_does_not_answer(
     assert recorder.of_type(EventsDropped) == [EventsDropped(run_id, 0)], "MLflow may know of others"
 
 
-def test_it_is_wrapped_where_it_was_imported_before(fetch: Any) -> None:
+def test_the_function_is_wrapped_where_it_was_imported_before(fetch: Any) -> None:
     assert vars(sys.modules["mlflow.artifacts"])[FETCH] is fetch

@@ -49,7 +49,7 @@ def test_a_data_set_is_read_from_the_store(client: Any, run_id: str, recorder: R
     assert [each["name"] for each in record.datasets] == ["wine"]
 
 
-def test_an_alias_that_moves_has_both_runs_read(
+def test_a_moved_alias_has_both_runs_read(
     client: Any, registry: Any, run_id: str, recorder: Recorder, uri: str
 ) -> None:
     other = str(client.create_run("0").info.run_id)

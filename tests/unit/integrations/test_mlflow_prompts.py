@@ -40,7 +40,7 @@ def run_id(uri: str, recorder: Recorder) -> str:
     return run_id
 
 
-def test_one_that_is_registered_belongs_to_the_run_that_is_open(registry: Any, run_id: str, recorder: Recorder) -> None:
+def test_a_registered_prompt_belongs_to_the_open_run(registry: Any, run_id: str, recorder: Recorder) -> None:
     registry.create_model_version("greet", "prompt-template", tags=TAGS)
     registry.create_model_version("greet", "prompt-template", tags=TAGS)
     assert recorder.reads.keys() == {(run_id, "prompts")}
@@ -52,12 +52,12 @@ def test_one_that_is_registered_belongs_to_the_run_that_is_open(registry: Any, r
     ]
 
 
-def test_one_that_is_registered_outside_of_runs_belongs_to_none(registry: Any, recorder: Recorder) -> None:
+def test_a_prompt_that_is_registered_outside_of_runs_belongs_to_none(registry: Any, recorder: Recorder) -> None:
     registry.create_model_version("greet", "prompt-template", tags=TAGS)
     assert not recorder.reads
 
 
-def test_one_that_mlflow_links_is_read_and_so_is_the_tag(
+def test_a_prompt_that_mlflow_links_is_read_and_so_is_the_tag(
     registry: Any, run_id: str, recorder: Recorder, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # MLflow sets the tag in the store of the process
@@ -72,7 +72,7 @@ def test_one_that_mlflow_links_is_read_and_so_is_the_tag(
     assert [each["version"] for each in used.prompts] == ["1"]
 
 
-def test_one_that_an_older_mlflow_has_loaded_names_its_runs_in_a_tag(
+def test_a_prompt_that_an_older_mlflow_has_loaded_names_its_runs_in_a_tag(
     registry: Any, run_id: str, recorder: Recorder
 ) -> None:
     registry.create_model_version("greet", "prompt-template", tags=TAGS)

@@ -10,7 +10,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service import client as module
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.integrations.mlflow_tracking import instrument_client
 from autoinstrument.records import (
     EventsDropped,
@@ -107,7 +107,7 @@ def test_tags_and_deletion(client: Any, run_id: str, recorder: Recorder) -> None
     ]  # fmt: skip
 
 
-def test_a_call_that_mlflow_refuses_raises_mlflows_error_and_is_no_record(
+def test_a_call_that_mlflow_refuses_raises_mlflows_error_and_makes_no_record(
     client: Any, run_id: str, recorder: Recorder
 ) -> None:
     client.log_param(run_id, "lr", 1)
@@ -131,9 +131,9 @@ def test_a_batch_that_may_be_stored_in_part_is_read_from_the_store(
     assert recorder.reads[run_id, "params"]() == ParamsLogged(run_id, [(key, kept, "") for key, kept in stored.items()])
 
 
-def test_the_agents_own_calls_are_no_records(client: Any, run_id: str, recorder: Recorder) -> None:
+def test_the_agents_own_calls_make_no_records(client: Any, run_id: str, recorder: Recorder) -> None:
     before = list(recorder.records)
-    with ourselves():
+    with own_calls():
         client.log_metric(run_id, "loss", 1.0)
         client.set_tag(run_id, "clearml.task_id", "1")
         client.set_terminated(run_id)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autoinstrument.agent import process_agent
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.integrations.observing import complete_later, watched
 from autoinstrument.records import EventsDropped
 from tests.unit.integrations.conftest import Recorder
@@ -52,7 +52,7 @@ def test_a_failure_half_way_has_a_known_run_read_at_its_end(
 
 
 def test_the_agents_own_calls_are_not_reported(recorder: Recorder) -> None:
-    with ourselves():
+    with own_calls():
         assert AROUND(method, "client", ("r", 1), {}) == 1
     assert recorder.records == []
 

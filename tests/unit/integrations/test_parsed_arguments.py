@@ -1,4 +1,4 @@
-"""What is remembered of the parsers' arguments, and how it is shown."""
+"""The arguments that parsers have read, as they are remembered and shown."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_secrets_are_hidden_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -
     assert "hunter2" not in repr((parsed(), read_line()))
 
 
-def test_what_has_no_text_is_left_out() -> None:
+def test_values_without_a_text_are_left_out() -> None:
     class Bad:
         def __str__(self) -> str:
             raise RuntimeError

@@ -68,7 +68,7 @@ def test_a_second_wrapping_changes_nothing(module: types.ModuleType) -> None:
     assert module.function is before
 
 
-def test_what_is_not_there_is_not_invented(module: types.ModuleType) -> None:
+def test_missing_functions_are_not_added(module: types.ModuleType) -> None:
     assert not wrap(module, "no_such_function", around)
     assert not hasattr(module.Client, "no_such_method")
     with pytest.raises(LookupError, match="has no class Gone"):

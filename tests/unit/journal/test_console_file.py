@@ -13,7 +13,7 @@ from autoinstrument.journal.console_file import ConsoleLine, append, read
 LINES: list[ConsoleLine] = [("stdout", "one", 1), ("stderr", "zwei ü\n", 2), ("stdout", "", 3)]
 
 
-def test_what_was_appended_is_read_from_any_line_on(tmp_path: Path) -> None:
+def test_appended_lines_are_read_from_any_line_on(tmp_path: Path) -> None:
     path = tmp_path / "console.jsonl"
     assert list(read(path)) == []
     assert append(path, LINES[:1])

@@ -27,7 +27,7 @@ def capture(tmp_path: Path) -> RunJournal:
     return capture
 
 
-def test_here_the_process_table_tells(capture: RunJournal) -> None:
+def test_on_this_machine_the_process_table_decides(capture: RunJournal) -> None:
     assert "still at work" in why_alive(capture)
     capture.process = HERE._replace(started_ms=HERE.started_ms - 60_000)  # another process has got the number since
     assert "its worker may be about to begin" in why_alive(capture)
@@ -41,8 +41,8 @@ def test_here_the_process_table_tells(capture: RunJournal) -> None:
     assert why_alive(capture) == ""
 
 
-def test_elsewhere_the_heartbeat_tells(capture: RunJournal) -> None:
-    """Another host, another boot, another container: the process ids there say nothing here."""
+def test_on_other_machines_the_heartbeat_decides(capture: RunJournal) -> None:
+    """Another host, another boot, another container: process ids from there mean nothing here."""
     capture.machine, capture.worker_pid = f"{machine()} other", os.getpid()
     assert "it was at work on host" in why_alive(capture)
     old = (capture.folder / "capture.json").stat().st_mtime - SILENT_S - 60

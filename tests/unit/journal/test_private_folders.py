@@ -72,7 +72,7 @@ def test_a_file_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "win32" and os.getuid() != 0, reason="only root can give a folder to another user")
-def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     """Neither written nor read."""
     capture_in(tmp_path).save()
     os.chown(tmp_path / "captures", 12345, 12345)

@@ -126,7 +126,7 @@ def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> di
 
 
 def drawn(records: list[Record]) -> dict[tuple[str, int], Point]:
-    """The points that the curves are to hold: of each step the latest, as MLflow chooses; without steps, all in order.
+    """The points that the curves must hold: of each step the latest, as MLflow chooses; without steps, all in order.
 
     A point that is numbered has its number as step.
     """
@@ -172,7 +172,7 @@ def numbered(logged: list[Point]) -> set[str]:
 
 
 def as_stored(values: dict[str, str]) -> dict[str, str]:
-    """What ClearML can hold of names and values; Hypothesis finds names of secrets too."""
+    """Return names and values as ClearML can hold them; Hypothesis finds names of secrets, too."""
     return {storable.name(key): storable.text(hide_named(key, value)) for key, value in values.items()}
 
 
@@ -191,7 +191,7 @@ ODD: Run = (
 @given(run=runs())
 @example(run=ODD)
 @pytest.mark.parametrize("live", [True, False])
-def test_the_task_says_what_the_run_says(
+def test_the_task_equals_the_run(
     server: ClearMLServer, tmp_path_factory: pytest.TempPathFactory, live: bool, run: Run
 ) -> None:
     started, records = run

@@ -37,13 +37,13 @@ RUN = RunStarted("c" * 32, "a", "0", "exp", "sqlite:///nowhere.db", "", "", 0, "
 
 @pytest.fixture
 def process() -> Iterator[TrainingProcess]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield TrainingProcess(ours)
+    worker_end, process_end = socket.socketpair()
+    with worker_end, process_end:
+        yield TrainingProcess(worker_end)
 
 
 def lines_of(capture: RunJournal) -> list[str]:
-    """Return what is kept and the Task lacks."""
+    """Return the kept lines that the Task lacks."""
     kept = RunJournal.load(capture.folder)
     return [line for _, line, _ in kept.console(kept.console_sent)]
 
@@ -69,7 +69,7 @@ def test_the_console_of_a_run_that_is_resumed(
     assert not caplog.records
 
 
-def test_a_capture_that_somebody_takes_away_is_begun_anew(
+def test_a_capture_that_was_removed_is_begun_again(
     server: ClearMLServer, tmp_path: Path, process: TrainingProcess
 ) -> None:
     capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN._replace(run_id="d" * 32), PROCESS)
@@ -94,11 +94,11 @@ def new_dispatcher(folder: Path, settings: Settings, session: Session) -> Dispat
     return Dispatcher(folder, settings, tasks, uploads, scheduler, MLflowAccess(), aside)
 
 
-def records(*said: str) -> list[Record]:
+def records(*script: str) -> list[Record]:
     """Return a process's records: "+a" begins run a, or resumes it, "-a" ends it, anything else is written."""
     found: list[Record] = []
     begun = set()
-    for word in said:
+    for word in script:
         run_id = word[1:] * 32
         if word.startswith("+"):
             found.append(RUN._replace(run_id=run_id, resumed=run_id in begun))
@@ -111,7 +111,7 @@ def records(*said: str) -> list[Record]:
 
 
 @pytest.mark.parametrize(
-    ("said", "consoles"),
+    ("script", "consoles"),
     [
         (["+a", "in a", "-a", "to b", "+b", "in b", "-b", "end"], {"a": ["in a"], "b": ["to b", "in b", "end"]}),
         (["first", "+a", "-a", "last"], {"a": ["first", "last"]}),
@@ -123,7 +123,7 @@ def records(*said: str) -> list[Record]:
 def test_text_between_two_runs_announces_the_second(
     tmp_path: Path,
     process: TrainingProcess,
-    said: list[str],
+    script: list[str],
     consoles: dict[str, list[str]],
     end: Record | ConnectionClosed,
 ) -> None:
@@ -131,7 +131,7 @@ def test_text_between_two_runs_announces_the_second(
     runs = new_dispatcher(tmp_path, settings, session)
     runs.registry.processes.append(process)
     runs.handle(process, PROCESS)
-    for record in [*records(*said), end]:
+    for record in [*records(*script), end]:
         runs.handle(process, record)
     runs.process_end.complete()
     for name, lines in consoles.items():

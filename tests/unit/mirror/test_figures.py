@@ -53,7 +53,7 @@ def text(key: str, value: str) -> PngInfo:
 
 
 @pytest.mark.parametrize("form", ["png", "svg"])
-def test_a_file_says_that_matplotlib_wrote_it(form: str) -> None:
+def test_files_of_matplotlib_are_recognised(form: str) -> None:
     for options in ({}, {"metadata": {"Title": "x" * 500, "Description": "a plot"}}, {"dpi": 20}):
         content = saved(form, **options)
         assert is_figure(f"a/line.{form.upper()}", content[:HEAD])
@@ -65,7 +65,7 @@ def test_a_file_says_that_matplotlib_wrote_it(form: str) -> None:
 @pytest.mark.parametrize(
     ("path", "content"),
     [
-        ("line.jpg", lambda: saved("jpg")),  # it says nothing
+        ("line.jpg", lambda: saved("jpg")),  # it has no such text
         ("line.png", lambda: saved("png", metadata={"Software": None})),
         ("line.png", drawn),
         ("line.png", lambda: drawn(pnginfo=text("Software", "ImageMagick"))),
@@ -78,11 +78,11 @@ def test_a_file_says_that_matplotlib_wrote_it(form: str) -> None:
         ("line.svg", lambda: b"<svg><defs/><dc:title>Matplotlib v3</dc:title></svg>"),
     ],
 )
-def test_other_pictures_are_no_figures(path: str, content: Callable[[], bytes]) -> None:
+def test_other_pictures_are_not_figures(path: str, content: Callable[[], bytes]) -> None:
     assert not is_figure(path, content())
 
 
-def test_old_figures_say_it_too() -> None:
+def test_figures_of_older_releases_are_recognised() -> None:
     """SVG before matplotlib 3.3, and PNG without a size that makes sense."""
     old = b'<!-- Created with matplotlib (https://matplotlib.org/) -->\n<svg viewBox="0 0 . ." version="1.1">'
     assert is_figure("a.svg", old)
@@ -92,7 +92,7 @@ def test_old_figures_say_it_too() -> None:
     assert image_plot(URL, "a", empty)["layout"]["yaxis"]["range"] == [0, 480]
 
 
-def test_the_plot_is_the_one_that_the_sdk_makes() -> None:
+def test_the_plot_equals_that_of_the_sdk() -> None:
     from clearml.utilities.plotly_reporter import create_image_plot
 
     expected = create_image_plot(URL, "line", width=640, height=320)

@@ -15,7 +15,7 @@ def new_queue() -> tuple[HyperparameterQueue, Rejections]:
     return HyperparameterQueue(Tasks(Session()), rejections), rejections
 
 
-def test_the_last_word_on_a_name_counts() -> None:
+def test_the_last_value_of_a_name_counts() -> None:
     queue, _ = new_queue()
     queue.put([hyperparameter("MLflow", "a", "1"), hyperparameter("MLflow", "a", "2")])
     assert queue.initial()["hyperparams"]["MLflow"]["a"]["value"] == "2"

@@ -1,4 +1,4 @@
-"""What a run takes in the worker's memory when its Task is complete, and what of it is missed when it goes on."""
+"""The worker's memory of a run whose Task is complete, and of one that goes on after that."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def points(run: RunStarted, start: int, stop: int) -> MetricsLogged:
 
 
 def held_bytes() -> int:
-    """What the modules that remember points have allocated and not freed."""
+    """Return the bytes that the modules which remember points have allocated and not freed."""
     modules = [tracemalloc.Filter(True, module.__file__) for module in MODULES]
     snapshot = tracemalloc.take_snapshot().filter_traces(modules)
     return sum(trace.size for trace in snapshot.traces)
 
 
-def test_runs_that_are_complete_hold_no_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, theirs = socket.socketpair()
-    with ClearMLServer() as server, ours, theirs:
+def test_complete_runs_hold_no_points_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker_end, process_end = socket.socketpair()
+    with ClearMLServer() as server, worker_end, process_end:
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
         session = Session()
         tasks, uploads = Tasks(session), Uploads(FileUploads(session))
-        delivery, process = Scheduler(tasks, uploads), TrainingProcess(ours)
+        delivery, process = Scheduler(tasks, uploads), TrainingProcess(worker_end)
         mirrors: list[LiveRun] = []
         tracemalloc.start()
         try:

@@ -52,7 +52,7 @@ def test_a_line_that_is_cut_still_shows_each_change() -> None:
     assert registered(many) != registered([*many[:-1], version("999", "champion")])
 
 
-def test_of_several_points_at_one_step_the_latest_is_drawn() -> None:
+def test_the_latest_of_several_points_at_one_step_is_drawn() -> None:
     """Points of a data set have a curve of their own; what no curve can hold is left out."""
     points = [
         ("val/loss", 3.0, 2, 0, "", ""),

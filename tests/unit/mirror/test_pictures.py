@@ -1,4 +1,4 @@
-"""What is shown of an artifact follows from its path and its content, whatever wrote it."""
+"""Path and content of an artifact decide how it is shown, whatever wrote it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_picture_is_shown_under_its_path_or_its_key_and_step(path: str, where:
     assert is_picture(path)
 
 
-def test_thumbnails_are_told_from_images() -> None:
+def test_thumbnails_are_distinguished_from_images() -> None:
     """A person's own WebP files are images."""
     assert is_thumbnail("images/a+step+3+timestamp+17+0f+compressed.webp")
     assert is_thumbnail("images/a%step%3%timestamp%17%0f%compressed.webp")
@@ -99,7 +99,7 @@ def test_packed_arrays_are_unpacked() -> None:
     ],
     ids=lambda content: content[:20],
 )  # fmt: skip
-def test_other_json_is_no_plot(content: str) -> None:
+def test_other_json_is_not_a_plot(content: str) -> None:
     assert shown("a.json", content) == []
 
 

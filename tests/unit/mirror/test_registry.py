@@ -108,16 +108,16 @@ def colour_of(server: ClearMLServer, run_id: str) -> str:
 
 
 @pytest.mark.usefixtures("registered")
-def test_it_is_sent_live(server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_kind_is_sent_live(server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "home"))
     run = RunStarted("1" * 32, "live", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
-    ours, theirs = socket.socketpair()
+    process_end, worker_end = socket.socketpair()
     worker = Worker(tmp_path, read_settings())
-    worker.add(theirs)
+    worker.add(worker_end)
     working = threading.Thread(target=worker.run, daemon=True)
     working.start()
-    with ours:
-        ours.sendall(encode([PROCESS, run, TagsSet(run.run_id, {TAG: "red"})]))
+    with process_end:
+        process_end.sendall(encode([PROCESS, run, TagsSet(run.run_id, {TAG: "red"})]))
         while not colour_of_any(server):
             assert working.is_alive()
     assert colour_of_any(server) == ["red"]
@@ -127,7 +127,7 @@ def colour_of_any(server: ClearMLServer) -> list[str]:
     return [task["configuration"][OBJECT]["value"] for task in server.tasks if OBJECT in task.get("configuration", {})]
 
 
-def test_it_is_synced_from_the_store_and_compared(
+def test_a_new_kind_is_synced_from_the_store_and_compared(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A Task from before the kind was known differs, and both `sync` and `verify` see that."""
@@ -151,7 +151,7 @@ def test_it_is_synced_from_the_store_and_compared(
 
 
 @pytest.mark.usefixtures("registered")
-def test_it_is_shown_by_check(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_kind_is_shown_by_check(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command writes to the store without MLflow, whose import takes seconds."""
     a_run(client, "green")
     folder = tmp_path / "work"
@@ -194,7 +194,7 @@ def test_no_kind_is_overlooked(server: ClearMLServer, client: MlflowClient, tmp_
     assert unseen == captured | {TaskTags}, "all other data is compared by the check; its tags and parameters are"
 
 
-def test_each_kind_states_all_that_there_is_to_know_of_it() -> None:
+def test_each_kind_implements_the_whole_interface() -> None:
     """A kind that could not be read, compared or shown cannot be made; each has its own place in the list."""
     assert Kind.__abstractmethods__ == {"part", "read", "glance", "facts"}
     assert len({type(kind) for kind in kinds.KINDS}) == len(kinds.KINDS)

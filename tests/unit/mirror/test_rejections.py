@@ -33,7 +33,7 @@ def test_only_the_items_at_fault_are_left_out() -> None:
     assert rejections.new_list() is None, "nothing is new"
 
 
-def test_a_task_that_takes_nothing_is_soon_believed() -> None:
+def test_a_task_that_refuses_everything_is_given_up_soon() -> None:
     """Two thousand items are not tried one by one."""
     sent = []
 
@@ -49,7 +49,7 @@ def test_a_task_that_takes_nothing_is_soon_believed() -> None:
     assert listed["value"].splitlines()[-1] == "and 1000 more"
 
 
-def test_a_task_that_is_gone_refuses_no_item() -> None:
+def test_a_deleted_task_refuses_no_item() -> None:
     gone = RefusedError("gone", (400, 101))
     rejections = Rejections("run")
     with pytest.raises(RefusedError):

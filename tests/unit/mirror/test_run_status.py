@@ -1,4 +1,4 @@
-"""The reason that a failed Task is given is the line of the traceback that names the exception; so is its message."""
+"""Reason and message of a failed Task are the line of the traceback that names the exception."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_a_server_that_asks_for_a_long_pause_is_left_alone(server: ClearMLServer
     assert mirror.task.id == task["id"]
 
 
-def test_while_the_server_cannot_say_whether_a_task_was_made_no_other_is(server: ClearMLServer, tmp_path: Path) -> None:
+def test_no_second_task_is_made_while_the_first_attempt_is_in_doubt(server: ClearMLServer, tmp_path: Path) -> None:
     server.faults.add(Fault("tasks.create", status=500, when="after"))
     server.faults.add(Fault("tasks.get_all", status=500))
     mirror = a_run(tmp_path)

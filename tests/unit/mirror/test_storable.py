@@ -1,4 +1,4 @@
-"""What ClearML's stores cannot take is replaced or left out by itself; a server that is ill refuses nothing."""
+"""Values that ClearML's stores cannot hold are replaced or left out; a server that fails refuses nothing."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def test_a_task_of_bytes(server: ClearMLServer) -> None:
     ],
     ids=["surrogate", "NUL in a key", "over 64 bits", "over 16 MB"],
 )
-def test_what_the_database_refuses_is_refused_for_good(
+def test_values_that_the_database_refuses_are_not_sent_again(
     server: ClearMLServer, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
 ) -> None:
-    """The server answers 500 then, as it does where it is ill; it is not asked again."""
+    """The server answers 500 then, as it does when it fails; the request is not repeated."""
     monkeypatch.setattr(storable, "value", lambda given: given)
     session = Session()
     task = session.call("tasks.create", name="one", type="training")["id"]
@@ -133,7 +133,7 @@ def test_an_internal_error_that_one_item_meets_each_time_costs_that_item(
     assert "'b' of section MLflow" in task["configuration"][REFUSED]["value"]
 
 
-def test_an_ill_server_refuses_nothing(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_server_refuses_nothing(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it answers everything with 500, everything waits; then everything is there."""
     monkeypatch.setattr("autoinstrument.mirror.rejections._AGAIN_S", (0.01, 0.01))
     mirror = new_mirror()

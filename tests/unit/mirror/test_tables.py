@@ -14,7 +14,7 @@ def bars(values: list[Any]) -> list[tuple[str, int]]:
     return list(zip(data["x"], data["y"], strict=True))
 
 
-def test_a_table_says_how_many_rows_it_lacks() -> None:
+def test_a_table_shows_how_many_rows_it_lacks() -> None:
     assert table(["a"], [[1]], "t")["layout"]["title"] == "t"
     assert table(["a"], [[1]] * (MOST_ROWS + 1), "t")["layout"]["title"] == "t (first 1000 of 1001 rows)"
     assert table(["a"], [[1]], "t", of=7)["layout"]["title"] == "t (first 1 of 7 rows)"
@@ -34,7 +34,7 @@ def test_many_numbers_are_put_into_ranges() -> None:
     assert found[-1] == ("95 to 100", 6)
 
 
-def test_texts_that_are_no_categories_have_no_histogram() -> None:
+def test_texts_that_are_not_categories_have_no_histogram() -> None:
     assert histogram([], "score") is None
     assert histogram([f"answer {number}" for number in range(40)], "score") is None
     assert histogram(["a long answer " * 10], "score") is None

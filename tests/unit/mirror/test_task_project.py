@@ -133,7 +133,7 @@ def keep_the_new_name(session: Session, run: dict[str, Any]) -> None:
 
 
 def keep_the_name(session: Session, run: dict[str, Any]) -> None:
-    """This user may not rename projects; the test's server says so."""
+    """Let the test's server answer that this user may not rename projects."""
 
 
 def keep_an_older_task(session: Session, run: dict[str, Any]) -> None:
@@ -187,10 +187,10 @@ def test_a_project_that_holds_more_stays(
         ("{workspace}-{experiment}", "default-{name}"),
     ],
 )
-def test_a_template_decides_what_follows(
+def test_a_template_decides_which_tasks_follow(
     server: ClearMLServer, client: MlflowClient, experiment: str, template: str, project: str, tmp_path: Path
 ) -> None:
-    """The script is known to the capture alone: the project's name says it."""
+    """Only the capture knows the script: the project's name shows it."""
     run_id = a_run(client, experiment)
     run, session = open_run(client.tracking_uri, run_id).run, Session()
     mirror = RunMirror(
@@ -232,7 +232,7 @@ def test_published_and_archived_tasks_follow(server: ClearMLServer, client: Mlfl
 
 
 def test_a_lost_property_is_written_again(server: ClearMLServer, client: MlflowClient, experiment: str) -> None:
-    """Without it, nothing says by which name the project was named: the Task stays where it is."""
+    """Without it, the experiment that named the project is not known: the Task stays where it is."""
     run_id = a_run(client, experiment)
     sync()
     formerly, name = project_of(server, run_id), renamed(client, experiment)
@@ -282,7 +282,7 @@ def test_the_tasks_of_a_deleted_experiment_are_archived(
     assert project_of(server, run_id) == name
 
 
-def test_following_it_notices_a_new_name_in_the_next_round(
+def test_a_follower_notices_a_new_name_in_the_next_round(
     server: ClearMLServer, client: MlflowClient, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of runs that ended long ago, which such a round does not compare else."""

@@ -75,7 +75,7 @@ def test_secrets() -> None:
     assert "sk-1" not in json.dumps(list(trace_table.plots("task", found, table, 1)))
 
 
-def test_a_request_is_no_html() -> None:
+def test_a_request_is_not_html() -> None:
     """Plotly shows a few tags in the cells of a table, links among them; the only link is that of the trace."""
     cells = figure(logged(a_trace(request='<a href="https://evil">x</a>\nnext')))["data"][0]["cells"]["values"]
     assert cells[0] == [f'<a href="{PAGE}/traces?selectedEvaluationId=tr-0">tr-0</a>']
@@ -95,11 +95,11 @@ def test_long_texts_and_many_rows_fit_into_a_plot() -> None:
 
 
 def test_a_judge_and_a_person_may_differ() -> None:
-    said = [
+    assessments = [
         Assessment(name="good", value=True, rationale="clear", is_expectation=False),
         Assessment(name="good", value=False, rationale="wrong", is_expectation=False),
     ]
-    (row,) = shown(a_trace(assessments=said))
+    (row,) = shown(a_trace(assessments=assessments))
     assert (row["good/value"], row["good/rationale"]) == ("true; false", "clear; wrong")
 
 
@@ -114,7 +114,7 @@ def test_a_trace_in_progress_has_no_points() -> None:
     assert not list(trace_table.points("task", logged(a_trace(status="IN_PROGRESS", latency_ms=None))))
 
 
-def test_text_that_is_no_text() -> None:
+def test_strings_that_are_not_valid_text() -> None:
     """JSON may name half of a surrogate pair, and be nested deeper than Python goes."""
     (row,) = shown(a_trace(request='{"a": "\\ud800", "token": "x"}', response="[" * 990 + "]" * 990))
     assert row["request"] == '{"a": "\\ud800", "token": "********"}'

@@ -85,7 +85,7 @@ def shown(console: ConsolePart) -> str:
 
 
 @pytest.mark.parametrize("text", [printed(), logged(), COLORED], ids=["printed", "logged", "colored"])
-def test_what_was_printed_is_not_added(capture: RunJournal, text: str) -> None:
+def test_a_traceback_that_was_printed_is_not_added(capture: RunJournal, text: str) -> None:
     console = ConsolePart(capture)
     console.write("stdout", "begun\n", 1)
     console.show_traceback(failed())
@@ -112,7 +112,9 @@ def test_a_chain_is_known_by_its_last_exception(capture: RunJournal, text: str, 
 
 
 @pytest.mark.parametrize("text", ["", "ValueError: no such layer\n", "Traceback (most recent call last): see below\n"])
-def test_what_nobody_has_printed_is_added(capture: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_that_was_not_printed_is_added(
+    capture: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     console = ConsolePart(capture)
     console.write("stdout", text, 1)
     console.show_traceback(failed())
@@ -131,13 +133,13 @@ def test_what_nobody_has_printed_is_added(capture: RunJournal, text: str, monkey
 @pytest.mark.parametrize("text", ["", printed()], ids=["not printed", "printed"])
 def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Task fails at once; the traceback is waited for, printed or not, and the run's capture goes then."""
-    ours, theirs = socket.socketpair()
-    with ClearMLServer() as server, ours, theirs:
+    worker_end, process_end = socket.socketpair()
+    with ClearMLServer() as server, worker_end, process_end:
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
         session = Session()
         uploads = Uploads(FileUploads(session))
-        delivery, process = Scheduler(Tasks(session), uploads), TrainingProcess(ours)
+        delivery, process = Scheduler(Tasks(session), uploads), TrainingProcess(worker_end)
         mirror = LiveRun(capture, Settings(), Tasks(session), uploads)
         mirror.end_as(of_error(failed()))
         mirror.console.write("stderr", text, 1)
@@ -154,8 +156,8 @@ def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, mo
         assert server.console(server.tasks[0]["id"]) == (text or failed())
 
 
-def test_another_worker_adds_it_no_second_time(capture: RunJournal) -> None:
-    """One that goes on from the capture: `sync`, or the worker's successor."""
+def test_another_worker_does_not_add_it_again(capture: RunJournal) -> None:
+    """Such a worker goes on from the capture: `sync`, or the worker's successor."""
     first = ConsolePart(capture)
     first.show_traceback(failed())
     first.finish()
@@ -178,7 +180,7 @@ def test_an_end_that_was_kept_is_read_again(capture: RunJournal) -> None:
         RunJournal.load(capture.folder)
 
 
-def test_a_console_that_clearml_is_told_not_to_keep_is_not_sent(capture: RunJournal) -> None:
+def test_a_console_is_not_sent_if_clearml_is_configured_to_keep_none(capture: RunJournal) -> None:
     console = ConsolePart(capture, lambda: False)
     console.write("stdout", "begun\n", 1)
     assert console.has_events

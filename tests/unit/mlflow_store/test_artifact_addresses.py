@@ -88,7 +88,7 @@ def test_mlflows_own_variable_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
         ("gs://h:9000/b/k", "gs://b/k", False),
     ],
 )
-def test_a_person_who_does_not_know_the_endpoint_does_not_doubt_it(held: str, wanted: str, is_same: bool) -> None:
+def test_an_environment_without_the_endpoint_accepts_the_link(held: str, wanted: str, is_same: bool) -> None:
     assert is_same_place(held, wanted) == is_same
     fields = model_fields.wanted(a_model(wanted), "run")
     assert ("uri" in model_fields.edits({"uri": held}, fields)) != is_same
@@ -120,6 +120,6 @@ def test_stores_that_only_mlflow_knows_are_read_through_its_server(root: str) ->
 @pytest.mark.parametrize(
     "root", ["s3://b/1", "gs://b/1", "wasbs://c@a.blob.core.windows.net/1", "file:///srv", "https://h"]
 )
-def test_what_clearml_opens_is_not_read_through_mlflows_server(root: str) -> None:
+def test_addresses_that_clearml_opens_are_not_read_through_mlflows_server(root: str) -> None:
     """People enter the credentials of object stores in ClearML; MLflow's server may have none."""
     assert of_run(stored_in(root), "a") == openable(root, "", "a")

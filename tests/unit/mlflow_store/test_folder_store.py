@@ -33,7 +33,7 @@ def metric_file(client: MlflowClient, run: Any, key: str) -> Path:
     return Path(client._tracking_client.store.root_directory, run.info.experiment_id, run.info.run_id, "metrics", key)
 
 
-def test_a_long_history_is_held_in_no_memory(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_history_is_not_held_in_memory(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Searching, opening and reading it hold a page or two; MLflow's own call holds an object for each point."""
     monkeypatch.setattr(metric_history, "_POINTS", MANY // 50)
     run = client.create_run("0")
@@ -74,8 +74,10 @@ def test_the_latest_value_is_mlflows(client: MlflowClient, points: list[tuple[fl
     found = tracking_client(client.tracking_uri).get_run(run_id)
     assert repr(found.data.metrics) == repr(wanted.data.metrics)
     for key in ("a/loss", "other"):
-        (theirs,), (ours,) = ([m for m in run.data._metric_objs if m.key == key] for run in (wanted, found))
-        assert repr((ours.value, ours.timestamp, ours.step)) == repr((theirs.value, theirs.timestamp, theirs.step))
+        (expected,), (actual,) = ([m for m in run.data._metric_objs if m.key == key] for run in (wanted, found))
+        assert repr((actual.value, actual.timestamp, actual.step)) == repr(
+            (expected.value, expected.timestamp, expected.step)
+        )
 
 
 @pytest.mark.parametrize("text", ["", "not a point\n", "1 0.5 2 3 4 5 6 x\n1 2\n"])

@@ -1,4 +1,4 @@
-"""What a run has read is named as the run that made it names it."""
+"""A model that a run has read has the name that the run which made it gives it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(input_models, "_known", {})
 
 
-def test_a_models_file_says_what_it_is() -> None:
+def test_the_file_of_a_model_describes_it() -> None:
     assert seen_model("https://me:secret@x/m", MLFLOW_2) == SeenModel(
         "https://x/m", "", "RUN", "my model", ("python_function", "sklearn")
     )
@@ -73,7 +73,7 @@ def read(client: MlflowClient, run_id: str, *seen: SeenModel) -> list[Any]:
 
 
 def made(client: MlflowClient, run_id: str) -> list[tuple[str, str, str, list[str]]]:
-    """Return what the store says of the models that a run has made: the fields that are shared with their readers."""
+    """Return the models that a run has made, with the fields that their readers share."""
     models = read_models(StoreClient(client.tracking_uri), client.get_run(run_id)).models
     return [(model["uri"], model["name"], model["location"], model["flavors"]) for model in models]
 
@@ -82,7 +82,7 @@ def as_made(models: list[Any]) -> list[tuple[str, str, str, list[str]]]:
     return [(model["uri"], model["name"], model["location"], model["flavors"]) for model in models]
 
 
-def test_one_of_mlflow_2_is_a_folder_of_its_run(client: MlflowClient) -> None:
+def test_a_model_of_mlflow_2_is_a_folder_of_its_run(client: MlflowClient) -> None:
     producer, reader = a_run(client), a_run(client)
     entry = {"artifact_path": "my model", "flavors": {"sklearn": {}, "python_function": {}}, "model_uuid": "1"}
     client.set_tag(producer, "mlflow.log-model.history", json.dumps([entry]))
@@ -93,7 +93,7 @@ def test_one_of_mlflow_2_is_a_folder_of_its_run(client: MlflowClient) -> None:
     assert read(client, producer, seen) == [], "its own"
 
 
-def test_one_of_mlflow_3_is_the_same_whether_it_was_seen_or_noted(client: MlflowClient) -> None:
+def test_a_model_of_mlflow_3_is_the_same_whether_it_was_seen_or_noted(client: MlflowClient) -> None:
     producer, reader = a_run(client), a_run(client)
     model = client.create_logged_model("0", name="line", source_run_id=producer)
     client.finalize_logged_model(model.model_id, "READY")
@@ -107,7 +107,7 @@ def test_one_of_mlflow_3_is_the_same_whether_it_was_seen_or_noted(client: Mlflow
     assert read(client, producer) == [], "evaluated by the run that made it"
 
 
-def test_one_that_the_store_does_not_have_is_named_as_it_was_seen(client: MlflowClient) -> None:
+def test_a_model_that_the_store_does_not_have_is_named_as_it_was_seen(client: MlflowClient) -> None:
     run_id = a_run(client)
     found = read(
         client, run_id,

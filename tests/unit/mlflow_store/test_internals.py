@@ -43,9 +43,9 @@ def test_a_client_keeps_to_its_store(uri: str, client: MlflowClient, run_id: str
     kind = internals.tracking_client_class()
     assert isinstance(client._tracking_client, kind)
     store = client._tracking_client.store
-    ours = internals.client_of(store, kind, tracking_uri="sqlite:///elsewhere")
-    assert ours.store is store
-    assert ours.get_run(run_id).info.run_id == run_id
+    kept = internals.client_of(store, kind, tracking_uri="sqlite:///elsewhere")
+    assert kept.store is store
+    assert kept.get_run(run_id).info.run_id == run_id
     registry = internals.client_of("a store", internals.registry_client_class(), registry_uri=uri, tracking_uri=uri)
     assert registry.store == "a store"
 
@@ -83,7 +83,7 @@ def test_whether_tables_are_current(uri: str) -> None:
 def test_migrations_go_through_the_two_functions_that_are_wrapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is refused there is refused to MLflow."""
+    """A refusal in these functions is a refusal to MLflow."""
     for owner, name in ((sqlalchemy.MetaData, "create_all"), (command, "upgrade")):
         wrapped_before = getattr(owner, name)  # by the agent, if another test has had it open a store
         monkeypatch.setattr(owner, name, getattr(wrapped_before, "__wrapped__", wrapped_before))

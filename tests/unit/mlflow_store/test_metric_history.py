@@ -108,7 +108,7 @@ def test_a_store_with_a_reader_of_its_own_is_asked(client: MlflowClient, monkeyp
     assert read(client, run_id) == [[("loss", 1.0, 2, 1), ("loss", 2.0, 4, 3)]]
 
 
-def test_what_cannot_be_read_directly_is_asked_for(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_stores_are_read_by_the_public_call(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an MLflow to come, whose private parts have other names."""
     monkeypatch.setattr(metric_history, "_POINTS", 4)
     run_id = a_run(client)

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from autoinstrument.mlflow_store import internals, metric_history, new_points
 from autoinstrument.mlflow_store.metric_history import History
-from autoinstrument.mlflow_store.new_points import Mark, Reading
+from autoinstrument.mlflow_store.new_points import Reading, ReadPosition
 from autoinstrument.mlflow_store.runs import find_run
 from autoinstrument.records import Point
 from tests.end_to_end.conftest import database as database
@@ -55,12 +55,12 @@ def run_id(client: MlflowClient) -> str:
 @pytest.fixture
 def read(client: MlflowClient, run_id: str) -> Callable[[], list[Point]]:
     """Returns the new points of a metric at each call."""
-    mark = Mark()
+    position = ReadPosition()
 
     def read_more() -> list[Point]:
-        nonlocal mark
-        found = new_points.new_points(find_run(run_id, client.tracking_uri).run, {"loss": mark})["loss"]
-        mark = mark.after(found)
+        nonlocal position
+        found = new_points.new_points(find_run(run_id, client.tracking_uri).run, {"loss": position})["loss"]
+        position = position.after(found)
         return found
 
     return read_more
@@ -103,7 +103,7 @@ def test_many_points_come_in_parts(
     assert found == all_points
 
 
-def test_a_reading_is_marked(client: MlflowClient, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_position_of_a_reading_is_noted(client: MlflowClient, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one counts, if a history is read twice."""
     monkeypatch.setattr(metric_history, "_POINTS", 4)
     log(client, run_id, *((1 / n, 1000 + n, n) for n in range(1, 12)))
@@ -112,4 +112,4 @@ def test_a_reading_is_marked(client: MlflowClient, run_id: str, monkeypatch: pyt
     next(history.pages())
     for _ in range(2):
         assert sum(map(len, history.pages())) == 11
-        assert reading.marks == {"loss": Mark(11, ("loss", 1 / 11, 1011, 11))}
+        assert reading.positions == {"loss": ReadPosition(11, ("loss", 1 / 11, 1011, 11))}

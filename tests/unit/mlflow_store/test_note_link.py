@@ -35,7 +35,7 @@ def test_one_line_is_added_or_replaced(note: str, noted: str) -> None:
     assert without_link(with_link(without_link(note), "https://new")) == without_link(note)
 
 
-def test_what_people_wrote_stays() -> None:
+def test_text_of_people_stays() -> None:
     assert without_link("above\n\n[ClearML Task](https://old)\n\nbelow") == "above\n\nbelow"
     assert without_link("[ClearML Task](https://old)\n\nbelow") == "below"
 

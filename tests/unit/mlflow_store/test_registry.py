@@ -27,7 +27,7 @@ def runs(client: MlflowClient) -> list[str]:
     return runs
 
 
-def test_a_search_says_what_each_runs_own_state_says(client: MlflowClient, runs: list[str]) -> None:
+def test_a_search_equals_the_state_of_each_run(client: MlflowClient, runs: list[str]) -> None:
     """Else a run would look changed for ever."""
     client.set_registered_model_alias("iris", "champion", "1")
     client.set_registered_model_alias("iris", "best", "1")
@@ -64,7 +64,9 @@ def _read_again(registry: Registry) -> None:
     registry._next_at = 0.0
 
 
-def test_it_is_read_once_for_many_runs(client: MlflowClient, runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registry_is_read_once_for_many_runs(
+    client: MlflowClient, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     reads: list[str] = []
 
     def read(uri: str) -> Any:
@@ -80,9 +82,9 @@ def test_it_is_read_once_for_many_runs(client: MlflowClient, runs: list[str], mo
 def test_a_registry_that_does_not_answer_changes_nothing(
     client: MlflowClient, runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is said once; what has changed meanwhile is noticed when it answers again."""
-    said: list[str] = []
-    monkeypatch.setattr(logger(), "warning", lambda text, *values: said.append(text % values))
+    """One line reports it; later changes are noticed when it answers again."""
+    warnings: list[str] = []
+    monkeypatch.setattr(logger(), "warning", lambda text, *values: warnings.append(text % values))
     registry = Registry(client.tracking_uri, keep_s=0)
     registry.changed()
     client.set_registered_model_alias("iris", "champion", "1")
@@ -92,7 +94,7 @@ def test_a_registry_that_does_not_answer_changes_nothing(
             _read_again(registry)
             assert registry.of_run(runs[0]) is None
             assert registry.changed() == set()
-    (line,) = said
+    (line,) = warnings
     assert line.endswith("the registry cannot be read (MLflow: ConnectionError: away)")
     _read_again(registry)
     assert registry.changed() == {runs[0]}

@@ -1,4 +1,4 @@
-"""What a person is told of a store, and which of MLflow's errors may pass."""
+"""Messages for a person about a store, and MLflow's errors that are temporary."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def raises(error: Exception) -> Any:
     return ask
 
 
-def test_what_a_store_cannot_answer_is_nothing() -> None:
+def test_requests_that_a_store_does_not_support_return_nothing() -> None:
     assert if_supported(lambda: [1]) == [1]
     assert if_supported(raises(NotImplementedError())) == []
     assert if_supported(raises(MlflowException("x", error_code=ENDPOINT_NOT_FOUND))) == []
 
 
 @pytest.mark.parametrize("code", [INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE])
-def test_what_may_pass_is_an_error(code: int) -> None:
+def test_a_temporary_failure_is_an_error(code: int) -> None:
     with pytest.raises(MlflowException):
         if_supported(raises(MlflowException("x", error_code=code)))
 
@@ -66,5 +66,5 @@ def test_the_default_store_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> 
         ("[Errno 2] No such file or directory: 'epoch/401/token expired.txt'", False),
     ],
 )
-def test_a_store_that_refuses_the_credentials_is_told_from_a_missing_file(text: str, is_refused: bool) -> None:
+def test_refused_credentials_are_distinguished_from_a_missing_file(text: str, is_refused: bool) -> None:
     assert refuses_credentials(Exception(text)) == is_refused

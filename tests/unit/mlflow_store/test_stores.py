@@ -1,4 +1,4 @@
-"""Stores are opened where they are there, and nothing is made in them; see `tests/end_to_end/test_stores.py`."""
+"""Stores that exist are opened, and nothing is made in them; see `tests/end_to_end/test_stores.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._model_registry.client import ModelRegistryClient
 from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
-from autoinstrument.guard import ourselves
+from autoinstrument.guard import own_calls
 from autoinstrument.mirror.mapping import model_fields
 from autoinstrument.mlflow_store import training_stores
 from autoinstrument.mlflow_store.models import read_models
@@ -48,7 +48,7 @@ def old_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["no file", "empty file", "older", "another one's", "no folder", "any folder"])
-def test_what_is_no_store_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_folder_without_a_store_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = f"sqlite:///{tmp_path}/below/mlflow.db" if kind == "no file" else f"sqlite:///{tmp_path}/mlflow.db"
     if kind == "empty file":
@@ -112,7 +112,7 @@ def test_a_registry_is_asked_only_if_there_is_one(
     assert (version["name"], version["version"]) == ("iris", "1")
 
 
-def test_versions_that_nobody_was_asked_about_stay() -> None:
+def test_versions_stay_if_the_registry_was_not_asked() -> None:
     """As where a run is resumed by a process that logs another model and has nothing to do with the registry."""
     version = Version(name="iris", version="1", stage="", aliases=["champion"], tags={}, description="")
     model = Model(
@@ -175,7 +175,7 @@ def test_a_relative_store_is_not_looked_for_elsewhere(
 
 
 def test_no_store_outlives_its_clients(tmp_path: Path, training: Any) -> None:
-    """What is noted keeps no connection open that MLflow has dropped."""
+    """The notes about stores keep no connection open that MLflow has dropped."""
     (tmp_path / "mlflow.db").write_text("not empty")
     held = {"store": type("Store", (), {})()}
     client_kind = type("Client", (training.TrackingServiceClient,), {})
@@ -205,7 +205,7 @@ def test_only_the_agents_own_calls_are_kept_out_of_the_log() -> None:
     own = logging.getLogger("mlflow.store")
     own.addHandler(handler)
     try:
-        with ourselves():
+        with own_calls():
             log.error("the agent's call")
             other = threading.Thread(target=log.error, args=("the user's thread",))
             other.start()

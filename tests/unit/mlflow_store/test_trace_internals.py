@@ -11,7 +11,7 @@ from autoinstrument.mlflow_store import trace_internals
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
-def test_what_a_database_answers(client: MlflowClient) -> None:
+def test_answers_of_a_database(client: MlflowClient) -> None:
     run_id = str(client.create_run("0").info.run_id)
     tracking, experiment_id = client._tracking_client, "0"
     assert trace_internals.search_traces(tracking, experiment_id, run_id, 10, None) == ([], None)

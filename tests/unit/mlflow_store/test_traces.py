@@ -47,7 +47,7 @@ def read(client: MlflowClient, pages: list[list[Any]], monkeypatch: pytest.Monke
     return logged
 
 
-def test_of_2(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traces_of_mlflow_2(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     logged = read(client, [[info(0)]], monkeypatch)
     assert logged.rows == [
         Trace(

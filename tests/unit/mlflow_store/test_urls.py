@@ -68,7 +68,7 @@ def test_paths_on_windows(uri: str, path: str | None) -> None:
         ("", False, False),
     ],
 )
-def test_what_is_a_path(uri: str, on_windows: bool, elsewhere: bool) -> None:
+def test_texts_that_are_paths(uri: str, on_windows: bool, elsewhere: bool) -> None:
     assert (is_path(uri, windows=True), is_path(uri, windows=False)) == (on_windows, elsewhere)
 
 

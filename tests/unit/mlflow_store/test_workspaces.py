@@ -41,7 +41,7 @@ def test_threads_work_in_workspaces_of_their_own() -> None:
     assert seen == {"team-a": "team-a", "team-b": "team-b"}
 
 
-def test_a_run_that_began_in_none_is_not_looked_for_in_the_workspace_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_began_in_none_is_not_sought_in_the_present_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
     with in_workspace(""):
         assert active() == ""
         monkeypatch.setenv("MLFLOW_WORKSPACE", "team-b")
@@ -51,7 +51,7 @@ def test_a_run_that_began_in_none_is_not_looked_for_in_the_workspace_of_now(monk
     assert active() == "team-b"
 
 
-def test_what_is_done_between_two_items_is_not_in_their_workspace() -> None:
+def test_work_between_two_items_is_not_in_their_workspace() -> None:
     def items() -> Iterator[str]:
         yield active()
         yield active()

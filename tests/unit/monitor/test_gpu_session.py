@@ -28,7 +28,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """What Linux says of one NVIDIA GPU's power."""
+    """The files in which Linux describes one NVIDIA GPU's power."""
     power = tmp_path / "nvidia" / "0000:01:00.0" / "power"
     power.mkdir(parents=True)
     (power / "control").write_text("on\n")
@@ -69,7 +69,9 @@ def test_a_driver_that_is_reset_is_found_again(fake: FakeGpus, monkeypatch: pyte
     assert sum("NVML does not answer" in line for line in lines) == 1
 
 
-def test_no_pause_no_question(fake: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_without_gpus_is_asked_again_only_after_a_pause(
+    fake: FakeGpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gpu_session, "_RETRY_S", 3600.0)
     fake.answer("gpus 0")
     session = GpuSession([NvidiaGpus])

@@ -1,4 +1,4 @@
-"""Which GPUs a process may see, by the rules of CUDA and ROCm."""
+"""The GPUs that a process may see, by the rules of CUDA and ROCm."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from autoinstrument.monitor import machine
-from autoinstrument.monitor.machine import Machine
+from autoinstrument.monitor.machine import MachineReader
 from autoinstrument.monitor.process_trees import ProcessTrees
 from tests.unit.monitor.conftest import FakeGpus
 
@@ -35,10 +35,10 @@ def test_names_and_values_are_those_of_clearmls_monitor(
 ) -> None:
     """All figures of both at one moment; rates are compared by their names, for the machine is not still."""
     fake.answer("gpus 0")
-    ours = Machine()
-    ours.read()
+    reader = MachineReader()
+    reader.read()
     time.sleep(0.05)
-    figures = ours.read()
+    figures = reader.read()
     figures["memory_used_gb"] = ProcessTrees().look([os.getpid()])[os.getpid()].memory_gb
     stats = clearmls._machine_stats()
     assert figures.keys() == stats.keys()
@@ -82,7 +82,7 @@ def test_rates_are_those_between_two_readings(monkeypatch: pytest.MonkeyPatch) -
     sent = [50 * 2**20]
     monkeypatch.setattr(psutil, "net_io_counters", lambda nowrap: net._replace(bytes_sent=sent[0], bytes_recv=0))
     monkeypatch.setattr(psutil, "disk_io_counters", lambda nowrap: None)
-    read = Machine().read
+    read = MachineReader().read
     assert "network_tx_mbs" not in read()
     now[0], sent[0] = 102.0, 60 * 2**20
     figures = read()
@@ -91,14 +91,14 @@ def test_rates_are_those_between_two_readings(monkeypatch: pytest.MonkeyPatch) -
     assert "network_tx_mbs" not in read()
 
 
-def test_what_the_system_does_not_have_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_that_the_system_lacks_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object, **__: object) -> None:
         raise PermissionError
 
     for name in ("net_io_counters", "disk_io_counters", "disk_usage"):
         monkeypatch.setattr(psutil, name, denied)
     monkeypatch.delattr(psutil, "sensors_temperatures", raising=False)
-    read = Machine().read
+    read = MachineReader().read
     read()
     time.sleep(0.02)
     assert read().keys() <= {"memory_free_gb", "memory_used_gb", "cpu_usage"}
@@ -107,4 +107,4 @@ def test_what_the_system_does_not_have_is_missing(monkeypatch: pytest.MonkeyPatc
 def test_the_hottest_core_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     cores = [types.SimpleNamespace(current=celsius) for celsius in (40.0, 55.0)]
     monkeypatch.setattr(psutil, "sensors_temperatures", lambda: {"coretemp": cores}, raising=False)
-    assert Machine().read()["cpu_temperature"] == 55.0
+    assert MachineReader().read()["cpu_temperature"] == 55.0

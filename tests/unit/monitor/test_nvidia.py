@@ -99,7 +99,7 @@ def test_without_a_driver_there_is_no_session(fake: FakeGpus) -> None:
         NvidiaGpus()
 
 
-def test_a_module_of_that_name_that_raises_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_of_that_name_that_raises_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         def find_spec(self, name: str, *_: object) -> None:
             if name == "pynvml":

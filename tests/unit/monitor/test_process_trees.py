@@ -58,7 +58,7 @@ def test_children_count(tree: Tree) -> None:
     assert usage.memory_gb == pytest.approx(alone, rel=0.2)  # the parent's own is among it, as in ClearML's monitor
 
 
-def test_processor_time_since_the_look_before(tree: Tree) -> None:
+def test_processor_time_since_the_previous_look(tree: Tree) -> None:
     trees = ProcessTrees()
     assert trees.look([tree.pid])[tree.pid].cpu_percent is not None
     idle = trees.look([tree.pid])[tree.pid].cpu_percent
@@ -80,7 +80,7 @@ def test_processes_that_are_gone_or_unknown_have_no_usage(tree: Tree) -> None:
 
 
 def test_a_parent_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is nine tenths of the work."""
+    """The question is nine tenths of the work."""
     trees = ProcessTrees()
     asked: list[int] = []
 

@@ -1,11 +1,11 @@
-"""The comparison with `nvidia-smi` finds what differs; it runs on a machine with GPUs, and here without one."""
+"""The comparison with `nvidia-smi` finds differences; it runs on a machine with GPUs, and here without one."""
 
 from __future__ import annotations
 
 import pytest
 
 from autoinstrument.monitor import nvidia
-from autoinstrument.worker.gpu_list import Gpu
+from autoinstrument.worker.gpu_list import GpuSpecs
 from tests import real_gpus
 from tests.unit.monitor.conftest import FakeGpus
 
@@ -18,7 +18,7 @@ def smi(fake: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     fake.answer("gpus 1", "utilization 0 37", "power 0 61500", "temperature 0 48", "used 0 2048", "total 0 8192")
     row = list(ROW)
     monkeypatch.setattr(real_gpus, "ask", lambda what, *fields: [row])
-    monkeypatch.setattr(real_gpus, "gpu_list", lambda: [Gpu("H100", 8192 * 2**20, "550.54", "12.4")])
+    monkeypatch.setattr(real_gpus, "gpu_list", lambda: [GpuSpecs("H100", 8192 * 2**20, "550.54", "12.4")])
     monkeypatch.setattr(real_gpus, "HOLD", "import sys; print('ready', flush=True); sys.stdin.read()")
     monkeypatch.setattr(nvidia, "_shares_ids", lambda: False)
     return row
@@ -39,13 +39,15 @@ def test_nothing_differs(smi: list[str], capsys: pytest.CaptureFixture[str]) -> 
         (7, "4096", "GPU 0: mem_used_gb is 2.00 and 4.00"),
     ],
 )
-def test_what_differs(smi: list[str], capsys: pytest.CaptureFixture[str], at: int, text: str, line: str) -> None:
+def test_differences_are_named(
+    smi: list[str], capsys: pytest.CaptureFixture[str], at: int, text: str, line: str
+) -> None:
     smi[at] = text
     assert real_gpus.main() == 1
     assert f"differs: {line}" in capsys.readouterr().out
 
 
-def test_a_process_without_memory_is_missed(
+def test_a_process_without_memory_is_reported(
     smi: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(nvidia, "_shares_ids", lambda: True)

@@ -1,4 +1,4 @@
-"""The threads that read figures: what they do while a driver hangs, and while there is nothing to look at."""
+"""The threads that read figures, while a driver hangs, and while there is nothing to look at."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "SOON_S", 0.0)
 
 
-def test_a_driver_that_hangs_keeps_nothing_else_waiting() -> None:
+def test_a_driver_that_hangs_blocks_nothing_else() -> None:
     """The machine and the processes are read on; runs can begin and end."""
     is_hanging, may_go_on = threading.Event(), threading.Event()
 
@@ -47,8 +47,8 @@ def test_a_driver_that_hangs_keeps_nothing_else_waiting() -> None:
     try:
         found.watch([os.getpid()])
         assert is_hanging.wait(60)
-        mark = found.machine.mark()
-        wait_for(lambda: "memory_free_gb" in found.machine.since(mark))
+        start = found.machine.now()
+        wait_for(lambda: "memory_free_gb" in found.machine.since(start))
         wait_for(lambda: os.getpid() in found.trees)
         assert found.gpus == []
         found.watch([])
@@ -62,10 +62,10 @@ def test_without_processes_nothing_is_read_and_the_gpus_may_sleep(fake: FakeGpus
     fake.answer("gpus 1", "utilization 0 5")
     found = Sampler(0.01, GpuSession([NvidiaGpus]))
     found.watch([os.getpid()])
-    wait_for(lambda: found.gpu.mark())
+    wait_for(lambda: found.gpu.now())
     assert [gpu.number for gpu in found.gpus] == [0]
     found.watch([])
     wait_for(lambda: fake.log().endswith(")"))
-    before = found.gpu.mark()
+    before = found.gpu.now()
     time.sleep(0.1)
-    assert found.gpu.mark() is before
+    assert found.gpu.now() is before

@@ -1,4 +1,4 @@
-"""`mlflow.projects.run(backend="clearml")`: the run in MLflow, what is refused, and what happens without an agent."""
+"""`mlflow.projects.run(backend="clearml")`: the run in MLflow, refusals, and projects that no agent runs."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_version_of_a_git_repository(
         ({"entry_point": "none"}, "Could not find none"),
     ],
 )
-def test_what_is_refused_makes_no_run(
+def test_a_refused_project_makes_no_run(
     server: ClearMLServer, client: MlflowClient, project: Path, more: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ExecutionException, match=message):
@@ -158,7 +158,7 @@ def test_a_run_that_no_program_ends(
 
 
 @pytest.mark.interpreter
-def test_what_the_process_that_talks_to_clearml_says(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_process_that_talks_to_clearml(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.faults.add(Fault("tasks.get_by_id", status=401, times=9))
     with pytest.raises(ClearMLSideError, match="401"):
         ask("status", {"task": "x", "run": "y"})

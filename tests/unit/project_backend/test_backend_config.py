@@ -1,4 +1,4 @@
-"""What a backend configuration may hold, and what is said about one that holds something else."""
+"""The keys of a backend configuration, and the errors for any others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autoinstrument.project_backend.backend_config import BackendConfig, backend
 OF_MLFLOW = {"ENV_MANAGER": None, "SYNCHRONOUS": True, "STORAGE_DIR": None, "build_image": False, "docker_auth": None}
 
 
-def test_everything() -> None:
+def test_all_keys() -> None:
     given = {
         "queue": "gpu", "project": "a/b", "container": "python:3.11", "docker_args": "--ipc=host -v '/a b:/c'",
         "tags": ["x"], "packages": ["mlflow", "numpy<2"], "priority": "high", "wait": True,
@@ -24,7 +24,7 @@ def test_everything() -> None:
     )  # fmt: skip
 
 
-def test_nothing() -> None:
+def test_no_keys() -> None:
     assert backend_config_of({**OF_MLFLOW, "DOCKER_ARGS": None}) == BackendConfig()
 
 
@@ -41,6 +41,6 @@ def test_nothing() -> None:
         ({"wait": "yes"}, "must be true or false"),
     ],
 )
-def test_a_mistake(given: dict[str, Any], message: str) -> None:
+def test_keys_and_values_that_are_not_allowed(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         backend_config_of(given)

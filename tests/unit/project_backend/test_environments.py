@@ -52,7 +52,7 @@ def test_no_environment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["- a", "dependencies: 3", "dependencies: [-r none.txt]"])
-def test_a_file_that_is_none(tmp_path: Path, text: str) -> None:
+def test_a_file_of_another_kind(tmp_path: Path, text: str) -> None:
     file = tmp_path / "python_env.yaml"
     file.write_text(text)
     with pytest.raises(ValueError, match=r"python_env\.yaml cannot be read"):

@@ -1,4 +1,4 @@
-"""What a ClearML agent runs for a project: its command, with the Task's parameters, in the right run."""
+"""The program that a ClearML agent runs for a project: its command, with the Task's parameters, in the right run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_clone(task: dict[str, Any], client: MlflowClient, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("entry_point", "code", "status"), [("ends", 3, "FAILED"), ("killed", 137, "KILLED")])
-def test_how_it_ends(
+def test_the_end_of_the_command(
     task: dict[str, Any],
     client: MlflowClient,
     monkeypatch: pytest.MonkeyPatch,

@@ -102,7 +102,7 @@ def test_a_task_that_was_deleted(session: Session, job: Submission) -> None:
     assert wait(session, content) == cancel(session, content) == {"status": TAKEN_AWAY}
 
 
-def test_stopping_what_is_queued(server: ClearMLServer, session: Session, job: Submission) -> None:
+def test_stopping_a_queued_task(server: ClearMLServer, session: Session, job: Submission) -> None:
     content = asked(job, session)
     (queue,) = session.call("queues.get_all", name="gpu")["queues"]
     assert cancel(session, content) == {"status": "stopped"}
@@ -110,7 +110,7 @@ def test_stopping_what_is_queued(server: ClearMLServer, session: Session, job: S
 
 
 @pytest.mark.parametrize("has_agent", [False, True])
-def test_stopping_what_runs(session: Session, job: Submission, has_agent: bool) -> None:
+def test_stopping_a_running_task(session: Session, job: Submission, has_agent: bool) -> None:
     """An agent that does not stop the Task in time is gone."""
     content = asked(job, session)
     session.call("tasks.started", task=content["task"], force=True)
@@ -126,7 +126,7 @@ def test_the_front_of_the_queue(session: Session, job: Submission) -> None:
     assert [entry["task"] for entry in entries] == [task, other.id]
 
 
-def test_what_was_queued_although_nobody_heard_of_it(server: ClearMLServer, session: Session, job: Submission) -> None:
+def test_a_task_that_was_queued_without_a_response(server: ClearMLServer, session: Session, job: Submission) -> None:
     submit(session, job)
     assert withdraw(session, {"run": RUN.run_id}) == {"deleted": 1}
     assert not server.tasks

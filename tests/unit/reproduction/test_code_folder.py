@@ -188,7 +188,7 @@ class TestClone:
             clone(str(repository.remote), tmp_path / "x", branch="nowhere")
 
     @pytest.mark.parametrize("address", ["--upload-pack=touch outside", "ext::touch outside", "/nowhere"])
-    def test_an_address_is_no_command(self, tmp_path: Path, address: str) -> None:
+    def test_an_address_is_not_a_command(self, tmp_path: Path, address: str) -> None:
         with pytest.raises(CloneError):
             clone(address, tmp_path / "code")
         assert not (tmp_path / "outside").exists()
@@ -198,7 +198,7 @@ class TestClone:
         (tmp_path / "elsewhere").mkdir()
         assert clone("remote.git", tmp_path / "elsewhere/code") == repository.head
 
-    def test_a_commit_is_no_option(self, repository: Repository, tmp_path: Path) -> None:
+    def test_a_commit_is_not_an_option(self, repository: Repository, tmp_path: Path) -> None:
         with pytest.raises(CloneError, match="has no commit --upload-pack"):
             clone(str(repository.remote), tmp_path / "code", commit="--upload-pack=touch outside")
 

@@ -102,7 +102,7 @@ def test_pip_has_settings_that_uv_has_not(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("without_uv")
-def test_what_cannot_be_installed(tmp_path: Path) -> None:
+def test_packages_that_cannot_be_installed(tmp_path: Path) -> None:
     """The environment stays, and the message has the command that a person can repeat."""
     with pytest.raises(
         InstallError, match=r"change .*requirements\.txt, and run there: .*-m pip install .*-r requirem"
@@ -111,7 +111,7 @@ def test_what_cannot_be_installed(tmp_path: Path) -> None:
     assert python_of(tmp_path).exists()
 
 
-def test_a_python_that_is_not_here(tmp_path: Path) -> None:
+def test_a_python_that_is_not_installed(tmp_path: Path) -> None:
     (note,) = make_environment(recipe("", "3.7"), tmp_path, "# Python 3.7.1\n")
     assert note.startswith("there is no Python 3.7 here: the environment has 3.")
 
@@ -151,7 +151,7 @@ def test_this_package_comes_from_where_it_is_installed_from(
 
 
 def test_an_editable_installation(repository: Repository, process: ProcessStarted, tmp_path: Path) -> None:
-    """From what is captured of it to an environment that has it, with the changes that were not committed."""
+    """From its capture to an environment that has it, with the uncommitted changes."""
     repository.write(
         "lib/pyproject.toml", '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     )

@@ -1,4 +1,4 @@
-"""What a Task says about how its program was run, as an agent would read it."""
+"""The recipe of a Task, as an agent would read it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def with_line(task: dict[str, Any], *groups: list[str]) -> dict[str, Any]:
     return {**task, "configuration": {"command line": {"name": "command line", "value": line}}}
 
 
-def test_the_words_that_were_typed_with_what_was_edited() -> None:
+def test_the_typed_words_with_edited_values() -> None:
     typed = ["lr", "--lr", "0.1"], ["", "extra"]
     assert recipe_of(with_line(task(lr="0.1"), *typed)).arguments == ["--lr", "0.1", "extra"]
     assert recipe_of(with_line(task(lr="0.3"), *typed)).arguments == ["--lr", "0.3", "extra"]
@@ -44,7 +44,7 @@ def test_the_words_that_were_typed_with_what_was_edited() -> None:
     ],
 )
 def test_arguments_of_the_entry_point(entry: str, argv: str, expected: str | None) -> None:
-    """Those of a program behind a launcher cannot be told from the launcher's own: what is edited is reported."""
+    """Those of a program behind a launcher cannot be distinguished from the launcher's own: edits are reported."""
     recipe = recipe_of(task(entry, argv=argv))
     assert (recipe.entry_point, recipe.arguments) == (expected or entry, [])
     assert bool([note for note in recipe.notes if "Args/argv" in note]) == (expected is None and argv != "--lr 0.1")
@@ -105,7 +105,7 @@ def test_variables(tmp_path: Path) -> None:
     assert recipe_of(task()).variables == {}
 
 
-def test_what_is_not_used_is_said() -> None:
+def test_unused_parts_are_reported() -> None:
     found = task("train.py", "Hydra", _allow_omegaconf_edit_="True") | {"container": {"image": "python:3.11"}}
     notes = recipe_of(found).notes
     assert any("Hydra/_allow_omegaconf_edit_ is on" in note for note in notes)

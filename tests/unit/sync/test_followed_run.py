@@ -1,10 +1,10 @@
-"""What is due for a running run, by what a search shows of it."""
+"""The work that is due for a running run, given the results of searches."""
 
 from __future__ import annotations
 
 import pytest
 
-from autoinstrument.mlflow_store.new_points import Mark
+from autoinstrument.mlflow_store.new_points import ReadPosition
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point, RunStarted
 from autoinstrument.sync.followed_run import FollowedRun
@@ -23,7 +23,7 @@ def followed(*latest: Point) -> FollowedRun:
     """Return a run whose Task has all points up to the first one."""
     run = FollowedRun(seen(), 0.0)
     run.note(seen(*latest), 5.0)
-    assert run.take(FOLLOWED, Progress("t", True, "prefix", {"a": Mark(3, ("a", 0.5, 1000, 7))}, "none"), 5.0)
+    assert run.take(FOLLOWED, Progress("t", True, "prefix", {"a": ReadPosition(3, ("a", 0.5, 1000, 7))}, "none"), 5.0)
     return run
 
 
@@ -37,7 +37,8 @@ def followed(*latest: Point) -> FollowedRun:
 def test_a_history_is_read_only_if_there_may_be_other_points(latest: Point, is_read: bool | None) -> None:
     run = followed(latest)
     key = latest[0]
-    assert (run.unread() == {key: Mark(3, ("a", 0.5, 1000, 7)) if key == "a" else Mark()}) == bool(is_read)
+    position = ReadPosition(3, ("a", 0.5, 1000, 7)) if key == "a" else ReadPosition()
+    assert (run.unread() == {key: position}) == bool(is_read)
     assert run.points.get(key) == ([] if is_read is None else None if is_read else [latest])
     run.read({key: [latest]} if is_read else {})
     assert len(run.events()) == (is_read is not None)
@@ -46,7 +47,7 @@ def test_a_history_is_read_only_if_there_may_be_other_points(latest: Point, is_r
     assert run.events() == []
 
 
-def test_what_was_refused_is_compared_as_a_whole() -> None:
+def test_a_run_with_refused_points_is_compared_as_a_whole() -> None:
     run = followed(("a", 0.4, 1001, 8))
     assert not run.is_due(6.0)
     run.unread()
@@ -56,7 +57,7 @@ def test_what_was_refused_is_compared_as_a_whole() -> None:
     assert run.options(11.0) == (True, False)
 
 
-def test_another_try_comes_later_and_later() -> None:
+def test_pauses_between_attempts_grow() -> None:
     run = followed()
     now, pauses = 10.0, []
     for _ in range(6):

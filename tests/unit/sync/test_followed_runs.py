@@ -107,10 +107,10 @@ def test_an_agent_that_was_slow_takes_over(server: ClearMLServer, client: Mlflow
     assert follower.look(2) == ["followed slow"]
     followed = task_of(server, run_id)["id"]
     project = server.task(followed)["project"]
-    theirs = Session().call("tasks.create", name="slow", type="training", project=project)["id"]
-    live(client, run_id, theirs)
+    agents_task = Session().call("tasks.create", name="slow", type="training", project=project)["id"]
+    live(client, run_id, agents_task)
     assert follower.look(3) == []
-    assert [task["id"] for task in server.tasks] == [theirs]
+    assert [task["id"] for task in server.tasks] == [agents_task]
     assert len(follower.runs) == 0
 
 
@@ -169,7 +169,7 @@ def test_a_follower_that_starts_again_goes_on(server: ClearMLServer, client: Mlf
     assert is_verified(run_id)
 
 
-def test_a_look_costs_what_has_changed(
+def test_the_cost_of_a_look_grows_with_the_changes(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing, if nothing has; the points of all runs go into one request, and need no history."""
@@ -210,7 +210,9 @@ def test_many_points_at_once_come_in_several_batches(server: ClearMLServer, clie
 
 
 @pytest.mark.parametrize("endpoint", ["*", "events.add_batch", "tasks.get_all"])
-def test_what_the_server_did_not_take_comes_later(server: ClearMLServer, client: MlflowClient, endpoint: str) -> None:
+def test_points_that_the_server_did_not_take_come_later(
+    server: ClearMLServer, client: MlflowClient, endpoint: str
+) -> None:
     follower = Follower()
     run_id = a_run(client, "patient", status="")
     follower.look(2)
@@ -255,7 +257,7 @@ def test_an_artifact_store_that_cannot_be_read(
     assert len(scalars(server, task_of(server, run_id)["id"])) == 21
 
 
-def test_mlflow_away(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> None:
+def test_mlflow_does_not_answer(server: ClearMLServer, client: MlflowClient, tmp_path: Path) -> None:
     follower = Follower()
     run_id = a_run(client, "patient", status="")
     follower.look(2)

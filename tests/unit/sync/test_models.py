@@ -67,7 +67,7 @@ def archive(server: ClearMLServer) -> dict[str, str]:
 def test_a_folder_of_the_run_is_packed_again_when_it_was_logged_again(
     client: MlflowClient, server: ClearMLServer, run_id: str
 ) -> None:
-    for uuid, content in (("a" * 32, "first"), ("b" * 32, "secnd")):  # sizes tell nothing
+    for uuid, content in (("a" * 32, "first"), ("b" * 32, "secnd")):  # sizes do not show it
         logged(client, run_id, uuid, content)
         for _ in range(2):
             assert autoinstrument("sync", "--full", "--run", run_id).exit_code == 0
@@ -81,7 +81,7 @@ def test_a_folder_of_the_run_is_packed_again_when_it_was_logged_again(
 
 
 def test_a_file_server_that_is_away_leaves_the_copy_to_the_next_sync(server: ClearMLServer, run_id: str) -> None:
-    """Until then the model links to MLflow, and `verify` says so."""
+    """Until then the model links to MLflow, and `verify` reports it."""
     server.faults.add(Fault(endpoints="files.*", status=503))
     assert autoinstrument("sync", "--run", run_id).exit_code == 1
     assert model(server)["uri"].startswith("file://")
@@ -93,7 +93,7 @@ def test_a_file_server_that_is_away_leaves_the_copy_to_the_next_sync(server: Cle
 
 
 @pytest.mark.parametrize("full_disk", [True, False])
-def test_a_model_that_cannot_be_packed_says_why(
+def test_a_model_that_cannot_be_packed_has_a_reason(
     client: MlflowClient, server: ClearMLServer, run_id: str, monkeypatch: pytest.MonkeyPatch, full_disk: bool
 ) -> None:
     """It goes on linking to MLflow; the temporary folder's disk is the training's too, and is never filled."""

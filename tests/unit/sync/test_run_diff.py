@@ -1,4 +1,4 @@
-"""Two runs side by side: what was logged, and with what they ran."""
+"""Two runs side by side: their data, their code and their environment."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ SETTINGS = Settings(dead_after_s=300.0)
 
 
 class Clock:
-    """Both of a follower's clocks; `suspended` is what only the clock on the wall has counted."""
+    """Both of a follower's clocks; `suspended` is the time that only the wall clock has counted."""
 
     def __init__(self) -> None:
         self.now = self.suspended = 0.0
@@ -55,7 +55,7 @@ class Follower:
         )  # fmt: skip
 
     def follow(self, seconds: float, beat: Callable[[], object] = lambda: None) -> list[str]:
-        """Follow for so long, with a heartbeat now and then; return what was done."""
+        """Follow for so long, with a heartbeat now and then; return the outcomes."""
         done = []
         for _ in range(int(seconds / 50)):
             self.clock.now += 50
@@ -119,7 +119,7 @@ def test_any_sign_of_life_counts(server: ClearMLServer, client: MlflowClient, ru
     assert states(client, server, run_id) == ("RUNNING", "in_progress")
 
 
-def test_what_the_follower_has_not_watched_does_not_count(
+def test_time_in_which_the_follower_did_not_watch_does_not_count(
     server: ClearMLServer, client: MlflowClient, run_id: str
 ) -> None:
     """It was suspended, or did not come to look, or a server was away: the run may have been cut off as well."""
@@ -175,7 +175,7 @@ def test_a_task_that_the_script_has_made_is_left_to_clearml(
     assert task_of(server, run_id)["status_reason"] == reason
 
 
-def test_two_followers_end_it_once_and_an_interrupted_one_is_gone_on_with(
+def test_two_followers_end_a_run_once_and_continue_an_interrupted_end(
     server: ClearMLServer, client: MlflowClient, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Follower(), Follower()
@@ -214,7 +214,7 @@ def test_a_run_that_a_follower_mirrors_is_one_without_the_agent(server: ClearMLS
     assert states(client, server, run_id) == ("KILLED", "stopped")
 
 
-def test_it_can_be_switched_off(server: ClearMLServer, client: MlflowClient, run_id: str) -> None:
+def test_ending_silent_runs_can_be_switched_off(server: ClearMLServer, client: MlflowClient, run_id: str) -> None:
     server.clear_requests()
     assert Follower(settings=Settings(dead_after_s=math.inf)).follow(500) == []
     assert server.requests == []
@@ -264,7 +264,7 @@ def test_a_run_that_ended_and_goes_on_without_the_agent_is_left_alone(
     assert states(client, server, run_id) == ("RUNNING", "stopped")
 
 
-def test_what_is_logged_shows_that_a_left_open_run_goes_on(client: MlflowClient, tmp_path: Path) -> None:
+def test_logging_shows_that_a_left_open_run_goes_on(client: MlflowClient, tmp_path: Path) -> None:
     run_id, follower = left_open(client, tmp_path), Follower()
     assert follower.follow(1000, lambda: client.log_metric(run_id, "loss", follower.clock.now)) == []
 

@@ -61,7 +61,7 @@ def a_run(client: MlflowClient, name: str, *, parent: str = "", status: str = "F
 
 
 def outcomes(*arguments: str) -> dict[str, str]:
-    """Return what became of each run, by name."""
+    """Return the outcome of each run, by name."""
     done = autoinstrument(*arguments, "--json")
     assert done.exit_code == 0, done.output
     return {outcome["run_name"]: outcome["result"] for outcome in json.loads(done.stdout)}
@@ -162,7 +162,7 @@ def test_changes_made_afterwards_reach_the_task(server: ClearMLServer, client: M
 
 
 def test_a_persons_comment_on_a_task_is_left_alone(server: ClearMLServer, client: MlflowClient) -> None:
-    """A run without a note says nothing of the comment; one with a note does."""
+    """A run without a note leaves the comment alone; one with a note replaces it."""
     commented, noted = a_run(client, "commented"), a_run(client, "noted")
     client.set_tag(noted, "mlflow.note.content", " ours \n")
     assert autoinstrument("sync", "--all").exit_code == 0
@@ -234,7 +234,7 @@ def test_a_clone_is_not_taken_for_the_runs_task(server: ClearMLServer, client: M
     assert clean.exit_code == 0, clean.output
 
 
-def test_a_run_with_another_ones_link_gets_a_task_of_its_own(server: ClearMLServer, client: MlflowClient) -> None:
+def test_a_run_with_another_runs_link_gets_a_task_of_its_own(server: ClearMLServer, client: MlflowClient) -> None:
     """Runs that are copied to another store, or by hand, bring the tags of their origin along."""
     first, copied = a_run(client, "first"), a_run(client, "copied")
     assert autoinstrument("sync", "--run", first).exit_code == 0
@@ -281,7 +281,7 @@ def test_verify_of_a_deleted_run_looks_for_an_archived_task(server: ClearMLServe
         assert clean.exit_code == 0, clean.output
 
 
-def test_of_two_that_make_the_same_task_one_gives_way(
+def test_of_two_syncs_that_make_the_same_task_one_gives_way(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process creates the Task between the search and the request to create it: the older Task is kept."""
@@ -310,13 +310,13 @@ def test_many_jobs_do_the_work_of_one(server: ClearMLServer, client: MlflowClien
     assert {task.get("parent") for task in of_runs(server, *ids[1:])} == {task_of(server, parent)["id"]}
 
 
-def test_a_selection_that_makes_no_sense_is_wrong_usage(client: MlflowClient) -> None:
+def test_an_impossible_selection_is_wrong_usage(client: MlflowClient) -> None:
     assert autoinstrument("sync", "--experiment", "no such").exit_code == 2
     assert autoinstrument("sync", "--since", "yesterday").exit_code == 2
     assert autoinstrument("sync", "--run", "0" * 32).exit_code == 1
 
 
-def test_verify_finds_what_differs_and_names_what_repairs_it(server: ClearMLServer, client: MlflowClient) -> None:
+def test_verify_finds_differences_and_names_the_repair(server: ClearMLServer, client: MlflowClient) -> None:
     run_id = a_run(client, "compared")
     client.log_metric(run_id, "odd", float("nan"))
     client.log_metric(run_id, "odd", 0.1)
@@ -339,14 +339,14 @@ def test_verify_finds_what_differs_and_names_what_repairs_it(server: ClearMLServ
     assert clean.exit_code == 0, clean.output
 
 
-def test_verify_of_a_run_that_there_is_not_says_so(client: MlflowClient, server: ClearMLServer) -> None:
+def test_verify_reports_a_missing_run(client: MlflowClient, server: ClearMLServer) -> None:
     done = autoinstrument("verify", "0" * 32)
     assert done.exit_code == 1
     assert "there is no run" in done.output
     assert autoinstrument("verify", "--no-such-option").exit_code == 2
 
 
-def test_a_sync_that_is_killed_half_way_is_gone_on_with(
+def test_a_sync_that_is_killed_half_way_is_continued(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At whatever request it ends, the next sync comes to the state that one alone would have come to."""
@@ -374,7 +374,7 @@ def test_a_sync_that_is_killed_half_way_is_gone_on_with(
 def test_a_run_of_another_machine_is_ended_when_that_is_silent(
     server: ClearMLServer, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """AUTOINSTRUMENT_HOME is shared: what beats there is left alone, however dead its process looks from here."""
+    """AUTOINSTRUMENT_HOME is shared: a run with a heartbeat is left alone, however dead its process looks from here."""
     run_id = a_run(client, "far away", status="")
     run = open_run(client.tracking_uri, run_id).run
     capture = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
@@ -421,7 +421,7 @@ def test_a_long_history_is_sent_once_and_compared_in_pages(
 def test_long_histories_of_one_curve_are_drawn_as_verify_compares_them(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others' points, which come between in MLflow, would have the first one's forgotten."""
+    """Points of other metrics, which come between in MLflow, would make the first one's forgotten."""
     monkeypatch.setattr("autoinstrument.mirror.kinds.drawn_points.MAX_REMEMBERED", 60)
     run_id = a_run(client, "two of one curve", points=0, status="")
     times = {"a": 1_600_000_002_000, "a/Z": 1_600_000_000_000, "a/a": 1_600_000_001_000}

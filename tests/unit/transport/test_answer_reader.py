@@ -50,7 +50,7 @@ class Receiving:
 
 @pytest.fixture(params=["poll", "select"])
 def waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How the thread waits for two sockets: `select` is Windows' way."""
+    """The way in which the thread waits for two sockets: Windows has `select`."""
     if request.param == "select":
         monkeypatch.setattr(answer_reader, "_readable", answer_reader.readable_by_select)
     elif sys.platform == "win32":
@@ -74,7 +74,7 @@ def test_answers_are_taken_over_one_connection_after_the_other() -> None:
 
 
 @pytest.mark.swallows("linking a run: ValueError")
-def test_what_taking_raises_is_logged_and_the_next_answer_is_taken() -> None:
+def test_an_error_of_take_is_logged_and_the_next_answer_is_taken() -> None:
     receiving, worker, before = Receiving(), Worker(), errors["linking a run"]
     receiving.reader.follow(Connection(worker.there))
     worker.answer(RunTagged("bad"))
@@ -93,7 +93,7 @@ def test_bytes_of_another_protocol_end_the_connection() -> None:
 
 
 @pytest.mark.usefixtures("waits")
-def test_a_stop_loses_nothing_of_what_was_received() -> None:
+def test_a_stop_loses_no_received_data() -> None:
     """Not even half a message."""
     receiving, worker = Receiving(), Worker()
     receiving.stop()
@@ -110,9 +110,7 @@ def test_a_stop_loses_nothing_of_what_was_received() -> None:
 
 @pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("interruptible", [True, False])
-def test_a_worker_that_does_not_say_what_it_is_counts_as_lost(
-    interruptible: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_without_a_handshake_counts_as_lost(interruptible: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_reader, "_ANSWER_S", 0.05)
     receiving, worker = Receiving(interruptible=interruptible), Worker(is_ready=False)
     connection = Connection(worker.there)
@@ -122,7 +120,7 @@ def test_a_worker_that_does_not_say_what_it_is_counts_as_lost(
 
 
 @pytest.mark.parametrize("interruptible", [True, False])
-def test_a_worker_that_has_said_what_it_is_may_be_silent(interruptible: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_may_be_silent_after_its_handshake(interruptible: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_reader, "_ANSWER_S", 0.05)
     receiving, worker = Receiving(interruptible=interruptible), Worker()
     connection = Connection(worker.there)
@@ -137,7 +135,7 @@ def test_a_worker_that_has_said_what_it_is_may_be_silent(interruptible: bool, mo
 @pytest.mark.parametrize(
     "first", [RunTagged("run"), WorkerReady("another program", 1, 1), WorkerReady("autoinstrument worker", 0, 1)]
 )
-def test_nothing_is_taken_before_a_worker_of_this_version_has_said_what_it_is(first: Record) -> None:
+def test_nothing_is_taken_before_the_handshake_of_this_version(first: Record) -> None:
     receiving, worker = Receiving(), Worker(is_ready=False)
     connection = Connection(worker.there)
     receiving.reader.follow(connection)

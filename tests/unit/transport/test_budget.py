@@ -18,7 +18,7 @@ from autoinstrument.transport.budget import Budget, Limit, content_weight, items
 
 
 def size_of(value: object) -> int:
-    """What a value takes in this interpreter, with all that it holds."""
+    """Return the bytes of a value in this interpreter, with all that it holds."""
     found: dict[int, int] = {}
 
     def look(value: object) -> None:
@@ -43,11 +43,11 @@ def size_of(value: object) -> int:
     ],
     ids=["points", "parameters", "tags", "one point"],
 )
-def test_a_record_weighs_what_it_takes_and_not_much_more(record: Record) -> None:
+def test_the_weight_of_a_record_is_its_memory_or_a_little_more(record: Record) -> None:
     assert size_of(record) < weight(record) < 2 * size_of(record)
 
 
-def test_text_and_contents_weigh_what_they_hold() -> None:
+def test_the_weight_of_text_and_contents_is_their_length() -> None:
     assert weight(ConsoleWritten("stdout", "x" * 1000, 0)) == 1000
     artifact = ArtifactLogged("run", "a.txt", 3, 0, "eHh4")
     assert content_weight(artifact) == 4
@@ -85,15 +85,15 @@ def test_a_record_of_any_size_is_taken_below_the_limit() -> None:
     assert (budget.records, budget.bytes) == (2, 99)
 
 
-def test_what_was_miscounted_is_forgotten_when_nothing_waits() -> None:
+def test_a_miscount_is_corrected_when_nothing_waits() -> None:
     budget = Budget(Limit(10, 100))
     budget.add(70)
     budget.clear()
     assert (budget.records, budget.bytes) == (0, 0)
 
 
-def test_the_limits_hold_what_comes_before() -> None:
-    """What the training process and the receiver may hold fits into what may wait for the server."""
+def test_each_limit_has_room_for_the_buffers_before_it() -> None:
+    """The records that the training process and the receiver may hold fit into the buffers for the server."""
     assert limits.FRAME.bytes < limits.SEND_RECORDS.bytes <= limits.RECEIVED_RECORDS.bytes
     assert limits.SEND_RECORDS.bytes + limits.RECEIVED_RECORDS.bytes <= limits.WAITING_BYTES
     assert 4 * limits.SEND_CONTENTS.bytes // 3 <= limits.RECEIVED_CONTENTS.bytes <= limits.RUN_CONTENTS_BYTES

@@ -29,7 +29,7 @@ def test_records_arrive(worker: Worker, connection: Connection) -> None:
 
 
 @pytest.mark.swallows("sending MetricsLogged: TypeError")
-def test_a_record_that_cannot_be_encoded_keeps_no_other_back(worker: Worker, connection: Connection) -> None:
+def test_a_record_that_cannot_be_encoded_does_not_block_the_others(worker: Worker, connection: Connection) -> None:
     before = errors["sending MetricsLogged"]
     connection.send([point(1), MetricsLogged("run", [("loss", object(), 0, 0)]), point(2)])  # type: ignore[list-item]
     assert worker.receive(point(2).__eq__) == [point(1), point(2)]

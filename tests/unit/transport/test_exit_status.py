@@ -24,7 +24,7 @@ from autoinstrument.transport import exit_status
         (b"\0", None),
     ],
 )
-def test_a_code_is_what_the_shell_would_show(content: bytes, code: int | None, tmp_path: Path) -> None:
+def test_a_code_equals_that_of_the_shell(content: bytes, code: int | None, tmp_path: Path) -> None:
     (tmp_path / "exit-code-7").write_bytes(content)
     assert exit_status.take(tmp_path, 7) == code
     assert list(tmp_path.iterdir()) == []
@@ -38,7 +38,7 @@ def test_a_process_that_left_nothing_has_no_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("end", "code"), [("exit", 5), ("_exit", None)])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_the_c_librarys_exit_writes_the_code(end: str, code: int | None, tmp_path: Path) -> None:
-    """Of a fork of this process: its end is the C library's, and this interpreter's handlers do not run."""
+    """In a fork of this process, which the C library ends without this interpreter's handlers."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "on_exit"):
         pytest.skip("the C library has no on_exit")
@@ -54,7 +54,7 @@ def test_the_c_librarys_exit_writes_the_code(end: str, code: int | None, tmp_pat
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("removed", [False, True])
 def test_a_second_worker_in_the_same_folder_learns_the_code(removed: bool, tmp_path: Path) -> None:
-    """The file is kept if it is there: what is mapped is this one, and no other of its name."""
+    """An existing file is kept: the process has mapped this one, and no other of its name."""
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "on_exit"):
         pytest.skip("the C library has no on_exit")

@@ -11,7 +11,7 @@ import pytest
 from autoinstrument.transport import own_python
 
 
-def test_it_has_no_switch_no_task_and_its_own_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_processes_have_no_switch_no_task_and_their_own_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_PROC_MASTER_ID", "GIVEN", "TIMEOUT"):
         monkeypatch.setenv(name, "1")
     code = "import json, os; print(json.dumps(dict(os.environ)))"
@@ -20,7 +20,9 @@ def test_it_has_no_switch_no_task_and_its_own_defaults(monkeypatch: pytest.Monke
     assert (found["GIVEN"], found["TIMEOUT"], found["RETRIES"]) == ("1", "1", "3")
 
 
-def test_it_imports_nothing_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_processes_import_nothing_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A `logging.py` beside the script is the user's, also where PYTHONPATH names its folder."""
     (tmp_path / "logging.py").write_text("raise SystemExit('the wrong module')")
     (tmp_path / "more").mkdir()
@@ -41,7 +43,7 @@ def test_the_package_is_found_where_it_is_in_the_working_directory(monkeypatch: 
     assert Path(done.stdout.strip()).is_relative_to(Path.cwd())
 
 
-def test_what_hangs_is_killed() -> None:
+def test_a_process_that_hangs_is_killed() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         own_python.run("import time; time.sleep(60)", timeout_s=0.5)
 
@@ -146,7 +148,7 @@ def test_an_embedded_interpreter(given: str | None, nowhere: Path, monkeypatch: 
         ("my-python", b"\x7fELF", False),
     ],
 )
-def test_what_is_an_interpreter(
+def test_names_of_interpreters(
     name: str, content: bytes, is_one: bool, nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = executable(nowhere / name, content)

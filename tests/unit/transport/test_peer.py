@@ -74,7 +74,7 @@ def test_a_process_of_another_user_finds_the_listener_to_be_roots(tmp_path: Path
         path.unlink()
 
 
-def test_what_has_no_user_is_not_refused() -> None:
+def test_a_peer_without_a_user_is_not_refused() -> None:
     """A connection that is no Unix socket, as on Windows, is one that this process has made itself."""
     with socket.socket(socket.AF_INET) as connection:
         peer.check(connection)

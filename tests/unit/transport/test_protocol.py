@@ -1,4 +1,4 @@
-"""Records survive the socket, however it cuts them. What is no record at all: tests of readers."""
+"""Records survive the socket, however it cuts them; tests of readers have bytes that are not records."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_connection_yields_records_until_it_is_closed() -> None:
 
 
 @pytest.mark.parametrize("value", [{}, "text", [["Unknown", 1]], [[]], [None]])
-def test_what_is_no_list_of_records_is_refused(value: object) -> None:
+def test_bytes_that_are_not_a_list_of_records_are_refused(value: object) -> None:
     body = json.dumps(value).encode()
     with pytest.raises(ValueError, match=r".+"):
         list(Reader().feed(len(body).to_bytes(4, "big") + body))

@@ -56,7 +56,7 @@ def test_first_and_last(buffer: SendBuffer) -> None:
 
 
 @pytest.mark.swallows("describing a run: ValueError")
-def test_what_a_deferred_record_raises_keeps_no_other_back(buffer: SendBuffer) -> None:
+def test_an_error_of_a_deferred_record_does_not_block_the_others(buffer: SendBuffer) -> None:
     def fails() -> Record:
         raise ValueError("no store")
 

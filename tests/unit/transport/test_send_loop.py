@@ -65,7 +65,7 @@ class Sending:
         self.pacing.wake()
 
     def lose(self, number: int) -> None:
-        """What the receiving thread does when a worker has died."""
+        """Do what the receiving thread does when a worker has died."""
         self.workers[number].die()
         self.connections[number].lost.set()
         self.pacing.look()
@@ -89,7 +89,7 @@ def received(worker: Worker, last: Record) -> list[Record]:
     return worker.receive(last.__eq__)
 
 
-def test_what_is_posted_is_sent_after_the_introduction(sending: Sending) -> None:
+def test_posted_records_are_sent_after_the_introduction(sending: Sending) -> None:
     sending.post(point(1))
     assert received(sending.workers[0], point(1)) == [RunDeleted("attempt 0"), point(1)]
     sending.post(point(2))
@@ -146,7 +146,7 @@ def test_workers_that_have_answered_are_replaced_without_end(
 
 
 @pytest.mark.parametrize("ends", ["the process ends", "the process forks"])
-def test_a_pause_before_the_next_worker_keeps_nobody_waiting(
+def test_a_pause_before_the_next_worker_delays_no_caller(
     made: list[Sending], monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
     """At the end of the process another worker, which another process may have started, is tried at once."""

@@ -29,7 +29,7 @@ INTRODUCTION = RunDeleted("the process")
 
 
 class Training:
-    """A sender as the agent has it, and what it was told."""
+    """A sender as the agent has it, and the records that it got."""
 
     def __init__(self, *workers: Worker) -> None:
         self.workers = workers

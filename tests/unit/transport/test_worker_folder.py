@@ -68,7 +68,7 @@ def test_a_folder_of_a_random_name_is_not_shared(runtime: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["link", "file", "open to others", "another user's"])
-def test_what_another_user_may_have_put_there_is_not_used(
+def test_a_folder_that_another_user_may_have_made_is_not_used(
     what: str, folder: WorkerFolder, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.path.rmdir()
@@ -113,7 +113,7 @@ def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(folder: Worker
         os.close(read_end)
 
 
-def test_the_lock_of_a_folder_that_was_removed_is_none(folder: WorkerFolder) -> None:
+def test_a_removed_folder_cannot_be_locked(folder: WorkerFolder) -> None:
     """Its worker may have ended between opening the file and locking it."""
     import fcntl
 
@@ -150,7 +150,7 @@ def test_a_folder_is_found_by_a_run_until_it_is_forgotten(folder: WorkerFolder) 
     assert WorkerFolder.of_run("0123abc") is None
 
 
-def test_the_next_worker_clears_what_a_killed_one_has_left_and_nothing_of_processes_that_live(
+def test_the_next_worker_removes_the_remains_of_a_killed_one_and_of_dead_processes(
     folder: WorkerFolder,
 ) -> None:
     pid = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {})

@@ -1,4 +1,4 @@
-"""What tells workers apart, one by one."""
+"""The parts of a worker's key, one by one."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_variable_that_decides_how_servers_are_talked_to_counts(
         "TOKENIZERS_PARALLELISM", "PWD", "SHLVL",
     ],
 )  # fmt: skip
-def test_a_variable_that_says_what_one_process_works_on_does_not(
+def test_a_variable_that_names_the_work_of_one_process_does_not_count(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(variable, raising=False)
@@ -198,8 +198,8 @@ def test_terminals_of_a_desktop_are_one(key_in: Callable[[str], str], group: str
         "0::/",
     ],
 )
-def test_what_may_end_while_others_go_on_has_its_own_worker(key_in: Callable[[str], str], group: str) -> None:
-    """Jobs, containers, services and sessions are neither one with another of their kind, nor with terminals."""
+def test_groups_that_may_end_on_their_own_have_workers_of_their_own(key_in: Callable[[str], str], group: str) -> None:
+    """Jobs, containers, services and sessions share a worker neither with others of their kind, nor with terminals."""
     above, _, name = group.rpartition("/")
     other = f"{above}/{name.replace('1', '2').replace('{}', '2')}"
     keys = {key_in(f"{each}\n") for each in (group, other, f"{_MANAGER}/app.slice/vte-spawn-1.scope", _MANAGER)}
@@ -208,7 +208,7 @@ def test_what_may_end_while_others_go_on_has_its_own_worker(key_in: Callable[[st
 
 @pytest.mark.parametrize("package", ["clearml", "mlflow"])
 def test_the_version_of_a_package_counts(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one that is not loaded, too: it is found as an import would find it."""
+    """So does that of a package that is not loaded: it is found as an import would find it."""
     monkeypatch.delitem(sys.modules, package, raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), str(tmp_path / "second")])
     for number, folder in enumerate(("second", "first")):
@@ -250,6 +250,6 @@ def test_without_proc_the_rest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker_key() != key
 
 
-def test_values_that_are_no_text_are_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_are_not_text_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "CLEARML_NOTE", "\udcff")
     assert len(worker_key()) == 12

@@ -12,7 +12,7 @@ from autoinstrument.records import MetricsLogged, ProcessExiting, Record
 from autoinstrument.transport.protocol import Reader, encode, ready
 
 PATIENCE_S = 10.0
-"""How long a test waits for what must happen; a machine may be busy."""
+"""Seconds that a test waits for an event that must happen; a machine may be busy."""
 EXITING = ProcessExiting("", False, PATIENCE_S)
 
 

@@ -59,8 +59,8 @@ def test_only_a_person_stops_a_training(
 ) -> None:
     """`sync` elsewhere and the server end the Tasks of processes that are silent; these may come back, and go on."""
     session, run_id = Session(), a_run(client, "silent for a while", status="")
-    ours, theirs = socket.socketpair()
-    process = TrainingProcess(ours)
+    worker_end, process_end = socket.socketpair()
+    process = TrainingProcess(worker_end)
     started_ms = int(psutil.Process(training.pid).create_time() * 1000)
     process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
     run = open_run(client.tracking_uri, run_id).run
@@ -107,8 +107,8 @@ def test_only_a_person_stops_a_training(
         assert training.wait(10) == -signal.SIGTERM
         assert process.aborted.endswith("by a person")
     finally:
-        ours.close()
-        theirs.close()
+        worker_end.close()
+        process_end.close()
 
 
 def test_a_process_logs_why_before_it_is_ended(
@@ -116,22 +116,22 @@ def test_a_process_logs_why_before_it_is_ended(
 ) -> None:
     """SIGTERM ends it at once; one that does not answer, as in a C extension, is ended some seconds later."""
     monkeypatch.setattr(process_module, "_LOG_S", 60.0)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        process = TrainingProcess(ours)
+    worker_end, process_end = socket.socketpair()
+    with worker_end, process_end:
+        process = TrainingProcess(worker_end)
         started_ms = int(psutil.Process(training.pid).create_time() * 1000)
         process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
         threading.Thread(target=Receiver().read, args=(process,), daemon=True).start()
         aborting = threading.Thread(target=process.abort, args=("run", "aborted in ClearML: by a person"))
         aborting.start()
-        assert next(read_all(theirs)) == RunAborted("run", "aborted in ClearML: by a person")
+        assert next(read_all(process_end)) == RunAborted("run", "aborted in ClearML: by a person")
         assert training.poll() is None
-        theirs.sendall(encode([AbortLogged("run")]))
+        process_end.sendall(encode([AbortLogged("run")]))
         assert training.wait(30) == -signal.SIGTERM
         aborting.join(30)
 
 
-def test_nothing_is_asked_where_clearml_is_told_not_to_stop_processes(
+def test_nothing_is_asked_if_clearml_is_configured_not_to_stop_processes(
     server: ClearMLServer, configure: Configure
 ) -> None:
     nothing: Any = (None, None)
@@ -155,9 +155,9 @@ def test_a_job_on_this_machine_is_stopped_as_the_sdk_does_it(
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
     task = tasks.create("pipeline", {"name": "job", "type": "training"})
     tasks.start(task)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        process = TrainingProcess(ours)
+    worker_end, process_end = socket.socketpair()
+    with worker_end, process_end:
+        process = TrainingProcess(worker_end)
         started_ms = int(psutil.Process(training.pid).create_time() * 1000)
         process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
         run = open_run(client.tracking_uri, run_id).run._replace(owned=True, task_id=task.id)

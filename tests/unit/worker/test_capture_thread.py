@@ -26,7 +26,7 @@ def settle(capturing: CaptureThread) -> None:
         time.sleep(0.01)
 
 
-def test_what_is_quick_is_there_at_once(tmp_path: Path) -> None:
+def test_a_quick_capture_is_there_at_once(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("print(1)\n")
     process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
     capturing = CaptureThread(CaptureSettings, lambda _: None)
@@ -38,8 +38,8 @@ def test_what_is_quick_is_there_at_once(tmp_path: Path) -> None:
     assert not capturing.is_busy
 
 
-def test_what_takes_long_is_there_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until then the code is what files tell; a second request waits for its turn."""
+def test_a_slow_capture_is_there_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the code is described by files; a second request waits for its turn."""
     (tmp_path / "train.py").write_text("print(1)\n")
     process = PROCESS._replace(main_kind="script", main_path=str(tmp_path / "train.py"), cwd=str(tmp_path))
     go_on, listed = threading.Event(), Requirements("mlflow==3\n", "mlflow==3\n")
@@ -83,7 +83,7 @@ def test_code_that_may_not_be_kept_is_not_described_before_that_is_known(tmp_pat
     assert capturing.code[""].diff == ""
 
 
-def test_what_clearmls_configuration_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_clearmls_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """All packages, and variables of the environment."""
     monkeypatch.setenv("OF_THIS_TEST", "1")
     process = PROCESS._replace(pid=os.getpid(), sys_path=sys.path)

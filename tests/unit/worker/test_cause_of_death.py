@@ -1,4 +1,4 @@
-"""Why a process died, as far as Linux tells."""
+"""The cause of a process's death, as far as Linux shows it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_the_signal_is_known_until_the_parent_takes_it(number: signal.Signals) -
     assert signal_of(0) == ""
 
 
-def test_processes_killed_for_want_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the control group count, else those of the machine; a system that tells neither has none."""
+def test_processes_killed_for_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the control group count, else those of the machine; a system that shows neither has none."""
     files = {
         "/proc/self/cgroup": "0::/job\n",
         "/sys/fs/cgroup/job/memory.events": "oom 4\noom_kill 3\n",

@@ -61,8 +61,8 @@ def test_the_task_ends(
     tasks, registry = Tasks(Session()), RunRegistry()
     task = tasks.create("containers", {"name": "clone", "type": "training"})
     tasks.start(task)
-    ours, theirs = socket.socketpair()
-    process = TrainingProcess(ours)
+    worker_end, process_end = socket.socketpair()
+    process = TrainingProcess(worker_end)
     process.container_task = task.id
     run_id = a_run(client, "in a container", status="")
     run = open_run(client.tracking_uri, run_id).run._replace(owned=True, task_id=task.id)
@@ -83,19 +83,21 @@ def test_the_task_ends(
     assert prepared == [client.tracking_uri]
     server.faults.add(Fault("tasks.get_all", status=400, times=1))
     watch.look()
-    assert run_id in registry.open  # the Task is running, and an error says nothing of it
+    assert run_id in registry.open  # the Task is running, and an error changes nothing
     session = Session()
     words = {"status_message": "bad loss"} if action == "stopped" else {}
     session.call(f"tasks.{action}", task=task.id, force=True, **words)
     watch.look()
-    watch.look()  # it is told once
+    watch.look()  # only one message is sent
     assert not registry.open
     assert capture.killed
     assert mirror.end is not None
     assert mirror.end.status == "stopped"
     assert bool(capture.task_id) is bool(held)
-    ours.close()
-    assert [record for record in read_all(theirs) if isinstance(record, RunsKilled)] == [RunsKilled([run_id], reason)]
+    worker_end.close()
+    assert [record for record in read_all(process_end) if isinstance(record, RunsKilled)] == [
+        RunsKilled([run_id], reason)
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="containers are Linux's")

@@ -1,4 +1,4 @@
-"""Commands connect as processes do, and are none."""
+"""Commands connect as processes do, but are not served as processes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def registry() -> RunRegistry:
 
 
 def connect(registry: RunRegistry) -> tuple[TrainingProcess, socket.socket]:
-    theirs, ours = socket.socketpair()
-    process = TrainingProcess(ours)
+    process_end, worker_end = socket.socketpair()
+    process = TrainingProcess(worker_end)
     registry.processes.append(process)
-    return process, theirs
+    return process, process_end
 
 
 def test_a_command_is_answered_and_not_served(registry: RunRegistry) -> None:
@@ -48,7 +48,7 @@ def test_a_command_is_answered_and_not_served(registry: RunRegistry) -> None:
     asking.close()
 
 
-def test_a_command_that_does_not_read_keeps_the_worker_from_nothing(registry: RunRegistry) -> None:
+def test_a_command_that_does_not_read_does_not_block_the_worker(registry: RunRegistry) -> None:
     """As one that was stopped at a terminal."""
     big = report(registry, "no answer " * 10_000, 5)
     control = Control(registry, lambda: big, lambda: None)
@@ -59,7 +59,7 @@ def test_a_command_that_does_not_read_keeps_the_worker_from_nothing(registry: Ru
 
 
 @pytest.mark.swallows("answering a command: RuntimeError")
-def test_a_report_that_fails_is_the_commands_loss(registry: RunRegistry) -> None:
+def test_a_report_that_fails_does_not_stop_the_worker(registry: RunRegistry) -> None:
     def fail() -> WorkerReported:
         raise RuntimeError("no numbers")
 
@@ -70,7 +70,7 @@ def test_a_report_that_fails_is_the_commands_loss(registry: RunRegistry) -> None
     asking.close()
 
 
-def test_all_that_ask_for_the_end_are_told_of_it(registry: RunRegistry) -> None:
+def test_each_command_that_asks_for_the_end_gets_an_answer(registry: RunRegistry) -> None:
     stopped: list[bool] = []
     control = Control(registry, lambda: report(registry, "", 0), lambda: stopped.append(True))
     commands = [connect(registry) for _ in range(2)]

@@ -44,8 +44,8 @@ class Connected:
 
     def __init__(self, worker: Worker, number: int) -> None:
         self.run_id = run_id(number)
-        self.socket, theirs = socket.socketpair()
-        worker.add(theirs)
+        self.socket, worker_end = socket.socketpair()
+        worker.add(worker_end)
         self.send(PROCESS, RUN._replace(run_id=self.run_id))
 
     def send(self, *records: Any) -> None:
@@ -90,7 +90,7 @@ def test_points_of_all_runs_go_in_common_requests(server: ClearMLServer, worker:
     assert len(tasks) < len(processes)
 
 
-def test_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, worker: Worker) -> None:
+def test_a_slow_run_does_not_delay_the_others(server: ClearMLServer, worker: Worker) -> None:
     """One edit hangs: another run gets its link and its points meanwhile, and the text of both is on disk."""
     slow, other = Connected(worker, 1), None
     slow.wait_for_link()
@@ -124,13 +124,13 @@ def mirrors_of(server: ClearMLServer, folder: Path, *keys: str) -> tuple[Tasks, 
     return tasks, mirrors
 
 
-def test_after_an_outage_a_run_that_takes_long_keeps_no_other_waiting(server: ClearMLServer, tmp_path: Path) -> None:
+def test_after_an_outage_a_slow_run_does_not_delay_the_others(server: ClearMLServer, tmp_path: Path) -> None:
     """One run at a time tries the server; the others may go on as soon as it has answered that one at all."""
     tasks, (mirror,) = mirrors_of(server, tmp_path, "loss")
     scheduler = Scheduler(tasks, Uploads(FileUploads(Session())))
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        process = TrainingProcess(ours)
+    worker_end, process_end = socket.socketpair()
+    with worker_end, process_end:
+        process = TrainingProcess(worker_end)
         outage = server.faults.add(Fault("*", status=503))
         scheduler.deliver(mirror, process, is_open=True)
         assert scheduler.is_probing
@@ -146,7 +146,7 @@ def test_after_an_outage_a_run_that_takes_long_keeps_no_other_waiting(server: Cl
 
 
 @pytest.mark.parametrize("status", [400, 500])
-def test_one_runs_refused_points_cost_no_other_run_its_own(
+def test_refused_points_of_one_run_do_not_cost_those_of_another(
     server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     """Nor is any line of its console there twice."""

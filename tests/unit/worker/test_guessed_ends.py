@@ -26,8 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"
 
 def test_where_mlflow_does_not_answer_the_guess_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunStarted("1" * 32, "a", "0", "exp", "https+nowhere://mlflow", "", "", 0, "", {}, False, True, "")
-    ours, theirs = socket.socketpair()
-    with ClearMLServer() as server, ours, theirs:
+    worker_end, process_end = socket.socketpair()
+    with ClearMLServer() as server, worker_end, process_end:
         for name, value in server.environ.items():
             monkeypatch.setenv(name, value)
         session = Session()
@@ -38,7 +38,7 @@ def test_where_mlflow_does_not_answer_the_guess_counts(tmp_path: Path, monkeypat
         )
         mirror.end_as(of_death(out_of_memory=True), guessed=True)
         mirror.note_incomplete()
-        Scheduler(Tasks(session), uploads).deliver(mirror, TrainingProcess(ours), is_open=False)
+        Scheduler(Tasks(session), uploads).deliver(mirror, TrainingProcess(worker_end), is_open=False)
         (task,) = server.tasks
         assert (task["status"], task["status_reason"]) == ("failed", "killed by the system: out of memory")
         kept = RunJournal.load(mirror.capture.folder)

@@ -1,4 +1,4 @@
-"""Work beside the worker's loop: how much of it goes on at the same time, and what is never kept waiting."""
+"""Work beside the worker's loop: the number of jobs at the same time, and jobs that never wait."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def written(text: str, stream: str = "stdout") -> ConsoleWritten:
     return ConsoleWritten(stream, f"{text}\n", 1)
 
 
-def test_its_lines_are_in_the_run_that_is_open(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
+def test_lines_of_a_joined_process_are_in_the_open_run(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
     owner, joined = processes
     runs.handle(owner, PROCESS)
     runs.handle(joined, JOINED)
@@ -67,9 +67,7 @@ def test_its_lines_are_in_the_run_that_is_open(runs: Dispatcher, processes: tupl
     assert lines_of(runs.registry.mirrors[RUN.run_id].capture) == lines
 
 
-def test_its_lines_wait_for_the_process_that_it_has_joined(
-    runs: Dispatcher, processes: tuple[Process, Process]
-) -> None:
+def test_lines_of_a_joined_process_wait_for_the_other_one(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
     """The records of the two arrive over two connections."""
     owner, joined = processes
     runs.handle(joined, JOINED)
@@ -91,7 +89,7 @@ def test_a_relay_of_the_process_itself_has_no_name(runs: Dispatcher, processes: 
 
 
 def test_a_rank_that_logs_to_a_run_of_another_machine(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
-    """No process here has begun the run; what the rank and its children write is shown all the same."""
+    """No process here has begun the run; the text of the rank and its children is shown nevertheless."""
     rank, child = processes
     runs.handle(rank, PROCESS._replace(name="rank 2"))
     runs.handle(rank, RUN._replace(owned=False))
@@ -104,7 +102,7 @@ def test_a_rank_that_logs_to_a_run_of_another_machine(runs: Dispatcher, processe
     assert shown == [("rank 2", "of the rank\n"), ("Loader-1", "of its child\n")]
 
 
-def test_its_figures_are_those_of_the_run(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
+def test_figures_of_a_joined_process_are_those_of_the_run(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
     owner, joined = processes
     for process, record in ((owner, PROCESS._replace(node=1)), (owner, RUN), (joined, JOINED)):
         runs.handle(process, record)
@@ -115,7 +113,7 @@ def test_its_figures_are_those_of_the_run(runs: Dispatcher, processes: tuple[Pro
     assert runs.registry.processes_of(RUN.run_id) == [owner]
 
 
-def test_the_worker_does_not_stay_for_it(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
+def test_the_worker_does_not_stay_for_a_joined_process(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
     owner, joined = processes
     for process, record in ((owner, PROCESS), (owner, RUN), (joined, JOINED)):
         runs.handle(process, record)

@@ -1,4 +1,4 @@
-"""When a worker ends, and that it leaves no process behind that has found it."""
+"""A worker ends at the right time, and still serves each process that has found it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_shared_worker_stays_for_a_while_and_each_process_begins_it_anew(folde
     assert serving.is_over
 
 
-def test_a_worker_that_nobody_else_finds_does_not_stay(folder: WorkerFolder) -> None:
+def test_a_worker_that_is_not_shared_does_not_stay(folder: WorkerFolder) -> None:
     serving = Serving(WorkerFolder.private(), NEVER_S)
     serving.serve_one()
     assert serving.is_over
@@ -123,7 +123,7 @@ def test_a_worker_of_no_further_use_does_not_stay(
     assert (folder.identity() is not None) is (what == "another socket"), "which is another worker's"
 
 
-def test_whoever_has_found_the_worker_is_served_when_it_ends(
+def test_a_process_that_has_found_the_worker_is_served_when_it_ends(
     folder: WorkerFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its connection waits to be accepted at the moment when the socket is taken away."""
@@ -148,7 +148,7 @@ def test_whoever_has_found_the_worker_is_served_when_it_ends(
 
 
 def test_a_worker_does_not_end_while_another_process_looks_for_it(folder: WorkerFolder) -> None:
-    """Whoever holds the lock is about to connect, or to start another worker if that fails."""
+    """The process that holds the lock is about to connect, or to start another worker if that fails."""
     serving = Serving(folder, 0.0)
     serving.serve_one()
     with folder.try_lock():

@@ -1,4 +1,4 @@
-"""The Task's runtime properties say on what the run ran, with the names and values of ClearML's own SDK."""
+"""The Task's runtime properties describe the machine, with the names and values of ClearML's own SDK."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted, TagsSet
 from autoinstrument.settings import Settings
 from autoinstrument.worker import gpu_list
-from autoinstrument.worker.gpu_list import Gpu, gpus
+from autoinstrument.worker.gpu_list import GpuSpecs, gpus
 from autoinstrument.worker.machine_specs import machine_specs
 from tests.clearml_server import ClearMLServer
 from tests.unit.conftest import sdk_task
@@ -44,7 +44,7 @@ def test_names_and_values_are_those_of_the_sdk() -> None:
 
 
 def test_gpus_are_described_as_by_the_sdk() -> None:
-    specs = machine_specs(PROCESS, [Gpu("NVIDIA H100", 80 * 2**30, "550.54", "12.4")] * 2)
+    specs = machine_specs(PROCESS, [GpuSpecs("NVIDIA H100", 80 * 2**30, "550.54", "12.4")] * 2)
     assert {name: value for name, value in specs.items() if name.startswith("gpu")} == {
         "gpu_count": 2,
         "gpu_type": "NVIDIA H100, NVIDIA H100",
@@ -76,9 +76,7 @@ def test_a_machine_without_a_driver_has_no_gpus(nvml: Callable[[Any], None]) -> 
     assert gpus() == []
 
 
-def test_a_driver_that_hangs_keeps_no_capture_waiting(
-    nvml: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_driver_that_hangs_blocks_no_capture(nvml: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
     nvml(types.SimpleNamespace(nvmlInit=answered.wait, nvmlShutdown=int, NVMLError=Exception))
     monkeypatch.setattr(gpu_list, "_PATIENCE_S", 0.01)
@@ -113,7 +111,7 @@ def test_the_sdk_reads_the_machine_of_a_run(server: ClearMLServer, tmp_path: Any
     assert sdk_task(mirror.task.id).data.runtime["hostname"] == "two"
 
 
-def test_an_adopted_task_keeps_what_it_says(server: ClearMLServer, tmp_path: Any) -> None:
+def test_an_adopted_task_keeps_its_description(server: ClearMLServer, tmp_path: Any) -> None:
     task_id = Session().call("tasks.create", name="mine", type="inference")["id"]
     Session().call("tasks.edit", task=task_id, force=True, runtime={"hostname": "its own", "_exec_agent_hostname": "a"})
     capture = RunJournal(tmp_path, RUN._replace(task_id=task_id, tags={"mlflow.runType": "genai_evaluate"}), PROCESS)

@@ -31,7 +31,7 @@ def hard(name: str) -> int:
     return resource.getrlimit(getattr(resource, name))[1]
 
 
-def test_a_shell_that_allows_for_few_files() -> None:
+def test_a_shell_with_a_low_limit_of_files() -> None:
     wanted = own_resources._FILES if hard("RLIMIT_NOFILE") < 0 else min(hard("RLIMIT_NOFILE"), own_resources._FILES)
     lowered = "resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))"
     assert after(lowered, "resource.getrlimit(resource.RLIMIT_NOFILE)") == [wanted, hard("RLIMIT_NOFILE")]

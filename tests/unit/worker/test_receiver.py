@@ -90,7 +90,7 @@ def test_a_content_without_room_is_left_to_the_store(reading: Reading) -> None:
     assert reading.taken() == [artifact], "there is room again"
 
 
-def test_one_that_floods_the_worker_leaves_room_for_others(reading: Reading) -> None:
+def test_a_process_that_floods_the_worker_leaves_room_for_others(reading: Reading) -> None:
     """Half of the room is shared evenly; what each has sent is taken in turn."""
     other = Reading(reading.receiver)
     reading.send(*map(point, range(20)))
@@ -121,7 +121,7 @@ def test_an_abort_that_was_logged_is_not_queued(reading: Reading) -> None:
 
 
 @pytest.mark.swallows("reading from the training process: ValueError")
-def test_bytes_that_are_no_records_end_the_connection(reading: Reading) -> None:
+def test_bytes_that_are_not_records_end_the_connection(reading: Reading) -> None:
     reading.training._socket.sendall(b"\xff" * 8)
     reading.thread.join(PATIENCE_S)
     assert reading.taken() == [ConnectionClosed()]

@@ -22,7 +22,7 @@ from autoinstrument.records import MetricsLogged, ProcessStarted, RunEnded, RunS
 from autoinstrument.settings import read_settings
 from autoinstrument.transport.protocol import encode
 from autoinstrument.worker import resource_monitor
-from autoinstrument.worker.resource_monitor import ResourceMonitor
+from autoinstrument.worker.resource_monitor import MonitorReporter
 from autoinstrument.worker.run_registry import RunRegistry
 from autoinstrument.worker.service import Worker
 from autoinstrument.worker.training_process import TrainingProcess
@@ -57,13 +57,13 @@ def connect(
     sockets: list[socket.socket] = []
 
     def connect(pid: int) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        sockets.append(ours)
-        worker.add(theirs)
+        process_end, worker_end = socket.socketpair()
+        sockets.append(process_end)
+        worker.add(worker_end)
         if not working.is_alive():
             working.start()
-        ours.sendall(encode([PROCESS._replace(pid=pid, started_ms=int(time.time() * 1000))]))
-        return ours
+        process_end.sendall(encode([PROCESS._replace(pid=pid, started_ms=int(time.time() * 1000))]))
+        return process_end
 
     yield connect
     for each in sockets:
@@ -175,7 +175,7 @@ def test_the_record_of_a_process_names_its_devices(monkeypatch: pytest.MonkeyPat
 
 
 class Reported:
-    """A run's mirror that keeps what is reported of it."""
+    """A run's mirror that keeps the reports."""
 
     has_own_monitor = False
 
@@ -205,7 +205,7 @@ def test_the_first_report_is_made_when_the_configuration_says(monkeypatch: pytes
     """A run that is shorter than that has none, also at its end."""
     monkeypatch.setattr(resource_monitor, "_REPORT_S", 3600.0)
     settings = MonitorSettings(first_report_s=first_s, of_machine=True)
-    monitor = ResourceMonitor(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
+    monitor = MonitorReporter(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
     reported = Reported()
     runs = registry(reported)
     until = time.monotonic() + (60 if first_s < 1 else 0.5)
@@ -224,7 +224,7 @@ def test_the_first_report_is_made_when_the_configuration_says(monkeypatch: pytes
 def test_a_further_machine_of_one_run_has_curves_of_its_own(resumed: bool, name: str) -> None:
     """A run that this machine has begun is its own, whichever number the machine has."""
     settings = MonitorSettings(first_report_s=0.1)
-    monitor = ResourceMonitor(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
+    monitor = MonitorReporter(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
     reported, started = Reported(resumed=resumed), PROCESS._replace(node=1)
     runs = registry(reported)
     runs.processes[0].started = started

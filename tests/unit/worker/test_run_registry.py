@@ -1,4 +1,4 @@
-"""Which process answers for which run, and what is dropped with a process."""
+"""The process that is responsible for a run, and the runs that are dropped with a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the worker reports about runs, and when it writes to MLflow itself."""
+"""The worker's reports about runs, and the moments when it writes to MLflow itself."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ RUN = RunStarted("1" * 32, "the run", "0", "exp", "sqlite:////x", "", "", 0, "",
 class Worked:
     """A worker's scheduler, and a run whose Task is complete."""
 
-    def __init__(self, folder: Path, theirs: socket.socket) -> None:
+    def __init__(self, folder: Path, connection: socket.socket) -> None:
         session = Session()
         tasks, uploads = Tasks(session), Uploads(FileUploads(session))
         (folder / "captures").mkdir(mode=0o700)
         self.mirror = LiveRun(RunJournal(folder / "captures" / RUN.run_id, RUN, PROCESS), Settings(), tasks, uploads)
-        self.home = TrainingProcess(theirs)
+        self.home = TrainingProcess(connection)
         self.scheduler = Scheduler(tasks, uploads)
         self.mirror.end_as(End("completed", "", ""))
         self.deliver()
@@ -47,9 +47,9 @@ class Worked:
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield ours, theirs
+    process_end, worker_end = socket.socketpair()
+    with process_end, worker_end:
+        yield process_end, worker_end
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def worked(server: ClearMLServer, tmp_path: Path, ends: tuple[socket.socket, soc
 
 
 @pytest.mark.parametrize("is_tagged", [False, True], ids=["tag on its way", "tag written"])
-def test_a_complete_run_that_cannot_be_told_its_last_line_is_pending_until_it_is(
+def test_a_complete_run_is_pending_again_while_a_late_line_cannot_be_sent(
     server: ClearMLServer, worked: Worked, ends: tuple[socket.socket, socket.socket], is_tagged: bool
 ) -> None:
     """The process writes `synced`, then `pending`: its report of the first must not take the capture away."""
@@ -83,13 +83,13 @@ def test_a_complete_run_that_cannot_be_told_its_last_line_is_pending_until_it_is
     Dispatcher._note_tagged(mirror)
     assert not mirror.capture.is_there
     worked.home.connection.shutdown(socket.SHUT_WR)
-    told = [record for record in read_all(ends[0]) if isinstance(record, (RunLinked, RunPending))]
-    assert [getattr(record, "delivered", "pending") for record in told] == [True, "pending", True]
+    notices = [record for record in read_all(ends[0]) if isinstance(record, (RunLinked, RunPending))]
+    assert [getattr(record, "delivered", "pending") for record in notices] == [True, "pending", True]
 
 
 def test_the_worker_writes_a_link_only_when_the_process_is_gone(worked: Worked) -> None:
-    """One that was answered may still be writing that the run is pending."""
-    worked.mirror.notices.reopen()  # it was not told that the run is complete
+    """A process that got the answer may still be writing that the run is pending."""
+    worked.mirror.notices.reopen()  # it did not get the notice that the run is complete
     worked.home.answered = True
     assert not worked.scheduler.is_left(worked.mirror, worked.home)
     worked.home.gone_at = 0.0

@@ -1,4 +1,4 @@
-"""What the worker knows of a training process, and how it ends one."""
+"""The worker's record of a training process, and how the worker ends one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.unit.mirror.runs import PROCESS
 @pytest.fixture
 def process() -> Iterator[TrainingProcess]:
     """This process as its own worker sees it."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield TrainingProcess(ours)
+    worker_end, process_end = socket.socketpair()
+    with worker_end, process_end:
+        yield TrainingProcess(worker_end)
 
 
 def test_the_worker_asks_the_system_when_a_process_was_created(process: TrainingProcess) -> None:
@@ -52,17 +52,17 @@ def test_the_scripts_own_handler_decides(monkeypatch: pytest.MonkeyPatch, platfo
     assert calls == ["SIGTERM"]
 
 
-def test_one_kill_for_want_of_memory_explains_one_death(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_kill_for_lack_of_memory_explains_one_death(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that share a worker share its control group, in which the kernel counts the kills."""
     kills = [5]
     monkeypatch.setattr(cause_of_death, "memory_kills", lambda: kills[0])
     monkeypatch.setattr(cause_of_death, "_explained", 2)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        first, second, third = (TrainingProcess(ours) for _ in range(3))
+    worker_end, process_end = socket.socketpair()
+    with worker_end, process_end:
+        first, second, third = (TrainingProcess(worker_end) for _ in range(3))
         assert "memory" not in third.guessed_end().reason
         kills[0] += 1
         assert "out of memory" in first.guessed_end().reason
         assert "out of memory" in first.guessed_end().reason, "of its next run"
         assert "memory" not in second.guessed_end().reason
-        assert "memory" not in TrainingProcess(ours).guessed_end().reason
+        assert "memory" not in TrainingProcess(worker_end).guessed_end().reason

@@ -1,4 +1,4 @@
-"""What MLflow must be told of a run whose process is gone: written by the worker, else kept on disk for `sync`."""
+"""Tags and end of a run whose process is gone: the worker writes them to MLflow, else they are kept for `sync`."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ class Training:
         self._folder = folder
         run = open_run(client.tracking_uri, run_id).run
         run = run._replace(tracking_uri=uri, resumed=False, owned=True, tags={**run.tags, **origin})
-        self._connection, theirs = socket.socketpair()
+        self._connection, worker_end = socket.socketpair()
         worker = Worker(folder / "worker", read_settings())
-        worker.add(theirs)
+        worker.add(worker_end)
         self._worker = threading.Thread(target=worker.run, daemon=True)
         self._worker.start()
-        self.say(PROCESS, run)
+        self.send(PROCESS, run)
 
-    def say(self, *records: Record) -> None:
+    def send(self, *records: Record) -> None:
         self._connection.sendall(encode(list(records)))
 
     def end(self) -> RunLinked:
-        """End the run; return what the process is told when the Task is complete."""
-        self.say(RunEnded(self.run_id, "FINISHED", 1_600_000_000_100, "", False))
-        heard = read_all(self._connection)
-        return next(record for record in heard if isinstance(record, RunLinked) and record.delivered)
+        """End the run; return the record that the process gets when the Task is complete."""
+        self.send(RunEnded(self.run_id, "FINISHED", 1_600_000_000_100, "", False))
+        answers = read_all(self._connection)
+        return next(record for record in answers if isinstance(record, RunLinked) and record.delivered)
 
     def die(self) -> None:
         self._connection.close()
@@ -116,10 +116,10 @@ def tags(client: MlflowClient, run_id: str) -> dict[str, str]:
     return {name: tag for name, tag in client.get_run(run_id).data.tags.items() if name.startswith("clearml.")}
 
 
-def wanted(server: ClearMLServer, run_id: str, told: RunLinked) -> dict[str, str]:
+def wanted(server: ClearMLServer, run_id: str, linked: RunLinked) -> dict[str, str]:
     """Return the tags that the run must have in the end."""
-    assert told.task_id == task_of(server, run_id)["id"]
-    link = {"clearml.task_id": told.task_id, "clearml.task_url": told.task_url, "clearml.state": "synced"}
+    assert linked.task_id == task_of(server, run_id)["id"]
+    link = {"clearml.task_id": linked.task_id, "clearml.task_url": linked.task_url, "clearml.state": "synced"}
     return link | ORIGIN
 
 
@@ -128,28 +128,28 @@ def test_the_capture_stays_until_the_process_has_written_the_tags(training: Any)
     one.end()
     (capture,) = one.captures()
     assert capture.delivered
-    one.say(RunTagged(one.run_id))
+    one.send(RunTagged(one.run_id))
     wait_for(lambda: not one.captures())
 
 
 def test_the_worker_tries_again(server: ClearMLServer, client: MlflowClient, training: Any, locked: Any) -> None:
     """The process is gone before it has written the tags, and MLflow does not answer at first."""
     one = training()
-    told = one.end()
+    linked = one.end()
     with locked():
         one.die()
         wait_for(lambda: "locked" in one.captures()[0].reason, 30)
     one.worker_ends()
-    assert tags(client, one.run_id) == wanted(server, one.run_id, told)
+    assert tags(client, one.run_id) == wanted(server, one.run_id, linked)
     assert not one.captures()
 
 
-def test_what_the_worker_cannot_write_sync_writes(
+def test_sync_writes_the_tags_that_the_worker_could_not_write(
     server: ClearMLServer, client: MlflowClient, training: Any, locked: Any
 ) -> None:
     """Link and origin stay in the capture; the Task, which is complete, is left as it is."""
     one = training()
-    told = one.end()
+    linked = one.end()
     with locked():
         one.die()
         one.worker_ends()
@@ -159,13 +159,13 @@ def test_what_the_worker_cannot_write_sync_writes(
     before = task_of(server, one.run_id)
     done = autoinstrument("sync", "--run", one.run_id)
     assert (done.exit_code, "synced" in done.output) == (0, True), done.output
-    assert tags(client, one.run_id) == wanted(server, one.run_id, told)
+    assert tags(client, one.run_id) == wanted(server, one.run_id, linked)
     assert task_of(server, one.run_id) == before
     assert not one.captures()
     assert "nothing to do" in autoinstrument("sync").output
 
 
-def test_a_server_that_never_answers_holds_nothing_up(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers_blocks_nothing(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker gives up, and everything is kept for `sync`."""
     monkeypatch.setattr(mlflow_access, "LIMIT_S", 0.5)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # else its thread goes on beside the next tests
@@ -249,11 +249,11 @@ def test_the_end_of_a_killed_run_is_kept_until_mlflow_takes_it(client: MlflowCli
 def test_sync_restores_lost_tags(server: ClearMLServer, client: MlflowClient, training: Any) -> None:
     """Without any capture: a Task knows its run and the run's origin."""
     one = training()
-    told = one.end()
-    one.say(RunTagged(one.run_id))  # a lie
+    linked = one.end()
+    one.send(RunTagged(one.run_id))  # a lie
     wait_for(lambda: not one.captures())
     assert properties(task_of(server, one.run_id))["mlflow_cloned_from_run"] == ORIGIN["clearml.cloned_from_run"]
-    expected = wanted(server, one.run_id, told)
+    expected = wanted(server, one.run_id, linked)
     for lost in (expected, ["clearml.changed"]):
         for name in lost:
             if name in tags(client, one.run_id):
@@ -265,10 +265,10 @@ def test_sync_restores_lost_tags(server: ClearMLServer, client: MlflowClient, tr
         assert autoinstrument("verify", one.run_id).exit_code == 0
 
 
-def test_a_task_that_is_reset_and_queued_is_no_clone(
+def test_a_task_that_is_reset_and_queued_is_not_a_clone(
     server: ClearMLServer, client: MlflowClient, training: Any
 ) -> None:
-    """Its next run does not come from the one before, as a clone's does; `verify` says what became of it."""
+    """Its next run does not come from the previous one, as a clone's does; `verify` reports the reset."""
     one = training(origin={})
     task_id = one.end().task_id
     one.die()

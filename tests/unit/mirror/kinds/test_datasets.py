@@ -54,7 +54,7 @@ def test_other_sources_have_none(source: str) -> None:
     assert dataset_ids([logged(source)]) == {}
 
 
-def test_a_script_may_name_it_itself() -> None:
+def test_a_script_may_name_the_id_itself() -> None:
     assert dataset_ids([logged(ID, **{"clearml.dataset_id": OTHER})]) == {"wine": OTHER}
     assert dataset_ids([logged(ID, **{"clearml.dataset_id": "odd"})]) == {"wine": ID}
 

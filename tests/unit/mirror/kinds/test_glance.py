@@ -38,7 +38,7 @@ def found(task: dict[str, Any], stored: StoredRun = STORED, parent: str = "") ->
     return differences
 
 
-def test_a_task_that_says_what_its_run_says_needs_no_work() -> None:
+def test_a_task_that_equals_its_run_needs_no_work() -> None:
     assert found(TASK) == set()
 
 

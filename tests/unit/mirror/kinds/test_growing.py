@@ -68,7 +68,7 @@ def test_nothing_is_written_for_a_run_that_has_none() -> None:
     assert (part.written, part.saved) == ([], 0)
 
 
-def test_what_was_not_taken_waits() -> None:
+def test_items_that_were_not_taken_wait() -> None:
     part = Words([])
     part.take(named("a"))
     part.problem = "away"

@@ -65,7 +65,7 @@ def runs(client: MlflowClient) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("producer_first", [True, False])
-def test_it_is_the_model_that_the_producers_task_puts_out(
+def test_an_input_model_is_the_output_model_of_its_producers_task(
     server: ClearMLServer, runs: tuple[str, str], producer_first: bool
 ) -> None:
     """Whichever is synced first: the reader makes a model that ClearML lacks, and its own run takes it over."""
@@ -115,7 +115,7 @@ def test_a_link_that_is_missing_is_a_difference(server: ClearMLServer, runs: tup
     assert command("verify", runs[1])["same"] == 1
 
 
-def test_what_only_the_capture_knows_is_synced_and_stays(server: ClearMLServer, client: MlflowClient) -> None:
+def test_data_that_only_the_capture_has_is_synced_and_stays(server: ClearMLServer, client: MlflowClient) -> None:
     """MLflow notes no `load_model`."""
     run_id = str(client.create_run("0").info.run_id)
     client.set_terminated(run_id)
@@ -148,7 +148,7 @@ def mirror_of(tmp_path: Path, run: RunStarted = RUN) -> RunMirror:
     return RunMirror(capture, read_settings(), Tasks(Session()), Uploads(FileUploads(Session())))
 
 
-def test_many_of_one_name_and_one_that_is_an_output(server: ClearMLServer, tmp_path: Path) -> None:
+def test_many_models_of_one_name_and_one_that_is_an_output(server: ClearMLServer, tmp_path: Path) -> None:
     mirror = mirror_of(tmp_path)
     mirror.take(ModelsRead(RUN.run_id, [item(f"models:/m-{number}") for number in range(3)]))
     mirror.flush()

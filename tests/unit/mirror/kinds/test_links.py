@@ -43,7 +43,7 @@ class Pipeline:
         return task
 
     def adopted(self, run: RunStarted, task_id: str) -> RunMirror:
-        """Have a run take a Task over; it has not ended."""
+        """Let a run take a Task over; it has not ended."""
         journal = RunJournal(self._folder / "captures" / run.run_id, run._replace(task_id=task_id), PROCESS)
         mirror = RunMirror(journal, Settings(), self.tasks, Uploads(FileUploads(self.session)))
         mirror.flush()
@@ -56,7 +56,9 @@ def pipeline(server: ClearMLServer, tmp_path: Path) -> Pipeline:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_below_the_run_of_the_controller(server: ClearMLServer, pipeline: Pipeline, late: bool) -> None:
+def test_a_step_is_nested_below_the_run_of_the_controller(
+    server: ClearMLServer, pipeline: Pipeline, late: bool
+) -> None:
     """Also if that run begins after the step's. By the Task's property `sync` restores the tag."""
     step = pipeline.below()
     if not late:
@@ -81,7 +83,7 @@ def test_below_the_run_of_the_controller(server: ClearMLServer, pipeline: Pipeli
     assert differences({PARENT: "another, by a person"}) == []
 
 
-def test_not_below_what_is_not_above_it(server: ClearMLServer, pipeline: Pipeline) -> None:
+def test_a_step_is_not_nested_below_other_tasks(server: ClearMLServer, pipeline: Pipeline) -> None:
     """The origin of a clone, a Task without a run, a clone that has not run yet, and a run of another store."""
     assert PARENT not in pipeline.adopted(STEP, pipeline.below()).run.tags
     origin = STEP._replace(run_id="e" * 32, tags={"clearml.cloned_from_run": ABOVE.run_id})

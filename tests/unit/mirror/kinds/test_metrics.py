@@ -73,7 +73,7 @@ def mirror_of(client: MlflowClient, run_id: str, folder: Path, **settings: str) 
 
 
 def live(mirror: RunMirror, points: list[Point]) -> None:
-    """Send each point as it comes, and end the run; what only the store knows is read as the worker does."""
+    """Send each point as it comes, and end the run; read from the store what the worker would read."""
     for point in points:
         mirror.take(MetricsLogged(mirror.run.run_id, [point]))
         mirror.flush()

@@ -1,4 +1,4 @@
-"""Models of MLflow 3 and versions of its registry, live and by `sync`: what ClearML's models hold, and what follows."""
+"""Models of MLflow 3 and versions of its registry, live and by `sync`: the content of ClearML's models."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_the_sdk_reads_parameters_status_tags_and_metrics(
 
 
 @of_mlflow_3
-def test_what_is_missing_is_found_and_sent(client: MlflowClient, server: ClearMLServer, run_id: str) -> None:
+def test_missing_data_is_found_and_sent(client: MlflowClient, server: ClearMLServer, run_id: str) -> None:
     """A model that an older version made has neither metrics nor status: `verify` names the command."""
     checkpoint(client, run_id)
     client.set_terminated(run_id)
@@ -142,7 +142,9 @@ def test_what_is_missing_is_found_and_sent(client: MlflowClient, server: ClearML
 
 
 @of_mlflow_3
-def test_live_and_sync_make_the_same(client: MlflowClient, server: ClearMLServer, run_id: str, tmp_path: Path) -> None:
+def test_live_and_sync_make_the_same_models(
+    client: MlflowClient, server: ClearMLServer, run_id: str, tmp_path: Path
+) -> None:
     """Live, points have records of their own, which may come before the model's."""
     model_id = checkpoint(client, run_id)
     reader = open_run(client.tracking_uri, run_id)
@@ -243,7 +245,7 @@ def test_an_alias_that_another_process_moves_moves_here(
     assert all(autoinstrument("verify", run).exit_code == 0 for run in (run_id, other))
 
 
-def test_following_notices_an_alias_that_moves_between_old_runs(
+def test_a_follower_notices_an_alias_that_moves_between_old_runs(
     client: MlflowClient, server: ClearMLServer, run_id: str
 ) -> None:
     """`sync --follow` looks at runs that ended lately, and at those whose versions have changed."""

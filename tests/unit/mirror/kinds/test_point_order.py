@@ -59,7 +59,7 @@ def test_points_that_do_not_fit_are_left_to_the_store(monkeypatch: pytest.Monkey
     assert not points.are_unplaced
 
 
-def test_the_first_step_gives_back_what_is_not_drawn() -> None:
+def test_the_first_step_returns_the_points_that_are_not_drawn() -> None:
     points = UnnumberedPoints()
     for time_ms, value in ((2, 1.0), (1, 2.0), (2, 3.0)):
         points.hold(("loss", value, time_ms, 0))

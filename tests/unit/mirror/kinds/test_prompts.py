@@ -72,12 +72,12 @@ def test_all_texts_of_a_run_are_bounded(client: MlflowClient, run_id: str, monke
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "3", "[1]", "null", '[{"name": "a"}]', "[[]]"])
-def test_a_tag_or_object_that_somebody_has_edited(text: str) -> None:
+def test_a_tag_or_object_that_a_person_has_edited(text: str) -> None:
     assert linked_prompts({LINKED: text}) == []
     assert prompts.entries(text).keys() <= {"a/"}
 
 
-def test_each_has_a_link_to_its_page() -> None:
+def test_each_prompt_has_a_link_to_its_page() -> None:
     run = RUN._replace(run_url="https://x/mlflow/#/experiments/1/runs/2?workspace=team%20a")
     (link,) = prompts.pages([prompt()], run)
     assert link["uri"] == "https://x/mlflow/#/prompts/greet?promptVersion=1&workspace=team%20a"
@@ -137,7 +137,7 @@ def test_sync_and_verify(
     assert command("verify", run_id)["same"] == 1
 
 
-def test_a_prompt_that_somebody_deleted_stays_on_the_task(
+def test_a_deleted_prompt_stays_on_the_task(
     command: Callable[..., Any], server: ClearMLServer, client: MlflowClient, run_id: str
 ) -> None:
     command("sync", "--all")
@@ -148,7 +148,7 @@ def test_a_prompt_that_somebody_deleted_stays_on_the_task(
     assert command("verify", run_id)["same"] == 1
 
 
-def test_what_only_the_capture_knows_is_synced_and_stays(
+def test_data_that_only_the_capture_has_is_synced_and_stays(
     command: Callable[..., Any], server: ClearMLServer, client: MlflowClient, run_id: str, tmp_path: Path
 ) -> None:
     """MLflow does not note which run has registered a prompt."""

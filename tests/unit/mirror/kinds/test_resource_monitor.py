@@ -1,4 +1,4 @@
-"""At which iterations a run's machine figures are reported, and what waits of them while the server is away."""
+"""The iterations at which a run's machine figures are reported, and the reports that wait for a server."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_late_iterations_count_for_half_an_hour(part: ResourceMonitorPart) -> No
     assert [iteration for iteration, _ in sent(part)] == [200, 3]
 
 
-def test_later_ones_do_not(part: ResourceMonitorPart) -> None:
+def test_later_iterations_do_not_count(part: ResourceMonitorPart) -> None:
     report(part, 200)
     part.take(logged(3))
     report(part, 1830)
@@ -119,7 +119,7 @@ def test_seconds_of_a_resumed_run_go_on(part: ResourceMonitorPart) -> None:
     assert [iteration for iteration, _ in sent(part)] == [5180]
 
 
-def test_what_waits_is_bounded_and_covers_all_the_time(part: ResourceMonitorPart) -> None:
+def test_waiting_reports_are_bounded_and_cover_all_the_time(part: ResourceMonitorPart) -> None:
     for second in range(200, 200 + 30 * 3000, 30):
         report(part, second)
     assert part.weight < 200 * 150 * 2
@@ -130,7 +130,7 @@ def test_what_waits_is_bounded_and_covers_all_the_time(part: ResourceMonitorPart
     assert max(b - a for a, b in itertools.pairwise(iterations)) < 30 * 100
 
 
-def test_what_the_server_did_not_take_is_sent_again(part: ResourceMonitorPart) -> None:
+def test_reports_that_the_server_did_not_take_are_sent_again(part: ResourceMonitorPart) -> None:
     report(part, 200)
     first = part.next_events(TASK, 50)
     report(part, 230)

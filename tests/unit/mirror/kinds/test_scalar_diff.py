@@ -1,4 +1,4 @@
-"""A curve is compared as if all of it, and all that it is to hold, were in memory."""
+"""A curve is compared as if it and all points that it must hold were in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compared(curve: dict[int, float], points: list[tuple[int, float]], window: i
 
 
 @given(st.dictionaries(STEPS, VALUES), st.lists(st.tuples(STEPS, VALUES)), st.booleans(), st.integers(1, 5))
-def test_what_differs_is_found(
+def test_differences_are_found(
     curve: dict[int, float], points: list[tuple[int, float]], is_sorted: bool, window: int
 ) -> None:
     if is_sorted:
@@ -43,7 +43,7 @@ def test_what_differs_is_found(
 
 
 @given(st.dictionaries(STEPS, VALUES), st.dictionaries(STEPS, VALUES))
-def test_of_more_than_are_counted_none_is_left_out(curve: dict[int, float], wanted: dict[int, float]) -> None:
+def test_differences_beyond_the_counted_ones_are_found(curve: dict[int, float], wanted: dict[int, float]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scalar_diff, "COUNTED", 2)
         found = compared(curve, sorted(wanted.items()), 1)

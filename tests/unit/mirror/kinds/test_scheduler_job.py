@@ -51,7 +51,7 @@ def test_a_new_task_names_its_job(job_on_task: Mirror) -> None:
     assert job_on_task(RUN, SLURM) == SLURM.job
 
 
-def test_a_resumed_run_is_in_the_job_of_now(job_on_task: Mirror) -> None:
+def test_a_resumed_run_has_its_present_job(job_on_task: Mirror) -> None:
     """As after `scontrol requeue`, and then on a laptop."""
     job_on_task(RUN, SLURM)
     again = SLURM._replace(job={"slurm_job_id": "4711", "slurm_restarts": "1", "slurm_node": "gpu08"})
@@ -59,7 +59,7 @@ def test_a_resumed_run_is_in_the_job_of_now(job_on_task: Mirror) -> None:
     assert job_on_task(RUN._replace(resumed=True), PROCESS) == {}
 
 
-def test_those_that_only_log_to_the_run_do_not_name_it(job_on_task: Mirror, server: ClearMLServer) -> None:
+def test_processes_that_only_log_to_the_run_do_not_name_their_job(job_on_task: Mirror, server: ClearMLServer) -> None:
     """Neither a rank on another node nor `sync` of a run that was not captured."""
     job_on_task(RUN, SLURM)
     assert job_on_task(RUN._replace(resumed=True), None) == SLURM.job

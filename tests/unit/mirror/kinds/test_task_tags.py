@@ -40,7 +40,7 @@ def test_a_long_value_is_cut() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "3", "[1]", "null"])
-def test_a_property_that_somebody_has_edited(text: str) -> None:
+def test_a_property_that_a_person_has_edited(text: str) -> None:
     assert given_tags(text) == []
 
 

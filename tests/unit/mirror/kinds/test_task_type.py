@@ -25,7 +25,7 @@ from tests.unit.conftest import sdk_task
 from tests.unit.mirror.runs import PROCESS
 
 MARK = {"mlflow.runType": "genai_evaluate"}
-"""MLflow gives it to the active run when an evaluation begins."""
+"""MLflow gives this tag to the active run when an evaluation begins."""
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_run_that_trains_and_evaluates_is_a_training(
 
 
 @pytest.mark.parametrize("is_marked_first", [False, True])
-def test_also_live(
+def test_the_type_is_set_live_too(
     server: ClearMLServer, client: MlflowClient, trained: str, tmp_path: Path, is_marked_first: bool
 ) -> None:
     """The Task is made before MLflow marks the run, and the model may be registered in between or later."""

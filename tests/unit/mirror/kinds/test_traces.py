@@ -39,7 +39,7 @@ def a_run(client: MlflowClient) -> str:
 
 
 def add_trace(client: MlflowClient, run_id: str, number: int, **fields: Any) -> str:
-    """Add what MLflow's client sends of a trace; this takes milliseconds, and needs no spans."""
+    """Add a trace as MLflow's client sends it; this takes milliseconds, and needs no spans."""
     metadata = {
         "mlflow.sourceRun": run_id,
         "mlflow.trace.tokenUsage": json.dumps(
@@ -137,7 +137,7 @@ def test_a_user_reads_an_evaluation(server: ClearMLServer, client: MlflowClient)
     assert curves["error rate (so far)"]["y"] == pytest.approx([0, 0, 1 / 3])
 
 
-def test_a_persons_feedback_is_noticed_by_two_small_requests(
+def test_two_small_requests_notice_a_persons_feedback(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that has ended is looked at by the count of its assessments; traces are read only if that has changed."""
@@ -187,7 +187,7 @@ def test_assessments_of_another_evaluation_of_the_same_traces_stay_there(
 def test_off_leaves_only_the_number(
     server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Later commands go by the Task, whatever their own environment says."""
+    """Later commands use the Task's settings, whatever their own environment has."""
     run_id, ids = an_evaluation(client)
     monkeypatch.setenv("AUTOINSTRUMENT_TRACES", "off")
     assert synced("--all") == ["synced"]
@@ -220,16 +220,16 @@ def test_a_task_of_an_older_release_is_completed(server: ClearMLServer, client: 
 
 @contextmanager
 def worker(folder: Path, monkeypatch: pytest.MonkeyPatch, *records: Record) -> Iterator[Callable[[Record], None]]:
-    """Run a worker that has received records of a process; yields what sends more."""
+    """Run a worker that has received records of a process; yield a function that sends more."""
     monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(folder / "home"))
-    ours, theirs = socket.socketpair()
+    process_end, worker_end = socket.socketpair()
     serving = Worker(folder, read_settings())
-    serving.add(theirs)
+    serving.add(worker_end)
     thread = threading.Thread(target=serving.run, daemon=True)
     thread.start()
-    with ours:
-        ours.sendall(encode([PROCESS, *records]))
-        yield lambda record: ours.sendall(encode([record]))
+    with process_end:
+        process_end.sendall(encode([PROCESS, *records]))
+        yield lambda record: process_end.sendall(encode([record]))
     thread.join(60)
     assert not thread.is_alive()
 
@@ -252,7 +252,7 @@ def live(client: MlflowClient, run_id: str) -> RunStarted:
 def test_a_live_runs_traces_are_read_when_it_has_ended_and_when_they_change_later(
     server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The training says only that there are some; what the worker sends is what `verify` reads."""
+    """The training reports only that there are some; the worker sends the traces that `verify` reads."""
     run_id, ids = an_evaluation(client)
     ended = RunEnded(run_id, "FINISHED", 2, "", False)
     with worker(tmp_path, monkeypatch, live(client, run_id), TracesChanged(run_id)) as send:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from autoinstrument.capture.scheduler import SCHEDULERS, job_of
+from autoinstrument.capture.job_scheduler import SCHEDULERS, job_of
 from tests.startup.environment import ROOT
 
 JOBS = {

@@ -14,23 +14,23 @@ from autoinstrument.scrubber import hide_in_text
 _LONGEST = 1000
 
 
-class Scheduler(NamedTuple):
-    """A scheduler, and what its variables say about a job.
+class JobScheduler(NamedTuple):
+    """A cluster's scheduler, and the variables by which it describes a job.
 
     Attributes:
-        name: as in the documentation.
-        marks: variables of which a job has at least one. Others may be set anywhere: Jenkins sets NODE_NAME, too.
+        name: its name in the documentation.
+        signs: variables of which a job has at least one. Others may be set anywhere: Jenkins sets NODE_NAME, too.
         properties: user property to the variables that hold its value, the first one that is set counts. A variable
             that holds JSON is followed by the path to the value: "CLUSTER_SPEC.task.type".
     """
 
     name: str
-    marks: tuple[str, ...]
+    signs: tuple[str, ...]
     properties: Mapping[str, tuple[str, ...]]
 
 
 SCHEDULERS = (
-    Scheduler(  # SLURM 20.11 to 25.05, sbatch(1) and srun(1)
+    JobScheduler(  # SLURM 20.11 to 25.05, sbatch(1) and srun(1)
         "SLURM",
         ("SLURM_JOB_ID",),
         {
@@ -45,7 +45,7 @@ SCHEDULERS = (
             "slurm_cluster": ("SLURM_CLUSTER_NAME",),
         },
     ),
-    Scheduler(  # the names are those that manifests give to the downward API's fields in documentation and by habit
+    JobScheduler(  # the names are those that manifests give to the downward API's fields in documentation and by habit
         "Kubernetes",
         ("KUBERNETES_SERVICE_HOST",),
         {
@@ -57,7 +57,7 @@ SCHEDULERS = (
             "kubernetes_job_index": ("JOB_COMPLETION_INDEX",),
         },
     ),
-    Scheduler(  # Airflow 2 and 3, `context_to_airflow_vars`
+    JobScheduler(  # Airflow 2 and 3, `context_to_airflow_vars`
         "Airflow",
         ("AIRFLOW_CTX_DAG_ID",),
         {
@@ -67,7 +67,7 @@ SCHEDULERS = (
             "airflow_try": ("AIRFLOW_CTX_TRY_NUMBER",),
         },
     ),
-    Scheduler(  # Ray 2.60: workers have the first, the entry points of `ray job submit` the second
+    JobScheduler(  # Ray 2.60: workers have the first, the entry points of `ray job submit` the second
         "Ray",
         ("RAY_JOB_ID", "RAY_JOB_CONFIG_JSON_ENV_VAR"),
         {
@@ -75,7 +75,7 @@ SCHEDULERS = (
             "ray_submission": ("RAY_JOB_CONFIG_JSON_ENV_VAR.metadata.job_submission_id",),
         },
     ),
-    Scheduler(
+    JobScheduler(
         "AWS Batch",
         ("AWS_BATCH_JOB_ID",),
         {
@@ -86,7 +86,7 @@ SCHEDULERS = (
             "aws_batch_queue": ("AWS_BATCH_JQ_NAME",),
         },
     ),
-    Scheduler(
+    JobScheduler(
         "SageMaker",
         ("TRAINING_JOB_ARN", "SM_CURRENT_HOST"),
         {
@@ -96,7 +96,7 @@ SCHEDULERS = (
             "sagemaker_instance_type": ("SM_CURRENT_INSTANCE_TYPE",),
         },
     ),
-    Scheduler(
+    JobScheduler(
         "Vertex AI",
         ("CLOUD_ML_JOB_ID",),
         {
@@ -106,7 +106,7 @@ SCHEDULERS = (
             "vertex_node_index": ("CLUSTER_SPEC.task.index",),
         },
     ),
-    Scheduler(
+    JobScheduler(
         "Azure ML",
         ("AZUREML_RUN_ID",),
         {
@@ -129,7 +129,7 @@ def job_of(environ: Mapping[str, str]) -> dict[str, str]:
     """
     found = {}
     for scheduler in SCHEDULERS:
-        if any(mark in environ for mark in scheduler.marks):
+        if any(sign in environ for sign in scheduler.signs):
             for name, sources in scheduler.properties.items():
                 value = next(filter(None, (_value(environ, source) for source in sources)), "")
                 if value:
