@@ -5,22 +5,19 @@ As Git describes it, or, where Git does not answer, as the repository's own file
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import shlex
 import shutil
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from autoinstrument.capture import git_files
-from autoinstrument.capture.git import TOTAL_S, GitError, ask, git
+from autoinstrument.capture.git import TOTAL_S, GitError, ask, ask_all, git
 from autoinstrument.scrubber import without_credentials
 
-_AT_A_TIME = 5
 # a/ and b/ whatever the user's configuration says: --default-prefix came with Git 2.41.
 _DIFF = [
     "diff", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "--unified=3",
@@ -95,25 +92,21 @@ class Checkout(NamedTuple):
         until = time.monotonic() + TOTAL_S
         top = git(folder, "rev-parse", "--show-toplevel", until=until)
         root = Path(os.path.realpath(os.fsdecode(top).rstrip("\n")))
-        ask_here = functools.partial(ask, root, until=until)
-        # In parallel: each takes seconds if the file system is slow.
-        with ThreadPoolExecutor(_AT_A_TIME) as executor:
-            commit, here, upstream, remotes, followed = executor.map(
-                lambda question: ask_here(*question),
-                [
-                    ("rev-parse", "--verify", "--quiet", "HEAD"),
-                    ("symbolic-ref", "--quiet", "--short", "HEAD"),
-                    ("rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}"),
-                    ("remote",),
-                    ("config", "--get-regexp", r"^branch\..*\.remote$"),
-                ],
-            )
+        commit, here, upstream, remotes, followed = ask_all(
+            root,
+            ("rev-parse", "--verify", "--quiet", "HEAD"),
+            ("symbolic-ref", "--quiet", "--short", "HEAD"),
+            ("rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}"),
+            ("remote",),
+            ("config", "--get-regexp", r"^branch\..*\.remote$"),
+            until=until,  # at the same time: each takes seconds if the file system is slow
+        )
         name = dict(line.rpartition(" ")[::2] for line in followed.split("\n")).get(f"branch.{here}.remote", "")
         names = remotes.split("\n")
         if name not in names:
             name = "origin" if "origin" in names else names[0]
         # As `git fetch` would use it, after url.*.insteadOf; this command does not use the network.
-        remote = without_credentials(ask_here("ls-remote", "--get-url", name)) if name else ""
+        remote = without_credentials(ask(root, "ls-remote", "--get-url", name, until=until)) if name else ""
         branch = upstream.removeprefix(f"{name}/") if upstream.startswith(f"{name}/") else here
         return cls(root, remote, branch, commit, until=until, remote_name=name)
 

@@ -12,18 +12,19 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 from autoinstrument.scrubber import hide_in_text
 
 _TIME_LIMIT_S, TOTAL_S = 20.0, 60.0
 """Time limits of one command, and of all commands for one working copy."""
-_MAX_STDERR, _STDERR_S = 2000, 1.0
-"""Bytes kept of Git's stderr, and how long to wait for its end when Git has ended."""
 _MOST_BYTES = 16 * 1024 * 1024
+_LOOK_S = 0.02
+"""Pause between two looks at what a command has printed by then."""
 _MOST_SIGNALS = 2
 """Repetitions of a command that a signal has ended: a job may get one signal before SIGTERM, and then SIGTERM."""
 _KILLED = {-getattr(signal, name, 0) for name in ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGSYS")}
@@ -73,79 +74,8 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,), until: float
         ExitCodeError: it ended with another exit code.
         GitError: it could not be run, or exceeded a limit (20 s, 16 MB).
     """
-    for _ in range(_MOST_SIGNALS):
-        with contextlib.suppress(_SignalledError):
-            return _git(folder, arguments, codes, until)
-    return _git(folder, arguments, codes, until)
-
-
-def _git(folder: Path, arguments: tuple[str, ...], codes: Iterable[int], until: float) -> bytes:
-    limit_s = min(_TIME_LIMIT_S, until - time.monotonic())
-    if limit_s <= 0:
-        raise GitError(f"git took more than {TOTAL_S:.0f} s in all")
-    environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN} | _SETTINGS
-    read_end, write_end = os.pipe()
-    try:
-        process = subprocess.Popen(
-            ["git", *_OPTIONS, *arguments],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=write_end,
-            start_new_session=True,  # so that filters it has started end with it
-        )
-    except (OSError, ValueError) as error:
-        os.close(read_end)
-        raise GitError(f"git cannot be run: {error}") from error
-    finally:
-        os.close(write_end)
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        _end(process)
-
-    timer = threading.Timer(limit_s, stop)
-    timer.daemon = True
-    timer.start()
-    printed = bytearray()
-    reader = threading.Thread(target=_read_stderr, args=(read_end, printed), daemon=True)
-    reader.start()
-    try:
-        with process:
-            output = process.stdout.read(_MOST_BYTES + 1) if process.stdout else b""
-            if len(output) > _MOST_BYTES:
-                _end(process)
-    finally:
-        timer.cancel()
-    reader.join(_STDERR_S)
-    if late.is_set():
-        raise GitError(f"git {arguments[0]} took more than {limit_s:.0f} s")
-    if len(output) > _MOST_BYTES:
-        raise GitError(f"git {arguments[0]} printed more than {_MOST_BYTES // 1024**2} MB")
-    if process.returncode not in codes:
-        is_job_signal = process.returncode < 0 and process.returncode not in _KILLED
-        raise (_SignalledError if is_job_signal else ExitCodeError)(
-            f"git {arguments[0]} ended with {process.returncode}{_fatal(bytes(printed))}"
-        )
-    return output
-
-
-def _read_stderr(file: int, printed: bytearray) -> None:
-    """Keep the beginning of what a pipe brings, and close the pipe at its end."""
-    # A filter may print any amount, and must not wait for a reader; one that leaves a process behind keeps it open.
-    with contextlib.suppress(OSError):
-        while data := os.read(file, 2**16):
-            printed += data[: _MAX_STDERR - len(printed)]
-    os.close(file)
-
-
-def _fatal(printed: bytes) -> str:
-    """Return the reason that Git printed, "" for none."""
-    lines = hide_in_text(printed.decode("utf-8", "replace")).splitlines()
-    reasons = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))]
-    return f": {reasons[0][:500]}" if reasons else ""
+    with _Command(folder, arguments, until) as command:
+        return command.output(codes)
 
 
 def ask(folder: Path, *arguments: str, until: float = math.inf) -> str:
@@ -154,10 +84,118 @@ def ask(folder: Path, *arguments: str, until: float = math.inf) -> str:
     Raises:
         GitError: Git could not be asked.
     """
-    try:
-        return git(folder, *arguments, until=until).decode("utf-8", "replace").strip()
-    except ExitCodeError:
-        return ""
+    return ask_all(folder, arguments, until=until)[0]
+
+
+def ask_all(folder: Path, *questions: Sequence[str], until: float = math.inf) -> list[str]:
+    """Return what `ask` returns for each question; they are asked at the same time.
+
+    Raises:
+        GitError: Git could not be asked.
+    """
+    with contextlib.ExitStack() as stack:
+        commands = [stack.enter_context(_Command(folder, question, until)) for question in questions]
+        return [command.answer() for command in commands]
+
+
+class _Command:
+    """A command of Git's that has been started.
+
+    It prints to files, and one thread waits for any number of commands: while the interpreter shuts down, from Python
+    3.12 on no thread can be started, and before that an executor takes no work. That is when a worker that is a thread
+    of the training process may get to capture the code.
+    """
+
+    def __init__(self, folder: Path, arguments: Sequence[str], until: float) -> None:
+        """Start the command; arguments and errors are those of `git`."""
+        self._folder, self._arguments, self._until = folder, arguments, until
+        self._start()
+
+    def __enter__(self) -> _Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def answer(self) -> str:
+        """Wait for the end; return what it has printed, see `ask`."""
+        try:
+            return self.output().decode("utf-8", "replace").strip()
+        except ExitCodeError:
+            return ""
+
+    def output(self, codes: Iterable[int] = (0,)) -> bytes:
+        """Wait for the end; return what it has printed, or raise an error, see `git`."""
+        for _ in range(_MOST_SIGNALS):
+            with contextlib.suppress(_SignalledError):
+                return self._output(codes)
+            self.close()
+            self._start()
+        return self._output(codes)
+
+    def _start(self) -> None:
+        self._limit_s = min(_TIME_LIMIT_S, self._until - time.monotonic())
+        self._late_at = time.monotonic() + self._limit_s
+        if self._limit_s <= 0:
+            raise GitError(f"git took more than {TOTAL_S:.0f} s in all")
+        environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN} | _SETTINGS
+        with contextlib.ExitStack() as files:
+            try:
+                self._printed = files.enter_context(tempfile.TemporaryFile())
+                self._errors = files.enter_context(tempfile.TemporaryFile())
+                self._process = subprocess.Popen(
+                    ["git", *_OPTIONS, *self._arguments],
+                    cwd=self._folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._printed,
+                    stderr=self._errors,
+                    start_new_session=True,  # so that filters it has started end with it
+                )
+            except (OSError, ValueError) as error:
+                raise GitError(f"git cannot be run: {error}") from error
+            self._files = files.pop_all()
+
+    def close(self) -> None:
+        """End the command, if it has not ended."""
+        if self._process.poll() is None:
+            _end(self._process)
+            self._process.wait()
+        self._files.close()
+
+    def _output(self, codes: Iterable[int]) -> bytes:
+        command = f"git {self._arguments[0]}"
+        while not self._has_ended():
+            if time.monotonic() >= self._late_at:
+                raise GitError(f"{command} took more than {self._limit_s:.0f} s")
+            if max(os.fstat(file.fileno()).st_size for file in (self._printed, self._errors)) > _MOST_BYTES:
+                break
+        output, printed = (_beginning(file) for file in (self._printed, self._errors))
+        if max(len(output), len(printed)) > _MOST_BYTES:
+            raise GitError(f"{command} printed more than {_MOST_BYTES // 1024**2} MB")
+        if (code := self._process.returncode) not in codes:
+            is_job_signal = code < 0 and code not in _KILLED
+            raise (_SignalledError if is_job_signal else ExitCodeError)(f"{command} ended with {code}{_fatal(printed)}")
+        return output
+
+    def _has_ended(self) -> bool:
+        """Return True once the command has ended, False after a moment."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LOOK_S)
+            return True
+        return False
+
+
+def _beginning(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read(_MOST_BYTES + 1)
+
+
+def _fatal(printed: bytes) -> str:
+    """Return the reason that Git printed, "" for none."""
+    lines = hide_in_text(printed.decode("utf-8", "replace")).splitlines()
+    reasons = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))]
+    return f": {reasons[0][:500]}" if reasons else ""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

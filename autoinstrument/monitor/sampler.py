@@ -5,6 +5,7 @@ The GPUs have a thread of their own: a driver that hangs keeps nothing else wait
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -72,7 +73,7 @@ class Sampler:
         self._has_roots.set()
 
     def _start(self, read: Callable[[], None], pause: Callable[[], None]) -> None:
-        with guard("starting the monitor"):  # no thread may be started while the interpreter shuts down
+        with contextlib.suppress(RuntimeError):  # no thread may be started while the interpreter shuts down
             work = threading.Thread(target=self._work, args=(read, pause), name="autoinstrument-monitor", daemon=True)
             work.start()
 

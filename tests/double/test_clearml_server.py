@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from tests.clearml_server import ClearMLServer, Fault
+from tests.end_to_end.processes import PATIENCE_S, wait_for
 
 _ROOT = Path(__file__).parents[2]
 
@@ -37,7 +38,7 @@ class _Api:
         self.session.trust_env = False
         self.session.auth = (server.credentials.access_key, server.credentials.secret_key)
 
-    def __call__(self, endpoint: str, timeout: float = 10, **body: Any) -> dict[str, Any]:
+    def __call__(self, endpoint: str, timeout: float = PATIENCE_S, **body: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self.session.post(f"{self.url}/{endpoint}", json=body, timeout=timeout).json()
         return answer
 
@@ -59,7 +60,13 @@ def _run(server: ClearMLServer, folder: Path, script: str) -> str:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("CLEARML_", "TRAINS_"))}
     environ = {**kept, **server.environ, "CLEARML_CONFIG_FILE": str(configuration)}
     done = subprocess.run(
-        [sys.executable, str(file)], env=environ, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(file)],
+        env=environ,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -98,11 +105,11 @@ task.close()
     assert not [request for request in server.requests if request.status != 200]
     (address,) = [line.split()[-1] for line in output.splitlines() if "results page" in line]
     with requests.Session() as browser:
-        page = browser.get(address, timeout=10)
+        page = browser.get(address, timeout=PATIENCE_S)
         assert page.status_code == 200
         assert "hello from the script" in page.text
         assert f'<a href="{artifact["uri"]}">' in page.text
-        assert browser.get(artifact["uri"], timeout=10).json() == {"a": 1}
+        assert browser.get(artifact["uri"], timeout=PATIENCE_S).json() == {"a": 1}
 
 
 def test_task_create_and_api_client_work_from_the_sdk(server: ClearMLServer, tmp_path: Path) -> None:
@@ -161,9 +168,9 @@ def test_a_revoked_key_is_refused_and_its_token_lives_on_unless_tokens_are_revok
     server.credentials.revoke()
     assert api("auth.login")["meta"]["result_subcode"] == 22
     bearer = {"Authorization": f"Bearer {token}"}
-    assert requests.get(f"{api.url}/users.get_current_user", headers=bearer, timeout=10).status_code == 200
+    assert requests.get(f"{api.url}/users.get_current_user", headers=bearer, timeout=PATIENCE_S).status_code == 200
     server.credentials.revoke(tokens=True)
-    assert requests.get(f"{api.url}/users.get_current_user", headers=bearer, timeout=10).status_code == 401
+    assert requests.get(f"{api.url}/users.get_current_user", headers=bearer, timeout=PATIENCE_S).status_code == 401
     server.credentials.restore()
     assert api("auth.login")["meta"]["result_code"] == 200
 
@@ -172,7 +179,7 @@ def test_a_status_fault_hits_matching_endpoints_for_the_next_n_requests(server: 
     server.faults.add(Fault("tasks.*", times=2, status=503, retry_after=3))
     assert api("debug.ping")["meta"]["result_code"] == 200
     for _ in range(2):
-        answer = api.session.post(f"{api.url}/tasks.get_all", json={}, timeout=10)
+        answer = api.session.post(f"{api.url}/tasks.get_all", json={}, timeout=PATIENCE_S)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "3")
     assert api("tasks.get_all")["data"] == {"tasks": []}
     assert [request.status for request in server.calls("tasks.get_all")] == [503, 503, 200]
@@ -211,9 +218,7 @@ def test_a_hung_request_goes_on_when_faults_are_cleared(server: ClearMLServer, a
         api("tasks.create", timeout=0.2, name="a task", type="training")
     assert server.tasks == []
     server.faults.clear()
-    deadline = time.monotonic() + 5
-    while not server.tasks and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: server.tasks)
     assert len(server.tasks) == 1
 
 
@@ -223,7 +228,7 @@ def test_closing_the_server_ends_hung_requests_and_their_threads() -> None:
 
     def wait_for_answer(api: _Api) -> None:
         try:
-            api("debug.ping", timeout=30)
+            api("debug.ping", timeout=PATIENCE_S)
         except requests.RequestException as error:
             failures.append(error)
 
@@ -232,12 +237,9 @@ def test_closing_the_server_ends_hung_requests_and_their_threads() -> None:
         client = threading.Thread(target=wait_for_answer, args=[_Api(server)])
         client.start()
         time.sleep(0.2)
-    client.join(timeout=5)
+    client.join(PATIENCE_S)
     assert len(failures) == 1
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    wait_for(lambda: threading.active_count() <= before)
 
 
 def test_a_closed_server_refuses_connections_and_opens_again_with_its_data(server: ClearMLServer, api: _Api) -> None:
@@ -264,7 +266,7 @@ def test_requests_over_15_mib_and_documents_over_16_mb_are_refused(server: Clear
     refused = api("tasks.edit", task=task, comment="x" * (3 * 1024 * 1024))
     assert refused["meta"]["result_code"] == 500
     assert "comment" not in server.task(task)
-    answer = api.session.post(f"{api.url}/tasks.edit", json={"task": task, "comment": "x" * 2**24}, timeout=10)
+    answer = api.session.post(f"{api.url}/tasks.edit", json={"task": task, "comment": "x" * 2**24}, timeout=PATIENCE_S)
     assert answer.status_code == 413
 
 
@@ -355,7 +357,7 @@ def test_a_task_page_shows_everything_escaped_and_links_addresses(server: ClearM
     api("tasks.add_or_update_artifacts", task=task, artifacts=artifacts)
     api("tasks.failed", task=task, status_reason="reason <r>", status_message="message")
     pages = [
-        requests.get(f"{server.web_url}/projects/{where}/{task}{tab}", timeout=10).text
+        requests.get(f"{server.web_url}/projects/{where}/{task}{tab}", timeout=PATIENCE_S).text
         for where in (f"{project}/experiments", f"{project}/tasks", "*/experiments")
         for tab in ("", "/execution", "/output/log", "/info-output/metrics/scalar")
     ]
@@ -377,11 +379,11 @@ def test_a_task_page_shows_everything_escaped_and_links_addresses(server: ClearM
     assert '<a href="https://example.com/x">' in page
     assert f'/experiments/{parent}/execution">' in page
     assert 'href="javascript' not in page
-    index = requests.get(server.web_url, timeout=10).text
+    index = requests.get(server.web_url, timeout=PATIENCE_S).text
     assert "team/&lt;b&gt;train" in index
     assert f"/experiments/{task}/" in index
-    assert requests.get(f"{server.web_url}/projects/{project}", timeout=10).status_code == 200
-    assert requests.get(f"{server.web_url}/projects/*/experiments/none", timeout=10).status_code == 404
+    assert requests.get(f"{server.web_url}/projects/{project}", timeout=PATIENCE_S).status_code == 200
+    assert requests.get(f"{server.web_url}/projects/*/experiments/none", timeout=PATIENCE_S).status_code == 404
 
 
 def test_the_server_can_be_started_by_hand_and_ends_on_ctrl_c() -> None:
@@ -390,9 +392,9 @@ def test_the_server_can_be_started_by_hand_and_ends_on_ctrl_c() -> None:
         assert process.stdout
         lines = [process.stdout.readline() for _ in range(6)]
         environ = dict(line.removeprefix("export ").rstrip().split("=", 1) for line in lines)
-        assert requests.get(environ["CLEARML_API_HOST"] + "/debug.ping", timeout=10).status_code == 200
+        assert requests.get(environ["CLEARML_API_HOST"] + "/debug.ping", timeout=PATIENCE_S).status_code == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=PATIENCE_S) == 0
 
 
 def test_a_model_has_events_of_its_own(api: _Api) -> None:

@@ -22,6 +22,7 @@ import requests
 from tests.clearml_server import ClearMLServer
 from tests.clearml_server.comparison import Comparison
 from tests.clearml_server.recording import ID, Exchange, lines, load, names, seed
+from tests.end_to_end.processes import PATIENCE_S
 
 # Allowed differences, each with its reason: (recording, number, part of the difference).
 _TOLERATED = [
@@ -101,9 +102,10 @@ class _Replay:
                     (part["name"], (part["filename"], part["content"], part.get("content_type")))
                     for part in request["multipart"]
                 ]
-                return self.session.post(f"{base}{path}", files=parts, headers=headers, timeout=10)
+                return self.session.post(f"{base}{path}", files=parts, headers=headers, timeout=PATIENCE_S)
             body = request["raw"].encode() if request else None
-            return self.session.request(record["method"], f"{base}{path}", data=body, headers=headers, timeout=10)
+            address = f"{base}{path}"
+            return self.session.request(record["method"], address, data=body, headers=headers, timeout=PATIENCE_S)
         version = f"/v{record['version']}" if record["version"] else ""
         url = f"{self.server.api_url}{version}/{record['endpoint']}"
         if record.get("query"):
@@ -117,7 +119,7 @@ class _Replay:
         elif request is not None:
             body = json.dumps(request).encode()
         self.session.cookies.clear()
-        return self.session.request(record["method"], url, data=body, headers=headers, timeout=10)
+        return self.session.request(record["method"], url, data=body, headers=headers, timeout=PATIENCE_S)
 
     def _headers(self, exchange: Exchange) -> dict[str, Any]:
         """The recorded headers with a live token; where none are shown, those that the answer speaks of."""
@@ -252,7 +254,7 @@ def test_the_status_machine_follows_the_recorded_matrix(
     server, session = matrix
 
     def call(name: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = session.post(f"{server.api_url}/v2.23/{name}", json=body, timeout=10).json()
+        answer: dict[str, Any] = session.post(f"{server.api_url}/v2.23/{name}", json=body, timeout=PATIENCE_S).json()
         return answer
 
     project = call("projects.get_all", {"name": "^matrix$"})["data"]["projects"] or [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -229,6 +230,14 @@ class Place:
         """Return the folders of runs whose Tasks are not complete yet."""
         folder = self.home / "captures"
         return sorted(folder.iterdir()) if folder.is_dir() else []
+
+    def console_on_disk(self) -> str:
+        """Return the console lines that the captures hold by now."""
+        lines: list[str] = []
+        for capture in self.captures():
+            with contextlib.suppress(FileNotFoundError):  # there is none, or the Task is complete meanwhile
+                lines += (capture / "console.jsonl").read_text().splitlines(keepends=True)
+        return "".join(json.loads(line)[1] + "\n" for line in lines if line.endswith("\n"))
 
     def clean_up(self) -> None:
         """End the processes that a failed test left running, and remove the folder."""

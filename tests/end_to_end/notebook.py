@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tests.end_to_end.harness import Place
+from tests.end_to_end.processes import PATIENCE_S
 
 
 def run_cells(place: Place, folder: Path, *cells: str, **environ: str) -> None:
@@ -21,9 +22,9 @@ def run_cells(place: Place, folder: Path, *cells: str, **environ: str) -> None:
     client = manager.client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE_S)
         for cell in cells:
-            client.execute_interactive(cell, timeout=60, output_hook=lambda message: None)
+            client.execute_interactive(cell, timeout=PATIENCE_S, output_hook=lambda message: None)
     finally:
         client.stop_channels()
         manager.shutdown_kernel()

@@ -11,7 +11,7 @@ import requests
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, task_of
-from tests.end_to_end.processes import wait_for
+from tests.end_to_end.processes import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.may_report("aborted in ClearML")
 
@@ -30,7 +30,7 @@ def stop(server: ClearMLServer, task_id: str) -> None:
         f"{server.api_url}/tasks.stop",
         json={"task": task_id, "status_reason": "by a person"},
         auth=(server.credentials.access_key, server.credentials.secret_key),
-        timeout=5,
+        timeout=PATIENCE_S,
     ).raise_for_status()
 
 
@@ -44,7 +44,7 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     """
     other = new_place(server)
     going_on = other.start(SCRIPT.format(seconds=62), AUTOINSTRUMENT_ABORT="off")
-    started = own_place.start(SCRIPT.format(seconds=170))
+    started = own_place.start(SCRIPT.format(seconds=600))
     for place in (own_place, other):
         wait_for((place.folder / "ready").exists)
     run, run_that_goes_on = own_place.the_run(), other.the_run().info.run_id
@@ -53,11 +53,8 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     time.sleep(1)
     own_server.clear_requests()
     (task,) = own_server.tasks
-    began = time.monotonic()
     stop(own_server, task["id"])
-    done = started.finish(80)
-    print(f"SIGTERM after {time.monotonic() - began:.0f} s")
-    assert time.monotonic() - began < 90  # a minute, and what a busy machine takes
+    done = started.finish()
     assert done.code == -signal.SIGTERM
     assert "by a person; this process receives SIGTERM" in done.agent_lines[-1]
     assert len(own_server.calls("tasks.get_all")) == 1
@@ -67,12 +64,12 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     wait_for(lambda: "aborted in ClearML" in own_server.task(task["id"])["status_reason"])
     wait_for(lambda: own_place.captures() == [])
 
-    assert going_on.finish(80).code == 0
+    assert going_on.finish().code == 0
     assert ended(server, run_that_goes_on)["status"] == "completed"
 
 
 def test_a_worker_that_is_a_thread_logs_why_it_ends_its_process(place: Place, server: ClearMLServer) -> None:
-    script = "import autoinstrument.worker.abort_watcher as watch\nwatch._EVERY_S = 0.5\n" + SCRIPT.format(seconds=170)
+    script = "import autoinstrument.worker.abort_watcher as watch\nwatch._EVERY_S = 0.5\n" + SCRIPT.format(seconds=600)
     started = place.start(script, AUTOINSTRUMENT_WORKER="thread")
     wait_for((place.folder / "ready").exists)
     wait_for(lambda: link_tags(place.the_run()).get("state") == "live")

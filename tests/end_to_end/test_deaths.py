@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -80,7 +79,7 @@ def test_killed_at_the_end_of_a_loop(place: Place, server: ClearMLServer) -> Non
 def test_killed_while_idle_keeps_the_console(place: Place, server: ClearMLServer) -> None:
     started = place.start(LOOP.format(at=-1).replace("2000", "20"))
     wait_for((place.folder / "done").exists)
-    time.sleep(1)
+    wait_for(lambda: "all steps done" in place.console_on_disk())
     started.kill(signal.SIGTERM)
     assert started.finish().code == -signal.SIGTERM
     assert_stopped_and_complete(place, server)
@@ -205,7 +204,7 @@ def test_the_scripts_own_handler_of_sigterm_decides(place: Place, server: ClearM
     wait_for((place.folder / "ready").exists)
     started.kill(signal.SIGTERM)
     assert started.finish().code == 0
-    time.sleep(0.5)
+    wait_for(lambda: not place.workers())
     task = ended(server, place.the_run().info.run_id)
     assert task["status"] == "completed"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars
+from tests.end_to_end.processes import wait_for
 
 pytestmark = pytest.mark.usefixtures("whole_end")
 
@@ -73,8 +72,7 @@ def test_a_non_zero_exit_is_a_failure_with_its_code(
     done = place.run(script)
     assert done.code == code
     run = place.the_run()
-    # The exit code is known when the process is gone: the status may follow the process's end by a moment.
-    time.sleep(0.5)
+    wait_for(lambda: not place.workers())  # the exit code is known when the process is gone, and the status after it
     task = ended(server, run.info.run_id)
     assert task["status"] == "failed"
     assert str(code) in task["status_reason"]
@@ -84,7 +82,7 @@ def test_a_non_zero_exit_is_a_failure_with_its_code(
 def test_an_exit_with_zero_is_completed(place: Place, server: ClearMLServer, statement: str) -> None:
     done = place.run(f"import sys, mlflow\nmlflow.start_run()\nmlflow.log_metric('loss', 1.0)\n{statement}\n")
     assert done.code == 0
-    time.sleep(0.5)
+    wait_for(lambda: not place.workers())
     assert ended(server, place.the_run().info.run_id)["status"] == "completed"
 
 
@@ -104,7 +102,7 @@ def test_a_run_that_ended_well_stays_completed_when_the_script_fails_later(place
         sys.exit(4)
         """
     assert place.run(script).code == 4
-    time.sleep(0.5)
+    wait_for(lambda: not place.workers())
     status = {name: ended(server, place.run_named(name).info.run_id)["status"] for name in ("caught", "good", "open")}
     assert status == {"caught": "failed", "good": "completed", "open": "failed"}
     console = server.console(ended(server, place.run_named("caught").info.run_id)["id"])

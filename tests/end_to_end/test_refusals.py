@@ -7,7 +7,7 @@ import requests
 
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import Place, ended, link_tags, scalars, section
-from tests.end_to_end.processes import AT_ONCE_S, wait_for
+from tests.end_to_end.processes import AT_ONCE_S, PATIENCE_S, wait_for
 from tests.problems import OF_FAULTS
 
 pytestmark = pytest.mark.may_report(OF_FAULTS)
@@ -135,7 +135,7 @@ def test_a_task_that_is_deleted_is_made_again(own_place: Place, own_server: Clea
         f"{own_server.api_url}/tasks.delete",
         json={"task": first, "force": True},
         auth=(own_server.credentials.access_key, own_server.credentials.secret_key),
-        timeout=5,
+        timeout=PATIENCE_S,
     ).raise_for_status()
     (own_place.folder / "go").touch()
     assert started.finish().code == 0

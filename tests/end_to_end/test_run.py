@@ -12,6 +12,7 @@ import pytest
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended
+from tests.end_to_end.processes import PATIENCE_S
 from tests.startup.environment import Environment
 
 LOOK = """
@@ -71,7 +72,7 @@ def test_the_process_becomes_the_command(place: Place) -> None:
     environment = place.environment(agent=False)
     command = [place.python, *RUN, "sh", "-c", "echo $$; kill -PIPE $$"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, cwd=place.folder, text=True)
-    assert process.communicate(timeout=60)[0] == f"{process.pid}\n"
+    assert process.communicate(timeout=PATIENCE_S)[0] == f"{process.pid}\n"
     assert process.returncode == -signal.SIGPIPE
 
 

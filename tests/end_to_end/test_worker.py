@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -58,6 +59,28 @@ def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> No
         )
     assert tasks[0] == tasks[1] == tasks[2]
     wait_for(lambda: not place.left_behind())
+
+
+def test_a_worker_that_is_a_thread_captures_the_code_while_the_interpreter_shuts_down(place: Place, server: ClearMLServer) -> None:
+    """Each Git command takes so long that the script has ended before the second one: no thread starts any more."""
+    script = "import mlflow\nmlflow.start_run()\n"
+    place.write("train.py", script)
+    place.git("init", "-q", "-b", "main")
+    place.git("remote", "add", "origin", "https://git.example.com/team/project.git")
+    place.git("add", ".")
+    place.git("commit", "-qm", "first")
+    place.write("train.py", f"{script}print('changed')\n")
+    slow = place.root / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 0.5\nexec {shutil.which("git")} "$@"\n')
+    slow.chmod(0o755)
+    path = f"{slow.parent}{os.pathsep}{os.environ['PATH']}"
+    done = place.start("", command=["train.py"], fresh=True, PATH=path, AUTOINSTRUMENT_WORKER="thread").finish()
+    assert (done.code, done.stdout) == (0, "changed\n")
+    assert len(done.agent_lines) == 1, done.stderr
+    section = ended(server, place.the_run().info.run_id)["script"]
+    assert section["version_num"] == place.git("rev-parse", "HEAD")
+    assert "+print('changed')" in section["diff"]
 
 
 def test_a_worker_that_is_a_thread_hides_no_module_from_the_script() -> None:

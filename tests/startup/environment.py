@@ -66,7 +66,7 @@ class Environment:
         """Run its Python, and fail where that fails."""
         done = subprocess.run(
             [str(self.python), *map(str, arguments)], env={**clean_environ(self.home), **(env or {})},
-            cwd=cwd or self.home, input=stdin, capture_output=True, text=True, timeout=120, check=False,
+            cwd=cwd or self.home, input=stdin, capture_output=True, text=True, timeout=480, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done
@@ -85,7 +85,7 @@ def find_interpreter(version: str) -> str:
     for candidate in filter(None, candidates):
         code = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
         try:
-            done = subprocess.run([candidate, "-Ic", code], capture_output=True, text=True, timeout=20, check=False)
+            done = subprocess.run([candidate, "-Ic", code], capture_output=True, text=True, timeout=240, check=False)
         except OSError:
             continue
         if done.stdout.strip() == version:

@@ -30,7 +30,7 @@ def is_back():
     return sum(thread.name.startswith("autoinstrument-") for thread in threading.enumerate()) == 2
 
 def wait(condition):
-    end = time.monotonic() + 30
+    end = time.monotonic() + 240
     while not condition() and time.monotonic() < end:
         time.sleep(0.001)
     return condition()
@@ -90,7 +90,7 @@ with warnings.catch_warnings(record=True) as warned:
             if child == 0:
                 os._exit(0)
             os.waitpid(child, 0)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 240
         while len(begun) <= number and time.monotonic() < end:
             time.sleep(0.001)
 print(json.dumps([[str(warning.message) for warning in warned], begun == list(range(10)), dict(errors)]))

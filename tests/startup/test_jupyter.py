@@ -9,6 +9,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
+from tests.end_to_end.processes import PATIENCE_S
 from tests.startup.environment import Environment, clean_environ
 
 
@@ -37,12 +38,12 @@ def kernel(full_environment: Environment, tmp_path):
             elif message["msg_type"] == "error":
                 printed["stderr"] += "\n".join(content["traceback"])
 
-        client.execute_interactive(cell, output_hook=show, timeout=60)
+        client.execute_interactive(cell, output_hook=show, timeout=PATIENCE_S)
         run.displayed = printed
         return printed["stdout"], printed["stderr"]
 
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE_S)
         yield run
     finally:
         client.stop_channels()

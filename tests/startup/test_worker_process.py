@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -57,10 +56,7 @@ def test_the_worker_is_not_instrumented_and_does_not_inherit_the_switch(own_envi
     assert found.pop(training) == {"armed": True, "switch": "1"}
     assert list(found.values()) == [{"armed": False, "switch": None}], "one other interpreter: the worker"
     (worker,) = found
-    end = time.monotonic() + 30
-    while _is_running(worker) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not _is_running(worker)
+    wait_for(lambda: not _is_running(worker))
 
 
 def test_a_signal_in_the_first_moment_does_not_end_the_worker(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.records import ProcessStarted
+from tests.end_to_end.processes import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,7 +87,7 @@ def run():
     def run(*arguments, cwd=None, env=None, stdin="", check=True):
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
-            cwd=cwd, input=stdin, text=True, capture_output=True, timeout=60, check=False,
+            cwd=cwd, input=stdin, text=True, capture_output=True, timeout=PATIENCE_S, check=False,
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
         )  # fmt: skip
         if check:

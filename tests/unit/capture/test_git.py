@@ -1,15 +1,22 @@
-"""A Git command that takes too long is ended; one that a signal to the whole job ends is run again."""
+"""A Git command that takes too long is ended; one that a signal to the whole job ends is run again.
+
+None needs a thread, and what prints without end is ended.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from autoinstrument.capture.git import ExitCodeError, _end, git
+from autoinstrument.capture import git as git_module
+from autoinstrument.capture.checkout import Checkout
+from autoinstrument.capture.git import ExitCodeError, GitError, _end, git
+from tests.unit.repositories import Repository
 
 
 @pytest.mark.parametrize("platform", ["linux", "win32"])
@@ -47,3 +54,28 @@ echo $n
         with pytest.raises(ExitCodeError, match="git status ended with -"):
             git(tmp_path, "status")
     assert len((tmp_path / "runs").read_text()) == runs
+
+
+def test_no_thread_is_needed(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the interpreter shuts down, none can be started (Python 3.12), and executors take no work (3.9)."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    repository.write("train.py", "print('changed')\n")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    found = Checkout.of(repository.root)
+    assert found is not None
+    assert (found.commit, found.branch, found.remote) == (repository.head, "main", str(repository.remote))
+    assert b"+print('changed')" in found.diff()
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_prints_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
+    program = tmp_path / "git"
+    program.write_text(f"#!/bin/sh\nexec yes >&{1 if stream == 'stdout' else 2}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(git_module, "_MOST_BYTES", 1024**2)
+    with pytest.raises(GitError, match="git status printed more than 1 MB"):
+        git(tmp_path, "status")

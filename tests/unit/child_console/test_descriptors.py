@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from autoinstrument.records import ConsoleWritten, ProcessJoined
+from tests.end_to_end.processes import PATIENCE_S
 from tests.startup.environment import ROOT
 from tests.unit.child_console.conftest import Listener
 
@@ -166,7 +167,7 @@ for number in range(20000): print(number, flush=number % 100 == 0)
     both = relays(process.pid)
     assert len(both) == 2
     both[killed == "relay"].kill()
-    out, _ = process.communicate(b"\n", timeout=120)
+    out, _ = process.communicate(b"\n", timeout=PATIENCE_S)
     assert process.returncode == 0
     assert out.split() == [str(number).encode() for number in range(20000)]
 
@@ -198,7 +199,7 @@ def test_a_child_that_lives_on(start: str) -> None:
     assert out == b"late\n"
     code = 'subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)'
     process = script(start, f"print({code}.pid)", stdout=subprocess.PIPE)
-    out, _ = process.communicate(timeout=50)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     psutil.Process(int(out)).kill()
 
 

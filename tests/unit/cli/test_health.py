@@ -19,6 +19,7 @@ from autoinstrument.sync.job_processes import JobProcesses
 from autoinstrument.sync.request_counts import count_requests, counted
 from autoinstrument.sync.selection import Outcome
 from tests.clearml_server import ClearMLServer
+from tests.end_to_end.processes import PATIENCE_S
 
 
 class Clock:
@@ -110,9 +111,9 @@ def test_requests_are_counted_by_server_and_status(server: ClearMLServer) -> Non
     health, port = Health(), free_port()
     with health.served(f"127.0.0.1:{port}"):
         for path in ("live", "live", "nothing"):
-            requests.get(f"http://me:secret@127.0.0.1:{port}/{path}", timeout=60)
+            requests.get(f"http://me:secret@127.0.0.1:{port}/{path}", timeout=PATIENCE_S)
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"http://127.0.0.1:{port}/live", timeout=60)
+        requests.get(f"http://127.0.0.1:{port}/live", timeout=PATIENCE_S)
     counts = {status: count for (at, status), count in counted().items() if at == f"127.0.0.1:{port}"}
     assert counts == {"200": 2, "404": 1, "none": 1}
     assert f'requests_total{{server="127.0.0.1:{port}",status="404"}} 1' in health.metrics()

@@ -13,6 +13,7 @@ import pytest
 
 from autoinstrument.clearml_api.errors import RefusedError, UnavailableError
 from autoinstrument.sync.job_processes import JobProcessError, JobProcesses
+from tests.end_to_end.processes import PATIENCE_S
 from tests.startup.environment import ROOT
 
 
@@ -72,7 +73,7 @@ print(*pids, flush=True)
 def test_processes_end_with_the_command(end: str) -> None:
     """Also with one that is killed: no sibling keeps its ends of the pipes open."""
     command = [sys.executable, "-c", _FORKED + end]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     pids = [int(word) for word in done.stdout.split()]
     assert len(pids) == 2, done.stderr
     deadline = threading.Event()

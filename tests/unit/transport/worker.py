@@ -11,7 +11,7 @@ from typing import Any
 from autoinstrument.records import MetricsLogged, ProcessExiting, Record
 from autoinstrument.transport.protocol import Reader, encode, ready
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 """Seconds that a test waits for an event that must happen; a machine may be busy."""
 EXITING = ProcessExiting("", False, PATIENCE_S)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,14 +79,18 @@ def test_a_worker_waits_for_a_first_process_longer_than_it_stays_after_it(
     assert Serving(folder, NEVER_S).is_over, "none has ever come"
 
 
-def test_a_shared_worker_stays_for_a_while_and_each_process_begins_it_anew(folder: WorkerFolder) -> None:
-    serving = Serving(folder, 0.2)
+def test_a_shared_worker_stays_for_a_while_and_each_process_begins_it_anew(
+    folder: WorkerFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(lifetime_module, "time", SimpleNamespace(monotonic=lambda: now_s))
+    serving = Serving(folder, 30.0)
     for _ in range(3):
         serving.serve_one()
         assert not serving.is_over
-        time.sleep(0.1)
+        now_s += 29
     assert not serving.is_over
-    time.sleep(0.1)
+    now_s += 2
     assert serving.is_over
 
 
