@@ -141,8 +141,8 @@ class _Command:
         environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN} | _SETTINGS
         with contextlib.ExitStack() as files:
             try:
-                self._printed = files.enter_context(tempfile.TemporaryFile())
-                self._errors = files.enter_context(tempfile.TemporaryFile())
+                self._printed = files.enter_context(_output_file())
+                self._errors = files.enter_context(_output_file())
                 self._process = subprocess.Popen(
                     ["git", *_OPTIONS, *self._arguments],
                     cwd=self._folder,
@@ -184,6 +184,14 @@ class _Command:
             self._process.wait(_LOOK_S)
             return True
         return False
+
+
+def _output_file() -> IO[bytes]:
+    """Return a file in memory where there are such, because a disk may be full or read-only; else a temporary one."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return os.fdopen(os.memfd_create("git"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _beginning(file: IO[bytes]) -> bytes:

@@ -61,7 +61,9 @@ def test_a_thread_makes_the_same_task(place: Place, server: ClearMLServer) -> No
     wait_for(lambda: not place.left_behind())
 
 
-def test_a_worker_that_is_a_thread_captures_the_code_while_the_interpreter_shuts_down(place: Place, server: ClearMLServer) -> None:
+def test_a_worker_that_is_a_thread_captures_code_while_the_interpreter_ends(
+    place: Place, server: ClearMLServer
+) -> None:
     """Each Git command takes so long that the script has ended before the second one: no thread starts any more."""
     script = "import mlflow\nmlflow.start_run()\n"
     place.write("train.py", script)
