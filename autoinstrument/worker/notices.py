@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.clone_run.lineage import lineage
 from autoinstrument.records import RunLinked, RunStarted
 
 
-def link_of(run: RunStarted, task: Task, *, delivered: bool) -> RunLinked:
+def link_of(run: RunStarted, task: Task, *, delivered: bool, steps: Sequence[str] = ()) -> RunLinked:
     """Return what the training process is told of its run's Task; with `delivered`, that the Task holds all of it."""
     origin = lineage(run.tags) if task.adopted else {}
-    return RunLinked(run.run_id, task.id, task.url, task.adopted, delivered, origin)
+    return RunLinked(run.run_id, task.id, task.url, task.adopted, delivered, origin, list(steps))
 
 
 class Notices:
