@@ -30,6 +30,6 @@ def lock_files_without_this_package(folder: Path) -> Iterator[str]:
             continue
         if not _THIS_PACKAGE.search(text):
             yield (
-                f"{name} has no autoinstrument: an agent with agent.package_manager.type {kind} installs what it lists, "
-                "and not these packages; add autoinstrument to the project's dependencies"
+                f"{name} has no autoinstrument: an agent with agent.package_manager.type {kind} installs what it "
+                "lists, not these packages; add autoinstrument to the project"
             )

@@ -204,9 +204,12 @@ def test_a_schedule_in_the_services_queue(remote: Remote) -> None:
     origin, source = remote.train(command=["argparse_.py"], experiment="scheduled")
     remote.start_daemon()
     remote.commit({"schedule.py": SCHEDULE.format(task=source["id"])})
+    settings = remote.home / "sdk.conf"  # the reporter's own process takes 12 s to close
+    settings.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
+    sdk = {"CLEARML_CONFIG_FILE": str(settings)}
     on = {"AUTOINSTRUMENT_ENABLED": "1", "MLFLOW_TRACKING_URI": remote.place.uri, "MLFLOW_EXPERIMENT_NAME": "schedule"}
-    remote.start_another("services", "--services-mode", **on)
-    done = remote.place.run("", command=["schedule.py"])
+    remote.start_another("services", "--services-mode", **on, **sdk)
+    done = remote.place.run("", command=["schedule.py"], **sdk)
     assert done.code == 0, done.stderr
     (service,) = [task for task in remote.server.tasks if task["type"] == "service"]
     clone = wait_for(lambda: [task for task in remote.server.tasks if task.get("parent") == source["id"]])[0]

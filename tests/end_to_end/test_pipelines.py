@@ -145,11 +145,16 @@ def test_a_controller_in_the_services_queue(remote: Remote) -> None:
     remote.commit({"step.py": TRAIN})
     _, source = remote.train(command=["step.py"], experiment="of the step")
     remote.commit({"pipe.py": QUEUED.format(task=source["id"])})
-    on = {"AUTOINSTRUMENT_ENABLED": "1", "MLFLOW_TRACKING_URI": remote.place.uri}
-    remote.start_another("services", "--services-mode", **on, MLFLOW_EXPERIMENT_NAME="queued")
-    remote.variables = {**on, "MLFLOW_EXPERIMENT_NAME": "queued"}
+    settings = remote.home / "sdk.conf"  # the reporter's own process takes 12 s to close
+    settings.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
+    # Neither the controller's Task nor that of a function carries settings: they are the machine's.
+    remote.variables = {
+        "AUTOINSTRUMENT_ENABLED": "1", "MLFLOW_TRACKING_URI": remote.place.uri, "MLFLOW_EXPERIMENT_NAME": "queued",
+        "CLEARML_CONFIG_FILE": str(settings),
+    }  # fmt: skip
+    remote.start_another("services", "--services-mode")
     remote.start_daemon()
-    done = remote.place.run("", command=["pipe.py"])
+    done = remote.place.run("", command=["pipe.py"], CLEARML_CONFIG_FILE=str(settings))
     assert done.code == 0, done.stderr
     (head,) = [task for task in remote.server.tasks if task["type"] == "controller" and task["status"] != "completed"]
     assert remote.has_ended(head["id"])["status"] == "completed", remote.server.console(head["id"])
