@@ -9,7 +9,8 @@ from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.guard import guard, logger
 from autoinstrument.journal.run_journal import RunJournals
-from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_tags
+from autoinstrument.mlflow_store.describe import PARENT_RUN
+from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_missing_tag, set_tags
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import (
     AbortLogged,
@@ -93,6 +94,8 @@ class RunReports:
         if linked.delivered:
             run.deliver()
         set_tags(run.tracking_uri, run.workspace, run.run_id, tags, note=self._note)
+        for step in linked.steps:
+            set_missing_tag(run.tracking_uri, run.workspace, step, PARENT_RUN, run.run_id)
         if linked.delivered:
             self._reply(RunTagged(run.run_id))
 

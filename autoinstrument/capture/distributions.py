@@ -25,9 +25,17 @@ from autoinstrument.scrubber import without_credentials
 _SAME_TOP = re.compile(r"\n([^/,\n]+)[^\n]*(?:\n\1[/,][^\n]*)*")
 _EMPTY_LINE = re.compile(r"\n\r?\n")
 _MAPPING = re.compile(r"^MAPPING\b[^=\n]*= (\{.*\})$", re.M)
+_OF_CONDA = {"torch": "pytorch"}
+"""Packages that conda calls otherwise than PyPI does, as far as clearml-agent knows them (3.0.3)."""
 _LISTS = ("installed-files.txt", "SOURCES.txt")
 """Lists of files of distributions without RECORD: setuptools' eggs."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_READ_BY_AGENTS = ("git+https://", "git+ssh://", "hg+", "svn+", "bzr+")
+"""Addresses of repositories that clearml-agent installs from. Of `x @ git+file://…` and `x @ git+http://…` it keeps the
+name alone, and it turns `git+git://` into ssh (3.0.3, `requirements_parser/vcs.py` and `external_req.py`)."""
+_NOT_READ = (
+    "a ClearML agent understands only https and ssh, and installs this package from its index, or PIP_FIND_LINKS"
+)
 
 
 def key_of(name: str) -> str:
@@ -116,9 +124,11 @@ class Installed:
         below = f"subdirectory={origin['subdirectory']}" if origin.get("subdirectory") else ""
         if isinstance(vcs, dict) and not url.startswith("file:"):
             revision = vcs.get("commit_id") or vcs.get("requested_revision") or ""
-            return Requirement(
-                f"{self.name} @ {vcs.get('vcs', 'git')}+{url}@{revision}" + (f"#{below}" if below else "")
-            )
+            address = f"{vcs.get('vcs', 'git')}+{url}"
+            line = f"{self.name} @ {address}@{revision}" + (f"#{below}" if below else "")
+            if address.startswith(_READ_BY_AGENTS):
+                return Requirement(line)
+            return Requirement(line, f"{self.name} was installed from {url}; {_NOT_READ}", is_missing=True)
         if isinstance(archive, dict) and not url.startswith("file:"):
             fragment = "&".join(filter(None, [_hash(archive), below]))
             return Requirement(f"{self.name} @ {url}" + (f"#{fragment}" if fragment else ""))
@@ -126,15 +136,18 @@ class Installed:
         checkout = Checkout.of(folder) if folder is not None else None
         if folder is not None and checkout is not None and checkout.remote and checkout.commit:
             inside = checkout.inside(folder)
-            line = f"{self.name} @ git+{pip_url(checkout.remote)}@{checkout.commit}" + (
+            address = f"git+{pip_url(checkout.remote)}"
+            line = f"{self.name} @ {address}@{checkout.commit}" + (
                 f"#subdirectory={inside}" if inside not in ("", ".") else ""
             )
             came = f"{self.name} {self.version} came from a local Git checkout"
-            if checkout.is_published():
-                return Requirement(line, f"{came}; its uncommitted changes are not here")
-            return Requirement(
-                line, f"{came}, whose commit {checkout.commit[:8]} no remote branch has; push it", is_missing=True
-            )
+            if not checkout.is_published():
+                return Requirement(
+                    line, f"{came}, whose commit {checkout.commit[:8]} no remote branch has; push it", is_missing=True
+                )
+            if not address.startswith(_READ_BY_AGENTS):
+                return Requirement(line, f"{came} of {checkout.remote}; {_NOT_READ}", is_missing=True)
+            return Requirement(line, f"{came}; its uncommitted changes are not here")
         return Requirement(
             pinned,
             f"{self.name} was installed from a local {'folder' if folder else 'file'}, {url}; "
@@ -145,6 +158,23 @@ class Installed:
     @cached_property
     def _origin(self) -> dict[str, Any]:
         return _json(_text(self._distribution, "direct_url.json"))
+
+    @property
+    def conda_name(self) -> str:
+        """Name of the conda package that it came with, as an agent knows it; "" if it came by other ways.
+
+        As in ClearML's SDK, a package that conda calls otherwise than PyPI does is left to pip.
+        """
+        folder = getattr(self._distribution, "_path", None)
+        if not (isinstance(folder, Path) and self._is_of_conda):
+            return ""
+        for prefix in folder.parents[:5]:  # <prefix>/lib/python3.11/site-packages, <prefix>/Lib/site-packages
+            with contextlib.suppress(OSError):
+                names = [file.name.rsplit("-", 2)[0] for file in (prefix / "conda-meta").iterdir()]
+                wanted = _OF_CONDA.get(self.key, self.key)
+                found = next((name for name in names if key_of(name) == wanted), "")
+                return self.name if self.key in _OF_CONDA and found else found
+        return ""
 
     @property
     def _is_of_conda(self) -> bool:

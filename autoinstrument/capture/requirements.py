@@ -30,6 +30,11 @@ class Requirements(NamedTuple):
     """
     freeze: str
     """All distributions on the path, as `pip freeze` lists them."""
+    conda: str = ""
+    """Those of `requirements` that conda has installed, one per line.
+
+    Agents of the type conda install these with conda, and the others with pip (clearml-agent 3.0.3, `conda_api.py`).
+    """
     shared: frozenset[str] = frozenset()
     """First parts of module names that are, or may be, shared by several distributions (`google`)."""
 
@@ -46,6 +51,7 @@ def packages_of(
     python: str = "",
     *,
     frozen: bool = False,
+    comments: Iterable[str] = (),
 ) -> Requirements:
     """Return the packages of a process.
 
@@ -55,6 +61,7 @@ def packages_of(
         imported: names that the user's own code imports, see `capture.imports`.
         python: the version of Python, as in "3.11.7".
         frozen: another machine gets all packages, not those in use.
+        comments: lines for a person, see `lock_files`.
 
     Distributions without a readable name or version are left out.
     """
@@ -72,14 +79,26 @@ def packages_of(
     rest = used - first
     header = f"# Python {python}\n\n" if python else ""
     return Requirements(
-        requirements=header + (f"{listed(first)}{_REST}{listed(rest)}" if first and rest else listed(used)),
+        requirements=header
+        + (f"{listed(first)}{_REST}{listed(rest)}" if first and rest else listed(used))
+        + _commented(comments),
         freeze=listed(everything),
+        conda="".join(
+            f"{name}=={everything[key].version}\n"
+            for key in sorted(used & everything.keys())
+            if (name := everything[key].conda_name)
+        ),
         shared=shared,
     )
 
 
 def to_install(
-    given: str | None, sys_path: Sequence[str], python: str, lacks: Callable[[str], object] = lambda _: None
+    given: str | None,
+    sys_path: Sequence[str],
+    python: str,
+    lacks: Callable[[str], object] = lambda _: None,
+    *,
+    comments: Iterable[str] = (),
 ) -> str:
     """Return the requirements of a program that has not run, for a Task that is queued.
 
@@ -89,6 +108,7 @@ def to_install(
         sys_path: where these are.
         python: version of Python, as in "3.11.7".
         lacks: called with one line for each package that the agent will not find, and why.
+        comments: lines for a person, see `lock_files`.
     """
     everything = {key: item.requirement() for key, item in _distributions(sys_path).items()}
     own = everything.setdefault(_THIS_PACKAGE, _this_package())
@@ -97,8 +117,14 @@ def to_install(
         if requirement.is_missing:
             lacks(requirement.note)
     if given is None:
-        return f"# Python {python}\n\n" + "".join(f"{requirement.text}\n" for requirement in listed)
-    return "\n".join([given.rstrip("\n"), own.line, ""])
+        text = f"# Python {python}\n\n" + "".join(f"{requirement.text}\n" for requirement in listed)
+    else:
+        text = "\n".join([given.rstrip("\n"), own.line, ""])
+    return text + _commented(comments)
+
+
+def _commented(lines: Iterable[str]) -> str:
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _this_package() -> Requirement:

@@ -93,8 +93,8 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
         str(found.get("comment") or ""),
         str(found.get("name") or ""),
         {name: str(item.get("value") or "")[:_LONG] for name, item in (found.get("configuration") or {}).items()},
-        _property(found, GIVEN_TAGS),
-        _property(found, EXPERIMENT),
+        property_of(found, GIVEN_TAGS),
+        property_of(found, EXPERIMENT),
         str((found.get("runtime") or {}).get(_NAMED) or ""),
         frozenset((found.get("hyperparams") or {}).get("properties") or {}),
     )
@@ -102,7 +102,7 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
 
 def is_adopted(task: Mapping[str, Any]) -> bool:
     """Return True if the properties of a Task say that a run has adopted it, see `Task.adopted`."""
-    return bool(task.get("id")) and _property(task, ADOPTED) == task["id"]
+    return bool(task.get("id")) and property_of(task, ADOPTED) == task["id"]
 
 
 def has_had_run(task: Mapping[str, Any]) -> bool:
@@ -128,7 +128,7 @@ def is_of_run(task: Mapping[str, Any], run_id: str) -> bool:
 
 def run_of(task: Mapping[str, Any]) -> str:
     """Return the id of the run that a Task names, "" for none; a clone names the run of its origin."""
-    return _property(task, _RUN_ID)
+    return property_of(task, _RUN_ID)
 
 
 def experiment_of(task: Mapping[str, Any]) -> tuple[str, ...]:
@@ -137,13 +137,13 @@ def experiment_of(task: Mapping[str, Any]) -> tuple[str, ...]:
     An empty tuple means that this is not known: no run has the Task, or a release made it that did not write the id.
     """
     is_own = bool(run_of(task)) and is_of_run(task, run_of(task)) and not is_adopted(task)
-    place = tuple(_property(task, name) for name in _PLACE)
+    place = tuple(property_of(task, name) for name in _PLACE)
     return place if is_own and place[0] else ()
 
 
 def store_of(task: Mapping[str, Any]) -> tuple[str, str]:
     """Return the address of the MLflow store that has the run of a Task, and the workspace in it."""
-    return _property(task, "mlflow_tracking_uri"), _property(task, "mlflow_workspace")
+    return property_of(task, "mlflow_tracking_uri"), property_of(task, "mlflow_workspace")
 
 
 def awaiting(run_id: str, name: str) -> dict[str, str]:
@@ -161,7 +161,8 @@ def artifact_identity(artifact: Mapping[str, Any]) -> tuple[str, str]:
     return str(artifact.get("key")), str(artifact.get("mode") or "output")
 
 
-def _property(task: Mapping[str, Any], name: str) -> str:
+def property_of(task: Mapping[str, Any], name: str) -> str:
+    """Return the value of a user property of a Task, "" for none."""
     properties = (task.get("hyperparams") or {}).get("properties") or {}
     return str((properties.get(name) or {}).get("value") or "")
 

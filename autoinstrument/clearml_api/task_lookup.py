@@ -112,7 +112,10 @@ class TaskLookup:
     def tagged_children(self, parent_id: str, tag: str) -> list[dict[str, Any]]:
         """Return the child Tasks of a Task that have a tag, with what says whose they are."""
         fields = ["id", "status", "system_tags", "runtime", "hyperparams.properties"]
-        answer = self._session.call("tasks.get_all", parent=parent_id, tags=[tag], only_fields=fields)
+        # A pipeline's project is hidden, and so may be what is in it.
+        answer = self._session.call(
+            "tasks.get_all", parent=parent_id, tags=[tag], only_fields=fields, search_hidden=True
+        )
         return list(map(schema.task, answer.get("tasks") or []))
 
     def signs_of_life(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from autoinstrument.bootstrap.startup_files import site_folders
 from autoinstrument.capture.checkout import Checkout
 from autoinstrument.capture.git import GitError
+from autoinstrument.capture.lock_files import lock_files_without_this_package
 from autoinstrument.capture.requirements import to_install
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
@@ -166,6 +167,8 @@ def installation() -> Check:
     """Check that other machines can install this package: each Task requires it, so that its clones are mirrored."""
     missing: list[str] = []
     line = to_install("", sys.path, "", missing.append).strip()
+    if ignored := list(lock_files_without_this_package(Path.cwd())):
+        missing.append(f"{line} will be installed, but {ignored[0]}")
     return Check(
         "on a ClearML agent", None if missing else True, missing[0] if missing else f"{line} will be installed"
     )

@@ -13,6 +13,7 @@ import click
 
 from autoinstrument.capture.bundle import unpacked
 from autoinstrument.capture.checkout import Checkout
+from autoinstrument.capture.lock_files import lock_files_without_this_package
 from autoinstrument.capture.requirements import to_install
 from autoinstrument.capture.requirements_file import requirement_lines
 from autoinstrument.capture.script_section import script_of
@@ -94,7 +95,10 @@ def new_task(wanted: Wanted, settings: Settings, tasks: Tasks, warn: Warn) -> Dr
             script["branch"] = wanted.branch
         if several := unpacked(script["diff"]):
             warn(f"the Task holds {len(several.files)} files of this folder: `--dry-run --json` shows them")
-        packages = to_install(_requirements(wanted, folder, root), process.sys_path, process.python, warn)
+        packages = to_install(
+            _requirements(wanted, folder, root), process.sys_path, process.python, warn,
+            comments=lock_files_without_this_package(root),
+        )  # fmt: skip
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
     program = process.main_module or Path(process.main_path).stem
     text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
@@ -102,7 +106,7 @@ def new_task(wanted: Wanted, settings: Settings, tasks: Tasks, warn: Warn) -> Dr
         "name": acceptable(wanted.name or program),
         "type": "training",
         "tags": [TAG, *wanted.tags],
-        "script": {**script, "requirements": {"pip": packages}},
+        "script": {**script, "requirements": {"pip": packages, "conda": ""}},
         "hyperparams": sections(_arguments(wanted, process)),
         "configuration": {OBJECT: {"name": OBJECT, "value": text, "type": "text"}},
     }
@@ -134,7 +138,7 @@ def changed_clone(wanted: Wanted, base: Mapping[str, Any], project: str) -> Draf
     script = dict(base.get("script") or {})
     if wanted.requirements or wanted.packages:
         text = to_install(_requirements(wanted, Path.cwd(), Path.cwd()), sys.path, "")
-        script["requirements"] = {"pip": text}
+        script["requirements"] = {"pip": text, "conda": ""}
     elif asked := requirements_of(base):  # not the packages that an agent has installed for it
         script["requirements"] = {**(script.get("requirements") or {}), "pip": asked}
     fields = {

@@ -33,6 +33,8 @@ class KeptFields(_FirstFields, total=False):
     variables: dict[str, str]
     prompts: list[Prompt]
     input_models: list[InputModel]
+    conda: str
+    steps: list[str]
 
 
 FIELDS = tuple(get_type_hints(KeptFields))

@@ -54,7 +54,7 @@ class RunJournal:
     Attributes:
         run, process: as the training process described them; credentials are not kept on disk.
         script: ClearML's script section.
-        requirements, freeze: packages, in pip's format.
+        requirements, freeze, conda: packages, see `capture.requirements.Requirements`.
         runtime: the Task's runtime properties, which describe the machine; empty if they are not known.
         variables: environment variables that the Task shows.
         prompts, input_models: what the run was seen to use; MLflow does not hold all of it.
@@ -71,13 +71,14 @@ class RunJournal:
         guessed: the end was not reported: the process is gone, and the end that MLflow's store holds counts.
         delivered: the Task holds everything; MLflow may lack the link tags.
         killed: the run's process was ended from outside, so that the run must end as KILLED in MLflow.
+        steps: runs that MLflow must nest below this one: they ended before ClearML knew of it.
     """
 
     def __init__(self, folder: Path, run: RunStarted, process: ProcessStarted | None) -> None:
         self.folder = folder
         self.run, self.process = run, process
         self.script: dict[str, str] = {}
-        self.requirements = self.freeze = ""
+        self.requirements = self.freeze = self.conda = ""
         self.variables: dict[str, str] = {}
         self.runtime: dict[str, Any] = {}
         self.prompts, self.input_models = list[Prompt](), list[InputModel]()
@@ -86,6 +87,7 @@ class RunJournal:
         self.console_sent = 0
         self.end: dict[str, str] = {}
         self.guessed = self.delivered = self.killed = False
+        self.steps: list[str] = []
         self.worker_pid = self.worker_started_ms = 0
         self.kept = run.owned
         self._writing = threading.RLock()

@@ -11,7 +11,16 @@ from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.kinds.kind import Kind, StoredData
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
-from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_followed, set_killed, set_tags
+from autoinstrument.mlflow_store.describe import PARENT_RUN
+from autoinstrument.mlflow_store.link_tags import (
+    STATE,
+    TASK_ID,
+    TASK_URL,
+    set_followed,
+    set_killed,
+    set_missing_tag,
+    set_tags,
+)
 from autoinstrument.mlflow_store.run_reader import RunReader, open_run
 
 _FLUSHES = 3
@@ -106,7 +115,7 @@ def read_awaited(mirror: RunMirror, ask: Callable[[Callable[[], Any]], Any]) -> 
 
 
 def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
-    """Write to MLflow what only the capture knows: the end of a killed run; the link, and the origin of a cloned Task.
+    """Write to MLflow what only the capture knows: the end of a killed run; the link, the lineage, and late steps.
 
     The link is written when the Task is complete; with `note`, into the run's description too. Doing it again changes
     nothing.
@@ -126,3 +135,5 @@ def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
             tags[TASK_URL] = capture.task_url
         if tags:
             set_tags(tracking_uri, run.workspace, run.run_id, tags, note=note)
+        for step in capture.steps:
+            set_missing_tag(tracking_uri, run.workspace, step, PARENT_RUN, run.run_id)

@@ -60,6 +60,19 @@ def remove_tag(tracking_uri: str, workspace: str, run_id: str, name: str) -> Non
             client.delete_tag(run_id, name)
 
 
+def set_missing_tag(tracking_uri: str, workspace: str, run_id: str, name: str, value: str) -> None:
+    """Set a tag of a run that has no such tag, and was not deleted.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store refuses, or does not answer.
+    """
+    with own_calls(), store_access(tracking_uri, workspace):
+        client = tracking_client(tracking_uri)
+        run = _found(client, run_id)
+        if run is not None and name not in run.data.tags:
+            client.set_tag(run_id, name, value)
+
+
 def set_followed(tracking_uri: str, workspace: str, run_id: str, task: tuple[str, str], *, note: bool) -> None:
     """Link a run that goes on without an agent to its Task; not a run that an agent has linked meanwhile.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autoinstrument.capture.lock_files import lock_files_without_this_package
 from autoinstrument.capture.queued_process import queued_process
 from autoinstrument.capture.requirements import to_install
 from autoinstrument.capture.script_section import script_of
@@ -65,15 +66,15 @@ def submit(session: Session, job: Submission) -> Answer:
         python=job["python"],
     )  # fmt: skip
     script = script_of(process, tasks.capture_settings, warnings.append, folder=folder)
-    requirements = {"pip": to_install(job["pip"], process.sys_path, process.python, warnings.append)}
-    if job["conda"]:
-        requirements["conda"] = to_install(job["conda"], process.sys_path, process.python)
+    comments = list(lock_files_without_this_package(folder))
+    pip = to_install(job["pip"], process.sys_path, process.python, warnings.append, comments=comments)
+    conda = to_install(job["conda"], process.sys_path, process.python) if job["conda"] else ""
     name = task_name(settings, run, None)
     body: dict[str, Any] = {
         "name": name,
         "type": "training",
         "tags": [links.TAG, *job["tags"]],
-        "script": {**script._asdict(), "requirements": requirements},
+        "script": {**script._asdict(), "requirements": {"pip": pip, "conda": conda}},
         "hyperparams": sections(arguments(job["parameters"], {})),
         "configuration": {item["name"]: item for item in [travelling(settings, run)]},
         "execution": {"artifacts": links.link_artifact(run)},

@@ -24,6 +24,8 @@ class RunLinked(NamedTuple):
     """The run has ended and its Task holds all of it."""
     lineage: dict[str, str] = {}  # noqa: RUF012  (never changed)
     """Tags of the run's lineage, see `clone_run.lineage`."""
+    steps: list[str] = []  # noqa: RUF012  (never changed)
+    """Runs that the process nests below this one, because they ended before ClearML knew of it."""
 
 
 class RunPending(NamedTuple):

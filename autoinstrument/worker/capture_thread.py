@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+from autoinstrument.capture.code import code_of
 from autoinstrument.capture.environment_variables import chosen
 from autoinstrument.capture.imports import imported_by
+from autoinstrument.capture.lock_files import lock_files_without_this_package
 from autoinstrument.capture.requirements import Requirements, packages_of
 from autoinstrument.capture.script_section import Script, without_arguments
 from autoinstrument.capture.settings import CaptureSettings
@@ -166,4 +169,5 @@ class CaptureThread:
 
 def _packages(started: ProcessStarted, modules: Collection[str], *, frozen: bool) -> Requirements:
     sys_path = [os.path.join(started.cwd, entry) for entry in started.sys_path]  # noqa: PTH118  ("" stays "")
-    return packages_of(modules, sys_path, imported_by(started), started.python, frozen=frozen)
+    comments = lock_files_without_this_package(code_of(started, Path(started.cwd)).folder)
+    return packages_of(modules, sys_path, imported_by(started), started.python, frozen=frozen, comments=comments)

@@ -158,7 +158,8 @@ class Dispatcher:
     def _describe(self, process: TrainingProcess, capture: RunJournal) -> None:
         capture.process = process.started and capture.run.program_of(process.started)
         capture.script = process.script_of(capture.run)
-        capture.requirements, capture.freeze = process.packages.requirements, process.packages.freeze
+        packages = process.packages
+        capture.requirements, capture.freeze, capture.conda = packages.requirements, packages.freeze, packages.conda
         capture.runtime = process.specs or capture.runtime
         capture.variables = process.variables
         capture.worker_pid, capture.worker_started_ms, capture.machine = os.getpid(), self._started_ms, machine()

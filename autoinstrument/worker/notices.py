@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.clone_run.lineage import lineage
 from autoinstrument.records import RunLinked, RunStarted
 
 
-def link_of(run: RunStarted, task: Task, *, delivered: bool) -> RunLinked:
+def link_of(run: RunStarted, task: Task, *, delivered: bool, steps: Sequence[str] = ()) -> RunLinked:
     """Return the notice for the training process about its run's Task; `delivered` if the Task holds all data."""
     origin = lineage(run.tags) if task.adopted else {}
-    return RunLinked(run.run_id, task.id, task.url, task.adopted, delivered, origin)
+    return RunLinked(run.run_id, task.id, task.url, task.adopted, delivered, origin, list(steps))
 
 
 class Notices:

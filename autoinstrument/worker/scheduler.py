@@ -237,7 +237,7 @@ class Scheduler:
             mirror.complete()
             if not home.answered and home.gone_at is None:
                 mirror.notices.complete()
-                home.send(link_of(mirror.run, task, delivered=True))
+                home.send(link_of(mirror.run, task, delivered=True, steps=mirror.capture.steps))
 
     def is_left(self, mirror: LiveRun, home: TrainingProcess) -> bool:
         """Return True if MLflow lacks something of a run that only the worker can still write."""

@@ -68,7 +68,7 @@ def matches(document: Doc, query: Doc) -> bool:
         is_path = key.startswith(("hyperparams.", "metadata.")) and query[key]
         if is_path and _nested(document, key) not in _strings(key, query[key]):
             return False
-    return _patterns_match(document, query) and _times_match(document, query)
+    return _patterns_match(document, query) and _times_match(document, query) and _ranges_match(document, query)
 
 
 def _nested(document: Doc, path: str) -> Any:
@@ -182,12 +182,31 @@ def _patterns_match(document: Doc, query: Doc) -> bool:
 
 def _times_match(document: Doc, query: Doc) -> bool:
     """Filters like `"last_update": [">=2026-01-01T00:00:00"]`, and `_or_` for any of several fields (SDK 2.1)."""
-    for key in ("created", "started", "completed", "last_update", "status_changed"):
+    for key in ("created", "started", "completed", "last_update", "last_change", "status_changed"):
         if not _is_in_time(document, key, query.get(key)):
             return False
     either = query.get("_or_") or {}
     fields = either.get("fields") or []
     return not fields or any(_is_in_time(document, key, either.get("datetime")) for key in fields)
+
+
+def _ranges_match(document: Doc, query: Doc) -> bool:
+    """`"last_metrics.….max_value": [least, most]`, either may be null (the server's source, `get_range_field_query`).
+
+    A document without the value matches only if there is no least one.
+    """
+    for key, wanted in query.items():
+        if not (key.startswith("last_metrics.") or key == "last_iteration") or wanted is None:
+            continue
+        if not isinstance(wanted, list) or len(wanted) != 2:
+            raise bad_request(12, f"Validation error (Min and max values should be specified for range field {key})")
+        (least, most), value = wanted, _nested(document, key)
+        if value is None:
+            if least is not None:
+                return False
+        elif (least is not None and value < least) or (most is not None and value > most):
+            return False
+    return True
 
 
 def _is_in_time(document: Doc, key: str, conditions: Any) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import shutil
 import sqlite3
@@ -184,3 +185,30 @@ def remote(new_place: Callable[[ClearMLServer | None], Place], clearml_agent: Pa
     """A repository, and an agent that runs what is queued; one for all tests of a module."""
     with ClearMLServer() as running, remote_of(new_place(running), running, clearml_agent) as remote:
         yield remote
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The address of an ssh server that knows one key, and the command by which Git uses that key."""
+    server = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if server is None or shutil.which("git-lfs") is None:
+        pytest.skip("no sshd or no git-lfs (Debian's packages openssh-server and git-lfs)")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where it gives up its privileges
+    for name in ("host", "deploy"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
+    with hold() as held:
+        port = held.getsockname()[1]
+    options = {
+        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": tmp_path / "host", "PidFile": "none", "UsePAM": "no",
+        "AuthorizedKeysFile": tmp_path / "deploy.pub", "StrictModes": "no", "PasswordAuthentication": "no",
+    }  # fmt: skip
+    command = [server, "-D", "-e", "-f", os.devnull, *(f"-o{name}={value}" for name, value in options.items())]
+    client = f"ssh -i {tmp_path / 'deploy'} -o IdentitiesOnly=yes -o StrictHostKeyChecking=no"
+    client += f" -o UserKnownHostsFile={os.devnull} -o LogLevel=ERROR"
+    with subprocess.Popen(command, stderr=(tmp_path / "sshd.log").open("wb")) as running:
+        address = f"{getpass.getuser()}@127.0.0.1"
+        probe = [*client.split(), "-p", str(port), address, "true"]
+        wait_for(lambda: subprocess.run(probe, capture_output=True, check=False).returncode == 0)
+        yield f"ssh://{address}:{port}", client
+        running.terminate()

@@ -177,3 +177,49 @@ def test_a_published_model_starts_a_training(remote: Remote) -> None:
     assert link_tags(run)["cloned_from_run"] == origin.info.run_id
     assert "mlflow.parentRunId" not in run.data.tags, "the Task that was cloned is its origin, and not above it"
     scheduler.kill(signal.SIGKILL)
+
+
+SCHEDULE = """
+import mlflow
+from clearml.automation import TaskScheduler
+
+def report():
+    with mlflow.start_run(run_name="report"):
+        mlflow.log_metric("runs", 1)
+
+scheduler = TaskScheduler(sync_frequency_minutes=0.05)
+scheduler.add_task(
+    name="nightly", schedule_task_id="{task}", queue="default", hour=22, day=1, execute_immediately=True,
+    task_parameters={{"Args/lr": 0.3}}, single_instance=True,
+)
+scheduler.add_task(name="report", schedule_function=report, hour=23, day=1, execute_immediately=True)
+scheduler.start_remotely(queue="services")
+"""
+
+
+@pytest.mark.slow
+def test_a_schedule_in_the_services_queue(remote: Remote) -> None:
+    """`TaskScheduler` as a service: a training that it queues is a run of its own, and so is a function of its own."""
+    remote.commit({"argparse_.py": ARGPARSE})
+    origin, source = remote.train(command=["argparse_.py"], experiment="scheduled")
+    remote.start_daemon()
+    remote.commit({"schedule.py": SCHEDULE.format(task=source["id"])})
+    settings = remote.home / "sdk.conf"  # the reporter's own process takes 12 s to close
+    settings.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
+    sdk = {"CLEARML_CONFIG_FILE": str(settings)}
+    on = {"AUTOINSTRUMENT_ENABLED": "1", "MLFLOW_TRACKING_URI": remote.place.uri, "MLFLOW_EXPERIMENT_NAME": "schedule"}
+    remote.start_another("services", "--services-mode", **on, **sdk)
+    done = remote.place.run("", command=["schedule.py"], **sdk)
+    assert done.code == 0, done.stderr
+    (service,) = [task for task in remote.server.tasks if task["type"] == "service"]
+    clone = wait_for(lambda: [task for task in remote.server.tasks if task.get("parent") == source["id"]])[0]
+    assert remote.has_ended(clone["id"])["status"] == "completed", remote.server.console(service["id"])
+    run = remote.run(clone["id"])
+    assert run.data.params["lr"] == "0.3"
+    assert link_tags(run)["cloned_from_run"] == origin.info.run_id
+    assert "mlflow.parentRunId" not in run.data.tags
+    (report,) = wait_for(lambda: remote.runs("schedule"))
+    wait_for(lambda: link_tags(remote.place.mlflow_run(report.info.run_id)).get("state") == "synced")
+    assert link_tags(remote.place.mlflow_run(report.info.run_id))["task_id"] == service["id"]
+    remote.call("tasks.stop", task=service["id"])
+    assert remote.has_ended(service["id"])["status"] == "stopped"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, properties
+from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import Remote
 
 TRAIN = """
@@ -115,3 +117,49 @@ def test_steps_on_this_machine(sdk_place: Place, own_server: ClearMLServer) -> N
     console = own_server.console(task_id)
     assert console.count("training with 0.3") == 2, console
     assert console.count("ValueError: the first attempt") == 1, console
+
+
+QUEUED = """
+import mlflow
+from clearml import PipelineController
+
+def prepare(size):
+    import mlflow
+    with mlflow.start_run(run_name="prepare"):
+        mlflow.log_metric("rows", 10 * size)
+    return 10 * size
+
+pipe = PipelineController(name="pipe", project="pipelines", version="1.0", pool_frequency=0.04)
+pipe.set_default_execution_queue("default")
+pipe.add_function_step("prepared", prepare, function_kwargs={{"size": 3}}, function_return=["rows"])
+pipe.add_step("trained", base_task_id="{task}", parents=["prepared"], parameter_override={{"Args/lr": 0.3}})
+pipe.start(queue="services")  # the process ends here, and goes on under an agent
+with mlflow.start_run(run_name="summary"):
+    mlflow.log_metric("steps", 2)
+"""
+
+
+@pytest.mark.slow
+def test_a_controller_in_the_services_queue(remote: Remote) -> None:
+    """`start()`: the controller runs under an agent, too. Its run begins after the steps, and is above them."""
+    remote.commit({"step.py": TRAIN})
+    _, source = remote.train(command=["step.py"], experiment="of the step")
+    remote.commit({"pipe.py": QUEUED.format(task=source["id"])})
+    settings = remote.home / "sdk.conf"  # the reporter's own process takes 12 s to close
+    settings.write_text("sdk { development { report_use_subprocess: false, vcs_repo_detect_async: false } }")
+    # Neither the controller's Task nor that of a function carries settings: they are the machine's.
+    remote.variables = {
+        "AUTOINSTRUMENT_ENABLED": "1", "MLFLOW_TRACKING_URI": remote.place.uri, "MLFLOW_EXPERIMENT_NAME": "queued",
+        "CLEARML_CONFIG_FILE": str(settings),
+    }  # fmt: skip
+    remote.start_another("services", "--services-mode")
+    remote.start_daemon()
+    done = remote.place.run("", command=["pipe.py"], CLEARML_CONFIG_FILE=str(settings))
+    assert done.code == 0, done.stderr
+    (head,) = [task for task in remote.server.tasks if task["type"] == "controller" and task["status"] != "completed"]
+    assert remote.has_ended(head["id"])["status"] == "completed", remote.server.console(head["id"])
+    summary = remote.run(head["id"])
+    assert summary.data.metrics == {"steps": 2.0}
+    wait_for(lambda: link_tags(remote.place.mlflow_run(summary.info.run_id)).get("state") == "synced")
+    below = [run for run in remote.place.mlflow_runs() if above(run) == summary.info.run_id]
+    assert {run.info.run_name for run in below} == {"prepare", "train"}

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.clearml_server.ports import hold
 from tests.end_to_end.harness import Place, task_of
-from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import remote_of
 
 pytestmark = pytest.mark.slow
@@ -28,33 +22,6 @@ from helper import NAME
 with mlflow.start_run():
     mlflow.log_params({"part": part.NAME, "helper": NAME, "data": pathlib.Path("data.csv").read_text().strip()})
 """
-
-
-@pytest.fixture
-def ssh(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """The address of an ssh server that knows one key, and the command by which Git uses that key."""
-    server = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if server is None or shutil.which("git-lfs") is None:
-        pytest.skip("no sshd or no git-lfs (Debian's packages openssh-server and git-lfs)")
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where it gives up its privileges
-    for name in ("host", "deploy"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
-    with hold() as held:
-        port = held.getsockname()[1]
-    options = {
-        "Port": port, "ListenAddress": "127.0.0.1", "HostKey": tmp_path / "host", "PidFile": "none", "UsePAM": "no",
-        "AuthorizedKeysFile": tmp_path / "deploy.pub", "StrictModes": "no", "PasswordAuthentication": "no",
-    }  # fmt: skip
-    command = [server, "-D", "-e", "-f", os.devnull, *(f"-o{name}={value}" for name, value in options.items())]
-    client = f"ssh -i {tmp_path / 'deploy'} -o IdentitiesOnly=yes -o StrictHostKeyChecking=no"
-    client += f" -o UserKnownHostsFile={os.devnull} -o LogLevel=ERROR"
-    with subprocess.Popen(command, stderr=(tmp_path / "sshd.log").open("wb")) as running:
-        address = f"{getpass.getuser()}@127.0.0.1"
-        probe = [*client.split(), "-p", str(port), address, "true"]
-        wait_for(lambda: subprocess.run(probe, capture_output=True, check=False).returncode == 0)
-        yield f"ssh://{address}:{port}", client
-        running.terminate()
 
 
 def test_a_private_repository(

@@ -181,7 +181,7 @@ class EnvironmentPart(RunPart):
     def _script(self) -> dict[str, Any]:
         """Return the script section, with the requirements that an agent installs."""
         capture = self._context.capture
-        return {**capture.script, "requirements": {"pip": capture.requirements}}
+        return {**capture.script, "requirements": {"pip": capture.requirements, "conda": capture.conda}}
 
     def _objects(self) -> list[dict[str, str]]:
         """Return the configuration objects: all packages, Hydra's configuration, the words of the command line."""

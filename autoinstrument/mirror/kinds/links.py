@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from autoinstrument.clearml_api.tasks import Task, is_of_run, run_of, store_of
+from autoinstrument.clearml_api.tasks import Task, is_adopted, is_of_run, property_of, run_of, store_of
 from autoinstrument.clone_run.lineage import CLONED_FROM_RUN, as_properties, as_property
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import Difference, Kind, RunPart, StoredData, TaskOfRun, listed
@@ -86,10 +86,13 @@ class _LinksPart(RunPart):
             context.tasks.add_tags(task, [links.TAG])
 
     def conclude(self, task: Task) -> None:
-        """Nest the run if the run above it has begun in the meantime."""
-        if not self._was_nested_at_end and self._nest(task):
+        """Nest the run if the run above it has begun in the meantime, and the runs that were too early for that."""
+        if self._was_nested_at_end:
+            return
+        if self._nest(task):
             value = self._context.run.tags[PARENT_RUN]
             self._context.hyperparameters.put([hyperparameter(PROPERTIES, as_property(PARENT_RUN), value, "str")])
+        self._context.capture.steps = self._early_steps(task)
         self._was_nested_at_end = True
 
     def _nest(self, task: Task) -> bool:
@@ -112,6 +115,23 @@ class _LinksPart(RunPart):
             return False
         context.change_run(tags={**run.tags, PARENT_RUN: found})
         return True
+
+    def _early_steps(self, task: Task) -> list[str]:
+        """Return the runs of steps or jobs that had ended when the Task above them was not known to have this run.
+
+        Raises:
+            ClearMLError: the server did not answer.
+        """
+        run, lineages = self._context.run, (as_property(PARENT_RUN), as_property(CLONED_FROM_RUN))
+        if not (task.adopted and run.owned):
+            return []
+        steps = []
+        for child in self._context.tasks.tagged_children(task.id, links.TAG):
+            found, (parent, origin) = run_of(child), (property_of(child, name) for name in lineages)
+            is_below = is_adopted(child) and is_of_run(child, found) and store_of(child) == links.store(run)
+            if is_below and not parent and {found, origin}.isdisjoint({run.run_id, task.run_id} - {""}):
+                steps.append(found)
+        return steps
 
     def send(self, task: Task) -> None:
         if not self._has_artifact:

@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from autoinstrument._version import __version__
 from autoinstrument.capture import requirements as packages
 from autoinstrument.capture.imports import imported_by
+from autoinstrument.capture.lock_files import lock_files_without_this_package
 from autoinstrument.capture.process import Changes
 from autoinstrument.capture.requirements import packages_of, to_install
 
@@ -237,6 +238,51 @@ def test_a_package_of_conda_is_named_by_its_version(install, required):
     info = install("a", files=["a.py"], origin={"url": "file:///home/conda/feedstock_root/a", "dir_info": {}})
     (info / "INSTALLER").write_text("conda\n")
     assert required("a") == ["a==1.0"]
+
+
+def test_what_conda_has_installed_is_listed_for_agents_that_use_conda(tmp_path, site, install):
+    """Under the names that conda has for them; what it does not know is left to pip."""
+    (tmp_path / "conda-meta").mkdir()
+    for file in ("typing_extensions-1.0-py311_0", "pytorch-1.0-cpu_0", "numpy-1.0-py311_0", "a-b-1.0-0"):
+        (tmp_path / "conda-meta" / f"{file}.json").touch()
+    for name in ("typing-extensions", "torch", "numpy", "other", "a-b"):
+        info = install(name, files=[f"{name.replace('-', '_')}.py"])
+        (info / "INSTALLER").write_text("pip\n" if name == "numpy" else "conda\n")
+    found = packages_of(["typing_extensions", "torch", "numpy", "other"], [str(site)])
+    assert found.conda == "torch==1.0\ntyping_extensions==1.0\n"
+
+
+@pytest.mark.parametrize("url", ["http://host/a.git", "git://host/a.git"])
+def test_an_address_that_agents_do_not_understand_is_named(install, required, url):
+    install("a", files=["a.py"], origin={"url": url, "vcs_info": {"vcs": "git", "commit_id": "abc"}})
+    comment, line = required("a")
+    assert comment.startswith(f"# a was installed from {url}; a ClearML agent understands only https and ssh")
+    assert line == f"a @ git+{url}@abc"
+
+
+def test_a_checkout_of_a_remote_that_agents_do_not_reach_is_named(site, install, repository):
+    repository.push()
+    install("autoinstrument", origin={"url": repository.root.as_uri(), "dir_info": {"editable": True}})
+    lacks: list[str] = []
+    text = to_install("", [str(site)], "", lacks.append)
+    assert "understands only https and ssh" in lacks[0]
+    assert text.startswith("\nautoinstrument @ git+file://")
+
+
+@pytest.mark.parametrize("name", ["uv.lock", "poetry.lock"])
+def test_a_lock_file_without_this_package_is_named(tmp_path, name):
+    """An agent of its type installs what it lists, and nothing else."""
+    folder = tmp_path / "below"
+    folder.mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / name).write_text('[[package]]\nname = "autoinstrument-of-another"\n')
+    (comment,) = lock_files_without_this_package(folder)
+    assert comment.startswith(f"{name} has no autoinstrument: ")
+    for text in (packages_of([], [], comments=[comment]).requirements, to_install("", [], "", comments=[comment])):
+        assert text.endswith(f"\n# {comment}\n")
+    (tmp_path / name).write_text('[[package]]\nname = "autoinstrument"\nversion = "0.1.0"\n')
+    assert not list(lock_files_without_this_package(folder))
+    assert not list(lock_files_without_this_package(tmp_path / "missing"))
 
 
 @pytest.mark.parametrize("editable", [True, False])

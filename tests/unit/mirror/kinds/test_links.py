@@ -83,6 +83,23 @@ def test_a_step_is_nested_below_the_run_of_the_controller(
     assert differences({PARENT: "another, by a person"}) == []
 
 
+def test_what_ended_before_the_run_above_it_began(pipeline: Pipeline) -> None:
+    """The run above nests it at its own end, but no clone of its Task, and nothing of another store."""
+
+    def ended(run: RunStarted, task_id: str) -> RunJournal:
+        mirror = pipeline.adopted(run, task_id)
+        mirror.end_as(End("completed", "", ""))
+        mirror.flush()
+        return mirror.capture
+
+    ended(STEP, pipeline.below())
+    ended(STEP._replace(run_id="b" * 32, tracking_uri="http://another"), pipeline.below())
+    ended(STEP._replace(run_id="d" * 32, tags={"clearml.cloned_from_run": ABOVE.run_id}), pipeline.below())
+    ended(STEP._replace(run_id="e" * 32, tags={PARENT: "another run"}), pipeline.below())
+    pipeline.below(tags=["mlflow"])  # it has no run
+    assert ended(ABOVE, pipeline.above).steps == [STEP.run_id]
+
+
 def test_a_step_is_not_nested_below_other_tasks(server: ClearMLServer, pipeline: Pipeline) -> None:
     """The origin of a clone, a Task without a run, a clone that has not run yet, and a run of another store."""
     assert PARENT not in pipeline.adopted(STEP, pipeline.below()).run.tags

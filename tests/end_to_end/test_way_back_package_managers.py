@@ -1,0 +1,189 @@
+"""Agents that make the environment with uv, Poetry or conda, or install autoinstrument from a Git repository.
+
+The environment holds autoinstrument alone. To save minutes, the training finds all else in another folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import Place
+from tests.end_to_end.remote import Remote, remote_of
+from tests.end_to_end.test_way_back_environments import install_for_user
+from tests.shared import Shared
+from tests.startup.environment import ROOT
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import sys
+import mlflow
+
+with mlflow.start_run():
+    mlflow.log_param("prefix", sys.prefix)
+"""
+PROJECT = """
+[project]
+name = "work"
+version = "1"
+requires-python = ">=3.10"
+dependencies = [{dependencies}]
+
+[tool.poetry]
+package-mode = false
+"""
+VARIABLES = {"UV_OFFLINE": "1", "UV_PYTHON": sys.executable, "PIP_NO_INDEX": "1"}
+CONDA = """#!{python}
+# A stand-in for conda: an environment is a virtual one, and the log says what was to be installed by conda.
+import pathlib, subprocess, sys
+
+words = sys.argv[1:]
+if words == ["--version"]:
+    print("conda 24.1.0")
+elif words[0] == "create":
+    subprocess.run([sys.executable, "-m", "venv", words[words.index("--prefix") + 1]], check=True)
+elif words[0] == "list":
+    print("[]")
+else:
+    file = words[words.index("--file") + 1] if "--file" in words else ""
+    with open({log!r}, "a") as log:
+        print(*words, pathlib.Path(file).read_text() if file else "", file=log)
+    print('{{"success": true}}')
+"""
+ACTIVATE = 'conda() { [ "$1" != activate ] || . "$2/bin/activate"; }\n'
+
+
+def without_dependencies(wheel: Path, folder: Path) -> Path:
+    """Write a copy of a wheel that requires nothing, so that a resolver needs no index."""
+    copy = folder / wheel.name
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(copy, "w") as target:
+        for name in source.namelist():
+            lines = source.read(name).splitlines(keepends=True)
+            if name.endswith(".dist-info/METADATA"):
+                lines = [line for line in lines if not line.startswith(b"Requires-Dist:")]
+            elif name.endswith(".dist-info/RECORD"):
+                lines = [line if b"/METADATA," not in line else line.split(b",")[0] + b",,\n" for line in lines]
+            target.writestr(name, b"".join(lines))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def tools(shared: Shared) -> Path:
+    """The folder of the commands `uv` and `poetry`."""
+
+    def install(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([folder / "bin" / "pip", "-q", "install", "uv", "poetry>=2"], check=True)
+
+    return shared.folder("package-managers", install) / "bin"
+
+
+class Machine:
+    """The agent's machine, and a repository; what the training needs besides autoinstrument is in a folder there."""
+
+    def __init__(self, remote: Remote) -> None:
+        self.remote = remote
+        install_for_user(remote.home)
+        (self.packages,) = (remote.home / ".local" / "lib").glob("*/site-packages")
+
+    def run(self, clone: str, manager: str, **variables: str) -> str:
+        """Run a clone by an agent with this package manager; return what it printed."""
+        shutil.rmtree(self.remote.home / ".clearml", ignore_errors=True)
+        file = self.remote.home / f"{manager}.conf"
+        packages = {"type": manager, "pip_version": [], "system_site_packages": False}
+        file.write_text(json.dumps({"agent": {"python_binary": sys.executable, "package_manager": packages}}))
+        return self.remote.execute(
+            clone,
+            CLEARML_CONFIG_FILE=str(file),
+            CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL="",
+            CLEARML_AGENT_SKIP_PIP_VENV_INSTALL="",
+            CLEARML_AGENT_EXTRA_PYTHON_PATH=str(self.packages),
+            **VARIABLES,
+            **variables,
+        )
+
+
+@pytest.fixture(scope="module")
+def machine(new_place: Callable[[ClearMLServer | None], Place], clearml_agent: Path) -> Iterator[Machine]:
+    with ClearMLServer() as server, remote_of(new_place(server), server, clearml_agent) as remote:
+        yield Machine(remote)
+
+
+@pytest.mark.parametrize(("manager", "lock"), [("uv", "uv.lock"), ("poetry", "poetry.lock")])
+def test_a_lock_file(machine: Machine, tools: Path, wheel: Path, manager: str, lock: str) -> None:
+    """The agent installs what the lock file lists. The Task says so while autoinstrument is not among that."""
+    remote = machine.remote
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    bare = without_dependencies(wheel, remote.home)
+    comments = {}
+    for dependencies in ("", f'"autoinstrument @ {bare.as_uri()}"'):
+        remote.place.write("pyproject.toml", PROJECT.format(dependencies=dependencies))
+        environ = {**os.environ, **VARIABLES, "PATH": path}
+        subprocess.run([tools / manager, "lock"], cwd=remote.place.folder, env=environ, check=True, capture_output=True)
+        remote.commit({"train.py": SCRIPT})
+        _, task = remote.train(command=["train.py"], experiment=f"{manager} {bool(dependencies)}")
+        comments[bool(dependencies)] = f"{lock} has no autoinstrument" in task["script"]["requirements"]["pip"]
+    assert comments == {False: True, True: False}
+    clone = remote.clone(task)
+    said = machine.run(clone, manager, PATH=path)
+    assert remote.server.task(clone)["status"] == "completed", said
+    (run,) = remote.linked(clone) or pytest.fail(said)
+    assert Path(run.data.params["prefix"]).name == ".venv"
+    (remote.place.folder / lock).unlink()
+
+
+def test_conda(machine: Machine, wheel: Path) -> None:
+    """A Task without packages of conda's leaves all to pip, as those of ClearML's SDK do; conda is a stand-in."""
+    remote = machine.remote
+    conda, log = remote.home / "conda" / "bin" / "conda", remote.home / "conda.log"
+    shell = remote.home / "conda" / "etc" / "profile.d" / "conda.sh"
+    for file, text in ((conda, CONDA.format(python=sys.executable, log=str(log))), (shell, ACTIVATE)):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    conda.chmod(0o755)
+    _, task = remote.train("", command=["-c", SCRIPT], experiment="conda")
+    needed = [line for line in task["script"]["requirements"]["pip"].splitlines() if line.startswith("autoinstrument")]
+    requirements = {**task["script"]["requirements"], "pip": "\n".join(needed)}
+    clone = remote.clone(task)
+    remote.call("tasks.edit", task=clone, force=True, script={**task["script"], "requirements": requirements})
+    bare = without_dependencies(wheel, remote.home)
+    path = f"{conda.parent}{os.pathsep}{os.environ['PATH']}"
+    said = machine.run(clone, "conda", PATH=path, PIP_FIND_LINKS=str(bare.parent))
+    assert remote.linked(clone), said
+    assert not log.exists() or "dependencies" not in log.read_text()
+
+
+def test_a_git_repository(machine: Machine, ssh: tuple[str, str]) -> None:
+    """`pip install git+ssh://…`: the agent installs the same commit, with the deploy key of its machine."""
+    remote = machine.remote
+    address, command = ssh
+    source, bare = remote.home / "source", remote.home / "autoinstrument.git"
+    source.mkdir()
+    for name in ("autoinstrument", "pyproject.toml", "README.md", "LICENSE", "sitecustomize_template"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    git = remote.place.git
+    git("init", "-q", "--bare", "-b", "main", str(bare))
+    for words in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "Release"),
+                  ("push", "-q", str(bare), "main")):  # fmt: skip
+        git("-C", str(source), *words)
+    commit = git("-C", str(source), "rev-parse", "HEAD").strip()
+    _, task = remote.train("", command=["-c", SCRIPT], experiment="from Git")
+    line = f"autoinstrument @ git+{address}{bare}@{commit}"  # as an installation from there is described (PEP 610)
+    clone = remote.clone(task)
+    requirements = {"pip": line, "conda": ""}
+    remote.call("tasks.edit", task=clone, force=True, script={**task["script"], "requirements": requirements})
+    # Hatchling, which builds the wheel, is among what the tests have installed.
+    build = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_DEPS": "1", "PYTHONPATH": str(machine.packages)}
+    said = machine.run(clone, "pip", GIT_SSH_COMMAND=command, **build)
+    assert remote.linked(clone), said
