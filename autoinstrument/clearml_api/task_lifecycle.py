@@ -61,9 +61,14 @@ class TaskLifecycle:
         """Set a Task running, whatever its present status is."""
         self._session.call("tasks.started", task=task.id, force=True)
 
-    def finish(self, task: Task, status: str, reason: str, message: str) -> None:
-        """Set the last status ("completed", "failed" or "stopped"), whatever the present one is."""
-        self._session.call(f"tasks.{status}", task=task.id, status_reason=reason, status_message=message, force=True)
+    def finish(self, task: Task, status: str, reason: str, message: str, *, force: bool = True) -> None:
+        """Set the last status ("completed", "failed" or "stopped"), with `force` whatever the present one is.
+
+        Raises:
+            RefusedError: without `force`, the present status forbids it (`is_finished`).
+        """
+        texts = {"status_reason": reason, "status_message": message}
+        self._session.call(f"tasks.{status}", task=task.id, **texts, force=force)
 
     def move(self, task: Task, before: str, project_id: str) -> Task:
         """Move a Task to another project, with the models that were created for it; return it as it is then.

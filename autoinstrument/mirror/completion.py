@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from autoinstrument.clone_run.lineage import lineage
@@ -16,12 +16,13 @@ from autoinstrument.mlflow_store.link_tags import (
     STATE,
     TASK_ID,
     TASK_URL,
+    followed,
     set_followed,
     set_killed,
     set_missing_tag,
     set_tags,
 )
-from autoinstrument.mlflow_store.run_reader import RunReader, open_run
+from autoinstrument.mlflow_store.run_reader import open_run
 
 _FLUSHES = 3
 """Attempts to complete the Task: a file that cannot be read from the store is tried again."""
@@ -75,7 +76,7 @@ def complete(
     return has_ended
 
 
-def keep_up(mirror: RunMirror, read: Callable[[Kind, RunReader], Iterable[StoredData]]) -> None:
+def keep_up(mirror: RunMirror, read: Callable[[Kind], Iterable[StoredData]], held: Mapping[str, str]) -> None:
     """Bring the Task of a run that goes on without an agent up to what the MLflow store holds, and link the two.
 
     Files that cannot be uploaded wait (`mirror.lacking`).
@@ -83,22 +84,22 @@ def keep_up(mirror: RunMirror, read: Callable[[Kind, RunReader], Iterable[Stored
     Args:
         mirror: the run's.
         read: returns the data of one kind that must be taken.
+        held: the run's tags as they were found.
 
     Raises:
         mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
     run = mirror.run
-    uri, workspace = run.tracking_uri, run.workspace
-    reader = open_run(uri, run.run_id, workspace=workspace, experiment_name=run.experiment_name)
-    mirror.take_stored(lambda kind: read(kind, reader))
+    mirror.take_stored(read)
     for _ in range(_FLUSHES):
         mirror.flush_without_end()
         if not mirror.may_send:
             break
     if mirror.task is not None:
         link = mirror.task.id, mirror.task.url
-        set_followed(uri, workspace, run.run_id, link, note=mirror.settings.note)
+        if followed(link).items() - held.items():
+            set_followed(run.tracking_uri, run.workspace, run.run_id, link, note=mirror.settings.note)
 
 
 def read_awaited(mirror: RunMirror, ask: Callable[[Callable[[], Any]], Any]) -> None:

@@ -36,7 +36,7 @@ class RunMirror:
     Attributes:
         capture: the run's capture.
         settings: those that the run is mirrored by.
-        console: the run's console, which takes text as it is written.
+        console, status: the run's console, which takes text as it is written, and how the run ended.
         lacking: why files wait to be uploaded when everything else is delivered; "" if none does.
         is_tagged: the link tags of the complete Task are written.
     """
@@ -79,7 +79,7 @@ class RunMirror:
         )
         self._kinds: dict[Kind, RunPart] = {kind: kind.part(self._context) for kind in kinds.KINDS}
         self._parts = list(self._kinds.values())
-        self.console, self._status = self._part(ConsolePart), self._part(StatusPart)
+        self.console, self.status = self._part(ConsolePart), self._part(StatusPart)
         look_first = capture.run.resumed or not capture.run.owned if look_first is None else look_first
         self._task = RunTask(
             self._context, self._parts,
@@ -104,12 +104,12 @@ class RunMirror:
     @property
     def end(self) -> End | None:
         """How the run ended, None while it goes on."""
-        return self._status.known
+        return self.status.known
 
     @property
     def has_ended(self) -> bool:
         """True if the Task has ended as the run did; also if it is complete and must not end."""
-        return self._status.is_settled
+        return self.status.is_settled
 
     @property
     def is_incomplete(self) -> bool:
@@ -201,12 +201,15 @@ class RunMirror:
 
     def note_end_time(self, ended_ms: int) -> None:
         """Note when the run ended according to MLflow, in ms since the epoch."""
-        self._status.note_time(ended_ms)
+        self.status.note_time(ended_ms)
 
-    def end_as(self, end: End, *, guessed: bool = False) -> None:
-        """Note how the run ended, or that it has ended without a report of how (`guessed`); the last call counts."""
+    def end_as(self, end: End, *, guessed: bool = False, ended_ms: int = 0) -> None:
+        """Note how the run ended, or that it has ended without a report of how (`guessed`); the last call counts.
+
+        `ended_ms` as in `StatusPart.note_end`.
+        """
         end = End(*map(hide_in_text, end))
-        self._status.end_as(end)
+        guessed = self.status.end_as(end, ended_ms) or guessed
         self.console.show_traceback(end.traceback)
         if self._dropped:
             logger().warning("run %s: %d points, parameters or tags did not fit", self.run.run_id, self._dropped)
@@ -218,7 +221,7 @@ class RunMirror:
 
     def settle(self, end: End | None, end_if_open: End | None) -> bool:
         """Note, after `take_stored`, that nothing is left out and how the run ended; see `StatusPart.settle`."""
-        has_ended = self._status.settle(end, end_if_open)
+        has_ended = self.status.settle(end, end_if_open)
         self.note_store_read()
         return has_ended
 

@@ -21,7 +21,7 @@ from autoinstrument.mlflow_store.link_tags import STATE
 _ATTEMPTS = 3
 _PATIENCE_S = 2.0
 """The longest pause asked for by a server that is kept here; a longer one is left to the caller."""
-ALONE_S = 5.0
+ALONE_S = 4.0
 """Seconds after the run's start until another process, a follower, may make its Task (`sync.followed_runs`)."""
 
 

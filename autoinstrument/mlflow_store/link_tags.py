@@ -73,6 +73,11 @@ def set_missing_tag(tracking_uri: str, workspace: str, run_id: str, name: str, v
             client.set_tag(run_id, name, value)
 
 
+def followed(task: tuple[str, str]) -> dict[str, str]:
+    """Return the link tags of a run that a follower mirrors, given id and address of its Task."""
+    return dict(zip(LINK_TAGS, (*task, FOLLOWED), strict=True))
+
+
 def set_followed(tracking_uri: str, workspace: str, run_id: str, task: tuple[str, str], *, note: bool) -> None:
     """Link a run that goes on without an agent to its Task; not a run that an agent has linked meanwhile.
 
@@ -86,7 +91,7 @@ def set_followed(tracking_uri: str, workspace: str, run_id: str, task: tuple[str
     Raises:
         mlflow.exceptions.MlflowException: the store refuses, or does not answer.
     """
-    wanted = dict(zip(LINK_TAGS, (*task, FOLLOWED), strict=True))
+    wanted = followed(task)
     with own_calls(), store_access(tracking_uri, workspace):
         run = _found(tracking_client(tracking_uri), run_id)
         if run is None or run.data.tags.get(STATE) in (LIVE, PENDING) or wanted.items() <= run.data.tags.items():

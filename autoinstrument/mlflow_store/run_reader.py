@@ -45,7 +45,7 @@ def read_state(tracking_uri: str, workspace: str, run_id: str, kind: str, *seen:
 
 
 class RunReader:
-    """One run of a store: the answer to one request, and the way to its other data.
+    """One run of a store, as one request has found it, and the way to its other data.
 
     Every method raises what the store's driver raises if the store does not answer.
 
@@ -54,11 +54,17 @@ class RunReader:
         run_id: its id.
     """
 
-    def __init__(self, client: StoreClient, run: Any, experiment_name: str) -> None:
-        self.stored: StoredRun = stored_run(run, client.tracking_uri, client.workspace, experiment_name)
-        self.run_id = self.stored.run.run_id
+    def __init__(self, client: StoreClient, stored: StoredRun, run: Any = None) -> None:
+        self.stored, self.run_id = stored, stored.run.run_id
         self._client = client
-        self._run = run
+        self._entity = run
+
+    @property
+    def _run(self) -> Any:
+        """MLflow's run (`mlflow.entities.Run`), which is read when it is needed; within `ourselves`."""
+        if self._entity is None:
+            self._entity = self._client.tracking.get_run(self.run_id)
+        return self._entity
 
     @property
     def run(self) -> RunStarted:
@@ -105,4 +111,14 @@ def open_run(tracking_uri: str, run_id: str, *, workspace: str = "", experiment_
         client = StoreClient(tracking_uri, workspace)
         run = client.tracking.get_run(run_id)
         experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name
-        return RunReader(client, run, experiment_name)
+        return RunReader(client, stored_run(run, tracking_uri, workspace, experiment_name), run)
+
+
+def reader_of(stored: StoredRun) -> RunReader:
+    """Return the reader of a run that a search has just found, and that goes on.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    with own_calls():
+        return RunReader(StoreClient(stored.run.tracking_uri, stored.run.workspace), stored)

@@ -11,7 +11,7 @@ from autoinstrument.mlflow_store.new_points import MOST, ReadPosition
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point
 from autoinstrument.sync.failures import failed
-from autoinstrument.sync.running_run import Progress
+from autoinstrument.sync.running_run import Extent, Progress
 from autoinstrument.sync.selection import Outcome
 
 _FILES_S, _QUIET_FILES_S = 10.0, 60.0
@@ -29,6 +29,8 @@ class FollowedRun:
         stored: the run as the last look has found it.
         task_id: its Task, "" until it is mirrored.
         is_made: True if this follower has made the Task.
+        is_ready: True if no agent looks after the run, which would have shown itself by now.
+        waits_since: time by the follower's clock since when the run is due.
         files: changes with the list of files that the Task has.
         points: new points by metric, which wait to be sent.
     """
@@ -39,7 +41,9 @@ class FollowedRun:
         self.task_id = self.files = ""
         self.is_made = False
         self.points: dict[str, list[Point]] = {}
-        self._is_ready = stored.run.tags.get(STATE) == FOLLOWED
+        self.is_ready = stored.run.tags.get(STATE) == FOLLOWED
+        self.waits_since = now
+        self._is_shown = False
         self._must_update = self._must_compare = True
         self._titled_by = ""
         self._positions: dict[str, ReadPosition] = {}
@@ -56,8 +60,8 @@ class FollowedRun:
         has_points = repr(stored.latest) != repr(self.stored.latest)  # NaN does not equal itself
         # A run whose Task is complete may be one that nothing will end, because its process is gone.
         is_complete = stored.run.tags.get(STATE) == SYNCED
-        self._is_ready = self._is_ready or not is_complete or is_changed or has_points
-        self._must_update = self._must_update or is_changed
+        self.is_ready = self.is_ready or not is_complete or is_changed or has_points
+        self._must_update_since(now, is_changed=is_changed)
         if is_changed or has_points:
             self._files_at = min(self._files_at, self._listed_at + _FILES_S)
         self.stored = stored
@@ -69,20 +73,32 @@ class FollowedRun:
     def note_files(self, listed: str, now: float) -> None:
         """Note the listed files; those of a run without changes are listed more and more rarely."""
         is_changed = listed != self.files
-        self._must_update = self._must_update or is_changed
+        self._must_update_since(now, is_changed=is_changed)
         self._files_pause = _FILES_S if is_changed else min(2 * self._files_pause, _QUIET_FILES_S)
         self.files, self._listed_at, self._files_at = listed, now, now + self._files_pause
+
+    def _must_update_since(self, now: float, *, is_changed: bool) -> None:
+        if is_changed and not self._must_update:
+            self._must_update, self.waits_since = True, now
 
     # Everything but new points
 
     def is_due(self, now: float) -> bool:
         """Return True if the Task must be brought up to the run, or does not exist yet."""
         is_wanted = self._must_update or now - self._alive_at >= _ALIVE_S
-        return self._is_ready and is_wanted and now >= self._retry_at
+        return self.is_ready and is_wanted and now >= self._retry_at
 
-    def options(self, now: float) -> tuple[bool, bool]:
-        """Return the options of `keep_up_one`."""
-        return self._must_compare, now - self._alive_at >= _ALIVE_S
+    def extent(self, now: float) -> Extent:
+        """Return what `keep_up_one` must do."""
+        return Extent(histories=self._must_compare, ping=now - self._alive_at >= _ALIVE_S)
+
+    def begin(self, outcome: Outcome, progress: Progress | None, now: float) -> None:
+        """Note the result of `keep_up_one` with what the search has found; everything else is still due."""
+        if progress is not None:
+            self.task_id, self._titled_by, self.is_made = progress.task_id, progress.titled_by, progress.is_made
+            self._alive_at = now
+        if outcome.result == "failed":
+            self.give_up(now)
 
     def take(self, outcome: Outcome, progress: Progress | None, now: float) -> bool:
         """Note the result of `keep_up_one`; return True if it is news for a person."""
@@ -93,6 +109,7 @@ class FollowedRun:
             self._alive_at = now
             if self._must_compare:
                 self._positions, self._seen, self._must_compare = dict(progress.positions), {}, False
+                self._is_shown = True
         if outcome.result == "failed":
             self.give_up(now)
             return True
@@ -112,7 +129,14 @@ class FollowedRun:
 
     def may_send(self, now: float) -> bool:
         """Return True if points can be sent now."""
-        return bool(self.task_id) and now >= self._retry_at
+        return bool(self.task_id) and not self._must_compare and now >= self._retry_at
+
+    def first_events(self) -> list[dict[str, Any]]:
+        """Return the events of the latest points of a run whose histories wait to be read, once."""
+        if self._is_shown or not self.task_id:
+            return []
+        self._is_shown = True
+        return latest_scalars(self.task_id, self.stored.latest, self._titled_by)
 
     def unread(self) -> dict[str, ReadPosition]:
         """Return the metrics whose new points must be read, and from where; take the points that need no reading.

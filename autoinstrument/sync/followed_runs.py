@@ -13,47 +13,41 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, as_completed
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Executor, Future
 
 from autoinstrument.clearml_api.errors import (
     ClearMLError,
-    FilesUnavailableError,
-    InternalError,
-    RefusedError,
     TooLargeError,
-    UnavailableError,
 )
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.mirror.event_batches import MAX_EVENTS
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import LIVE, PENDING, STATE, TASK_ID
-from autoinstrument.mlflow_store.new_points import new_points
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, running_runs
 from autoinstrument.mlflow_store.store_errors import NotFoundError
 from autoinstrument.settings import Settings
 from autoinstrument.sync.daemon_threads import DaemonThreads
 from autoinstrument.sync.failures import failed
+from autoinstrument.sync.followed_points import FollowedPoints
 from autoinstrument.sync.followed_run import FollowedRun
-from autoinstrument.sync.running_run import Progress, keep_up_one, listed_files
+from autoinstrument.sync.job_results import results_of
+from autoinstrument.sync.running_run import Extent, Progress, keep_up_one, listed_files
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored import sync_runs
-from autoinstrument.sync.task_search import with_tasks
+from autoinstrument.sync.task_search import AT_ONCE, with_tasks
 
-EVERY_S = 5.0
-"""Seconds between two looks."""
+EVERY_S = 4.0
+"""Seconds between two looks; not less than `mirror.run_task.ALONE_S`, because a run is followed from the second on."""
+_LOOK_S = 4.0
+"""Seconds after which a look leaves everything but new runs and points to the next one."""
 _REST_S = 1.0
 """Seconds between two looks, at least; after a long look, a quarter of its time."""
 _SLOWEST = 12
 """While a server fails, looks become rarer, down to one in so many."""
 _THREADS = 4
-_HOPELESS = 3
-"""Jobs in a row to which the server did not answer, before the rest is left to the next look."""
 _REGISTRY_S = 60.0
-_Result = TypeVar("_Result")
 
 
 class FollowedRuns:
@@ -78,6 +72,7 @@ class FollowedRuns:
         self._selection, self._settings, self._clock = selection, settings, clock
         self._jobs, self._executor = (jobs, executor) if executor else (_THREADS, DaemonThreads(_THREADS))
         self._tasks = Tasks(Session())
+        self._points = FollowedPoints(self._tasks, self._executor)
         self._registry = Registry(keep_s=_REGISTRY_S)
         self._runs: dict[str, FollowedRun] = {}
 
@@ -121,7 +116,7 @@ class FollowedRuns:
             yield from self._end(gone)
             self._look_at_files()
             yield from self._keep_up()
-            yield from self._send_points()
+            yield from self._points.send(self._runs.values(), self._clock())
         except Exception as error:  # MLflow's store raises what its driver raises
             yield failed("", "", error)
 
@@ -192,21 +187,28 @@ class FollowedRuns:
         now = self._clock()
         due = [run for run in self._runs.values() if run.are_files_due(now)]
         jobs = {self._executor.submit(listed_files, run.stored.run): run for run in due}
-        for run, listed in self._done(jobs):
+        for run, listed in results_of(jobs):
             # A store that cannot be read was reported with the run; the follower may have no access to it.
             run.note_files(run.files if isinstance(listed, Exception) else listed, now)
 
     def _keep_up(self) -> Iterator[Outcome]:
-        """Bring the Tasks of runs up to date in which more than points has changed, parents before children."""
-        now = self._clock()
-        due = {run.run_id: run for run in self._runs.values() if run.is_due(now)}
-        while due:
-            wave = [run for run in due.values() if run.stored.run.parent_run_id not in due] or list(due.values())
-            for run in wave:
-                del due[run.run_id]
-            yield from self._keep_up_all(wave)
+        """Bring the Tasks of runs up to date in which more than points has changed, parents before children.
 
-    def _keep_up_all(self, runs: Collection[FollowedRun]) -> Iterator[Outcome]:
+        First each new run gets a Task with what the search shows of it, which is cheap. Of the others, those that have
+        waited longest come first, and what does not fit into a look is left to the next one.
+        """
+        began = self._clock()
+        due = [run for run in self._runs.values() if run.is_due(began)]
+        for wave in _waves([run for run in due if not run.task_id]):
+            yield from self._keep_up_all(wave, only_found=True)
+        due = sorted((run for run in due if run.is_due(self._clock())), key=lambda run: run.waits_since)
+        for wave in _waves(due):
+            for first in range(0, len(wave), AT_ONCE):
+                yield from self._keep_up_all(wave[first : first + AT_ONCE])
+                if self._clock() - began > _LOOK_S:
+                    return
+
+    def _keep_up_all(self, runs: Collection[FollowedRun], *, only_found: bool = False) -> Iterator[Outcome]:
         jobs = dict[Future[tuple[Outcome, Progress | None]], FollowedRun]()
         for stored, task, _ in with_tasks([run.stored for run in runs], self._tasks):
             run = self._runs[stored.run.run_id]
@@ -215,73 +217,25 @@ class FollowedRuns:
                 yield run.failed(task)
             elif isinstance(task, ClearMLError):
                 raise task
-            else:
-                options = run.options(self._clock())
-                jobs[self._executor.submit(keep_up_one, stored, task, self._settings, *options)] = run
-        for run, done in self._done(jobs):
+            elif not (only_found and task):  # a Task that is there is compared as a whole
+                extent = Extent(only_found=True) if only_found else run.extent(self._clock())
+                jobs[self._executor.submit(keep_up_one, stored, task, self._settings, extent)] = run
+        for run, done in results_of(jobs):
             if isinstance(done, Exception):
                 run.give_up(self._clock())
                 yield run.failed(done)
+            elif only_found:
+                run.begin(*done, self._clock())
+                yield done[0]
             elif run.take(*done, self._clock()):
                 yield done[0]
 
-    def _send_points(self) -> Iterator[Outcome]:
-        """Send the points that were logged since the last look, those of all runs together."""
-        runs = [run for run in self._runs.values() if run.may_send(self._clock())]
-        unread = [(run, positions) for run in runs if (positions := run.unread())]
-        jobs = {self._executor.submit(new_points, run.stored.run, positions): run for run, positions in unread}
-        for run, points in self._done(jobs):
-            if isinstance(points, Exception):
-                yield run.failed(points)
-            else:
-                run.read(points)
-        batch: list[tuple[FollowedRun, list[dict[str, Any]]]] = []
-        count = 0
-        for run in runs:
-            if run.points:
-                batch.append((run, run.events()))
-                count += len(batch[-1][1])
-            if count >= MAX_EVENTS:
-                self._send(batch)
-                batch, count = [], 0
-        self._send(batch)
 
-    def _send(self, batch: Sequence[tuple[FollowedRun, list[dict[str, Any]]]]) -> None:
-        """Send the events of some runs.
-
-        A run of which an event is refused is compared with its Task as a whole: that leaves out what is refused.
-
-        Raises:
-            ClearMLError: the server did not answer.
-        """
-        events = [event for _, some in batch for event in some]
-        refused = set[str]()
-        try:
-            for first in range(0, len(events), MAX_EVENTS):
-                refused |= self._tasks.add_events(events[first : first + MAX_EVENTS])
-        except (InternalError, RefusedError):
-            refused = {run.task_id for run, _ in batch}
-        for run, _ in batch:
-            run.sent(self._clock(), is_refused=run.task_id in refused)
-
-    def _done(self, jobs: Mapping[Future[_Result], FollowedRun]) -> Iterator[tuple[FollowedRun, _Result | Exception]]:
-        """Yield each run with the result of its job, or with its error.
-
-        Raises:
-            UnavailableError: ClearML's server did not answer to several jobs in a row.
-        """
-        failures = 0
-        try:
-            for future in as_completed(jobs):
-                try:
-                    result: _Result | Exception = future.result()
-                    failures = 0
-                except Exception as error:  # the job's own
-                    failures += isinstance(error, UnavailableError) and not isinstance(error, FilesUnavailableError)
-                    if failures >= _HOPELESS:
-                        raise
-                    result = error
-                yield jobs[future], result
-        finally:
-            for future in jobs:
-                future.cancel()
+def _waves(runs: Collection[FollowedRun]) -> Iterator[list[FollowedRun]]:
+    """Yield runs in groups, parents before their children."""
+    left = {run.run_id: run for run in runs}
+    while left:
+        wave = [run for run in left.values() if run.stored.run.parent_run_id not in left] or list(left.values())
+        for run in wave:
+            del left[run.run_id]
+        yield wave

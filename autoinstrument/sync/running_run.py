@@ -18,7 +18,7 @@ from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mlflow_store.artifacts import ArtifactStore, StoredFile
 from autoinstrument.mlflow_store.metric_history import History
 from autoinstrument.mlflow_store.new_points import Reading, ReadPosition
-from autoinstrument.mlflow_store.run_reader import RunReader
+from autoinstrument.mlflow_store.run_reader import reader_of
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import ArtifactLogged, RunStarted
 from autoinstrument.settings import Settings
@@ -45,8 +45,22 @@ class Progress(NamedTuple):
     files: str
 
 
+class Extent(NamedTuple):
+    """How much `keep_up_one` does for a run.
+
+    Attributes:
+        only_found: take only what the search of runs has found, so that a new run has its Task at once.
+        histories: compare all points; else histories are left out.
+        ping: report that the Task is alive.
+    """
+
+    only_found: bool = False
+    histories: bool = False
+    ping: bool = False
+
+
 def keep_up_one(
-    stored: StoredRun, task: dict[str, Any], settings: Settings, *options: bool
+    stored: StoredRun, task: dict[str, Any], settings: Settings, extent: Extent
 ) -> tuple[Outcome, Progress | None]:
     """Bring a running run's Task up to date, and link the two; make the Task if there is none.
 
@@ -54,7 +68,7 @@ def keep_up_one(
         stored: the run.
         task: its Task, as a search finds it; empty for none.
         settings: those of the command.
-        options: whether to compare all points, or to leave histories out; whether to report that the Task is alive.
+        extent: how much to do.
 
     Returns:
         "followed" or "failed", and how far the Task has come if it is there.
@@ -62,28 +76,30 @@ def keep_up_one(
     Raises:
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
-    has_histories, must_ping = options
     outcome = Outcome(stored.run.run_id, stored.run.run_name, "followed", "")
     reading, files = Reading(), list[ArtifactLogged]()
 
-    def read(kind: Kind, reader: RunReader) -> Iterable[StoredData]:
+    def read(kind: Kind) -> Iterable[StoredData]:
+        if not (kind.is_in_search or (kind.may_be_there(stored) and not extent.only_found)):
+            return ()
         if not kind.is_paged:
             return _noted(kind.read(reader), files)
-        return [_watched(data, reading) for data in kind.read(reader)] if has_histories else ()
+        return [_watched(data, reading) for data in kind.read(reader)] if extent.histories else ()
 
     sync = of_this_thread(settings)
     mirror = sync.mirror(stored, task)
     if must_restart(task):
         mirror.restart()
     try:
-        keep_up(mirror, read)
+        reader = reader_of(stored)
+        keep_up(mirror, read, stored.run.tags)
     except ClearMLError:
         raise
     except Exception as error:  # MLflow's store raises what its driver raises
         return failed(outcome.run_id, outcome.run_name, error), None
     if mirror.task is None:
         return failed(outcome.run_id, outcome.run_name, UnavailableError("there is no Task")), None
-    if must_ping:
+    if extent.ping:
         sync.ping(mirror.task)
     titled_by = settings_of(task, mirror.settings).scalars
     progress = Progress(mirror.task.id, mirror.is_made, titled_by, reading.positions, digest(files))

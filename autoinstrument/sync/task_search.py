@@ -13,7 +13,7 @@ from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.sync.verify import task_fields
 
-_AT_ONCE = 25
+AT_ONCE = 25
 """Runs whose Tasks are asked for at a time; the fields that are compared take 8 kB or so each."""
 _MOST_TOO_LARGE = 3
 """Runs with answers that are too large, before the server counts as one that sends endless answers."""
@@ -24,7 +24,7 @@ def with_tasks(
 ) -> Iterator[tuple[StoredRun, dict[str, Any] | ClearMLError, str]]:
     """Yield each run with its Task (empty if it has none, or the error that hides it) and its parent's Task id ("")."""
     source = iter(runs)
-    while batch := list(itertools.islice(source, _AT_ONCE)):
+    while batch := list(itertools.islice(source, AT_ONCE)):
         wanted = {stored.run.run_id: None for stored in batch}
         wanted |= {stored.run.parent_run_id: None for stored in batch if stored.run.parent_run_id}
         too_large: dict[str, TooLargeError] = {}

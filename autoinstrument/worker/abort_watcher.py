@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.tasks import Tasks
@@ -25,6 +25,8 @@ _EVERY_S = 58.0
 _OF_A_PERSON = "USER ABORTED"
 """The reason by which the SDK's `LocalClearmlJob` knows an abort; else it sets the Task to failed when its process has
 ended with another exit code than 0 (clearml 1.16 to 2.1.12)."""
+
+_Running = tuple[LiveRun, Sequence[TrainingProcess]]
 
 
 class AbortWatcher:
@@ -47,18 +49,18 @@ class AbortWatcher:
     def is_due(self) -> bool:
         return time.monotonic() >= self._at
 
-    def begin(self, running: Iterable[tuple[LiveRun, TrainingProcess]]) -> dict[str, tuple[LiveRun, TrainingProcess]]:
+    def begin(self, running: Iterable[_Running]) -> dict[str, _Running]:
         """Return what `look` takes, by the ids of the Tasks; on the thread to which the runs belong.
 
         Args:
-            running: runs whose Tasks were made here and are running, each with the process that owns the run.
+            running: runs whose Tasks were made here and are running, each with the processes that own the run.
         """
         self._at = time.monotonic() + self._every_s
-        return {mirror.task.id: (mirror, process) for mirror, process in running if mirror.task is not None}
+        return {mirror.task.id: (mirror, owners) for mirror, owners in running if mirror.task is not None}
 
     def look(
         self,
-        by_task: Mapping[str, tuple[LiveRun, TrainingProcess]],
+        by_task: Mapping[str, _Running],
         change: Callable[[LiveRun, Callable[[], object]], None],
     ) -> None:
         """Send SIGTERM to the processes whose Tasks a person has stopped; on any thread.
@@ -72,7 +74,7 @@ class AbortWatcher:
             return
         with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
             for task_id, (reason, message) in self._tasks.stopped(by_task).items():
-                mirror, process = by_task[task_id]
+                mirror, owners = by_task[task_id]
                 if is_of_a_process(reason, message):
                     logger().warning("run %s goes on, its Task was stopped: %s", mirror.run.run_id, reason)
                     change(mirror, mirror.go_on)
@@ -85,12 +87,13 @@ class AbortWatcher:
                 if mirror.run.is_local_job and mirror.task is not None:
                     with contextlib.suppress(ClearMLError):
                         self._tasks.finish(mirror.task, "stopped", _OF_A_PERSON, message)
-                if process.pid == os.getpid():  # the worker is a thread of the process, and dies with it
+                if any(process.pid == os.getpid() for process in owners):  # the worker is a thread, and dies with it
                     mirror.capture.killed = True
                     with guard("ending an aborted run"):
                         write_back(mirror.capture, mirror.run.tracking_uri, note=mirror.settings.note)
                     with guard("writing the capture"):
                         mirror.capture.save()
-                aborted = process.abort(mirror.run.run_id, f"aborted in ClearML: {text}")
-                if aborted and process.pid != os.getpid():  # else the process itself has logged it on stderr
-                    logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)
+                for process in owners:
+                    aborted = process.abort(mirror.run.run_id, f"aborted in ClearML: {text}")
+                    if aborted and process.pid != os.getpid():  # else the process itself has logged it on stderr
+                        logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)

@@ -89,8 +89,8 @@ class Deliveries:
 
     def look_for_aborts(self, watch: AbortWatcher, runs: RunRegistry) -> None:
         """Ask ClearML whether Tasks of running processes were stopped."""
-        mirrors = [runs.mirrors[run_id] for run_id in runs.open]
-        by_task = watch.begin((mirror, runs.home[mirror.run.run_id]) for mirror in mirrors if mirror.is_running)
+        opened = [(runs.mirrors[run_id], owners.copy()) for run_id, owners in runs.open.items()]
+        by_task = watch.begin((mirror, owners) for mirror, owners in opened if mirror.is_running)
 
         def at_home(mirror: LiveRun, change: Callable[[], object]) -> None:
             self.call(partial(mirror.do, change))

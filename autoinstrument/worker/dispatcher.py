@@ -240,24 +240,25 @@ class Dispatcher:
             return
         process.note_end(ended)
         mirror.do(partial(mirror.note_end_time, ended.end_time_ms))
-        self.registry.open.pop(ended.run_id, None)
+        self.registry.left(process, ended.run_id)
         self._console.run_ended(process, ended.run_id)
         if ended.at_exit:
             process.ended_at_exit[ended.run_id] = ended
             if process.exiting is None:
                 return  # the reason why the process ends is about to arrive
-        self._end(mirror, of_run(ended, process.exiting), interrupted=is_interruption(ended.error))
+        self._end(mirror, ended, of_run(ended, process.exiting), interrupted=is_interruption(ended.error))
 
-    def _end(self, mirror: LiveRun, end: End, *, interrupted: bool) -> None:
+    def _end(self, mirror: LiveRun, ended: RunEnded, end: End, *, interrupted: bool) -> None:
         # An interruption may have come after a call had written to MLflow, and before its record was sent.
         if interrupted:
             mirror.do(mirror.note_incomplete)
-        mirror.do(partial(mirror.end_as, end))
+        goes_on = ended.run_id in self.registry.open  # another owner is at work
+        mirror.do(partial(mirror.status.note_end if goes_on else mirror.end_as, end, ended_ms=ended.end_time_ms))
 
     def _process_exiting(self, process: TrainingProcess, exiting: ProcessExiting) -> None:
         process.exiting, process.answered = exiting, False
         for run_id, ended in process.ended_at_exit.items():
-            self._end(self.registry.mirrors[run_id], of_run(ended, exiting), interrupted=exiting.interrupted)
+            self._end(self.registry.mirrors[run_id], ended, of_run(ended, exiting), interrupted=exiting.interrupted)
         self._console.leave(process)
         for run_id in process.owned:
             mirror = self.registry.mirrors[run_id]

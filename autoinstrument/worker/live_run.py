@@ -266,10 +266,10 @@ class LiveRun(RunMirror):
             with guard("writing the capture"):
                 self.console.keep_again()
 
-    def end_as(self, end: End, *, guessed: bool = False) -> None:
+    def end_as(self, end: End, *, guessed: bool = False, ended_ms: int = 0) -> None:
         """See `RunMirror.end_as`."""
         self._is_closed = False
-        super().end_as(end, guessed=guessed)
+        super().end_as(end, guessed=guessed, ended_ms=ended_ms)
 
     def reopen(self, run: RunStarted) -> None:
         """See `RunMirror.reopen`."""

@@ -52,7 +52,7 @@ class ProcessEnd:
         if process.outlives:
             self._console.leave(process)
             for run_id in process.owned:
-                self._registry.open.pop(run_id, None)
+                self._registry.left(process, run_id)
             return
         if process.runs or process.announced:
             marks.remove(process.pid)
@@ -88,20 +88,25 @@ class ProcessEnd:
         for run_id in process.owned:
             mirror = self._registry.mirrors[run_id]
             mirror.console.finish()
-            if self._registry.has_other_owner(run_id):
-                continue  # the run was handed over, and goes on
+            was_at_work = self._registry.left(process, run_id)
+            if run_id in self._registry.open:
+                continue  # another owner goes on with it
+            ended = process.ended_at_exit.get(run_id)
             # The cause of an end at exit may not have arrived.
-            if run_id in self._registry.open or mirror.end is None:
-                self._registry.open.pop(run_id, None)
+            if was_at_work or mirror.end is None:
+                if process.leaves_end_to_others(run_id) and (end := mirror.status.latest) is not None:
+                    mirror.end_as(end)
+                    continue
                 # A container lasts no longer than the agent's part in it: there is no time to ask ClearML first.
                 died_in_container = bool(process.container_task) and process.exiting is None
                 mirror.capture.killed = mirror.capture.killed or bool(process.aborted) or died_in_container
-                end = process.reported_end(run_id, code)
-                mirror.end_as(end or process.guessed_end(), guessed=end is None)
+                end, announced = process.reported_end(run_id, code), process.announced_ends.get(run_id)
+                ended_ms = announced.end_time_ms if announced is not None else 0
+                mirror.end_as(end or process.guessed_end(), guessed=end is None, ended_ms=ended_ms)
                 mirror.note_incomplete()  # what the process had not sent yet is read from MLflow
                 left_open.append(mirror)
-            elif code and run_id in process.ended_at_exit and mirror.end and mirror.end.status == "completed":
-                mirror.end_as(of_exit_code(code))
+            elif code and ended is not None and mirror.end and mirror.end.status == "completed":
+                mirror.end_as(of_exit_code(code), ended_ms=ended.end_time_ms)
             mirror.console.finish()  # again, with the traceback of the end that is known now
         self._ask_clearml(process, left_open)
         self._prepare_mlflow(process)

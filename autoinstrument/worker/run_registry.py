@@ -16,14 +16,15 @@ class RunRegistry:
         processes: those that are connected, and those that are gone while their runs are not delivered yet.
         mirrors: by run id.
         home: the process that receives messages about a run, by run id.
-        open: ids of the runs that have not ended, in the order in which they began.
+        open: runs that have not ended, by id, in the order in which they began. Each with its owners at work: the
+            connected processes that have begun or resumed it, and have not ended it.
     """
 
     def __init__(self) -> None:
         self.processes: list[TrainingProcess] = []
         self.mirrors: dict[str, LiveRun] = {}
         self.home: dict[str, TrainingProcess] = {}
-        self.open: dict[str, None] = {}
+        self.open: dict[str, list[TrainingProcess]] = {}
 
     def began(self, process: TrainingProcess, run_id: str, *, owned: bool) -> None:
         """Note that a process began or resumed a run (`owned`), or logs to a run of another process."""
@@ -31,9 +32,26 @@ class RunRegistry:
         if owned:
             process.owned.add(run_id)
             process.ended_at_exit.pop(run_id, None)
-            self.open[run_id] = None
+            owners = self.open.setdefault(run_id, [])
+            if process not in owners:
+                owners.append(process)
         if owned or run_id not in self.home:
             self.home[run_id] = process
+
+    def left(self, process: TrainingProcess, run_id: str) -> bool:
+        """Note that an owner has ended a run, or is gone; return True if it was at work on it until now.
+
+        The run is open as long as another owner is at work on it.
+        """
+        owners = self.open.get(run_id, [])
+        was_at_work = process in owners
+        if was_at_work:
+            owners.remove(process)
+        if not owners:
+            self.open.pop(run_id, None)
+        elif self.home.get(run_id) is process:
+            self.home[run_id] = owners[-1]
+        return was_at_work
 
     def parent_of(self, process: TrainingProcess) -> TrainingProcess | None:
         """Return the process whose runs a process has joined; None if it is not known."""
@@ -52,7 +70,11 @@ class RunRegistry:
 
         These are its open runs, and those that it logs to while a process on another machine has begun them.
         """
-        runs = [self.mirrors[run_id] for run_id in self.open if run_id in process.runs]
+        runs = [
+            self.mirrors[run_id]
+            for run_id, owners in self.open.items()
+            if process in owners or run_id in process.runs - process.owned
+        ]
         others = (self.mirrors[run_id] for run_id in process.runs if run_id in self.mirrors and run_id not in self.open)
         return [*runs, *(each for each in others if not each.run.owned and each.end is None)]
 
@@ -63,12 +85,8 @@ class RunRegistry:
         return logging + [each for each in here if self.parent_of(each) in logging]
 
     def open_runs_of(self, process: TrainingProcess) -> list[LiveRun]:
-        """Return the open runs that a process began, in the order in which they began."""
-        return [self.mirrors[run_id] for run_id in self.open if run_id in process.owned]
-
-    def has_other_owner(self, run_id: str) -> bool:
-        """Return True if a process that is still connected has begun or resumed the run, too."""
-        return any(run_id in other.owned for other in self.processes if other.gone_at is None)
+        """Return the open runs of which a process is an owner at work, in the order in which they began."""
+        return [self.mirrors[run_id] for run_id, owners in self.open.items() if process in owners]
 
     def left_by(self, process: TrainingProcess) -> list[LiveRun]:
         """Return the runs of processes on other machines to which this process was the last one here to log."""

@@ -245,6 +245,14 @@ class TrainingProcess:
     def _is_alive(self) -> bool:
         return self.started is not None and process_identity.is_alive(self.pid, self.started.started_ms)
 
+    def leaves_end_to_others(self, run_id: str) -> bool:
+        """Return True if the process has run its exit handlers without ending a run that was open.
+
+        MLflow's own handler ends the runs that a process has begun by `start_run`, unless another process has ended
+        them: that of a program that `mlflow run` has started, for example.
+        """
+        return self.exiting is not None and not self.aborted and run_id not in self.announced_ends
+
     def reported_end(self, run_id: str, exit_code: int | None) -> End | None:
         """Return how a run ended that was open when the process ended; None if that was not reported."""
         if run_id in self.announced_ends:

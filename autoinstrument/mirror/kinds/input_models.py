@@ -33,6 +33,10 @@ class InputModels(Kind):
         """See `Kind.part`."""
         return _InputModelsPart(context)
 
+    def may_be_there(self, run: StoredRun) -> bool:
+        """See `Kind.may_be_there`."""
+        return bool(run.named)
+
     def read(self, run: RunReader) -> Iterable[StoredData]:
         """Return one record."""
         return [run.state("input models")]

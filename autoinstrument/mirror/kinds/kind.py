@@ -199,14 +199,20 @@ class Kind(ABC):
         task_fields: the fields of a Task that `glance` looks at.
         is_paged: `read` returns histories of any length. They are taken last, so that the Task can be made with
             everything else.
+        is_in_search: a search of runs finds all of it, so that `read` asks the store nothing.
     """
 
     name: ClassVar[str]
     task_fields: ClassVar[Sequence[str]] = ()
     is_paged: ClassVar[bool] = False
+    is_in_search: ClassVar[bool] = False
 
     def is_mirrored(self, settings: Settings) -> bool:
         """Return False if the settings leave this kind out."""
+        return True
+
+    def may_be_there(self, run: StoredRun) -> bool:
+        """Return False if a search of runs shows no sign of this kind at a run that goes on: its end is soon enough."""
         return True
 
     @abstractmethod

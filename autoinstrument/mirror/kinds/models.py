@@ -15,6 +15,7 @@ from autoinstrument.mirror.mapping import model_fields, model_metrics, model_ver
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
 from autoinstrument.mirror.mapping.model_fields import ModelFields
 from autoinstrument.mirror.mapping.scalars import same_number
+from autoinstrument.mlflow_store.models import HISTORY
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Model, ModelsLogged
@@ -29,6 +30,10 @@ class Models(Kind):
     def part(self, context: RunContext) -> RunPart:
         """See `Kind.part`."""
         return ModelsPart(context)
+
+    def may_be_there(self, run: StoredRun) -> bool:
+        """See `Kind.may_be_there`: MLflow 3 names models in the run's outputs, MLflow 2 in a tag."""
+        return bool(run.named) or HISTORY in run.run.tags
 
     def read(self, run: RunReader) -> Iterable[StoredData]:
         """Return one record."""

@@ -26,6 +26,7 @@ class NameAndNote(Kind):
 
     name = "name"
     task_fields = ("name", "comment", "hyperparams")
+    is_in_search = True
 
     def part(self, context: RunContext) -> RunPart:
         """See `Kind.part`."""

@@ -24,6 +24,7 @@ class Parameters(Kind):
 
     name = "parameter"
     task_fields = ("hyperparams",)
+    is_in_search = True
 
     def part(self, context: RunContext) -> RunPart:
         """See `Kind.part`."""

@@ -16,8 +16,11 @@ from autoinstrument.mirror.mapping.run_status import End, of_run
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import RunEnded
+from autoinstrument.scrubber import hide_in_text
 
 _ENDED = ("completed", "failed", "stopped", "closed", "published")
+_MOST_ENDS = 16
+"""Ends of a run that are remembered: trials that resume their parent's run end it again and again."""
 
 
 class Status(Kind):
@@ -61,7 +64,12 @@ def agreed_end(status: str, task: Mapping[str, Any]) -> End:
 
 
 class StatusPart(RunPart):
-    """How the run ended, as far as it is known, and whether the Task says so."""
+    """How the run ended, as far as it is known, and whether the Task says so.
+
+    A run may have several owners: processes on one machine or on several that have resumed it. It has ended when the
+    last of them has, and MLflow's word counts on both sides: the status that was written last. If owners have ended a
+    run in different ways, here or (as the Task then shows) elsewhere, the store is asked which end that was.
+    """
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -69,6 +77,10 @@ class StatusPart(RunPart):
         self._is_on_task = False
         self._stored: RunEnded | None = None
         self._time_ms = self._time_on_task_ms = 0
+        self._ends: dict[int, End] = {}
+        """How owners here have ended the run, by the time that MLflow has of it."""
+        self._is_contested = self._is_decided = False
+        """Other ends than ours are known, and the store must be asked; nothing else is to be asked."""
 
     @property
     def known(self) -> End | None:
@@ -85,9 +97,33 @@ class StatusPart(RunPart):
         """True while the Task lacks the run's end."""
         return self._end is not None and not self._is_on_task
 
-    def end_as(self, end: End) -> None:
-        """Note how the run ended; the last word counts."""
+    @property
+    def awaits_store(self) -> bool:
+        """True if MLflow must be asked who has ended the run last."""
+        return self._is_contested and self._end is not None
+
+    @property
+    def latest(self) -> End | None:
+        """How the last of the owners here that have ended the run did so; None if none has."""
+        return next(reversed(self._ends.values()), None)
+
+    def note_end(self, end: End, ended_ms: int) -> None:
+        """Note how an owner has ended the run, and when according to MLflow, in ms since the epoch."""
+        self._ends.pop(ended_ms, None)
+        self._ends[ended_ms] = End(*map(hide_in_text, end))
+        if len(self._ends) > _MOST_ENDS:
+            del self._ends[next(iter(self._ends))]
+
+    def end_as(self, end: End, ended_ms: int = 0) -> bool:
+        """Note how the run ended; return True if MLflow must be asked whether that was the last word.
+
+        `ended_ms` is as in `note_end`, or 0 if no owner has ended the run in MLflow.
+        """
         self._end, self._is_on_task = end, False
+        if ended_ms:
+            self.note_end(end, ended_ms)
+            self._is_contested = any(other.status != end.status for other in self._ends.values())
+        return self._is_contested
 
     def note_time(self, ended_ms: int) -> None:
         """Note when the run ended according to MLflow, in ms since the epoch."""
@@ -100,16 +136,31 @@ class StatusPart(RunPart):
             end: what counts if it is given; else MLflow's own status does.
             end_if_open: what counts if MLflow knows of no end either.
         """
-        of_mlflow = of_run(self._stored) if self._stored is not None else None
+        of_mlflow = self._end_of_mlflow()
         self._end = end or of_mlflow or end_if_open
         self._is_on_task = self._end is None
         return of_mlflow is not None
 
     def take_stored(self, data: Iterable[StoredData], delivery: Delivery) -> None:
-        """Remember how the run ended according to MLflow; `settle` decides whether it counts."""
+        """Remember how the run ended according to MLflow; `settle` decides whether it counts, if nobody asked."""
         self._stored = next((record for record in data if isinstance(record, RunEnded)), None)
         if self._stored is not None:
             self._time_ms = self._stored.end_time_ms
+        if self._is_contested:
+            self._decide()
+
+    def _end_of_mlflow(self) -> End | None:
+        """Return the end that MLflow has, in the words of the owner that has written it; None for a run that is open.
+
+        The time of the end shows who that was.
+        """
+        if self._stored is None:
+            return None
+        return self._ends.get(self._stored.end_time_ms) or of_run(self._stored)
+
+    def _decide(self) -> None:
+        self._end = self._end_of_mlflow() or self._end
+        self._is_contested, self._is_decided = False, True
 
     def initial(self) -> dict[str, Any]:
         """Queue the time of the end."""
@@ -133,14 +184,17 @@ class StatusPart(RunPart):
         self._time_on_task_ms = 0
 
     def reopen(self) -> None:
-        """Note that the run goes on."""
+        """Note that the run goes on, maybe beside another owner."""
+        if self._end is not None:
+            self._ends.clear()
         self._end, self._is_on_task, self._time_ms = None, False, 0
+        self._stored, self._is_contested, self._is_decided = None, False, False
 
     def close(self, task: Task) -> Task:
         """End the Task as the run ended."""
         if self._end is None or self._is_on_task:
             return task
-        tasks, queue = self._context.tasks, self._context.hyperparameters
+        queue = self._context.hyperparameters
         if task.adopted:
             # While `Task.init` is at work it replaces all hyperparameters, these too (clearml 2.1.12).
             queue.put(links.properties(self._context.run, task.id, ended_ms=self._time_ms))
@@ -150,7 +204,27 @@ class StatusPart(RunPart):
                 queue.put(links.end_time(self._time_ms))
                 queue.send(task)
                 self._time_on_task_ms = self._time_ms
-            tasks.finish(task, self._end.status, self._end.reason, self._end.message)
+            if not self._finish(task, self._end):
+                return task
             task = task._replace(status=self._end.status)
         self._is_on_task = True
         return task
+
+    def _finish(self, task: Task, end: End) -> bool:
+        """End the Task; return False if another process has ended it in a way that forbids this: MLflow decides then.
+
+        A server refuses `failed` after `completed` and the other way round, unless it is forced (API 2.34).
+        """
+        try:
+            self._context.tasks.finish(task, end.status, end.reason, end.message, force=self._is_decided)
+        except RefusedError as error:
+            if self._is_decided or not error.is_finished:
+                raise
+        else:
+            return True
+        self._is_decided = True  # if the store does not answer, this end counts
+        self._is_contested = self._stored is None
+        self._context.capture.guessed = True
+        if not self._is_contested:
+            self._decide()
+        return False

@@ -26,6 +26,7 @@ class Tags(Kind):
 
     name = "tag"
     task_fields = ("hyperparams",)
+    is_in_search = True
 
     def part(self, context: RunContext) -> RunPart:
         """See `Kind.part`."""

@@ -27,6 +27,7 @@ class TaskTags(Kind):
 
     name = "ClearML tag"
     task_fields = ("hyperparams",)
+    is_in_search = True
 
     def is_mirrored(self, settings: Settings) -> bool:
         """Return True if the settings ask for tags."""

@@ -49,6 +49,10 @@ class Traces(Kind):
         """See `Kind.part`."""
         return _TracesPart(context)
 
+    def may_be_there(self, run: StoredRun) -> bool:
+        """See `Kind.may_be_there`: no run shows its traces, which the agent, too, reads at the run's end."""
+        return False
+
     def read(self, run: RunReader) -> Iterable[StoredData]:
         """Return one record."""
         return [run.state("traces")]

@@ -8,7 +8,7 @@ from autoinstrument.mlflow_store.new_points import ReadPosition
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point, RunStarted
 from autoinstrument.sync.followed_run import FollowedRun
-from autoinstrument.sync.running_run import Progress, must_restart
+from autoinstrument.sync.running_run import Extent, Progress, must_restart
 from autoinstrument.sync.selection import Outcome
 
 RUN = RunStarted("r", "name", "0", "exp", "sqlite:////x", "", "", 0, "", {}, True, True, "")
@@ -54,7 +54,7 @@ def test_a_run_with_refused_points_is_compared_as_a_whole() -> None:
     run.sent(6.0, is_refused=True)
     assert not run.is_due(10.0), "not at once"
     assert run.is_due(11.0)
-    assert run.options(11.0) == (True, False)
+    assert run.extent(11.0) == Extent(histories=True)
 
 
 def test_pauses_between_attempts_grow() -> None:

@@ -182,7 +182,7 @@ def test_the_cost_of_a_look_grows_with_the_changes(
     assert follower.look() == []
     assert server.requests == []
     monkeypatch.setattr("autoinstrument.mlflow_store.new_points.read_pages", None)
-    monkeypatch.setattr("autoinstrument.sync.followed_runs.new_points", None)
+    monkeypatch.setattr("autoinstrument.sync.followed_points.new_points", None)
     for run_id in runs:
         client.log_metric(run_id, "train/loss", 0.01, step=20)
     follower.look()

@@ -73,7 +73,7 @@ def test_only_a_person_stops_a_training(
 
     def status() -> str:
         """Do the worker's rounds: look, and deliver."""
-        watch.look(watch.begin([(mirror, process)] if mirror.is_running else []), LiveRun.do)
+        watch.look(watch.begin([(mirror, [process])] if mirror.is_running else []), LiveRun.do)
         delivery.deliver(mirror, process, is_open=True)
         return str(task_of(server, run_id)["status"])
 
@@ -169,6 +169,6 @@ def test_a_job_on_this_machine_is_stopped_as_the_sdk_does_it(
         session.call("tasks.stop", task=task.id)
         assert (mirrors[False].is_running, mirrors[True].is_running) == (False, True)
         watch = AbortWatcher(tasks)
-        watch.look(watch.begin([(mirrors[True], process)]), LiveRun.do)
+        watch.look(watch.begin([(mirrors[True], [process])]), LiveRun.do)
         assert training.wait(30) == -signal.SIGTERM
         assert (server.task(task.id)["status"], server.task(task.id)["status_reason"]) == ("stopped", "USER ABORTED")

@@ -43,14 +43,16 @@ def test_messages_go_to_the_owner_or_to_the_first_that_logs(
     assert list(registry.open) == ["run"]
 
 
-def test_a_run_that_was_handed_over_goes_on(connected: Callable[[RunRegistry], TrainingProcess]) -> None:
+def test_a_run_is_open_as_long_as_one_owner_is_at_work(connected: Callable[[RunRegistry], TrainingProcess]) -> None:
     registry = RunRegistry()
     first, second = connected(registry), connected(registry)
-    registry.began(first, "run", owned=True)
-    first.gone_at = 1.0
-    assert not registry.has_other_owner("run")
-    registry.began(second, "run", owned=True)
-    assert registry.has_other_owner("run")
+    for process in (first, second, first, second):
+        registry.began(process, "run", owned=True)
+    assert registry.left(second, "run")
+    assert not registry.left(second, "run"), "it had ended the run before"
+    assert (registry.open, registry.home["run"]) == ({"run": [first]}, first)
+    assert registry.left(first, "run")
+    assert not registry.open
 
 
 def test_runs_that_another_process_logs_to_stay(connected: Callable[[RunRegistry], TrainingProcess]) -> None:
