@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import gc
@@ -9,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autoinstrument import guard
 from autoinstrument.bootstrap.explain_log import note as write_note
+from tests import forked_workers
 from tests.end_to_end import fork_server
 from tests.problems import PROBLEMS, unexpected
 from tests.shared import Shared
@@ -47,6 +50,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take longest, so that nothing waits for them in the end."""
     items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("timeout")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Have the processes that run tests forked, see `forked_workers.py`."""
+    if len(specs) > 1 and sys.platform == "linux" and all(spec.popen and not spec.python for spec in specs):
+        stack = contextlib.ExitStack()
+        config.add_cleanup(stack.close)
+        python = stack.enter_context(forked_workers.server())
+        specs[:] = [type(spec)(f"popen//id={spec.id}//execmodel=main_thread_only//python={python}") for spec in specs]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

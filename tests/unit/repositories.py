@@ -56,14 +56,15 @@ def git_settings(tmp_path_factory, monkeypatch):
     """Git as on a machine where only a user name is configured."""
     for name in [name for name in os.environ if name.startswith(("GIT_", "CLEARML_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(_made_once(tmp_path_factory) / "config"))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(_made_once(tmp_path_factory.getbasetemp()) / "config"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
 
 
 @functools.cache
-def _made_once(tmp_path_factory):
+def _made_once(base):
     """Return a folder with Git's settings, and a working copy with its remote: ten calls of Git, to be copied."""
-    folder = tmp_path_factory.mktemp("git")
+    folder = base / "git"
+    folder.mkdir()
     (folder / "config").write_text(
         '[user]\n\tname = A\n\temail = a@example.com\n[protocol "file"]\n\tallow = always\n'
     )
@@ -81,7 +82,7 @@ def _made_once(tmp_path_factory):
 
 @pytest.fixture
 def repository(tmp_path, tmp_path_factory):
-    template = _made_once(tmp_path_factory)
+    template = _made_once(tmp_path_factory.getbasetemp())
     for name in ("repo", "remote.git"):
         shutil.copytree(template / name, tmp_path / name, ignore=shutil.ignore_patterns("*.sample"))
     config = tmp_path / "repo" / ".git" / "config"
