@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import gc
@@ -9,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autoinstrument import guard
 from autoinstrument.bootstrap.explain_log import note as write_note
+from tests import forked_workers
 from tests.end_to_end import fork_server
 from tests.problems import PROBLEMS, unexpected
 from tests.shared import Shared
@@ -27,6 +30,9 @@ _RARE_COLLECTIONS = (
     "import atexit, gc, os; gc.set_threshold(100_000, 50, 100); "
     f"'{WHOLE_END}' in os.environ or atexit.register(gc.freeze)\n"
 )
+
+_FOUND, _LEFT = pytest.StashKey[set[str]](), pytest.StashKey[set[str]]()
+"""What lay in the checkout before the tests, and what they have left there."""
 
 gc.set_threshold(200_000)  # until all is imported: `pytest_collection_finish`
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job; scripts would inherit it
@@ -46,11 +52,53 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("timeout")))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Have the processes that run tests forked, see `forked_workers.py`."""
+    if len(specs) > 1 and sys.platform == "linux" and all(spec.popen and not spec.python for spec in specs):
+        stack = contextlib.ExitStack()
+        config.add_cleanup(stack.close)
+        python = stack.enter_context(forked_workers.server())
+        specs[:] = [type(spec)(f"popen//id={spec.id}//execmodel=main_thread_only//python={python}") for spec in specs]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_FOUND] = _in_checkout()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail if the tests have left something in the checkout, as MLflow does in the folder where a process works."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if left := _in_checkout() - session.config.stash[_FOUND]:
+        session.config.stash[_LEFT] = left
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left := config.stash.get(_LEFT, None):
+        terminalreporter.section("left in the checkout", red=True)
+        terminalreporter.write_line(f"While the tests ran, this appeared: {', '.join(sorted(left))}")
+
+
+def _in_checkout() -> set[str]:
+    """Return what lies at the checkout's top, without caches of tools."""
+    return {entry.name for entry in ROOT.iterdir() if not entry.name.startswith(".")}
+
+
 def pytest_collection_finish() -> None:
     """Let the collector skip the modules that are loaded by now, and begin less often: this saves much CPU time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def working_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run the tests in a temporary folder: without a location, MLflow stores runs and files below the working folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("working-folder"))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -161,9 +161,14 @@ class Sender:
         """Post what `post_soon` holds of a run, or of all runs, ahead of what is posted next."""
         self.post(functools.partial(self._read_now, run_id))
 
-    def _read_now(self, run_id: str) -> None:
-        """Put in front what has been noted by then, also by work of the sending thread that was posted before."""
-        self._buffer.put_first(self._reads.take(run_id=run_id, now=True))
+    def _read_now(self, run_id: str, *, again: bool = True) -> None:
+        """Put in front what has been noted by then, also by work of the sending thread that was posted before.
+
+        Behind it comes what these reads note themselves, once: whoever looks again and again notes that, too.
+        """
+        if reads := self._reads.take(run_id=run_id, now=True):
+            more = [functools.partial(self._read_now, run_id, again=False)] if again else []
+            self._buffer.put_first([*reads, *more])
 
     def has_room(self, size: int) -> bool:
         """Return True if content of `size` bytes may be posted; nothing may wait where records are sent at once."""

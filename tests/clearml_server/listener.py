@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import threading
 from typing import Any
@@ -47,6 +48,7 @@ class Listener:
         self._held: socket.socket | None = None
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
+        self._end: socket.socket | None = None
 
     @property
     def listening(self) -> bool:
@@ -60,21 +62,36 @@ class Listener:
             self._held = hold(self._host)
             self.port = self._held.getsockname()[1]
         self._server = make_server(self._host, self.port, self._app, threaded=True, request_handler=_Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name=f"clearml-double-{self.port}"
-        )
-        self._thread.daemon = True
+        self._end, ended = socket.socketpair()
+        name = f"clearml-double-{self.port}"
+        self._thread = threading.Thread(target=_serve, args=(self._server, ended), name=name, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Refuse new connections and cut the open ones."""
-        if not self._server or not self._thread:
+        if not self._server or not self._thread or not self._end:
             return
-        self._server.shutdown()
+        self._end.send(b"\n")  # closing it would not do: a fork of this process holds it, too
+        self._thread.join()
+        self._end.close()
         self._server.server_close()
         with _connections_lock:
             for connection in _connections.pop(id(self._server), set()):
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._server = self._thread = None
+        self._server = self._thread = self._end = None
+
+
+def _serve(server: BaseWSGIServer, ended: socket.socket) -> None:
+    """Accept connections until something arrives at a socket.
+
+    `serve_forever` would look 50 times a second for its end, and a dozen servers do so beside each other.
+    """
+    with ended, selectors.DefaultSelector() as selector:
+        selector.register(server, selectors.EVENT_READ)
+        selector.register(ended, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if ended in ready:
+                return
+            server.handle_request()

@@ -24,6 +24,8 @@ from tests.end_to_end.harness import Place, link_tags, task_of
 from tests.end_to_end.processes import wait_for
 
 AGENT = "clearml-agent==3.0.3"
+NOBODYS = "nobody's"
+"""A queue that no daemon serves, for Tasks that `Remote.execute` runs: a daemon would run them, too."""
 
 
 def install_agent(folder: Path) -> None:

@@ -45,11 +45,15 @@ def prepare(size):
 pipe = PipelineController(name="pipe", project="pipelines", version="1.0", pool_frequency=0.04)
 """
 
+BEGIN = """
+with mlflow.start_run(run_name="controller"):
+    autoinstrument.wait_delivered(240)  # else a short step may begin before ClearML knows of this run
+"""
+
 LOCALLY = f"""{HEAD}
 pipe.add_step("trained", base_task_id=base, parameter_override={{"Args/lr": 0.3, "Args/fails_without": scratch}},
               retry_on_failure=1)
-with mlflow.start_run(run_name="controller"):
-    autoinstrument.wait_delivered()  # else a short step may end before ClearML knows of this run
+{BEGIN}
     pipe.start_locally(run_pipeline_steps_locally=True)
 """
 
@@ -59,7 +63,7 @@ pipe.add_function_step("prepared", prepare, function_kwargs={{"size": 3}}, funct
 pipe.add_step("cached", base_task_id=base, parents=["prepared"], cache_executed_step=True,
               parameter_override={{"Args/lr": 0.2}})
 pipe.add_step("trained", base_task_id=base, parents=["cached"], parameter_override={{"Args/lr": 0.3}})
-with mlflow.start_run(run_name="controller"):
+{BEGIN}
     pipe.start_locally()
 """
 

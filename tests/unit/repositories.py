@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,8 @@ class Repository:
     def __init__(self, root: Path, remote: Path | None) -> None:
         self.root = root
         self.remote = remote
+        if (root / ".git").exists():
+            return
         root.mkdir(parents=True, exist_ok=True)
         self.git("init", "-q", "-b", "main")
         if remote is not None:
@@ -51,23 +55,38 @@ class Repository:
 @pytest.fixture(autouse=True)
 def git_settings(tmp_path_factory, monkeypatch):
     """Git as on a machine where only a user name is configured."""
-    config = tmp_path_factory.mktemp("git") / "config"
-    config.write_text('[user]\n\tname = A\n\temail = a@example.com\n[protocol "file"]\n\tallow = always\n')
     for name in [name for name in os.environ if name.startswith(("GIT_", "CLEARML_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(_made_once(tmp_path_factory.getbasetemp()) / "config"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
 
 
+@functools.cache
+def _made_once(base):
+    """Return a folder with Git's settings, and a working copy with its remote: ten calls of Git, to be copied."""
+    folder = base / "git"
+    folder.mkdir()
+    (folder / "config").write_text('[user]\n\tname = A\n\temail = a@example.com\n[protocol "file"]\n\tallow = always\n')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CONFIG_GLOBAL", str(folder / "config"))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        made = Repository(folder / "repo", folder / "remote.git")
+        made.write("train.py", "print('one')\n")
+        made.write("src/pkg/__init__.py", "")
+        made.write("src/pkg/train.py", "print('module')\n")
+        made.commit()
+        made.push()
+    return folder
+
+
 @pytest.fixture
-def repository(tmp_path):
-    made = Repository(tmp_path / "repo", tmp_path / "remote.git")
-    made.write("train.py", "print('one')\n")
-    made.write("src/pkg/__init__.py", "")
-    made.write("src/pkg/train.py", "print('module')\n")
-    made.commit()
-    made.push()
-    return made
+def repository(tmp_path, tmp_path_factory):
+    template = _made_once(tmp_path_factory.getbasetemp())
+    for name in ("repo", "remote.git"):
+        shutil.copytree(template / name, tmp_path / name, ignore=shutil.ignore_patterns("*.sample"))
+    config = tmp_path / "repo" / ".git" / "config"
+    config.write_text(config.read_text().replace(str(template), str(tmp_path)))
+    return Repository(tmp_path / "repo", tmp_path / "remote.git")
 
 
 @pytest.fixture

@@ -110,6 +110,16 @@ def test_the_exit_waits_for_the_workers_answer(training: Training) -> None:
     assert training.answers == [], "the answer is the sender's own"
 
 
+def test_what_a_read_notes_at_the_exit_is_read_before_the_end(training: Training) -> None:
+    """As the look-up of an assessed trace notes that its run's traces have changed."""
+    training.sender.post_soon("", "look-up", lambda: training.sender.post_soon("run", "traces", lambda: point(1)))
+    answering = threading.Thread(target=delivers(training.workers[0]))
+    answering.start()
+    assert training.finish()
+    answering.join()
+    assert training.workers[0].received[-2:] == [point(1), EXITING]
+
+
 def test_the_exit_waits_no_longer_than_it_may(training: Training) -> None:
     training.sender.post(point(1))
     assert not training.finish(0.05)
