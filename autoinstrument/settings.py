@@ -121,7 +121,7 @@ class Settings:
         Words(), (), "run",
         """Aliases and stages in MLflow's registry whose models are published in ClearML, as `champion,Production`;
         `iris@champion` and `iris/Production` are those of one registered model. See
-        [Models](what-is-mirrored.md#models).""",
+        [Models](models.md).""",
     )  # fmt: skip
     worker: str = _setting(
         Choice("process", "thread"), "process", "run",
@@ -152,7 +152,7 @@ class Settings:
     )  # fmt: skip
     traces: bool = _setting(
         Switch(), True, "task",
-        """`on`: the Task shows the run's [traces](what-is-mirrored.md#traces-and-evaluations) with their requests,
+        """`on`: the Task shows the run's [traces](traces.md) with their requests,
         responses and assessments, which may be private; `off`: only their number.""",
     )  # fmt: skip
     note: bool = _setting(

@@ -71,22 +71,39 @@ def on_a_terminal(command: list[str], environ: dict[str, str], folder: Path) -> 
             while read := os.read(master, 65536):
                 written += read
     os.close(master)
-    return written.decode().replace("\r\n", "\n")
+    return _settled(written.decode().replace("\r\n", "\n"))
+
+
+def _settled(output: str) -> str:
+    """Return what stays on a terminal: a progress bar goes one line up, and erases itself."""
+    lines: list[str] = []
+    for line in output.split("\n"):
+        lines = lines[: len(lines) - line.count("\x1b[1A")]
+        lines.append(line.replace("\x1b[1A", "").rpartition("\x1b[2K")[2])
+    return "\n".join(lines)
 
 
 def page(address: str, profile: Path) -> None:
-    """Take a screenshot of a run's page with the tags in view, without the column of the assistant, in 64 colours."""
+    """Take screenshots of a run's page with the tags in view, without the column of the assistant, in 64 colours."""
     browser = start(profile, 1500, 950)
     try:
         browser.get(address)
-        for _ in range(120):
-            tags = browser.find_elements(By.CSS_SELECTOR, '[role="status"][title="clearml.task_url"]')
-            if tags and tags[0].is_displayed():
-                break
-            time.sleep(0.5)
-        time.sleep(2)  # until the page is drawn completely
-        picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).crop((0, 0, 1115, 700))
-        picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(PICTURES / "mlflow-run.png", optimize=True)
+        for name, is_dark in (("mlflow-run", False), ("mlflow-run-dark", True)):
+            # The switch of MLflow's page, seen in 3.17.
+            browser.execute_script(
+                f"localStorage.setItem('_mlflow_dark_mode_toggle_enabled', '{str(is_dark).lower()}')"
+            )
+            browser.refresh()
+            for _ in range(120):
+                tags = browser.find_elements(By.CSS_SELECTOR, '[role="status"][title="clearml.task_url"]')
+                if tags and tags[0].is_displayed():
+                    break
+                time.sleep(0.5)
+            time.sleep(2)  # until the page is drawn completely
+            picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).crop((0, 0, 1115, 700))
+            picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(
+                PICTURES / f"{name}.png", optimize=True
+            )
     finally:
         browser.quit()
 

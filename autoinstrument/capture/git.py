@@ -164,18 +164,20 @@ class _Command:
         self._files.close()
 
     def _output(self, codes: Iterable[int]) -> bytes:
-        command = f"git {self._arguments[0]}"
+        name = self._arguments[0]
         while not self._has_ended():
             if time.monotonic() >= self._late_at:
-                raise GitError(f"{command} took more than {self._limit_s:.0f} s")
+                raise GitError(f"git {name} took more than {self._limit_s:.0f} s")
             if max(os.fstat(file.fileno()).st_size for file in (self._printed, self._errors)) > _MOST_BYTES:
                 break
         output, printed = (_beginning(file) for file in (self._printed, self._errors))
         if max(len(output), len(printed)) > _MOST_BYTES:
-            raise GitError(f"{command} printed more than {_MOST_BYTES // 1024**2} MB")
+            raise GitError(f"git {name} printed more than {_MOST_BYTES // 1024**2} MB")
         if (code := self._process.returncode) not in codes:
             is_job_signal = code < 0 and code not in _KILLED
-            raise (_SignalledError if is_job_signal else ExitCodeError)(f"{command} ended with {code}{_fatal(printed)}")
+            raise (_SignalledError if is_job_signal else ExitCodeError)(
+                f"git {name} ended with {code}{_fatal(printed)}"
+            )
         return output
 
     def _has_ended(self) -> bool:

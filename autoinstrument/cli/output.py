@@ -7,14 +7,18 @@ module imports `rich`, and only for a terminal.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Advance = Callable[[str], None]
 """Moves a progress bar on by one step and shows a text beside it; "" keeps the text before."""
@@ -149,6 +153,35 @@ def name_default_store() -> None:
         click.echo(f"MLflow store: {shown(default_tracking_uri())}", err=True)
 
 
+class _AboveBar(io.TextIOBase):
+    """A stream whose lines appear above a progress bar.
+
+    rich has such a stream, which names no encoding: click (seen in 8.4) then writes to the terminal, beside the
+    bar. It also breaks long lines, so that an address cannot be copied.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console, self._rest = console, ""
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        from rich.text import Text
+
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._console.print(Text.from_ansi(line), soft_wrap=True)
+        return len(text)
+
+
 @contextlib.contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Advance]:
     """Show a progress bar on stderr, if that is a terminal; give a function that moves it on.
@@ -168,9 +201,10 @@ def progress(what: str, total: int | None = None) -> Iterator[Advance]:
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("{task.fields[now]}", markup=False),
-        console=Console(file=sys.stderr), transient=True, redirect_stdout=is_terminal(),
+        console=Console(file=sys.stderr), transient=True, redirect_stdout=False, redirect_stderr=False,
     )  # fmt: skip
-    with bar:
+    above = _AboveBar(bar.console)
+    with bar, contextlib.redirect_stderr(above), contextlib.redirect_stdout(above if is_terminal() else sys.stdout):
         task = bar.add_task(what, total=total, now="")
 
         def advance(text: str) -> None:

@@ -10,12 +10,14 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 _BLOCK = re.compile(
     r"(?P<before>(?:<!--.*?-->\s*\n)*)^(?P<indent> *)```(?P<kind>\S*)[^\n]*\n(?P<text>.*?)^ *```", re.M | re.S
 )
+_PROGRAM = "(?:autoinstrument|pip|python3?|export|mlflow|poetry|uv|conda|clearml-agent|docker|kubectl)"
 _SHELL = ("console", "sh", "bash", "shell")
 
 
@@ -47,10 +49,21 @@ def commands(page: Path) -> list[Command]:
 
 
 def unmarked(page: Path) -> list[str]:
-    """Return indented lines that look like commands; a reader would not recognise them."""
-    text = _BLOCK.sub("", page.read_text("utf-8"))
-    words = "autoinstrument|pip|python3?|export|mlflow|poetry|uv|conda|clearml-agent|docker|kubectl"
-    return re.findall(rf"^ {{4,}}(?:\$ )?(?:{words}) .*", text, re.M)
+    """Return lines that look like commands and stand in no block of commands: nothing would run them.
+
+    They are indented, so that a reader would not recognise them, or in a block of plain text.
+    """
+    content = page.read_text("utf-8")
+    found = re.findall(rf"^ {{4,}}(?:\$ )?{_PROGRAM} .*", _BLOCK.sub("", content), re.M)
+    for text in (block["text"] for block in _BLOCK.finditer(content) if block["kind"] in ("", "text")):
+        found += re.findall(rf"^ *(?:\$ .*|{_PROGRAM} .*)", text, re.M)
+    return found
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    """Return the blocks of a page that are in a language."""
+    found = _BLOCK.finditer(page.read_text("utf-8"))
+    return [textwrap.dedent(block["text"]) for block in found if block["kind"] == kind]
 
 
 def matches(expected: str, printed: str) -> bool:

@@ -30,7 +30,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_a_heading_that_exists(page: Path) -> None:
     dead = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+    for link in re.findall(r"(?:\]\(|(?:src|srcset|href)=\")([^)\s\"]+)", prose(page)):
         if not re.match(r"https?:", link):
             path, _, anchor = link.partition("#")
             target = (page.parent / path).resolve() if path else page

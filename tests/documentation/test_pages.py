@@ -24,7 +24,24 @@ def test_pages_are_short_and_describe_their_pictures(page: Path) -> None:
     text = page.read_text("utf-8")
     if page.stem not in REFERENCES:
         assert len(text.split()) <= (900 if page.stem == "README" else 1200)
-    assert [picture for picture in re.findall(r"!\[([^]]*)\]", text) if len(picture) < 5] == []
+    pictures = re.findall(r"!\[([^]]*)\]", text)
+    pictures += [(re.findall(r'alt="([^"]*)"', picture) or [""])[0] for picture in re.findall(r"<img[^>]*>", text)]
+    assert [picture for picture in pictures if len(picture) < 5] == []
+
+
+@pytest.mark.parametrize(
+    "word", ["sweep", "kubernetes", "notebook", "privacy", "upgrade", "uninstall", "metric", "docker"]
+)
+def test_a_heading_has_what_readers_search_for(word: str) -> None:
+    """The site's search looks into headings first."""
+    headings = [line for page in PAGES for line in re.findall(r"^#+ .+", page.read_text("utf-8"), re.M)]
+    assert [heading for heading in headings if word in heading.lower()]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]]
+    assert [page for page in pages if f": {page}\n" not in navigation] == []
 
 
 def test_the_badges_are_true() -> None:
@@ -55,6 +72,8 @@ def test_a_block_without_the_convention_is_refused(tmp_path: Path) -> None:
     assert unmarked(page) == ["    pip install x"]
     with pytest.raises(ValueError, match=r"page\.md:2"):
         commands(page)
+    page.write_text("```text\n$ sum x\npip install x\npiped\n```\n")
+    assert unmarked(page) == ["$ sum x", "pip install x"]
     page.write_text("<!-- not run: it would remove x -->\n```bash\nrm -r x\n```\n")
     assert commands(page) == []
 

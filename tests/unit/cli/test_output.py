@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -13,10 +14,11 @@ from autoinstrument.cli.output import Link, progress, table
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
 SCRIPT = """
+import click
 from autoinstrument.cli.output import progress, table
 with progress("syncing", 2) as advance:
-    for name in ("[red]one", "two"):
-        print("done", name)
+    for name, is_problem in (("[red]one", False), ("two", True)):
+        click.echo(f"done {name} {'z' * 100}", err=is_problem)
         advance(name)
 table(["run", "points"], [["[b]x[/b]", 3], ["y" * 200, 10]], title="all")
 """
@@ -68,9 +70,10 @@ def test_names_are_shortened_so_that_a_row_fits(
 @pytest.mark.interpreter
 @pytest.mark.parametrize("environ", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["colour", "NO_COLOR", "dumb"])
 def test_a_terminal_gets_a_bar_and_a_table(environ: dict[str, str]) -> None:
-    """Names of runs are not read as markup; a dumb terminal does not count as a terminal."""
+    """Names are not read as markup; lines are whole, above the bar; a dumb terminal does not count as one."""
     written = on_terminal(**environ)
-    assert "done [red]one" in written
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line.rpartition("\x1b[2K")[2]) for line in written.splitlines()]
+    assert {f"done [red]one {'z' * 100}", f"done two {'z' * 100}"} <= set(lines)
     assert "[b]x[/b]" in written
     assert written.count("y") >= 200  # folded, not cut
     assert ("syncing" in written) == (environ.get("TERM") != "dumb")
