@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoinstrument.mirror.mapping.scalars import latest_scalars
-from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, SYNCED
+from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, SYNCED, followed
 from autoinstrument.mlflow_store.new_points import MOST, ReadPosition
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point
@@ -97,6 +97,9 @@ class FollowedRun:
         if progress is not None:
             self.task_id, self._titled_by, self.is_made = progress.task_id, progress.titled_by, progress.is_made
             self._alive_at = now
+            link = followed((progress.task_id, outcome.detail))
+            run = self.stored.run
+            self.stored = self.stored._replace(run=run._replace(tags={**run.tags, **link}))
         if outcome.result == "failed":
             self.give_up(now)
 

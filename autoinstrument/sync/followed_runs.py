@@ -42,6 +42,8 @@ EVERY_S = 4.0
 """Seconds between two looks; not less than `mirror.run_task.ALONE_S`, because a run is followed from the second on."""
 _LOOK_S = 4.0
 """Seconds after which a look leaves everything but new runs and points to the next one."""
+_FEW = 25
+"""New runs that are brought to ClearML at once as a whole."""
 _REST_S = 1.0
 """Seconds between two looks, at least; after a long look, a quarter of its time."""
 _SLOWEST = 12
@@ -194,14 +196,16 @@ class FollowedRuns:
     def _keep_up(self) -> Iterator[Outcome]:
         """Bring the Tasks of runs up to date in which more than points has changed, parents before children.
 
-        First each new run gets a Task with what the search shows of it, which is cheap. Of the others, those that have
-        waited longest come first, and what does not fit into a look is left to the next one.
+        If many runs are new, each gets a Task first with what the search shows of it, which is cheap. Those that have
+        waited longest come first then, and what does not fit into a look is left to the next one.
         """
         began = self._clock()
         due = [run for run in self._runs.values() if run.is_due(began)]
-        for wave in _waves([run for run in due if not run.task_id]):
+        new = [run for run in due if not run.task_id]
+        for wave in _waves(new) if len(new) > _FEW else ():
             yield from self._keep_up_all(wave, only_found=True)
-        due = sorted((run for run in due if run.is_due(self._clock())), key=lambda run: run.waits_since)
+        due = [run for run in due if run.is_due(self._clock())]
+        due.sort(key=lambda run: (run.waits_since, run.stored.run.start_time_ms))
         for wave in _waves(due):
             for first in range(0, len(wave), AT_ONCE):
                 yield from self._keep_up_all(wave[first : first + AT_ONCE])

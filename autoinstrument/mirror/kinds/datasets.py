@@ -37,6 +37,10 @@ class Datasets(Kind):
 
         return SnapshotPart(InputsLogged, write, context.rejections)
 
+    def may_be_there(self, run: StoredRun) -> bool:
+        """See `Kind.may_be_there`."""
+        return bool(run.named)
+
     def read(self, run: RunReader) -> Iterable[StoredData]:
         """Return one record."""
         return [run.state("inputs")]

@@ -29,6 +29,10 @@ class Prompts(Kind):
         """See `Kind.part`."""
         return _PromptsPart(context)
 
+    def may_be_there(self, run: StoredRun) -> bool:
+        """See `Kind.may_be_there`."""
+        return bool(linked_prompts(run.run.tags))
+
     def read(self, run: RunReader) -> Iterable[StoredData]:
         """Return one record."""
         return [run.state("prompts")]

@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.settings import Settings
+from autoinstrument.sync import followed_points, followed_runs
 from autoinstrument.sync.followed_runs import FollowedRuns
 from autoinstrument.sync.selection import Selection
 from tests.clearml_server import ClearMLServer, Fault
@@ -182,12 +183,44 @@ def test_the_cost_of_a_look_grows_with_the_changes(
     assert follower.look() == []
     assert server.requests == []
     monkeypatch.setattr("autoinstrument.mlflow_store.new_points.read_pages", None)
-    monkeypatch.setattr("autoinstrument.sync.followed_points.new_points", None)
+    monkeypatch.setattr(followed_points, "new_points", None)
     for run_id in runs:
         client.log_metric(run_id, "train/loss", 0.01, step=20)
     follower.look()
     assert [call.endpoint for call in server.requests] == ["events.add_batch"]
     assert [len(scalars(server, task_of(server, run_id)["id"])) for run_id in runs] == [21] * 3
+
+
+def test_many_new_runs_have_their_tasks_first(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With their latest points; the rest follows as time allows, here two runs a look, the oldest first."""
+    for name, value in (("_FEW", 5), ("_LOOK_S", -1.0), ("AT_ONCE", 2)):
+        monkeypatch.setattr(followed_runs, name, value)
+    follower = Follower()
+    runs = [a_run(client, f"run {number}", status="") for number in range(6)]
+    client.set_tag(runs[1], "mlflow.parentRunId", runs[5])
+
+    def points() -> list[int]:
+        return [len(scalars(server, task_of(server, run_id)["id"])) for run_id in runs]
+
+    assert sorted(follower.look(2)) == [f"followed run {number}" for number in range(6)]
+    assert points() == [20, 1, 20, 1, 1, 1]
+    assert all(section(task_of(server, run_id), "MLflow") == {"lr": "0.1"} for run_id in runs)
+    assert all(link_tags(client.get_run(run_id))["state"] == "followed" for run_id in runs)
+    assert task_of(server, runs[1])["parent"] == task_of(server, runs[5])["id"]
+    client.log_param(runs[0], "depth", "3")
+    client.log_metric(runs[5], "train/loss", 0.01, step=20)
+    assert follower.look() == []
+    assert points() == [20, 1, 20, 20, 20, 1], "a change of the others comes later"
+    assert follower.look(2) == []
+    assert points() == [20, 20, 20, 20, 20, 21]
+    assert section(task_of(server, runs[0]), "MLflow")["depth"] == "3"
+    assert "report.txt" in {artifact["key"] for artifact in task_of(server, runs[5])["execution"]["artifacts"]}
+    for run_id in runs:
+        client.set_terminated(run_id)
+    follower.look()
+    assert all(is_verified(run_id) for run_id in runs)
 
 
 def test_many_points_at_once_come_in_several_batches(server: ClearMLServer, client: MlflowClient) -> None:
