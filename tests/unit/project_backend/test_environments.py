@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.project_backend.environments import Environment, environment_of, with_mlflow
+from autoinstrument.project_backend.environments import ProjectEnvironment, environment_of, with_mlflow
 
 
 def test_a_python_environment(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_a_python_environment(tmp_path: Path) -> None:
         "python: 3.10.4\nbuild_dependencies: [pip==23.0]\ndependencies:\n- mlflow==2.22.0\n- -r more/base.txt\n"
     )
     found = environment_of("python_env", str(file), None, tmp_path)
-    assert found == Environment("mlflow==2.22.0\nnumpy<2\nscipy", python="3.10")
+    assert found == ProjectEnvironment("mlflow==2.22.0\nnumpy<2\nscipy", python="3.10")
 
 
 def test_a_conda_environment(tmp_path: Path) -> None:
@@ -29,26 +29,28 @@ def test_a_conda_environment(tmp_path: Path) -> None:
         "- conda-forge::scipy==1.11.1\n- blas=1.0=mkl\n- pip:\n  - mlflow\n"
     )
     text = "numpy==1.26.*\npandas>=2,<3\nscipy==1.11.1\nblas==1.0.*\nmlflow"
-    assert environment_of("conda_env", str(file), None, tmp_path) == Environment(text, text, "3.11")
+    assert environment_of("conda_env", str(file), None, tmp_path) == ProjectEnvironment(text, text, "3.11")
 
 
 def test_conda_for_python_alone(tmp_path: Path) -> None:
     """All packages are pip's: an agent without conda makes the same environment."""
     file = tmp_path / "conda.yaml"
     file.write_text("dependencies: [python=3.11, pip, {pip: [mlflow]}]\n")
-    assert environment_of("conda_env", str(file), None, tmp_path) == Environment("mlflow", "", "3.11")
+    assert environment_of("conda_env", str(file), None, tmp_path) == ProjectEnvironment("mlflow", "", "3.11")
 
 
 def test_a_container(tmp_path: Path) -> None:
     docker = {"image": "python:3.11", "volumes": ["/a:/b"], "environment": [["X", "1 2"], "HOME"]}
     found = environment_of("docker_env", None, docker, tmp_path)
-    assert found == Environment("", image="python:3.11", docker_args=("-v", "/a:/b", "-e", "X=1 2", "-e", "HOME"))
+    assert found == ProjectEnvironment(
+        "", image="python:3.11", docker_args=("-v", "/a:/b", "-e", "X=1 2", "-e", "HOME")
+    )
 
 
 def test_no_environment(tmp_path: Path) -> None:
-    assert environment_of("python_env", None, None, tmp_path) == Environment(None)
+    assert environment_of("python_env", None, None, tmp_path) == ProjectEnvironment(None)
     (tmp_path / "requirements.txt").write_text("mlflow\n")
-    assert environment_of("python_env", None, None, tmp_path) == Environment("mlflow")
+    assert environment_of("python_env", None, None, tmp_path) == ProjectEnvironment("mlflow")
 
 
 @pytest.mark.parametrize("text", ["- a", "dependencies: 3", "dependencies: [-r none.txt]"])
