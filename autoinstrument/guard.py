@@ -126,7 +126,8 @@ class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
         note("error", f"{self.place}: {type(error).__name__}: {error}")
         if errors[self.place] == 1:
             try:
-                logger().warning("%s failed, training goes on (%s: %s)", self.place, type(error).__name__, error)
+                text = str(error).partition("\n")[0]  # errors of databases have their statements below
+                logger().warning("%s failed, training goes on (%s: %s)", self.place, type(error).__name__, text)
                 logger().debug("%s failed", self.place, exc_info=error)
             except Exception:  # noqa: S110  (there is no other way to report it)
                 pass

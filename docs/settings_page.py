@@ -20,10 +20,11 @@ _BEGINNING = """\
 
 <!-- Written by docs/settings_page.py from autoinstrument/settings.py: change it there. -->
 
-Environment variables of the training process. An unset or empty variable has its default. A value that is not allowed
-is reported in one line on stderr, with the allowed values; the agent then stays off, and training goes on. ClearML's
-own configuration (`clearml.conf`, `CLEARML_*`) and MLflow's (`MLFLOW_*`) are read, and never overridden;
-[ClearML's own settings](clearml-settings.md) lists what counts.
+Environment variables of the training process. They count as they are when its first run begins, so a script may also
+read them from a file `.env`; only the switch must be set before Python starts. An unset or empty variable has its
+default. A value that is not allowed is reported in one line on stderr, with the allowed values; the agent then stays
+off, and training goes on. ClearML's own configuration (`clearml.conf`, `CLEARML_*`) and MLflow's (`MLFLOW_*`) are read,
+and never overridden; [ClearML's own settings](clearml-settings.md) lists what counts.
 
 | variable | meaning | allowed | default |
 | --- | --- | --- | --- |

@@ -28,14 +28,7 @@ from autoinstrument.guard import be_quiet, guard
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.urls import absolute
-from autoinstrument.records import (
-    EndAnnounced,
-    Record,
-    RunAnnounced,
-    RunEnded,
-    RunsDelivered,
-    RunStarted,
-)
+from autoinstrument.records import EndAnnounced, Record, RunAnnounced, RunEnded, RunsDelivered, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.deferred_reads import Read
 from autoinstrument.transport.deferred_records import Item
@@ -77,6 +70,16 @@ class Agent:
         self._console = ProcessConsole(settings, self._written, self._sender.post)
         if sys.platform != "win32":
             os.register_at_fork(after_in_child=self._forked)
+
+    @property
+    def has_begun(self) -> bool:
+        """True once there is a run: until then an agent with other settings may take this one's place."""
+        return bool(self._runs)
+
+    def give_way(self) -> list[Item]:
+        """Stop, because an agent with other settings takes the place of this one; return the console text so far."""
+        self._console.detach()
+        return self._sender.take_back()
 
     # Called by the wrappers of MLflow's functions
 
@@ -280,7 +283,9 @@ class Agent:
                 self._console.detach()
                 end = time.monotonic() + self.settings.exit_timeout_s
                 delivered = self._sender.finish(exiting(self.settings.exit_timeout_s * _WORKER_SHARE))
-                pending = [] if delivered else self._undelivered()
+                late = f"not delivered to ClearML within {self.settings.exit_timeout_s:g} s"
+                goes_on = not self._worker.ends_with_process
+                pending = [] if delivered else self._reports.leave_late(late, self._sender.failure, goes_on=goes_on)
                 self._reports.summarize()
                 if pending:  # MLflow's client may try for minutes where its server is down
                     left_s = max(0.0, end - time.monotonic())
@@ -288,11 +293,6 @@ class Agent:
                 self._worker.clean_up()
         except KeyboardInterrupt:  # the user will not wait, and has already seen a traceback of the script
             pass
-
-    def _undelivered(self) -> list[TrackedRun]:
-        """Log which runs were not delivered in time; return those that are pending in MLflow."""
-        late = f"not delivered to ClearML within {self.settings.exit_timeout_s:g} s"
-        return self._reports.leave_late(late, self._sender.failure, goes_on=not self._worker.ends_with_process)
 
     def _leave(self) -> None:
         """Report at once, here and in MLflow, that the runs which no worker takes are left to `sync`."""

@@ -49,6 +49,10 @@ class SelectiveAgent(Agent):
         self._is_over = threading.Event()
         super().__init__(settings)
 
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._candidates) or super().has_begun
+
     def note_experiment(self, tracking_uri: str, experiment_id: str, name: str) -> None:
         """Note the name of an experiment, which one of MLflow's calls has returned or set."""
         self._is_mirrored[absolute(tracking_uri), experiment_id] = are_mirrored(self.settings.experiments, name)

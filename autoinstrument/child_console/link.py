@@ -21,7 +21,7 @@ from autoinstrument.child_console import marks
 from autoinstrument.child_console.marks import Mark
 from autoinstrument.child_console.process_name import process_name
 from autoinstrument.transport import peer
-from autoinstrument.transport.sockets import NO_SIGNAL, above_streams
+from autoinstrument.transport.sockets import NO_SIGNAL, OwnSocket, above_streams
 
 try:
     from _json import encode_basestring_ascii as _quoted
@@ -69,8 +69,7 @@ class ConsoleLink:
             os.register_at_fork(after_in_child=self._forked)
 
     def _reset(self) -> None:
-        self._socket: socket.socket | None = None
-        self._inode: tuple[int, int] | None = None
+        self._socket: OwnSocket | None = None
         self._mark: Mark | None = None
         self._waiting: deque[Text] = deque()
         self._characters = 0
@@ -125,10 +124,8 @@ class ConsoleLink:
 
     def close(self) -> None:
         """Close the connection, if it is still there."""
-        if self._socket is not None and self._is_own_descriptor():
+        if self._socket is not None:
             self._socket.close()
-        elif self._socket is not None:
-            self._socket.detach()
         self._socket = None
 
     def _drop(self) -> None:
@@ -137,9 +134,9 @@ class ConsoleLink:
 
     def _connect(self) -> bool:
         if self._socket is not None:
-            if self._is_own_descriptor():
+            if self._socket.is_own:
                 return True
-            self._drop()  # the script has closed all descriptors, and others may have its number now
+            self._drop()
         now = time.monotonic()
         if now < self._look_at:
             return False
@@ -154,20 +151,16 @@ class ConsoleLink:
             connection.setblocking(False)  # a worker that was stopped accepts nothing: its queue may be full
             connection.connect(os.path.join(self._mark.worker, "socket"))  # noqa: PTH118
             peer.check(connection)
-            self._inode = marks.file_of(connection.fileno())
         except BaseException:
             connection.close()
             raise
-        self._socket, self._unsent = connection, self._joined(self._mark.pid)
+        self._socket, self._unsent = OwnSocket(connection), self._joined(self._mark.pid)
         return True
 
     def _joined(self, parent: int) -> bytes:
         name = "" if parent in self._relayed[:1] else process_name() if self._name is None else self._name
         devices = (f"{_quoted(name)}:{_quoted(os.environ[name])}" for name in _DEVICES if name in os.environ)
         return _frame([f'["ProcessJoined",{os.getpid()},{parent},{_quoted(name)},{{{",".join(devices)}}}]'])
-
-    def _is_own_descriptor(self) -> bool:
-        return self._socket is not None and marks.file_of(self._socket.fileno()) == self._inode
 
     def _send(self) -> bool:
         """Send one frame; return False if the socket takes no more.
@@ -179,7 +172,7 @@ class ConsoleLink:
             return False
         self._unsent = self._unsent or self._next_frame()
         try:
-            self._unsent = self._unsent[self._socket.send(self._unsent, NO_SIGNAL) :]
+            self._unsent = self._unsent[self._socket.get().send(self._unsent, NO_SIGNAL) :]
         except BlockingIOError:
             return False
         return not self._unsent

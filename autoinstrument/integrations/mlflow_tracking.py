@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from autoinstrument.agent import Agent
+from autoinstrument.agent import Agent, process_agent
 from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_own_call
 from autoinstrument.integrations import (
@@ -65,8 +65,7 @@ def instrument_client(module: ModuleType) -> None:
 
 def instrument_fluent(module: ModuleType) -> None:
     """Wrap functions of `mlflow.tracking.fluent`, and register at-exit handlers before and after MLflow's own."""
-    the_agent = agent()
-    if the_agent is None:
+    if agent() is None:
         return
     package = sys.modules.get("mlflow")
     for name, around in _FLUENT.items():
@@ -77,14 +76,14 @@ def instrument_fluent(module: ModuleType) -> None:
     # At-exit handlers run last in, first out. MLflow's ends the runs that are still open and calls them FINISHED,
     # whatever ended the process (mlflow#3932): `exiting` must run before it, and `finish` after it.
     end_runs = end_runs_at_exit(module)
-    atexit.unregister(the_agent.finish)
+    atexit.unregister(process_agent.finish)
     if end_runs is not None:
         atexit.unregister(end_runs)
     _run_finalizers_later()
-    atexit.register(the_agent.finish)
+    atexit.register(process_agent.finish)
     if end_runs is not None:
         atexit.register(end_runs)
-    atexit.register(the_agent.exiting)
+    atexit.register(process_agent.exiting)
 
 
 def _run_finalizers_later() -> None:
@@ -232,7 +231,8 @@ def _set_terminated(wrapped: Callable[..., Any], client: Any, args: tuple[Any, .
     """Mirror a run's end; its time is taken here, as MLflow would take it, so that both sides have the same."""
     if not (is_own_call() or any(args[2:]) or kwargs.get("end_time")):
         args, kwargs = args[:2], {**kwargs, "end_time": int(time.time() * 1000)}
-    return _watch_terminated(wrapped, client, args, kwargs)
+    with users_call:
+        return _watch_terminated(wrapped, client, args, kwargs)
 
 
 def _ended(the_agent: Agent, run_id: str, status: str, end_time: int | None) -> None:

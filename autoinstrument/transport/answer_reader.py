@@ -20,7 +20,7 @@ from autoinstrument.guard import guard, own_calls
 from autoinstrument.records import Record
 from autoinstrument.transport.connection import Connection, ring
 from autoinstrument.transport.protocol import RECEIVE_BYTES, Reader, is_ready
-from autoinstrument.transport.sockets import above_streams
+from autoinstrument.transport.sockets import OwnSocket, above_streams
 
 _ANSWER_S = 60.0
 """Seconds for a worker's handshake: it starts within a second, on a machine that is not busy."""
@@ -42,16 +42,16 @@ class AnswerReader:
         self._next: SimpleQueue[Connection | Literal["look"] | None] = SimpleQueue()
         """Connections, one after the other; None ends the work."""
         self._current: Connection | None = None
-        self._socket: socket.socket | None = None
+        self._socket: OwnSocket | None = None
         self._reader = Reader()
-        self._bell: tuple[socket.socket, ...] = ()
+        self._bell: tuple[OwnSocket, ...] = ()
         self._last: Callable[[], None] | None = None
         self._last_done = threading.Event()
 
     def make_interruptible(self) -> None:
         """Arrange for `interrupt` to work, before the thread is started."""
         with contextlib.suppress(OSError):
-            self._bell = tuple(map(above_streams, socket.socketpair()))
+            self._bell = tuple(OwnSocket(above_streams(end)) for end in socket.socketpair())
 
     @property
     def is_interruptible(self) -> bool:
@@ -67,7 +67,8 @@ class AnswerReader:
         if self._current is None:
             self._next.put("look")
         if self._bell:
-            ring(self._bell[0])
+            with contextlib.suppress(OSError):  # the script has closed it
+                ring(self._bell[0].get())
 
     def run(self) -> None:
         """Receive, until `stops` says so or `run_last` has been called; the work of the thread."""
@@ -87,7 +88,7 @@ class AnswerReader:
         self._next.put(None)
         if (receiving := self._socket) is not None:
             with contextlib.suppress(OSError):
-                receiving.shutdown(socket.SHUT_RD)
+                receiving.get().shutdown(socket.SHUT_RD)
         self._last_done.wait(timeout_s)
 
     def close_in_child(self) -> None:
@@ -100,9 +101,9 @@ class AnswerReader:
         """Receive from one connection until it ends; return False if the thread must stop before, and go on later."""
         with guard("receiving from the worker"), own_calls():
             if self._socket is None:
-                self._socket, self._reader = connection.receiving_side(), Reader()
+                self._socket, self._reader = OwnSocket(connection.receiving_side()), Reader()
                 if self._last is not None:  # `run_last` has come before there was a socket that it could shut down
-                    self._socket.shutdown(socket.SHUT_RD)
+                    self._socket.get().shutdown(socket.SHUT_RD)
             while data := self._data(self._socket, connection):
                 for record in self._reader.feed(data):
                     self._received(record, connection)
@@ -125,21 +126,22 @@ class AnswerReader:
             connection.is_silent = True
             raise ValueError("the worker is not of this version")
 
-    def _data(self, receiving: socket.socket, connection: Connection) -> bytes | None:
+    def _data(self, receiving: OwnSocket, connection: Connection) -> bytes | None:
         """Return bytes as soon as there are some, b"" at the connection's end, None if the thread must stop."""
         try:
             while not connection.is_answered or self._bell:
                 left_s = None if connection.is_answered else max(0.0, _ANSWER_S - connection.age_s)
-                ready = _readable((receiving, *self._bell[1:]), left_s)
-                if receiving in ready:
+                sockets = [each.get() for each in (receiving, *self._bell[1:])]
+                ready = _readable(sockets, left_s)
+                if sockets[0] in ready:
                     break
                 if not ready:
                     connection.is_silent = True
                     return b""
-                self._bell[1].recv(RECEIVE_BYTES)
+                self._bell[1].get().recv(RECEIVE_BYTES)
                 if self._stops():
                     return None
-            return receiving.recv(RECEIVE_BYTES)
+            return receiving.get().recv(RECEIVE_BYTES)
         except OSError:
             return b""
 

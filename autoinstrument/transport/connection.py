@@ -11,7 +11,7 @@ import time
 
 from autoinstrument.records import Record
 from autoinstrument.transport.protocol import encode, encode_good
-from autoinstrument.transport.sockets import NO_SIGNAL, above_streams
+from autoinstrument.transport.sockets import NO_SIGNAL, OwnSocket, above_streams
 
 _SMALL = 4096
 """Bytes that a stream socket takes whole or not at all."""
@@ -30,7 +30,7 @@ class Connection:
         self.lost = threading.Event()
         self.is_answered = self.is_silent = False
         self._since = time.monotonic()
-        self._socket = sock
+        self._socket = OwnSocket(sock)
         self._sending = threading.Lock()
 
     @property
@@ -39,8 +39,12 @@ class Connection:
         return time.monotonic() - self._since
 
     def wait_for_room(self) -> None:
-        """Let `send` wait without limit: a worker that hangs blocks the sending thread, and no other."""
-        self._socket.settimeout(None)
+        """Let `send` wait without limit: a worker that hangs blocks the sending thread, and no other.
+
+        Raises:
+            OSError: the connection is closed.
+        """
+        self._socket.get().settimeout(None)
 
     def send(self, records: list[Record]) -> None:
         """Send records as one message, and wait until the socket has taken it; for the sending thread.
@@ -49,7 +53,7 @@ class Connection:
             OSError: the connection is lost.
         """
         with self._sending:
-            self._socket.sendall(encode_good(records), NO_SIGNAL)
+            self._socket.get().sendall(encode_good(records), NO_SIGNAL)
 
     def send_now(self, record: Record) -> bool:
         """Send a small record without waiting, from any thread.
@@ -61,7 +65,7 @@ class Connection:
         if len(frame) > _SMALL or not self._sending.acquire(blocking=False):
             return False
         try:
-            return send_without_waiting(self._socket, frame) == len(frame)
+            return send_without_waiting(self._socket.get(), frame) == len(frame)
         except OSError:
             return False
         finally:
@@ -73,7 +77,7 @@ class Connection:
         Raises:
             OSError: there are no descriptors left, or the connection is closed.
         """
-        receiving = above_streams(self._socket.dup())
+        receiving = above_streams(self._socket.get().dup())
         receiving.settimeout(None)
         return receiving
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping
 
@@ -78,6 +80,19 @@ class ForkableThreads:
             self._lock.release()
 
     def _run(self, name: str) -> None:
-        thread = threading.Thread(target=self._loops[name], name=f"{PREFIX}{name}", daemon=True)
+        thread = threading.Thread(
+            target=_without_signals, args=(self._loops[name],), name=f"{PREFIX}{name}", daemon=True
+        )
         thread.start()
         self._threads[name] = thread
+
+
+def _without_signals(loop: Callable[[], None]) -> None:
+    """Run a loop on a thread that takes no signal of the process.
+
+    A script may block a signal to wait for it (`signal.sigwait`), or while it writes a checkpoint. The system would
+    give the signal to a thread that does not block it, and the signal's action would come at once.
+    """
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    loop()

@@ -111,6 +111,10 @@ class SendBuffer:
             batch.append(EventsDropped(*self._dropped.popitem()))
         return batch
 
+    def take_all(self) -> list[Item]:
+        """Take all items out, as they are."""
+        return [self._take()[0] for _ in range(len(self._waiting))]
+
     def make_starts(self) -> None:
         """Empty the buffer where there is no worker: starts are made, which records the runs, the rest is dropped."""
         while self._waiting:

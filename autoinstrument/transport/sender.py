@@ -141,6 +141,10 @@ class Sender:
             with guard("starting the sender"):
                 self.start()
 
+    def take_back(self) -> list[Item]:
+        """Take out what was posted before the threads were started."""
+        return self._buffer.take_all()
+
     def post_soon(self, run_id: str, kind: str, read: Read, wait_s: float = 0.0) -> None:
         """Request a read of one kind of a run's data: soon, once for many changes, and before the run's end.
 

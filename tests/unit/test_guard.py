@@ -74,3 +74,12 @@ with tempfile.TemporaryFile(buffering=0) as file:
 )
 def test_streams_that_were_replaced_or_closed(replace: str, lines: list[str]) -> None:
     assert stderr_of(f"{replace}\nwarn('after')\n") == lines
+
+
+def test_an_error_of_several_lines_is_reported_in_one() -> None:
+    script = """
+from autoinstrument.guard import guard
+with guard("reading"):
+    raise ValueError("no database\\n[SQL: SELECT 1]\\n")
+"""
+    assert stderr_of(script) == ["before", "reading failed, training goes on (ValueError: no database)"]

@@ -13,6 +13,7 @@ from autoinstrument.bootstrap import support
 def never_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(support, "_wanted", None)
     monkeypatch.setattr(process_agent, "_agent", object())  # making one would capture this process's console
+    monkeypatch.setattr(process_agent, "_is_settled", True)
 
 
 def test_a_supported_version_with_an_agent_is_wanted() -> None:

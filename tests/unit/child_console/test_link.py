@@ -137,7 +137,7 @@ def test_a_descriptor_that_the_script_has_closed_is_not_written_to(parent: int, 
     sender.write("stdout", "first\n", 1)
     worker.wait_for(2)  # the next one comes over another connection
     assert sender._socket is not None
-    number = sender._socket.fileno()
+    number = sender._socket.get().fileno()
     here, there = socket.socketpair()
     with here, there:
         os.dup2(here.fileno(), number)
@@ -146,7 +146,7 @@ def test_a_descriptor_that_the_script_has_closed_is_not_written_to(parent: int, 
         with pytest.raises(BlockingIOError):
             there.recv(1)
         texts = [each.text for each in worker.wait_for(4) if isinstance(each, ConsoleWritten)]
-        assert sorted(texts) == ["first\n", "second\n"], "two connections have no order"
+        assert sorted(texts) == ["first\n", "second\n"]  # over two connections
         os.close(number)
     sender.close()
 

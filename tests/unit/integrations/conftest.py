@@ -84,6 +84,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """The recorder that the wrappers use as this process's agent."""
     recorder = Recorder()
     monkeypatch.setattr(process_agent, "_agent", recorder)
+    monkeypatch.setattr(process_agent, "_is_settled", True)
     monkeypatch.setattr(training_stores, "_watched", False)  # instrumenting a client makes it true
     return recorder
 

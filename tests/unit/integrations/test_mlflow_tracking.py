@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -117,6 +119,29 @@ def test_a_call_that_mlflow_refuses_raises_mlflows_error_and_makes_no_record(
     assert recorder.records == before
     frames = traceback.extract_tb(raised.value.__traceback__)
     assert not [frame for frame in frames if "autoinstrument/integrations" in frame.filename.replace("\\", "/")]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 keeps the frame that raises again")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.set_terminated("unknown"),
+        lambda client: client.update_run("unknown", status="FAILED"),
+        lambda client: client.log_metric("unknown", "loss", 0.5),
+        lambda client: client.log_batch("unknown", [], [], [RunTag("a", "b")]),
+        lambda client: client.log_artifact("unknown", __file__),
+        lambda client: client.delete_run("unknown"),
+    ],
+)
+def test_an_error_of_mlflows_shows_no_frame_of_the_agents(client: Any, call: Callable[[Any], object]) -> None:
+    with pytest.raises(MlflowException) as raised:
+        call(client)
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert not [
+            each for each in traceback.extract_tb(error.__traceback__) if "autoinstrument/inte" in each.filename
+        ]
+        error = error.__context__
 
 
 def test_a_batch_that_may_be_stored_in_part_is_read_from_the_store(

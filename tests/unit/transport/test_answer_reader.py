@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import socket
 import sys
 import threading
 import time
@@ -170,3 +172,25 @@ def test_last_work_that_hangs_is_not_waited_for() -> None:
     receiving.reader.run_last(lambda: hangs.wait() and None, 0.01)
     assert receiving.thread.is_alive()
     hangs.set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sockets are no descriptors on Windows")
+@pytest.mark.parametrize("interruptible", [True, False])
+def test_nothing_is_read_from_a_socket_that_has_the_number_of_the_own(interruptible: bool) -> None:
+    """As where a script closes all descriptors, and opens sockets."""
+    receiving, worker = Receiving(interruptible=interruptible), Worker()
+    connection = Connection(worker.there)
+    receiving.reader.follow(connection)
+    wait_for(lambda: connection.is_answered)
+    here, there = socket.socketpair()
+    with there:
+        own = receiving.reader._socket
+        assert own is not None
+        number = own.get().fileno()
+        os.dup2(here.fileno(), number)
+        here.close()
+        there.sendall(b"of the script")
+        worker.answer(RunTagged("run"))  # the thread may be reading from the former socket
+        wait_for(connection.lost.is_set)
+        with socket.socket(fileno=number) as of_script:
+            assert of_script.recv(100) == b"of the script"

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -100,3 +103,20 @@ def test_a_lost_connection_sends_no_signal(worker: Worker, connection: Connectio
     finally:
         signal.signal(signal.SIGPIPE, before)
     assert received == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sockets are no descriptors on Windows")
+def test_nothing_goes_into_a_file_that_has_the_number_of_the_socket(
+    worker: Worker, connection: Connection, tmp_path: Path
+) -> None:
+    """As where a script closes all descriptors, and opens files."""
+    number = worker.there.fileno()
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        os.dup2(file.fileno(), number)
+        assert not connection.send_now(point(1))
+        for use in (lambda: connection.send([point(1)]), connection.receiving_side, connection.wait_for_room):
+            with pytest.raises(OSError, match="closed the agent's socket"):
+                use()
+        connection.close()
+        os.close(number)  # it is open
+    assert (tmp_path / "file").read_bytes() == b""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 
 import pytest
@@ -74,3 +76,14 @@ def test_nothing_is_started_before(loops: Loops) -> None:
     assert loops.threads.running() == []
     loops.threads.resume()
     assert loops.threads.running() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal masks")
+def test_signals_of_the_process_are_left_to_its_own_threads() -> None:
+    """A script waits for a signal that it has blocked; the system gives it to any thread that has not."""
+    blocked: list[set[int]] = []
+    threads = ForkableThreads({"a": lambda: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))})
+    threads.start()
+    wait_for(lambda: blocked)
+    assert {signal.SIGTERM, signal.SIGUSR1, signal.SIGINT} <= blocked[0]
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -1,14 +1,15 @@
-"""Descriptors 0, 1 and 2 are left to the training."""
+"""Descriptors 0, 1 and 2 are left to the training, and so are all that it has closed and opened anew."""
 
 from __future__ import annotations
 
 import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
-from autoinstrument.transport.sockets import above_streams
+from autoinstrument.transport.sockets import OwnSocket, above_streams
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sockets are no descriptors on Windows")
 
@@ -38,3 +39,30 @@ def test_any_other_socket_stays() -> None:
     one, other = socket.socketpair()
     with one, other:
         assert above_streams(one) is one
+
+
+def test_a_descriptor_that_leads_to_a_file_of_the_scripts_is_left_alone(tmp_path: Path) -> None:
+    one, other = socket.socketpair()
+    number = one.fileno()
+    own = OwnSocket(one)
+    assert own.get() is one
+    with other, (tmp_path / "file").open("wb", buffering=0) as file:
+        os.dup2(file.fileno(), number)  # as after `os.closerange` and `open`
+        assert not own.is_own
+        with pytest.raises(OSError, match="closed the agent's socket"):
+            own.get()
+        own.close()
+        os.write(number, b"of the script")
+        os.close(number)
+    assert (tmp_path / "file").read_bytes() == b"of the script"
+
+
+def test_an_own_socket_is_closed_once() -> None:
+    one, other = socket.socketpair()
+    with other:
+        own = OwnSocket(one)
+        own.close()
+        own.close()
+        assert other.recv(1) == b""
+        with pytest.raises(OSError, match="closed the agent's socket"):
+            own.get()
