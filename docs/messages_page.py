@@ -53,7 +53,7 @@ class Message(NamedTuple):
 
 
 def template(node: ast.expr) -> str | None:
-    """Return a text expression as it is printed, with `…` for what is computed; None if it is no text."""
+    """Return a text expression as it is printed, with `…` for what is computed; None if it is not a text."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return re.sub(r"%[srd]", "…", node.value)
     if isinstance(node, ast.JoinedStr):
