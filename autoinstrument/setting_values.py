@@ -138,7 +138,7 @@ class Seconds(Values[float]):
 
     def parse(self, text: str) -> float:
         seconds = float(text)
-        if not 0 <= seconds <= 3600:  # also where it is no number, "nan"
+        if not 0 <= seconds <= 3600:  # also if it is not a number, "nan"
             raise ValueError(text)
         return seconds
 
@@ -155,7 +155,7 @@ class Silence(Values[float]):
         if text.lower() in OFF:
             return math.inf
         seconds = float(text)
-        if not 5 <= seconds <= 86400:  # also where it is no number, "nan"
+        if not 5 <= seconds <= 86400:  # also if it is not a number, "nan"
             raise ValueError(text)
         return seconds
 
@@ -172,7 +172,7 @@ class Period(Values[float]):
         if text.lower() in (*ON, *OFF):
             return float(is_on(text))
         seconds = float(text)
-        if not 1 <= seconds <= 3600:  # also where it is no number, "nan"
+        if not 1 <= seconds <= 3600:  # also if it is not a number, "nan"
             raise ValueError(text)
         return seconds
 

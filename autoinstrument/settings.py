@@ -187,7 +187,7 @@ SWITCH = Setting(
     "The switch; any other value is off. Under a ClearML agent it is on by default for "
     "[Tasks of this project](orchestration.md).",
 )  # fmt: skip
-"""The start-up files read this variable (`autoinstrument.init`); a wrong value is no error, but off."""
+"""The start-up files read this variable (`autoinstrument.init`); a wrong value is not an error, but off."""
 
 TABLE: tuple[Setting[Any], ...] = tuple(
     Setting(f"{_PREFIX}{row.name.removesuffix('_s').upper()}", row.name, row.default, *row.metadata[_ROW])
@@ -196,7 +196,7 @@ TABLE: tuple[Setting[Any], ...] = tuple(
 """All settings but the switch, in the order of the documentation."""
 
 INTERNAL = (f"{_PREFIX}CLONE", f"{_PREFIX}EXPLAIN", f"{_PREFIX}CHECK_REPORT")
-"""Variables that the package sets for its own processes; they are no settings."""
+"""Variables that the package sets for its own processes; they are not settings."""
 
 
 def enabled(environ: Mapping[str, str] = os.environ) -> bool:

@@ -192,7 +192,9 @@ def _run_tier(
 ) -> Result:
     """Run a tier; what it prints goes to a file, or, for None, where this process prints."""
     report = scratch / "report.xml"
-    pytest = ["-n", str(tier.processes), f"--junitxml={report}", "-o", f"cache_dir={scratch / 'cache'}"]
+    pytest = ["-n", str(tier.processes), f"--junitxml={report}"]
+    if again:  # tiers beside each other must not share the list of failed tests
+        pytest += ["-o", f"cache_dir={scratch / 'cache'}"]
     if tier.name == "lint":
         commands = [
             ["ruff", "check", "."],

@@ -67,7 +67,7 @@ def git(folder: Path, *arguments: str, codes: Iterable[int] = (0,), until: float
     Args:
         folder: where Git is run.
         *arguments: they begin with the command's name.
-        codes: exit codes that are no error.
+        codes: exit codes that are not errors.
         until: deadline of all commands for a working copy, in seconds of the monotonic clock.
 
     Raises:

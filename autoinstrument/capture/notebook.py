@@ -63,7 +63,7 @@ def source_of_file(text: str) -> str:
     """Return the code cells of a notebook's file, in the form of `source`.
 
     Raises:
-        ValueError: it is no notebook (nbformat 4, and 3, which has worksheets).
+        ValueError: it is not a notebook (nbformat 4, and 3, which has worksheets).
     """
     import json
 

@@ -1,7 +1,7 @@
 """Choose the files of a project's folder that travel with its Task although no commit holds them.
 
-A project names its files in shell commands, so that all of them may be needed. Hidden files (`.env`, `.git`) and what
-running leaves behind stay where they are, and so do files that are no text or large: a Task holds 500 kB of code.
+A project names its files in shell commands, so that all of them may be needed. Hidden files (`.env`, `.git`), files
+that running leaves behind, large files and those that are not text do not travel: a Task holds 500 kB of code.
 """
 
 from __future__ import annotations

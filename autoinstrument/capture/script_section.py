@@ -79,7 +79,7 @@ def without_arguments(
             too.
         by_git: whether Git is asked; else the repository is described by its files, which takes a millisecond.
         folder: the program is queued for another machine: all files in this folder are needed, also those that Git
-            does not know (see `capture.project_files`), and a commit that no remote has is no use.
+            does not know (see `capture.project_files`), and a commit that no remote has is useless.
     """
     launcher = launched(process.pid, process.main_path, process.main_module)  # first: the process may be gone soon
     cwd = Path(process.cwd or ".")

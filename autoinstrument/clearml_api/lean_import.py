@@ -48,7 +48,7 @@ def prepare() -> None:
 
 
 class _Missing:
-    """Runs the package's own `__init__` once a name of it is asked for that is no loaded submodule."""
+    """Runs the package's own `__init__` once a name of it is asked for that is not a loaded submodule."""
 
     def __init__(self, package: ModuleType, spec: ModuleSpec) -> None:
         self._package, self._spec = package, spec

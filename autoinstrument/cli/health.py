@@ -123,7 +123,7 @@ class Health:
             address: "HOST:PORT"; without a host, all addresses of the machine.
 
         Raises:
-            click.UsageError: it is no such address, or cannot be used.
+            click.UsageError: it is not an address, or cannot be used.
         """
         if not address:
             yield

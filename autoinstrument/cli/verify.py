@@ -37,7 +37,7 @@ class _Report(NamedTuple):
     has_task: bool = True
     is_left_out: bool = False
     left_open: str = ""
-    """Why nothing will end the run in MLflow, with the remedy. The Task is right, so that this is no difference."""
+    """Why nothing will end the run in MLflow, with the remedy. The Task is right, so that this is not a difference."""
 
     @property
     def repair(self) -> str:

@@ -84,7 +84,7 @@ def edited_configuration() -> str:
 
 
 def origin(task_id: str) -> dict[str, str]:
-    """Return the tags that say where the run of a Task comes from, empty if it is no clone or not the agent's Task."""
+    """Return the lineage tags of a Task's run, empty if the Task is not a clone or not the agent's."""
     if _description is None or _description["task"] != task_id:
         return {}
     return _description.get("lineage", {})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OF_COMMAND = " (positional)"
 """End of the name of a sub-command's choice among the values."""
 _UNNAMED = "__tyro_dummy_inner__"
-"""Name of what stands for the whole program, where that is no function and no class: a union of sub-commands."""
+"""Name for the whole program if that is neither a function nor a class: a union of sub-commands."""
 
 _filled: list[Any] = []
 """The specifications of the parsers that were chosen, in the present call of `tyro.cli`."""

@@ -114,7 +114,7 @@ def _behind(points: Iterable[Point], position: ReadPosition) -> list[Point]:
 
 
 def _same(point: Point, other: Point | None) -> bool:
-    return other is not None and point[2:] == other[2:] and repr(point) == repr(other)  # NaN is no equal of itself
+    return other is not None and point[2:] == other[2:] and repr(point) == repr(other)  # NaN does not equal itself
 
 
 _READERS: dict[str, Callable[[Any, str, Point, ReadPosition], list[Point]]] = {

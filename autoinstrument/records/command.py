@@ -1,4 +1,4 @@
-"""Records between a worker and a command of the user's, which is no training process."""
+"""Records between a worker and a command of the user, which is not a training process."""
 
 from __future__ import annotations
 

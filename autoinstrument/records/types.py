@@ -102,7 +102,7 @@ class Assessment(TypedDict):
     rationale: str
     """Why; the error where the scorer failed."""
     is_expectation: bool
-    """True for what the response should be, which is no score."""
+    """True for the expected response, which is not a score."""
 
 
 class Trace(TypedDict):

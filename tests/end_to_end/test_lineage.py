@@ -51,7 +51,7 @@ def test_models_and_prompts_live(server: ClearMLServer, new_place: Callable[[Cle
     wait_for(lambda: not place.workers())
     tasks = {name: ended(server, run_id) for name, run_id in runs.items()}
     (made,) = tasks["train"]["models"]["output"]
-    assert inputs(tasks["train"]) == [], "a run's own model is no input of it"
+    assert inputs(tasks["train"]) == [], "a run's own model is not an input of it"
     assert inputs(tasks["tune"]) == [("line", made["model"])], "it was loaded before the run began"
     assert inputs(tasks["evaluate"]) == [("line", made["model"])]
     (model,) = (each for each in server.models if each["id"] == made["model"])

@@ -74,7 +74,7 @@ def above(run: Run) -> str:
 
 
 def test_steps_on_agents(remote: Remote) -> None:
-    """Each step's run is linked and nested below the controller's; a step that ClearML finds cached is no new run."""
+    """Each step's run is linked and nested below the controller's; a cached step makes no new run."""
     place, server = remote.place, remote.server
     remote.commit({"step.py": TRAIN})
     origin, source = remote.train(command=["step.py"], experiment="base")

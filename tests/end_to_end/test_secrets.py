@@ -99,7 +99,7 @@ def test_live(planted: Place, own_server: ClearMLServer) -> None:
     outcome = done._replace(stdout="", stderr="\n".join(done.agent_lines))  # what the script prints itself is its own
     assert leaks(planted, own_server, outcome, *commands(planted)) == []
     assert task["script"]["repository"] == "https://git.example.com/team/project.git"
-    assert task["hyperparams"]["Args"]["lr"]["value"] == "0.1", "what is no secret is there"
+    assert task["hyperparams"]["Args"]["lr"]["value"] == "0.1", "a value that is not secret is there"
     assert task["hyperparams"]["MLflow"]["lr"]["value"] == "0.1"
     assert "cannot connect to postgresql://user:********@db" in task["status_message"]
     assert "\n" not in task["status_message"]

@@ -72,7 +72,7 @@ class Datasets(Kind):
 
 
 def _link(context: RunContext, task: Task, logged: InputsLogged) -> None:
-    """Note data sets of ClearML's as its SDK does, and link their pages; an id that is none of them is left alone."""
+    """Note data sets of ClearML's as its SDK does, and link their pages; other ids are left alone."""
     if ids := dataset_ids(logged.datasets):
         known = context.tasks.data_sets(ids.values())
         ids = {name: each for name, each in ids.items() if each in known}

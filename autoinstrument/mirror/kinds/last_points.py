@@ -47,7 +47,7 @@ class LastPoints:
         return self._last.get(key)
 
     def single(self, key: str) -> Point | None:
-        """Return a metric's only point, None if there are more, or if MLflow has a later one that is no number."""
+        """Return a metric's only point, None if there are more, or if MLflow has a later one that is not a number."""
         last = self._last.get(key)
         if last is None or key in self._several or not can_have_row(key):
             return None

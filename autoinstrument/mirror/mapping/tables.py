@@ -12,7 +12,7 @@ MOST_ROWS = 1000
 _FONT = {"family": "Heebo, verdana, arial, sans-serif"}
 _BINS, _LARGEST = 20, 1e300
 _MOST_BARS, _LONGEST_BAR = 30, 100
-"""Different texts of which a histogram is drawn, and characters of one; others are no categories."""
+"""Different texts of which a histogram is drawn, and characters of one; others are not categories."""
 
 
 def table(columns: Sequence[Any], rows: Sequence[Any], name: str, *, of: int = 0) -> dict[str, Any]:

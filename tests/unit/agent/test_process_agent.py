@@ -18,7 +18,7 @@ TEXT = ConsoleWritten("stdout", "before\n", 1)
 
 @pytest.fixture(autouse=True)
 def no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoinstrument.agent.process_console.Console.attach", lambda _: None)
+    monkeypatch.setattr("autoinstrument.agent.process_console.ConsoleCapture.attach", lambda _: None)
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     for name, value in {"_agent": None, "_refused": False, "_is_settled": False}.items():
         monkeypatch.setattr(process_agent, name, value)

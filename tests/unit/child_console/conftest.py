@@ -64,7 +64,7 @@ class Listener:
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of marks' and workers' folders; this process is no rank."""
+    """The folder of marks' and workers' folders; this process is not a rank."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     for variable in (*training_around._RANKS, *training_around._SIZES, "MASTER_PORT"):

@@ -60,7 +60,7 @@ def test_another_rank_of_the_same_launcher(folder: str, monkeypatch: pytest.Monk
     assert marks.find() is None, "another job that the same shell has started"
     monkeypatch.delenv("RANK")
     monkeypatch.setenv("MASTER_PORT", "29500")
-    assert marks.find() is None, "a process that is no rank"
+    assert marks.find() is None, "a process that is not a rank"
 
 
 def test_a_rank_that_only_logs_does_not_replace_the_mark_of_the_one_with_the_run(

@@ -48,7 +48,7 @@ def test_a_project_is_looked_for_once(server: ClearMLServer, session: Session) -
     assert projects.id_of("pro.ject") == first
     assert server.requests == []
     assert Projects(session).id_of("pro.ject") == first
-    assert Projects(session).id_of("proXject") != first, "a name is no pattern"
+    assert Projects(session).id_of("proXject") != first, "a name is not a pattern"
 
 
 def test_a_project_that_another_process_created_meanwhile(

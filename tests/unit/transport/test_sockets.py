@@ -11,7 +11,7 @@ import pytest
 
 from autoinstrument.transport.sockets import OwnSocket, above_streams
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sockets are no descriptors on Windows")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sockets are not descriptors on Windows")
 
 
 def test_a_socket_that_took_the_number_of_a_stream_gets_another() -> None:
