@@ -156,7 +156,7 @@ def name_default_store() -> None:
 class _AboveBar(io.TextIOBase):
     """A stream whose lines appear above a progress bar.
 
-    rich has such a stream, which names no encoding: click (seen in 8.4) then writes to the terminal, beside the
+    rich has such a stream, which names no encoding: click (seen in 8.4) then writes to the terminal itself, beside the
     bar. It also breaks long lines, so that an address cannot be copied.
     """
 
