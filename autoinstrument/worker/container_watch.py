@@ -1,9 +1,9 @@
 """End the runs of a process before the ClearML agent outside of its container ends that, and the worker with it.
 
-An agent that runs its Tasks in containers (`--docker`, the Kubernetes glue) ends the whole container of a Task that was
-aborted: clearml-agent 3.0.3 by `docker stop -t 1`, within five seconds. Nothing in the container is told before, because
-SIGTERM reaches its first process alone, which ignores it. So the worker asks ClearML itself. The process, which has
-MLflow loaded, ends its runs there: the worker would need seconds to load it.
+An agent that runs its Tasks in containers (`--docker`, the Kubernetes glue) ends the whole container of a Task that
+was aborted: clearml-agent 3.0.3 by `docker stop -t 1`, within five seconds. Nothing in the container is told before,
+because SIGTERM reaches its first process alone, which ignores it. So the worker asks ClearML itself. The process, which
+has MLflow loaded, ends its runs there: the worker would need seconds to load it.
 
 An agent waits for a program that has registered an abort callback. The worker registers one in the Task, and needs to
 ask only now and then; it ends the wait when the runs are ended. Only where the program has its own callback, the worker
