@@ -12,6 +12,9 @@ from autoinstrument.clearml_api.task import Hyperparameter, Task, artifact_ident
 
 _Sections = dict[str, dict[str, Any]]
 
+_GRACE, _EVERY, _IS_OVER = "_abort_callback_timeout", "_abort_poll_freq", "_abort_callback_completed"
+"""Runtime properties by which an agent knows that it must wait, how long, and that it need not wait any more."""
+
 
 @understood
 class TaskEdits:
@@ -84,6 +87,35 @@ class TaskEdits:
             return {**values, **runtime} if task.adopted else {**runtime, **values}
 
         replace(self._session, task.id, "runtime", merge)
+
+    def ask_for_grace(self, task_id: str, grace_s: float, every_s: float) -> bool:
+        """Have the agent that runs a Task wait with ending its program, until `end_grace`.
+
+        The runtime properties are those of the SDK's `Task.register_abort_callback` (clearml 1.16 to 2.1.12). An agent
+        waits for the sum of the two times at most (clearml-agent 1.5.2 to 3.0.3).
+
+        Args:
+            task_id: id of the Task.
+            grace_s: seconds that the program needs.
+            every_s: seconds between two looks of the program at its Task.
+
+        Returns:
+            False if the program itself has asked for such a wait, and ends it.
+        """
+        wanted: dict[str, Any] = {_GRACE: float(grace_s), _EVERY: float(every_s)}
+        is_free = True
+
+        def merge(runtime: dict[str, Any]) -> dict[str, Any]:
+            nonlocal is_free
+            is_free = float(runtime.get(_GRACE) or 0) <= 0 or wanted.items() <= runtime.items()
+            return {**runtime, **wanted, _IS_OVER: ""} if is_free else runtime
+
+        replace(self._session, task_id, "runtime", merge)
+        return is_free
+
+    def end_grace(self, task_id: str) -> None:
+        """Have an agent that waits end the Task's program, see `ask_for_grace`."""
+        replace(self._session, task_id, "runtime", lambda runtime: {**runtime, _IS_OVER: 1})
 
     def delete_hyperparameters(self, task: Task, section: str, names: Collection[str]) -> None:
         """Delete hyperparameters of a section, if they are there."""

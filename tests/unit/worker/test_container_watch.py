@@ -39,6 +39,14 @@ def at_once(work: Callable[[], Any], then: Callable[[Any], object]) -> None:
     then(work())
 
 
+GRACE = {"_abort_callback_timeout": 20.0, "_abort_poll_freq": 0.0, "_abort_callback_completed": ""}
+
+
+def runtime(server: ClearMLServer, task_id: str) -> dict[str, Any]:
+    found = [task for task in server.tasks if task["id"] == task_id]
+    return dict(found[0].get("runtime") or {}) if found else {}
+
+
 @pytest.mark.parametrize(
     ("action", "reason", "held"),
     [
@@ -57,7 +65,8 @@ def test_the_task_ends(
     reason: str,
     held: str,
 ) -> None:
-    monkeypatch.setattr(container_watch, "_EVERY_S", 0.0)
+    for name in ("_EVERY_S", "_PATIENT_S", "_END_S"):
+        monkeypatch.setattr(container_watch, name, 0.0)
     tasks, registry = Tasks(Session()), RunRegistry()
     task = tasks.create("containers", {"name": "clone", "type": "training"})
     tasks.start(task)
@@ -88,7 +97,10 @@ def test_the_task_ends(
     words = {"status_message": "bad loss"} if action == "stopped" else {}
     session.call(f"tasks.{action}", task=task.id, force=True, **words)
     watch.look()
+    assert runtime(server, task.id) == {} if action in ("reset", "delete") else GRACE
     watch.look()  # only one message is sent
+    if action in ("stopped", "failed"):
+        assert runtime(server, task.id) == {**GRACE, "_abort_callback_completed": 1}, "the agent need not wait any more"
     assert not registry.open
     assert capture.killed
     assert mirror.end is not None
@@ -98,6 +110,23 @@ def test_the_task_ends(
     assert [record for record in read_all(process_end) if isinstance(record, RunsKilled)] == [
         RunsKilled([run_id], reason)
     ]
+
+
+def test_the_programs_own_callback_is_left_alone(server: ClearMLServer) -> None:
+    """The agent ends the container as soon as that has ended: the worker asks as often as the agent."""
+    tasks, session = Tasks(Session()), Session()
+    task = tasks.create("containers", {"name": "own", "type": "training"})
+    own = {"_abort_callback_timeout": 30.0, "_abort_poll_freq": 15.0, "_abort_callback_completed": ""}
+    session.call("tasks.edit", task=task.id, runtime=own, force=True)
+    assert tasks.ask_for_grace(task.id, 20.0, 10.0) is False
+    assert runtime(server, task.id) == own
+    session.call("tasks.edit", task=task.id, runtime={"_abort_callback_timeout": -1.0, "hostname": "a"}, force=True)
+    for _ in range(2):  # the Task may have been run before
+        assert tasks.ask_for_grace(task.id, 20.0, 10.0) is True
+        assert runtime(server, task.id) == {
+            "_abort_callback_timeout": 20.0, "_abort_poll_freq": 10.0, "_abort_callback_completed": "", "hostname": "a",
+        }  # fmt: skip
+        tasks.end_grace(task.id)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="containers are Linux's")
