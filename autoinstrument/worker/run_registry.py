@@ -35,6 +35,12 @@ class RunRegistry:
         if owned or run_id not in self.home:
             self.home[run_id] = process
 
+    def describes(self, process: TrainingProcess, run_id: str) -> None:
+        """Note that a run's Task has the code, packages and command line of this process, and of no other."""
+        for other in self.processes:
+            other.described.discard(run_id)
+        process.described.add(run_id)
+
     def parent_of(self, process: TrainingProcess) -> TrainingProcess | None:
         """Return the process whose runs a process has joined; None if it is not known."""
         if process.joined is None:
@@ -65,6 +71,10 @@ class RunRegistry:
     def open_runs_of(self, process: TrainingProcess) -> list[LiveRun]:
         """Return the open runs that a process began, in the order in which they began."""
         return [self.mirrors[run_id] for run_id in self.open if run_id in process.owned]
+
+    def described_by(self, process: TrainingProcess, *, only_open: bool = False) -> list[LiveRun]:
+        """Return the runs whose Tasks have the code, packages and command line of a process."""
+        return [self.mirrors[run_id] for run_id in process.described if run_id in self.open or not only_open]
 
     def has_other_owner(self, run_id: str) -> bool:
         """Return True if a process that is still connected has begun or resumed the run, too."""
