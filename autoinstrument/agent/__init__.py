@@ -151,7 +151,7 @@ class Agent:
             return
         note("run", run_id)
         run = self._runs.setdefault(run_id, TrackedRun(run_id))
-        run.begin(absolute(tracking_uri), workspace, owned=owned)
+        run.begin(absolute(tracking_uri), workspace, owned=owned, resumed=again)
         self._console.follow()
         if again or not owned:
             self._worker.shared_run = self._worker.shared_run or run_id
@@ -183,7 +183,7 @@ class Agent:
         if record is None:
             run.leave_alone()
             return None
-        record = self._adoption.adopt(record)
+        record = run.with_program(self._adoption.adopt(record))
         run.describe(record._replace(task_id=""))
         if not record.resumed:
             record = record._replace(tags={key: tag for key, tag in record.tags.items() if key not in LINK_TAGS})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from autoinstrument.records import EventsDropped, Record, RunEnded, RunStarted
 
+_SOURCE, _SOURCE_TYPE = "mlflow.source.name", "mlflow.source.type"
+
 
 class TrackedRun:
     """A run that this process started, resumed or logged to.
@@ -12,6 +14,7 @@ class TrackedRun:
         run_id: MLflow's id.
         is_open: it has not ended.
         is_owned: this process has begun or resumed it, and ends it.
+        is_of_this_program: this process, or the one that it was forked from, has begun it.
         is_left_alone: it has no Task and gets none.
         started: its description; None before the tracking store was asked, and once its Task is complete.
         ended: its end, None while it is open and once its Task is complete.
@@ -26,7 +29,7 @@ class TrackedRun:
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.is_open = True
-        self.is_owned = self.is_left_alone = False
+        self.is_owned = self.is_left_alone = self.is_of_this_program = False
         self.started: RunStarted | None = None
         self.ended: RunEnded | None = None
         self.name, self.page_url = run_id, ""
@@ -34,11 +37,20 @@ class TrackedRun:
         self.is_undescribed = False
         self.task: tuple[str, str] | None = None
 
-    def begin(self, tracking_uri: str, workspace: str, *, owned: bool) -> None:
+    def begin(self, tracking_uri: str, workspace: str, *, owned: bool, resumed: bool = False) -> None:
         """Note that the run was created, resumed or first seen; `owned` if this process ends it."""
+        self.is_of_this_program = self.is_of_this_program or (owned and not resumed)
         self.is_open, self.is_left_alone = True, False
         self.tracking_uri, self.workspace = tracking_uri, workspace
         self.is_owned = self.is_undescribed = owned
+
+    def with_program(self, started: RunStarted) -> RunStarted:
+        """Return what the tracking store says of the run, and with it whose program the run is.
+
+        A run that `MlflowClient` has made names no program, and `mlflow run` makes runs for a program that it starts.
+        """
+        is_named = bool(started.tags.get(_SOURCE)) and started.tags.get(_SOURCE_TYPE) != "PROJECT"
+        return started._replace(begun_elsewhere=is_named and started.resumed and not self.is_of_this_program)
 
     def describe(self, started: RunStarted) -> None:
         """Note the tracking store's description of the run."""

@@ -207,7 +207,8 @@ class RunJournals:
         journal.task_id = journal.task_id or linked
         if known is not None:
             journal.go_on(run)
-            journal.process = process or journal.process
+            if not (run.begun_elsewhere and journal.process):
+                journal.process = process or journal.process
             if run.task_id:
                 journal.task_id, journal.adopted = run.task_id, True
         journal.settings = self._written(run)

@@ -57,6 +57,9 @@ class RunStarted(NamedTuple):
     """That of such a program; the jobs of a sweep have none."""
     configuration: str = ""
     """That of such a program or job."""
+    begun_elsewhere: bool = False
+    """True where another process has begun the run, and MLflow names that one's program: it is the run's program, whoever
+    resumes the run."""
     is_local_job: bool = False
     """True where a controller of ClearML's SDK, and no agent, has started the process for the Task to adopt: no
     other program sends its console, or stops it if the Task is stopped."""

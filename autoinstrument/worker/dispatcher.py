@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from autoinstrument.capture.machine import machine
-from autoinstrument.capture.process import is_launcher
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
@@ -119,7 +118,7 @@ class Dispatcher:
         may_begin = False
         for process in self.registry.processes:
             is_new, now = process.news, time.monotonic()
-            for mirror in self.registry.at_home(process):
+            for mirror in self.registry.described_by(process):
                 describe_at = mirror.describe_at
                 is_first = describe_at is not None
                 if describe_at is not None and not is_new and now >= describe_at:
@@ -152,16 +151,17 @@ class Dispatcher:
     def _process_changed(self, process: TrainingProcess, changed: ProcessChanged) -> None:
         """Describe the process's open runs again if it has loaded other packages, parsed arguments, or run cells."""
         if process.change(changed):
-            for mirror in self.registry.open_runs_of(process):
+            for mirror in self.registry.described_by(process, only_open=True):
                 mirror.do(partial(self._describe_again, process, mirror))
 
-    def _describe(self, process: TrainingProcess, capture: RunJournal) -> None:
-        capture.process = process.started and capture.run.program_of(process.started)
-        capture.script = process.script_of(capture.run)
-        packages = process.packages
-        capture.requirements, capture.freeze, capture.conda = packages.requirements, packages.freeze, packages.conda
-        capture.runtime = process.specs or capture.runtime
-        capture.variables = process.variables
+    def _describe(self, process: TrainingProcess, capture: RunJournal, *, program: bool = True) -> None:
+        if program:
+            capture.process = process.started and capture.run.program_of(process.started)
+            capture.script = process.script_of(capture.run)
+            packages = process.packages
+            capture.requirements, capture.freeze, capture.conda = packages.requirements, packages.freeze, packages.conda
+            capture.runtime = process.specs or capture.runtime
+            capture.variables = process.variables
         capture.worker_pid, capture.worker_started_ms, capture.machine = os.getpid(), self._started_ms, machine()
         with guard("writing the capture"):
             capture.save()
@@ -170,9 +170,11 @@ class Dispatcher:
         process.capture(run)
         process.announced.pop(run.run_id, None)
         mirror = self.registry.mirrors.get(run.run_id)
+        is_program = run.owned and not run.begun_elsewhere and run.run_id not in process.described
         if mirror is None:
             capture = self._journals.of(run, process.started)
-            self._describe(process, capture)
+            is_program = not (run.begun_elsewhere and capture.script)
+            self._describe(process, capture, program=is_program)
             mirror = LiveRun(
                 capture, self._settings, self._tasks, self._uploads,
                 is_capturing=lambda: self.registry.home[run.run_id].is_capturing,
@@ -183,7 +185,9 @@ class Dispatcher:
             if process.is_capturing:
                 mirror.await_description(time.monotonic() + PATIENCE_S)
         elif run.owned:
-            mirror.do(partial(self._resume, process, mirror, run))
+            mirror.do(partial(self._resume, process, mirror, run, is_program=is_program))
+        if is_program:
+            self.registry.describes(process, run.run_id)
         self.registry.began(process, run.run_id, owned=run.owned)
         self._console.run_began(process, run)
         if self._early.take_lost(run.run_id):
@@ -191,10 +195,9 @@ class Dispatcher:
         for other, record in self._early.take():
             self._HANDLERS.get(type(record), Dispatcher._logged)(self, other, record)  # other runs' go on waiting
 
-    def _resume(self, process: TrainingProcess, mirror: LiveRun, run: RunStarted) -> None:
+    def _resume(self, process: TrainingProcess, mirror: LiveRun, run: RunStarted, *, is_program: bool) -> None:
         mirror.reopen(run)
-        began = mirror.capture.process
-        if began is not None and is_launcher(began.main_path, began.main_module):
+        if is_program:
             self._describe_again(process, mirror)
 
     def _logged(self, process: TrainingProcess, record: Any) -> None:
@@ -229,8 +232,7 @@ class Dispatcher:
         self._console.write(process, written)
 
     def _task_found(self, process: TrainingProcess, found: TaskFound) -> None:
-        mirror = self.registry.mirrors.get(found.run_id)
-        if mirror is not None:
+        if (mirror := self.registry.mirrors.get(found.run_id)) is not None:
             mirror.do(partial(mirror.adopt, found.task_id))
 
     def _run_ended(self, process: TrainingProcess, ended: RunEnded) -> None:
@@ -271,8 +273,7 @@ class Dispatcher:
         process.awaited, process.undelivered = awaited, set(process.runs)
 
     def _run_tagged(self, process: TrainingProcess, tagged: RunTagged) -> None:
-        mirror = self.registry.mirrors.get(tagged.run_id)
-        if mirror is not None:
+        if (mirror := self.registry.mirrors.get(tagged.run_id)) is not None:
             mirror.do(partial(self._note_tagged, mirror))
 
     @staticmethod

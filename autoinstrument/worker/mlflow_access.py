@@ -15,10 +15,13 @@ from autoinstrument.clearml_api.backoff import Backoff
 from autoinstrument.clearml_api.deadline import Deadline
 from autoinstrument.clearml_api.errors import UnavailableError
 from autoinstrument.guard import guard
+from autoinstrument.mlflow_store import training_stores
 from autoinstrument.mlflow_store.internals import import_clients
 
 LIMIT_S = 30.0
 """Deadline of a call, the same as that of a request to ClearML."""
+_LOAD_S = 120.0
+"""Deadline of MLflow's import: 2 s of CPU time, of which a busy machine may give little."""
 _T = TypeVar("_T")
 
 
@@ -41,6 +44,9 @@ class MLflowAccess:
     def ask(self, tracking_uri: str, work: Callable[[], _T]) -> _T:
         """Return what `work`, which calls MLflow's client, returns.
 
+        MLflow is loaded before: threads that import parts of it at the same time leave it broken for the whole process
+        (protobuf's "Couldn't build proto file into descriptor pool", mlflow 3.17).
+
         Raises:
             OverdueError: the deadline has passed.
             Exception: MLflow's store raises any exception of its driver. A store that failed a moment ago is not
@@ -51,6 +57,7 @@ class MLflowAccess:
             raise self._errors[tracking_uri]
         began = time.monotonic()
         try:
+            self._load(tracking_uri)
             answer: _T = self._limit.do(work, LIMIT_S)
         except Exception as error:
             self._errors[tracking_uri] = error
@@ -65,4 +72,8 @@ class MLflowAccess:
         A ClearML agent deletes working directory and virtual environment for its next job (clearml-agent 3.0.3).
         """
         with guard("loading MLflow"):
-            self._limit.do(lambda: import_clients(tracking_uri), LIMIT_S)
+            self._load(tracking_uri)
+
+    def _load(self, tracking_uri: str) -> None:
+        if not training_stores.are_watched():  # else the worker is a thread of a process that has loaded it
+            self._limit.do(lambda: import_clients(tracking_uri), _LOAD_S)

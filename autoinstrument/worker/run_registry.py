@@ -53,6 +53,12 @@ class RunRegistry:
             self.home[run_id] = owners[-1]
         return was_at_work
 
+    def describes(self, process: TrainingProcess, run_id: str) -> None:
+        """Note that a run's Task has the code, packages and command line of this process, and of no other."""
+        for other in self.processes:
+            other.described.discard(run_id)
+        process.described.add(run_id)
+
     def parent_of(self, process: TrainingProcess) -> TrainingProcess | None:
         """Return the process whose runs a process has joined; None if it is not known."""
         if process.joined is None:
@@ -87,6 +93,10 @@ class RunRegistry:
     def open_runs_of(self, process: TrainingProcess) -> list[LiveRun]:
         """Return the open runs of which a process is an owner at work, in the order in which they began."""
         return [self.mirrors[run_id] for run_id, owners in self.open.items() if process in owners]
+
+    def described_by(self, process: TrainingProcess, *, only_open: bool = False) -> list[LiveRun]:
+        """Return the runs whose Tasks have the code, packages and command line of a process."""
+        return [self.mirrors[run_id] for run_id in process.described if run_id in self.open or not only_open]
 
     def left_by(self, process: TrainingProcess) -> list[LiveRun]:
         """Return the runs of processes on other machines to which this process was the last one here to log."""

@@ -59,6 +59,8 @@ class TrainingProcess:
         self._capturing = CaptureThread(settings, self._lacks, captures=captures, wake=wake)
         self.owned: set[str] = set()
         """Runs that it began or resumed: they end with it."""
+        self.described: set[str] = set()
+        """Runs whose Tasks have its code, packages and command line."""
         self.runs: set[str] = set()
         """All runs that it has logged to."""
         self.last_run = ""

@@ -95,9 +95,11 @@ class EnvironmentPart(RunPart):
     def describe_again(self) -> None:
         """Note that the capture has changed since the Task was made.
 
-        A process that only logs to the run, such as a rank on another machine, does not describe the run's Task.
+        A process that only logs to the run, such as a rank on another machine, does not describe the run's Task; nor
+        does one that resumes the run of another program.
         """
-        self._has_changed = self._has_changed or self._context.run.owned or self._is_made_here
+        is_of_program = self._context.run.owned and not self._context.run.begun_elsewhere
+        self._has_changed = self._has_changed or is_of_program or self._is_made_here
 
     def found(self, task: Task, *, is_given: bool) -> None:
         """Describe the Task of a run that began here, if another process has made it, which logs to the run too."""

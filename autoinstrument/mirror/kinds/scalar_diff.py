@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
+
+from autoinstrument.mirror.mapping.scalars import same_number
 
 WINDOW = 100_000
 """Points of the curve that stay in memory at least, 13 bytes each, while the wanted points are read in pages."""
@@ -51,7 +52,7 @@ class ScalarDiff:
         self._read_up_to(step)
         at = self._find(step)
         if at >= 0:
-            self._is_other[at] = struct.pack("<f", self._values[at]) != struct.pack("<f", value)
+            self._is_other[at] = not same_number(self._values[at], value)
             return
         self.first_missing = min(step, self.first_missing) if self._missing else step
         if len(self._missing) < COUNTED:

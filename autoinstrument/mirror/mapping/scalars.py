@@ -88,8 +88,11 @@ def can_have_row(key: str) -> bool:
 
 
 def same_number(one: float, other: float) -> bool:
-    """Return True if ClearML, which keeps 32-bit floats, cannot tell two values apart; both can be held by a curve."""
-    return struct.pack("<f", one) == struct.pack("<f", other)
+    """Return True if ClearML, which keeps 32-bit floats, cannot tell two values apart; both can be held by a curve.
+
+    Zero has two signs: databases of MLflow's forget it (SQLite, mlflow 3.17), and a live point has it.
+    """
+    return struct.pack("<f", one + 0.0) == struct.pack("<f", other + 0.0)
 
 
 def why_not_drawable(point: Point) -> str:

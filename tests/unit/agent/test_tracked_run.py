@@ -78,3 +78,24 @@ def test_the_next_worker_knows_of_a_later_task_init(run: TrackedRun) -> None:
     first = run.for_next_worker()[0]
     assert isinstance(first, RunStarted)
     assert first.has_own_monitor
+
+
+@pytest.mark.parametrize(
+    ("tags", "elsewhere"),
+    [
+        ({"mlflow.source.name": "train.py", "mlflow.source.type": "LOCAL"}, True),
+        ({"mlflow.source.name": "git@host:project", "mlflow.source.type": "PROJECT"}, False),
+        ({}, False),
+    ],
+)
+def test_the_program_of_a_run_that_is_resumed(tags: dict[str, str], elsewhere: bool) -> None:
+    described = STARTED._replace(tags=tags, resumed=True)
+    run = TrackedRun("id")
+    run.begin("sqlite:///a.db", "", owned=True, resumed=True)
+    assert run.with_program(described).begun_elsewhere is elsewhere
+
+
+def test_the_program_of_a_run_that_the_same_process_has_begun(run: TrackedRun) -> None:
+    described = STARTED._replace(tags={"mlflow.source.name": "train.py"}, resumed=True)
+    run.begin("sqlite:///a.db", "", owned=True, resumed=True)
+    assert not run.with_program(described).begun_elsewhere
