@@ -281,11 +281,8 @@ class Dispatcher:
         if mirror.capture.delivered:  # else the run was resumed in the meantime
             mirror.note_tagged()
 
-    def _closed(self, process: TrainingProcess, closed: ConnectionClosed) -> None:
-        self.process_end.begin(process)
-
     _HANDLERS: ClassVar[dict[type, Callable[[Dispatcher, TrainingProcess, Any], None]]] = {
-        ConnectionClosed: _closed,
+        ConnectionClosed: lambda dispatcher, process, _: dispatcher.process_end.begin(process),
         ConsoleWritten: _console_written,
         DeliveryAwaited: _delivery_awaited,
         EndAnnounced: lambda _, process, announced: process.announce_end(announced),
