@@ -241,7 +241,7 @@ class Agent:
 
     def _introduce(self, attempt: int) -> list[Record]:
         """Return what a worker must know first: the process, and if it is not the first one, all undelivered runs."""
-        self._worker.settle()
+        self._worker.settle(self._sender.stops)
         self._worker.mark(owned=any(run.is_owned for run in list(self._runs.values())))
         records: list[Record] = [self._process.for_worker()]
         if attempt > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from autoinstrument.child_console import marks
 from autoinstrument.guard import guard
@@ -62,15 +62,14 @@ class WorkerAccess:
             self._worker, self._is_settled = worker, False
         return connection
 
-    def settle(self) -> None:
+    def settle(self, stops: Callable[[], bool]) -> None:
         """Do once what follows a worker's start: wait for its double fork, and let it read the exit code.
 
-        Raises:
-            OSError: the worker did not start.
+        Arguments and errors are those of `WorkerHandle.settle`.
         """
         if self._worker is not None and not self._is_settled:
+            self._worker.settle(stops)
             self._is_settled = True
-            self._worker.settle()
             with guard("watching the exit code"), contextlib.suppress(FileNotFoundError):  # the worker is gone again
                 exit_status.watch(self._worker.folder.path)
 

@@ -11,6 +11,10 @@ PREFIX = "autoinstrument-"
 """Prefix of the names of all threads of the agent."""
 
 
+class ThreadStopsError(Exception):
+    """The thread must return now, so that the process can fork; it is run again, and begins this work anew."""
+
+
 class ForkableThreads:
     """Threads that run loops, and can stop in the middle: a loop that is started again goes on where it was.
 

@@ -19,8 +19,12 @@ from autoinstrument.guard import guard
 
 WANTED = sys.version_info >= (3, 12) and sys.platform != "win32"
 
-_WAIT_S = 0.1
-"""Seconds that a fork waits for the threads: one that waits for a server may not stop at all."""
+_WAIT_S, _WORK_S = 0.1, 2.0
+"""Seconds that a fork waits for threads that wait for something themselves, such as a server, and may not stop at all;
+and for threads that work, which get to their next stop late on a busy machine."""
+_LOOK_S, _MOMENT_S = 0.002, 0.0001
+"""Pauses between two looks at threads: that go on, and that only the operating system has not ended yet."""
+_TASKS = "/proc/self/task"
 _calls: list[Any] = []
 """Functions that C code calls, kept from being collected."""
 
@@ -58,10 +62,30 @@ def without_threads(stop: Callable[[], list[Thread]], start: Callable[[], None])
 
 
 def _wait_for(threads: list[Thread]) -> None:
-    end = time.monotonic() + _WAIT_S
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    # Python 3.12 counts the operating system's threads, which end a moment after Python's.
-    left = [f"/proc/self/task/{thread.native_id}" for thread in threads]
-    while any(map(os.path.exists, left)) and time.monotonic() < end:
-        time.sleep(0.0001)
+    now = worked_at = time.monotonic()
+    last = now + _WORK_S
+    while now < min(worked_at + _WAIT_S, last) and (left := _left(threads)):
+        if left[0].is_alive():
+            left[0].join(_LOOK_S)
+        else:
+            time.sleep(_MOMENT_S)
+        now = time.monotonic()
+        if any(map(_works, left)):
+            worked_at = now
+
+
+def _left(threads: list[Thread]) -> list[Thread]:
+    """Return the threads that are still there.
+
+    Python 3.12 counts the operating system's threads, which end a moment after Python's.
+    """
+    return [thread for thread in threads if thread.is_alive() or os.path.exists(f"{_TASKS}/{thread.native_id}")]  # noqa: PTH110
+
+
+def _works(thread: Thread) -> bool:
+    """Return True if a thread runs, or would if it had a processor; False where there is no `/proc`."""
+    try:
+        with open(f"{_TASKS}/{thread.native_id}/stat", "rb") as file:  # noqa: PTH123
+            return file.read().rpartition(b") ")[2][:1] in (b"R", b"D")
+    except OSError:
+        return False

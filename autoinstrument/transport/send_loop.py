@@ -11,6 +11,7 @@ from autoinstrument.guard import guard, own_calls
 from autoinstrument.transport.connection import Connection
 from autoinstrument.transport.deferred_reads import DeferredReads
 from autoinstrument.transport.exit_wait import ExitWait
+from autoinstrument.transport.forkable_threads import ThreadStopsError
 from autoinstrument.transport.pacing import Pacing
 from autoinstrument.transport.send_buffer import SendBuffer
 from autoinstrument.transport.worker_link import WorkerLink
@@ -81,6 +82,8 @@ class SendLoop:
                     failure = "the worker has died"
                     if not self._send_over(connection):
                         return
+            except ThreadStopsError:
+                return
             except Exception as error:  # of `connect` and `introduce`, which may raise anything
                 failure += f" ({type(error).__name__}: {error})"
                 note("error", failure)

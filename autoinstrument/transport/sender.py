@@ -79,7 +79,7 @@ class Sender:
             self._exit,
             follow=self._answers.follow,
             leave=self._leave,
-            stops=lambda: self._threads.stops(_SEND),
+            stops=self.stops,
         )
         self._threads = ForkableThreads({_RECEIVE: self._answers.run, _SEND: self._loop.run})
 
@@ -134,8 +134,7 @@ class Sender:
         if not self._buffer.put(item):
             return
         if self._started:
-            if self._threads.stopped:
-                self._resume()
+            self._go_on()
             self._pacing.wake(soon=not isinstance(item, DROPPABLE) or self._buffer.fills_message)
         elif not is_text:
             with guard("starting the sender"):
@@ -154,8 +153,7 @@ class Sender:
             return
         self._reads.note(run_id, kind, read, wait_s)
         if self._started:
-            if self._threads.stopped:
-                self._resume()
+            self._go_on()
             self._pacing.wake()
         else:
             with guard("starting the sender"):
@@ -237,6 +235,10 @@ class Sender:
         if self._pacing.is_hurrying and connection.is_answered:  # else another worker is tried
             self._exit.lost()
 
+    def stops(self) -> bool:
+        """Return True if the sending thread must stop now; for what it calls."""
+        return self._threads.stops(_SEND)
+
     def _stop_threads(self) -> list[threading.Thread]:
         """Stop the threads where they can go on later, see `forks`; return those that will stop."""
         running = self._threads.running()
@@ -251,6 +253,14 @@ class Sender:
         """Start the threads again that have stopped; waits for no lock."""
         self._threads.resume()
         self._pacing.go_on()
+
+    def _go_on(self) -> None:
+        """Have the threads go on that have stopped for a fork, if they still do not.
+
+        Not for a thread of the agent's, which may get here while the fork waits for it, and the other one has stopped.
+        """
+        if self._threads.stopped and threading.current_thread() not in self._threads.running():
+            self._resume()
 
     # Exit
 

@@ -21,13 +21,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from autoinstrument.transport import own_python, peer
+from autoinstrument.transport.forkable_threads import ThreadStopsError
 from autoinstrument.transport.sockets import above_streams
 from autoinstrument.transport.worker_folder import WorkerFolder
 from autoinstrument.worker import program
 
 _CONNECT_S, _DETACH_S = 10.0, 30.0
+_SETTLE_S = 0.02
+"""Pause between two looks whether the thread that waits for a worker's start must stop."""
 _LOOK_S = 0.001
 """Pause between two looks for a worker that another process is starting, which takes about a millisecond."""
 _BACKLOG = 4096
@@ -82,16 +86,28 @@ class WorkerHandle:
         if self._thread_of is None:
             self.folder.publish(run_id)
 
-    def settle(self) -> None:
+    def settle(self, stops: Callable[[], bool] = lambda: False) -> None:
         """Wait for the double fork to finish, about 10 ms; not for the training thread.
+
+        Args:
+            stops: tells whether the thread must stop now.
 
         Raises:
             OSError: the worker did not start.
+            ThreadStopsError: the thread must stop; it must call this again.
         """
-        process, self._process = self._process, None
-        if process is not None and process.wait(_DETACH_S) != 0:
-            self.leave()
-            raise OSError(f"the worker did not start (exit code {process.returncode} of {sys.executable})")
+        end = time.monotonic() + _DETACH_S
+        while self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code, self._process = self._process.wait(_SETTLE_S), None
+                if code != 0:
+                    self.leave()
+                    raise OSError(f"the worker did not start (exit code {code} of {sys.executable})")
+            if self._process is not None and stops():
+                raise ThreadStopsError
+            if time.monotonic() > end:
+                self._process = None
+                raise TimeoutError(f"the worker did not start within {_DETACH_S:.0f} s")
 
     def leave(self) -> None:
         """Remove what a worker of this process alone has left behind when it died; a shared one's successor does it."""

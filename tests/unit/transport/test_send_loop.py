@@ -12,6 +12,7 @@ from autoinstrument.transport.connection import Connection
 from autoinstrument.transport.deferred_reads import DeferredReads
 from autoinstrument.transport.deferred_records import DeferredStart, Item
 from autoinstrument.transport.exit_wait import ExitWait
+from autoinstrument.transport.forkable_threads import ThreadStopsError
 from autoinstrument.transport.pacing import Pacing
 from autoinstrument.transport.send_buffer import SendBuffer
 from autoinstrument.transport.send_loop import SendLoop
@@ -20,15 +21,20 @@ from tests.unit.transport.worker import PATIENCE_S, Worker, point, wait_for
 
 
 class Sending:
-    """A loop, its thread, and the workers that it can connect to."""
+    """A loop, its thread, and the workers that it can connect to.
 
-    def __init__(self, *workers: Worker) -> None:
-        self.workers = workers
+    Args:
+        workers: they are connected to in this order.
+        interrupted: how often the thread must stop while it introduces the process.
+    """
+
+    def __init__(self, *workers: Worker, interrupted: int = 0) -> None:
+        self.workers, self.interrupted = workers, interrupted
         self.connections: list[Connection] = []
         self.left = 0
         self.stopping = False
         self.buffer, self.reads, self.pacing, self.exit = SendBuffer(), DeferredReads(), Pacing(), ExitWait()
-        self.link = WorkerLink(self.connect, lambda attempt: [RunDeleted(f"attempt {attempt}")])
+        self.link = WorkerLink(self.connect, self.introduce)
         self.loop = SendLoop(
             self.buffer,
             self.reads,
@@ -45,6 +51,12 @@ class Sending:
         if attempt.number >= len(self.workers):
             raise OSError("no worker")
         return self.workers[attempt.number].there
+
+    def introduce(self, attempt: int) -> list[Record]:
+        if self.interrupted:
+            self.interrupted -= 1
+            raise ThreadStopsError
+        return [RunDeleted(f"attempt {attempt}")]
 
     def leave(self) -> None:
         self.left += 1
@@ -218,3 +230,15 @@ def test_idle_keeps_the_loop_from_overtaking(sending: Sending) -> None:
         with sending.loop.idle() as is_idle_too:
             assert not is_idle_too
     assert received(sending.workers[0], point(2)) == [RunDeleted("attempt 0"), point(1), point(2)]
+
+
+def test_a_stop_while_the_process_is_introduced(made: list[Sending]) -> None:
+    """It waits for the worker's start then; the same connection is used when the thread is run again."""
+    sending = Sending(Worker(), interrupted=1)
+    made.append(sending)
+    sending.thread.join(PATIENCE_S)
+    assert not sending.thread.is_alive()
+    sending.post(point(1))
+    sending.start()
+    assert received(sending.workers[0], point(1)) == [RunDeleted("attempt 0"), point(1)]
+    assert len(sending.connections) == 1

@@ -212,6 +212,30 @@ def test_threads_stop_for_a_fork_and_go_on(training: Training) -> None:
     wait_for(lambda: training.answers == [RunTagged("run")])
 
 
+def test_a_thread_that_posts_before_it_stops_keeps_the_other_one_stopped(training: Training) -> None:
+    """The fork would find both: what the sending thread does may post something, as the look for a new console does."""
+    training.sender._answers.make_interruptible()
+    begun, stopped = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        stopped.wait(PATIENCE_S)
+        training.sender.post(point(1))
+        training.sender.post_soon("run", "tags", lambda: None)
+
+    training.sender.post(DeferredStart(work))
+    begun.wait(PATIENCE_S)
+    receiving, sending = training.sender._stop_threads()
+    receiving.join(PATIENCE_S)
+    stopped.set()
+    sending.join(PATIENCE_S)
+    assert not receiving.is_alive()
+    assert not sending.is_alive()
+    assert training.sender._threads.running() == []
+    training.sender._resume()
+    assert received(training.workers[0], point(1))[-1] == point(1)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_an_empty_buffer_and_a_connection_of_its_own() -> None:

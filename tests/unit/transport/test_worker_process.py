@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -14,6 +15,7 @@ import pytest
 from autoinstrument.records import ProcessExiting
 from autoinstrument.transport import exit_status, forks, own_python, worker_folder, worker_process
 from autoinstrument.transport.connection import Connection
+from autoinstrument.transport.forkable_threads import ThreadStopsError
 from autoinstrument.transport.protocol import is_ready, read_all
 from autoinstrument.transport.worker_folder import WorkerFolder
 from autoinstrument.transport.worker_process import WorkerHandle
@@ -62,6 +64,18 @@ def test_a_worker_that_is_a_thread_answers_and_takes_its_folder_away(runtime: Pa
         assert is_ready(next(answers))
         assert type(next(answers)).__name__ == "Delivered"
     connection.close()
+
+
+@no_windows
+def test_the_wait_for_a_workers_start_ends_where_the_process_is_about_to_fork(runtime: Path) -> None:
+    """Called again afterwards, it goes on waiting."""
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        worker = WorkerHandle(WorkerFolder.private(), process=process)
+        for _ in range(2):
+            with pytest.raises(ThreadStopsError):
+                worker.settle(lambda: True)
+        process.communicate(b"\n")
+    worker.settle(lambda: True)
 
 
 def test_on_windows_a_worker_is_a_thread(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
