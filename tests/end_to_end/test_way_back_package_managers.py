@@ -43,24 +43,22 @@ dependencies = [{dependencies}]
 package-mode = false
 """
 VARIABLES = {"UV_OFFLINE": "1", "UV_PYTHON": sys.executable, "PIP_NO_INDEX": "1"}
-AGENT_FOR_CONDA = "clearml-agent==1.9.3"
-"""Versions 2.0.0 to 3.0.3 run no Task with conda: `'CommandSequence' object has no attribute 'update_envs'`."""
+AGENT_FOR_CONDA = "clearml-agent==2.0.6"
+"""Versions 2.0.7 to 3.0.3 run no Task with conda: `'CommandSequence' object has no attribute 'update_envs'`."""
 CONDA = """#!{python}
 # A stand-in for conda: an environment is a virtual one, and the log says what was to be installed by conda.
 import pathlib, subprocess, sys
 
 words = sys.argv[1:]
+file = words[words.index("--file") + 1] if "--file" in words else ""
+with open({log!r}, "a") as log:
+    print(words[0], pathlib.Path(file).read_text() if file else "", file=log)
 if words == ["--version"]:
     print("conda 24.1.0")
 elif words[0] == "create":
     subprocess.run([sys.executable, "-m", "venv", words[words.index("--prefix") + 1]], check=True)
-elif words[0] == "list":
-    print("[]")
 else:
-    file = words[words.index("--file") + 1] if "--file" in words else ""
-    with open({log!r}, "a") as log:
-        print(*words, pathlib.Path(file).read_text() if file else "", file=log)
-    print('{{"success": true}}')
+    print("[]" if words[0] == "list" else '{{"success": true}}')
 """
 ACTIVATE = 'conda() { [ "$1" != activate ] || . "$2/bin/activate"; }\n'
 
@@ -81,7 +79,7 @@ def without_dependencies(wheel: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tools(shared: Shared, clearml_agent: Path) -> Path:
-    """The folder of the commands `uv` and `poetry`, and of an agent whose environment has pip, as agents need for uv."""
+    """The folder of the commands `uv` and `poetry`, and of agents whose environment has pip, which uv mode needs."""
 
     def install(folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -176,7 +174,8 @@ def test_conda(machine: Machine, wheel: Path) -> None:
     path = f"{conda.parent}{os.pathsep}{os.environ['PATH']}"
     said = machine.run(clone, "conda", PATH=path, PIP_FIND_LINKS=str(bare.parent))
     assert remote.linked(clone), said
-    assert not log.exists() or "dependencies" not in log.read_text()
+    assert "create" in log.read_text()
+    assert "autoinstrument" not in log.read_text()
 
 
 def test_a_git_repository(machine: Machine, ssh: tuple[str, str]) -> None:
