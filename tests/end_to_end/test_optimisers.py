@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -54,6 +55,8 @@ from clearml.automation.job import LocalClearmlJob
 base, strategy, parameter, title, series, sign, where, *values = sys.argv[1:]
 if strategy == "OptimizerOptuna":
     from clearml.automation.optuna import OptimizerOptuna
+if strategy == "OptimizerBOHB":
+    from clearml.automation.hpbandster import OptimizerBOHB
 Task.init(
     project_name="search", task_name="search", task_type=Task.TaskTypes.optimizer, reuse_last_task_id=False,
     auto_connect_frameworks=False, auto_resource_monitoring=False,
@@ -130,6 +133,22 @@ def test_an_optimiser_on_this_machine(sdk_place: Place, own_server: ClearMLServe
     best = {run.data.params["lr"]: "best_of" in link_tags(run) for run in jobs}
     assert best == {"0.2": True, "0.4": False}, done.stderr
     assert {own_server.task(link_tags(run)["task_id"])["status"] for run in jobs} == {"completed"}
+
+
+def test_bohb(sdk_place: Place, own_server: ClearMLServer) -> None:
+    """Where the variable `BOHB_PACKAGES` names a folder of packages for it: hpbandster needs NumPy below 2."""
+    if not (packages := os.environ.get("BOHB_PACKAGES")):
+        pytest.skip('no folder of packages: pip install --target FOLDER hpbandster "ConfigSpace<1" "numpy<2"')
+    sdk_place.write("clicked.py", CLICK)
+    done = sdk_place.run("", command=["clicked.py"])
+    assert done.code == 0, done.stderr
+    base = ended(own_server, sdk_place.the_run().info.run_id)
+    search = ["OptimizerBOHB", "Args/lr", "val", "loss", "min", "here", "0.2", "0.4"]
+    done = sdk_place.run(SEARCH, base["id"], *search, name="search.py", fresh=True, PYTHONPATH=packages)
+    controller = sdk_place.run_named("search").info.run_id
+    jobs = [run for run in sdk_place.mlflow_runs() if run.data.tags.get("mlflow.parentRunId") == controller]
+    assert {run.data.params["lr"] for run in jobs} <= {"0.2", "0.4"}, done.stderr
+    assert [link_tags(run)["task_id"] for run in jobs if "best_of" in link_tags(run)] == done.stdout.split()[-1:]
 
 
 TRIGGER = """
