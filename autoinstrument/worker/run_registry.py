@@ -49,8 +49,6 @@ class RunRegistry:
             owners.remove(process)
         if not owners:
             self.open.pop(run_id, None)
-        elif self.home.get(run_id) is process:
-            self.home[run_id] = owners[-1]
         return was_at_work
 
     def describes(self, process: TrainingProcess, run_id: str) -> None:

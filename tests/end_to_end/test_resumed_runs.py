@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,19 @@ with mlflow.start_run(run_id=sys.argv[1]):
     print("second part")
 """
 
+OWNER = """
+import pathlib, sys, time
+import mlflow
+name, run_id = sys.argv[1:]
+with mlflow.start_run(run_id=run_id):
+    print("owner", name, flush=True)
+    pathlib.Path(f"{name} is ready").touch()
+    while not pathlib.Path(f"{name} may end").exists():
+        time.sleep(0.02)
+    if name == "fails":
+        raise ValueError("too hot")
+"""
+
 
 def assert_same(place: Place, server: ClearMLServer, run_id: str) -> dict[str, Any]:
     """The run's only Task holds what MLflow holds of it."""
@@ -59,6 +73,29 @@ def test_a_finished_run_goes_on_in_its_task(place: Place, server: ClearMLServer)
     assert now["mlflow_run_ended"] > was["mlflow_run_ended"] > was["mlflow_run_started"]
     console = server.console(after["id"])
     assert console.index("first part") < console.index("second part")
+
+
+@pytest.mark.core
+def test_several_processes_resume_one_run(place: Place, server: ClearMLServer) -> None:
+    """The Task runs as long as one of them does, and ends as the last one has ended the run in MLflow."""
+    assert place.run(FIRST).code == 0
+    run_id = place.the_run().info.run_id
+    started = {name: place.start(OWNER, name, run_id, name=f"{name}.py") for name in ("ends", "is killed", "fails")}
+    for name in started:
+        wait_for(lambda: (place.folder / f"{name} is ready").exists())  # noqa: B023
+    wait_for(lambda: task_of(server, run_id)["status"] == "in_progress")
+    (place.folder / "ends may end").touch()
+    assert started["ends"].finish().code == 0
+    assert place.mlflow_run(run_id).info.status == "FINISHED"
+    assert task_of(server, run_id)["status"] == "in_progress"
+    started["is killed"].kill(signal.SIGKILL)
+    started["is killed"].finish()
+    (place.folder / "fails may end").touch()
+    assert started["fails"].finish().code == 1
+    task = assert_same(place, server, run_id)
+    assert (task["status"], task["status_reason"]) == ("failed", "ValueError: too hot")
+    assert {f"owner {name}" for name in started} <= set(server.console(task["id"]).splitlines())
+    assert place.command("verify", run_id).code == 0
 
 
 def test_a_failed_run_that_is_resumed_ends_well(place: Place, server: ClearMLServer) -> None:

@@ -10,8 +10,8 @@ from tests.end_to_end.harness import properties, scalars
 from tests.end_to_end.processes import wait_for
 from tests.hosts.cluster import Cluster, finished, torchrun
 
-CUT_S = 20.0
-"""Longer than a rank waits for the Task of the run, and than a request to ClearML."""
+CUT_S = 60.0
+"""Longer than a rank waits for the Task of the run, and than a request to ClearML; its client gives up and begins anew."""
 
 RANK = """
 import pathlib, time
@@ -40,7 +40,7 @@ if rank == 0:
 dist.destroy_process_group()
 """
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.may_report("does not answer|no answer|timed out|Max retries")]
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.may_report("does not answer|no answer|timed out|Max retries")]
 
 
 def reached(cluster: Cluster, phase: int) -> None:
@@ -68,14 +68,14 @@ def test_nothing_is_lost_after_it_heals(cluster: Cluster) -> None:
 
     alpha.cut(beta.address)
     go_on(cluster, 1)
-    time.sleep(CUT_S / 2)
+    time.sleep(CUT_S)
     alpha.heal(beta.address)
     reached(cluster, 2)
 
     for host in (alpha, beta):
         host.cut(network.mlflow)
     go_on(cluster, 2)
-    time.sleep(CUT_S / 2)
+    time.sleep(CUT_S)
     for host in (alpha, beta):
         host.heal(network.mlflow)
     reached(cluster, 3)
