@@ -52,6 +52,11 @@ def login_failure(error: Exception) -> ClearMLError:
         return kind(f"no answer from {host}: {_reason(cause)}")
     if status := re.search(r"\berror (5\d\d|429)\b", text):
         return HiccupError(f"no answer from {host}: HTTP status {status[1]}")
+    if "error 404" in text:
+        return NotAllowedError(
+            f"{host} is not a ClearML API server (404): check CLEARML_API_HOST; its port is 8008 by default, and "
+            "8080 is that of the web pages"
+        )
     return NotAllowedError(f"cannot log in to ClearML: {text[:300]}")
 
 

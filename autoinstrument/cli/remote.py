@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -89,15 +90,17 @@ def remote(
         sys.exit(1)
     place = f"is in queue {queue}" if queue else "is a draft"
     click.echo(f"{task.id} {place}: {task.url}", err=wait)
+    if queue:
+        with contextlib.suppress(ClearMLError):  # it is queued
+            if not queues.has_agent(queue_id):  # ClearML makes a queue of any name, a misspelt one, too
+                report(f"no agent serves the queue {queue} now: the Task waits for one")
     if wait:
-        sys.exit(_followed(task, tasks, queues, queue, queue_id))
+        sys.exit(_followed(task, tasks))
 
 
-def _followed(task: Task, tasks: Tasks, queues: Queues, queue: str, queue_id: str) -> int:
+def _followed(task: Task, tasks: Tasks) -> int:
     report = functools.partial(click.echo, err=True)
     try:
-        if not queues.has_agent(queue_id):
-            report(f"no agent serves the queue {queue} now: the Task waits for one")
         return follow(tasks, task.id, functools.partial(click.echo, nl=False), report)
     except KeyboardInterrupt:
         report(f"the Task goes on: abort it in ClearML if it must not ({task.url})")

@@ -12,8 +12,8 @@ from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mlflow_store.left_out import LEFT_OUT, is_left_out
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
-from autoinstrument.mlflow_store.runs import latest_runs
-from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of
+from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs
+from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of, shown
 from autoinstrument.mlflow_store.urls import named
 from autoinstrument.scrubber import hide_in_text, without_credentials
 from autoinstrument.settings import Settings
@@ -98,7 +98,9 @@ def chosen(rows: list[Row], word: str, problem: str) -> Row:
     if not word:
         found = found[:1]
     if not found:
-        raise click.ClickException(problem or (f"there is no run {word!r}" if word else "there are no runs yet"))
+        store = shown(default_tracking_uri())
+        nothing = f"there is no run {word!r} in {store}; `autoinstrument status` lists runs"
+        raise click.ClickException(problem or (nothing if word else f"there are no runs yet in {store}"))
     if len(found) > 1:
         ids = ", ".join(row.run_id[:8] for row in found[:5])
         raise click.ClickException(f"{len(found)} runs are meant by {word!r}: name one by its id ({ids})")

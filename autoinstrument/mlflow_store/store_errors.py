@@ -13,6 +13,28 @@ from autoinstrument.scrubber import hide_in_text, without_credentials
 Value = TypeVar("Value")
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
+NO_SERVER = "Check MLFLOW_TRACKING_URI, and that the server runs."
+_OTHER_SERVER = "Check MLFLOW_TRACKING_URI: its port and its path must be those of an MLflow tracking server."
+_NO_CREDENTIALS = (
+    "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, as the training has them."
+)
+_NO_TRUST = (
+    "Set MLFLOW_TRACKING_SERVER_CERT_PATH, or REQUESTS_CA_BUNDLE, to the certificate of the authority, as the training "
+    "has it."
+)
+_NO_CERTIFICATE = "Set MLFLOW_TRACKING_CLIENT_CERT_PATH to a file with certificate and key, as the training has it."
+_PROXY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY: the address, the user and the password of the proxy."
+_OF_TEXT = {
+    "failed with error code 401": ("refuses the credentials (401)", _NO_CREDENTIALS),
+    "failed with error code 407": ("is behind a proxy that refuses the credentials (407)", _PROXY),
+    "experiments/search failed with error code 404": ("is no MLflow tracking server (404)", _OTHER_SERVER),
+    "CERTIFICATE_VERIFY_FAILED": ("has a certificate that is not trusted here", _NO_TRUST),
+    "alert certificate required": ("wants a certificate of the client", _NO_CERTIFICATE),
+    "Caused by ProxyError": ("cannot be reached through the proxy", _PROXY),
+    "not in a valid JSON format": ("is no MLflow tracking server (its answer is no JSON)", _OTHER_SERVER),
+    "failed with exception": ("cannot be reached", NO_SERVER),
+}
+"""By parts of the messages of MLflow's client (2.16 to 3.17), the first that fits."""
 _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """MLflow's codes of errors after which another try may succeed."""
 _REFUSED = re.compile(
@@ -62,7 +84,20 @@ def problem_of(error: Exception) -> str:
     """Return one line for a person about an error of a store, without passwords in addresses."""
     if isinstance(error, (NotFoundError, StoreNotThereError)):
         return str(error)
-    return f"MLflow: {type(error).__name__}: {hide_in_text(' '.join(str(error).split()))[:300]}"
+    text = hide_in_text(" ".join(str(error).split()))
+    if known := explained(error):
+        server, (problem, remedy) = re.search(r" https?://[^/\s'\"]+", text), known
+        what = f" {without_credentials(server[0].strip())} {problem}" if server else f" {problem}"
+        return f"MLflow server{what}: {remedy[0].lower() + remedy[1:-1]}"
+    return f"MLflow: {type(error).__name__}: {text[:300]}"
+
+
+def explained(error: Exception) -> tuple[str, str] | None:
+    """Return what is wrong with a tracking server, and a remedy, if MLflow's client got no answer from one."""
+    text = " ".join(str(error).split())
+    if repeated := re.search(r"too many (\d+) error responses", text):
+        return f"answers with {repeated[1]}", NO_SERVER
+    return next((known for part, known in _OF_TEXT.items() if part in text), None)
 
 
 def refuses_credentials(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store.store_errors import explained
 from autoinstrument.mlflow_store.urls import DEFAULT_WORKSPACE
 from autoinstrument.scrubber import without_credentials
 
@@ -79,7 +80,7 @@ def searched(client: Any) -> list[str]:
         with own_calls():
             names = internals.workspaces(client.tracking_uri) if internals.has_workspaces(client.store) else []
     except MlflowException as error:
-        if error.error_code != _UNKNOWN_TO_SERVER:
+        if error.error_code != _UNKNOWN_TO_SERVER and not explained(error):  # without a server, the search fails, too
             logger().warning(
                 "the workspaces of %s cannot be listed (%s): only the default one is searched; %s names another",
                 without_credentials(client.tracking_uri), error.error_code, VARIABLE,

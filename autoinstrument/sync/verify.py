@@ -55,7 +55,7 @@ def _why_none(linked: str, run_id: str, tasks: Tasks) -> str:
     if not linked:
         return "there is no Task"
     if not task:
-        return f"the Task {linked} is gone"
+        return f"the Task {linked} is gone, or on another ClearML server than that of this configuration"
     what = "was reset and waits to be run again"
     if owner != run_id:
         what = f"was run again and is the Task of run {owner} now"

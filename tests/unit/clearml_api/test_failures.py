@@ -59,6 +59,11 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (caused(LoginError("x"), E.ConnectionError("refused")), UnreachableError, "http://h: connection refused"),
         (caused(LoginError("x"), E.ConnectionError("closed")), UnavailableError, "no answer from http://h"),
         (caused(LoginError("x"), UnreadableError("no TLS there")), UnavailableError, "http://h: no TLS there"),
+        (
+            LoginError("Failed getting token (error 404 from http://h)"),
+            NotAllowedError,
+            "http://h is not a ClearML API server",
+        ),
         (LoginError("some\nother"), NotAllowedError, "cannot log in to ClearML: some other"),
     ],
 )

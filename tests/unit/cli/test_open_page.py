@@ -66,7 +66,9 @@ def test_the_latest_run_has_no_task(runs: list[str], opened: list[str]) -> None:
 
 
 def test_no_such_run(runs: list[str]) -> None:
-    assert call("zzz").output == "Error: there is no run 'zzz'\n"
+    output = call("zzz").output
+    assert output.startswith("Error: there is no run 'zzz' in sqlite://")
+    assert output.endswith("; `autoinstrument status` lists runs\n")
 
 
 def test_a_store_without_pages(runs: list[str], opened: list[str]) -> None:

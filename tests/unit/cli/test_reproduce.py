@@ -13,6 +13,8 @@ from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.cli.reproduce import reproduce
+from autoinstrument.mlflow_store.runs import default_tracking_uri
+from autoinstrument.mlflow_store.store_errors import shown
 from tests.clearml_server import ClearMLServer
 
 SCRIPT = "import os, sys\nprint(*sys.argv[1:], os.environ.get('AUTOINSTRUMENT_ENABLED'))\nsys.exit(3)\n"
@@ -90,7 +92,7 @@ def test_nothing_is_left_where_the_code_cannot_be_made(task: str, here: Path) ->
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["nothing"], 1, "there is no run 'nothing'"),
+        (["nothing"], 1, "there is no run 'nothing' in {store}; `autoinstrument status` lists runs"),
         (["old"], 1, "old has no Task: `autoinstrument sync --run {run}` makes one"),
         (["{task}", "--python", "python-of-nobody"], 2, "there is no program 'python-of-nobody'"),
     ],
@@ -98,7 +100,10 @@ def test_nothing_is_left_where_the_code_cannot_be_made(task: str, here: Path) ->
 def test_errors_of_the_command(client: MlflowClient, task: str, words: list[str], code: int, message: str) -> None:
     run_id = client.create_run("0", run_name="old").info.run_id
     done = call(*(word.format(task=task) for word in words))
-    assert (done.exit_code, done.output.splitlines()[-1]) == (code, f"Error: {message.format(run=run_id)}")
+    assert (done.exit_code, done.output.splitlines()[-1]) == (
+        code,
+        f"Error: {message.format(run=run_id, store=shown(default_tracking_uri()))}",
+    )
 
 
 def test_a_task_without_code_and_no_server(task: str, server: ClearMLServer) -> None:

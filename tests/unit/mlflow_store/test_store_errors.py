@@ -43,6 +43,28 @@ def test_one_line_without_passwords() -> None:
     assert problem_of(error) == "MLflow: MlflowException: cannot reach http://user:********@host/x"
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "API request to http://u:p@h:9/api/2.0/x failed with exception HTTPConnectionPool(host='h', port=9)",
+            "MLflow server http://h:9 cannot be reached: check MLFLOW_TRACKING_URI, and that the server runs",
+        ),
+        (
+            "API request to endpoint /api/2.0/x failed with error code 401 != 200. Response body: 'x'",
+            "MLflow server refuses the credentials (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            "or MLFLOW_TRACKING_TOKEN, as the training has them",
+        ),
+        (
+            "API request to http://h/x failed with exception (Caused by ResponseError('too many 503 error responses'))",
+            "MLflow server http://h answers with 503: check MLFLOW_TRACKING_URI, and that the server runs",
+        ),
+    ],
+)
+def test_a_server_that_gives_no_answer_has_a_remedy(text: str, problem: str) -> None:
+    assert problem_of(MlflowException(text)) == problem
+
+
 def test_the_default_store_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://u:p@h")
     assert shown("http://u:p@h") == "http://h"
