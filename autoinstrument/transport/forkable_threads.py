@@ -80,7 +80,9 @@ class ForkableThreads:
             self._lock.release()
 
     def _run(self, name: str) -> None:
-        thread = threading.Thread(target=_without_signals, args=(self._loops[name],), name=f"{PREFIX}{name}", daemon=True)
+        thread = threading.Thread(
+            target=_without_signals, args=(self._loops[name],), name=f"{PREFIX}{name}", daemon=True
+        )
         thread.start()
         self._threads[name] = thread
 
