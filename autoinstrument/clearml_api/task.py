@@ -46,6 +46,7 @@ class Task(NamedTuple):
         experiment: name of the experiment that it named when it was found, and by which its project was named.
         given_name: the name that it was given when it was queued for its run, "" if it was not.
         properties: names of the user properties that it had when it was found.
+        arguments: names of the arguments, in the section `Args`, that it had when it was found.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Task(NamedTuple):
     experiment: str = ""
     given_name: str = ""
     properties: frozenset[str] = frozenset()
+    arguments: frozenset[str] = frozenset()
 
     @property
     def has_own_name(self) -> bool:
@@ -97,6 +99,7 @@ def task_from(found: Mapping[str, Any], url: str, *, adopted: bool) -> Task:
         property_of(found, EXPERIMENT),
         str((found.get("runtime") or {}).get(_NAMED) or ""),
         frozenset((found.get("hyperparams") or {}).get("properties") or {}),
+        frozenset((found.get("hyperparams") or {}).get("Args") or {}),
     )
 
 

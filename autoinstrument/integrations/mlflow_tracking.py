@@ -8,28 +8,27 @@ Each wrapper does MLflow's work first, outside any guard: its result and its exc
 
 from __future__ import annotations
 
-import atexit
 import functools
 import sys
 import threading
 import time
 import traceback
-import weakref
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from autoinstrument.agent import Agent, process_agent
+from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
 from autoinstrument.guard import guard, is_own_call
 from autoinstrument.integrations import (
+    exit_handlers,
     mlflow_artifacts,
     mlflow_experiments,
     mlflow_inputs,
     mlflow_models,
     mlflow_traces,
 )
-from autoinstrument.integrations.mlflow_internals import OF_METRIC, TRACKING_CLIENT, end_runs_at_exit
+from autoinstrument.integrations.mlflow_internals import OF_METRIC, TRACKING_CLIENT
 from autoinstrument.integrations.observing import complete_later, know, watched
 from autoinstrument.integrations.wrapping import wrap, wrap_methods
 from autoinstrument.mlflow_store import describe
@@ -73,26 +72,7 @@ def instrument_fluent(module: ModuleType) -> None:
         wrap(module, name, around)
         if package is not None and original is not None and vars(package).get(name) is original:
             setattr(package, name, getattr(module, name))  # MLflow was imported before the agent was armed
-    # At-exit handlers run last in, first out. MLflow's ends the runs that are still open and calls them FINISHED,
-    # whatever ended the process (mlflow#3932): `exiting` must run before it, and `finish` after it.
-    end_runs = end_runs_at_exit(module)
-    atexit.unregister(process_agent.finish)
-    if end_runs is not None:
-        atexit.unregister(end_runs)
-    _run_finalizers_later()
-    atexit.register(process_agent.finish)
-    if end_runs is not None:
-        atexit.register(end_runs)
-    atexit.register(process_agent.exiting)
-
-
-def _run_finalizers_later() -> None:
-    """Have the interpreter call `weakref.finalize` objects after `finish`, up to which the agent's threads use MLflow.
-
-    Their at-exit handler is registered with the first of them, usually one of SQLAlchemy's for a connection. It would
-    roll back what a thread of the agent is writing, and print an error if such a thread made one meanwhile.
-    """
-    weakref.finalize(_run_finalizers_later, dict).detach()
+    exit_handlers.register(module)
 
 
 def _created(the_agent: Agent, client: Any, call: dict[str, Any], run: Any) -> None:

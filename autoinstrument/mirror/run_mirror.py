@@ -204,10 +204,7 @@ class RunMirror:
         self.status.note_time(ended_ms)
 
     def end_as(self, end: End, *, guessed: bool = False, ended_ms: int = 0) -> None:
-        """Note how the run ended, or that it has ended without a report of how (`guessed`); the last call counts.
-
-        `ended_ms` as in `StatusPart.note_end`.
-        """
+        """Note how the run ended, or that no report says how (`guessed`); `ended_ms` as in `StatusPart.note_end`."""
         end = End(*map(hide_in_text, end))
         guessed = self.status.end_as(end, ended_ms) or guessed
         self.console.show_traceback(end.traceback)

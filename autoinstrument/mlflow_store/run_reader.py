@@ -61,7 +61,7 @@ class RunReader:
 
     @property
     def _run(self) -> Any:
-        """MLflow's run (`mlflow.entities.Run`), which is read when it is needed; within `ourselves`."""
+        """MLflow's run (`mlflow.entities.Run`), which is read when it is needed; within `own_calls`."""
         if self._entity is None:
             self._entity = self._client.tracking.get_run(self.run_id)
         return self._entity

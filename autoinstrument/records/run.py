@@ -58,8 +58,8 @@ class RunStarted(NamedTuple):
     configuration: str = ""
     """That of such a program or job."""
     begun_elsewhere: bool = False
-    """True where another process has begun the run, and MLflow names that one's program: it is the program of the run,
-    whoever resumes that."""
+    """True where another process has begun the run, and MLflow names its program: that stays the run's program, whoever
+    resumes the run."""
     is_local_job: bool = False
     """True where a controller of ClearML's SDK, and no agent, has started the process for the Task to adopt: no
     other program sends its console, or stops it if the Task is stopped."""

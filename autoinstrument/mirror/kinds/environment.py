@@ -103,7 +103,7 @@ class EnvironmentPart(RunPart):
 
     def found(self, task: Task, *, is_given: bool) -> None:
         """Describe the Task of a run that began here, if another process has made it, which logs to the run too."""
-        run, self._is_made_here = self._context.run, False
+        run, self._is_made_here, self._names = self._context.run, False, set(task.arguments)
         if run.owned and not run.resumed and not is_given and self._context.capture.script:
             self._has_changed = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -252,7 +253,7 @@ def test_waiting_prints_only_the_console_on_stdout(repository: Repository, monke
         Session().call("tasks.started", task=task["id"], force=True)
         Session().call("tasks.failed", task=task["id"], status_reason="worker execution exit code 3", force=True)
 
-    monkeypatch.setattr(remote_console.time, "sleep", sleep)
+    monkeypatch.setattr(remote_console, "time", SimpleNamespace(sleep=sleep))
     done = call("--queue", "gpu", "--wait", "train.py")
     assert (done.exit_code, done.stdout) == (3, "")
     assert [line.partition(" gpu ")[0] for line in about_the_code(done.stderr)[1:]] == [

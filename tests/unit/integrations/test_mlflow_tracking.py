@@ -138,9 +138,7 @@ def test_an_error_of_mlflows_shows_no_frame_of_the_agents(client: Any, call: Cal
         call(client)
     error: BaseException | None = raised.value
     while error is not None:
-        assert not [
-            each for each in traceback.extract_tb(error.__traceback__) if "autoinstrument/inte" in each.filename
-        ]
+        assert not [each for each in traceback.extract_tb(error.__traceback__) if "autoinstrument/int" in each.filename]
         error = error.__context__
 
 

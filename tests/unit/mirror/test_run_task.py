@@ -117,6 +117,34 @@ def test_a_rank_on_another_machine_does_not_describe_the_task(server: ClearMLSer
     assert task["script"]["entry_point"] == "of its own process"
 
 
+def test_a_task_that_another_program_describes_anew_has_its_arguments_alone(
+    server: ClearMLServer, tmp_path: Path
+) -> None:
+    """A run that `MlflowClient` has made is resumed by the training: no clone may mix two command lines."""
+    first = a_run(tmp_path / "one")
+    first.capture.process = PROCESS._replace(arguments=[("queue", "gpu", ""), ("lr", "0.5", "")])
+    first.flush()
+    second = a_run(tmp_path / "two", RUN._replace(resumed=True))
+    second.capture.process = PROCESS._replace(arguments=[("lr", "0.1", "")])
+    second.flush()
+    second.describe_again()
+    second.flush()
+    (task,) = server.tasks
+    assert section(task, "Args") == {"lr": "0.1"}
+
+
+def test_a_process_that_resumes_the_run_of_another_program_does_not_describe_the_task(
+    server: ClearMLServer, tmp_path: Path
+) -> None:
+    a_run(tmp_path / "one").flush()
+    other = a_run(tmp_path / "other", RUN._replace(resumed=True, begun_elsewhere=True), python="3.13")
+    other.flush()
+    other.describe_again()
+    other.flush()
+    (task,) = server.tasks
+    assert task["script"]["requirements"]["pip"] == "# Python 3.11\n"
+
+
 @pytest.mark.parametrize("is_late", [False, True], ids=["at the same moment", "cut off from ClearML"])
 def test_a_rank_and_the_process_of_the_run_make_one_task(
     server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_late: bool

@@ -1,4 +1,4 @@
-"""A run's Task has code, packages and command line of one program, whichever processes log to the run or resume it."""
+"""A run's Task describes one program, whichever processes log to the run or resume it."""
 
 from __future__ import annotations
 
