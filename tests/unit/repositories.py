@@ -65,9 +65,7 @@ def _made_once(base):
     """Return a folder with Git's settings, and a working copy with its remote: ten calls of Git, to be copied."""
     folder = base / "git"
     folder.mkdir()
-    (folder / "config").write_text(
-        '[user]\n\tname = A\n\temail = a@example.com\n[protocol "file"]\n\tallow = always\n'
-    )
+    (folder / "config").write_text('[user]\n\tname = A\n\temail = a@example.com\n[protocol "file"]\n\tallow = always\n')
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_CONFIG_GLOBAL", str(folder / "config"))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
