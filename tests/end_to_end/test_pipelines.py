@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, properties
 from tests.end_to_end.remote import Remote
+
+pytestmark = pytest.mark.slow
 
 TRAIN = """
 import argparse, pathlib, time
