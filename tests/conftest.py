@@ -95,7 +95,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def working_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Run the tests in a temporary folder: without a location, MLflow stores runs below the working folder."""
+    """Run the tests in a temporary folder: MLflow stores runs and files below the working folder by default."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("working-folder"))
         yield

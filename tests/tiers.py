@@ -60,13 +60,13 @@ TIERS = (
          processes=_CORES + 1, left_out="interpreter"),  # some tests wait
     Tier("lint", "ruff, mypy for each platform, and the documentation's pages", groups=("test", "lint", "docs")),
     Tier("processes", "training scripts as processes, and the ClearML server made for tests",
-         ("tests/end_to_end", "tests/double")),
+         ("tests/end_to_end", "tests/double"), processes=2 * _CORES + 4),  # each uses a fifth of a core
     Tier("interpreters", "start-up, commands of the documentation, deployments: a new interpreter for each test",
          ("tests/startup", "tests/security", "tests/documentation", "tests/deployment"), taken_over="interpreter"),
     Tier("frameworks", "frameworks that log to MLflow by themselves", ("tests/frameworks",), ("test", "frameworks")),
     Tier("browser", "MLflow's pages in Chromium", ("tests/browser",), ("test", "browser")),
     Tier("stores", "artifact stores and ways to MLflow's server; Azure's needs azurite-blob (`npm install azurite`)",
-         ("tests/stores",), ("test", "stores"), processes=_CORES),
+         ("tests/stores",), ("test", "stores")),
     Tier("oldest", "the core tests on the oldest Python, MLflow, ClearML and wrapt", groups=("lint",)),
     Tier("faults", "every fault at every moment: an hour, only if it is named", ("tests/end_to_end/test_faults.py",),
          options=("--all-faults",), is_default=False),

@@ -31,11 +31,12 @@ _PADDING = "." * 2048
 
 
 def install(environment: Environment) -> None:
-    """Put the server's program, and the module that hands processes over to it, into an environment."""
+    """Put the server's program, its modules, and what hands processes over to it, into an environment."""
     # Below site-packages it is none of the user's own files, which the agent finds by the frames on the stack.
     here, there = Path(__file__).parent, environment.site_packages
     (there / _PROGRAM).write_text((here / "fork_server_program.py").read_text())
-    (there / "tests_hand_over.py").write_text((here / "hand_over.py").read_text())
+    for name in ("hand_over", "cheap_stores"):
+        (there / f"tests_{name}.py").write_text((here / f"{name}.py").read_text())
     (there / "tests_hand_over.pth").write_text(
         f"import os; os.environ.get({VARIABLE!r}) and __import__('tests_hand_over').hand_over()\n"
     )

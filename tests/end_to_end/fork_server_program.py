@@ -4,7 +4,7 @@ There are three servers. One has loaded MLflow, but nothing of the agent: script
 armed in them as in a notebook, after MLflow's import. The others are forks of it: one has loaded what models are made
 with, too, the other one the agent and ClearML's SDK, for `autoinstrument` commands and workers.
 
-Standard library only, because this runs in the environment of the scripts.
+Standard library only, and two modules of the tests, because this runs in the environment of the scripts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import copy
 import ctypes
 import faulthandler
 import fcntl
-import functools
 import gc
 import importlib
 import inspect
@@ -35,9 +34,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests_hand_over import FRAME, receive  # as `fork_server.py` names the file beside this one
+# As `fork_server.py` names the files beside this one.
+from tests_cheap_stores import make_stores_cheap, use_store
+from tests_hand_over import FRAME, receive
 
 _SWITCHES = ("AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_TASK_ID")
+_PATIENCE = "TESTS_WORKER_PATIENCE_S"
+"""A variable: seconds after which a worker that is alone gives up, instead of a minute, where a test waits for that."""
 _REFERENCE = """
 import sys, mlflow
 mlflow.set_tracking_uri(f"sqlite:///{sys.argv[1]}/mlflow.db")
@@ -79,26 +82,9 @@ def _load_mlflow(folder: str) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     _import(name for name in json.loads(listed.read_text()) if not name.startswith("__"))
-    with contextlib.suppress(ModuleNotFoundError, AttributeError):  # mlflow-skinny, or another version: it takes longer
-        _make_stores_cheap()
-
-
-def _make_stores_cheap() -> None:
-    """Let MLflow's stores neither read all migrations, to know the newest, nor wait for the disk at each commit.
-
-    The first takes 0.04 s of CPU time a store (mlflow 2.16 to 3.17); the second matters if the machine loses power.
-    """
-    from mlflow.store.db import utils
-    from sqlalchemy import event
-    from sqlalchemy.pool import Pool
-
-    def connected(connection: object, _: object) -> None:
-        if type(connection).__module__ == "sqlite3":
-            connection.execute("PRAGMA synchronous=OFF")  # type: ignore[attr-defined]
-
-    event.listen(Pool, "connect", connected)
-    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
-    utils._get_latest_schema_revision()
+    with contextlib.suppress(Exception):  # mlflow-skinny, or another version: it takes longer
+        make_stores_cheap()
+        use_store(Path(folder, "mlflow.db"))
 
 
 def _load_models() -> None:
@@ -251,6 +237,9 @@ def _name(command: list[str]) -> None:
 def _run_worker(request: dict[str, Any]) -> NoReturn:
     """Run the worker's program; its first fork lets the fork server's process end."""
     os.umask(request["umask"])
+    if _PATIENCE in os.environ:
+        service = importlib.import_module("autoinstrument.worker.service")
+        service._LINGER_S = float(os.environ[_PATIENCE])  # type: ignore[attr-defined]
     program = next(word for word in request["command"] if word.endswith(".py"))
     sys.argv[:] = request["command"][request["command"].index(program) :]
     sys.path[:] = request["path"]

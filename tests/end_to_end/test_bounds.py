@@ -90,6 +90,7 @@ def settled_memory(place: Place) -> int:
     return memory(place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["dead server", "hanging server", "stopped worker"])
 def test_a_million_points_stay_within_the_bounds(
     own_place: Place, own_server: ClearMLServer, plain: Figures, trouble: str

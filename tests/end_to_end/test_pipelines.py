@@ -10,6 +10,8 @@ from tests.end_to_end.harness import Place, ended, link_tags, properties
 from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import Remote
 
+pytestmark = pytest.mark.slow
+
 TRAIN = """
 import argparse, pathlib, time
 import mlflow

@@ -138,7 +138,7 @@ def path_prefix(home: Path, mlflow_server: str, database: Path) -> Iterator[Way]
 
 WAYS: dict[str, Callable[[Path, str, Path], contextlib.AbstractContextManager[Way]]] = {
     way.__name__: way
-    for way in (basic_auth, token, header_provider, private_authority, client_certificate, proxy, path_prefix)
+    for way in (basic_auth, header_provider, token, private_authority, client_certificate, proxy, path_prefix)
 }
 
 
@@ -197,6 +197,7 @@ ROTATED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.may_report("401")
 def test_files_that_an_expired_token_cannot_fetch_are_left_to_sync(
     own_place: Place, own_server: ClearMLServer, mlflow_server: str
@@ -211,6 +212,7 @@ def test_files_that_an_expired_token_cannot_fetch_are_left_to_sync(
     with Gateway(mlflow_server, is_allowed) as gateway:
         own_place.uri = gateway.url
         own_place.environ |= {"AUTOINSTRUMENT_ARTIFACTS": "upload", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+        own_place.environ["TESTS_WORKER_PATIENCE_S"] = "5"
         done = own_place.run(
             ROTATED, str(valid), own_place.root.name, MLFLOW_TRACKING_TOKEN="first", AUTOINSTRUMENT_EXIT_TIMEOUT="5"
         )

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.store.db import utils
 from mlflow.tracking import MlflowClient
-from sqlalchemy import event
-from sqlalchemy.pool import Pool
 
 from autoinstrument.clearml_api import attempts, backoff
 from tests.clearml_server import ClearMLServer
+from tests.end_to_end.cheap_stores import make_stores_cheap
 from tests.end_to_end.conftest import database as database
 
 Configure = Callable[[str, Any], None]
 
 
 def pytest_configure() -> None:
-    """Make MLflow's stores cheap: each test has its own.
-
-    A store reads all of MLflow's migrations to know the newest (mlflow 2.16 to 3.17), which takes 0.04 s of CPU time,
-    and waits for the disk at each commit, which matters only if the machine loses power.
-    """
-    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
-    event.listen(Pool, "connect", _do_not_wait_for_the_disk)
+    make_stores_cheap()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,11 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("unit")
-
-
-def _do_not_wait_for_the_disk(connection: object, _: object) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(autouse=True)

@@ -105,6 +105,7 @@ def test_health_of_looks_at_running_runs() -> None:
         assert f"autoinstrument_sync_{line}\n" in text
 
 
+@pytest.mark.interpreter
 def test_requests_are_counted_by_server_and_status(server: ClearMLServer) -> None:
     count_requests()
     count_requests()

@@ -23,6 +23,8 @@ from tests.unit.repositories import git_settings as git_settings
 from tests.unit.repositories import process as process
 from tests.unit.repositories import repository as repository
 
+pytestmark = pytest.mark.interpreter
+
 VERSION = "{}.{}".format(*sys.version_info[:2])
 BACKEND = """
 import zipfile
