@@ -15,7 +15,7 @@ LINK_TAGS = (TASK_ID, TASK_URL, STATE)
 LIVE, PENDING, FOLLOWED, SYNCED = "live", "pending", "followed", "synced"
 """Values of `STATE`: an agent mirrors the run; an agent has recorded it; a follower mirrors it, because there is no
 agent; its Task is complete."""
-_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+_NOT_THERE, _NO_ID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 
 
 def is_linked(tags: Mapping[str, str]) -> bool:
@@ -146,13 +146,13 @@ def _client_if(tracking_uri: str, run_id: str, status: str) -> Any:
 
 
 def _found(client: Any, run_id: str) -> Any:
-    """Return a run that can be written to, None if it was deleted, temporarily or permanently."""
+    """Return a run that can be written to, None if it was deleted, temporarily or permanently, or never was one."""
     from mlflow.exceptions import MlflowException
 
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code == _NOT_THERE and run_id in str(error):  # else it may be a proxy's 404
+        if error.error_code in (_NOT_THERE, _NO_ID) and run_id in str(error):  # else it may be a proxy's 404
             return None
         raise
     return None if run.info.lifecycle_stage == "deleted" else run

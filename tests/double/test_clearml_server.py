@@ -420,3 +420,24 @@ def test_a_model_has_events_of_its_own(api: _Api) -> None:
     api("models.set_ready", model=model, publish_task=False)
     assert api("events.add", **point, task=model, model_event=True)["meta"]["result_subcode"] == 131
     assert api("events.add", **point, task=model, model_event=True, allow_locked=True)["data"]["added"] == 1
+
+
+def test_queries_of_triggers(api: _Api) -> None:
+    """As `TriggerScheduler` asks: for a metric beyond a threshold, and for what has changed since a moment."""
+    low, high = api.task(), api.task()
+    for task, loss in ((low, 0.2), (high, 0.8)):
+        api("tasks.started", task=task)
+        event = {"type": "training_stats_scalar", "metric": "val", "variant": "loss", "value": loss, "iter": 1}
+        api("events.add", **event, task=task, timestamp=1_700_000_000_000)
+    ((metric, variants),) = api("tasks.get_by_id", task=low)["data"]["task"]["last_metrics"].items()
+    field = f"last_metrics.{metric}.{next(iter(variants))}.min_value"
+
+    def found(**query: Any) -> list[str]:
+        return [task["id"] for task in api("tasks.get_all", only_fields=["id"], **query)["data"]["tasks"]]
+
+    assert found(**{field: [None, 0.5]}) == found(**{field: [0.1, 0.5]}) == [low]
+    assert found(**{field: [0.5, None]}) == [high]
+    assert api("tasks.get_all", **{field: [0.5]})["meta"]["result_subcode"] == 12
+    changed = api("tasks.get_by_id", task=high)["data"]["task"]["last_change"]
+    assert found(last_change=f">={changed}") == [high]
+    assert found(_or_={"fields": ["last_update", "last_change"], "datetime": [f">{changed}"]}) == []

@@ -55,8 +55,10 @@ from clearml.automation.job import LocalClearmlJob
 base, strategy, parameter, title, series, sign, where, *values = sys.argv[1:]
 if strategy == "OptimizerOptuna":
     from clearml.automation.optuna import OptimizerOptuna
+budget = {}
 if strategy == "OptimizerBOHB":
     from clearml.automation.hpbandster import OptimizerBOHB
+    budget = {"min_iteration_per_job": 50}
 Task.init(
     project_name="search", task_name="search", task_type=Task.TaskTypes.optimizer, reuse_last_task_id=False,
     auto_connect_frameworks=False, auto_resource_monitoring=False,
@@ -74,6 +76,7 @@ optimizer = HyperParameterOptimizer(
     total_max_jobs=len(values),
     pool_period_min=0.02,
     save_top_k_tasks_only=-1,
+    **budget,
 )
 if where == "here":
     optimizer.set_default_job_class(LocalClearmlJob)
@@ -145,9 +148,11 @@ def test_bohb(sdk_place: Place, own_server: ClearMLServer) -> None:
     base = ended(own_server, sdk_place.the_run().info.run_id)
     search = ["OptimizerBOHB", "Args/lr", "val", "loss", "min", "here", "0.2", "0.4"]
     done = sdk_place.run(SEARCH, base["id"], *search, name="search.py", fresh=True, PYTHONPATH=packages)
+    assert done.code == 0, done.stderr
     controller = sdk_place.run_named("search").info.run_id
     jobs = [run for run in sdk_place.mlflow_runs() if run.data.tags.get("mlflow.parentRunId") == controller]
-    assert {run.data.params["lr"] for run in jobs} <= {"0.2", "0.4"}, done.stderr
+    assert {run.data.params["lr"] for run in jobs} <= {"0.2", "0.4"}, done.stdout + done.stderr
+    assert jobs, done.stdout + done.stderr
     assert [link_tags(run)["task_id"] for run in jobs if "best_of" in link_tags(run)] == done.stdout.split()[-1:]
 
 

@@ -11,7 +11,8 @@ from mlflow.tracking import MlflowClient
 from autoinstrument.agent.run_reports import RunReports
 from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.guard import logger
-from autoinstrument.journal.run_journal import RunJournals
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
+from autoinstrument.mirror.completion import write_back
 from autoinstrument.records import (
     AbortLogged,
     CodeLacking,
@@ -86,6 +87,19 @@ def test_a_run_that_has_its_task(reported: Reported, lines: list[str]) -> None:
     assert reported.tags(reported.first)["clearml.state"] == "synced"
     assert reported.replies == [RunTagged(reported.first.run_id)]
     assert (len(lines), reported.first.ended) == (1, None)
+
+
+def test_steps_that_were_too_early(reported: Reported, lines: list[str], uri: str) -> None:
+    """They are nested below the run, except one that a person has nested elsewhere; the worker does it without us."""
+    parent, client = "mlflow.parentRunId", reported.client
+    steps = [client.create_run("0", tags=tags).info.run_id for tags in ({}, {parent: "another"}, {})]
+    linked = RunLinked(reported.first.run_id, "task", "", adopted=True, delivered=True, steps=steps[:2])
+    reported.reports.take(linked)
+    journal = RunJournal(Path("unused"), STARTED._replace(run_id=reported.second.run_id), None)
+    journal.delivered, journal.steps = True, [steps[2], "f" * 32, "not an id"]
+    write_back(journal, uri, note=False)
+    found = [client.get_run(step).data.tags[parent] for step in steps]
+    assert found == [reported.first.run_id, "another", reported.second.run_id]
 
 
 def test_a_run_that_waits_for_sync(reported: Reported, lines: list[str]) -> None:
