@@ -106,12 +106,13 @@ def test_a_container(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None
 
 
 def test_an_abort_of_a_container(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
-    """Every process that could end the runs in MLflow dies with the container."""
+    """Every process that could end the runs in MLflow dies with the container: the agent waits until they are ended."""
     clone = docker.clone(origin[1], queue="docker", Args__argv="wait")
     run = wait_for_child(docker, clone)
     docker.call("tasks.stop", task=clone)
     assert docker.has_ended(clone)["status"] == "stopped"
-    wait_for(lambda: docker.statuses(run) == ["KILLED", "KILLED"])
+    assert docker.statuses(run) == ["KILLED", "KILLED"]
+    assert "Task abort callback completed in" in docker.server.console(clone)
 
 
 def test_a_pod(docker: Remote, origin: tuple[Run, dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from tests.end_to_end.processes import wait_for
 from tests.hosts.cluster import Cluster, finished, torchrun
 
 CUT_S = 60.0
-"""Longer than a rank waits for the run's Task, and than a request to ClearML takes: its client gives up and begins anew."""
+"""Longer than a rank waits for the Task of the run, and than a request to ClearML, which is given up meanwhile."""
 
 RANK = """
 import pathlib, time

@@ -33,7 +33,11 @@ if rank == 0:
     shared = [mlflow.start_run(run_name="ranks").info.run_id]
     mlflow.log_param("world", dist.get_world_size())
 dist.broadcast_object_list(shared, src=0)
-log(shared[0], rank)
+if rank < 3:
+    log(shared[0], rank)
+dist.barrier()
+if rank == 3:
+    print("rank 3 only prints", flush=True)
 dist.barrier()
 if rank == 0:
     mlflow.end_run()
@@ -80,8 +84,9 @@ if rank == 0:
 
 
 def test_torchrun(cluster: Cluster) -> None:
+    """The console of the second host is there, too, because one rank of it logs to the run."""
     finished(torchrun(cluster, TORCH))
-    task = cluster.assert_whole(points=80)
+    task = cluster.assert_whole(points=60)
     assert section(task, "MLflow") == {"world": "4"}
     assert "--nnodes=2 --nproc-per-node=2 --node-rank=0" in task["script"]["entry_point"]
     assert {"mlflow", "torch"} <= {
@@ -89,7 +94,12 @@ def test_torchrun(cluster: Cluster) -> None:
     }
     assert task["runtime"]["hostname"] == "alpha"
     lines = set(cluster.server.console(task["id"]).splitlines())
-    assert {"rank 0 is done", "rank 1 is done"} <= lines
+    assert {
+        "rank 0 is done",
+        "[rank 1] rank 1 is done",
+        "[rank 2] rank 2 is done",
+        "[rank 3] rank 3 only prints",
+    } <= lines
 
 
 def test_accelerate(cluster: Cluster) -> None:
