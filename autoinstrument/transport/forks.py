@@ -60,7 +60,7 @@ def without_threads(stop: Callable[[], list[Thread]], start: Callable[[], None])
 def _wait_for(threads: list[Thread]) -> None:
     end = time.monotonic() + _WAIT_S
     for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
+        Thread.join(thread, max(0.0, end - time.monotonic()))  # its own `join` waits for nothing
     # Python 3.12 counts the operating system's threads, which end a moment after Python's.
     left = [f"/proc/self/task/{thread.native_id}" for thread in threads]
     while any(map(os.path.exists, left)) and time.monotonic() < end:
