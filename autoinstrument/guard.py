@@ -71,7 +71,8 @@ class _StderrHandler(logging.Handler):
             if stream is not None:
                 from autoinstrument.scrubber import hide_in_text  # a driver's errors quote its addresses
 
-                line = f"autoinstrument: {hide_in_text(record.getMessage())}"
+                message = " ".join(record.getMessage().splitlines())  # errors of other libraries have several
+                line = f"autoinstrument: {hide_in_text(message)}"
                 if is_page(stream):
                     pages = (getattr(argument, "_repr_html_", str) for argument in record.args or ())
                     show(lambda: _write(stream, line), line, hide_in_text("".join(page() for page in pages)))

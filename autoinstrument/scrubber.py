@@ -35,8 +35,13 @@ _URL = re.compile(
 _URL_TOKEN = re.compile(r"(?P<start>\bhttps?://)(?=[^\s/@?#]*\d)[^\s/:@?#]{16,}@", re.I)
 _URL_QUERY = re.compile(r"(?P<start>[?&](?P<name>[^\s?&=#/]{1,100})=)[^\s&#'\"]+")
 _BEARER = re.compile(r"(?P<start>\bbearer )[\w.~+/=-]{8,}", re.I)
-_PAIR = re.compile(r"(?P<name>[\w.-]{1,100})=[^\s,;'\"]+")
-_JSON_NAME = re.compile(r'(?P<quote>\\*")(?P<name>[\w.-]{1,100})(?P=quote)\s*:\s*')
+_PAIR = re.compile(r"""(?P<name>[\w.-]{1,100})=(?:'[^'\n]+'|"[^"\n]+"|[^\s,;'"]+)""")
+_QUOTED_NAME = re.compile(r"""(?<!\\)(?P<quote>\\{0,40}["'])(?P<name>[\w.-]{1,100})(?P=quote)\s*:\s*""")
+_EMPTY = ("''", '""', "None", "null")
+_LINE = re.compile(
+    r"^(?P<start>[ \t]*(?:-[ \t]+|export[ \t]+)?(?P<name>[\w.-]{1,100})[ \t]*[:=][ \t]*)(?![{\[|>&]|\s)[^\r\n]+", re.M
+)
+"""A name and its value in a file of settings (YAML, TOML, INI, `.env`); not a value that goes on below."""
 _JSON_WORD = re.compile(r"[^\s,}\]]*")
 
 _NAMED = re.compile(r"ssh|^wasbs?$|^abfss?$", re.I)
@@ -73,8 +78,13 @@ def hide_in_arguments(text: str) -> str:
 
 
 def hide_named(name: str, value: str) -> str:
-    """Return a value as it may be shown, considering its name."""
-    return hide(value) if is_secret(name) else hide_in_arguments(value)
+    """Return a value as it may be shown, considering its name, and the names in a dictionary or a data class."""
+    return hide(value) if is_secret(name) else hide_in_arguments(_hide_quoted_names(value))
+
+
+def hide_in_settings(text: str) -> str:
+    """Return the text of a file of settings (YAML, JSON, TOML, INI, `.env`) with the values of secret names hidden."""
+    return hide_in_text(_hide_quoted_names(_LINE.sub(_hide_in_line, text)))
 
 
 def hide_in_json(text: str) -> str:
@@ -91,7 +101,7 @@ def hide_in_json(text: str) -> str:
         hidden = hidden_in(value)
         return text if hidden == value else json.dumps(hidden, ensure_ascii=False)
     except (ValueError, RecursionError):
-        return hide_in_arguments(_hide_in_cut_json(text))
+        return hide_in_arguments(_hide_quoted_names(text))
 
 
 def hidden_in(value: object) -> object:
@@ -105,18 +115,26 @@ def hidden_in(value: object) -> object:
     return value
 
 
-def _hide_in_cut_json(text: str) -> str:
-    """Return JSON that no parser takes with the values of secret names hidden, rather too much than too little."""
+def _hide_quoted_names(text: str) -> str:
+    """Return JSON that no parser takes, or a dictionary as Python shows it, with the values of secret names hidden.
+
+    Rather too much than too little.
+    """
     parts, at = list[str](), 0
-    for match in _JSON_NAME.finditer(text):
+    for match in _QUOTED_NAME.finditer(text):
         if match.start() >= at and is_secret(match["name"]):
-            parts.append(f'{text[at : match.end()]}"{MASK}"')
-            at = _end_of_json_value(text, match.end(), match["quote"])
+            start, end = match.end(), _end_of_json_value(text, match.end(), match["quote"])
+            if text[start:end] not in _EMPTY:
+                quote = match["quote"]
+                parts.append(f"{text[at:start]}{quote[-1]}{MASK}{quote[-1]}")
+                at = end
     return "".join(parts) + text[at:]
 
 
 def _end_of_json_value(text: str, start: int, quote: str) -> int:
     """Return where a value ends; the end of the text for a list or an object, and for one that was cut."""
+    if not text.startswith(quote, start) and text[start : start + 1] in ("'", '"'):  # Python chooses the one that fits
+        quote = text[start]
     if text.startswith(quote, start):
         end = re.compile(rf"(?<!\\){re.escape(quote)}").search(text, start + len(quote))
         return end.end() if end else len(text)
@@ -127,6 +145,10 @@ def _end_of_json_value(text: str, start: int, quote: str) -> int:
 def _hide_in_query(match: re.Match[str]) -> str:
     secret = is_secret(match["name"]) or "signature" in match["name"].lower()
     return f"{match['start']}{MASK}" if secret else match[0]
+
+
+def _hide_in_line(match: re.Match[str]) -> str:
+    return f"{match['start']}{MASK}" if is_secret(match["name"]) else match[0]
 
 
 def _hide_in_pair(match: re.Match[str]) -> str:

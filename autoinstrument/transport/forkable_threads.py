@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 PREFIX = "autoinstrument-"
 """Prefix of the names of all threads of the agent."""
@@ -84,11 +85,20 @@ class ForkableThreads:
             self._lock.release()
 
     def _run(self, name: str) -> None:
-        thread = threading.Thread(
-            target=_without_signals, args=(self._loops[name],), name=f"{PREFIX}{name}", daemon=True
-        )
+        work = partial(_without_signals, self._loops[name])
+        thread = _BackgroundThread(target=work, name=f"{PREFIX}{name}", daemon=True)
         thread.start()
         self._threads[name] = thread
+
+
+class _BackgroundThread(threading.Thread):
+    """A thread that lasts as long as the process, as a script sees it among `threading.enumerate()`."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for nothing: a script that joins all threads that it finds would wait forever.
+
+        The agent's own code calls `threading.Thread.join`.
+        """
 
 
 def _without_signals(loop: Callable[[], None]) -> None:

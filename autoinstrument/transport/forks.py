@@ -66,7 +66,7 @@ def _wait_for(threads: list[Thread]) -> None:
     last = now + _WORK_S
     while now < min(worked_at + _WAIT_S, last) and (left := _left(threads)):
         if left[0].is_alive():
-            left[0].join(_LOOK_S)
+            Thread.join(left[0], _LOOK_S)  # its own `join` waits for nothing
         else:
             time.sleep(_MOMENT_S)
         now = time.monotonic()

@@ -9,6 +9,7 @@ from autoinstrument.scrubber import (
     MASK,
     hide_in_arguments,
     hide_in_json,
+    hide_in_settings,
     hide_in_text,
     hide_named,
     hint,
@@ -93,6 +94,9 @@ def test_long_texts_are_read_in_a_moment():
     for text in ("x" * 300_000 + "://a:b@", "tcp://h:1," * 30_000 + "@", "a://b:" * 30_000):
         hide_in_text(text)
         without_credentials(text)
+    for text in ("\\" * 65_000, "'password': {" * 5_000, " " * 65_000, "password:" * 8_000):
+        hide_in_settings(text)
+        hide_named("x", text)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +105,7 @@ def test_long_texts_are_read_in_a_moment():
         ("['db.password=x', 'lr=0.1']", "['db.password=********', 'lr=0.1']"),
         ("pad_token=<pad> hf_token=x", "pad_token=<pad> hf_token=********"),
         ("pg://u:p@h/db", "pg://u:********@h/db"),
+        ("Namespace(lr=0.1, hf_token='a b', out='x')", "Namespace(lr=0.1, hf_token=********, out='x')"),
     ],
 )
 def test_pairs_of_a_command_line_are_hidden(text, shown):
@@ -111,6 +116,39 @@ def test_a_value_is_hidden_by_its_name():
     assert hide_named("api_key", "x") == MASK
     assert hide_named("api_key", "") == ""
     assert hide_named("url", "pg://u:p@h") == "pg://u:********@h"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("{'user': 'u', 'password': 'p'}", "{'user': 'u', 'password': '********'}"),
+        ("[{'api_key': \"it's\", 'a': 1}]", "[{'api_key': '********', 'a': 1}]"),
+        ("{'db': {'password': None, 'token': ''}}", "{'db': {'password': None, 'token': ''}}"),
+        ("{'max_tokens': 5, 'pad_token': '<pad>'}", "{'max_tokens': 5, 'pad_token': '<pad>'}"),
+        ('{"hf_token": 12, "a": 1}', '{"hf_token": "********", "a": 1}'),
+    ],
+)
+def test_a_dictionary_is_searched_for_names(value: str, shown: str) -> None:
+    """As `mlflow.log_params` makes a text of a nested configuration."""
+    assert hide_named("db", value) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("db:\n  password: s3cret\n  host: h\n", "db:\n  password: ********\n  host: h\n"),
+        ("- api_key: 'a b'\r\n", "- api_key: ********\r\n"),
+        ('hf_token = "x"\nlr = 0.1', "hf_token = ********\nlr = 0.1"),
+        ("export OPENAI_API_KEY=sk-1\n", "export OPENAI_API_KEY=********\n"),
+        ("credentials:\n  user: u\nsecret: ${oc.env:X}\n", "credentials:\n  user: u\nsecret: ********\n"),
+        ("password:\n  x: 1\n", "password:\n  x: 1\n"),
+        ('{"password": "x",\n "lr": 1}', '{"password": "********",\n "lr": 1}'),
+        ("uri: pg://u:p@h/db\n", "uri: pg://u:********@h/db\n"),
+        ("max_tokens: 5\n# password\n", "max_tokens: 5\n# password\n"),
+    ],
+)
+def test_a_file_of_settings(text: str, shown: str) -> None:
+    assert hide_in_settings(text) == shown
 
 
 def test_a_hint_gives_nothing_away():

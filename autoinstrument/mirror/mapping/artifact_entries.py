@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,13 @@ from autoinstrument.mirror.mapping import pictures
 from autoinstrument.mirror.mapping.links import LINK
 from autoinstrument.mlflow_store import artifact_addresses
 from autoinstrument.records import ArtifactLogged, RunStarted
+from autoinstrument.scrubber import hide_in_settings, hide_in_text
 
 PATH = "MLflow path"
 """Name of the path in MLflow among an artifact's metadata."""
 _LONGEST = 250
+_SETTINGS = re.compile(r"\.(?:ya?ml|json|toml|ini|cfg|conf|properties|env)$|(?:^|/)\.env(?:\.|$)", re.I)
+"""Names of files that hold names and values."""
 
 
 def key(path: str, *, taken: bool = False) -> str:
@@ -71,7 +75,10 @@ def is_of_mlflow(artifact: Mapping[str, Any]) -> bool:
 
 
 def preview(path: str, content: bytes) -> str:
-    """Return the beginning of a text; "" for other content, and for files that are shown as a picture or a plot."""
+    """Return the beginning of a text; "" for other content, and for files that are shown as a picture or a plot.
+
+    It goes to ClearML although the file itself may stay where it is: secrets in it are hidden.
+    """
     if pictures.is_page(path) or previews.suffix(path) in previews.PICTURES or b"\0" in content:
         return ""
     cut = content[: previews.PREVIEW]
@@ -81,4 +88,4 @@ def preview(path: str, content: bytes) -> str:
         if error.start < len(cut) - 3:  # else the end cuts a character in two
             return ""
         text = cut[: error.start].decode("utf-8")
-    return text
+    return hide_in_settings(text) if _SETTINGS.search(path) else hide_in_text(text)

@@ -148,4 +148,6 @@ def test_keys_stay_apart() -> None:
 def test_a_preview_is_text_and_cut_between_two_characters() -> None:
     assert preview("a.txt", "é".encode() * 50_000) == "é" * 32768
     assert preview("a.txt", b"x" + "é".encode() * 50_000) == "x" + "é" * 32767
+    assert preview("conf/.hydra/config.yaml", b"password: x\n") == "password: ********\n"
+    assert preview("train.py", b"password: x\n") == "password: x\n"
     assert preview("a.bin", b"\xff\xfe text") == preview("a.bin", b"a\0b") == preview("a.png", b"text") == ""

@@ -42,7 +42,7 @@ def test_threads_stop_and_go_on(loops: Loops) -> None:
     running = loops.threads.running()
     loops.threads.stop()
     for thread in running:
-        thread.join(PATIENCE_S)
+        threading.Thread.join(thread, PATIENCE_S)
     assert (loops.names(), bool(loops.threads.stopped), loops.threads.is_started("a")) == (set(), True, True)
     loops.threads.resume()
     assert loops.names() == {f"{PREFIX}a", f"{PREFIX}b"}
@@ -69,6 +69,14 @@ def test_resuming_waits_for_no_lock(loops: Loops) -> None:
         assert loops.threads.stopped
     loops.threads.resume()
     assert not loops.threads.stopped
+
+
+def test_a_script_that_joins_all_threads_does_not_wait_for_them(loops: Loops) -> None:
+    loops.threads.start()
+    for thread in threading.enumerate():
+        if thread.name.startswith(PREFIX):
+            thread.join()
+    assert loops.names() == {f"{PREFIX}a", f"{PREFIX}b"}
 
 
 def test_nothing_is_started_before(loops: Loops) -> None:

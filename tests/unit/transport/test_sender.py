@@ -202,7 +202,7 @@ def test_threads_stop_for_a_fork_and_go_on(training: Training) -> None:
     received(training.workers[0], point(1))
     stopped = training.sender._stop_threads()
     for thread in stopped:
-        thread.join(PATIENCE_S)
+        threading.Thread.join(thread, PATIENCE_S)
     assert [thread.name for thread in stopped] == [f"{PREFIX}receive", f"{PREFIX}send"]
     assert not any(thread.is_alive() for thread in stopped)
     training.sender._resume()
