@@ -86,9 +86,9 @@ def problem_of(error: Exception) -> str:
         return str(error)
     text = hide_in_text(" ".join(str(error).split()))
     if known := explained(error):
-        server, (problem, remedy) = re.search(r" https?://[^/\s'\"]+", text), known
-        what = f" {without_credentials(server[0].strip())} {problem}" if server else f" {problem}"
-        return f"MLflow server{what}: {remedy[0].lower() + remedy[1:-1]}"
+        address, (problem, remedy) = re.search(r"https?://[^/\s'\"]+", text), known
+        server = without_credentials(address[0]) if address else "the server"
+        return f"MLflow: {server} {problem}: {remedy[0].lower() + remedy[1:-1]}"
     return f"MLflow: {type(error).__name__}: {text[:300]}"
 
 

@@ -48,16 +48,16 @@ def test_one_line_without_passwords() -> None:
     [
         (
             "API request to http://u:p@h:9/api/2.0/x failed with exception HTTPConnectionPool(host='h', port=9)",
-            "MLflow server http://h:9 cannot be reached: check MLFLOW_TRACKING_URI, and that the server runs",
+            "MLflow: http://h:9 cannot be reached: check MLFLOW_TRACKING_URI, and that the server runs",
         ),
         (
             "API request to endpoint /api/2.0/x failed with error code 401 != 200. Response body: 'x'",
-            "MLflow server refuses the credentials (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            "MLflow: the server refuses the credentials (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
             "or MLFLOW_TRACKING_TOKEN, as the training has them",
         ),
         (
             "API request to http://h/x failed with exception (Caused by ResponseError('too many 503 error responses'))",
-            "MLflow server http://h answers with 503: check MLFLOW_TRACKING_URI, and that the server runs",
+            "MLflow: http://h answers with 503: check MLFLOW_TRACKING_URI, and that the server runs",
         ),
     ],
 )
