@@ -26,6 +26,7 @@ LOADED = (
 )  # fmt: skip
 """What takes long to import, and most processes import; what is not installed is left out."""
 _END_S = 20
+"""How long the server waits for the last of its processes, which pytest-xdist has ended before."""
 
 
 @contextlib.contextmanager
@@ -60,13 +61,14 @@ def _serve(listener: socket.socket) -> None:
     import select
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes end first, and Ctrl-C is for them, too
+    sys.path.pop(0)  # this file's folder
+    environ = dict(os.environ)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would start a thread
     for name in LOADED:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(Exception):  # a process that needs it reports why it cannot be imported
             importlib.import_module(name)
-    with contextlib.suppress(ImportError):
-        importlib.import_module("sqlalchemy.orm").configure_mappers()  # of MLflow's stores, half a second
-    del os.environ["MLFLOW_DISABLE_TELEMETRY"]
+    os.environ.clear()
+    os.environ.update(environ)
     gc.collect()
     gc.freeze()
     while listener in select.select([listener, 0], [], [])[0]:
