@@ -28,14 +28,7 @@ from autoinstrument.guard import be_quiet, guard
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.urls import absolute
-from autoinstrument.records import (
-    EndAnnounced,
-    Record,
-    RunAnnounced,
-    RunEnded,
-    RunsDelivered,
-    RunStarted,
-)
+from autoinstrument.records import EndAnnounced, Record, RunAnnounced, RunEnded, RunsDelivered, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.deferred_reads import Read
 from autoinstrument.transport.deferred_records import Item
@@ -208,7 +201,9 @@ class Agent:
         self._sender.post(lambda: self._process.changes())
         self._sender.post(ended)
         if self._is_finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
+            self._reports.go_on()
             self._sender.finish(exiting(_LATE_S))
+            self._reports.end()
 
     def task_of(self, run_id: str) -> tuple[str, str] | None:
         """Return id and address of a run's Task, None while it is not known to have one."""
@@ -288,6 +283,8 @@ class Agent:
                 self._worker.clean_up()
         except KeyboardInterrupt:  # the user will not wait, and has already seen a traceback of the script
             pass
+        with contextlib.suppress(KeyboardInterrupt), guard("the end of the process"):
+            self._reports.end()
 
     def _undelivered(self) -> list[TrackedRun]:
         """Log which runs were not delivered in time; return those that are pending in MLflow."""
