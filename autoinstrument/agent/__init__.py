@@ -211,7 +211,9 @@ class Agent:
         self._sender.post(lambda: self._process.changes())
         self._sender.post(ended)
         if self._is_finished:  # after `finish` only where the agent was armed too late to stand behind MLflow's handler
+            self._reports.go_on()
             self._sender.finish(exiting(_LATE_S))
+            self._reports.end()
 
     def task_of(self, run_id: str) -> tuple[str, str] | None:
         """Return id and address of a run's Task, None while it is not known to have one."""
@@ -293,6 +295,8 @@ class Agent:
                 self._worker.clean_up()
         except KeyboardInterrupt:  # the user will not wait, and has already seen a traceback of the script
             pass
+        with contextlib.suppress(KeyboardInterrupt), guard("the end of the process"):
+            self._reports.end()
 
     def _leave(self) -> None:
         """Report at once, here and in MLflow, that the runs which no worker takes are left to `sync`."""

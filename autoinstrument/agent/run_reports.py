@@ -9,6 +9,7 @@ from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.guard import guard, logger
 from autoinstrument.journal.run_journal import RunJournals
+from autoinstrument.mlflow_store import store_access
 from autoinstrument.mlflow_store.describe import PARENT_RUN
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_missing_tag, set_tags
 from autoinstrument.mlflow_store.store_errors import problem_of
@@ -46,6 +47,8 @@ class RunReports:
         self._note = note
         self._runs, self._journals, self._reply = runs, journals, reply
         self._log = RunLog()
+        self._is_over = False
+        """The process has waited long enough; tags that are being written may be lost."""
         self._is_stopped = False
         """True once the worker has reported that it was asked to end."""
         self._losses: set[str] = set()
@@ -96,7 +99,7 @@ class RunReports:
         set_tags(run.tracking_uri, run.workspace, run.run_id, tags, note=self._note)
         for step in linked.steps:
             set_missing_tag(run.tracking_uri, run.workspace, step, PARENT_RUN, run.run_id)
-        if linked.delivered:
+        if linked.delivered and not self._is_over:  # else the worker writes the tags when the process is gone
             self._reply(RunTagged(run.run_id))
 
     def _log_linked(self, run: TrackedRun, linked: RunLinked) -> None:
@@ -180,6 +183,16 @@ class RunReports:
     def summarize(self) -> None:
         """Log the lines that were held back because there were many."""
         self._log.summarize()
+
+    def end(self) -> None:
+        """Write nothing to MLflow from now on, because the interpreter is about to end."""
+        self._is_over = True
+        store_access.close()
+
+    def go_on(self) -> None:
+        """Go on for another run that ends after `end`."""
+        self._is_over = False
+        store_access.reopen()
 
     def forked(self) -> None:
         """Forget, in a forked child, the lines that were held back: the parent logs them."""

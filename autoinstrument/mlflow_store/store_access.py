@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 from autoinstrument.guard import own_calls
@@ -21,11 +22,15 @@ _LOCAL_S, _REMOTE_S = 5.0, 0.05
 server. The latter holds Python's locks for moments only, and may wait for an answer that never comes."""
 
 
+_END_S = 1.0
+"""How long the end of the process waits for all of them, in seconds, at most."""
+
+
 class _Store:
     """The lock of one store.
 
     Attributes:
-        wait_s: how long a fork waits for the thread that holds it.
+        wait_s: how long a fork, or the end of the process, waits for the thread that holds it.
     """
 
     def __init__(self, tracking_uri: str) -> None:
@@ -35,6 +40,7 @@ class _Store:
 
 _stores: dict[str, _Store] = {}
 _held: list[_Store] = []
+_closed: list[_Store] = []
 
 
 @contextlib.contextmanager
@@ -46,6 +52,25 @@ def store_access(tracking_uri: str, workspace: str) -> Iterator[None]:
     store = _stores.get(tracking_uri) or _stores.setdefault(tracking_uri, _Store(tracking_uri))
     with store.lock, own_calls(), in_workspace(workspace):
         yield
+
+
+def close() -> None:
+    """Let no other thread begin a call to a store, and let calls to databases that are under way come to their end.
+
+    For the end of the process: from then on finalizers take apart what such a call uses. One of SQLAlchemy's would roll
+    a transaction back, whose thread goes on as if it had been committed (SQLAlchemy 2.0 and 2.1). The threads are
+    daemons, and wait until the process is gone.
+    """
+    end = time.monotonic() + _END_S
+    for store in list(_stores.values()):
+        if store.lock.acquire(timeout=max(0.0, min(store.wait_s, end - time.monotonic()))):
+            _closed.append(store)
+
+
+def reopen() -> None:
+    """Let the threads go on; called by the thread that has called `close`."""
+    while _closed:
+        _closed.pop().lock.release()
 
 
 def _before_fork() -> None:
@@ -61,6 +86,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     _held.clear()
+    _closed.clear()
     _stores.clear()
 
 

@@ -168,3 +168,17 @@ def test_a_container_that_is_about_to_end(reported: Reported, caplog: pytest.Log
     statuses = [reported.stored(run).info.status for run in (reported.first, reported.second)]
     assert statuses == ["KILLED", "FINISHED"]
     assert "run first: aborted in ClearML: bad loss; the ClearML agent ends this container" in caplog.text
+
+
+def test_at_the_end_of_the_process_the_worker_is_left_to_write_the_tags(reported: Reported) -> None:
+    """What a thread writes then may be rolled back: the worker must not take it for written."""
+    delivered = RunLinked(reported.first.run_id, "task", "https://clearml/task", adopted=False, delivered=True)
+    reported.first.end(ENDED)
+    reported.reports.end()
+    try:
+        reported.reports.take(delivered)  # on the thread that has closed the stores, which no other thread can use
+        assert reported.replies == []
+    finally:
+        reported.reports.go_on()
+    reported.reports.take(delivered)
+    assert reported.replies == [RunTagged(reported.first.run_id)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from autoinstrument.mlflow_store.store_access import store_access
+from autoinstrument.mlflow_store.store_access import close, reopen, store_access
 
 
 def test_a_fork_waits_for_no_server_that_hangs() -> None:
@@ -52,3 +52,31 @@ def test_a_fork_waits_for_a_transaction() -> None:
     os.waitpid(child, 0)
     writing.join()
     assert order == ["transaction", "fork"]
+
+
+def test_the_end_of_the_process_waits_for_a_transaction_and_lets_none_begin() -> None:
+    held, closed, order = threading.Event(), threading.Event(), list[str]()
+
+    def transact() -> None:
+        with store_access("sqlite:///y", ""):
+            held.set()
+            closed.wait(0.3)
+            order.append("transaction")
+        closed.wait()
+        with store_access("sqlite:///y", ""):
+            order.append("next transaction")
+
+    writing = threading.Thread(target=transact)
+    writing.start()
+    held.wait()
+    close()
+    try:
+        order.append("closed")
+        closed.set()
+        with store_access("sqlite:///y", ""):  # the thread that has closed them can still use them
+            writing.join(0.05)
+        assert order == ["transaction", "closed"]
+    finally:
+        reopen()
+    writing.join()
+    assert order == ["transaction", "closed", "next transaction"]
