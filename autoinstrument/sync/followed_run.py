@@ -29,7 +29,6 @@ class FollowedRun:
         stored: the run as the last look has found it.
         task_id: its Task, "" until it is mirrored.
         is_made: True if this follower has made the Task.
-        is_ready: True if no agent looks after the run, which would have shown itself by now.
         waits_since: time by the follower's clock since when the run is due.
         files: changes with the list of files that the Task has.
         points: new points by metric, which wait to be sent.
@@ -41,7 +40,7 @@ class FollowedRun:
         self.task_id = self.files = ""
         self.is_made = False
         self.points: dict[str, list[Point]] = {}
-        self.is_ready = stored.run.tags.get(STATE) == FOLLOWED
+        self._is_ready = stored.run.tags.get(STATE) == FOLLOWED
         self.waits_since = now
         self._is_shown = False
         self._must_update = self._must_compare = True
@@ -60,7 +59,7 @@ class FollowedRun:
         has_points = repr(stored.latest) != repr(self.stored.latest)  # NaN does not equal itself
         # A run whose Task is complete may be one that nothing will end, because its process is gone.
         is_complete = stored.run.tags.get(STATE) == SYNCED
-        self.is_ready = self.is_ready or not is_complete or is_changed or has_points
+        self._is_ready = self._is_ready or not is_complete or is_changed or has_points
         self._must_update_since(now, is_changed=is_changed)
         if is_changed or has_points:
             self._files_at = min(self._files_at, self._listed_at + _FILES_S)
@@ -86,7 +85,7 @@ class FollowedRun:
     def is_due(self, now: float) -> bool:
         """Return True if the Task must be brought up to the run, or does not exist yet."""
         is_wanted = self._must_update or now - self._alive_at >= _ALIVE_S
-        return self.is_ready and is_wanted and now >= self._retry_at
+        return self._is_ready and is_wanted and now >= self._retry_at
 
     def extent(self, now: float) -> Extent:
         """Return what `keep_up_one` must do."""

@@ -92,11 +92,11 @@ class ProcessEnd:
             if run_id in self._registry.open:
                 continue  # another owner goes on with it
             ended = process.ended_at_exit.get(run_id)
+            latest = mirror.status.latest if was_at_work and process.leaves_end_to_others(run_id) else None
             # The cause of an end at exit may not have arrived.
-            if was_at_work or mirror.end is None:
-                if process.leaves_end_to_others(run_id) and (end := mirror.status.latest) is not None:
-                    mirror.end_as(end)
-                    continue
+            if latest is not None:
+                mirror.end_as(latest[1], ended_ms=latest[0])
+            elif was_at_work or mirror.end is None:
                 # A container lasts no longer than the agent's part in it: there is no time to ask ClearML first.
                 died_in_container = bool(process.container_task) and process.exiting is None
                 mirror.capture.killed = mirror.capture.killed or bool(process.aborted) or died_in_container

@@ -80,7 +80,8 @@ class StatusPart(RunPart):
         self._ends: dict[int, End] = {}
         """How owners here have ended the run, by the time that MLflow has of it."""
         self._is_contested = self._is_decided = False
-        """Other ends than ours are known, and the store must be asked; nothing else is to be asked."""
+        """Owners have ended the run in different ways, and the store must be asked; the end counts whatever the Task's
+        status is."""
 
     @property
     def known(self) -> End | None:
@@ -103,9 +104,9 @@ class StatusPart(RunPart):
         return self._is_contested and self._end is not None
 
     @property
-    def latest(self) -> End | None:
-        """How the last of the owners here that have ended the run did so; None if none has."""
-        return next(reversed(self._ends.values()), None)
+    def latest(self) -> tuple[int, End] | None:
+        """When and how the last of the owners here that have ended the run did so; None if none has."""
+        return next(reversed(self._ends.items()), None)
 
     def note_end(self, end: End, ended_ms: int) -> None:
         """Note how an owner has ended the run, and when according to MLflow, in ms since the epoch."""
