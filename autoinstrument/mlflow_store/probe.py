@@ -10,14 +10,14 @@ import re
 from typing import Any
 
 from autoinstrument.mlflow_store.runs import left_open_runs, one_experiment
-from autoinstrument.mlflow_store.store_errors import NO_SERVER, NoStoreError, explained
+from autoinstrument.mlflow_store.store_errors import NO_CREDENTIALS, NO_SERVER, OTHER_SERVER, NoStoreError, explained
 from autoinstrument.scrubber import hide_in_text
 
-_OTHER_SERVER = "Check MLFLOW_TRACKING_URI: its port and its path must be those of an MLflow tracking server."
 _NO_RIGHT = "Ask whoever runs the server for the permission to read and write experiments."
 _OF_STATUS = {
+    401: ("refuses the credentials (401)", NO_CREDENTIALS),
     403: ("does not let this user read experiments (403)", _NO_RIGHT),
-    404: ("is no MLflow tracking server (404)", _OTHER_SERVER),
+    404: ("is no MLflow tracking server (404)", OTHER_SERVER),
 }
 """What these statuses mean if a server answers the search for experiments with them."""
 _MOST_OPEN = 100

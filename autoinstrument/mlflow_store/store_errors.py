@@ -14,8 +14,8 @@ Value = TypeVar("Value")
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 NO_SERVER = "Check MLFLOW_TRACKING_URI, and that the server runs."
-_OTHER_SERVER = "Check MLFLOW_TRACKING_URI: its port and its path must be those of an MLflow tracking server."
-_NO_CREDENTIALS = (
+OTHER_SERVER = "Check MLFLOW_TRACKING_URI: its port and its path must be those of an MLflow tracking server."
+NO_CREDENTIALS = (
     "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, as the training has them."
 )
 _NO_TRUST = (
@@ -25,13 +25,13 @@ _NO_TRUST = (
 _NO_CERTIFICATE = "Set MLFLOW_TRACKING_CLIENT_CERT_PATH to a file with certificate and key, as the training has it."
 _PROXY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY: the address, the user and the password of the proxy."
 _OF_TEXT = {
-    "failed with error code 401": ("refuses the credentials (401)", _NO_CREDENTIALS),
+    "failed with error code 401": ("refuses the credentials (401)", NO_CREDENTIALS),
     "failed with error code 407": ("is behind a proxy that refuses the credentials (407)", _PROXY),
-    "experiments/search failed with error code 404": ("is no MLflow tracking server (404)", _OTHER_SERVER),
+    "experiments/search failed with error code 404": ("is no MLflow tracking server (404)", OTHER_SERVER),
     "CERTIFICATE_VERIFY_FAILED": ("has a certificate that is not trusted here", _NO_TRUST),
     "alert certificate required": ("wants a certificate of the client", _NO_CERTIFICATE),
     "Caused by ProxyError": ("cannot be reached through the proxy", _PROXY),
-    "not in a valid JSON format": ("is no MLflow tracking server (its answer is no JSON)", _OTHER_SERVER),
+    "not in a valid JSON format": ("is no MLflow tracking server (its answer is no JSON)", OTHER_SERVER),
     "failed with exception": ("cannot be reached", NO_SERVER),
 }
 """By parts of the messages of MLflow's client (2.16 to 3.17), the first that fits."""

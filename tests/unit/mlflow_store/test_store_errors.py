@@ -52,8 +52,8 @@ def test_one_line_without_passwords() -> None:
         ),
         (
             "API request to endpoint /api/2.0/x failed with error code 401 != 200. Response body: 'x'",
-            "MLflow: the server refuses the credentials (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
-            "or MLFLOW_TRACKING_TOKEN, as the training has them",
+            "MLflow: the server refuses the credentials (401): set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, as the training has them",
         ),
         (
             "API request to http://h/x failed with exception (Caused by ResponseError('too many 503 error responses'))",
