@@ -88,3 +88,6 @@ def test_of_a_run_that_waits_for_sync(
     later.registry.processes += processes
     later.handle(processes[1], RESUMED._replace(begun_elsewhere=begun_elsewhere))
     assert ("evaluate" in arguments(later)) is not begun_elsewhere
+    later.take_captured()
+    awaits = later.registry.mirrors[RUN.run_id].describe_at is not None
+    assert not (awaits and begun_elsewhere), "nothing will describe it"
