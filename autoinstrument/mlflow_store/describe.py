@@ -92,8 +92,12 @@ class Description:
 
 
 def started(run: Any, tracking_uri: str, workspace: str, *, resumed: bool, owned: bool) -> Description:
-    """Return the description of a run that was created or resumed; it reads the experiment."""
+    """Return the description of a run that was created or resumed; it reads the experiment.
+
+    Relative addresses are those of the working directory at present: the script may change that at any moment.
+    """
     experiment_id = str(run.info.experiment_id)
+    uri, artifact_uri = absolute(tracking_uri), absolute(getattr(run.info, "artifact_uri", None) or "")
 
     def make() -> RunStarted:
         name, until = _experiments.get((tracking_uri, experiment_id), ("", 0.0))
@@ -101,7 +105,8 @@ def started(run: Any, tracking_uri: str, workspace: str, *, resumed: bool, owned
             with store_access(tracking_uri, workspace):
                 name = tracking_client(tracking_uri).get_experiment(experiment_id).name
             _experiments[tracking_uri, experiment_id] = name, time.monotonic() + _KNOWN_S
-        return describe(run, tracking_uri, workspace, experiment_name=name, resumed=resumed, owned=owned)
+        record = describe(run, uri, workspace, experiment_name=name, resumed=resumed, owned=owned)
+        return record._replace(artifact_uri=artifact_uri)
 
     return Description(make, experiment_id, is_linked=resumed and is_linked(run.data.tags))
 
@@ -111,6 +116,7 @@ def seen(tracking_uri: str, workspace: str, run_id: str, *, linked: bool = False
 
     It is None for a run that has ended without a Task, and with `linked` for every run without a Task.
     """
+    uri = absolute(tracking_uri)  # now, as in `started`
 
     def make() -> RunStarted | None:
         with store_access(tracking_uri, workspace):
@@ -119,6 +125,6 @@ def seen(tracking_uri: str, workspace: str, run_id: str, *, linked: bool = False
             if TASK_ID not in run.data.tags and (linked or run.info.status != "RUNNING"):
                 return None
             experiment = client.get_experiment(run.info.experiment_id)
-        return describe(run, tracking_uri, workspace, experiment_name=experiment.name, resumed=True, owned=False)
+        return describe(run, uri, workspace, experiment_name=experiment.name, resumed=True, owned=False)
 
     return Description(make)

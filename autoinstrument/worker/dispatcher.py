@@ -182,7 +182,7 @@ class Dispatcher:
                 wait_s=0.0 if run.owned else _OTHERS_S,
             )  # fmt: skip
             self.registry.mirrors[run.run_id] = mirror
-            if process.is_capturing:
+            if is_program and process.is_capturing:
                 mirror.await_description(time.monotonic() + PATIENCE_S)
         elif run.owned:
             mirror.do(partial(self._resume, process, mirror, run, is_program=is_program))

@@ -77,9 +77,14 @@ def test_a_run_that_names_no_program_is_that_of_the_process_that_resumes_it(
 
 @pytest.mark.parametrize("begun_elsewhere", [True, False])
 def test_of_a_run_that_waits_for_sync(
-    tmp_path: Path, processes: list[TrainingProcess], dispatcher: Dispatcher, begun_elsewhere: bool
+    tmp_path: Path,
+    processes: list[TrainingProcess],
+    dispatcher: Dispatcher,
+    begun_elsewhere: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It was recorded without a server; another worker serves the process that resumes it."""
+    monkeypatch.setattr(TrainingProcess, "is_capturing", True)
     settings = Settings(home=str(tmp_path / "home"))
     journal = RunJournals(settings).of(RUN, PROCESS)
     journal.script = {"entry_point": "train.py"}
@@ -88,3 +93,5 @@ def test_of_a_run_that_waits_for_sync(
     later.registry.processes += processes
     later.handle(processes[1], RESUMED._replace(begun_elsewhere=begun_elsewhere))
     assert ("evaluate" in arguments(later)) is not begun_elsewhere
+    awaits = later.registry.mirrors[RUN.run_id].describe_at is not None
+    assert awaits is not begun_elsewhere, "it would wait forever: nothing will describe it"
