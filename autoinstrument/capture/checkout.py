@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 from autoinstrument.capture import git_files
 from autoinstrument.capture.git import TOTAL_S, GitError, ask, git
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.scrubber import without_credentials
 
 _AT_A_TIME = 5

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from autoinstrument.expressions import expression
 from autoinstrument.mlflow_store.urls import absolute
 from autoinstrument.scrubber import hide_in_text, without_credentials
 
@@ -15,7 +16,7 @@ Value = TypeVar("Value")
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """MLflow's codes of errors after which another try may succeed."""
-_REFUSED = re.compile(
+_REFUSED = expression(
     r"\b401 (?:Client Error|Unauthorized)|error code 401\b|UNAUTHENTICATED|ExpiredToken|InvalidAccessKeyId"
     r"|SignatureDoesNotMatch|InvalidAuthenticationInfo|Unable to locate credentials|token (?:has|is) expired",
     re.I,
