@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
 
 from autoinstrument.agent.run_log import RunLog, TaskLine
 from autoinstrument.agent.tracked_run import TrackedRun
@@ -10,6 +12,7 @@ from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.guard import guard, logger
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_tags
+from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import (
     AbortLogged,
@@ -22,6 +25,10 @@ from autoinstrument.records import (
     RunTagged,
     WorkerStopped,
 )
+from autoinstrument.transport.sender import Sender
+
+_COMPLETE_S = 2.0
+"""Seconds that a run which has ended waits for its last link tags before it gets those of a Task in progress."""
 
 
 class RunReports:
@@ -30,21 +37,25 @@ class RunReports:
     Args:
         runs: the process's runs by id.
         captures: where runs are recorded.
-        reply: sends a record to the worker at once.
+        sender: the way to the worker.
         note: also write the Task's address into the runs' descriptions.
+
+    Attributes:
+        is_exiting: the process waits for the worker for the last time.
     """
 
     def __init__(
         self,
         runs: Mapping[str, TrackedRun],
         captures: RunJournals,
-        reply: Callable[[Record], None],
+        sender: Sender,
         *,
         note: bool = False,
     ) -> None:
         self._note = note
-        self._runs, self._captures, self._reply = runs, captures, reply
+        self._runs, self._captures, self._sender = runs, captures, sender
         self._log = RunLog()
+        self.is_exiting = False
         self._is_stopped = False
         """The worker has said that it was asked to end."""
         self._losses: set[str] = set()
@@ -61,13 +72,13 @@ class RunReports:
         if isinstance(record, RunLinked):
             self._linked(record)
         elif isinstance(record, RunPending):
-            self._log_pending([self._runs[record.run_id]], record.reason)
             run = self._runs[record.run_id]
-            set_tags(run.tracking_uri, run.workspace, run.run_id, {STATE: "pending"})
+            self._log_pending([run], record.reason)
+            self._write(run, "pending")
         elif isinstance(record, RunAborted):
             name = self._runs[record.run_id].name if record.run_id in self._runs else record.run_id
             logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
-            self._reply(AbortLogged(record.run_id))
+            self._sender.reply(AbortLogged(record.run_id))
         elif isinstance(record, RunsKilled):
             self._killed(record)
         elif isinstance(record, WorkerStopped):
@@ -86,15 +97,27 @@ class RunReports:
         run = self._runs[linked.run_id]
         run.task = linked.task_id, linked.task_url
         self._log_linked(run, linked)
-        tags = {TASK_ID: linked.task_id, STATE: "synced" if linked.delivered else "live"}
-        if linked.task_url:
-            tags[TASK_URL] = linked.task_url
-        tags |= linked.lineage
+        if linked.delivered or run.is_open:
+            with store_access(run.tracking_uri, run.workspace):  # a late write, if any, comes before or does nothing
+                if linked.delivered:
+                    run.deliver()
+                self._write(run, "synced" if linked.delivered else "live", linked.lineage)
+        else:  # its Task is complete in a moment, and each write takes 5 ms of the training's CPU time
+            self._sender.post_soon(run.run_id, "link", partial(self._write_late, run, linked.lineage), _COMPLETE_S)
         if linked.delivered:
-            run.deliver()
+            self._sender.reply(RunTagged(run.run_id))
+
+    def _write_late(self, run: TrackedRun, lineage: dict[str, str]) -> None:
+        """Write the link of a run that has ended, unless its Task is complete; the worker does it after the process."""
+        with store_access(run.tracking_uri, run.workspace):
+            if run.started is not None and not self.is_exiting:
+                self._write(run, "pending" if self._log.is_pending(run.run_id) else "live", lineage)
+
+    def _write(self, run: TrackedRun, state: str, lineage: Mapping[str, str] = MappingProxyType({})) -> None:
+        task_id, task_url = run.task or ("", "")
+        link = {TASK_ID: task_id, TASK_URL: task_url}
+        tags = {name: value for name, value in link.items() if value} | {STATE: state, **lineage}
         set_tags(run.tracking_uri, run.workspace, run.run_id, tags, note=self._note)
-        if linked.delivered:
-            self._reply(RunTagged(run.run_id))
 
     def _log_linked(self, run: TrackedRun, linked: RunLinked) -> None:
         if linked.delivered and not (run.started and run.started.owned):
@@ -169,7 +192,7 @@ class RunReports:
             uri = run.undelivered_uri  # "" if the worker has delivered it in the meantime
             if uri and uri not in failed:
                 try:
-                    set_tags(uri, run.workspace, run.run_id, {STATE: "pending"})
+                    self._write(run, "pending")
                 except Exception as error:  # MLflow's store raises what its driver raises
                     failed.add(uri)
                     logger().warning("run %s is not tagged as pending in MLflow (%s)", run.name, problem_of(error))
