@@ -117,6 +117,9 @@ from mlflow.entities import Metric
 
 processes, seconds, rate, batches = json.loads(os.environ["LOAD"])
 
+def skip(store, run_id, *args, **kwargs):
+    pass
+
 def train(number):
     shutil.copy(os.environ["EMPTY_DATABASE"], f"{number}.db")  # 64 processes would wait for the lock of one
     mlflow.set_tracking_uri(f"sqlite:///{os.path.abspath(str(number))}.db")
@@ -127,6 +130,12 @@ def train(number):
         for batch in range(batches):
             now = int(time.time() * 1000)
             client.log_batch(run.info.run_id, [Metric("loss", 0.5, now, batch * 1000 + step) for step in range(1000)])
+        if rate:
+            # 64 processes with 20 points a second keep five cores busy with sqlite alone, and what is counted are the
+            # agent's requests.
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            SqlAlchemyStore.log_metric = skip
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if rate:

@@ -63,7 +63,7 @@ class Agent:
         self._journals = RunJournals(settings)
         self._worker = WorkerAccess(settings.worker, marks_console=settings.console != "off")
         self._sender = Sender(self._worker.connect, self._introduce, self._answered, self._leave)
-        self._reports = RunReports(self._runs, self._journals, self._sender.reply, note=settings.note)
+        self._reports = RunReports(self._runs, self._journals, self._sender, note=settings.note)
         self.delivery = DeliveryWait(self._sender.ask)
         self._adoption = TaskAdoption()
         self._process = ProcessReport()
@@ -281,7 +281,7 @@ class Agent:
         """Wait for the worker to deliver the rest, `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds at most."""
         try:
             with guard("the end of the process"):
-                self._is_finished = True
+                self._is_finished = self._reports.is_exiting = True
                 self._console.detach()
                 end = time.monotonic() + self.settings.exit_timeout_s
                 delivered = self._sender.finish(exiting(self.settings.exit_timeout_s * _WORKER_SHARE))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autoinstrument.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from autoinstrument.agent import Agent

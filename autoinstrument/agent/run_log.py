@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
 
 from autoinstrument.guard import logger
+from autoinstrument.named_tuple import NamedTuple
 
 _FEW, _WITHIN_S = 5, 600.0
 """As many lines about new Tasks are logged within that time: a loop makes hundreds of runs, a notebook one now and

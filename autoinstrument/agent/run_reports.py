@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
 
 from autoinstrument.agent.run_log import RunLog, TaskLine
 from autoinstrument.agent.tracked_run import TrackedRun
@@ -24,6 +26,10 @@ from autoinstrument.records import (
     RunTagged,
     WorkerStopped,
 )
+from autoinstrument.transport.sender import Sender
+
+_COMPLETE_S = 2.0
+"""Seconds that a run which has ended waits for its last link tags before it gets those of a Task in progress."""
 
 
 class RunReports:
@@ -32,21 +38,25 @@ class RunReports:
     Args:
         runs: the process's runs by id.
         journals: the journals of recorded runs.
-        reply: sends a record to the worker at once.
+        sender: the way to the worker.
         note: also write the Task's address into the runs' descriptions.
+
+    Attributes:
+        is_exiting: the process waits for the worker for the last time.
     """
 
     def __init__(
         self,
         runs: Mapping[str, TrackedRun],
         journals: RunJournals,
-        reply: Callable[[Record], None],
+        sender: Sender,
         *,
         note: bool = False,
     ) -> None:
         self._note = note
-        self._runs, self._journals, self._reply = runs, journals, reply
+        self._runs, self._journals, self._sender = runs, journals, sender
         self._log = RunLog()
+        self.is_exiting = False
         self._is_over = False
         """The process has waited long enough; tags that are being written may be lost."""
         self._is_stopped = False
@@ -65,13 +75,13 @@ class RunReports:
         if isinstance(record, RunLinked):
             self._linked(record)
         elif isinstance(record, RunPending):
-            self._log_pending([self._runs[record.run_id]], record.reason)
             run = self._runs[record.run_id]
-            set_tags(run.tracking_uri, run.workspace, run.run_id, {STATE: "pending"})
+            self._log_pending([run], record.reason)
+            self._write(run, "pending")
         elif isinstance(record, RunAborted):
             name = self._runs[record.run_id].name if record.run_id in self._runs else record.run_id
             logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
-            self._reply(AbortLogged(record.run_id))
+            self._sender.reply(AbortLogged(record.run_id))
         elif isinstance(record, RunsKilled):
             self._killed(record)
         elif isinstance(record, WorkerStopped):
@@ -90,17 +100,29 @@ class RunReports:
         run = self._runs[linked.run_id]
         run.task = linked.task_id, linked.task_url
         self._log_linked(run, linked)
-        tags = {TASK_ID: linked.task_id, STATE: "synced" if linked.delivered else "live"}
-        if linked.task_url:
-            tags[TASK_URL] = linked.task_url
-        tags |= linked.lineage
-        if linked.delivered:
-            run.deliver()
-        set_tags(run.tracking_uri, run.workspace, run.run_id, tags, note=self._note)
+        if linked.delivered or run.is_open:
+            with store_access.store_access(run.tracking_uri, run.workspace):  # before a late write, or instead of it
+                if linked.delivered:
+                    run.deliver()
+                self._write(run, "synced" if linked.delivered else "live", linked.lineage)
+        else:  # its Task is complete in a moment, and each write takes 5 ms of the training's CPU time
+            self._sender.post_soon(run.run_id, "link", partial(self._write_late, run, linked.lineage), _COMPLETE_S)
         for step in linked.steps:
             set_missing_tag(run.tracking_uri, run.workspace, step, PARENT_RUN, run.run_id)
         if linked.delivered and not self._is_over:  # else the worker writes the tags when the process is gone
-            self._reply(RunTagged(run.run_id))
+            self._sender.reply(RunTagged(run.run_id))
+
+    def _write_late(self, run: TrackedRun, lineage: dict[str, str]) -> None:
+        """Write the link of a run that has ended, unless its Task is complete; the worker does it after the process."""
+        with store_access.store_access(run.tracking_uri, run.workspace):
+            if run.started is not None and not self.is_exiting:
+                self._write(run, "pending" if self._log.is_pending(run.run_id) else "live", lineage)
+
+    def _write(self, run: TrackedRun, state: str, lineage: Mapping[str, str] = MappingProxyType({})) -> None:
+        task_id, task_url = run.task or ("", "")
+        link = {TASK_ID: task_id, TASK_URL: task_url}
+        tags = {name: value for name, value in link.items() if value} | {STATE: state, **lineage}
+        set_tags(run.tracking_uri, run.workspace, run.run_id, tags, note=self._note)
 
     def _log_linked(self, run: TrackedRun, linked: RunLinked) -> None:
         if linked.delivered and not (run.started and run.started.owned):
@@ -175,7 +197,7 @@ class RunReports:
             uri = run.undelivered_uri  # "" if the worker has delivered it in the meantime
             if uri and uri not in failed:
                 try:
-                    set_tags(uri, run.workspace, run.run_id, {STATE: "pending"})
+                    self._write(run, "pending")
                 except Exception as error:  # MLflow's store raises what its driver raises
                     failed.add(uri)
                     logger().warning("run %s is not tagged as pending in MLflow (%s)", run.name, problem_of(error))

@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 from autoinstrument.capture.code import Code, module_root, read
 from autoinstrument.capture.patch import LIMIT_BYTES
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import ProcessStarted
 
 _MOST_FILES = 200

@@ -12,10 +12,10 @@ import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from autoinstrument.capture import git_files
 from autoinstrument.capture.git import TOTAL_S, GitError, ask, ask_all, git
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.scrubber import without_credentials
 
 # a/ and b/ whatever the user's configuration says: --default-prefix came with Git 2.41.

@@ -10,10 +10,10 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 from autoinstrument.capture.notebook import as_script
 from autoinstrument.capture.patch import instead
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import ProcessStarted
 
 _MAX_SIZE = 2**20

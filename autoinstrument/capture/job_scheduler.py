@@ -7,8 +7,9 @@ PythonOperator), which the system does not show to others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.scrubber import hide_in_text
 
 _LONGEST = 1000

@@ -54,9 +54,9 @@ def on_stack() -> list[str]:
 
 def _is_own(file: str) -> bool:
     """Return True if a file is the user's own: it belongs to no installation and not to this package."""
-    return (
-        os.path.isabs(file)
-        and "site-packages" not in file
+    return (  # in this order, because most of the files of 2,000 modules are installed
+        "site-packages" not in file
         and "dist-packages" not in file
         and not file.startswith(_INSTALLED)
+        and os.path.isabs(file)
     )

@@ -12,9 +12,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from importlib import metadata
-from typing import NamedTuple
 
 from autoinstrument.capture.distributions import Installed, Requirement, installed, key_of
+from autoinstrument.named_tuple import NamedTuple
 
 _THIS_PACKAGE = "autoinstrument"
 _REST = "\n# Not imported by this code directly: dependencies of the packages above, and autoinstrument\n"

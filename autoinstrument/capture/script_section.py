@@ -17,7 +17,6 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from autoinstrument.capture.bundle import bundle
 from autoinstrument.capture.checkout import Checkout
@@ -29,6 +28,7 @@ from autoinstrument.capture.project_files import texts_of, untracked_files
 from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.capture.uncommitted_changes import changes_of
 from autoinstrument.clearml_switches import clearml_variable
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import ProcessStarted
 from autoinstrument.scrubber import without_credentials
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from autoinstrument.named_tuple import NamedTuple
 
 
 class CaptureSettings(NamedTuple):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
+
+from autoinstrument.named_tuple import NamedTuple
 
 _Default = TypeVar("_Default", float, float | None)
 

@@ -10,6 +10,7 @@ curves, artifacts) use `name` on both sides of the comparison. Applying a functi
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -34,6 +35,7 @@ def text(value: str) -> str:
     return _NO_TEXT.sub(_escaped, decoded)
 
 
+@functools.lru_cache(maxsize=1000)  # those of an event's fields are asked for with each event
 def name(value: str) -> str:
     """Return a name as `text` does, with control characters escaped: names are shown in lists and addresses."""
     return _NO_NAME.sub(_escaped, text(value))

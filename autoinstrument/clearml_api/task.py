@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
+
+from autoinstrument.named_tuple import NamedTuple
 
 Hyperparameter = dict[str, str]
 """A hyperparameter or configuration item: section (hyperparameters only), name, value, type."""

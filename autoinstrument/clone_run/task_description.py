@@ -3,8 +3,7 @@
 The first process reads it, and its children inherit it in a variable, so that the server is asked once.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: a TypedDict would compile each annotation.
 import os
 from typing import TypedDict
 

@@ -12,13 +12,14 @@ import os
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from autoinstrument import previews
 from autoinstrument.agent import Agent
 from autoinstrument.integrations.mlflow_internals import LOG_ARTIFACT_ASYNC
 from autoinstrument.integrations.observing import complete_later, know, watched
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import ArtifactLogged, EventsDropped, Record
 from autoinstrument.transport.deferred_records import DeferredFile
 

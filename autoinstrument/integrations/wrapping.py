@@ -49,6 +49,9 @@ class Reference(wrapt.FunctionWrapper):  # type: ignore[misc]
         return self
 
 
+_bind = wrapt.FunctionWrapper.__get__  # without `super`, because each call of a method comes here
+
+
 class _MethodReference(Reference):
     """A wrapper for a function of a class.
 
@@ -57,7 +60,7 @@ class _MethodReference(Reference):
     """
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else super().__get__(instance, owner)
+        return self if instance is None else _bind(self, instance, owner)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         with users_call:

@@ -1,8 +1,7 @@
 """The attributes of a run's journal that are kept on disk as they are, and their types."""
 
-from __future__ import annotations
-
-from typing import Any, TypedDict, get_type_hints
+# No `from __future__ import annotations`: a TypedDict would compile each annotation.
+from typing import Any, TypedDict
 
 from autoinstrument.records import InputModel, Prompt
 
@@ -37,5 +36,5 @@ class KeptFields(_FirstFields, total=False):
     steps: list[str]
 
 
-FIELDS = tuple(get_type_hints(KeptFields))
+FIELDS = tuple(KeptFields.__annotations__)
 """Their names."""

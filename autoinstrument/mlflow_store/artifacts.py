@@ -11,13 +11,14 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store import internals, training_stores
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.urls import local_folder
 from autoinstrument.mlflow_store.workspaces import in_workspace
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Model, RunStarted
 
 MOST_FILES = 20_000

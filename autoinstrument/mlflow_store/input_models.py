@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoinstrument.mlflow_store.artifact_addresses import openable
 from autoinstrument.mlflow_store.models import flavors_of
@@ -18,6 +18,7 @@ from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
 from autoinstrument.mlflow_store.stores import StoreClient
 from autoinstrument.mlflow_store.urls import absolute, is_path
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import InputModel, ModelsRead
 from autoinstrument.scrubber import without_credentials
 

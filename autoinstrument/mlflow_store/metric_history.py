@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store import internals
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Point
 
 _POINTS = 20_000

@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.metric_history import History, folder_points, read_pages
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.workspaces import in_workspace
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Point, RunStarted
 
 MOST = 20_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store.describe import describe
@@ -14,6 +14,7 @@ from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.workspaces import each_in_workspace, in_workspace, searched
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Point, RunStarted
 
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
+
+from autoinstrument.named_tuple import NamedTuple
 
 GB, MB = 1024**3, 1024**2
 MEMORY_USED = "memory_used_gb"

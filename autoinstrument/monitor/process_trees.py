@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
 
 import psutil
 
 from autoinstrument.monitor.machine import GB
+from autoinstrument.named_tuple import NamedTuple
 
 
 class TreeUsage(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from autoinstrument.monitor import gpus
 from autoinstrument.monitor.averages import Moment
 from autoinstrument.monitor.machine import MEMORY_USED
 from autoinstrument.monitor.process_trees import TreeUsage, outermost
 from autoinstrument.monitor.sampler import Sampler
+from autoinstrument.named_tuple import NamedTuple
 
 
 class WatchedProcess(NamedTuple):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
+
+from autoinstrument.named_tuple import NamedTuple
 
 
 class ServedProcess(TypedDict):

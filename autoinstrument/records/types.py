@@ -1,7 +1,6 @@
 """The pieces that records are made of; all are JSON values."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: a TypedDict would compile each annotation.
 from typing import Any, TypedDict
 
 Point = tuple[str, float, int, int]

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import (
     ArtifactLogged,
     ConsoleWritten,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from autoinstrument.guard import guard
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import EventsDropped, Record
 
 Read = Callable[[], Record | None]

@@ -15,7 +15,7 @@ from autoinstrument.transport.budget import DROPPABLE, Budget, content_weight, i
 from autoinstrument.transport.deferred_records import DeferredFile, DeferredStart, Item
 
 _JOIN_MS, _JOIN_CHARACTERS = 20, 4000
-
+_FRAME_RECORDS, _FRAME_BYTES = limits.FRAME  # looked up for each record
 
 _Waiting = tuple[Item, int, Budget | None]
 """An item, its size in bytes, and the budget that counts it; None for items that are few."""
@@ -46,7 +46,7 @@ class SendBuffer:
     @property
     def fills_message(self) -> bool:
         """True if so much waits that gathering more would make no message larger."""
-        return len(self._waiting) >= limits.FRAME.records or self._records.bytes >= limits.FRAME.bytes
+        return len(self._waiting) >= _FRAME_RECORDS or self._records.bytes >= _FRAME_BYTES
 
     def has_room(self, size: int) -> bool:
         """Return True if a `DeferredFile` with a content of `size` bytes fits."""
@@ -101,7 +101,7 @@ class SendBuffer:
         """Take the records of one message out, and make those that are deferred; for the sending thread."""
         batch: list[Record] = []
         size = 0
-        while self._waiting and len(batch) < limits.FRAME.records and size < limits.FRAME.bytes:
+        while self._waiting and len(batch) < _FRAME_RECORDS and size < _FRAME_BYTES:
             item, weighed = self._take()
             record = _made(item)
             if record is not None:

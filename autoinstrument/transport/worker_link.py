@@ -6,8 +6,8 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Record
 from autoinstrument.transport.connection import Connection
 

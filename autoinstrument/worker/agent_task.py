@@ -13,13 +13,13 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePath
-from typing import NamedTuple
 
 import psutil
 
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.mapping.run_status import End
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.process_identity import environment_of, is_running
 from autoinstrument.worker.live_run import LiveRun
 

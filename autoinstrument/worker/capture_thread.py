@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from autoinstrument.capture.code import code_of
 from autoinstrument.capture.environment_variables import chosen
@@ -16,6 +15,7 @@ from autoinstrument.capture.requirements import Requirements, packages_of
 from autoinstrument.capture.script_section import Script, without_arguments
 from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.guard import guard
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.process_identity import environment_of
 from autoinstrument.records import ProcessStarted
 from autoinstrument.worker.gpu_list import gpus

@@ -59,7 +59,7 @@ class Dispatcher:
     Attributes:
         registry: the processes and runs.
         process_end: ends the runs of processes that are gone.
-        waiting: bytes that wait for the server.
+        waiting: bytes that wait for the server, as its owner has summed them up; each record adds its own since then.
     """
 
     def __init__(
@@ -211,9 +211,9 @@ class Dispatcher:
             return  # `sync` reads it from MLflow
         if isinstance(record, DROPPABLE) and self.registry.is_full_for(mirror, self.waiting):
             record = EventsDropped(record.run_id, items(record))
-        before = mirror.weight
-        mirror.do(partial(mirror.take, record), weight(record) + content_weight(record))
-        self.waiting += mirror.weight - before
+        size = weight(record)
+        mirror.do(partial(mirror.take, record), size + content_weight(record))
+        self.waiting += size
 
     def _task_of(self, run_id: str) -> str:
         """Return the id of a run's Task, also of a run that another process has begun; "" while there is none."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from typing import NamedTuple
 
 from autoinstrument.guard import guard
 from autoinstrument.monitor.nvidia import NvidiaGpus, loaded_binding
 from autoinstrument.monitor.power_management import are_asleep
+from autoinstrument.named_tuple import NamedTuple
 
 _PATIENCE_S = 2.0
 

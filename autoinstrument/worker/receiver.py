@@ -10,9 +10,9 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from autoinstrument.guard import guard
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import AbortLogged, ArtifactLogged, EventsDropped, Record
 from autoinstrument.transport.budget import DROPPABLE, Budget, content_weight, items, weight
 from autoinstrument.transport.limits import RECEIVED_CONTENTS, RECEIVED_RECORDS

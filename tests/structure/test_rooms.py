@@ -12,9 +12,9 @@ from tests.startup.environment import ROOT
 
 PACKAGE = ROOT / "autoinstrument"
 SHARED = {
-    "_version", "atomic_file", "clearml_switches", "experiment_patterns", "guard", "json_shape", "notebook_output",
-    "previews", "process_identity", "records", "scrubber", "setting_values", "settings", "switch",
-    "tracebacks", "versions",
+    "_version", "atomic_file", "clearml_switches", "experiment_patterns", "expressions", "guard", "json_shape",
+    "named_tuple", "notebook_output", "previews", "process_identity", "records", "scrubber", "setting_values",
+    "settings", "switch", "tracebacks", "versions",
 }  # fmt: skip
 """Modules at the top of the package that every room may import."""
 ROOMS = {

@@ -6,12 +6,12 @@ import base64
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from autoinstrument import previews
 from autoinstrument.mirror.mapping import figures
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import ArtifactLogged, RunStarted
 
 

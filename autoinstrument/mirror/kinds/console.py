@@ -10,7 +10,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from autoinstrument.capture.terminal import Line
 from autoinstrument.clearml_api.tasks import Task
@@ -21,6 +21,7 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.console_streams import ConsoleStreams, StreamLine
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
 from autoinstrument.mirror.kinds.printed_exceptions import PrintedExceptions
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.transport.limits import RUN_CONSOLE
 

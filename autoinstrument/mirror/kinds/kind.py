@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 from autoinstrument.clearml_api.tasks import Task, Tasks, is_adopted
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mlflow_store.metric_history import History
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Record, Version
 from autoinstrument.settings import Settings
 

@@ -6,13 +6,14 @@ MLflow does not hold them: only the worker of a running training knows them, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoinstrument.clearml_api.monitor_settings import MonitorSettings
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
 from autoinstrument.mirror.mapping.scalars import is_storable
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import MetricsLogged, Record
 
 MACHINE, GPU = ":monitor:machine", ":monitor:gpu"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoinstrument.clearml_api import storable
 from autoinstrument.clearml_api.models import ARCHIVED
 from autoinstrument.mirror.mapping.model_versions import item_names, items_of, registry_tags, tag_texts, versions_in
 from autoinstrument.mirror.mapping.names import acceptable
 from autoinstrument.mlflow_store.artifact_addresses import is_same_place
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Model, ModelsLogged, parse
 from autoinstrument.scrubber import hide_in_text, hide_named
 

@@ -7,8 +7,8 @@ counts then.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import ProcessExiting, RunEnded
 
 _DIED = "the process died with the run still open"

@@ -8,13 +8,14 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from autoinstrument.clearml_api import storable
 from autoinstrument.mirror.mapping.pictures import MAX_PLOT, Place, event
 from autoinstrument.mirror.mapping.scalars import scalar, single_value
 from autoinstrument.mirror.mapping.tables import histogram, table
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import RunStarted, Trace, TracesLogged
 from autoinstrument.scrubber import hidden_in, hide_in_json, hide_named
 

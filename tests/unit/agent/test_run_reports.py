@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,16 @@ class Reported:
         self.first, self.second = (self.run(uri, name) for name in ("first", "second"))
         self.replies: list[Record] = []
         runs = {run.run_id: run for run in (self.first, self.second)}
-        self.reports = RunReports(runs, RunJournals(Settings(home=str(home))), self.replies.append)
+        self.later: list[Callable[[], object]] = []
+        self.reports = RunReports(runs, RunJournals(Settings(home=str(home))), self)  # type: ignore[arg-type]
+
+    def reply(self, record: Record) -> None:
+        """As `Sender` does."""
+        self.replies.append(record)
+
+    def post_soon(self, run_id: str, kind: str, read: Callable[[], object], wait_s: float) -> None:
+        """As `Sender` does."""
+        self.later.append(read)
 
     def run(self, uri: str, name: str) -> TrackedRun:
         run_id = self.client.create_run("0", run_name=name).info.run_id
@@ -100,6 +109,39 @@ def test_steps_that_were_too_early(reported: Reported, lines: list[str], uri: st
     write_back(journal, uri, note=False)
     found = [client.get_run(step).data.tags[parent] for step in steps]
     assert found == [reported.first.run_id, "another", reported.second.run_id]
+
+
+def test_a_run_that_has_ended_gets_its_tags_when_its_task_is_complete(reported: Reported) -> None:
+    reported.first.end(ENDED)
+    reported.reports.take(RunLinked(reported.first.run_id, "task", "http://task", False, False))
+    assert reported.tags(reported.first) == {}
+    reported.reports.take(RunLinked(reported.first.run_id, "task", "http://task", False, True))
+    assert reported.tags(reported.first)["clearml.state"] == "synced"
+    for write in reported.later:
+        write()
+    assert reported.tags(reported.first)["clearml.state"] == "synced", "a late write changes nothing"
+
+
+def test_a_run_whose_task_takes_long_to_complete_is_linked_meanwhile(reported: Reported) -> None:
+    for run in (reported.first, reported.second):
+        run.end(ENDED)
+        reported.reports.take(RunLinked(run.run_id, "task", "http://task", False, False))
+    reported.reports.take(RunPending(reported.second.run_id, "no answer"))
+    link = {"clearml.task_id": "task", "clearml.task_url": "http://task"}
+    assert reported.tags(reported.second) == link | {"clearml.state": "pending"}
+    for write in reported.later:
+        write()
+    assert reported.tags(reported.first) == link | {"clearml.state": "live"}
+    assert reported.tags(reported.second) == link | {"clearml.state": "pending"}
+
+
+def test_a_process_that_exits_leaves_the_link_of_an_ended_run_to_its_worker(reported: Reported) -> None:
+    reported.first.end(ENDED)
+    reported.reports.take(RunLinked(reported.first.run_id, "task", "http://task", False, False))
+    reported.reports.is_exiting = True
+    for write in reported.later:
+        write()
+    assert reported.tags(reported.first) == {}
 
 
 def test_a_run_that_waits_for_sync(reported: Reported, lines: list[str]) -> None:

@@ -99,7 +99,7 @@ def test_without_the_sdk_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_comments_are_skipped(text: str) -> None:
     factory = _factory()
-    assert _without_comments(factory)(text) == factory.parse_string(text)
+    assert _quick(factory)(text) == factory.parse_string(text)
 
 
 def test_the_default_configuration_is_read_as_before() -> None:
@@ -107,21 +107,42 @@ def test_the_default_configuration_is_read_as_before() -> None:
     files = sorted(Path(str(import_module("clearml").__file__)).parent.rglob("default/*.conf"))
     assert len(files) >= 3
     for file in files:
-        assert _without_comments(factory)(file.read_text()) == factory.parse_string(file.read_text()), file
+        assert _quick(factory)(file.read_text()) == factory.parse_string(file.read_text()), file
 
 
 def test_a_mistake_is_reported_with_its_line() -> None:
     with pytest.raises(Exception, match="line:4") as raised:
-        _without_comments(_factory())("# one\n# two\na: 1\nb: [}\n")
+        _quick(_factory())("# one\n# two\na: 1\nb: [}\n")
     with pytest.raises(type(raised.value), match="line:4"):
         _factory().parse_string("# one\n# two\na: 1\nb: [}\n")
+
+
+_PROXIES = """
+import json, os
+from autoinstrument.clearml_api import lean_import
+os.environ |= {"HTTPS_PROXY": "http://upper:1", "https_proxy": "http://proxy:1", "NO_PROXY": "inside"}
+lean_import.prepare()
+import requests
+
+def proxies(url):
+    return requests.Session().merge_environment_settings(url, {}, None, None, None)["proxies"]
+
+proxies("https://host/")["https"] = "changed by a caller"
+print(json.dumps([dict(proxies(url)) for url in ("https://host/", "https://inside/")]))
+"""
+
+
+def test_requests_takes_the_proxies_of_the_environment() -> None:
+    outside, inside = _run(_PROXIES)
+    assert outside["https"] == "http://proxy:1"
+    assert not inside.get("https")
 
 
 def _factory() -> Any:
     return import_module("clearml.utilities.pyhocon").ConfigFactory
 
 
-def _without_comments(factory: Any) -> Any:
+def _quick(factory: Any) -> Any:
     copy = type("Copy", (factory,), {})
-    lean_import._skip_comments(copy)
+    lean_import._parse_quickly(copy, import_module("clearml.utilities.pyhocon").ConfigTree)
     return copy.parse_string
