@@ -45,7 +45,7 @@ from autoinstrument.records import (
     TagDeleted,
     TagsSet,
 )
-from autoinstrument.tracebacks import leave_out_frame, users_call
+from autoinstrument.tracebacks import users_call
 
 ENDED = ("FINISHED", "FAILED", "KILLED")
 _MAX_TRACEBACK = 64_000
@@ -53,7 +53,6 @@ _LONG = 500
 """Characters of a value that every store keeps: stores cut parameters at 500 or 6,000, tags at 5,000 or 8,000."""
 
 _logging = threading.local()
-_mirroring_metric = guard("mirroring log_metric")
 
 
 def instrument_client(module: ModuleType) -> None:
@@ -92,12 +91,9 @@ def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...],
         kwargs = {**kwargs, "timestamp": int(time.time() * 1000)}
     elif len(args) > 3 and args[3] is None:
         args = (*args[:3], int(time.time() * 1000), *args[4:])
-    try:  # as `users_call` does, which takes longer
+    with users_call:
         result = wrapped(*args, **kwargs)
-    except BaseException as error:
-        leave_out_frame(error)
-        raise
-    with _mirroring_metric:
+    with guard("mirroring log_metric"):
         the_agent = agent()
         if the_agent is not None:
             call = {**dict(zip(OF_METRIC, args, strict=False)), **kwargs}
