@@ -24,7 +24,7 @@ _KINDS = {
     "guard": "", "note": "", "_note": "", "post_soon": "",  # names of steps
     "option": "", "command": "", "examples": "", "_setting": "", "Setting": "", "_metric": "", "_series": "",
     "_success": "",  # on other pages: commands, settings, service
-    "compile": "", "search": "", "getenv": "", "get": "", "TypeVar": "", "NamedTuple": "",
+    "compile": "", "expression": "", "search": "", "getenv": "", "get": "", "TypeVar": "", "NamedTuple": "",
 }  # fmt: skip
 """What becomes of an argument of these functions and exceptions; "" for a text that no person reads there."""
 _WORDS = re.compile(r"(?:[A-Za-z]{2,}|…)['`,;:)]* ['`(]*[A-Za-z]{2,}|[A-Za-z]{2,}:? …")

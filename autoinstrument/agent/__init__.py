@@ -279,22 +279,21 @@ class Agent:
 
     def finish(self) -> None:
         """Wait for the worker to deliver the rest, `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds at most."""
-        try:
-            with guard("the end of the process"):
-                self._is_finished = self._reports.is_exiting = True
-                self._console.detach()
-                end = time.monotonic() + self.settings.exit_timeout_s
-                delivered = self._sender.finish(exiting(self.settings.exit_timeout_s * _WORKER_SHARE))
+        # A user who interrupts this will not wait, and has already seen a traceback of the script.
+        with contextlib.suppress(KeyboardInterrupt), guard("the end of the process"):
+            self._is_finished = self._reports.is_exiting = True
+            self._console.detach()
+            end = time.monotonic() + self.settings.exit_timeout_s
+            if not self._sender.finish(exiting(self.settings.exit_timeout_s * _WORKER_SHARE)):
                 late = f"not delivered to ClearML within {self.settings.exit_timeout_s:g} s"
                 goes_on = not self._worker.ends_with_process
-                pending = [] if delivered else self._reports.leave_late(late, self._sender.failure, goes_on=goes_on)
-                self._reports.summarize()
-                if pending:  # MLflow's client may try for minutes where its server is down
-                    left_s = max(0.0, end - time.monotonic())
-                    self._sender.do_last(lambda: self._reports.tag_pending(pending), left_s)
-                self._worker.clean_up()
-        except KeyboardInterrupt:  # the user will not wait, and has already seen a traceback of the script
-            pass
+                pending = self._reports.leave_late(late, self._sender.failure, goes_on=goes_on)
+            else:
+                pending = []
+            self._reports.summarize()
+            if pending:  # MLflow's client may try for minutes where its server is down
+                self._sender.do_last(lambda: self._reports.tag_pending(pending), max(0.0, end - time.monotonic()))
+            self._worker.clean_up()
         with contextlib.suppress(KeyboardInterrupt), guard("the end of the process"):
             self._reports.end()
 
