@@ -278,18 +278,15 @@ class Agent:
             self._look_for_task()
 
     def finish(self) -> None:
-        """Wait for the worker to deliver the rest, `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds at most."""
-        # A user who interrupts this will not wait, and has already seen a traceback of the script.
+        """Wait for the worker to deliver the rest: `AUTOINSTRUMENT_EXIT_TIMEOUT` seconds at most, or until Ctrl-C."""
         with contextlib.suppress(KeyboardInterrupt), guard("the end of the process"):
             self._is_finished = self._reports.is_exiting = True
             self._console.detach()
-            end = time.monotonic() + self.settings.exit_timeout_s
-            if not self._sender.finish(exiting(self.settings.exit_timeout_s * _WORKER_SHARE)):
-                late = f"not delivered to ClearML within {self.settings.exit_timeout_s:g} s"
-                goes_on = not self._worker.ends_with_process
+            timeout_s, goes_on = self.settings.exit_timeout_s, not self._worker.ends_with_process
+            end, pending = time.monotonic() + timeout_s, list[TrackedRun]()
+            if not self._sender.finish(exiting(timeout_s * _WORKER_SHARE)):
+                late = f"not delivered to ClearML within {timeout_s:g} s"
                 pending = self._reports.leave_late(late, self._sender.failure, goes_on=goes_on)
-            else:
-                pending = []
             self._reports.summarize()
             if pending:  # MLflow's client may try for minutes where its server is down
                 self._sender.do_last(lambda: self._reports.tag_pending(pending), max(0.0, end - time.monotonic()))
