@@ -226,9 +226,9 @@ def test_a_thread_that_posts_before_it_stops_keeps_the_other_one_stopped(trainin
     training.sender.post(DeferredStart(work))
     begun.wait(PATIENCE_S)
     receiving, sending = training.sender._stop_threads()
-    receiving.join(PATIENCE_S)
+    threading.Thread.join(receiving, PATIENCE_S)
     stopped.set()
-    sending.join(PATIENCE_S)
+    threading.Thread.join(sending, PATIENCE_S)
     assert not receiving.is_alive()
     assert not sending.is_alive()
     assert training.sender._threads.running() == []
