@@ -6,10 +6,12 @@ import copy
 import pickle
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import autoinstrument
 from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import MetricsLogged, Record
 
@@ -101,3 +103,12 @@ def test_records_are_such_classes() -> None:
     kinds = typing.get_args(Record)
     assert MetricsLogged in kinds
     assert all(issubclass(kind, NamedTuple) for kind in kinds)  # type: ignore[arg-type]
+
+
+def test_modules_of_such_classes_do_not_evaluate_annotations() -> None:
+    """From Python 3.14 on, a class body has its annotations only in modules with this import."""
+    package = Path(autoinstrument.__path__[0])
+    texts = {file: file.read_text("utf-8") for file in package.rglob("*.py")}
+    users = [file for file, text in texts.items() if "autoinstrument.named_tuple import" in text]
+    assert users
+    assert [file for file in users if "from __future__ import annotations\n" not in texts[file]] == []
