@@ -168,17 +168,20 @@ class _Command:
         while not self._has_ended():
             if time.monotonic() >= self._late_at:
                 raise GitError(f"git {name} took more than {self._limit_s:.0f} s")
-            if max(os.fstat(file.fileno()).st_size for file in (self._printed, self._errors)) > _MOST_BYTES:
-                break
+            self._check_size()
+        self._check_size()
         output, printed = (_beginning(file) for file in (self._printed, self._errors))
-        if max(len(output), len(printed)) > _MOST_BYTES:
-            raise GitError(f"git {name} printed more than {_MOST_BYTES // 1024**2} MB")
         if (code := self._process.returncode) not in codes:
             is_job_signal = code < 0 and code not in _KILLED
             raise (_SignalledError if is_job_signal else ExitCodeError)(
                 f"git {name} ended with {code}{_fatal(printed)}"
             )
         return output
+
+    def _check_size(self) -> None:
+        # Not by reading while Git prints: both have one position in the file.
+        if max(os.fstat(file.fileno()).st_size for file in (self._printed, self._errors)) > _MOST_BYTES:
+            raise GitError(f"git {self._arguments[0]} printed more than {_MOST_BYTES // 1024**2} MB")
 
     def _has_ended(self) -> bool:
         """Return True once the command has ended, False after a moment."""
@@ -198,7 +201,7 @@ def _output_file() -> IO[bytes]:
 
 def _beginning(file: IO[bytes]) -> bytes:
     file.seek(0)
-    return file.read(_MOST_BYTES + 1)
+    return file.read(_MOST_BYTES)
 
 
 def _fatal(printed: bytes) -> str:
