@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import NamedTuple as NamedTuple
 else:
-    from collections import _tuplegetter, namedtuple  # the first is private; CPython 3.8 to 3.14 have it
+    from collections import _tuplegetter  # private; CPython 3.8 to 3.14 have it
+    from types import CodeType, FunctionType
 
     class _Kind(type):
         """Makes the classes. A class derived from one of them is an ordinary one, as with `typing.NamedTuple`."""
@@ -32,9 +33,8 @@ else:
         __slots__ = ()
 
         def __new__(cls, /, *values, **named):
-            made = namedtuple(cls.__name__, cls._fields, defaults=cls._field_defaults.values())
-            cls.__new__ = made.__new__
-            return made.__new__(cls, *values, **named)
+            cls.__new__ = _constructor(cls._fields, tuple(cls._field_defaults.values()))
+            return cls.__new__(cls, *values, **named)
 
         def _replace(self, /, **changed):
             return type(self)(**{**self._asdict(), **changed})
@@ -48,3 +48,14 @@ else:
         def __repr__(self):
             fields = (f"{name}={value!r}" for name, value in self._asdict().items())
             return f"{type(self).__name__}({', '.join(fields)})"
+
+    def _constructor(fields, defaults):
+        """Return what `collections.namedtuple` evaluates to make a constructor, without evaluating any text.
+
+        CPython (3.8 to 3.14) notes that Ctrl-C has ended the script, and forgets it when a text is evaluated: a process
+        that made its first tuple of a class in an at-exit handler would end with code 1 instead of SIGINT.
+        """
+        names = "".join(f", {field}" for field in fields)
+        text = f"lambda _cls{names}: _new(_cls, ({names[2:]}{',' if fields else ''}))"
+        (code,) = (each for each in compile(text, __name__, "eval").co_consts if isinstance(each, CodeType))
+        return FunctionType(code, {"_new": tuple.__new__}, "__new__", defaults)
