@@ -60,7 +60,7 @@ TIERS = (
          processes=_CORES + 1, left_out="interpreter"),  # some tests wait
     Tier("lint", "ruff, mypy for each platform, and the documentation's pages", groups=("test", "lint", "docs")),
     Tier("processes", "training scripts as processes, and the ClearML server made for tests",
-         ("tests/end_to_end", "tests/double"), processes=2 * _CORES + 4),  # each uses a fifth of a core
+         ("tests/end_to_end", "tests/double")),
     Tier("interpreters", "start-up, commands of the documentation, deployments: a new interpreter for each test",
          ("tests/startup", "tests/security", "tests/documentation", "tests/deployment"), taken_over="interpreter"),
     Tier("frameworks", "frameworks that log to MLflow by themselves", ("tests/frameworks",), ("test", "frameworks")),

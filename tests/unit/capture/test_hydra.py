@@ -23,7 +23,7 @@ from autoinstrument.capture.process import Changes, program_now
 def main(config):
     program = program_now()
     arguments = {name: value for name, value, _ in program.get("arguments", Changes().describe().arguments)}
-    print(json.dumps([program.get("main_path"), arguments]))
+    print(json.dumps([program.get("main_path"), arguments]) + "\\n", end="", flush=True)  # jobs share the stream
     return config.lr
 
 main()
