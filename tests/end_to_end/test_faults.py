@@ -283,7 +283,8 @@ def noticed(place: Place, case: Case, script: Disturbed, plain: Plain) -> list[s
     print(f"{name}: {done.seconds:.1f} s ({plain.done.seconds:.1f} without), exit {exit_s:.1f} s ({plain.exit_s:.1f})")
     run = place.run_named(name)
     steps = [metric.step for metric in place.client.get_metric_history(run.info.run_id, "loss")]
-    lines = 3 if case.heals else 2  # the Task's address, the problem, and the address again
+    # The Task's address, the problem, and the address again where the server answers in the end.
+    lines = 3 if case.heals or case.fault.startswith("slow") else 2
     wrong = {
         f"exit code {done.code}": done.code != plain.done.code,
         f"output {done.stdout!r}": done.stdout != plain.done.stdout,
