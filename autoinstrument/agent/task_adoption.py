@@ -1,4 +1,4 @@
-"""Decide which run takes over the Task that the process has: of its own `Task.init`, or of a ClearML agent."""
+"""Decide which run takes over the process's Task: that of the script's own `Task.init`, or of a ClearML agent."""
 
 from __future__ import annotations
 

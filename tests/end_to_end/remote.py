@@ -24,7 +24,7 @@ from tests.end_to_end.harness import Place, link_tags, task_of
 from tests.end_to_end.processes import wait_for
 
 AGENT = "clearml-agent==3.0.3"
-NOBODYS = "nobody's"
+UNSERVED = "unserved"
 """A queue that no daemon serves, for Tasks that `Remote.execute` runs: a daemon would run them, too."""
 
 

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from tests.end_to_end import containers
 from tests.end_to_end.harness import link_tags, section, task_of
 from tests.end_to_end.processes import wait_for
-from tests.end_to_end.remote import NOBODYS, Remote
+from tests.end_to_end.remote import UNSERVED, Remote
 
 pytestmark = pytest.mark.slow
 
@@ -196,7 +196,7 @@ def test_variables_that_an_agent_takes_from_the_task(remote: Remote) -> None:
     variables = section(task, "Environment")
     assert (variables["SIZE"], variables["MLFLOW_TRACKING_URI"]) == ("small", place.uri)
     assert "MLFLOW_RUN_ID" not in variables
-    clone = remote.clone(task, queue=NOBODYS, Environment__SIZE="large")
+    clone = remote.clone(task, queue=UNSERVED, Environment__SIZE="large")
     printed = remote.execute(clone, CLEARML_CONFIG_FILE=str(settings))
     run = remote.run(clone)
     assert run.data.params == {"size": "large"}, printed

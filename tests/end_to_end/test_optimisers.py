@@ -223,7 +223,7 @@ scheduler.start_remotely(queue="services")
 
 @pytest.mark.slow
 def test_a_schedule_in_the_services_queue(remote: Remote) -> None:
-    """`TaskScheduler` as a service: a training that it queues is a run of its own, and so is a function of its own."""
+    """`TaskScheduler` as a service: each training that it queues is a run, and so is each function that it calls."""
     remote.commit({"argparse_.py": ARGPARSE})
     origin, source = remote.train(command=["argparse_.py"], experiment="scheduled")
     remote.start_daemon()
