@@ -25,7 +25,9 @@ def lock_files_without_this_package(folder: Path) -> Iterator[str]:
     for name, kind in _LOCK_FILES.items():
         try:
             file = root / name
-            text = file.read_bytes() if file.stat().st_size < _LARGEST else b""
+            if file.stat().st_size > _LARGEST:  # it is not known what it lists
+                continue
+            text = file.read_bytes()
         except OSError:
             continue
         if not _THIS_PACKAGE.search(text):

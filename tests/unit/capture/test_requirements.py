@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from autoinstrument._version import __version__
+from autoinstrument.capture import lock_files
 from autoinstrument.capture import requirements as packages
 from autoinstrument.capture.imports import imported_by
 from autoinstrument.capture.lock_files import lock_files_without_this_package
@@ -283,6 +284,14 @@ def test_a_lock_file_without_this_package_is_named(tmp_path, name):
     (tmp_path / name).write_text('[[package]]\nname = "autoinstrument"\nversion = "0.1.0"\n')
     assert not list(lock_files_without_this_package(folder))
     assert not list(lock_files_without_this_package(tmp_path / "missing"))
+
+
+def test_a_lock_file_that_is_too_large_is_not_judged(tmp_path, monkeypatch):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "uv.lock").write_text("version = 1\n")
+    assert len(list(lock_files_without_this_package(tmp_path))) == 1
+    monkeypatch.setattr(lock_files, "_LARGEST", 3)
+    assert list(lock_files_without_this_package(tmp_path)) == []
 
 
 @pytest.mark.parametrize("editable", [True, False])
