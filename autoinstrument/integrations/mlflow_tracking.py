@@ -131,8 +131,8 @@ def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> N
             (metric.key, describe.number(metric.value), int(metric.timestamp), int(metric.step or 0))
             for metric in metrics
         ]
-        the_agent.post(MetricsLogged(run_id, points))
         mlflow_models.batch_logged(the_agent, client, metrics, points)
+        the_agent.post(MetricsLogged(run_id, points))
     if tags:
         the_agent.post(TagsSet(run_id, {tag.key: str(tag.value) for tag in tags}))
         _read_back(the_agent, client, run_id, "tags", [str(tag.value) for tag in tags])

@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from autoinstrument.guard import errors
-from autoinstrument.records import ArtifactLogged, ConsoleWritten, EventsDropped, Record, RunDeleted, TagDeleted
+from autoinstrument.records import (
+    ArtifactLogged,
+    ConsoleWritten,
+    EventsDropped,
+    MetricsLogged,
+    Record,
+    RunDeleted,
+    TagDeleted,
+    TagsSet,
+)
 from autoinstrument.transport import limits
 from autoinstrument.transport.budget import Limit
 from autoinstrument.transport.deferred_records import DeferredFile, DeferredStart
@@ -49,10 +58,11 @@ def test_a_message_is_full(buffer: SendBuffer) -> None:
 
 
 def test_first_and_last(buffer: SendBuffer) -> None:
-    buffer.put(point(3))
-    buffer.put_first([point(1), point(2)])
-    buffer.put_last([point(4)])
-    assert all_of(buffer) == [point(step) for step in (1, 2, 3, 4)]
+    records = [RunDeleted(name) for name in "1234"]
+    buffer.put(records[2])
+    buffer.put_first(records[:2])
+    buffer.put_last(records[3:])
+    assert all_of(buffer) == records
 
 
 @pytest.mark.swallows("describing a run: ValueError")
@@ -77,20 +87,21 @@ def test_points_that_do_not_fit_are_counted_and_there_is_room_again(
     assert [buffer.put(point(step)) for step in range(5)] == [True, True, True, False, False]
     assert buffer.put(TagDeleted("run", "key")), "few, and never left out"
     batch = buffer.take_batch()
-    assert batch == [point(0), point(1), point(2), TagDeleted("run", "key"), EventsDropped("run", 2)]
+    points = [point(step).points[0] for step in range(3)]
+    assert batch == [MetricsLogged("run", points), TagDeleted("run", "key"), EventsDropped("run", 2)]
     assert buffer.put(point(5))
     assert buffer.take_batch() == [point(5)]
 
 
 def test_a_batch_is_one_small_message(buffer: SendBuffer) -> None:
-    for step in range(limits.FRAME.records + 1):
-        buffer.put(point(step))
+    for number in range(limits.FRAME.records + 1):
+        buffer.put(point(0, run_id=f"run {number}"))
     assert len(buffer.take_batch()) == limits.FRAME.records
     assert len(buffer.take_batch()) == 1
-    many = point(0)._replace(points=point(0).points * 1000)
     for _ in range(3):
-        buffer.put(many)
-    assert len(buffer.take_batch()) == 1, "one of them is over the bytes of a message"
+        buffer.put(point(0)._replace(points=point(0).points * 1000))
+    (record,) = buffer.take_batch()
+    assert len(record.points) == 1000, "one of them is over the bytes of a message"
 
 
 def test_contents_have_room_of_their_own_and_count_for_a_message(
@@ -143,3 +154,17 @@ def test_without_a_worker_only_starts_are_made(buffer: SendBuffer) -> None:
     buffer.make_starts()
     assert made == ["start"]
     assert not buffer
+
+
+def test_points_of_a_run_that_follow_each_other_are_one_record(buffer: SendBuffer) -> None:
+    a, b = (("loss", 0.5, 1_700_000_000_000, step) for step in range(2))
+    for record in (MetricsLogged("one", [a]), MetricsLogged("one", [b]), MetricsLogged("two", [a])):
+        buffer.put(record)
+    buffer.put(TagsSet("two", {"k": "v"}))
+    buffer.put(MetricsLogged("two", [b]))
+    assert buffer.take_batch() == [
+        MetricsLogged("one", [a, b]),
+        MetricsLogged("two", [a]),
+        TagsSet("two", {"k": "v"}),
+        MetricsLogged("two", [b]),
+    ]

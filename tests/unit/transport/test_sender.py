@@ -137,8 +137,8 @@ def test_the_exit_waits_no_longer_for_a_worker_that_dies(training: Training) -> 
 def test_reads_are_made_before_the_end_of_their_run(training: Training) -> None:
     training.sender.post_soon("run", "tags", lambda: point(1), wait_s=20.0)
     training.sender.post_now("run")
-    training.sender.post(point(2))
-    assert received(training.workers[0], point(2)) == [INTRODUCTION, point(1), point(2)]
+    training.sender.post(point(2, "another"))
+    assert received(training.workers[0], point(2, "another")) == [INTRODUCTION, point(1), point(2, "another")]
 
 
 def test_answers_are_taken_and_replied_to(training: Training) -> None:
