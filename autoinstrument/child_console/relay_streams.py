@@ -39,7 +39,10 @@ class RelayStreams:
         self._control = socket.socket(fileno=plan["control"])
         self._is_left = threading.Event()
         """Set when the process is gone, or has its descriptors back."""
-        self._streams = [_KINDS[kind](self, *rest) for *rest, kind in plan["streams"]]
+        self._streams = [
+            _KINDS[kind](self, name, _moved_down(source), target if kind == "file" else _moved_down(target))
+            for name, source, target, kind in plan["streams"]
+        ]
 
     def run(self) -> None:
         """Work until all writers are gone."""
@@ -177,6 +180,13 @@ class _File(_Stream):
             while data := os.read(self._source, _CHUNK):
                 self._at += len(data)
                 self._hand_on(data)
+
+
+def _moved_down(descriptor: int) -> int:
+    """Return the descriptor with the lowest free number: `select` takes none over 1,023, which a process may have."""
+    moved = os.dup(descriptor)
+    os.close(descriptor)
+    return moved
 
 
 _reading = threading.Lock()
