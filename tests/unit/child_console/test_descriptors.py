@@ -182,6 +182,23 @@ for number in range(20000): print(number, flush=number % 100 == 0)
     assert out.split() == [str(number).encode() for number in range(20000)]
 
 
+def test_a_reader_closes_its_end_after_the_relay_was_killed() -> None:
+    code = """
+signal.signal(signal.SIGPIPE, signal.SIG_DFL), os.write(1, b"begun\\n"), sys.stdin.readline()
+while True: os.write(1, b"y" * 1000)
+"""
+    process = script(CAPTURED, code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    relays(process.pid)[1].kill()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.stdout.read(5000) == b"y" * 5000
+    process.stdout.close()
+    assert process.wait(PATIENCE_S) == -signal.SIGPIPE
+
+
 @BOTH
 @pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 9)", "sys.exit(3)"])
 def test_nothing_is_lost_however_the_script_ends(start: str, end: str) -> None:
