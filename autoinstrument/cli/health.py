@@ -104,7 +104,7 @@ class Health:
         return "\n".join(lines) + "\n"
 
     def _ends_of(self, feed: str) -> dict[str, int]:
-        return {outcome: count for (of, outcome), count in self._ends.items() if of == feed}
+        return {outcome: count for (of, outcome), count in dict(self._ends).items() if of == feed}
 
     def _success(self, feed: str, prefix: str, what: str) -> Iterator[str]:
         at = self._succeeded_at.get(feed, 0.0)
@@ -145,7 +145,7 @@ class Health:
 
 
 def _metric(name: str, kind: str, meaning: str, label: str, values: Mapping[str, float] | float) -> Iterator[str]:
-    by_value = values if isinstance(values, Mapping) else {"": values}
+    by_value = dict(values) if isinstance(values, Mapping) else {"": values}  # the loop goes on counting
     labelled = {f'{{{label}="{value}"}}' if label else "": number for value, number in by_value.items()}
     yield from _series(name, kind, meaning, labelled)
 

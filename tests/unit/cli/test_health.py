@@ -80,6 +80,22 @@ def test_metrics() -> None:
     ]
 
 
+def test_metrics_are_read_while_the_loop_counts() -> None:
+    class Read(str):
+        """A result; while it is read, the loop counts one of another kind."""
+
+        __slots__ = ()
+
+        def __format__(self, _: str) -> str:
+            health.note(outcome("synced"))
+            return str(self)
+
+    health = Health()
+    health.note(outcome(Read("failed")))
+    assert 'runs_total{result="failed"} 1' in health.metrics()
+    assert 'runs_total{result="synced"} 1' in health.metrics()
+
+
 def test_health_of_looks_at_running_runs() -> None:
     """A look that fails makes the follower not ready, as a round does."""
     clock = Clock()
