@@ -24,6 +24,8 @@ _STUCK_S = 900.0
 has a time limit."""
 _BEHIND_S = 300.0
 """Without a round that succeeded for longer, it is not ready."""
+_SILENT_S = 30.0
+"""A connection that says nothing for longer is closed: each has a thread of its own."""
 ROUNDS, LIVE = "rounds", "live"
 """The two activities of a follower: rounds of `sync`, and looks at running runs."""
 _PREFIX = "autoinstrument_sync_"
@@ -163,6 +165,8 @@ def _requests() -> dict[str, float]:
 
 def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        timeout = _SILENT_S
+
         def do_GET(self) -> None:
             path, kind = self.path.partition("?")[0], "text/plain; charset=utf-8"
             if path == "/metrics":

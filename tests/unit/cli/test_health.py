@@ -169,6 +169,14 @@ def test_probes_over_http() -> None:
         urllib.request.urlopen(f"{base}/live")
 
 
+def test_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoinstrument.cli.health._SILENT_S", 0.1)
+    port = free_port()
+    with Health().served(f"127.0.0.1:{port}"), socket.create_connection(("127.0.0.1", port)) as silent:
+        silent.settimeout(PATIENCE_S)
+        assert silent.recv(1) == b""
+
+
 @pytest.mark.parametrize("address", ["nonsense", "host:", "127.0.0.1:99999", "127.0.0.1:x"])
 def test_no_address(address: str) -> None:
     with pytest.raises(click.UsageError, match="expected HOST:PORT"), Health().served(address):
