@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import pickle
 import queue
@@ -151,7 +152,7 @@ def _serve(connection: _Connection, inherited: list[_Connection], counts_request
 def _passable(error: Exception) -> Exception:
     """Return the exception, or one that says the same if it cannot be pickled, as some of drivers and clients."""
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  (its own bytes)
+        pickle.dumps(copy.deepcopy(error))  # the copy is made as it would be unpickled
     except Exception:
         return JobProcessError(f"{type(error).__name__}: {error}")
     return error
