@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from autoinstrument.capture.console import ConsoleCapture
 from autoinstrument.child_console import descriptors, marks, plain_capture
 from autoinstrument.child_console.descriptors import Descriptors
-from autoinstrument.child_console.link import MOST_CHARACTERS, MOST_TEXTS, ConsoleLink
+from autoinstrument.child_console.link import ConsoleLink, NewestTexts, Text
 from autoinstrument.child_console.process_name import process_name
 from autoinstrument.guard import guard, logger
 from autoinstrument.records import ConsoleWritten
@@ -42,8 +42,9 @@ class ProcessConsole:
         # A relay has what a process writes that has inherited its descriptors.
         self._belongs = self._mode == "python" and plain_capture.may_belong()
         self._is_own = False
-        self._held: deque[ConsoleWritten] = deque()
-        self._held_characters = 0
+        self._held = NewestTexts()
+        self._holding = threading.Lock()
+        """Never waited for; held by the thread that drops the oldest text."""
         for text in plain_capture.end():
             self._link.write(*text)
         with guard("capturing the console"):
@@ -83,7 +84,7 @@ class ProcessConsole:
         if self._is_own or not (self._belongs or self._link.forked_by):
             self._post(written)
             return
-        self._hold(written)
+        self._hold((stream, text, written.time_ms))
         self._link.write(stream, text, written.time_ms)
 
     def run_began(self, *, owned: bool) -> None:
@@ -101,16 +102,14 @@ class ProcessConsole:
         self._is_own = True
         self._link.close()
         self._link.take()
-        while self._held:
-            self._post(self._held.popleft())
-        self._held_characters = 0
+        for text in self._held.take():
+            self._post(ConsoleWritten(*text))
 
     def forked(self) -> None:
         """Go on as a forked child, whose text belongs to the runs of its parent; the link knows that by itself."""
         self._is_own = False
         self._descriptors = None  # the child's are relayed like its parent's
-        self._held.clear()
-        self._held_characters = 0
+        self._held, self._holding = NewestTexts(), threading.Lock()
 
     def _take_descriptors(self) -> None:
         if self._descriptors is not None or os.environ.get("CLEARML_TASK_ID"):  # a ClearML agent reads them
@@ -121,8 +120,10 @@ class ProcessConsole:
             self._mode = "python"
             logger().warning("the console is captured as with AUTOINSTRUMENT_CONSOLE=python: %s", error)
 
-    def _hold(self, written: ConsoleWritten) -> None:
-        self._held.append(written)
-        self._held_characters += len(written.text)
-        while self._held_characters > MOST_CHARACTERS or len(self._held) > MOST_TEXTS:
-            self._held_characters -= len(self._held.popleft().text)
+    def _hold(self, text: Text) -> None:
+        self._held.add(text)
+        if self._holding.acquire(blocking=False):
+            try:
+                self._held.drop_oldest()
+            finally:
+                self._holding.release()

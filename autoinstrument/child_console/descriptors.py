@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import socket
 import stat
 import subprocess
@@ -72,6 +71,7 @@ class Descriptors:
         self.pid = os.getpid()
         self._before, self._targets = {}, {}
         self._control, other = map(above_streams, socket.socketpair())
+        self._control.settimeout(_DRAIN_S)
         opened = [other.fileno()]
         try:
             plan = {
@@ -154,8 +154,8 @@ class Descriptors:
     def drain(self) -> bool:
         """Wait until the relay has written everything; return False if it does not within some seconds."""
         self._ask(DRAIN)
-        with contextlib.suppress(OSError, ValueError):  # the relay was killed, or this process was forked
-            return bool(select.select([self._control], [], [], _DRAIN_S)[0]) and self._control.recv(64) == DONE
+        with contextlib.suppress(OSError):  # it takes longer, the relay was killed, or this process was forked
+            return self._control.recv(64) == DONE
         return False
 
     def detach(self) -> None:

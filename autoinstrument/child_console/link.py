@@ -44,6 +44,57 @@ Text = tuple[str, str, int]
 """Stream, text, time in ms since the epoch."""
 
 
+class NewestTexts:
+    """Texts that wait: the newest ones, as many as the limits allow.
+
+    Any thread may add one at any time. Only one thread at a time may drop and pop: threads that count characters at
+    once miscount.
+    """
+
+    def __init__(self) -> None:
+        self._added: deque[Text] = deque()
+        self._counted: deque[Text] = deque()
+        self._characters = 0
+        """Of the texts in `_counted`."""
+
+    def __bool__(self) -> bool:
+        return bool(self._added or self._counted)
+
+    def add(self, text: Text) -> None:
+        """Add a text, without regard to the limits."""
+        self._added.append(text)
+
+    def drop_oldest(self) -> None:
+        """Drop the oldest texts until the rest is within the limits."""
+        while (text := _first(self._added)) is not None:
+            self._counted.append(text)
+            self._characters += len(text[1])
+        while self._characters > MOST_CHARACTERS or len(self._counted) > MOST_TEXTS:
+            self.pop()
+
+    def pop(self) -> Text | None:
+        """Return the oldest text, and forget it; None if there is none."""
+        text = _first(self._counted)
+        self._characters = self._characters - len(text[1]) if text is not None else 0
+        return text
+
+    def take(self) -> list[Text]:
+        """Return all texts, and forget them; at any time, too."""
+        taken: list[Text] = []
+        for texts in (self._counted, self._added):
+            while (text := _first(texts)) is not None:
+                taken.append(text)
+        self._characters = 0
+        return taken
+
+
+def _first(texts: deque[Text]) -> Text | None:
+    try:
+        return texts.popleft()
+    except IndexError:
+        return None
+
+
 class ConsoleLink:
     """Sends what this process writes to its console to the worker of the nearest process that has begun a run.
 
@@ -71,8 +122,7 @@ class ConsoleLink:
     def _reset(self) -> None:
         self._socket: OwnSocket | None = None
         self._mark: Mark | None = None
-        self._waiting: deque[Text] = deque()
-        self._characters = 0
+        self._waiting = NewestTexts()
         self._unsent = b""
         self._look_at = 0.0
         self._lock = _thread.allocate_lock()
@@ -90,16 +140,14 @@ class ConsoleLink:
 
     def write(self, stream: str, text: str, time_ms: int) -> None:
         """Take text; it is sent at once if there is a worker for it."""
-        self._waiting.append((stream, text, time_ms))
-        self._characters += len(text)
-        while self._characters > MOST_CHARACTERS or len(self._waiting) > MOST_TEXTS:
-            self._characters -= len(self._waiting.popleft()[1])
+        self._waiting.add((stream, text, time_ms))
         self.send()
 
     def send(self) -> None:
         """Send what waits, as far as that is possible at once; other threads only leave their text meanwhile."""
         while (self._waiting or self._unsent) and self._lock.acquire(False):
             try:
+                self._waiting.drop_oldest()
                 is_sent = self._connect() and self._send()
             except OSError:
                 self._drop()
@@ -117,10 +165,7 @@ class ConsoleLink:
 
     def take(self) -> list[Text]:
         """Return what waits, and forget it."""
-        texts = list(self._waiting)
-        self._waiting.clear()
-        self._characters = 0
-        return texts
+        return self._waiting.take()
 
     def close(self) -> None:
         """Close the connection, if it is still there."""
@@ -180,9 +225,7 @@ class ConsoleLink:
     def _next_frame(self) -> bytes:
         texts: list[Text] = []
         size = 0
-        while self._waiting and size < _FRAME_CHARACTERS:
-            text = self._waiting.popleft()
-            self._characters -= len(text[1])
+        while size < _FRAME_CHARACTERS and (text := self._waiting.pop()) is not None:
             if self._is_on_console(text[0]):
                 size += len(text[1])
                 last = texts[-1] if texts else None

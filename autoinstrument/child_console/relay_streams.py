@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import select
 import socket
@@ -39,7 +40,10 @@ class RelayStreams:
         self._control = socket.socket(fileno=plan["control"])
         self._is_left = threading.Event()
         """Set when the process is gone, or has its descriptors back."""
-        self._streams = [_KINDS[kind](self, *rest) for *rest, kind in plan["streams"]]
+        self._streams = [
+            _KINDS[kind](self, name, _moved_down(source), target if kind == "file" else _moved_down(target))
+            for name, source, target, kind in plan["streams"]
+        ]
 
     def run(self) -> None:
         """Work until all writers are gone."""
@@ -73,7 +77,8 @@ class RelayStreams:
 
     def close(self, stream: _Stream) -> None:
         """Let the writers of a stream fail, because its reader has closed it."""
-        os.write(self._closing, bytes([self._streams.index(stream)]))
+        with contextlib.suppress(OSError):  # in place of a relay that was killed: no guardian keeps the stream open
+            os.write(self._closing, bytes([self._streams.index(stream)]))
 
     def is_left(self) -> bool:
         """Return True if the process is gone."""
@@ -177,6 +182,13 @@ class _File(_Stream):
             while data := os.read(self._source, _CHUNK):
                 self._at += len(data)
                 self._hand_on(data)
+
+
+def _moved_down(descriptor: int) -> int:
+    """Return the descriptor with the lowest free number: `select` takes none over 1,023, which a process may have."""
+    moved = os.dup(descriptor)
+    os.close(descriptor)
+    return moved
 
 
 _reading = threading.Lock()

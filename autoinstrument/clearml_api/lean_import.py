@@ -8,7 +8,6 @@ a module asks for it. Seen in clearml 1.16 to 2.1.12; if another version differs
 from __future__ import annotations
 
 import functools
-import re
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -17,11 +16,6 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import module_from_spec
 from types import ModuleType
 from typing import Any
-
-from autoinstrument.clearml_api import plain_config
-
-_COMMENT = re.compile(r"^[ \t]*(?:#|//).*$", re.M)
-_LONG_OR_CONTINUED = re.compile(r'"""|\\$', re.M)
 
 
 def prepare() -> None:
@@ -44,9 +38,6 @@ def prepare() -> None:
             import clearml.backend_api
             import clearml.config  # noqa: F401
             import tenacity  # noqa: F401
-            from clearml.utilities import pyhocon
-
-        _parse_quickly(pyhocon.ConfigFactory, pyhocon.ConfigTree)
     except Exception:  # it is imported as a whole when it is needed, and any error is reported then
         for name in [name for name in sys.modules if name.partition(".")[0] == "clearml"]:
             del sys.modules[name]
@@ -81,22 +72,6 @@ def _ask_once_for_proxies() -> None:
     if urllib.request.getproxies is asked:  # else the system has settings besides
         urllib.request.getproxies = proxies
     urllib.request.getproxies_environment = proxies
-
-
-def _parse_quickly(factory: Any, tree: Any) -> None:
-    """Have plain files read by `plain_config`, and empty lines where a line of another one is only a comment.
-
-    The SDK's parser takes 0.07 s for its own default files, and twice as long with their comments.
-    """
-    parse = factory.parse_string
-
-    def quickly(text: str, *args: Any, **kwargs: Any) -> Any:
-        found = plain_config.parse(text, tree)
-        if found is not None:
-            return found
-        return parse(text if _LONG_OR_CONTINUED.search(text) else _COMMENT.sub("", text), *args, **kwargs)
-
-    factory.parse_string = quickly
 
 
 @contextmanager

@@ -24,6 +24,8 @@ _STUCK_S = 900.0
 has a time limit."""
 _BEHIND_S = 300.0
 """Without a round that succeeded for longer, it is not ready."""
+_SILENT_S = 30.0
+"""A connection that says nothing for longer is closed: each has a thread of its own."""
 ROUNDS, LIVE = "rounds", "live"
 """The two activities of a follower: rounds of `sync`, and looks at running runs."""
 _PREFIX = "autoinstrument_sync_"
@@ -104,7 +106,7 @@ class Health:
         return "\n".join(lines) + "\n"
 
     def _ends_of(self, feed: str) -> dict[str, int]:
-        return {outcome: count for (of, outcome), count in self._ends.items() if of == feed}
+        return {outcome: count for (of, outcome), count in dict(self._ends).items() if of == feed}
 
     def _success(self, feed: str, prefix: str, what: str) -> Iterator[str]:
         at = self._succeeded_at.get(feed, 0.0)
@@ -145,7 +147,7 @@ class Health:
 
 
 def _metric(name: str, kind: str, meaning: str, label: str, values: Mapping[str, float] | float) -> Iterator[str]:
-    by_value = values if isinstance(values, Mapping) else {"": values}
+    by_value = dict(values) if isinstance(values, Mapping) else {"": values}  # the loop goes on counting
     labelled = {f'{{{label}="{value}"}}' if label else "": number for value, number in by_value.items()}
     yield from _series(name, kind, meaning, labelled)
 
@@ -163,6 +165,8 @@ def _requests() -> dict[str, float]:
 
 def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        timeout = _SILENT_S
+
         def do_GET(self) -> None:
             path, kind = self.path.partition("?")[0], "text/plain; charset=utf-8"
             if path == "/metrics":

@@ -135,6 +135,8 @@ def _recorded(settings: Settings) -> dict[str, Row]:
     for folder in RunJournals(settings):
         try:
             capture = RunJournal.load(folder)
+        except FileNotFoundError:
+            continue  # its Task has become complete in the meantime
         except (OSError, ValueError, KeyError) as error:
             rows[folder.name] = _damaged(folder, error)
             continue

@@ -137,6 +137,8 @@ def recorded(settings: Settings) -> Iterator[Check]:
     for path in RunJournals(settings):
         try:
             alive = bool(why_alive(RunJournal.load(path)))
+        except FileNotFoundError:
+            continue  # its Task has become complete in the meantime
         except (OSError, ValueError, KeyError):
             damaged += 1
         else:

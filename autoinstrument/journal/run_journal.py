@@ -236,7 +236,7 @@ class RunJournals:
     def __iter__(self) -> Iterator[Path]:
         if self.folder.is_dir() and not (distrusted(self.folder.parent) or distrusted(self.folder)):
             found = sorted(path.parent for path in self.folder.glob(f"*/{_CAPTURE}"))
-            yield from (folder for folder in found if not distrusted(folder))
+            yield from (folder for folder in found if _is_trusted(folder))
 
 
 def remove_folder(folder: Path) -> None:
@@ -249,6 +249,13 @@ def remove_folder(folder: Path) -> None:
         atomic_file.remove(folder / name)
     with contextlib.suppress(OSError):  # it holds other files, or does not exist
         folder.rmdir()
+
+
+def _is_trusted(folder: Path) -> bool:
+    try:
+        return not distrusted(folder)
+    except FileNotFoundError:  # a worker has completed its Task in the meantime
+        return False
 
 
 def _loaded(folder: Path) -> RunJournal | None:

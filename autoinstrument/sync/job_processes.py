@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
+import pickle
 import queue
 import signal
 import sys
@@ -21,7 +23,7 @@ _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 class JobProcessError(Exception):
-    """The process of a job has ended before the job was done, or could not be started."""
+    """The process of a job has ended before the job was done, or cannot pass on the exception that the job raised."""
 
 
 class JobProcesses(Executor):
@@ -140,8 +142,17 @@ def _serve(connection: _Connection, inherited: list[_Connection], counts_request
         try:
             result = fn(*args)
         except Exception as raised:  # it is the submitting process's to handle
-            error = raised
+            error = _passable(raised)
         try:
             connection.send((result, error, request_counts.take()))
         except OSError:
             return
+
+
+def _passable(error: Exception) -> Exception:
+    """Return the exception, or one that says the same if it cannot be pickled, as some of drivers and clients."""
+    try:
+        pickle.dumps(copy.deepcopy(error))  # the copy is made as it would be unpickled
+    except Exception:
+        return JobProcessError(f"{type(error).__name__}: {error}")
+    return error

@@ -9,7 +9,7 @@ import pytest
 
 from autoinstrument.agent import process_console
 from autoinstrument.agent.process_console import ProcessConsole
-from autoinstrument.child_console import marks, plain_capture
+from autoinstrument.child_console import link, marks, plain_capture
 from autoinstrument.records import ConsoleWritten
 from autoinstrument.settings import Settings
 from autoinstrument.transport.own_python import NoPythonError
@@ -106,7 +106,7 @@ def test_a_forked_child_of_a_process_with_a_run(console: Any) -> None:
 
 
 def test_waiting_text_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_console, "MOST_CHARACTERS", 10)
+    monkeypatch.setattr(link, "MOST_CHARACTERS", 10)
     made, _, posted = console(belongs=True)
     for text in ("first", "second", "third"):
         made.route("stdout", text)
@@ -116,8 +116,8 @@ def test_waiting_text_is_bounded(console: Any, monkeypatch: pytest.MonkeyPatch) 
 
 def test_waiting_text_is_bounded_in_number(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropped text does not count any more: a child that prints for hours keeps its latest text."""
-    monkeypatch.setattr(process_console, "MOST_CHARACTERS", 10)
-    monkeypatch.setattr(process_console, "MOST_TEXTS", 3)
+    monkeypatch.setattr(link, "MOST_CHARACTERS", 10)
+    monkeypatch.setattr(link, "MOST_TEXTS", 3)
     made, _, posted = console(belongs=True)
     for number in range(100):
         made.route("stdout", str(number % 10))

@@ -75,6 +75,16 @@ def test_everything_arrives_and_is_written_unchanged(worker: Listener) -> None:
     assert joined.name == "", "in the run of the process itself, lines have no name"
 
 
+def test_a_process_with_many_descriptors_is_relayed(worker: Listener) -> None:
+    """`select` takes no descriptors over 1,023, and the relay's have the numbers that they have in the process."""
+    crowded = "import os\nfor _ in range(1100): os.dup(0)\n"
+    code = 'os.write(1, b"printed\\n"); print(descriptors.capture("named").drain())'
+    arguments = [str(worker.folder)]
+    done = script(crowded + CAPTURED, code, *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert done.communicate(timeout=PATIENCE_S)[0] == b"printed\nTrue\n"
+    assert texts(worker, "printed\nTrue\n") == "printed\nTrue\n"
+
+
 @BOTH
 def test_two_streams_to_one_pipe_keep_their_order(start: str) -> None:
     code = 'for number in range(500): os.write(1, b"o%d\\n" % number), os.write(2, b"e%d\\n" % number)'
@@ -170,6 +180,23 @@ for number in range(20000): print(number, flush=number % 100 == 0)
     out, _ = process.communicate(b"\n", timeout=PATIENCE_S)
     assert process.returncode == 0
     assert out.split() == [str(number).encode() for number in range(20000)]
+
+
+def test_a_reader_closes_its_end_after_the_relay_was_killed() -> None:
+    code = """
+signal.signal(signal.SIGPIPE, signal.SIG_DFL), os.write(1, b"begun\\n"), sys.stdin.readline()
+while True: os.write(1, b"y" * 1000)
+"""
+    process = script(CAPTURED, code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    relays(process.pid)[1].kill()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.stdout.read(5000) == b"y" * 5000
+    process.stdout.close()
+    assert process.wait(PATIENCE_S) == -signal.SIGPIPE
 
 
 @BOTH

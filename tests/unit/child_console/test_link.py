@@ -6,6 +6,8 @@ import contextlib
 import os
 import socket
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,34 @@ def test_text_waits_for_a_run_and_the_oldest_is_dropped(runtime: Path, monkeypat
         sender.write("stdout", text, 1)
     assert [text for _, text, _ in sender.take()] == ["three", "four"]
     assert sender.take() == []
+
+
+class _Slow(str):
+    """A text that gives other threads a turn while it is counted."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        time.sleep(0.0001)
+        return super().__len__()
+
+
+def test_threads_that_write_at_once_miscount_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If they do, the count of the characters grows, until each text is dropped as if too many waited."""
+    monkeypatch.setattr(link, "MOST_CHARACTERS", 1000)
+    sender = ConsoleLink()
+    sent: list[bytes] = []
+    monkeypatch.setattr(sender, "_connect", lambda: True)
+    monkeypatch.setattr(sender, "_send", lambda: sent.append(sender._next_frame()) or True)
+
+    def write(_: int) -> None:
+        for number in range(1000):
+            sender.write("stdout", _Slow("x" * 100), number)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(write, range(2))) == [None, None]
+    sender.write("stdout", "last", 10_000)
+    assert b"last" in sent[-1]
 
 
 def test_a_worker_that_does_not_read_blocks_no_writer(parent: int, runtime: Path, worker: Listener) -> None:

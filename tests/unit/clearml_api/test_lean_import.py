@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -87,36 +86,6 @@ def test_without_the_sdk_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "clearml" not in sys.modules
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a { # one\n  b: 1 # two\n\n# three\n  // four\n  c: [\n    # five\n    1\n    #six\n    2, # seven\n  ]\n}\n",
-        'a: "# no comment"\nb: http://host/#part\n# end',
-        'a: """\n# no comment\n"""\n# one\nb: 1',
-        "a: one \\\n# two\nb: 1",
-        "# only a comment",
-    ],
-)
-def test_comments_are_skipped(text: str) -> None:
-    factory = _factory()
-    assert _quick(factory)(text) == factory.parse_string(text)
-
-
-def test_the_default_configuration_is_read_as_before() -> None:
-    factory = _factory()
-    files = sorted(Path(str(import_module("clearml").__file__)).parent.rglob("default/*.conf"))
-    assert len(files) >= 3
-    for file in files:
-        assert _quick(factory)(file.read_text()) == factory.parse_string(file.read_text()), file
-
-
-def test_a_mistake_is_reported_with_its_line() -> None:
-    with pytest.raises(Exception, match="line:4") as raised:
-        _quick(_factory())("# one\n# two\na: 1\nb: [}\n")
-    with pytest.raises(type(raised.value), match="line:4"):
-        _factory().parse_string("# one\n# two\na: 1\nb: [}\n")
-
-
 _PROXIES = """
 import json, os
 from autoinstrument.clearml_api import lean_import
@@ -136,13 +105,3 @@ def test_requests_takes_the_proxies_of_the_environment() -> None:
     outside, inside = _run(_PROXIES)
     assert outside["https"] == "http://proxy:1"
     assert not inside.get("https")
-
-
-def _factory() -> Any:
-    return import_module("clearml.utilities.pyhocon").ConfigFactory
-
-
-def _quick(factory: Any) -> Any:
-    copy = type("Copy", (factory,), {})
-    lean_import._parse_quickly(copy, import_module("clearml.utilities.pyhocon").ConfigTree)
-    return copy.parse_string

@@ -80,6 +80,22 @@ def test_metrics() -> None:
     ]
 
 
+def test_metrics_are_read_while_the_loop_counts() -> None:
+    class Read(str):
+        """A result; while it is read, the loop counts one of another kind."""
+
+        __slots__ = ()
+
+        def __format__(self, _: str) -> str:
+            health.note(outcome("synced"))
+            return str(self)
+
+    health = Health()
+    health.note(outcome(Read("failed")))
+    assert 'runs_total{result="failed"} 1' in health.metrics()
+    assert 'runs_total{result="synced"} 1' in health.metrics()
+
+
 def test_health_of_looks_at_running_runs() -> None:
     """A look that fails makes the follower not ready, as a round does."""
     clock = Clock()
@@ -151,6 +167,14 @@ def test_probes_over_http() -> None:
             pass
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{base}/live")
+
+
+def test_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoinstrument.cli.health._SILENT_S", 0.1)
+    port = free_port()
+    with Health().served(f"127.0.0.1:{port}"), socket.create_connection(("127.0.0.1", port)) as silent:
+        silent.settimeout(PATIENCE_S)
+        assert silent.recv(1) == b""
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:", "127.0.0.1:99999", "127.0.0.1:x"])

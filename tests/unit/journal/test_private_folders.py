@@ -44,6 +44,17 @@ def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:
     assert mode(tmp_path / "captures") == 0o700
 
 
+def test_runs_whose_tasks_become_complete_are_passed_over(tmp_path: Path) -> None:
+    """Workers remove their folders while a command goes through them."""
+    journals = RunJournals(Settings(home=str(tmp_path)))
+    for name in "abc":
+        RunJournal(journals.folder / name, RUN._replace(run_id=name), PROCESS).save()
+    found = iter(journals)
+    assert next(found).name == "a"
+    RunJournal.load(journals.folder / "b").remove()
+    assert [folder.name for folder in found] == ["c"]
+
+
 @pytest.mark.parametrize("level", ["home", "captures", "run"])
 def test_a_link_is_refused(tmp_path: Path, level: str) -> None:
     elsewhere, home = tmp_path / "elsewhere", tmp_path / "home"

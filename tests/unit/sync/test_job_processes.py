@@ -36,6 +36,14 @@ def test_results_and_errors_come_from_other_processes(two: JobProcesses) -> None
     assert later.value.retry_after_s == 7.0
 
 
+@pytest.mark.parametrize("kind", ["of two arguments", "with a lock"])
+def test_an_exception_that_cannot_be_pickled_is_told(two: JobProcesses, kind: str) -> None:
+    """The first kind is only found out where it is unpickled."""
+    for _ in range(3):
+        with pytest.raises(JobProcessError, match=f"DriverError: {kind}, at all"):
+            two.submit(_fail_in_driver, kind).result(PATIENCE_S)
+
+
 def test_a_killed_process_loses_its_job_alone(two: JobProcesses) -> None:
     with pytest.raises(JobProcessError, match="ended by signal 9"):
         two.submit(_kill_yourself).result()
@@ -87,6 +95,17 @@ def _refuse(*code: int) -> None:
 
 def _unavailable(retry_after_s: float) -> None:
     raise UnavailableError("later", retry_after_s)
+
+
+class DriverError(Exception):
+    def __init__(self, message: str, detail: str) -> None:
+        super().__init__(f"{message}, {detail}")
+        if message == "with a lock":
+            self.lock = threading.Lock()
+
+
+def _fail_in_driver(kind: str) -> None:
+    raise DriverError(kind, "at all")
 
 
 def _kill_yourself() -> None:
