@@ -63,8 +63,8 @@ class Sender:
             forks.without_threads(self._stop_threads, self._resume)
 
     def _reset(self) -> None:
-        self._started = False
-        self._starting = threading.Lock()
+        self._started = self._is_connecting = False
+        self._starting = threading.RLock()
         self._buffer = SendBuffer()
         self._reads = DeferredReads()
         self._pacing = Pacing()
@@ -94,9 +94,12 @@ class Sender:
 
         Both now: from Python 3.12 on no thread can be started any more when at-exit handlers run. A first run that
         begins there has been announced, and the worker reads it from MLflow.
+
+        A signal handler that logs to MLflow may get here while its own thread connects: what it posts waits for that
+        thread's next record.
         """
         with self._starting:
-            if self._started:
+            if self._started or self._is_connecting:
                 return
             self._started = True
             self._pid = os.getpid()
@@ -205,8 +208,13 @@ class Sender:
 
     def _connect_early(self) -> None:
         with self._starting:
-            if not self._started:
+            if self._started or self._is_connecting:
+                return
+            self._is_connecting = True
+            try:
                 self._link.connect_early()
+            finally:
+                self._is_connecting = False
 
     def _send_now(self, record: Record) -> bool:
         connection = self._link.connection

@@ -100,6 +100,29 @@ def test_an_announcement_is_on_the_wire_when_the_call_returns(training: Training
     assert training.attempts == [0]
 
 
+def test_a_signal_handler_that_logs_while_its_thread_connects_does_not_hang() -> None:
+    """A handler runs between any two instructions of the main thread, which may be starting the worker just then."""
+    worker, announced = Worker(), RunAnnounced("run", "uri", 1, True, "")
+
+    class Interrupted(Training):
+        def connect(self, attempt: Attempt) -> socket.socket:
+            self.attempts.append(attempt.number)
+            if len(self.attempts) == 1:
+                self.sender.announce(announced)
+                self.sender.post(point(1))
+            return worker.there
+
+    training = Interrupted(worker)
+    calling = threading.Thread(target=training.sender.announce, args=[announced], daemon=True)
+    calling.start()
+    calling.join(PATIENCE_S)
+    assert not calling.is_alive()
+    training.sender.post(point(2))
+    assert received(worker, point(2)) == [announced, INTRODUCTION, point(1), point(2)]
+    assert training.attempts == [0]
+    worker.die()
+
+
 def test_the_exit_waits_for_the_workers_answer(training: Training) -> None:
     training.sender.post(point(1))
     answering = threading.Thread(target=delivers(training.workers[0]))
