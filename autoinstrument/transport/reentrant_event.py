@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from queue import Empty, SimpleQueue
+import queue
 
 
 class ReentrantEvent:
@@ -15,7 +15,7 @@ class ReentrantEvent:
 
     def __init__(self) -> None:
         self._is_set = False
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def is_set(self) -> bool:
         """Return True between `set` and `clear`."""
@@ -35,5 +35,5 @@ class ReentrantEvent:
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait for `set`, `timeout_s` at most; for the one thread."""
         if not self._is_set:
-            with contextlib.suppress(Empty):
+            with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=timeout_s)

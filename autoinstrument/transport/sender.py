@@ -67,9 +67,12 @@ class Sender:
         self._starting = threading.RLock()
         self._buffer = SendBuffer()
         self._reads = DeferredReads()
+        self._link = WorkerLink(self._connect, self._introduce)
+        self._prepare()
+
+    def _prepare(self) -> None:
         self._pacing = Pacing()
         self._exit = ExitWait()
-        self._link = WorkerLink(self._connect, self._introduce)
         self._answers = AnswerReader(self._taken, self._lost, lambda: self._threads.stops(_RECEIVE))
         self._loop = SendLoop(
             self._buffer,
@@ -104,6 +107,7 @@ class Sender:
             self._started = True
             self._pid = os.getpid()
             self._buffer.begin()
+            self._prepare()  # anew: gevent may have replaced threads and locks since MLflow was imported
             if forks.WANTED:
                 self._answers.make_interruptible()
             try:

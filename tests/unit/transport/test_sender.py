@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from autoinstrument.records import (
     RunTagged,
     TagDeleted,
 )
+from autoinstrument.transport import forks
 from autoinstrument.transport.deferred_records import DeferredStart
 from autoinstrument.transport.forkable_threads import PREFIX
 from autoinstrument.transport.sender import Sender
@@ -123,6 +125,16 @@ def test_a_signal_handler_that_logs_while_its_thread_connects_does_not_hang() ->
     worker.die()
 
 
+def test_what_the_threads_wait_for_is_made_when_they_start(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script may have gevent replace locks, queues and threads after it has imported MLflow."""
+    made, queue_class = [], queue.SimpleQueue
+    monkeypatch.setattr(queue, "SimpleQueue", lambda: made.append(queue_class()) or made[-1])
+    training.sender.post(point(1))
+    assert training.sender._pacing._wake._bell in made
+    assert training.sender._answers._next in made
+    assert received(training.workers[0], point(1)) == [INTRODUCTION, point(1)]
+
+
 def test_the_exit_waits_for_the_workers_answer(training: Training) -> None:
     training.sender.post(point(1))
     answering = threading.Thread(target=delivers(training.workers[0]))
@@ -218,9 +230,9 @@ def test_the_last_work_is_done_on_the_receiving_thread(training: Training) -> No
     assert done == [f"{PREFIX}receive"]
 
 
-def test_threads_stop_for_a_fork_and_go_on(training: Training) -> None:
+def test_threads_stop_for_a_fork_and_go_on(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     """The functions that `forks` calls from Python 3.12 on; here they are called on any version."""
-    training.sender._answers.make_interruptible()
+    monkeypatch.setattr(forks, "WANTED", True)
     training.sender.post(point(1))
     received(training.workers[0], point(1))
     stopped = training.sender._stop_threads()
@@ -235,9 +247,11 @@ def test_threads_stop_for_a_fork_and_go_on(training: Training) -> None:
     wait_for(lambda: training.answers == [RunTagged("run")])
 
 
-def test_a_thread_that_posts_before_it_stops_keeps_the_other_one_stopped(training: Training) -> None:
+def test_a_thread_that_posts_before_it_stops_keeps_the_other_one_stopped(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The fork would find both: what the sending thread does may post something, as the look for a new console does."""
-    training.sender._answers.make_interruptible()
+    monkeypatch.setattr(forks, "WANTED", True)
     begun, stopped = threading.Event(), threading.Event()
 
     def work() -> None:
