@@ -127,11 +127,10 @@ def test_a_signal_handler_that_logs_while_its_thread_connects_does_not_hang() ->
 
 def test_what_the_threads_wait_for_is_made_when_they_start(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     """A script may have gevent replace locks, queues and threads after it has imported MLflow."""
-    made, queue_class = [], queue.SimpleQueue
-    monkeypatch.setattr(queue, "SimpleQueue", lambda: made.append(queue_class()) or made[-1])
+    queues = [queue.SimpleQueue[None]() for _ in range(9)]
+    monkeypatch.setattr(queue, "SimpleQueue", iter(queues).__next__)
     training.sender.post(point(1))
-    assert training.sender._pacing._wake._bell in made
-    assert training.sender._answers._next in made
+    assert {training.sender._pacing._wake._bell, training.sender._answers._next} <= set(queues)
     assert received(training.workers[0], point(1)) == [INTRODUCTION, point(1)]
 
 

@@ -30,5 +30,5 @@ def problems_of(files: list[ArtifactLogged], held: int) -> list[tuple[str, str]]
 
 @pytest.mark.parametrize(("held", "problem"), [(MAX_ARTIFACTS, []), (MAX_ARTIFACTS - 1, ["missing", "missing"])])
 def test_files_for_which_a_task_has_no_room_are_not_missing(held: int, problem: list[str]) -> None:
-    files = [ArtifactLogged("r", f"{number}.txt", number, None, 1) for number in range(held + 2)]
+    files = [ArtifactLogged("r", f"{number}.txt", number, 1, None) for number in range(held + 2)]
     assert [found for _, found in problems_of(files, held)] == problem
