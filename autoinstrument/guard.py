@@ -98,11 +98,33 @@ def be_quiet() -> None:
     logging.getLogger("autoinstrument").setLevel(logging.WARNING)
 
 
+_VARARGS = 0x04
+"""`inspect.CO_VARARGS`; that module takes long to import."""
+
+
+def is_of_handler(error: BaseException) -> bool:
+    """Return True if a signal handler of the script's has raised an exception, such as that of a time limit.
+
+    Python runs handlers between any two instructions of the main thread, the agent's too. A handler is known by its
+    argument: the frame that it interrupts.
+    """
+    entry = error.__traceback__
+    while entry is not None and entry.tb_next is not None:
+        interrupted, entry = entry.tb_frame, entry.tb_next
+        code, values = entry.tb_frame.f_code, entry.tb_frame.f_locals
+        arguments = [values.get(name) for name in code.co_varnames[: code.co_argcount]]
+        if code.co_flags & _VARARGS:
+            arguments += values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount], ())
+        if any(argument is interrupted for argument in arguments):
+            return True
+    return False
+
+
 class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
     """Context in which an `Exception` is counted and logged instead of raised.
 
-    `KeyboardInterrupt` and `SystemExit` are the user's, and pass. Only the agent's own code runs inside: the user's
-    call (the wrapped MLflow function) always runs outside.
+    `KeyboardInterrupt` and `SystemExit` are the user's, and pass, and so does what the user's signal handlers raise.
+    Only the agent's own code runs inside: the user's call (the wrapped MLflow function) always runs outside.
 
     Args:
         place: what the code inside does, as in "mirroring log_metric"; errors are counted by it, and logged with it.
@@ -121,7 +143,7 @@ class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
     ) -> bool:
         if error is None:
             return False
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or is_of_handler(error):
             return False
         errors[self.place] += 1
         note("error", f"{self.place}: {type(error).__name__}: {error}")

@@ -15,6 +15,7 @@ from typing import Any
 from autoinstrument import notebook_output
 from autoinstrument.capture import streams
 from autoinstrument.capture.streams import quietly
+from autoinstrument.guard import is_of_handler
 from autoinstrument.tracebacks import users_call
 
 _MOST_BYTES = 2**20
@@ -128,8 +129,9 @@ class _Standard(Shadow):
                 try:
                     if text := self._text(data, written):
                         listener.hand_on(self.name, text)
-                except Exception:  # noqa: S110  (the data has been written: for the writer all is well)
-                    pass
+                except Exception as error:  # the data has been written: for the writer all is well
+                    if is_of_handler(error):
+                        raise
             return written
 
         return {"write": write}
@@ -227,8 +229,9 @@ class OtherShadow(Shadow):
                             return result
                         self._kept = None
                     listener.hand_on(self.name, text)
-            except Exception:  # noqa: S110  (as above)
-                pass
+            except Exception as error:  # as above
+                if is_of_handler(error):
+                    raise
             return result
 
         return {"write": write}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import queue
 import select
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
 from typing import Literal
 
 from autoinstrument.guard import guard, own_calls
@@ -39,7 +39,7 @@ class AnswerReader:
         self, take: Callable[[Record], None], lost: Callable[[Connection], None], stops: Callable[[], bool]
     ) -> None:
         self._take, self._lost, self._stops = take, lost, stops
-        self._next: SimpleQueue[Connection | Literal["look"] | None] = SimpleQueue()
+        self._next: queue.SimpleQueue[Connection | Literal["look"] | None] = queue.SimpleQueue()
         """Connections, one after the other; None ends the work."""
         self._current: Connection | None = None
         self._socket: OwnSocket | None = None
@@ -148,7 +148,7 @@ class AnswerReader:
 
 def _readable(sockets: Sequence[socket.socket], wait_s: float | None) -> list[socket.socket]:
     """Return those of the sockets that can be read as soon as there is one; [] after `wait_s` seconds."""
-    if sys.platform == "win32":
+    if sys.platform == "win32" or not hasattr(select, "poll"):  # eventlet takes it away
         return readable_by_select(sockets, wait_s)
     poll = select.poll()  # `select` takes no descriptors over 1,023
     for sock in sockets:

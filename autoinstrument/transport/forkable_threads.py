@@ -85,7 +85,7 @@ class ForkableThreads:
             self._lock.release()
 
     def _run(self, name: str) -> None:
-        work = partial(_without_signals, self._loops[name])
+        work = partial(_without_signals, self._loops[name], threading.get_native_id())
         thread = _BackgroundThread(target=work, name=f"{PREFIX}{name}", daemon=True)
         thread.start()
         self._threads[name] = thread
@@ -101,12 +101,15 @@ class _BackgroundThread(threading.Thread):
         """
 
 
-def _without_signals(loop: Callable[[], None]) -> None:
+def _without_signals(loop: Callable[[], None], started_by: int) -> None:
     """Run a loop on a thread that takes no signal of the process.
+
+    Where gevent or eventlet has put something of its own in the place of threads, the loop runs on the very thread that
+    started it (by the system's number), which keeps its signals.
 
     A script may block a signal to wait for it (`signal.sigwait`), or while it writes a checkpoint. The system would
     give the signal to a thread that does not block it, and the signal's action would come at once.
     """
-    if sys.platform != "win32":
+    if sys.platform != "win32" and threading.get_native_id() != started_by:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     loop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from autoinstrument.transport.reentrant_event import ReentrantEvent
 
 _GATHER_S, _GATHER_POINTS_S, _REST_S = 0.05, 0.25, 0.0005
 """Pauses before records are sent, before they are sent if nobody waits for any of them, and between two messages. A
@@ -11,14 +11,14 @@ woken up."""
 
 
 class Pacing:
-    """The sending thread's clock. Any thread may wake it."""
+    """The sending thread's clock. Any thread may wake it, and any signal handler."""
 
     def __init__(self) -> None:
-        self._wake = threading.Event()
+        self._wake = ReentrantEvent()
         self._awake = False
-        self._soon = threading.Event()
-        self._hurry = threading.Event()
-        self._no_pause = threading.Event()
+        self._soon = ReentrantEvent()
+        self._hurry = ReentrantEvent()
+        self._no_pause = ReentrantEvent()
 
     @property
     def is_hurrying(self) -> bool:

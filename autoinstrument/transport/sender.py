@@ -63,13 +63,16 @@ class Sender:
             forks.without_threads(self._stop_threads, self._resume)
 
     def _reset(self) -> None:
-        self._started = False
-        self._starting = threading.Lock()
+        self._started = self._is_connecting = False
+        self._starting = threading.RLock()
         self._buffer = SendBuffer()
         self._reads = DeferredReads()
+        self._link = WorkerLink(self._connect, self._introduce)
+        self._prepare()
+
+    def _prepare(self) -> None:
         self._pacing = Pacing()
         self._exit = ExitWait()
-        self._link = WorkerLink(self._connect, self._introduce)
         self._answers = AnswerReader(self._taken, self._lost, lambda: self._threads.stops(_RECEIVE))
         self._loop = SendLoop(
             self._buffer,
@@ -94,13 +97,17 @@ class Sender:
 
         Both now: from Python 3.12 on no thread can be started any more when at-exit handlers run. A first run that
         begins there has been announced, and the worker reads it from MLflow.
+
+        A signal handler that logs to MLflow may get here while its own thread connects: what it posts waits for that
+        thread's next record.
         """
         with self._starting:
-            if self._started:
+            if self._started or self._is_connecting:
                 return
             self._started = True
             self._pid = os.getpid()
             self._buffer.begin()
+            self._prepare()  # anew: gevent may have replaced threads and locks since MLflow was imported
             if forks.WANTED:
                 self._answers.make_interruptible()
             try:
@@ -205,8 +212,13 @@ class Sender:
 
     def _connect_early(self) -> None:
         with self._starting:
-            if not self._started:
+            if self._started or self._is_connecting:
+                return
+            self._is_connecting = True
+            try:
                 self._link.connect_early()
+            finally:
+                self._is_connecting = False
 
     def _send_now(self, record: Record) -> bool:
         connection = self._link.connection

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from collections.abc import Callable
 
+from autoinstrument.guard import is_of_handler
 from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Record
 from autoinstrument.transport.connection import Connection
@@ -75,8 +75,11 @@ class WorkerLink:
     def connect_early(self) -> None:
         """Connect ahead of `open`, from any thread; after a failure here, `open` tries again and reports its own."""
         if self.connection is None:
-            with contextlib.suppress(OSError):
+            try:
                 self.connection = Connection(self._connect(self._next._replace(wait_s=_EARLY_S)))
+            except OSError as error:
+                if is_of_handler(error):  # `TimeoutError` as a rule
+                    raise
 
     def open(self) -> Connection:
         """Connect and introduce the process, as far as that was not done; for the sending thread.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from autoinstrument.guard import guard
 
 # In a separate interpreter: the test changes descriptor 2.
 BEGINNING = """
@@ -87,3 +91,41 @@ warn("cannot be listed (%s)", "set\\nthe variable")
         "reading failed, training goes on (ValueError: no database)",
         "cannot be listed (set the variable)",
     ]
+
+
+class TimeIsUpError(Exception):
+    pass
+
+
+class Handlers:
+    """Ways to write a signal handler."""
+
+    def method(self, number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise TimeIsUpError
+
+    def any_arguments(self, *_: object) -> None:
+        raise TimeIsUpError
+
+    def deep(self, number: int, frame: object) -> None:
+        self.any_arguments()
+
+
+@pytest.mark.parametrize("name", ["method", "any_arguments", "deep"])
+def test_what_a_signal_handler_raises_is_the_scripts(name: str) -> None:
+    """It may interrupt the agent's own work: a time limit, or the end of a job that is preempted."""
+    before = signal.signal(signal.SIGUSR1, getattr(Handlers(), name))
+    try:
+        with pytest.raises(TimeIsUpError), guard("mirroring log_metric"):
+            json.loads("1", object_hook=None, parse_int=lambda _: signal.raise_signal(signal.SIGUSR1))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.swallows("the agent's own work")
+def test_what_the_agent_raises_is_not() -> None:
+    def own(frame: object, *more: object) -> None:
+        raise ValueError
+
+    with guard("the agent's own work"):
+        own(1, 2)

@@ -7,7 +7,7 @@ from typing import Any
 
 from autoinstrument.clearml_api import storable
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.mirror.kinds.artifact_list import FILES_LEFT_OUT
+from autoinstrument.mirror.kinds.artifact_list import FILES_LEFT_OUT, MAX_ARTIFACTS
 from autoinstrument.mirror.kinds.kind import TaskOfRun
 from autoinstrument.mirror.mapping import artifact_entries, figures, pictures
 from autoinstrument.mlflow_store.artifact_addresses import is_same_place
@@ -49,15 +49,16 @@ def problems(of: TaskOfRun, files: Iterable[ArtifactLogged], tasks: Tasks) -> It
         ClearMLError: the server does not answer.
     """
     run, is_link = of.stored.run, of.settings.artifacts == "link"
-    held = _by_path((of.task.get("execution") or {}).get("artifacts") or [])
+    artifacts = (of.task.get("execution") or {}).get("artifacts") or []
+    held, is_full = _by_path(artifacts), len(artifacts) >= MAX_ARTIFACTS
     left_out = of.configuration(FILES_LEFT_OUT)
     plots = _Plots(run, str(of.task["id"]), tasks)
     listed = set[str]()
     for record in files:
         path = artifact_entries.shown(record.path)
         listed.add(path)
-        if path not in held and f"{path}: " in left_out:
-            continue
+        if path not in held and (is_full or f"{path}: " in left_out):
+            continue  # the list of files left out may be cut
         found = problem(run, record, held.get(path), is_link=is_link, exact=True)
         if not found and f"{path}: " not in left_out and plots.lack(record):
             found = "a figure of matplotlib that is not among the plots"

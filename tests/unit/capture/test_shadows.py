@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import signal
+import sys
 
 import pytest
 
@@ -15,6 +17,10 @@ class Captured(list[tuple[str, str]]):
         super().__init__()
         self.listener = Listener(lambda name, text: self.append((name, text)), nothing)
         self.listener.wanted = True
+
+
+class Text(io.StringIO):
+    """A text stream that takes a method."""
 
 
 class Binary(io.BytesIO):
@@ -49,6 +55,27 @@ def test_the_outermost_stream_captures(captured: Captured) -> None:
     text.flush()
     binary.write(b"two")
     assert captured == [("stdout", "one"), ("stdout", "two")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+@pytest.mark.parametrize("kind", ["binary", "other"])
+def test_what_a_signal_handler_raises_meanwhile_is_the_writers(kind: str) -> None:
+    """As the end of a time limit, or of a job that is preempted."""
+
+    def handle(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    listener = Listener(lambda name, text: signal.raise_signal(signal.SIGUSR1), nothing)
+    listener.wanted = True
+    binary, other = Binary(), Text()
+    BufferShadow(binary, "stdout", listener)
+    OtherShadow(other, "stdout", listener)
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with pytest.raises(TimeoutError):
+            binary.write(b"text\n") if kind == "binary" else other.write("text\n")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_listener_that_raises_or_prints_disturbs_no_writer() -> None:

@@ -95,3 +95,13 @@ def test_signals_of_the_process_are_left_to_its_own_threads() -> None:
     wait_for(lambda: blocked)
     assert {signal.SIGTERM, signal.SIGUSR1, signal.SIGINT} <= blocked[0]
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal masks")
+def test_a_process_without_threads_keeps_its_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under gevent, where a thread is a part of the thread that starts it."""
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.run)
+    blocked: list[set[int]] = []
+    ForkableThreads({"a": lambda: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))}).start()
+    assert blocked == [set()]
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())

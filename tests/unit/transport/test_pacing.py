@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from types import FrameType
+from typing import Any
 
 from autoinstrument.transport.pacing import Pacing
 from tests.unit.transport.worker import PATIENCE_S
@@ -22,6 +25,36 @@ def test_a_wake_before_the_wait_counts() -> None:
     pacing = Pacing()
     pacing.wake()
     assert ends(run(pacing.wait))
+
+
+def test_a_wake_may_interrupt_a_wake_at_any_instruction() -> None:
+    """As one of a signal handler does, which prints while the main thread logs."""
+
+    def wake(interrupted_at: int) -> int:
+        pacing, instructions = Pacing(), 0
+
+        def interrupt(frame: FrameType, event: str, argument: Any) -> Any:
+            nonlocal instructions
+            frame.f_trace_opcodes = True
+            if instructions == interrupted_at:
+                pacing.wake()
+            instructions += 1
+            return interrupt
+
+        sys.settrace(interrupt)
+        try:
+            pacing.wake()
+        finally:
+            sys.settrace(None)
+        return instructions
+
+    def wake_again_and_again() -> None:
+        number = 0
+        while number < wake(number):
+            number += 1
+        assert number > 20
+
+    assert ends(run(wake_again_and_again))
 
 
 def test_each_wait_needs_a_wake_of_its_own() -> None:

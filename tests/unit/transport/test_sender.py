@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from autoinstrument.records import (
     RunTagged,
     TagDeleted,
 )
+from autoinstrument.transport import forks
 from autoinstrument.transport.deferred_records import DeferredStart
 from autoinstrument.transport.forkable_threads import PREFIX
 from autoinstrument.transport.sender import Sender
@@ -98,6 +100,38 @@ def test_an_announcement_is_on_the_wire_when_the_call_returns(training: Training
     training.sender.post(point(1))
     assert received(training.workers[0], point(1)) == [INTRODUCTION, point(1)]
     assert training.attempts == [0]
+
+
+def test_a_signal_handler_that_logs_while_its_thread_connects_does_not_hang() -> None:
+    """A handler runs between any two instructions of the main thread, which may be starting the worker just then."""
+    worker, announced = Worker(), RunAnnounced("run", "uri", 1, True, "")
+
+    class Interrupted(Training):
+        def connect(self, attempt: Attempt) -> socket.socket:
+            self.attempts.append(attempt.number)
+            if len(self.attempts) == 1:
+                self.sender.announce(announced)
+                self.sender.post(point(1))
+            return worker.there
+
+    training = Interrupted(worker)
+    calling = threading.Thread(target=training.sender.announce, args=[announced], daemon=True)
+    calling.start()
+    calling.join(PATIENCE_S)
+    assert not calling.is_alive()
+    training.sender.post(point(2))
+    assert received(worker, point(2)) == [announced, INTRODUCTION, point(1), point(2)]
+    assert training.attempts == [0]
+    worker.die()
+
+
+def test_what_the_threads_wait_for_is_made_when_they_start(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script may have gevent replace locks, queues and threads after it has imported MLflow."""
+    queues = [queue.SimpleQueue[None]() for _ in range(9)]
+    monkeypatch.setattr(queue, "SimpleQueue", iter(queues).__next__)
+    training.sender.post(point(1))
+    assert {training.sender._pacing._wake._bell, training.sender._answers._next} <= set(queues)
+    assert received(training.workers[0], point(1)) == [INTRODUCTION, point(1)]
 
 
 def test_the_exit_waits_for_the_workers_answer(training: Training) -> None:
@@ -195,9 +229,9 @@ def test_the_last_work_is_done_on_the_receiving_thread(training: Training) -> No
     assert done == [f"{PREFIX}receive"]
 
 
-def test_threads_stop_for_a_fork_and_go_on(training: Training) -> None:
+def test_threads_stop_for_a_fork_and_go_on(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     """The functions that `forks` calls from Python 3.12 on; here they are called on any version."""
-    training.sender._answers.make_interruptible()
+    monkeypatch.setattr(forks, "WANTED", True)
     training.sender.post(point(1))
     received(training.workers[0], point(1))
     stopped = training.sender._stop_threads()
@@ -212,9 +246,11 @@ def test_threads_stop_for_a_fork_and_go_on(training: Training) -> None:
     wait_for(lambda: training.answers == [RunTagged("run")])
 
 
-def test_a_thread_that_posts_before_it_stops_keeps_the_other_one_stopped(training: Training) -> None:
+def test_a_thread_that_posts_before_it_stops_keeps_the_other_one_stopped(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The fork would find both: what the sending thread does may post something, as the look for a new console does."""
-    training.sender._answers.make_interruptible()
+    monkeypatch.setattr(forks, "WANTED", True)
     begun, stopped = threading.Event(), threading.Event()
 
     def work() -> None:
