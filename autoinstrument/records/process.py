@@ -53,7 +53,7 @@ class ProcessStarted(NamedTuple):
     """Name of its lines in the console of a run that another process has begun, as in "rank 1"."""
 
     def resumed_by(self, process: ProcessStarted) -> ProcessStarted:
-        """Return a run's program as the process at work on it, which has resumed the run, although it is another program."""
+        """Return a run's program in the process that has resumed its run, and runs another program."""
         return self._replace(pid=process.pid, started_ms=process.started_ms, host=process.host, job=process.job)
 
 

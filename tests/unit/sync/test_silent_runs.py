@@ -269,6 +269,15 @@ def test_logging_shows_that_a_left_open_run_goes_on(client: MlflowClient, tmp_pa
     assert follower.follow(1000, lambda: client.log_metric(run_id, "loss", follower.clock.now)) == []
 
 
+def test_a_run_that_another_machine_has_called_complete_is_ended_if_its_task_runs(
+    server: ClearMLServer, client: MlflowClient, run_id: str
+) -> None:
+    """An owner here has set the Task running again; the other machine's tag may be written after that."""
+    client.set_tag(run_id, "clearml.state", "synced")
+    assert Follower().follow(400)
+    assert states(client, server, run_id) == ("KILLED", "stopped")
+
+
 @pytest.mark.parametrize("is_of_agent", [True, False], ids=["ClearML agent", "Task.init"])
 def test_a_container_is_killed_and_the_agent_outside_reports_it(
     server: ClearMLServer, client: MlflowClient, run_id: str, is_of_agent: bool
