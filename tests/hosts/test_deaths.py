@@ -96,3 +96,40 @@ def test_a_host_loses_its_power(cluster: Cluster, follower: Started) -> None:
     alpha.kill()
     wait_for(lambda: are(cluster, DEAD, "host"))
     cluster.assert_verified()
+
+
+RESUMED = """
+import pathlib, sys, time
+import mlflow
+
+name, *run_ids = sys.argv[1:]
+with mlflow.start_run(run_id=run_ids[0] if run_ids else None, run_name=None if run_ids else "shared"):
+    print(name, "is at work", flush=True)
+    pathlib.Path(f"{name} is ready").touch()
+    while not pathlib.Path(f"{name} may end").exists():
+        time.sleep(0.05)
+"""
+
+
+def test_a_host_dies_whose_run_another_host_has_ended(cluster: Cluster, follower: Started) -> None:
+    """The first host's worker is cut off, and ends the Task after the second host has resumed the run."""
+    (alpha, beta), folder = cluster.hosts, cluster.place.folder
+    cluster.place.write("train.py", RESUMED)
+    first = cluster.start(alpha, "train.py", "first", name="-first", **SHORT)
+    wait_for(lambda: cluster.states().get("shared") == LIVE)
+    alpha.cut(cluster.network.clearml)
+    (folder / "first may end").touch()
+    wait_for(lambda: cluster.the_run().info.status == "FINISHED")
+    run_id = cluster.the_run().info.run_id
+    cluster.start(beta, "train.py", "second", run_id, name="-second", **SHORT)
+    wait_for(lambda: "second is at work" in cluster.server.console(cluster.task_of(cluster.the_run())["id"]))
+    cluster.server.clear_requests()
+    alpha.heal(cluster.network.clearml)
+    assert first.finish().code == 0
+    wait_for(lambda: "tasks.completed" in [call.endpoint for call in cluster.server.requests])
+    wait_for(lambda: cluster.states()["shared"] == LIVE)
+    wait_for(lambda: not cluster.workers(alpha, "-first"))
+    assert cluster.states()["shared"] == LIVE
+    beta.kill()
+    wait_for(lambda: cluster.states()["shared"] == DEAD)
+    cluster.assert_verified()
