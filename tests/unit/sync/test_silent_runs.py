@@ -262,6 +262,8 @@ def test_a_run_that_ended_and_goes_on_without_the_agent_is_left_alone(
     client.update_run(run_id, status="RUNNING")
     assert follower.follow(1000) == []
     assert states(client, server, run_id) == ("RUNNING", "stopped")
+    assert Follower(others_after_s=300.0).follow(400) == ["ended nothing was logged for 300 s"]
+    assert client.get_run(run_id).info.status == "KILLED"
 
 
 def test_logging_shows_that_a_left_open_run_goes_on(client: MlflowClient, tmp_path: Path) -> None:
