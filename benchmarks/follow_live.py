@@ -90,9 +90,17 @@ class Store:
 
 
 class Costs(NamedTuple):
-    """What the follower has cost: CPU seconds of all its processes, and requests to each server."""
+    """The costs until now.
+
+    Attributes:
+        cpu_s: CPU seconds of the follower's processes. mlflow_s: of MLflow's server. clearml_s: of this process, which
+            is ClearML's server.
+        to_mlflow, to_clearml: the follower's requests.
+    """
 
     cpu_s: float
+    mlflow_s: float
+    clearml_s: float
     to_mlflow: float
     to_clearml: float
 
@@ -101,8 +109,14 @@ class Costs(NamedTuple):
 
     def a_minute(self, seconds: float) -> str:
         """Return the costs of a minute, for a person."""
-        cpu_s, to_mlflow, to_clearml = (60 / seconds * value for value in self)
-        return f"{cpu_s:.1f} s of CPU, {to_mlflow:.0f} requests to MLflow, {to_clearml:.0f} to ClearML"
+        cpu_s, mlflow_s, _, to_mlflow, to_clearml = (60 / seconds * value for value in self)
+        requests = f"{to_mlflow:.0f} requests to MLflow, {to_clearml:.0f} to ClearML"
+        return f"{cpu_s:.1f} s of CPU, MLflow's server {mlflow_s:.1f} s; {requests}"
+
+    def a_run(self, runs: int) -> str:
+        """Return the CPU time of one of so many runs, for a person: load does not change it."""
+        times = [f"{1000 * value / runs:.0f}" for value in self[:3]]
+        return f"{' + '.join(times)} ms of CPU a run (follower, MLflow's and ClearML's server)"
 
 
 class Follower:
@@ -119,15 +133,13 @@ class Follower:
 
     def costs(self) -> Costs:
         """Return what it has cost so far."""
-        cpu_s = 0.0
-        for process in (self.process, *self.process.children(recursive=True)):
-            times = process.cpu_times()
-            cpu_s += times.user + times.system
+        own = [self.process, *self.process.children(recursive=True)]
+        servers = [each for each in psutil.Process().children(recursive=True) if each not in own]
         requests = {True: 0.0, False: 0.0}
         for name, count in self._figures().items():
             if name.startswith("autoinstrument_sync_requests_total"):
                 requests[f'server="{self._mlflow}"' in name] += count
-        return Costs(cpu_s, requests[True], requests[False])
+        return Costs(_cpu_s(own), _cpu_s(servers), time.process_time(), requests[True], requests[False])
 
     def has_looked(self) -> bool:
         """Return True after its first look at the running runs."""
@@ -142,6 +154,10 @@ class Follower:
                 return {}
             raise
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def _cpu_s(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def wait(is_so: Callable[[], bool], seconds: float = _PATIENCE_S) -> None:
@@ -229,7 +245,7 @@ def measure(size: Size, jobs: int) -> Iterator[tuple[str, str, bool | None]]:
             return name, f"{max(found):.1f} s{middle}", max(found) <= MOST_S
 
         firsts, points = list[float](), list[float]()
-        step = 1000
+        step = _LAST + 1  # after a gap, each metric's new points would be read by a request
         for _ in range(size.alone):
             began = time.time()
             ids = store.begin(1)
@@ -243,10 +259,10 @@ def measure(size: Size, jobs: int) -> Iterator[tuple[str, str, bool | None]]:
 
         before, began = follower.costs(), time.time()
         ids = store.begin(size.burst)
-        yield figure(f"Tasks of {size.burst} runs that begin at once", delays.of_tasks(ids, began))
+        name, value, reached = figure(f"Tasks of {size.burst} runs that begin at once", delays.of_tasks(ids, began))
+        yield name, f"{value}; {(follower.costs() - before).a_run(size.burst)}", reached
         last = max(delays.of_points(ids, _LAST, began))
-        cpu_s = (follower.costs() - before).cpu_s / size.burst
-        yield "all that they had logged by then", f"{last:.1f} s; {1000 * cpu_s:.0f} ms of CPU a run", None
+        yield "all that they had logged", f"{last:.1f} s; {(follower.costs() - before).a_run(size.burst)}", None
         began = time.time()
         store.log(ids, step)
         yield figure(f"then a point of each of {_METRICS} metrics in all of them", delays.of_points(ids, step, began))
