@@ -116,7 +116,7 @@ def copies(connection: sqlite3.Connection, run_id: str, count: int) -> list[str]
     """Copy a run's rows, which takes seconds for what the client takes half an hour for; return the ids."""
     ids = [uuid.uuid4().hex for _ in range(count)]
     other = {"run_uuid": ":id", "artifact_uri": "replace(artifact_uri, run_uuid, :id)"}
-    for table in ("runs", "metrics", "latest_metrics", "tags"):
+    for table in ("runs", "metrics", "latest_metrics", "params", "tags"):
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         values = ", ".join(other.get(column, column) for column in columns)
         connection.executemany(

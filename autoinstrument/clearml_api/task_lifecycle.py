@@ -57,9 +57,9 @@ class TaskLifecycle:
         clone_id = str(answer["id"])
         return Task(clone_id, self._session.login.task_page(clone_id, "*"), False, {}, {}, "created", "")
 
-    def start(self, task: Task) -> None:
-        """Set a Task running, whatever its present status is."""
-        self._session.call("tasks.started", task=task.id, force=True)
+    def start(self, task: Task, reason: str = "") -> None:
+        """Set a Task running, whatever its present status is; this replaces the reason of that status."""
+        self._session.call("tasks.started", task=task.id, status_reason=reason, force=True)
 
     def finish(self, task: Task, status: str, reason: str, message: str, *, force: bool = True) -> None:
         """Set the last status ("completed", "failed" or "stopped"), with `force` whatever the present one is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoinstrument.clearml_api import schema
 from autoinstrument.clearml_api.errors import RefusedError, understood
@@ -13,6 +13,21 @@ from autoinstrument.clearml_api.task import Task, is_of_run, run_of, task_from
 _AT_ONCE = 500
 """Tasks that one request asks for."""
 _DATA_SET = "dataset"
+
+
+class TaskStatus(NamedTuple):
+    """The status of a Task.
+
+    Attributes:
+        task_id: its id.
+        status: ClearML's word; "stopped" also for a Task that must stop.
+        reason, message: the texts that were given with the status; "" for none.
+    """
+
+    task_id: str
+    status: str
+    reason: str
+    message: str
 
 
 def read(session: Session, task_id: str) -> dict[str, Any]:
@@ -148,18 +163,17 @@ class TaskLookup:
                 data_sets[str(task["id"])] = str(task.get("name") or ""), page
         return data_sets
 
-    def stopped(self, task_ids: Collection[str]) -> dict[str, tuple[str, str]]:
-        """Return reason and message of those Tasks that are stopped or must stop, by id.
-
-        `tasks.stop` sets a Task `stopped`, or leaves it running with the message "stopping" if a worker reports for it
-        (API 2.34).
-        """
-        stopped = {}
-        for task in self._statuses(task_ids):
-            reason, message = task.get("status_reason") or "", task.get("status_message") or ""
-            if _must_stop(task):
-                stopped[str(task["id"])] = (reason, message)
-        return stopped
+    def statuses(self, task_ids: Collection[str]) -> list[TaskStatus]:
+        """Return the statuses of those Tasks that exist."""
+        return [
+            TaskStatus(
+                str(task["id"]),
+                "stopped" if _must_stop(task) else str(task.get("status") or ""),
+                str(task.get("status_reason") or ""),
+                str(task.get("status_message") or ""),
+            )
+            for task in self._statuses(task_ids)
+        ]
 
     def end_of(self, task_id: str) -> tuple[str, str] | None:
         """Return the status of a Task whose agent ends it, and the reason; None for one that goes on.
@@ -185,4 +199,9 @@ class TaskLookup:
 
 
 def _must_stop(task: Mapping[str, Any]) -> bool:
+    """Return True if a Task is stopped, or must stop.
+
+    `tasks.stop` sets a Task `stopped`, or leaves it running with the message "stopping" if a worker reports for it
+    (API 2.34).
+    """
     return bool(task.get("status") == "stopped" or task.get("status_message") == "stopping")

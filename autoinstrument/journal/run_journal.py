@@ -207,7 +207,9 @@ class RunJournals:
         journal.task_id = journal.task_id or linked
         if known is not None:
             journal.go_on(run)
-            if not (run.begun_elsewhere and journal.process):
+            if process is not None and journal.process is not None and run.begun_elsewhere:
+                journal.process = journal.process.resumed_by(process)
+            else:
                 journal.process = process or journal.process
             if run.task_id:
                 journal.task_id, journal.adopted = run.task_id, True

@@ -13,7 +13,9 @@ from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mlflow_store.describe import PARENT_RUN
 from autoinstrument.mlflow_store.link_tags import (
+    PENDING,
     STATE,
+    SYNCED,
     TASK_ID,
     TASK_URL,
     followed,
@@ -118,8 +120,8 @@ def read_awaited(mirror: RunMirror, ask: Callable[[Callable[[], Any]], Any]) -> 
 def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
     """Write to MLflow what only the capture knows: the end of a killed run; the link, the lineage, and late steps.
 
-    The link is written when the Task is complete; with `note`, into the run's description too. Doing it again changes
-    nothing.
+    The link is written when the Task is complete; with `note`, into the run's description too. A run whose Task was
+    taken away is marked for `sync`. Doing it again changes nothing.
 
     Raises:
         Exception: MLflow's store does not answer; it raises what its driver raises.
@@ -129,12 +131,11 @@ def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
         set_killed(tracking_uri, run.workspace, run.run_id)
         capture.killed = False
     if capture.delivered:
-        tags = lineage(run.tags)
+        tags = {**lineage(run.tags), STATE: SYNCED if capture.task_id else PENDING}
         if capture.task_id:
-            tags |= {TASK_ID: capture.task_id, STATE: "synced"}
+            tags[TASK_ID] = capture.task_id
         if capture.task_url:
             tags[TASK_URL] = capture.task_url
-        if tags:
-            set_tags(tracking_uri, run.workspace, run.run_id, tags, note=note)
+        set_tags(tracking_uri, run.workspace, run.run_id, tags, note=note)
         for step in capture.steps:
             set_missing_tag(tracking_uri, run.workspace, step, PARENT_RUN, run.run_id)

@@ -53,6 +53,7 @@ class RunTask:
         self._task: Task | None = None
         self._given_up: Task | None = None
         self._must_restart = False
+        self._restart_reason = ""
         self._lacks_earlier_data = False
 
     @property
@@ -90,9 +91,9 @@ class RunTask:
             self._link(self.place(task))
         return self._task
 
-    def restart(self) -> None:
-        """Set the Task running again."""
-        self._must_restart = True
+    def restart(self, reason: str = "") -> None:
+        """Set the Task running again, for a reason that the Task then shows."""
+        self._must_restart, self._restart_reason = True, reason
 
     def close(self) -> None:
         """Let each part do what must come last, such as ending the Task.
@@ -254,7 +255,7 @@ class RunTask:
 
     def _started_again(self, task: Task) -> Task:
         """Set a Task running that has ended."""
-        self._context.tasks.start(task)
+        self._context.tasks.start(task, self._restart_reason)
         for part in self._parts:
             part.restarted(task)
         return task._replace(status="in_progress")

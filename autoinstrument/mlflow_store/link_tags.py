@@ -116,6 +116,16 @@ def set_killed(tracking_uri: str, workspace: str, run_id: str, end_time_ms: int 
             client.set_terminated(run_id, "KILLED", end_time_ms)
 
 
+def is_running(tracking_uri: str, workspace: str, run_id: str) -> bool:
+    """Return True if MLflow calls a run RUNNING that was not deleted.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    with own_calls(), store_access(tracking_uri, workspace):
+        return _client_if(tracking_uri, run_id, "RUNNING") is not None
+
+
 def set_running(tracking_uri: str, workspace: str, run_id: str) -> None:
     """Set a run to RUNNING again that was set to KILLED because its process was silent, and that goes on after all.
 

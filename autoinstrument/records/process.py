@@ -52,6 +52,10 @@ class ProcessStarted(NamedTuple):
     name: str = ""
     """Name of its lines in the console of a run that another process has begun, as in "rank 1"."""
 
+    def resumed_by(self, process: ProcessStarted) -> ProcessStarted:
+        """Return a run's program in the process that has resumed its run, and runs another program."""
+        return self._replace(pid=process.pid, started_ms=process.started_ms, host=process.host, job=process.job)
+
 
 class ProcessChanged(NamedTuple):
     """Changes in the process since `ProcessStarted`; sent when a run ends."""

@@ -47,8 +47,8 @@ class _Watched(NamedTuple):
 
     Attributes:
         stored: the run.
-        task: its Task, as `Tasks.signs_of_life` returns it; {} for a run without the agent, whose Task, if a follower
-            mirrors it, ends as the run does.
+        task: its Task, as `Tasks.signs_of_life` returns it; {} for a run without the agent, or one that goes on
+            without it. If it has a Task, that ends as the run does.
         sign: changes as long as the run is alive.
     """
 
@@ -142,8 +142,11 @@ class SilentRuns:
         linked.pop("", None)
         for task in self._tasks.signs_of_life(list(linked)) if linked and self._after_s < math.inf else ():
             for run in linked[task["id"]]:
-                if _was_left_open(task) if _is_complete(run) else _may_be_ended(task):
+                is_over = _is_complete(run) and task["status"] != "in_progress"
+                if _was_left_open(task) if is_over else _may_be_ended(task):
                     yield _Watched(run, task, (task.get("last_update"), _logged(run)))
+                elif is_over and has_others:
+                    yield _Watched(run, {}, _logged(run))
         for stored in runs if has_others else ():
             if stored.run.tags.get(STATE) == FOLLOWED or not is_linked(stored.run.tags):
                 yield _Watched(stored, {}, _logged(stored))

@@ -20,6 +20,7 @@ from autoinstrument.mirror.completion import complete
 from autoinstrument.mirror.kinds.environment import script_of_tags
 from autoinstrument.mirror.kinds.status import agreed_end
 from autoinstrument.mirror.mapping.links import origin
+from autoinstrument.mirror.mapping.run_status import FOLLOWED
 from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
@@ -79,7 +80,7 @@ class StoredRunMirror(RunMirror):
 
     def restart(self) -> None:
         """Set the Task, which has ended, running again, because its run goes on."""
-        self._task.restart()
+        self._task.restart(FOLLOWED)
 
 
 class StoredRunSync:

@@ -1,7 +1,9 @@
 """Stop a training process whose Task a person has stopped in ClearML, as SIGTERM would.
 
 A Task that `sync` or the server has stopped, because they took the process for dead, is set to running again, and so is
-its run in MLflow. A Task that was stopped because its run has ended in MLflow stays stopped, and its process goes on.
+its run in MLflow. A Task that has ended because its run has ended in MLflow stays so, and its process goes on. But if
+MLflow calls the run RUNNING, it was resumed here after an owner on another machine had ended it, whose worker has ended
+the Task later: that is undone, because nothing would end the run if this machine vanished.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from autoinstrument.clearml_api.errors import ClearMLError
+from autoinstrument.clearml_api.task_lookup import TaskStatus
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.completion import write_back
-from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_mlflow
-from autoinstrument.mlflow_store.link_tags import set_running
+from autoinstrument.mirror.mapping.run_status import FOLLOWED, is_of_a_process, is_of_mlflow
+from autoinstrument.mlflow_store.link_tags import is_running, set_running
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.training_process import TrainingProcess
 
@@ -73,27 +76,40 @@ class AbortWatcher:
         if not by_task or not (aborts or self._may_be_ended):
             return
         with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
-            for task_id, (reason, message) in self._tasks.stopped(by_task).items():
-                mirror, owners = by_task[task_id]
-                if is_of_a_process(reason, message):
-                    logger().warning("run %s goes on, its Task was stopped: %s", mirror.run.run_id, reason)
+            for task in self._tasks.statuses(by_task):
+                mirror, owners = by_task[task.task_id]
+                run, reason, message = mirror.run, task.reason, task.message
+                if task.status == "stopped" and is_of_a_process(reason, message):
+                    logger().warning("run %s goes on, its Task was stopped: %s", run.run_id, reason)
                     change(mirror, mirror.go_on)
                     with guard("setting a run to running again"):
-                        set_running(mirror.run.tracking_uri, mirror.run.workspace, mirror.run.run_id)
+                        set_running(run.tracking_uri, run.workspace, run.run_id)
                     continue
-                if not aborts or is_of_mlflow(reason):
+                if _ends_with_its_run(task):
+                    with guard("looking whether a run goes on"):
+                        if is_running(run.tracking_uri, run.workspace, run.run_id):
+                            change(mirror, mirror.go_on)
+                    continue
+                if not aborts or task.status != "stopped":
                     continue
                 text = " ".join(filter(None, (message, reason)))
-                if mirror.run.is_local_job and mirror.task is not None:
+                if run.is_local_job and mirror.task is not None:
                     with contextlib.suppress(ClearMLError):
                         self._tasks.finish(mirror.task, "stopped", _OF_A_PERSON, message)
                 if any(process.pid == os.getpid() for process in owners):  # the worker is a thread, and dies with it
                     mirror.capture.killed = True
                     with guard("ending an aborted run"):
-                        write_back(mirror.capture, mirror.run.tracking_uri, note=mirror.settings.note)
+                        write_back(mirror.capture, run.tracking_uri, note=mirror.settings.note)
                     with guard("writing the capture"):
                         mirror.capture.save()
                 for process in owners:
-                    aborted = process.abort(mirror.run.run_id, f"aborted in ClearML: {text}")
+                    aborted = process.abort(run.run_id, f"aborted in ClearML: {text}")
                     if aborted and process.pid != os.getpid():  # else the process itself has logged it on stderr
-                        logger().warning("run %s: aborted in ClearML; SIGTERM to %s", mirror.run.run_id, process.pid)
+                        logger().warning("run %s: aborted in ClearML; SIGTERM to %s", run.run_id, process.pid)
+
+
+def _ends_with_its_run(task: TaskStatus) -> bool:
+    """Return True if the run of a Task has ended in MLflow, or is taken for one without an agent, which follows it."""
+    if task.status == "stopped":
+        return is_of_mlflow(task.reason)
+    return task.status in ("completed", "failed", "closed") or task.reason == FOLLOWED

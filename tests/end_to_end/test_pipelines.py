@@ -169,3 +169,37 @@ def test_a_controller_in_the_services_queue(remote: Remote) -> None:
     wait_for(lambda: link_tags(remote.place.mlflow_run(summary.info.run_id)).get("state") == "synced")
     below = [run for run in remote.place.mlflow_runs() if above(run) == summary.info.run_id]
     assert {run.info.run_name for run in below} == {"prepare", "train"}
+
+
+TOO_EARLY = """
+import autoinstrument, mlflow
+from clearml import PipelineController
+from clearml.backend_api.session.client import APIClient
+
+for name in ("default", "services"):
+    APIClient().queues.create(name=name)
+pipe = PipelineController(name="pipe", project="pipelines", version="1.0")
+pipe.set_default_execution_queue("default")
+pipe.add_function_step("step", lambda: 1, function_return=["one"])
+with mlflow.start_run(run_name="too early"):
+    mlflow.log_metric("before", 1)
+    autoinstrument.wait_delivered(240)
+    pipe.start(queue="services")
+"""
+
+
+def test_a_run_that_is_open_when_its_controller_moves_to_an_agent(sdk_place: Place, own_server: ClearMLServer) -> None:
+    """It waits for `sync`: its Task is that of the run of the script that the agent will run."""
+    done = sdk_place.run(TOO_EARLY, name="pipe.py")
+    assert done.code == 0, done.stderr
+    wait_for(lambda: link_tags(sdk_place.the_run()).get("state") == "pending")
+    run = sdk_place.the_run()
+    (task,) = own_server.tasks
+    assert (run.info.status, task["status"]) == ("KILLED", "queued")
+    assert sdk_place.command("sync", "--run", run.info.run_id).code == 0
+    verified = sdk_place.command("verify", run.info.run_id)
+    assert verified.code == 0, verified.stdout
+    run = sdk_place.the_run()
+    assert link_tags(run)["state"] == "synced"
+    assert link_tags(run)["task_id"] != task["id"]
+    assert own_server.task(task["id"])["status"] == "queued"

@@ -71,6 +71,7 @@ def test_a_reset_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) 
     wait_for(lambda: not remote.place.workers())
     assert remote.server.task(clone)["status"] == "created"
     assert scalars(remote.server, clone) == {}
+    assert link_tags(remote.place.mlflow_run(run.info.run_id))["state"] == "pending", "`sync` makes it a Task"
 
     edited = [{"section": "Args", "name": "argv", "value": "slow"}]
     remote.call("tasks.edit_hyper_params", task=clone, hyperparams=edited)

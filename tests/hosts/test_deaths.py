@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.end_to_end.harness import properties
+from tests.end_to_end.harness import properties, scalars
 from tests.end_to_end.processes import Started, wait_for
 from tests.hosts.cluster import Cluster
 from tests.hosts.network import Host, OnHost
@@ -95,4 +95,74 @@ def test_a_host_loses_its_power(cluster: Cluster, follower: Started) -> None:
     alpha.unplug()
     alpha.kill()
     wait_for(lambda: are(cluster, DEAD, "host"))
+    cluster.assert_verified()
+
+
+RESUMED = """
+import pathlib, sys, time
+import mlflow
+
+name, *run_ids = sys.argv[1:]
+with mlflow.start_run(run_id=run_ids[0] if run_ids else None, run_name=None if run_ids else "shared"):
+    print(name, "is at work", flush=True)
+    pathlib.Path(f"{name} is ready").touch()
+    while not pathlib.Path(f"{name} may end").exists():
+        time.sleep(0.05)
+"""
+
+
+def test_a_host_dies_whose_run_another_host_has_ended(cluster: Cluster, follower: Started) -> None:
+    """The first host's worker is cut off, and ends the Task after the second host has resumed the run."""
+    (alpha, beta), folder = cluster.hosts, cluster.place.folder
+    cluster.place.write("train.py", RESUMED)
+    first = cluster.start(alpha, "train.py", "first", name="-first", **SHORT)
+    wait_for(lambda: cluster.states().get("shared") == LIVE)
+    alpha.cut(cluster.network.clearml)
+    (folder / "first may end").touch()
+    wait_for(lambda: cluster.the_run().info.status == "FINISHED")
+    run_id = cluster.the_run().info.run_id
+    cluster.start(beta, "train.py", "second", run_id, name="-second", **SHORT)
+    wait_for(lambda: "second is at work" in cluster.server.console(cluster.task_of(cluster.the_run())["id"]))
+    cluster.server.clear_requests()
+    alpha.heal(cluster.network.clearml)
+    assert first.finish().code == 0
+    wait_for(lambda: "tasks.completed" in [call.endpoint for call in cluster.server.requests])
+    wait_for(lambda: cluster.states()["shared"] == LIVE)
+    wait_for(lambda: not cluster.workers(alpha, "-first"))
+    assert cluster.states()["shared"] == LIVE
+    beta.kill()
+    wait_for(lambda: cluster.states()["shared"] == DEAD)
+    cluster.assert_verified()
+
+
+BY_ID = """
+import pathlib, sys, time
+import mlflow
+
+client, step = mlflow.MlflowClient(), 0
+while not pathlib.Path("the rank may end").exists():
+    client.log_metric(sys.argv[1], "rank1/loss", 1.0, step=step)
+    step += 1
+    time.sleep(0.5)
+"""
+
+
+def test_the_host_of_rank_0_dies(cluster: Cluster, follower: Started) -> None:
+    """Ranks log to its run by the run's id, whichever launcher has started them: it ends with the last one."""
+    (alpha, beta), folder = cluster.hosts, cluster.place.folder
+    cluster.place.write("train.py", RESUMED)
+    cluster.start(alpha, "train.py", "rank 0", name="-rank-0", **SHORT)
+    wait_for(lambda: cluster.states().get("shared") == LIVE)
+    cluster.place.write("rank.py", BY_ID)
+    run = cluster.the_run()
+    rank = cluster.start(beta, "rank.py", run.info.run_id, name="-rank-1", **SHORT)
+    wait_for(lambda: scalars(cluster.server, cluster.task_of(run)["id"]))
+    alpha.kill()
+    began = len(cluster.points(run))
+    wait_for(lambda: len(cluster.points(run)) > began + 30)  # 15 s, three times what a silent run is given
+    assert cluster.states()["shared"] == LIVE
+    (folder / "the rank may end").touch()
+    assert rank.finish().code == 0
+    wait_for(lambda: cluster.states()["shared"] == DEAD)
+    assert scalars(cluster.server, cluster.task_of(run)["id"]) == cluster.points(run)
     cluster.assert_verified()

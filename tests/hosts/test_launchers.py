@@ -224,6 +224,7 @@ def test_dask(cluster: Cluster) -> None:
     cluster.assert_whole(points=80)
 
 
+@pytest.mark.timeout(1200)  # four Java machines, and twenty processes that import MLflow
 def test_spark(cluster: Cluster) -> None:
     """Executors on both hosts log to the driver's run."""
     pyspark = pytest.importorskip("pyspark")
@@ -241,6 +242,6 @@ def test_spark(cluster: Cluster) -> None:
             "spark://alpha:7077", SPARK_WORKER_DIR=str(host.folder), **own,
         )  # fmt: skip
     cluster.place.write("train.py", SPARK)
-    finished([cluster.start(alpha, "train.py", SPARK_LOCAL_HOSTNAME="alpha", **own)])
+    finished([cluster.start(alpha, "train.py", SPARK_LOCAL_HOSTNAME="alpha", **own)], 4 * PATIENCE_S)
     task = cluster.assert_whole(points=8)
     assert section(task, "MLflow tags")["hosts"] == "alpha beta"

@@ -88,7 +88,7 @@ def test_a_step_of_several_tasks(place: Place, server: ClearMLServer) -> None:
     assert (task["status"], link_tags(run)["state"]) == ("completed", "synced")
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
     assert len(place.points(run.info.run_id)) == 100
-    assert {"rank 0 is done", "rank 1 is done"} <= set(server.console(task["id"]).splitlines())
+    assert {"rank 0 is done", "[rank 1] rank 1 is done"} <= set(server.console(task["id"]).splitlines())
     named = {name: value for name, value in properties(task).items() if name.startswith("slurm_")}
     assert named == {
         "slurm_job_id": "4712", "slurm_array_job_id": "4711", "slurm_array_index": "3", "slurm_partition": "a100",

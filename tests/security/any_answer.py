@@ -175,7 +175,7 @@ CALLS: list[Callable[[Tasks], Any]] = [
     lambda tasks: tasks.get("id"),
     lambda tasks: tasks.find("id", adopted=False),
     lambda tasks: tasks.add_configuration([{"id": "id"}], "autoinstrument"),
-    lambda tasks: tasks.stopped(["id"]),
+    lambda tasks: tasks.statuses(["id"]),
     lambda tasks: list(tasks.curve_points("id", "title", "series")),
     lambda tasks: tasks.add_events([{"type": "log", "task": "id"}]),
     lambda tasks: tasks.models.of_task("id"),

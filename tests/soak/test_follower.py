@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
+import subprocess
 import time
 import urllib.request
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
+import pytest
 from mlflow.entities import Metric, Param
 
+from benchmarks.sync_memory import copies
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place
 from tests.end_to_end.processes import AT_ONCE_S, wait_for
@@ -20,55 +26,104 @@ RUNS = int(os.environ.get("SOAK_RUNS", "20000"))
 """Runs of the whole test; a day of a busy server."""
 AT_ONCE = min(100, RUNS // 5)
 """Runs that are running at a time."""
-_WARM = 3
-"""Batches after which everything is imported, and all caches are filled."""
+_WARM = min(1200, RUNS // 2) // AT_ONCE
+"""Batches after which all is imported, all caches are filled, and so is the page of 1,000 runs that a search returns:
+each round looks at the runs that have ended lately."""
 _FLAT_MB = 30
 """Allowed variation of a process's memory; 100 bytes that are kept of each run would be 2 MB, a run itself 200 MB."""
+_PATIENCE_S = 1200.0
 
 
-def begin(place: Place, experiment: str, number: int) -> str:
-    client, now = place.client, int(time.time() * 1000)
-    run_id: str = client.create_run(experiment, run_name=f"run {number}").info.run_id
-    points = [Metric("loss", 1 / (step + 1), now + step, step) for step in range(20)]
-    client.log_batch(run_id, points, [Param(f"p{n}", "value") for n in range(20)])
-    return run_id
+class Store:
+    """An MLflow database whose runs are copies of one, by SQL: MLflow's client needs more CPU time than a follower."""
+
+    def __init__(self, place: Place) -> None:
+        self._database = place.uri.removeprefix("sqlite:///")
+        client, experiment = place.client, place.client.create_experiment("soak")
+        self._first = client.create_run(experiment).info.run_id
+        points = [Metric("loss", 1 / (step + 1), step + 1, step) for step in range(20)]
+        client.log_batch(self._first, points, [Param(f"p{n}", "value") for n in range(20)])
+        client.set_terminated(self._first)
+        client.delete_run(self._first)  # a copy would have the tags of its Task
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self._database, timeout=120)) as connection, connection:
+            yield connection
+
+    def begin(self, count: int) -> list[str]:
+        """Begin runs with points and parameters, and return their ids."""
+        with self._connection() as connection:
+            ids = copies(connection, self._first, count)
+            begin = "UPDATE runs SET status = 'RUNNING', lifecycle_stage = 'active', end_time = NULL, start_time = ?"
+            connection.executemany(f"{begin} WHERE run_uuid = ?", [(_now_ms(), each) for each in ids])
+        return ids
+
+    def end(self, ids: list[str]) -> None:
+        """Log a last point to runs, and end them."""
+        with self._connection() as connection:
+            point = "(key, value, timestamp, run_uuid, step, is_nan) VALUES ('loss', 0.01, ?, ?, 20, 0)"
+            for insert in ("INSERT INTO metrics", "INSERT OR REPLACE INTO latest_metrics"):
+                connection.executemany(f"{insert} {point}", [(_now_ms(), each) for each in ids])
+            end = "UPDATE runs SET status = 'FINISHED', end_time = ? WHERE run_uuid = ?"
+            connection.executemany(end, [(_now_ms(), each) for each in ids])
 
 
-def test_a_day_of_runs(own_place: Place, own_server: ClearMLServer) -> None:
-    port, running = free_port(), list[str]()
-    experiment = own_place.client.create_experiment("soak")
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+@contextlib.contextmanager
+def following(place: Place, port: int) -> Iterator[psutil.Popen]:
+    """Run a follower of all runs, which ends well; what it prints goes to a file."""
     options = ["--all", "--follow", "--live", "--health", f"127.0.0.1:{port}"]
-    command = ["-m", "autoinstrument", "sync", *options]
-    following = own_place.start("", command=command, agent=False)
-    memory: list[float] = []
-
-    def value(name: str) -> float:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
-                lines = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines())
-        except OSError:
-            assert following.process.poll() is None, following.finish().stderr
-            return -1.0
-        return float(lines.get(f"autoinstrument_sync_{name}", -1.0))
-
-    def are(count: int) -> Any:
-        return lambda: value("runs_followed") == count
-
+    command = [place.python, "-m", "autoinstrument", "sync", *options]
+    log = Path(place.root / "follower.log")
+    with log.open("w") as out:
+        process = psutil.Popen(command, cwd=place.folder, env=place.environment(agent=False), stdout=out, stderr=out)
     try:
-        for batch in range(RUNS // AT_ONCE):
-            running = [begin(own_place, experiment, batch * AT_ONCE + number) for number in range(AT_ONCE)]
-            wait_for(are(AT_ONCE), 600)
-            for run_id in running:
-                own_place.client.log_metric(run_id, "loss", 0.01, step=20)
-                own_place.client.set_terminated(run_id)
-            wait_for(are(0), 600)
-            memory.append(psutil.Process(following.process.pid).memory_info().rss / 2**20)
-            own_server.clear_requests()
-        assert value('runs_total{result="failed"}') == -1.0
+        yield process
     finally:
-        following.kill(signal.SIGTERM)
-        done = following.finish(AT_ONCE_S)
-    assert done.code == 0, done.stderr
-    assert len(own_server.tasks) == RUNS // AT_ONCE * AT_ONCE
+        process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(AT_ONCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert code == 0, log.read_text()[-2000:]
+
+
+@pytest.mark.timeout(0)
+def test_a_day_of_runs(own_place: Place, own_server: ClearMLServer) -> None:
+    store, port = Store(own_place), free_port()
+    memory: list[float] = []
+    batches = RUNS // AT_ONCE
+    with following(own_place, port) as follower:
+
+        def value(name: str) -> float:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+                    lines = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines())
+            except OSError:
+                assert follower.is_running(), "the follower is gone"
+                return -1.0
+            return float(lines.get(f"autoinstrument_sync_{name}", -1.0))
+
+        def are(count: int) -> Callable[[], bool]:
+            return lambda: value("runs_followed") == count
+
+        for batch in range(batches):
+            began = time.monotonic()
+            running = store.begin(AT_ONCE)
+            wait_for(are(AT_ONCE), _PATIENCE_S)
+            store.end(running)
+            wait_for(are(0), _PATIENCE_S)
+            memory.append(follower.memory_info().rss / 2**20)
+            own_server.clear_requests()
+            cpu = sum(follower.cpu_times()[:2])
+            took = time.monotonic() - began
+            print(f"{(batch + 1) * AT_ONCE} runs: {took:.0f} s, {cpu:.0f} s of CPU, {memory[-1]:.0f} MB", flush=True)
+        assert value('runs_total{result="failed"}') == -1.0
+    assert len(own_server.tasks) == batches * AT_ONCE
     assert {task["status"] for task in own_server.tasks} == {"completed"}
     assert max(memory[_WARM:]) - memory[_WARM] < _FLAT_MB, memory

@@ -16,6 +16,8 @@ _INTERRUPTED = "interrupted (KeyboardInterrupt)"
 _UNENDED = "the process ended without ending the run"
 _SILENT = "no sign of life"
 _OF_MLFLOW = "MLflow: "
+FOLLOWED = "the run goes on, and a follower mirrors it"
+"""The reason by which a follower sets a Task running again, see `sync.running_run`."""
 _STATUS = {"FINISHED": "completed", "FAILED": "failed", "KILLED": "stopped"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autoinstrument.clearml_api.errors import ClearMLError, UnavailableError
-from autoinstrument.clearml_api.task_lookup import TaskLookup
+from autoinstrument.clearml_api.task_lookup import TaskLookup, TaskStatus
 from autoinstrument.clearml_api.tasks import Task, Tasks
 from tests.clearml_server import ClearMLServer, Fault
 
@@ -68,11 +68,14 @@ def test_one_configuration_object_of_several_tasks(tasks: Tasks, task: Task) -> 
     assert not described[1].get("configuration")
 
 
-def test_which_tasks_are_stopped(server: ClearMLServer, tasks: Tasks, task: Task) -> None:
+def test_the_statuses_of_tasks(tasks: Tasks, task: Task) -> None:
+    """One that was deleted has none."""
     other = of_run(tasks, "1")
-    assert tasks.stopped([task.id, other.id]) == {}
     tasks.finish(task, "stopped", "why", "how")
-    assert tasks.stopped([task.id, other.id]) == {task.id: ("why", "how")}
+    tasks.start(other, "again")
+    assert sorted(tasks.statuses([task.id, other.id, "0" * 32])) == sorted(
+        [TaskStatus(task.id, "stopped", "why", "how"), TaskStatus(other.id, "in_progress", "again", "")]
+    )
 
 
 def test_a_lookup_alone_needs_nothing_else(server: ClearMLServer, tasks: Tasks, task: Task) -> None:

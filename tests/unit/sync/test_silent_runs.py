@@ -262,11 +262,22 @@ def test_a_run_that_ended_and_goes_on_without_the_agent_is_left_alone(
     client.update_run(run_id, status="RUNNING")
     assert follower.follow(1000) == []
     assert states(client, server, run_id) == ("RUNNING", "stopped")
+    assert Follower(others_after_s=300.0).follow(400) == ["ended nothing was logged for 300 s"]
+    assert client.get_run(run_id).info.status == "KILLED"
 
 
 def test_logging_shows_that_a_left_open_run_goes_on(client: MlflowClient, tmp_path: Path) -> None:
     run_id, follower = left_open(client, tmp_path), Follower()
     assert follower.follow(1000, lambda: client.log_metric(run_id, "loss", follower.clock.now)) == []
+
+
+def test_a_run_that_another_machine_has_called_complete_is_ended_if_its_task_runs(
+    server: ClearMLServer, client: MlflowClient, run_id: str
+) -> None:
+    """An owner here has set the Task running again; the other machine's tag may be written after that."""
+    client.set_tag(run_id, "clearml.state", "synced")
+    assert Follower().follow(400)
+    assert states(client, server, run_id) == ("KILLED", "stopped")
 
 
 @pytest.mark.parametrize("is_of_agent", [True, False], ids=["ClearML agent", "Task.init"])

@@ -19,7 +19,10 @@ from tests.unit.mirror.test_console import new_dispatcher
 
 RUN = RunStarted("e" * 32, "a", "0", "exp", "sqlite:///nowhere.db", "", "", 0, "", {}, False, True, "")
 RESUMED = RUN._replace(resumed=True)
-EVALUATE = PROCESS._replace(main_path="/evaluate.py", arguments=[("argv", "evaluate", "")])
+EVALUATE = PROCESS._replace(
+    main_path="/evaluate.py", arguments=[("argv", "evaluate", "")],
+    pid=PROCESS.pid + 1, job={"slurm_restarts": "1"},
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -93,5 +96,8 @@ def test_of_a_run_that_waits_for_sync(
     later.registry.processes += processes
     later.handle(processes[1], RESUMED._replace(begun_elsewhere=begun_elsewhere))
     assert ("evaluate" in arguments(later)) is not begun_elsewhere
+    described = later.registry.mirrors[RUN.run_id].capture.process
+    assert described is not None
+    assert (described.pid, described.job) == (EVALUATE.pid, EVALUATE.job), "it is the one at work"
     awaits = later.registry.mirrors[RUN.run_id].describe_at is not None
     assert awaits is not begun_elsewhere, "it would wait forever: nothing will describe it"

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from autoinstrument.clearml_api.session import Session
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import ConsoleWritten, ProcessExiting, RunEnded
-from autoinstrument.settings import read_settings
+from autoinstrument.settings import Settings, read_settings
+from autoinstrument.sync.followed_runs import FollowedRuns
+from autoinstrument.sync.selection import Selection
 from autoinstrument.transport.protocol import encode, read_all
 from autoinstrument.worker.service import Worker
 from tests.clearml_server import ClearMLServer
@@ -35,7 +38,8 @@ class Machine:
     """A worker, with captures of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.worker = Worker(folder, dataclasses.replace(read_settings(), home=str(folder / "home")))
+        settings = dataclasses.replace(read_settings(), home=str(folder / "home"), dead_after_s=2.5)
+        self.worker = Worker(folder, settings)  # it looks at the Tasks' statuses twice a second
         self.thread = threading.Thread(target=self.worker.run, daemon=True)
 
 
@@ -169,3 +173,38 @@ def test_a_run_goes_on_while_one_owner_is_at_work(
     third.die()
     wait_for(lambda: task_of(server, run_id)["status"] == "stopped", 60)
     assert client.get_run(run_id).info.status == "RUNNING", "a follower ends it"
+
+
+@pytest.mark.parametrize("is_followed", [False, True], ids=["", "with `sync --follow --live`"])
+def test_a_run_that_was_resumed_after_its_end_goes_on(
+    server: ClearMLServer, client: MlflowClient, machines: list[Machine], is_followed: bool
+) -> None:
+    """The worker of the owner that has ended it ends the Task later: no follower would end the run then."""
+    run_id = a_run(client, "parent", status="")
+    first = Owner(machines[0], client, run_id)
+    first.write("begins\n")
+    wait_for(lambda: "begins" in console(server, run_id), 60)
+    first.note("FINISHED")
+    second = Owner(machines[1], client, run_id)
+    second.write("still here\n")
+    wait_for(lambda: "still here" in console(server, run_id), 60)
+    server.clear_requests()
+    if is_followed:
+        client.set_tag(run_id, "clearml.state", "synced")
+        live = FollowedRuns(Selection(experiments=("old",)), Settings())
+        list(live.look())
+        client.log_metric(run_id, "more", 1.0, step=1)
+        Session().call("tasks.completed", task=task_of(server, run_id)["id"], force=True)
+        list(live.look())
+    else:
+        first.say()
+        first.exit()
+        wait_for(left(machines[0]), 60)
+    ended = [call.endpoint for call in server.requests].count("tasks.completed")
+    assert ended == 1
+    wait_for(lambda: task_of(server, run_id)["status"] == "in_progress", 60)
+    wait_for(lambda: not task_of(server, run_id)["status_reason"], 60)
+    second.end("FAILED")
+    second.exit()
+    wait_for(left(machines[1]), 60)
+    assert (client.get_run(run_id).info.status, task_of(server, run_id)["status"]) == ("FAILED", "failed")
