@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.shared import resources
 from tests.tiers import ROOT, TIERS, Result, environ, run, say, select
 
 _OLDEST = (3, 10)
@@ -175,9 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: list[Result] = []
     lanes = 1 if pytest_arguments else options.lanes
     how = {"lanes": lanes, "keep_going": options.keep_going, "again": options.again}
-    for result in run(tiers, python, pytest_arguments, options.venv, **how):
-        say(str(result))
-        results.append(result)
+    with resources():
+        for result in run(tiers, python, pytest_arguments, options.venv, **how):
+            say(str(result))
+            results.append(result)
     results.sort(key=lambda result: [tier.name for tier in tiers].index(result.tier))
     ran = {result.tier for result in results}
     skipped = [tier.name for tier in tiers if tier.name not in ran]

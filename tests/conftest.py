@@ -19,7 +19,7 @@ from autoinstrument.bootstrap.explain_log import note as write_note
 from tests import forked_workers
 from tests.end_to_end import fork_server
 from tests.problems import PROBLEMS, unexpected
-from tests.shared import Shared
+from tests.shared import Shared, resources
 from tests.startup.environment import ROOT, Environment, find_interpreter
 
 WHOLE_END = "TESTS_WHOLE_END"
@@ -60,6 +60,12 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
         config.add_cleanup(stack.close)
         python = stack.enter_context(forked_workers.server())
         specs[:] = [type(spec)(f"popen//id={spec.id}//execmodel=main_thread_only//python={python}") for spec in specs]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    stack = contextlib.ExitStack()
+    config.add_cleanup(stack.close)
+    stack.enter_context(resources())
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -156,10 +162,9 @@ def configuration_parsed_once() -> None:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
-    """The resources that all processes of this pytest run share."""
-    folder = tmp_path_factory.getbasetemp()
-    return Shared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "shared")
+def shared() -> Shared:
+    """What all processes that run tests in this environment share."""
+    return Shared()
 
 
 @pytest.fixture(scope="session")
@@ -191,7 +196,7 @@ def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 def full_environment(tmp_path_factory: pytest.TempPathFactory, shared: Shared, wheel: Path) -> Environment:
     """The wheel in an environment that also has MLflow, and whatever else the tests' own environment holds.
 
-    All processes of this pytest run share it: a test that puts something into it uses `own_environment`.
+    All processes share it: a test that puts something into it uses `own_environment`.
     """
     folder = shared.folder("environment", lambda folder: _full(folder / "venv", wheel))
     return Environment.found(folder / "venv", tmp_path_factory.mktemp("home"))

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, NamedTuple
-from xml.etree import ElementTree
+
+from tests.junit_report import count, failures
 
 ROOT = Path(__file__).resolve().parent.parent
 _CORES = os.cpu_count() or 1
@@ -160,8 +161,7 @@ def run(
         try:
             for future in _as_they_end(list(running)):
                 if result := future.result():
-                    running[future].seek(0)
-                    print(running[future].read().decode("utf-8", "replace"), end="", flush=True)
+                    _show(running[future], None)
                     yield result
         except KeyboardInterrupt:  # which the tests get, too
             pool.shutdown(wait=False, cancel_futures=True)
@@ -196,7 +196,7 @@ def _run_tier(
     if again:  # tiers beside each other must not share the list of failed tests
         pytest += ["-o", f"cache_dir={scratch / 'cache'}"]
     if tier.name == "lint":
-        commands = [
+        commands = [  # beside each other, each on one core
             ["ruff", "check", "."],
             ["ruff", "format", "--check", "."],
             *(  # a cache each: with another platform, nothing of a cache is valid
@@ -221,7 +221,7 @@ def _run_tier(
         say(f"{tier.name} begins")
     began, used = time.monotonic(), 0.0
 
-    def run_command(command: list[str]) -> int:
+    def run_command(command: list[str], output: IO[bytes] | None = output) -> int:
         nonlocal used
         line = f"{tier.name}: {' '.join(command)}"
         if output is None:
@@ -233,13 +233,29 @@ def _run_tier(
         used += cpu_s
         return code
 
-    codes = [run_command(command) for command in commands]
+    if len(commands) > 1:
+        with contextlib.ExitStack() as files, ThreadPoolExecutor(_CORES) as pool:
+            outputs = [files.enter_context(tempfile.TemporaryFile()) for _ in commands]
+            codes = list(pool.map(run_command, commands, outputs))
+            for printed in outputs:
+                _show(printed, output)
+    else:
+        codes = [run_command(commands[0])]
     fine = {0, _NOTHING_SELECTED} if arguments else {0}
-    count = _count(report) if tier.name != "lint" else f"{len(commands)} checks"
-    if again and codes == [_FAILED] and report.exists() and 0 < _failures(report) <= _MOST_AGAIN:
+    numbers = count(report) if tier.name != "lint" else f"{len(commands)} checks"
+    if again and codes == [_FAILED] and report.exists() and 0 < failures(report) <= _MOST_AGAIN:
         codes = [run_command([*commands[0], "--last-failed", "-n", "0", f"--junitxml={scratch / 'again.xml'}"])]
-        count += "; passed alone" if codes == [0] else ""
-    return Result(tier.name, fine.issuperset(codes), count, time.monotonic() - began, used)
+        numbers += "; passed alone" if codes == [0] else ""
+    return Result(tier.name, fine.issuperset(codes), numbers, time.monotonic() - began, used)
+
+
+def _show(printed: IO[bytes], output: IO[bytes] | None) -> None:
+    """Copy what a command has printed to a file, or, for None, to where this process prints."""
+    printed.seek(0)
+    if output is None:
+        print(printed.read().decode("utf-8", "replace"), end="", flush=True)
+    else:
+        output.write(printed.read())
 
 
 def files_with(marker: str) -> list[str]:
@@ -259,23 +275,6 @@ def _run_measured(command: list[str], output: IO[bytes] | None) -> tuple[int, fl
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         return process.returncode, usage.ru_utime + usage.ru_stime
-
-
-def _failures(report: Path) -> int:
-    """Return the number of tests in a JUnit report that failed, or could not be set up or cleaned up."""
-    suites = ElementTree.parse(report).getroot().iter("testsuite")
-    return sum(int(suite.get(name, "0")) for suite in suites for name in ("failures", "errors"))
-
-
-def _count(report: Path) -> str:
-    """Return the numbers in a JUnit report, as in "12 tests, 1 failed"."""
-    if not report.exists():
-        return "no tests"
-    suite = ElementTree.parse(report).getroot().find("testsuite")
-    found = {} if suite is None else suite.attrib
-    names = {"failures": "failed", "errors": "errors", "skipped": "skipped"}
-    others = [f"{found[name]} {word}" for name, word in names.items() if found.get(name, "0") != "0"]
-    return ", ".join([f"{int(found.get('tests', '0')):,} tests", *others])
 
 
 def environ() -> dict[str, str]:

@@ -113,9 +113,9 @@ class Dispatcher:
         """Describe runs whose process's code and packages are known now, or have been waited for long enough.
 
         Returns:
-            True if a Task can be made that could not be made before.
+            True if delivery is urgent: a Task can be made that could not be made before, or a process waits for this.
         """
-        may_begin = False
+        is_urgent = False
         for process in self.registry.processes:
             is_new, now = process.news, time.monotonic()
             for mirror in self.registry.described_by(process):
@@ -125,12 +125,13 @@ class Dispatcher:
                     process.describe_without_git(mirror.run)
                 elif not (is_new and (is_first or mirror.run.run_id in process.owned)):
                     continue
-                may_begin = may_begin or is_first
+                is_urgent = is_urgent or is_first
                 mirror.note_described()
                 mirror.do(partial(self._describe_again, process, mirror))
             if is_new:  # only now: a run that is away may find itself complete at any moment
                 process.note_described(is_new)
-        return may_begin
+                is_urgent = is_urgent or process.is_waiting
+        return is_urgent
 
     @property
     def next_description(self) -> float:

@@ -173,6 +173,11 @@ class TrainingProcess:
         """See `CaptureThread.news`."""
         return self._capturing.news
 
+    @property
+    def is_waiting(self) -> bool:
+        """True while it waits for the delivery of its runs, at its end or in a call of the script."""
+        return self.awaited is not None or (self.exiting is not None and not self.answered)
+
     def note_described(self, news: int) -> None:
         """See `CaptureThread.note_described`."""
         self._capturing.note_described(news)

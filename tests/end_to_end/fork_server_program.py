@@ -4,7 +4,7 @@ There are three servers. One has loaded MLflow, but nothing of the agent: script
 armed in them as in a notebook, after MLflow's import. The others are forks of it: one has loaded what models are made
 with, too, the other one the agent and ClearML's SDK, for `autoinstrument` commands and workers.
 
-Standard library only, and two modules of the tests, because this runs in the environment of the scripts.
+Standard library only, and three modules of the tests, because this runs in the environment of the scripts.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 # As `fork_server.py` names the files beside this one.
 from tests_cheap_stores import make_stores_cheap, use_store
 from tests_hand_over import FRAME, receive
+from tests_process_end import end
 
 _SWITCHES = ("AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_TASK_ID")
 _PATIENCE = "TESTS_WORKER_PATIENCE_S"
@@ -262,41 +263,18 @@ def _run(command: list[str]) -> NoReturn:
     if words[0] == "-m":
         sys.argv[:] = words[1:]
         sys.path.insert(0, str(Path.cwd()))
-        _end(lambda: runpy.run_module(words[1], run_name="__main__", alter_sys=True))
+        end(lambda: runpy.run_module(words[1], run_name="__main__", alter_sys=True))
     module = types.ModuleType("__main__")
     module.__dict__.update(__builtins__=__builtins__)
     sys.modules["__main__"] = module
     if words[0] == "-c":
         sys.argv[:] = ["-c", *words[2:]]
         sys.path.insert(0, "")
-        _end(lambda: exec(compile(words[1], "<string>", "exec"), module.__dict__))
+        end(lambda: exec(compile(words[1], "<string>", "exec"), module.__dict__))
     script = words[0]
     sys.path.insert(0, str(Path(script).resolve().parent))
     module.__dict__.update(__file__=str(Path(script).absolute()), __cached__=None)
-    _end(lambda: exec(compile(Path(script).read_bytes(), str(Path(script)), "exec"), module.__dict__))
-
-
-def _end(program: Callable[[], object]) -> NoReturn:
-    """Run a program, and end the process as the interpreter would."""
-    try:
-        program()
-    except SystemExit:
-        raise
-    except BaseException as error:
-        traceback = error.__traceback__
-        for _ in range(2):  # the frames of this file
-            traceback = traceback and traceback.tb_next
-        sys.last_type, sys.last_value, sys.last_traceback = type(error), error, traceback
-        sys.excepthook(type(error), error, traceback)
-        if isinstance(error, KeyboardInterrupt):  # the interpreter ends by the signal, after its exit handlers
-            import atexit
-
-            atexit._run_exitfuncs()
-            sys.stdout.flush()
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGINT)
-        sys.exit(1)
-    sys.exit(0)
+    end(lambda: exec(compile(Path(script).read_bytes(), str(Path(script)), "exec"), module.__dict__))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars
 from tests.end_to_end.processes import wait_for
 
-pytestmark = pytest.mark.usefixtures("whole_end")
+whole_end = pytest.mark.usefixtures("whole_end")
+"""One test of each kind of end: the others' scripts are forks, whose last collections are left out."""
 
 
+@whole_end
 def test_an_exception_inside_with_is_a_failure_with_its_traceback(place: Place, server: ClearMLServer) -> None:
     """Reason and message are the exception's own line, the console has the traceback, and Python's exit code is 1."""
     script = """
@@ -33,6 +35,7 @@ def test_an_exception_inside_with_is_a_failure_with_its_traceback(place: Place, 
     assert console.index("in <module>") < console.index("in train") < console.index("\nValueError: no such layer\n")
 
 
+@whole_end
 def test_an_exception_outside_with_is_a_failure_though_mlflow_says_finished(
     place: Place, server: ClearMLServer
 ) -> None:
@@ -60,8 +63,10 @@ def test_an_exception_outside_with_is_a_failure_though_mlflow_says_finished(
     [("sys.exit(3)", 3), ("raise SystemExit(3)", 3), ("sys.exit('no data')", 1), ("exit(7)", 7)],
 )
 def test_a_non_zero_exit_is_a_failure_with_its_code(
-    place: Place, server: ClearMLServer, statement: str, code: int
+    place: Place, server: ClearMLServer, request: pytest.FixtureRequest, statement: str, code: int
 ) -> None:
+    if statement == "sys.exit(3)":
+        request.getfixturevalue("whole_end")
     script = f"""
         import sys
         import mlflow
@@ -174,6 +179,7 @@ def test_a_run_that_mlflow_does_not_describe_at_once_is_described_later(place: P
     assert sum("describing a run" in line for line in done.agent_lines) == 1, done.stderr
 
 
+@whole_end
 def test_console_text_without_a_newline_at_the_end_is_kept(place: Place, server: ClearMLServer) -> None:
     """And a traceback that Python prints on stderr is in the console."""
     script = """

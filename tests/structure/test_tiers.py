@@ -11,6 +11,7 @@ import pytest
 
 from tests import __main__ as command
 from tests import tiers
+from tests.junit_report import count
 from tests.tiers import ROOT, TIERS, Result, Tier, select
 
 
@@ -173,8 +174,8 @@ def test_processor_time_is_that_of_all_processes() -> None:
 )
 def test_numbers_are_those_of_pytests_report(attributes: str, numbers: str, tmp_path: Path) -> None:
     (tmp_path / "report.xml").write_text(f'<testsuites><testsuite name="pytest" {attributes} /></testsuites>')
-    assert tiers._count(tmp_path / "report.xml") == numbers
-    assert tiers._count(tmp_path / "none.xml") == "no tests"
+    assert count(tmp_path / "report.xml") == numbers
+    assert count(tmp_path / "none.xml") == "no tests"
 
 
 @pytest.mark.parametrize("fails", ["once", "always"])

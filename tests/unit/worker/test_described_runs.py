@@ -10,7 +10,7 @@ import pytest
 
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.journal.run_journal import RunJournals
-from autoinstrument.records import ProcessChanged, RunStarted
+from autoinstrument.records import DeliveryAwaited, ProcessChanged, ProcessExiting, Record, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.worker.dispatcher import Dispatcher
 from autoinstrument.worker.training_process import TrainingProcess
@@ -101,3 +101,23 @@ def test_of_a_run_that_waits_for_sync(
     assert (described.pid, described.job) == (EVALUATE.pid, EVALUATE.job), "it is the one at work"
     awaits = later.registry.mirrors[RUN.run_id].describe_at is not None
     assert awaits is not begun_elsewhere, "it would wait forever: nothing will describe it"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "is_urgent"),
+    [(None, False), (ProcessExiting("", False, 10), True), (DeliveryAwaited(1), True)],
+    ids=["at work", "exiting", "in a call"],
+)
+def test_packages_that_are_known_late_are_sent_at_once_if_the_process_waits(
+    dispatcher: Dispatcher,
+    processes: list[TrainingProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    waiting: Record | None,
+    is_urgent: bool,
+) -> None:
+    """The end of a short script would wait for the next round, up to 2 s, though nothing is missing."""
+    monkeypatch.setattr(TrainingProcess, "news", 1)
+    dispatcher.take_captured()  # the code, without which no Task is made
+    if waiting:
+        dispatcher.handle(processes[0], waiting)
+    assert dispatcher.take_captured() is is_urgent
