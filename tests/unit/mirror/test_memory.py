@@ -24,7 +24,7 @@ from tests.clearml_server import ClearMLServer
 from tests.unit.mirror.runs import PROCESS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
-POINTS = 600
+POINTS = 1_500
 FILES = {str(module.__file__) for module in (drawn_points, last_points, metrics_part, point_order)}
 
 
