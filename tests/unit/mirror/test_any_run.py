@@ -58,10 +58,10 @@ class NotAsked(Tasks):
         raise UnavailableError("not asked")
 
 
-def asked_for(capture: RunJournal, records: list[Record]) -> dict[str, Any]:
+def asked_for(journal: RunJournal, records: list[Record]) -> dict[str, Any]:
     """Return the body of the request for a run's Task."""
     server = NotAsked()
-    mirror = RunMirror(capture, Settings(), server, Uploads(FileUploads(Session())))
+    mirror = RunMirror(journal, Settings(), server, Uploads(FileUploads(Session())))
     for record in records:
         mirror.take(record)
     with contextlib.suppress(UnavailableError):
@@ -82,9 +82,9 @@ def trusted_schemas() -> Iterator[None]:
 @given(runs())
 def test_requests_fit_the_sdks_own_schema(run: Run) -> None:
     started, records = run
-    capture = RunJournal(Path("/nowhere"), started, PROCESS)
-    capture.freeze = "a==1"
-    body = asked_for(capture, records)
+    journal = RunJournal(Path("/nowhere"), started, PROCESS)
+    journal.freeze = "a==1"
+    body = asked_for(journal, records)
     tasks.CreateRequest(project="0" * 32, **body).validate()
     assert len(body["name"]) >= 3
     project = project_name(Settings(), started, PROCESS)
@@ -110,8 +110,8 @@ def mirrored(server: ClearMLServer, folder: Path, run: Run, *, live: bool) -> di
     """Mirror a run's records, live as they come or at once as `sync` does, and return its Task."""
     started, records = run[0]._replace(run_id=uuid4().hex), run[1]  # an old run's Task is looked for
     session = Session()
-    capture = RunJournal(folder / started.run_id, started, PROCESS)
-    mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
+    journal = RunJournal(folder / started.run_id, started, PROCESS)
+    mirror = RunMirror(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
     history: dict[str, list[Point]] = {}
     for record in records:
         if isinstance(record, MetricsLogged) and not live:

@@ -32,7 +32,7 @@ _STATUS = {"FINISHED": "completed", "FAILED": "failed", "KILLED": "stopped", "RU
 
 
 class Machine:
-    """A worker, with captures of its own."""
+    """A worker, with journals of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.worker = Worker(folder, dataclasses.replace(read_settings(), home=str(folder / "home")))
