@@ -173,7 +173,7 @@ class Settings:
     )  # fmt: skip
     home: str = _setting(
         Text(), "", "machine",
-        """Folder of captures and state, by default the user's state folder (`~/.local/state/autoinstrument` on Linux),
+        """Folder of journals and state, by default the user's state folder (`~/.local/state/autoinstrument` on Linux),
         or `autoinstrument-state-UID` in the temporary folder if that cannot be written.""",
     )  # fmt: skip
     quiet: bool = _setting(

@@ -1,4 +1,4 @@
-"""The agent where `AUTOINSTRUMENT_EXPERIMENTS` leaves runs out: they get no Task, no capture, no worker and no tag.
+"""The agent where `AUTOINSTRUMENT_EXPERIMENTS` leaves runs out: they get no Task, no journal, no worker and no tag.
 
 The name of a run's experiment decides. MLflow's calls that set, make or read an experiment show it, and to watch
 them costs nothing. If it is not known, a separate thread asks the tracking store, and the run's data waits for the

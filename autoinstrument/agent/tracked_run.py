@@ -94,7 +94,7 @@ class TrackedRun:
     def for_next_worker(self) -> list[Record]:
         """Return what the next worker must know of the run.
 
-        It finds the run's Task in its capture; records that the first worker did not handle are read from MLflow.
+        It finds the run's Task in its journal; records that the first worker did not handle are read from MLflow.
         """
         if self.started is None:
             return []

@@ -16,6 +16,8 @@ from autoinstrument.clearml_api import lean_import
 
 CONNECT_S, READ_S = 3.0, 10.0
 """Time limits of a connection and of one read from it, in seconds."""
+_CONNECTIONS = 64
+"""Connections to keep open, more than there are threads. The SDK makes room for 512, which takes 2 ms."""
 _API_VERSION = "2.23"
 """Version of the API in the path of a request, as clearml 2.1 sends it; servers take any version that they know."""
 
@@ -70,8 +72,10 @@ def log_in() -> Any:
     return BoundedSession(
         # The SDK's own way to find a logger looks for the file of each loaded module: 25 ms of CPU.
         logger=logging.getLogger("clearml.session"),
-        http_retries_config={"total": 0, "connect": 0, "read": 0, "redirect": 5, "status": 0},
-    )
+        http_retries_config={
+            "total": 0, "connect": 0, "read": 0, "redirect": 5, "status": 0, "pool_maxsize": _CONNECTIONS
+        },
+    )  # fmt: skip
 
 
 def _configure(config: Any, section: str, name: str, value: Any) -> None:

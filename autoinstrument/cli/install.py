@@ -54,7 +54,7 @@ def install(target: str, by_sitecustomize: bool) -> None:
 
 @click.command(epilog=examples("autoinstrument uninstall --target /opt/conda/envs/train"))
 @click.option("--target", default="", metavar="PATH", help=f"{_TARGET_HELP} By default this environment.")
-@click.option("--purge", is_flag=True, help="Delete captures and logs in AUTOINSTRUMENT_HOME, too; asks first.")
+@click.option("--purge", is_flag=True, help="Delete journals and logs in AUTOINSTRUMENT_HOME, too; asks first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @reports_bad_settings
 def uninstall(target: str, purge: bool, yes: bool) -> None:
@@ -142,7 +142,7 @@ def _forget_bytecode(folder: Path) -> None:
 
 
 def _purge(settings: Settings, *, yes: bool) -> None:
-    """Remove captures and logs from the state folder, and the folder if it is empty then."""
+    """Remove journals and logs from the state folder, and the folder if it is empty then."""
     folder = home(settings)
     pending = list(RunJournals(settings))
     if not folder.is_dir():
@@ -151,7 +151,7 @@ def _purge(settings: Settings, *, yes: bool) -> None:
     waiting = (
         f"; {len(pending)} runs in it have no complete Task (`autoinstrument sync` completes them)" if pending else ""
     )
-    if not yes and not click.confirm(f"Delete captures and logs in {folder}{waiting}?"):
+    if not yes and not click.confirm(f"Delete journals and logs in {folder}{waiting}?"):
         click.echo(f"{folder} stays")
         return
     try:

@@ -134,28 +134,28 @@ def _recorded(settings: Settings) -> dict[str, Row]:
     rows = {}
     for folder in RunJournals(settings):
         try:
-            capture = RunJournal.load(folder)
+            journal = RunJournal.load(folder)
         except FileNotFoundError:
             continue  # its Task has become complete in the meantime
         except (OSError, ValueError, KeyError) as error:
             rows[folder.name] = _damaged(folder, error)
             continue
-        run, alive = capture.run, bool(why_alive(capture))
+        run, alive = journal.run, bool(why_alive(journal))
         if alive:
             pending = ""  # it is being mirrored
         else:
-            what = "its Task is not complete" if capture.task_id else "it has no Task yet"
-            what = "its link tags are not written" if capture.delivered else what
+            what = "its Task is not complete" if journal.task_id else "it has no Task yet"
+            what = "its link tags are not written" if journal.delivered else what
             pending = (
-                f"{what}{capture.reason and ': '}{hide_in_text(capture.reason)}; `autoinstrument sync` completes it"
+                f"{what}{journal.reason and ': '}{hide_in_text(journal.reason)}; `autoinstrument sync` completes it"
             )
         rows[run.run_id] = Row(
             run.run_id, run.run_name, run.experiment_name, run.start_time_ms, "", "live" if alive else "pending",
-            capture.task_id, capture.task_url, without_credentials(run.run_url), named(run.workspace), pending,
+            journal.task_id, journal.task_url, without_credentials(run.run_url), named(run.workspace), pending,
         )  # fmt: skip
     return rows
 
 
 def _damaged(folder: Path, error: Exception) -> Row:
-    reason = f"its capture cannot be read ({' '.join(str(error).split())[:200]})"
+    reason = f"its journal cannot be read ({' '.join(str(error).split())[:200]})"
     return Row(folder.name, "", "", 0, "", "pending", "", "", "", "", reason)

@@ -130,10 +130,10 @@ def recorded(settings: Settings) -> Iterator[Check]:
     for path in (folder, folder / "captures"):
         if (path.exists() or path.is_symlink()) and distrusted(path):
             remedy = "Set AUTOINSTRUMENT_HOME to a folder that belongs to this user: nothing is kept in this one."
-            yield Check("folder of captures", False, f"{path} {distrusted(path)}", remedy)
+            yield Check("folder of journals", False, f"{path} {distrusted(path)}", remedy)
             return
     if problem := _problem_of_folder(folder):
-        yield Check("folder of captures", False, problem, "Set AUTOINSTRUMENT_HOME to a folder that can be written.")
+        yield Check("folder of journals", False, problem, "Set AUTOINSTRUMENT_HOME to a folder that can be written.")
     for path in RunJournals(settings):
         try:
             alive = bool(why_alive(RunJournal.load(path)))

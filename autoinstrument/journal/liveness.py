@@ -22,17 +22,17 @@ STARTING_S = 10.0
 """How long `sync` leaves alone a run that only its training process has recorded: the worker is starting."""
 
 
-def beat(capture: RunJournal) -> None:
+def beat(journal: RunJournal) -> None:
     """Leave a heartbeat, if this process keeps the run's journal.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    if capture.kept:
-        os.utime(capture.folder / "capture.json")
+    if journal.kept:
+        os.utime(journal.folder / "capture.json")
 
 
-def give_up(capture: RunJournal) -> bool:
+def give_up(journal: RunJournal) -> bool:
     """Note on disk that this process does not complete the run, unless another worker has taken the run over.
 
     Returns:
@@ -42,33 +42,33 @@ def give_up(capture: RunJournal) -> bool:
         OSError: the folder cannot be written.
     """
     try:
-        kept = RunJournal.load(capture.folder)
+        kept = RunJournal.load(journal.folder)
     except FileNotFoundError:
         return False
     except ValueError:
-        kept = capture
+        kept = journal
     if kept.worker_pid not in (0, os.getpid()):
         return False
-    capture.worker_pid = 0
-    capture.save()
+    journal.worker_pid = 0
+    journal.save()
     return True
 
 
-def why_alive(capture: RunJournal) -> str:
+def why_alive(journal: RunJournal) -> str:
     """Return why a run counts as being at work, for a person; "" if its process and its worker are gone."""
-    process = capture.process
+    process = journal.process
     if process is None:
         return ""
-    if capture.machine == machine():
-        is_training = not capture.end and is_alive(process.pid, process.started_ms)
-        if is_training or is_alive(capture.worker_pid, capture.worker_started_ms):
+    if journal.machine == machine():
+        is_training = not journal.end and is_alive(process.pid, process.started_ms)
+        if is_training or is_alive(journal.worker_pid, journal.worker_started_ms):
             return "its process is still at work"
-        if not (capture.end or capture.worker_pid) and _silence_s(capture.folder) < STARTING_S:
+        if not (journal.end or journal.worker_pid) and _silence_s(journal.folder) < STARTING_S:
             return "its worker may be about to begin"
         return ""
-    if capture.end and not capture.worker_pid:
+    if journal.end and not journal.worker_pid:
         return ""
-    silent_s = _silence_s(capture.folder)
+    silent_s = _silence_s(journal.folder)
     if silent_s < SILENT_S:
         return f"it was at work on {process.host} {silent_s:.0f} s ago"
     return ""

@@ -1,4 +1,4 @@
-"""The data on disk about a run until its Task is complete: its capture, its console, and how much of it was sent.
+"""A run's journal: what was captured of it, and how much of its console was sent. It goes when its Task is complete.
 
 MLflow holds params, metrics and the rest; only data that MLflow does not hold is kept here. Each run has a folder
 `captures/<run id>` below `AUTOINSTRUMENT_HOME`, mode 0700, files 0600:
@@ -107,7 +107,7 @@ class RunJournal:
             raise ValueError(f"{path} is over {_MAX_BYTES} bytes")
         value = parse(text)
         if not isinstance(value, dict) or value.get("version") != VERSION:
-            raise ValueError(f"{path} is not a capture of version {VERSION}")
+            raise ValueError(f"{path} is not a journal of version {VERSION}")
         try:
             journal = cls(folder, *_records(value))
         except (TypeError, ValueError):

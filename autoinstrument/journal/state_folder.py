@@ -1,4 +1,4 @@
-"""The folder of captures and logs: where it is, that only its user can read it, and whether it can be trusted."""
+"""The folder of journals and logs: where it is, that only its user can read it, and whether it can be trusted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autoinstrument.settings import Settings
 
 
 def home(settings: Settings) -> Path:
-    """Return the folder of captures and state, which need not exist.
+    """Return the folder of journals and state, which need not exist.
 
     In a container the user often has no home folder, or one that cannot be written: then it is a folder in the
     temporary folder.

@@ -1,4 +1,4 @@
-"""Make a run's Task complete from the MLflow store, which holds everything but the capture."""
+"""Make a run's Task complete from the MLflow store, which holds everything but the journal."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def complete(
     deleted: bool = False,
     ask: Callable[[Callable[[], Any]], Any] = lambda work: work(),
 ) -> bool:
-    """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the capture.
+    """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the journal.
 
-    The capture stays if files wait to be uploaded (`mirror.lacking`), or if MLflow does not take the tags. Returns
+    The journal stays if files wait to be uploaded (`mirror.lacking`), or if MLflow does not take the tags. Returns
     True if the run has ended in MLflow.
 
     Args:
         mirror: the run's, as far as it came.
-        tracking_uri: where the run is; the capture's own if "" (on disk it has no credentials).
+        tracking_uri: where the run is; the journal's own if "" (on disk it has no credentials).
         end: how the run ended, if that is known; else MLflow's own status counts.
         end_if_open: how it ended if MLflow knows of no end either: its process is dead.
         deleted: the run is in MLflow's trash, where it takes no tags.
@@ -57,7 +57,7 @@ def complete(
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
     uri, run = tracking_uri or mirror.run.tracking_uri, mirror.run
-    known = "" if mirror.capture.kept else run.experiment_name  # a capture has the name that it had when the run began
+    known = "" if mirror.journal.kept else run.experiment_name  # a journal has the name that it had when the run began
     reader = ask(lambda: open_run(uri, run.run_id, workspace=run.workspace, experiment_name=known))
     mirror.change_run(
         tracking_uri=uri, artifact_uri=reader.run.artifact_uri, experiment_name=reader.run.experiment_name
@@ -67,13 +67,13 @@ def complete(
     for _ in range(_FLUSHES):
         mirror.flush()
         if not mirror.has_work and not mirror.is_capturing:
-            mirror.capture.delivered = True
+            mirror.journal.delivered = True
             if not deleted:
-                with guard("writing the capture"):
-                    mirror.capture.save()  # if MLflow does not take the link, only that is left to do
-                ask(lambda: write_back(mirror.capture, uri, note=mirror.settings.note))
+                with guard("writing the journal"):
+                    mirror.journal.save()  # if MLflow does not take the link, only that is left to do
+                ask(lambda: write_back(mirror.journal, uri, note=mirror.settings.note))
                 mirror.note_tagged()
-            mirror.capture.remove()
+            mirror.journal.remove()
             break
     return has_ended
 
@@ -117,8 +117,8 @@ def read_awaited(mirror: RunMirror, ask: Callable[[Callable[[], Any]], Any]) -> 
     mirror.take_stored(lambda kind: kind.read(reader), only_awaited=True)
 
 
-def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
-    """Write to MLflow what only the capture knows: the end of a killed run; the link, the lineage, and late steps.
+def write_back(journal: RunJournal, tracking_uri: str, *, note: bool) -> None:
+    """Write to MLflow what only the journal knows: the end of a killed run; the link, the lineage, and late steps.
 
     The link is written when the Task is complete; with `note`, into the run's description too. A run whose Task was
     taken away is marked for `sync`. Doing it again changes nothing.
@@ -126,16 +126,16 @@ def write_back(capture: RunJournal, tracking_uri: str, *, note: bool) -> None:
     Raises:
         Exception: MLflow's store does not answer; it raises what its driver raises.
     """
-    run = capture.run
-    if capture.killed:
+    run = journal.run
+    if journal.killed:
         set_killed(tracking_uri, run.workspace, run.run_id)
-        capture.killed = False
-    if capture.delivered:
-        tags = {**lineage(run.tags), STATE: SYNCED if capture.task_id else PENDING}
-        if capture.task_id:
-            tags[TASK_ID] = capture.task_id
-        if capture.task_url:
-            tags[TASK_URL] = capture.task_url
+        journal.killed = False
+    if journal.delivered:
+        tags = {**lineage(run.tags), STATE: SYNCED if journal.task_id else PENDING}
+        if journal.task_id:
+            tags[TASK_ID] = journal.task_id
+        if journal.task_url:
+            tags[TASK_URL] = journal.task_url
         set_tags(tracking_uri, run.workspace, run.run_id, tags, note=note)
-        for step in capture.steps:
+        for step in journal.steps:
             set_missing_tag(tracking_uri, run.workspace, step, PARENT_RUN, run.run_id)

@@ -18,7 +18,7 @@ class RunContext:
     """One run on its way to one Task.
 
     Attributes:
-        capture: the run's capture, and in it the run as it is known at the moment.
+        journal: the run's journal, and in it the run as it is known at the moment.
         settings: the settings that the run is mirrored by.
         tasks: the server.
         uploads: the place for files.
@@ -28,9 +28,9 @@ class RunContext:
     """
 
     def __init__(
-        self, capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, rejections: Rejections
+        self, journal: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, rejections: Rejections
     ) -> None:
-        self.capture = capture
+        self.journal = journal
         self.settings = settings
         self.tasks = tasks
         self.uploads = uploads
@@ -41,8 +41,8 @@ class RunContext:
     @property
     def run(self) -> RunStarted:
         """The run as it is known at the moment."""
-        return self.capture.run
+        return self.journal.run
 
     def change_run(self, **fields: Any) -> None:
         """Note that fields of the run have changed."""
-        self.capture.run = self.run._replace(**fields)
+        self.journal.run = self.run._replace(**fields)

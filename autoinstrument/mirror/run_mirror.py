@@ -34,7 +34,7 @@ class RunMirror:
     """One run on its way to its Task.
 
     Attributes:
-        capture: the run's capture.
+        journal: the run's journal.
         settings: those that the run is mirrored by.
         console, status: the run's console, which takes text as it is written, and how the run ended.
         lacking: why files wait to be uploaded when everything else is delivered; "" if none does.
@@ -43,7 +43,7 @@ class RunMirror:
 
     def __init__(
         self,
-        capture: RunJournal,
+        journal: RunJournal,
         settings: Settings,
         tasks: Tasks,
         uploads: Uploads,
@@ -57,7 +57,7 @@ class RunMirror:
         """Begin a mirror; nothing is sent before `flush`.
 
         Args:
-            capture: the run's capture, and in it the run.
+            journal: the run's journal, and in it the run.
             settings: those to mirror it by.
             tasks: the server.
             uploads: the place for files.
@@ -68,19 +68,19 @@ class RunMirror:
             parent_task: returns the id of the Task of the run's parent, "" for none.
             wait_s: seconds that another process is given to make the Task.
         """
-        self.capture = capture
+        self.journal = journal
         self.settings = settings
         self.lacking = ""
         self._is_capturing = is_capturing
         self._is_incomplete = self.is_tagged = False
         self._dropped = 0
         self._context = RunContext(
-            capture, settings, tasks, uploads, Rejections(capture.run.run_id, self._confirm_well)
+            journal, settings, tasks, uploads, Rejections(journal.run.run_id, self._confirm_well)
         )
         self._kinds: dict[Kind, RunPart] = {kind: kind.part(self._context) for kind in kinds.KINDS}
         self._parts = list(self._kinds.values())
         self.console, self.status = self._part(ConsolePart), self._part(StatusPart)
-        look_first = capture.run.resumed or not capture.run.owned if look_first is None else look_first
+        look_first = journal.run.resumed or not journal.run.owned if look_first is None else look_first
         self._task = RunTask(
             self._context, self._parts,
             look_first=look_first, is_settled=is_settled, parent_task=parent_task, wait_s=wait_s,
@@ -94,7 +94,7 @@ class RunMirror:
     @property
     def run(self) -> RunStarted:
         """The run as it is known at the moment."""
-        return self.capture.run
+        return self.journal.run
 
     @property
     def task(self) -> Task | None:
@@ -124,8 +124,8 @@ class RunMirror:
 
     @property
     def is_linked(self) -> bool:
-        """True if MLflow holds everything that only the capture knew."""
-        return self.is_tagged and not self.capture.killed
+        """True if MLflow holds everything that only the journal knew."""
+        return self.is_tagged and not self.journal.killed
 
     @property
     def weight(self) -> int:
@@ -212,9 +212,9 @@ class RunMirror:
             logger().warning("run %s: %d points, parameters or tags did not fit", self.run.run_id, self._dropped)
         for part in self._parts:
             part.end()
-        self.capture.end, self.capture.guessed, self.capture.delivered = end._asdict(), guessed, False
-        with guard("writing the capture"):
-            self.capture.save()
+        self.journal.end, self.journal.guessed, self.journal.delivered = end._asdict(), guessed, False
+        with guard("writing the journal"):
+            self.journal.save()
 
     def settle(self, end: End | None, end_if_open: End | None) -> bool:
         """Note, after `take_stored`, that nothing is left out and how the run ended; see `StatusPart.settle`."""
@@ -227,14 +227,14 @@ class RunMirror:
         self.console.finish()
         if self.task is not None and (self.end is not None or not self.run.owned):
             self._task.restart()
-        self.capture.go_on(run)
-        self.capture.kept = True
+        self.journal.go_on(run)
+        self.journal.kept = True
         self.is_tagged = False
         for part in self._parts:
             part.reopen()
-        with guard("writing the capture"):
+        with guard("writing the journal"):
             self.console.renew()
-            self.capture.save()
+            self.journal.save()
 
     def leave(self) -> None:
         """Note that no process here logs to the run any more, which a process on another machine will end."""
@@ -257,7 +257,7 @@ class RunMirror:
         """Note that the link tags of the complete Task are written."""
         self.is_tagged = True
         if self.is_linked:
-            self.capture.remove()
+            self.journal.remove()
 
     # Delivery
 

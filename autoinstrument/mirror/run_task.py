@@ -101,7 +101,7 @@ class RunTask:
         Raises:
             ClearMLError: the server did not take it; it is tried again.
         """
-        if self._task is not None and self._context.capture.end and self._task.status == "in_progress":
+        if self._task is not None and self._context.journal.end and self._task.status == "in_progress":
             self._link(self.place(self._task))  # the parent's Task may be younger than this one
         for part in self._parts:
             if self._task is not None:
@@ -110,13 +110,13 @@ class RunTask:
     def lose(self) -> None:
         """Note that the Task was deleted, and a new one must be made."""
         self._task, self._look_first = None, False
-        self._context.capture.task_id = ""
+        self._context.journal.task_id = ""
         self._start_over()
 
     def adopt(self, task_id: str) -> None:
         """Go on with a Task that the script made itself; the one that was made for it is deleted by `ensure`."""
         old, self._task = self._task, None
-        self._context.capture.task_id, self._context.capture.adopted = task_id, True
+        self._context.journal.task_id, self._context.journal.adopted = task_id, True
         self._lacks_earlier_data = True  # it went to the other Task, or was lost while `Task.init` was at work
         if old is not None and not old.adopted and old.id != task_id:
             self._given_up = old
@@ -150,12 +150,12 @@ class RunTask:
 
     def _find_or_make(self) -> None:
         """Find the run's Task or make one; a Task that was made but not started is found again, not made twice."""
-        capture, tasks = self._context.capture, self._context.tasks
+        journal, tasks = self._context.journal, self._context.tasks
         if self._given_up is not None:
             with contextlib.suppress(RefusedError):  # it was deleted
                 tasks.delete(self._given_up)
             self._given_up = None
-        if capture.task_id and self._find(capture.task_id):
+        if journal.task_id and self._find(journal.task_id):
             return
         is_looked_for = self._look_first or self._is_late
         if is_looked_for and (task_id := tasks.of_run(self._context.run.run_id)) and self._find(task_id):
@@ -169,14 +169,14 @@ class RunTask:
         return not self._is_settled and time.time() - self._context.run.start_time_ms / 1000 > ALONE_S
 
     def _make(self) -> None:
-        capture, run, tasks = self._context.capture, self._context.run, self._context.tasks
+        journal, run, tasks = self._context.journal, self._context.run, self._context.tasks
         body = self.new_body()
         parent = self._parent_task()
         if parent:
             body["parent"] = parent
         body.update(tasks.configured_fields())
         self._look_first = True  # a request that seems to fail may have made one
-        project = project_name(self._context.settings, run, capture.process)
+        project = project_name(self._context.settings, run, journal.process)
         is_bare = False
         try:
             task = self._create(project, body)
@@ -189,7 +189,7 @@ class RunTask:
         self._context.hyperparameters.created(body)
         for part in self._parts:
             part.created(bare=is_bare)
-        capture.task_id = task.id  # from here on a failure must not make a second one
+        journal.task_id = task.id  # from here on a failure must not make a second one
         if self._is_settled or not run.owned or self._is_late:  # another process may be making it, too
             first = tasks.of_run(run.run_id)
             if first and first != task.id:  # another process was quicker
@@ -235,15 +235,15 @@ class RunTask:
 
     def _find(self, task_id: str) -> bool:
         """Go on with a Task that exists; return False if it was deleted, or belongs to another run or to a person."""
-        capture, run, is_given = self._context.capture, self._context.run, self._context.capture.adopted
+        journal, run, is_given = self._context.journal, self._context.run, self._context.journal.adopted
         # A Task that the process was just given may still name another run, from before its reset, or its origin's.
         task = self._context.tasks.find(task_id, adopted=is_given, run_id="" if is_given else run.run_id)
         # Each process below an agent would take over the agent's Task, which belongs to the first one's run.
         if task is None or (is_given and task.run_id != run.run_id and is_taken(task_id, task.run_id)):
-            capture.task_id, capture.adopted = "", False
+            journal.task_id, journal.adopted = "", False
             self._start_over()
             return False
-        capture.task_id, capture.adopted = task_id, task.adopted
+        journal.task_id, journal.adopted = task_id, task.adopted
         if run.owned and not (self._is_settled or task.adopted or task.status == "in_progress"):
             task = self._started_again(task)
         for part in self._parts:
@@ -266,7 +266,7 @@ class RunTask:
 
     def _link(self, task: Task) -> None:
         self._task = task
-        self._context.capture.task_id, self._context.capture.task_url = task.id, task.url
+        self._context.journal.task_id, self._context.journal.task_url = task.id, task.url
 
 
 def _merge(body: dict[str, Any], more: Mapping[str, Any]) -> None:

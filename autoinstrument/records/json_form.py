@@ -72,7 +72,7 @@ def from_json(value: Any) -> Record:
 
     Raises:
         ValueError: the value is not a record of this version (unknown name, wrong number of fields); fields with a
-            default may be missing, as in the captures of an older version.
+            default may be missing, as in the journals of an older version.
     """
     try:
         name, *fields = value

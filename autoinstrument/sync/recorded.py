@@ -22,7 +22,7 @@ from autoinstrument.clone_run.settings import kept
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.completion import complete, write_back
-from autoinstrument.mirror.mapping.run_status import of_capture, of_death
+from autoinstrument.mirror.mapping.run_status import of_death, of_journal
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
@@ -133,25 +133,25 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
     made: dict[str, str] = {}
     stop = ""
-    for folder, capture in _recorded(RunJournals(settings), selection.runs):
-        if not isinstance(capture, RunJournal):
-            yield Outcome(folder.name, "", "failed", capture)
+    for folder, journal in _recorded(RunJournals(settings), selection.runs):
+        if not isinstance(journal, RunJournal):
+            yield Outcome(folder.name, "", "failed", journal)
             continue
-        outcome = Outcome(capture.run.run_id, capture.run.run_name, "pending", "")
+        outcome = Outcome(journal.run.run_id, journal.run.run_name, "pending", "")
         if not selection.dry_run:
-            capture = _after_waiting(capture)
-        alive = why_alive(capture)
+            journal = _after_waiting(journal)
+        alive = why_alive(journal)
         if not (folder / "capture.json").exists():
             continue  # the worker has completed it in the meantime
         if alive:
             yield outcome._replace(result="running", detail=f"{alive}; left alone")
         elif selection.dry_run:
-            yield outcome._replace(detail=capture.task_url or "no Task yet")
+            yield outcome._replace(detail=journal.task_url or "no Task yet")
         elif stop:
             yield outcome._replace(result="failed", detail=stop)
         else:
             try:
-                yield outcome._replace(result="synced", detail=_complete(capture, settings, tasks, uploads, made))
+                yield outcome._replace(result="synced", detail=_complete(journal, settings, tasks, uploads, made))
             except ClearMLError as error:
                 stop = str(error) if isinstance(error, NotAllowedError) else ""
                 yield failed(outcome.run_id, outcome.run_name, error)
@@ -162,71 +162,71 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
                 yield failed(outcome.run_id, outcome.run_name, error)
 
 
-def _complete(capture: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
-    settings = kept(capture.settings, settings) if capture.settings else settings
-    if capture.delivered:  # only MLflow lacks something
-        write_back(capture, with_known_credentials(capture.run.tracking_uri), note=settings.note)
-        capture.remove()
-        made[capture.run.run_id] = capture.task_id
-        return capture.task_url
+def _complete(journal: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
+    settings = kept(journal.settings, settings) if journal.settings else settings
+    if journal.delivered:  # only MLflow lacks something
+        write_back(journal, with_known_credentials(journal.run.tracking_uri), note=settings.note)
+        journal.remove()
+        made[journal.run.run_id] = journal.task_id
+        return journal.task_url
     if not tasks.capture_settings().stored:
-        capture.script.pop("diff", None)
-    parent = capture.run.parent_run_id
+        journal.script.pop("diff", None)
+    parent = journal.run.parent_run_id
     mirror = RunMirror(
-        capture, settings, tasks, uploads,
+        journal, settings, tasks, uploads,
         look_first=True,
         parent_task=lambda: (made.get(parent) or tasks.of_run(parent)) if parent else "",
     )  # fmt: skip
-    end = of_capture(capture.end) if capture.end else None
+    end = of_journal(journal.end) if journal.end else None
     if end is not None and end.traceback:
         mirror.console.show_traceback(end.traceback)
         mirror.console.finish()
-    dead = of_death(out_of_memory=False) if capture.process is not None and capture.run.owned else None
+    dead = of_death(out_of_memory=False) if journal.process is not None and journal.run.owned else None
     try:
-        uri = with_known_credentials(capture.run.tracking_uri)
-        has_ended = complete(mirror, uri, end=None if capture.guessed else end, end_if_open=end or dead)
+        uri = with_known_credentials(journal.run.tracking_uri)
+        has_ended = complete(mirror, uri, end=None if journal.guessed else end, end_if_open=end or dead)
     except ClearMLError as error:
-        capture.reason = str(error)[:500]
-        capture.save()  # so that a Task that was made is found again
+        journal.reason = str(error)[:500]
+        journal.save()  # so that a Task that was made is found again
         raise
-    made[capture.run.run_id] = capture.task_id
+    made[journal.run.run_id] = journal.task_id
     if mirror.lacking:
-        capture.reason = mirror.lacking
-        capture.save()
+        journal.reason = mirror.lacking
+        journal.save()
         raise UnavailableError(mirror.lacking)
-    return capture.task_url if has_ended or not dead else f"{capture.task_url}; {left_open(capture.run.run_id)}"
+    return journal.task_url if has_ended or not dead else f"{journal.task_url}; {left_open(journal.run.run_id)}"
 
 
-def _after_waiting(capture: RunJournal) -> RunJournal:
+def _after_waiting(journal: RunJournal) -> RunJournal:
     """Wait some seconds for the worker of a run that has just begun or ended, which may be about to deliver it."""
     deadline = time.monotonic() + _PATIENCE_S
-    while (capture.end or not capture.worker_pid) and why_alive(capture) and time.monotonic() < deadline:
+    while (journal.end or not journal.worker_pid) and why_alive(journal) and time.monotonic() < deadline:
         time.sleep(0.2)
         with contextlib.suppress(OSError, ValueError, KeyError):  # it is gone if the worker has delivered
-            capture = RunJournal.load(capture.folder)
-    return capture
+            journal = RunJournal.load(journal.folder)
+    return journal
 
 
 def _recorded(journals: RunJournals, runs: Collection[str]) -> list[tuple[Path, RunJournal | str]]:
-    """Return the selected captures, parents before their children; the reason in place of one that is damaged."""
+    """Return the selected journals, parents before their children; the reason in place of one that is damaged."""
     found: list[tuple[Path, RunJournal | str]] = []
     for folder in journals:
         try:
-            capture = RunJournal.load(folder)
+            journal = RunJournal.load(folder)
         except FileNotFoundError:
             continue  # its worker has completed it in the meantime
         except (OSError, ValueError, KeyError) as error:
             if not runs or folder.name in runs:
-                found.append((folder, f"the capture cannot be read: {' '.join(str(error).split())[:300]}"))
+                found.append((folder, f"the journal cannot be read: {' '.join(str(error).split())[:300]}"))
             continue
-        if not runs or capture.run.run_id in runs:
-            found.append((folder, capture))
-    known = {capture.run.run_id for _, capture in found if isinstance(capture, RunJournal)}
+        if not runs or journal.run.run_id in runs:
+            found.append((folder, journal))
+    known = {journal.run.run_id for _, journal in found if isinstance(journal, RunJournal)}
 
     def order(item: tuple[Path, RunJournal | str]) -> tuple[bool, int]:
-        capture = item[1]
-        if isinstance(capture, str):
+        journal = item[1]
+        if isinstance(journal, str):
             return True, 0
-        return capture.run.parent_run_id in known, capture.run.start_time_ms
+        return journal.run.parent_run_id in known, journal.run.start_time_ms
 
     return sorted(found, key=order)

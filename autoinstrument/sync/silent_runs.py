@@ -152,13 +152,13 @@ class SilentRuns:
                 yield _Watched(stored, {}, _logged(stored))
 
     def _alive_here(self) -> set[str]:
-        """Return the runs of processes of this machine, and of others that share its captures, that are at work."""
+        """Return the runs of processes of this machine, and of others that share its journals, that are at work."""
         alive = set()
         for folder in RunJournals(self._settings):
             with contextlib.suppress(OSError, ValueError, KeyError):  # `sync` reports a damaged one
-                capture = RunJournal.load(folder)
-                if why_alive(capture):
-                    alive.add(capture.run.run_id)
+                journal = RunJournal.load(folder)
+                if why_alive(journal):
+                    alive.add(journal.run.run_id)
         return alive
 
     # What is done

@@ -118,12 +118,12 @@ class StoredRunSync:
         if settings.mlflow_ui:
             page = run_page(run.tracking_uri, run.experiment_id, run.run_id, settings.mlflow_ui, run.workspace)
             run = run._replace(run_url=page)
-        capture = RunJournal(Path(), run, None)
-        capture.kept = False
-        capture.task_id = str(task.get("id", ""))
-        capture.script = script_of_tags(run.tags)
+        journal = RunJournal(Path(), run, None)
+        journal.kept = False
+        journal.task_id = str(task.get("id", ""))
+        journal.script = script_of_tags(run.tags)
         mirror = StoredRunMirror(
-            capture, settings, self._tasks, self._uploads,
+            journal, settings, self._tasks, self._uploads,
             look_first=False,  # it was looked for already
             is_settled=True,
             parent_task=lambda: self._task_of(stored.run.parent_run_id, stored),

@@ -97,11 +97,11 @@ class AbortWatcher:
                     with contextlib.suppress(ClearMLError):
                         self._tasks.finish(mirror.task, "stopped", _OF_A_PERSON, message)
                 if any(process.pid == os.getpid() for process in owners):  # the worker is a thread, and dies with it
-                    mirror.capture.killed = True
+                    mirror.journal.killed = True
                     with guard("ending an aborted run"):
-                        write_back(mirror.capture, run.tracking_uri, note=mirror.settings.note)
-                    with guard("writing the capture"):
-                        mirror.capture.save()
+                        write_back(mirror.journal, run.tracking_uri, note=mirror.settings.note)
+                    with guard("writing the journal"):
+                        mirror.journal.save()
                 for process in owners:
                     aborted = process.abort(run.run_id, f"aborted in ClearML: {text}")
                     if aborted and process.pid != os.getpid():  # else the process itself has logged it on stderr

@@ -94,7 +94,7 @@ class AgentTaskOutcome:
     ) -> None:
         self._task_id, self._runs, self._end, self._agent, self._tasks = task_id, runs, end, agent, tasks
         self._ask_at = 0.0
-        self._held = [mirror for mirror in runs if mirror.capture.task_id == task_id]
+        self._held = [mirror for mirror in runs if mirror.journal.task_id == task_id]
         for mirror in self._held:
             mirror.hold()
 
@@ -145,14 +145,14 @@ class AgentTaskOutcome:
 
     def _settle(self, mirror: LiveRun, status: str) -> None:
         if mirror in self._held and status in _TAKEN_AWAY:  # the run must only be ended in MLflow
-            mirror.capture.task_id = mirror.capture.task_url = ""
-            mirror.capture.delivered = True
+            mirror.journal.task_id = mirror.journal.task_url = ""
+            mirror.journal.delivered = True
         elif mirror in self._held:
             mirror.release()
         is_killed = status in ("stopped", "failed", *_TAKEN_AWAY)
-        mirror.capture.killed = mirror.capture.killed or is_killed
-        with guard("writing the capture"):
-            mirror.capture.save()
+        mirror.journal.killed = mirror.journal.killed or is_killed
+        with guard("writing the journal"):
+            mirror.journal.save()
 
 
 def _is_agent(process: psutil.Process) -> bool:

@@ -142,7 +142,7 @@ class Dispatcher:
     def _describe_again(self, process: TrainingProcess, mirror: LiveRun) -> None:
         if not mirror.is_closed:
             with guard("describing a run"):
-                self._describe(process, mirror.capture)
+                self._describe(process, mirror.journal)
                 mirror.describe_again()
 
     def _process_started(self, process: TrainingProcess, started: ProcessStarted) -> None:
@@ -155,17 +155,17 @@ class Dispatcher:
             for mirror in self.registry.described_by(process, only_open=True):
                 mirror.do(partial(self._describe_again, process, mirror))
 
-    def _describe(self, process: TrainingProcess, capture: RunJournal, *, program: bool = True) -> None:
+    def _describe(self, process: TrainingProcess, journal: RunJournal, *, program: bool = True) -> None:
         if program:
-            capture.process = process.started and capture.run.program_of(process.started)
-            capture.script = process.script_of(capture.run)
+            journal.process = process.started and journal.run.program_of(process.started)
+            journal.script = process.script_of(journal.run)
             packages = process.packages
-            capture.requirements, capture.freeze, capture.conda = packages.requirements, packages.freeze, packages.conda
-            capture.runtime = process.specs or capture.runtime
-            capture.variables = process.variables
-        capture.worker_pid, capture.worker_started_ms, capture.machine = os.getpid(), self._started_ms, machine()
-        with guard("writing the capture"):
-            capture.save()
+            journal.requirements, journal.freeze, journal.conda = packages.requirements, packages.freeze, packages.conda
+            journal.runtime = process.specs or journal.runtime
+            journal.variables = process.variables
+        journal.worker_pid, journal.worker_started_ms, journal.machine = os.getpid(), self._started_ms, machine()
+        with guard("writing the journal"):
+            journal.save()
 
     def _run_started(self, process: TrainingProcess, run: RunStarted) -> None:
         process.capture(run)
@@ -173,11 +173,11 @@ class Dispatcher:
         mirror = self.registry.mirrors.get(run.run_id)
         is_program = run.owned and not run.begun_elsewhere and run.run_id not in process.described
         if mirror is None:
-            capture = self._journals.of(run, process.started)
-            is_program = not (run.begun_elsewhere and capture.script)
-            self._describe(process, capture, program=is_program)
+            journal = self._journals.of(run, process.started)
+            is_program = not (run.begun_elsewhere and journal.script)
+            self._describe(process, journal, program=is_program)
             mirror = LiveRun(
-                capture, self._settings, self._tasks, self._uploads,
+                journal, self._settings, self._tasks, self._uploads,
                 is_capturing=lambda: self.registry.home[run.run_id].is_capturing,
                 parent_task=partial(self._task_of, run.parent_run_id) if run.parent_run_id else str,
                 wait_s=0.0 if run.owned else _OTHERS_S,
@@ -279,7 +279,7 @@ class Dispatcher:
 
     @staticmethod
     def _note_tagged(mirror: LiveRun) -> None:
-        if mirror.capture.delivered:  # else the run was resumed in the meantime
+        if mirror.journal.delivered:  # else the run was resumed in the meantime
             mirror.note_tagged()
 
     _HANDLERS: ClassVar[dict[type, Callable[[Dispatcher, TrainingProcess, Any], None]]] = {

@@ -38,7 +38,7 @@ class LiveRun(RunMirror):
 
     def __init__(
         self,
-        capture: RunJournal,
+        journal: RunJournal,
         settings: Settings,
         tasks: Tasks,
         uploads: Uploads,
@@ -49,12 +49,12 @@ class LiveRun(RunMirror):
     ) -> None:
         """Begin a mirror; the arguments are those of `RunMirror`."""
         super().__init__(
-            capture, settings, tasks, uploads, is_capturing=is_capturing, parent_task=parent_task, wait_s=wait_s
+            journal, settings, tasks, uploads, is_capturing=is_capturing, parent_task=parent_task, wait_s=wait_s
         )
         self.notices = Notices()
         self.server = Backoff()
         self.last_sent = 0.0
-        self.has_own_monitor = capture.run.has_own_monitor
+        self.has_own_monitor = journal.run.has_own_monitor
         self._describe_at: float | None = None
         self._is_wanted = False
         self._is_held = self._is_closed = self._is_away = False
@@ -136,11 +136,11 @@ class LiveRun(RunMirror):
         self._describe_at = until
 
     def note_described(self) -> None:
-        """Note that the capture holds all that is known of code and packages."""
+        """Note that the journal holds all that is known of code and packages."""
         self._describe_at = None
 
     def describe_again(self) -> None:
-        """Note that the capture has changed (packages, arguments, source) since the Task was made."""
+        """Note that the journal has changed (packages, arguments, source) since the Task was made."""
         self._part(EnvironmentPart).describe_again()
 
     def add_figures(
@@ -220,7 +220,7 @@ class LiveRun(RunMirror):
 
     @property
     def is_closed(self) -> bool:
-        """True if nothing more is tried here for the run; the capture goes when MLflow has the link tags."""
+        """True if nothing more is tried here for the run; the journal goes when MLflow has the link tags."""
         return self._is_closed
 
     @property
@@ -239,17 +239,17 @@ class LiveRun(RunMirror):
         self.free_memory()
 
     def complete(self) -> None:
-        """Note that the Task holds all of the run: the capture goes when MLflow has the link tags."""
+        """Note that the Task holds all of the run: the journal goes when MLflow has the link tags."""
         self.close()
-        self.capture.delivered = True
+        self.journal.delivered = True
         if self.is_linked:
-            self.capture.remove()
+            self.journal.remove()
         else:
-            with guard("writing the capture"):
-                self.capture.save()
+            with guard("writing the journal"):
+                self.journal.save()
 
     def leave_to_sync(self) -> None:
-        """Note that MLflow's store does not answer: the run is closed, and its capture stays for `sync`."""
+        """Note that MLflow's store does not answer: the run is closed, and its journal stays for `sync`."""
         self.close()
         self.note_store_read()
 
@@ -258,12 +258,12 @@ class LiveRun(RunMirror):
     def go_on_undelivered(self) -> None:
         """Note that something came after the Task was complete, and cannot be delivered now: it is complete no more.
 
-        The process may be about to write that it was, and the capture must stay then. Nothing happens to other runs.
+        The process may be about to write that it was, and the journal must stay then. Nothing happens to other runs.
         """
-        if self._is_closed and self.capture.delivered:
-            self._is_closed = self.is_tagged = self.capture.delivered = False
+        if self._is_closed and self.journal.delivered:
+            self._is_closed = self.is_tagged = self.journal.delivered = False
             self.notices.reopen()
-            with guard("writing the capture"):
+            with guard("writing the journal"):
                 self.console.keep_again()
 
     def end_as(self, end: End, *, guessed: bool = False, ended_ms: int = 0) -> None:
@@ -279,21 +279,21 @@ class LiveRun(RunMirror):
         super().reopen(run)
 
     def go_on(self) -> None:
-        """Note that the process was taken for dead: the Task was stopped, and the capture removed."""
+        """Note that the process was taken for dead: the Task was stopped, and the journal removed."""
         self._task.restart()
-        self.notices.unlink()  # the run must be called live again, and the capture be written
-        with guard("writing the capture"):
+        self.notices.unlink()  # the run must be called live again, and the journal be written
+        with guard("writing the journal"):
             self.console.renew()
 
     def lost(self) -> None:
         """Note that the Task was deleted, and a new one must be made from MLflow's store."""
         self._task.lose()
-        self._is_closed = self.is_tagged = self.capture.delivered = False
+        self._is_closed = self.is_tagged = self.journal.delivered = False
         self._is_incomplete = True
 
     def adopt(self, task_id: str) -> None:
         """Go on with a Task that the script made itself, and give up the one that was made for it."""
         self.has_own_monitor = True
         self.change_run(is_local_job=False)
-        if self.capture.task_id != task_id or not self.capture.adopted:  # else it is that of the agent, too
+        if self.journal.task_id != task_id or not self.journal.adopted:  # else it is that of the agent, too
             self._task.adopt(task_id)

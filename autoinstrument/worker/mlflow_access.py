@@ -1,7 +1,7 @@
 """Call MLflow from the worker: each call has a deadline, and a store that fails is not called for a while.
 
 MLflow's own client retries for minutes if its server is gone, and opening a database that does not answer takes as long
-(mlflow 2.16 to 3.17). Data that could not be written stays in the capture, for `sync`.
+(mlflow 2.16 to 3.17). Data that could not be written stays in the journal, for `sync`.
 """
 
 from __future__ import annotations

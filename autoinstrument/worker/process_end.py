@@ -99,7 +99,7 @@ class ProcessEnd:
             elif was_at_work or mirror.end is None:
                 # A container lasts no longer than the agent's part in it: there is no time to ask ClearML first.
                 died_in_container = bool(process.container_task) and process.exiting is None
-                mirror.capture.killed = mirror.capture.killed or bool(process.aborted) or died_in_container
+                mirror.journal.killed = mirror.journal.killed or bool(process.aborted) or died_in_container
                 end, announced = process.reported_end(run_id, code), process.announced_ends.get(run_id)
                 ended_ms = announced.end_time_ms if announced is not None else 0
                 mirror.end_as(end or process.guessed_end(), guessed=end is None, ended_ms=ended_ms)
@@ -128,10 +128,10 @@ class ProcessEnd:
     def _ask_clearml(self, process: TrainingProcess, left_open: list[LiveRun]) -> None:
         """Ask ClearML how the process's Task ended, if the worker does not decide that, and it is not known yet."""
         owned = map(self._registry.mirrors.__getitem__, process.owned)
-        adopted = [mirror for mirror in owned if mirror.capture.adopted and not mirror.run.switched_off]
+        adopted = [mirror for mirror in owned if mirror.journal.adopted and not mirror.run.switched_off]
         left_open = [mirror for mirror in left_open if not mirror.run.switched_off]
         agent_is_gone = process.agent is not None and not process.agent.is_alive()
-        task_id = adopted[-1].capture.task_id if adopted else task_of_agent() if process.agent else ""
+        task_id = adopted[-1].journal.task_id if adopted else task_of_agent() if process.agent else ""
         if task_id and (left_open or agent_is_gone):
             end = (adopted or left_open)[-1].end if adopted or left_open else None
             end = end or End("stopped", "the agent that ran the Task was killed", "")

@@ -208,13 +208,13 @@ class Scheduler:
             self._leave(mirror, home, self._problem)
 
     def _leave(self, mirror: LiveRun, home: TrainingProcess, problem: str) -> None:
-        mirror.capture.reason = problem[:500]
+        mirror.journal.reason = problem[:500]
         mirror.go_on_undelivered()
-        with guard("writing the capture"):
-            mirror.capture.keep()
-            mirror.capture.save()
+        with guard("writing the journal"):
+            mirror.journal.keep()
+            mirror.journal.save()
         if mirror.notices.leave():
-            home.send(RunPending(mirror.run.run_id, f"{problem}; {mirror.capture.remedy}"))
+            home.send(RunPending(mirror.run.run_id, f"{problem}; {mirror.journal.remedy}"))
 
     def _succeeded(self, mirror: LiveRun, home: TrainingProcess) -> None:
         self._server.succeeded()
@@ -229,49 +229,49 @@ class Scheduler:
             if (mirror.run.owned or mirror.is_made) and not is_complete:
                 home.send(link_of(mirror.run, task, delivered=False))
             if not mirror.has_ended:
-                with guard("writing the capture"):
-                    mirror.capture.save()
+                with guard("writing the journal"):
+                    mirror.journal.save()
         if mirror.has_ended and mirror.lacking and mirror.notices.leave_files():
             home.send(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
         if is_complete:
             mirror.complete()
             if not home.answered and home.gone_at is None:
                 mirror.notices.complete()
-                home.send(link_of(mirror.run, task, delivered=True, steps=mirror.capture.steps))
+                home.send(link_of(mirror.run, task, delivered=True, steps=mirror.journal.steps))
 
     def is_left(self, mirror: LiveRun, home: TrainingProcess) -> bool:
         """Return True if MLflow lacks something of a run that only the worker can still write."""
-        is_unlinked = mirror.capture.delivered and not mirror.is_tagged
+        is_unlinked = mirror.journal.delivered and not mirror.is_tagged
         is_gone = home.gone_at is not None  # until then it may be writing that the run is pending
-        return mirror.capture.killed or (is_unlinked and is_gone)
+        return mirror.journal.killed or (is_unlinked and is_gone)
 
     def _write_back(self, mirror: LiveRun) -> None:
-        """Write to MLflow what only the capture holds, and remove the capture if nothing else is missing."""
-        capture, uri, note = mirror.capture, mirror.run.tracking_uri, mirror.settings.note
+        """Write to MLflow what only the journal holds, and remove the journal if nothing else is missing."""
+        journal, uri, note = mirror.journal, mirror.run.tracking_uri, mirror.settings.note
         try:
-            self._mlflow.ask(uri, lambda: write_back(capture, uri, note=note))
+            self._mlflow.ask(uri, lambda: write_back(journal, uri, note=note))
         except Exception as error:  # MLflow's store raises what its driver raises
             self._not_taken(mirror, error)
         else:
-            if capture.delivered:
+            if journal.delivered:
                 mirror.note_tagged()
 
     def _not_taken(self, mirror: LiveRun, error: Exception) -> None:
         """Note why MLflow cannot be asked about a run, or refuses its link; `sync` tries again."""
-        mirror.capture.reason = problem_of(error)[:500]
-        logger().warning("run %s: %s; %s", mirror.run.run_id, mirror.capture.reason, mirror.capture.remedy)
-        with guard("writing the capture"):
-            mirror.capture.save()
+        mirror.journal.reason = problem_of(error)[:500]
+        logger().warning("run %s: %s; %s", mirror.run.run_id, mirror.journal.reason, mirror.journal.remedy)
+        with guard("writing the journal"):
+            mirror.journal.save()
 
     def _complete(self, mirror: LiveRun) -> None:
         """Read from MLflow what a run lacks, and end it; end it even if MLflow does not answer."""
         ask = functools.partial(self._mlflow.ask, mirror.run.tracking_uri)
         try:
-            complete(mirror, end=None if mirror.capture.guessed else mirror.end, end_if_open=mirror.end, ask=ask)
+            complete(mirror, end=None if mirror.journal.guessed else mirror.end, end_if_open=mirror.end, ask=ask)
         except ClearMLError:
             raise
         except Exception as error:  # MLflow's store raises what its driver raises
-            if mirror.capture.delivered:  # all but the link
+            if mirror.journal.delivered:  # all but the link
                 mirror.close()
                 self._not_taken(mirror, error)
                 return

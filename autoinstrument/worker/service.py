@@ -145,11 +145,11 @@ class Worker:
                 process.connection.shutdown(socket.SHUT_RD)
 
     def _beat(self) -> None:
-        """Leave a heartbeat for commands on another machine that shares the captures."""
+        """Leave a heartbeat for commands on another machine that shares the journals."""
         for mirror in self._runs.mirrors.values():
             # The folder is removed when the Task is complete.
             with guard("leaving a heartbeat"), contextlib.suppress(FileNotFoundError):
-                beat(mirror.capture)
+                beat(mirror.journal)
 
     def _take(self) -> bool:
         """Handle what has arrived, or arrives before the next flush is due; return True if delivery is urgent."""
@@ -241,10 +241,10 @@ class Worker:
         return False
 
     def _give_up(self, mirror: LiveRun) -> None:
-        """Note in the capture, if it still exists, that `sync` must deliver the rest."""
+        """Note in the journal, if it still exists, that `sync` must deliver the rest."""
         self._folder.forget_run(mirror.run.run_id)
-        with guard("writing the capture"):
-            if liveness.give_up(mirror.capture):
+        with guard("writing the journal"):
+            if liveness.give_up(mirror.journal):
                 self._control.left += mirror.has_work
 
 

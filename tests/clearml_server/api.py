@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response, request
+from werkzeug import Request, Response
 
 from . import (
     bson,
@@ -19,26 +19,25 @@ from .registry import ENDPOINTS, Call, Endpoint
 from .schema import check
 from .state import State
 
-METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
 # The SDK keeps below 15 MiB a request. What the real front end answers beyond was not recorded: 413 is nginx's.
 MAX_REQUEST_BYTES = 15 * 1024 * 1024
 _PATH = re.compile(r"/(?:v(\d+\.\d+)/)?([A-Za-z_]+\.[A-Za-z_]+)/?")
 _UNREADABLE = "The browser (or proxy) sent a request that this server could not understand."
 
 
-def create_api(state: State, gate: Gate) -> Flask:
-    """The API as a Flask app. The HTTP method makes no difference; a GET has a body."""
-    app = Flask(__name__)
-    app.url_map.merge_slashes = False
+def create_api(state: State, gate: Gate) -> WSGIApplication:
+    """The API as a WSGI application. The HTTP method makes no difference; a GET has a body."""
 
-    @app.route("/", defaults={"path": ""}, methods=METHODS, provide_automatic_options=False)
-    @app.route("/<path:path>", methods=METHODS, provide_automatic_options=False)
-    def api(path: str) -> Response:
+    @Request.application
+    def api(request: Request) -> Response:
         raw = request.get_data(cache=True)  # also when it is not needed, or keep-alive breaks
-        name = path.rstrip("/").rpartition("/")[2]
+        name = request.path.rstrip("/").rpartition("/")[2]
         return gate.run(request, name, lambda: _answer(state, request, raw))
 
-    return app
+    return api
 
 
 def _answer(state: State, request: Request, raw: bytes) -> tuple[Response, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Request, Response
+from werkzeug import Request, Response
 
 from .envelope import ApiError, envelope
 from .faults import ActiveFault, Fault, Faults

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import selectors
 import socket
 import threading
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from .ports import hold
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _connections: dict[int, set[socket.socket]] = {}
 _connections_lock = threading.Lock()
@@ -39,10 +43,17 @@ class _Handler(WSGIRequestHandler):
 
 
 class Listener:
-    """A Flask app on one port of the loopback interface."""
+    """A WSGI application on one port of the loopback interface.
 
-    def __init__(self, app: Flask, host: str, port: int) -> None:
-        self._app = app
+    Args:
+        create: makes the application, when the first request arrives: a Flask app takes 3 ms, most tests make a server
+            of their own, and few of them open its pages.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+    """
+
+    def __init__(self, create: Callable[[], WSGIApplication], host: str, port: int) -> None:
+        self._created = functools.cache(create)
         self._host = host
         self.port = port
         self._held: socket.socket | None = None
@@ -61,7 +72,7 @@ class Listener:
         if self.port == 0:
             self._held = hold(self._host)
             self.port = self._held.getsockname()[1]
-        self._server = make_server(self._host, self.port, self._app, threaded=True, request_handler=_Handler)
+        self._server = make_server(self._host, self.port, self._answer, threaded=True, request_handler=_Handler)
         self._end, ended = socket.socketpair()
         name = f"clearml-double-{self.port}"
         self._thread = threading.Thread(target=_serve, args=(self._server, ended), name=name, daemon=True)
@@ -80,6 +91,9 @@ class Listener:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
         self._server = self._thread = self._end = None
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._created()(environ, start_response)
 
 
 def _serve(server: BaseWSGIServer, ended: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import tempfile
 import threading
@@ -39,9 +40,9 @@ class ClearMLServer:
         self.state = State()
         self._gate = Gate()
         self._host = host
-        self._api = Listener(create_api(self.state, self._gate), host, port)
-        self._files = Listener(create_files(self.state, self._gate), host, files_port)
-        self._web = Listener(create_pages(self.state, self._gate), host, web_port)
+        self._api = Listener(functools.partial(create_api, self.state, self._gate), host, port)
+        self._files = Listener(functools.partial(create_files, self.state, self._gate), host, files_port)
+        self._web = Listener(functools.partial(create_pages, self.state, self._gate), host, web_port)
 
     def __enter__(self) -> ClearMLServer:
         self.start()

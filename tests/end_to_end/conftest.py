@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,43 +14,16 @@ import requests
 from tests.clearml_server import ClearMLServer
 from tests.clearml_server.ports import hold
 from tests.conftest import WHOLE_END
+from tests.empty_store import database as database
 from tests.end_to_end.fork_server import ForkServer
 from tests.end_to_end.fork_server import start as fork_server_of
-from tests.end_to_end.harness import FILE_STORE, Place
+from tests.end_to_end.harness import Place
 from tests.end_to_end.processes import wait_for
 from tests.end_to_end.remote import Remote, install_agent, remote_of
 from tests.shared import Shared
 from tests.startup.environment import Environment
 
 _SETTINGS = ("MLFLOW_", "AUTOINSTRUMENT_")
-
-
-@pytest.fixture(scope="session")
-def database(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """An empty MLflow store, to be copied. None for `mlflow-skinny`.
-
-    MLflow takes 2 s to make one, so pytest's cache keeps it, by MLflow's version.
-    """
-    try:
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-        from mlflow.version import VERSION
-    except ModuleNotFoundError:  # sqlalchemy
-        os.environ.update(FILE_STORE)
-        return None
-
-    kept = pytestconfig.cache.mkdir("mlflow-store") / f"{VERSION}.db"
-    made = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    if kept.exists():
-        shutil.copy(kept, made)
-        with contextlib.closing(sqlite3.connect(made)) as connection, connection:
-            location = str(made.parent / "artifacts" / "0")
-            connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0", [location])
-    else:
-        SqlAlchemyStore(f"sqlite:///{made}", str(made.parent / "artifacts")).engine.dispose()
-        partial = kept.with_name(f"{VERSION}.{os.getpid()}")
-        shutil.copy(made, partial)
-        partial.replace(kept)  # several processes may make it at the same time
-    return made
 
 
 @pytest.fixture

@@ -226,17 +226,17 @@ class Place:
         """Return processes and temporary files that are still there."""
         return [*map(str, self.workers()), *(path.name for path in self.temporary.iterdir())]
 
-    def captures(self) -> list[Path]:
+    def journals(self) -> list[Path]:
         """Return the folders of runs whose Tasks are not complete yet."""
         folder = self.home / "captures"
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def console_on_disk(self) -> str:
-        """Return the console lines that the captures hold by now."""
+        """Return the console lines that the journals hold by now."""
         lines: list[str] = []
-        for capture in self.captures():
+        for journal in self.journals():
             with contextlib.suppress(FileNotFoundError):  # there is none, or the Task is complete meanwhile
-                lines += (capture / "console.jsonl").read_text().splitlines(keepends=True)
+                lines += (journal / "console.jsonl").read_text().splitlines(keepends=True)
         return "".join(json.loads(line)[1] + "\n" for line in lines if line.endswith("\n"))
 
     def clean_up(self) -> None:

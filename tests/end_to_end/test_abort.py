@@ -62,7 +62,7 @@ def test_a_stopped_task_stops_the_training_unless_that_is_switched_off(
     task = ended(own_server, run.info.run_id)
     assert task["status"] == "stopped"
     wait_for(lambda: "aborted in ClearML" in own_server.task(task["id"])["status_reason"])
-    wait_for(lambda: own_place.captures() == [])
+    wait_for(lambda: own_place.journals() == [])
 
     assert going_on.finish().code == 0
     assert ended(server, run_that_goes_on)["status"] == "completed"

@@ -322,7 +322,7 @@ def test_a_file_server_that_is_down_costs_only_the_pictures(own_place: Place, ow
     assert len(plots(own_server, task)) == 4
     assert own_server.task(task["id"])["status"] == "completed"
     assert link_tags(own_place.the_run())["state"] == "synced"
-    assert own_place.captures() == []
+    assert own_place.journals() == []
 
 
 @pytest.mark.may_report("ClearML refuses", "more than fits into memory", "did not fit")

@@ -102,7 +102,7 @@ def test_a_million_points_stay_within_the_bounds(
         own_server.close()
     started = own_place.start(POINTS, AUTOINSTRUMENT_EXIT_TIMEOUT="1")
     wait_for((own_place.folder / "ready").exists)
-    wait_for(lambda: own_place.captures())
+    wait_for(lambda: own_place.journals())
     idle = most = settled_memory(own_place)
     (worker,) = own_place.workers()
     if trouble == "stopped worker":

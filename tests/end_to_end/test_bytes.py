@@ -38,7 +38,7 @@ def test_a_run_of_bytes_has_a_whole_task(own_place: Place, own_server: ClearMLSe
     assert "name ä" in own_server.console(task["id"])
     wait_for(lambda: link_tags(own_place.the_run())["state"] == "synced")
     wait_for(lambda: not own_place.workers())
-    assert own_place.captures() == []
+    assert own_place.journals() == []
     verified = own_place.command("verify", **C_LOCALE)
     assert verified.code == 0, verified.stdout + verified.stderr
     synced = own_place.command("sync", "--all", **C_LOCALE)
@@ -54,7 +54,7 @@ def test_without_a_server_it_is_recorded_and_synced(own_place: Place, own_server
     done = own_place.run(SCRIPT, "--name", "ä", os.fsdecode(b"raw\xff"), **C_LOCALE)
     assert done.code == 0, done.stderr
     wait_for(lambda: not own_place.workers())
-    assert len(own_place.captures()) == 1
+    assert len(own_place.journals()) == 1
     own_server.start()
     synced = own_place.command("sync")
     assert synced.code == 0, synced.stdout + synced.stderr

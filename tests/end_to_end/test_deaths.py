@@ -41,7 +41,7 @@ def assert_stopped_and_complete(place: Place, server: ClearMLServer, reason: str
     assert scalars(server, task["id"]) == place.points(run.info.run_id)
     wait_for(lambda: link_tags(place.the_run()).get("state") == "synced")
     wait_for(lambda: not place.left_behind())
-    assert place.captures() == []
+    assert place.journals() == []
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
@@ -154,7 +154,7 @@ def test_death_right_after_the_end_of_a_run(place: Place, server: ClearMLServer)
         assert len(place.points(run.info.run_id)) == 20
     assert len(place.mlflow_runs()) == 4
     wait_for(lambda: not place.left_behind())
-    assert place.captures() == []
+    assert place.journals() == []
 
 
 def test_interrupted_outside_with(place: Place, server: ClearMLServer) -> None:

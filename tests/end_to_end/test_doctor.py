@@ -65,11 +65,11 @@ def test_the_switch_is_off(place: Place) -> None:
     assert not [line for line in lines if line.endswith(": (default)")]
 
 
-def test_a_folder_of_captures_that_is_a_link(place: Place) -> None:
+def test_a_folder_of_journals_that_is_a_link(place: Place) -> None:
     place.home.symlink_to(place.folder)
     code, found = findings(place, AUTOINSTRUMENT_HOME=str(place.home))
     assert code == 1
-    assert wrong(found) == {"folder of captures"}
+    assert wrong(found) == {"folder of journals"}
 
 
 def test_a_store_of_no_known_kind_and_a_folder_that_cannot_be_made(place: Place) -> None:
@@ -77,10 +77,10 @@ def test_a_store_of_no_known_kind_and_a_folder_that_cannot_be_made(place: Place)
     more = {"MLFLOW_TRACKING_URI": "nowhere://me:sesame@there", "AUTOINSTRUMENT_HOME": str(place.root / "file" / "x")}
     code, found = findings(place, **more)
     assert code == 1
-    assert wrong(found) == {"MLflow tracking store", "folder of captures"}
+    assert wrong(found) == {"MLflow tracking store", "folder of journals"}
     assert "nowhere" in found["MLflow tracking store"]["detail"]
     assert "sesame" not in json.dumps(found)
-    assert found["folder of captures"]["detail"] == f"{place.root / 'file'} is not a folder"
+    assert found["folder of journals"]["detail"] == f"{place.root / 'file'} is not a folder"
 
 
 def test_wrong_credentials_and_settings(place: Place) -> None:

@@ -423,7 +423,7 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
         wait_for((place.folder / "ready").exists)
         if victim == "both":  # what is not recorded yet, some milliseconds after it began, leaves no trace
             folder = place.run_named(name).info.run_id
-            wait_for(lambda folder=folder: folder in [capture.name for capture in place.captures()])
+            wait_for(lambda folder=folder: folder in [journal.name for journal in place.journals()])
         time.sleep(moment_s)
         if victim != "training":
             place.kill_workers()
@@ -464,7 +464,7 @@ def are_recorded(place: Place, started: list[Started]) -> bool:
     """Return True if the runs of all scripts are on disk, and only those."""
     for script in started:
         assert script.process.poll() is None, script.finish()
-    return len(place.captures()) == len(started)
+    return len(place.journals()) == len(started)
 
 
 @pytest.mark.timeout(6000)
@@ -488,6 +488,6 @@ def test_a_shared_worker_is_killed_at_random_moments(
             assert done.code == 0, done.stderr
         runs += [place.run_named(name) for name in names]
         wait_for(lambda: not place.workers())
-        if place.captures():  # left to `sync`, which must not be counted with the next ones
+        if place.journals():  # left to `sync`, which must not be counted with the next ones
             assert place.command("sync").code == 0
     assert_complete(place, own_server, runs)

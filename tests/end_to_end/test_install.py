@@ -153,9 +153,9 @@ def test_out_of_this_environment_and_in_again(full_environment: Environment, tmp
 
 def test_purge_asks_and_removes_only_files_of_this_package(bare: Place, tmp_path: Path) -> None:
     bare.run("import mlflow\nwith mlflow.start_run(): pass")
-    assert bare.captures()
+    assert bare.journals()
     assert bare.command("uninstall", "--target", str(tmp_path), "--purge", AUTOINSTRUMENT_HOME=str(bare.home)).code == 2
-    assert bare.captures()
+    assert bare.journals()
     (bare.home / "mine.txt").write_text("mine")
     done = bare.command("uninstall", "--target", str(tmp_path), "--purge", "--yes", AUTOINSTRUMENT_HOME=str(bare.home))
     assert done.code == 0

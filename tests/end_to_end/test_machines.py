@@ -34,7 +34,7 @@ def training(own_place: Place) -> Started:
 
 @pytest.fixture
 def follower(own_place: Place, training: Started) -> Iterator[Started]:
-    """`sync --follow` on another machine: it has captures of its own."""
+    """`sync --follow` on another machine: it has journals of its own."""
     elsewhere = {"AUTOINSTRUMENT_HOME": str(own_place.folder / "elsewhere"), **DEAD_AFTER}
     command = ["-m", "autoinstrument", "sync", "--all", "--follow"]
     started = own_place.start("", command=command, agent=False, **elsewhere)

@@ -222,8 +222,8 @@ def test_sync_makes_the_same_models_once(
     assert own_place.run(SCRIPT).code == 0
     wait_for(lambda: not own_place.workers())
     own_server.start()
-    (capture,) = own_place.captures()
-    shutil.copytree(capture, own_place.root / "kept")
+    (journal,) = own_place.journals()
+    shutil.copytree(journal, own_place.root / "kept")
     for _ in range(2):
         synced = own_place.command("sync")
         assert synced.code == 0, synced.stderr
@@ -232,8 +232,8 @@ def test_sync_makes_the_same_models_once(
         assert comparable(own_server, run, task) == comparable(server, outcome.run, outcome.task)
         assert len(own_server.models) == 2
         kept = json.loads((own_place.root / "kept" / "capture.json").read_text())
-        shutil.copytree(own_place.root / "kept", capture)
-        (capture / "capture.json").write_text(json.dumps({**kept, "task_id": task["id"]}))
+        shutil.copytree(own_place.root / "kept", journal)
+        (journal / "capture.json").write_text(json.dumps({**kept, "task_id": task["id"]}))
 
 
 def test_a_second_worker_finds_the_models_of_the_first(own_place: Place, own_server: ClearMLServer) -> None:

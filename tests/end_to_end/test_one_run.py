@@ -207,9 +207,9 @@ def test_stderr_has_two_more_lines_at_most(outcome: Outcome) -> None:
 
 
 def test_nothing_is_left_behind(outcome: Outcome) -> None:
-    """No process, no temporary file, no capture; the state folder can be read by its owner only."""
+    """No process, no temporary file, no journal; the state folder can be read by its owner only."""
     wait_for(lambda: not outcome.place.left_behind())
-    assert outcome.place.captures() == []
+    assert outcome.place.journals() == []
     assert outcome.place.home.stat().st_mode & 0o777 == 0o700
 
 

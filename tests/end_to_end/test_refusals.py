@@ -109,7 +109,7 @@ def test_one_bad_item_does_not_block_the_others(own_place: Place, own_server: Cl
     assert "hello.txt" in artifacts
     assert "poison.txt" not in artifacts
     wait_for(lambda: link_tags(own_place.the_run())["state"] == "synced")
-    assert own_place.captures() == []
+    assert own_place.journals() == []
     refused = task["configuration"]["refused by ClearML"]["value"]
     for what in ("poison/poison", "'bad'", "'worse'", "'mood'", "'poison.txt'"):
         assert what in refused

@@ -163,7 +163,7 @@ def test_another_process_changes_a_run_that_has_ended(place: Place, server: Clea
     wait_for(lambda: not archived())
     assert place.run(AGAIN, run_id).code == 0
     assert assert_same(place, server, run_id)["id"] == before["id"]
-    assert not place.captures()
+    assert not place.journals()
 
 
 def test_runs_without_a_task_are_left_alone_by_changes_from_outside(place: Place, server: ClearMLServer) -> None:
@@ -256,7 +256,7 @@ def test_a_run_that_is_deleted_at_its_end_is_archived_silently(place: Place, ser
     assert all("is ClearML Task" in line for line in done.agent_lines), done.agent_lines
     run_id = done.stdout.strip()
     wait_for(lambda: "archived" in task_of(server, run_id)["system_tags"])
-    assert not place.captures()
+    assert not place.journals()
 
 
 def test_a_project_that_mlflow_runs_has_its_own_code(place: Place, server: ClearMLServer) -> None:

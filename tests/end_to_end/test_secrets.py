@@ -110,7 +110,7 @@ def test_live(planted: Place, own_server: ClearMLServer) -> None:
 def test_recorded_and_synced(planted: Place, own_server: ClearMLServer) -> None:
     own_server.close()
     done = planted.run("", *ARGUMENTS, command=["train.py"])
-    assert planted.captures()
+    assert planted.journals()
     wait_for(lambda: not planted.left_behind())
     outcome = done._replace(stdout="", stderr="\n".join(done.agent_lines))
     looked = commands(planted)

@@ -62,7 +62,7 @@ def assert_complete(place: Place, server: ClearMLServer, names: list[str]) -> No
         assert scalars(server, task["id"]) == place.points(run.info.run_id) != {}
         printed = [line for line in server.console(task["id"]).splitlines() if line.startswith("this is")]
         assert printed == [f"this is {run.info.run_name}"]
-    assert place.captures() == []
+    assert place.journals() == []
 
 
 def start_at_once(place: Place, names: list[str], pause_s: float = 0.05, **environ: str) -> list[Started]:
@@ -71,8 +71,8 @@ def start_at_once(place: Place, names: list[str], pause_s: float = 0.05, **envir
     started = [place.start("", name, str(pause_s), command=["train.py"], **environ) for name in names]
     wait_for(lambda: all((place.folder / f"{name} is there").exists() for name in names))
     (place.folder / "go").touch()
-    wait_for(lambda: all(link_tags(run).get("state") == "live" for run in place.mlflow_runs()) and place.captures())
-    wait_for(lambda: len(place.captures()) == len(names))
+    wait_for(lambda: all(link_tags(run).get("state") == "live" for run in place.mlflow_runs()) and place.journals())
+    wait_for(lambda: len(place.journals()) == len(names))
     return started
 
 
@@ -107,7 +107,7 @@ def test_processes_that_start_in_the_same_moment_end_with_one_worker(place: Plac
     names = [f"number {number}" for number in range(32)]
     started = start_at_once(place, names, pause_s=1, AUTOINSTRUMENT_WORKER_LINGER="5")
     (worker,) = place.workers()
-    assert {json.loads((run / "capture.json").read_text())["worker_pid"] for run in place.captures()} == {worker.pid}
+    assert {json.loads((run / "capture.json").read_text())["worker_pid"] for run in place.journals()} == {worker.pid}
     for lines in finish(place, started):
         assert len(lines) == 1
     assert place.workers() == [worker]
@@ -120,7 +120,7 @@ def test_processes_go_on_together_when_their_worker_dies_again_and_again(place: 
 
     def taken_over() -> list[psutil.Process]:
         """Return the worker that has both runs."""
-        found = {json.loads((run / "capture.json").read_text())["worker_pid"] for run in place.captures()}
+        found = {json.loads((run / "capture.json").read_text())["worker_pid"] for run in place.journals()}
         return [worker for worker in place.workers() if found == {worker.pid}]
 
     started = start_at_once(place, ["one", "other"])
@@ -143,10 +143,10 @@ def test_processes_with_other_stores_share_a_worker(place: Place, server: ClearM
     stores = {"in a database": place.uri, "behind a server": mlflow_server}
     started = [place.start(IN_A_STORE, name, MLFLOW_TRACKING_URI=uri) for name, uri in stores.items()]
     wait_for(lambda: all((place.folder / f"{name} is there").exists() for name in stores))
-    wait_for(lambda: len(place.captures()) == len(stores))
+    wait_for(lambda: len(place.journals()) == len(stores))
 
     def workers() -> list[int]:
-        return [json.loads((run / "capture.json").read_text())["worker_pid"] for run in place.captures()]
+        return [json.loads((run / "capture.json").read_text())["worker_pid"] for run in place.journals()]
 
     wait_for(lambda: all(workers()))
     assert [{worker.pid} for worker in place.workers()] == [set(workers())]
@@ -164,4 +164,4 @@ def test_processes_with_other_stores_share_a_worker(place: Place, server: ClearM
             done = place.command(*command, run.info.run_id, MLFLOW_TRACKING_URI=uri)
             assert done.code == 0, done.stdout + done.stderr
         assert "1 the same, 0 different" in done.stdout
-    assert place.captures() == []
+    assert place.journals() == []

@@ -57,8 +57,8 @@ def test_checkpoint_signals_and_a_cancelled_job_lose_nothing(place: Place, serve
     go_on(place, "second")
     at(place, "third")
     assert place.workers() == [worker]
-    (capture,) = place.captures()
-    wait_for(lambda: "step 300" in (capture / "console.jsonl").read_text())
+    (journal,) = place.journals()
+    wait_for(lambda: "step 300" in (journal / "console.jsonl").read_text())
     signal_all(place, started, signal.SIGTERM)
     done = started.finish()
     assert done.code == -signal.SIGTERM
@@ -73,12 +73,12 @@ def test_checkpoint_signals_and_a_cancelled_job_lose_nothing(place: Place, serve
     assert console.count("checkpoint") == 2
     wait_for(lambda: link_tags(place.the_run()).get("state") == "synced")
     wait_for(lambda: not place.left_behind())
-    assert place.captures() == []
+    assert place.journals() == []
 
 
 def is_ready(place: Place, worker: psutil.Process, lost: list[psutil.Process]) -> bool:
     """Return True if a worker runs that was not killed, and has taken over the run."""
-    captured = [json.loads((capture / "capture.json").read_text())["worker_pid"] for capture in place.captures()]
+    captured = [json.loads((journal / "capture.json").read_text())["worker_pid"] for journal in place.journals()]
     return worker not in lost and captured == [worker.pid]
 
 
@@ -126,7 +126,7 @@ def test_a_late_delivery_is_not_called_a_silent_server(own_place: Place, own_ser
     own_server.faults.remove(slow)
     wait_for(lambda: [link_tags(run).get("state") for run in own_place.mlflow_runs()] == ["synced", "synced"])
     assert [task["status"] for task in own_server.tasks] == ["completed", "completed"]
-    assert own_place.captures() == []
+    assert own_place.journals() == []
 
 
 def test_hundreds_of_runs_are_few_lines_whatever_sys_stderr_is(place: Place, server: ClearMLServer) -> None:

@@ -99,7 +99,7 @@ def test_nothing_leaves_the_machine(own_place: Place, own_server: ClearMLServer,
         """
     done = own_place.run(textwrap.dedent(listening) + textwrap.dedent(SCRIPT), **environ)
     assert done.code == 0, done.stderr
-    assert len(own_place.captures()) == 1
+    assert len(own_place.journals()) == 1
     assert (own_place.folder / "asked").read_text() == ""
 
     done = own_place.run(textwrap.dedent(listening) + textwrap.dedent(SCRIPT), **{**environ, name: ""})
@@ -129,7 +129,7 @@ def test_a_script_that_sets_clearml_offline(sdk_place: Place, own_server: ClearM
 
 
 def test_uncommitted_code_is_not_sent_if_clearml_is_configured_so(own_place: Place, own_server: ClearMLServer) -> None:
-    """Neither the Task nor the capture has it, whatever part of the agent reads the setting."""
+    """Neither the Task nor the journal has it, whatever part of the agent reads the setting."""
     script = "import mlflow\npassword = 'hunter2'\nwith mlflow.start_run():\n    pass\n"
     settings = own_place.root / "clearml.conf"
     settings.write_text("sdk { development { store_uncommitted_code_diff: false } }")
@@ -141,8 +141,8 @@ def test_uncommitted_code_is_not_sent_if_clearml_is_configured_so(own_place: Pla
     assert (task["script"]["entry_point"], task["script"].get("diff", "")) == ("train.py", "")
 
     own_place.run(script, CLEARML_OFFLINE_MODE="1")
-    (capture,) = own_place.captures()
-    assert "hunter2" not in (capture / "capture.json").read_text()
+    (journal,) = own_place.journals()
+    assert "hunter2" not in (journal / "capture.json").read_text()
 
     queued = own_place.command("remote", "--queue", "some", "train.py")
     assert queued.code == 0, queued.stderr
@@ -151,8 +151,8 @@ def test_uncommitted_code_is_not_sent_if_clearml_is_configured_so(own_place: Pla
 
 def test_code_that_was_recorded_under_other_settings_is_not_sent(own_place: Place, own_server: ClearMLServer) -> None:
     own_place.run("import mlflow\npassword = 'hunter2'\nwith mlflow.start_run():\n    pass\n", CLEARML_OFFLINE_MODE="1")
-    (capture,) = own_place.captures()
-    assert "hunter2" in (capture / "capture.json").read_text()
+    (journal,) = own_place.journals()
+    assert "hunter2" in (journal / "capture.json").read_text()
     settings = own_place.root / "clearml.conf"
     settings.write_text("sdk { development { store_uncommitted_code_diff: false } }")
     assert own_place.command("sync", CLEARML_CONFIG_FILE=str(settings)).code == 0

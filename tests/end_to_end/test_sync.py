@@ -79,7 +79,7 @@ def test_a_pending_run_gets_the_task_that_it_would_have_had(own_place: Place, ow
         "task_url": task_page(own_server, task),
         "state": "synced",
     }
-    assert own_place.captures() == []
+    assert own_place.journals() == []
 
 
 @pytest.mark.core
@@ -97,18 +97,18 @@ def test_syncing_twice_changes_nothing(own_place: Place, own_server: ClearMLServ
     assert not [r for r in own_server.requests if not r.endpoint.endswith((".login", ".get_all", ".get_by_id"))]
 
 
-def test_sync_without_a_server_keeps_the_captures(own_place: Place, own_server: ClearMLServer) -> None:
+def test_sync_without_a_server_keeps_the_journals(own_place: Place, own_server: ClearMLServer) -> None:
     """Exit code 1, one clear line, and the next sync finds everything."""
     own_server.close()
     own_place.run(SCRIPT)
     failed = own_place.command("sync")
     assert failed.code == 1
     assert "Traceback" not in failed.stderr
-    assert own_place.captures()
+    assert own_place.journals()
     bring_back(own_place, own_server)
     assert own_place.command("sync").code == 0
     assert len(own_server.tasks) == 1
-    assert own_place.captures() == []
+    assert own_place.journals() == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_sync_without_a_server_keeps_the_captures(own_place: Place, own_server: 
 def test_the_end_of_a_pending_run_is_not_forgotten(
     own_place: Place, own_server: ClearMLServer, ending: str, status: str, reason: str
 ) -> None:
-    """The capture has the traceback, exit code or signal that MLflow does not know."""
+    """The journal has the traceback, exit code or signal that MLflow does not know."""
     script = SCRIPT if ending.startswith("    ") or "dead" in ending else SCRIPT.replace("with mlflow", "if mlflow")
     own_server.close()
     own_place.run(script + ending + "\n")
@@ -187,7 +187,7 @@ def test_a_server_that_is_back_at_once_gets_the_run_from_the_worker(
     assert len(own_server.tasks) == 1
     assert link_tags(own_place.the_run())["state"] == "synced"
     assert link_tags(own_place.the_run())["task_id"] == task["id"]
-    assert own_place.captures() == []
+    assert own_place.journals() == []
 
 
 def test_sync_closes_the_task_if_every_process_died(own_place: Place, own_server: ClearMLServer) -> None:
@@ -215,4 +215,4 @@ def test_sync_closes_the_task_if_every_process_died(own_place: Place, own_server
     assert scalars(own_server, task["id"]) == own_place.points(own_place.the_run().info.run_id)
     assert "training" in own_server.console(task["id"])
     assert link_tags(own_place.the_run())["state"] == "synced"
-    assert own_place.captures() == []
+    assert own_place.journals() == []

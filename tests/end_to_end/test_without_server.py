@@ -41,7 +41,7 @@ def exit_seconds(place: Place) -> float:
 
 
 def assert_recorded(place: Place, done: Finished, plain: Finished, word: str) -> None:
-    """The run is pending, its capture is on disk for its owner alone, and one line says so and names the remedy."""
+    """The run is pending, its journal is on disk for its owner alone, and one line says so and names the remedy."""
     assert (done.code, done.stdout) == (plain.code, plain.stdout)
     assert len(done.agent_lines) == 1, done.stderr
     assert word in done.agent_lines[0].lower()
@@ -49,8 +49,8 @@ def assert_recorded(place: Place, done: Finished, plain: Finished, word: str) ->
     assert "Traceback" not in done.stderr
     run = place.the_run()
     assert link_tags(run) == {"state": "pending"}
-    (capture,) = place.captures()
-    assert run.info.run_id in capture.name
+    (journal,) = place.journals()
+    assert run.info.run_id in journal.name
     for path in [place.home, *place.home.rglob("*")]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
     wait_for(lambda: not place.left_behind())
@@ -93,7 +93,7 @@ def test_all_runs_are_pending_and_two_lines_say_why(own_place: Place, own_server
     assert others == f"autoinstrument: 2 runs ({', '.join(left)}): {names[2]}"
     assert "refused" in first
     assert [link_tags(run) for run in own_place.mlflow_runs()] == [{"state": "pending"}] * 3
-    assert len(own_place.captures()) == 3
+    assert len(own_place.journals()) == 3
 
 
 def test_no_credentials(new_place: Callable[[ClearMLServer | None], Place], plain: Finished) -> None:
@@ -120,7 +120,7 @@ def test_a_server_that_hangs(own_place: Place, own_server: ClearMLServer, plain:
     assert len(done.agent_lines) == 1, done.stderr
     assert "autoinstrument sync" in done.agent_lines[0]
     assert link_tags(own_place.the_run()) == {"state": "pending"}
-    assert own_place.captures()
+    assert own_place.journals()
 
 
 def test_a_server_that_hung_gets_the_rest_by_sync(own_place: Place, own_server: ClearMLServer) -> None:
@@ -216,15 +216,15 @@ def test_a_bad_setting_is_reported_once_and_the_agent_stays_off(
     assert value in line
     assert own_server.requests == []
     assert link_tags(own_place.the_run()) == {}
-    assert own_place.captures() == []
+    assert own_place.journals() == []
 
 
-def test_the_capture_holds_no_credentials(own_place: Place, own_server: ClearMLServer) -> None:
+def test_the_journal_holds_no_credentials(own_place: Place, own_server: ClearMLServer) -> None:
     """Neither of the ClearML server nor of the command line."""
     own_server.close()
     own_place.run(SCRIPT, "--password", "sesame")
     text = "".join(path.read_text() for path in own_place.home.rglob("*") if path.is_file())
     assert "sesame" not in text
     assert own_server.credentials.secret_key not in text
-    (capture,) = own_place.captures()
-    assert json.loads((capture / "capture.json").read_text())["version"]
+    (journal,) = own_place.journals()
+    assert json.loads((journal / "capture.json").read_text())["version"]

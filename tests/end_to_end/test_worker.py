@@ -150,7 +150,7 @@ def test_a_worker_that_cannot_be_started_is_reported_and_the_runs_are_recorded(
         assert line.endswith("; recorded, `autoinstrument sync` completes it later")
     for name in ("first", "second"):
         assert link_tags(place.run_named(name)) == {"state": "pending"}
-    assert len(place.captures()) == 2
+    assert len(place.journals()) == 2
     assert place.left_behind() == []
     assert place.command("sync").code == 0
     for run in place.mlflow_runs():
@@ -181,7 +181,7 @@ def test_training_goes_on_when_the_worker_is_killed(place: Place, server: ClearM
     assert len(done.agent_lines) <= 2, done.stderr
     run = place.the_run()
     if link_tags(run).get("state") != "synced":  # the worker is restarted once at most; else it is left to `sync`
-        assert place.captures()
+        assert place.journals()
         assert link_tags(run).get("state") in ("live", "pending")
         assert place.command("sync").code == 0
     task = ended(server, run.info.run_id)
@@ -249,4 +249,4 @@ def test_everything_is_delivered_without_standard_streams(
         task = ended(server, run.info.run_id)
         assert task["status"] == "completed"
         assert scalars(server, task["id"]) == place.points(run.info.run_id)
-    assert not place.captures()
+    assert not place.journals()

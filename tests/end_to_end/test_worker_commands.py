@@ -71,4 +71,4 @@ def test_a_worker_is_shown_and_stopped_and_the_training_goes_on(place: Place, se
     assert lines == ["half of it", "all of it"]
     wait_for(lambda: link_tags(place.the_run()).get("state") == "synced")
     wait_for(lambda: not place.left_behind())
-    assert place.captures() == []
+    assert place.journals() == []

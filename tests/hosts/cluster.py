@@ -47,9 +47,9 @@ class Cluster:
         return name
 
     def environment(self, host: Host, *, agent: bool = True, name: str = "", **more: str) -> dict[str, str]:
-        """Return the environment of a program on a host, which has its own home, captures and temporary folder.
+        """Return the environment of a program on a host, which has its own home, journals and temporary folder.
 
-        Programs with a `name` have captures, a temporary folder and therefore a worker of their own.
+        Programs with a `name` have journals, a temporary folder and therefore a worker of their own.
         """
         own = self.place.home / f"{host.name}{name}"
         PROBLEMS.watch(own)

@@ -95,7 +95,7 @@ def test_a_step_of_several_tasks(place: Place, server: ClearMLServer) -> None:
         "slurm_node": task["runtime"]["hostname"],
     }  # fmt: skip
     assert not place.workers()
-    assert place.captures() == []
+    assert place.journals() == []
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_job_is_requeued(own_place: Place, own_server: ClearMLServer, preempte
 
 @pytest.fixture
 def follower(own_place: Place, own_server: ClearMLServer) -> Iterator[Started]:
-    """`sync --follow` on another machine: it has captures of its own."""
+    """`sync --follow` on another machine: it has journals of its own."""
     elsewhere = {"AUTOINSTRUMENT_HOME": str(own_place.folder / "elsewhere"), "AUTOINSTRUMENT_DEAD_AFTER": "5"}
     started = own_place.start(
         "", command=["-m", "autoinstrument", "sync", "--all", "--follow"], agent=False, **elsewhere

@@ -145,15 +145,15 @@ verify.open_run = lambda *_, **__: Reader()  # type: ignore[assignment]
 
 def context(tasks: Tasks) -> RunContext:
     """Return the state that the parts of a run share."""
-    capture = RunJournal(Path("/nowhere"), RUN, None)
-    return RunContext(capture, Settings(), tasks, Uploads(FileUploads(session)), Rejections("run"))
+    journal = RunJournal(Path("/nowhere"), RUN, None)
+    return RunContext(journal, Settings(), tasks, Uploads(FileUploads(session)), Rejections("run"))
 
 
 def mirror(tasks: Tasks) -> None:
     """Complete a run's Task as `sync` does, without MLflow's part."""
-    capture = RunJournal(Path("/nowhere"), RUN, None)
-    capture.kept, capture.task_id = False, "id"
-    mirrored = RunMirror(capture, Settings(), tasks, Uploads(FileUploads(session)))
+    journal = RunJournal(Path("/nowhere"), RUN, None)
+    journal.kept, journal.task_id = False, "id"
+    mirrored = RunMirror(journal, Settings(), tasks, Uploads(FileUploads(session)))
     mirrored.take(ParamsLogged("run", [("p", "1", "")]))
     mirrored.take(ModelsRead("run", [BASE]))
     mirrored.take(PromptsUsed("run", [PROMPT]))

@@ -51,5 +51,5 @@ def test_errors_that_a_script_swallowed() -> None:
 
 
 def test_no_fault_excuses_a_mistake_in_the_code() -> None:
-    problems = ["writing the capture failed, training goes on (OSError: No space)", "x failed (KeyError: 'x')"]
+    problems = ["writing the journal failed, training goes on (OSError: No space)", "x failed (KeyError: 'x')"]
     assert unexpected(problems, [OF_FAULTS]) == problems[1:]

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api import attempts, backoff
 from tests.clearml_server import ClearMLServer
+from tests.empty_store import database as database
 from tests.end_to_end.cheap_stores import make_stores_cheap
-from tests.end_to_end.conftest import database as database
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient  # takes 3 s; the process that hands out the tests does without it
 
 Configure = Callable[[str, Any], None]
 
 
-def pytest_configure() -> None:
-    make_stores_cheap()
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ or not config.getoption("numprocesses", None):
+        make_stores_cheap()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,6 +89,8 @@ def configure() -> Iterator[Configure]:
 @pytest.fixture
 def client(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """A tracking store of the test's own, which is also the one that commands find."""
+    from mlflow.tracking import MlflowClient
+
     shutil.copy(database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

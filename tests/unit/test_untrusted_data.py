@@ -32,31 +32,31 @@ values = st.recursive(
 
 
 def capture_text(tmp_path: Path) -> dict[str, Any]:
-    capture = RunJournal(tmp_path / "captures" / "r", RUN, PROCESS)
-    capture.save()
-    text: dict[str, Any] = json.loads((capture.folder / "capture.json").read_text())
+    journal = RunJournal(tmp_path / "captures" / "r", RUN, PROCESS)
+    journal.save()
+    text: dict[str, Any] = json.loads((journal.folder / "capture.json").read_text())
     return text
 
 
 def loaded(folder: Path) -> None:
-    """Load a capture and use it, as `sync` and `status` do."""
+    """Load a journal and use it, as `sync` and `status` do."""
     try:
-        capture = RunJournal.load(folder)
+        journal = RunJournal.load(folder)
     except (ValueError, OSError):
         return
-    why_alive(capture)
-    list(capture.console())
-    assert has_right_types(capture.run)
+    why_alive(journal)
+    list(journal.console())
+    assert has_right_types(journal.run)
 
 
-def test_the_records_of_a_capture_have_the_right_types(tmp_path: Path) -> None:
+def test_the_records_of_a_journal_have_the_right_types(tmp_path: Path) -> None:
     capture_text(tmp_path)
     assert RunJournal.load(tmp_path / "captures" / "r").run == RUN
 
 
 @MANY
 @given(data=st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))
-def test_any_bytes_in_place_of_a_capture(tmp_path: Path, data: bytes) -> None:
+def test_any_bytes_in_place_of_a_journal(tmp_path: Path, data: bytes) -> None:
     folder = tmp_path / "captures" / "r"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "capture.json").write_bytes(data)
@@ -68,7 +68,7 @@ def test_any_bytes_in_place_of_a_capture(tmp_path: Path, data: bytes) -> None:
 
 @MANY
 @given(data=st.data(), wrong=values)
-def test_a_capture_with_one_wrong_value(tmp_path: Path, data: st.DataObject, wrong: Any) -> None:
+def test_a_journal_with_one_wrong_value(tmp_path: Path, data: st.DataObject, wrong: Any) -> None:
     text = capture_text(tmp_path)
     key = data.draw(st.sampled_from(sorted(text)))
     if key in ("run", "process"):

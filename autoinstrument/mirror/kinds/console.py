@@ -32,19 +32,19 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class Console(CapturedKind):
-    """The capture holds it; that of an adopted Task is sent by ClearML's own SDK or agent, if there is one."""
+    """The journal holds it; that of an adopted Task is sent by ClearML's own SDK or agent, if there is one."""
 
     name = "console"
 
     def part(self, context: RunContext) -> ConsolePart:
         """See `Kind.part`."""
-        part = ConsolePart(context.capture, context.tasks.logs_console)
+        part = ConsolePart(context.journal, context.tasks.logs_console)
         context.events.add(part)
         return part
 
 
 class _HeldLine(NamedTuple):
-    """A line in memory, and whether the capture has it too."""
+    """A line in memory, and whether the journal has it too."""
 
     line: ConsoleLine
     kept: bool
@@ -68,22 +68,22 @@ class ConsolePart(RunPart):
     takes.
     """
 
-    def __init__(self, capture: RunJournal, is_wanted: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, journal: RunJournal, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Take nothing yet; `is_wanted` returns True if Tasks have a console."""
         self._is_wanted = is_wanted
         self._lock = threading.RLock()
         self._is_closed = False
-        self._capture = capture
+        self._journal = journal
         self._lines: list[_HeldLine] = []
         self._characters = 0
         self._more = True
-        """The capture has lines on disk that are not in memory yet."""
+        """The journal has lines on disk that are not in memory yet."""
         self._streams = ConsoleStreams()
         self._sending = 0
         self._log_ms = 0
         self._warned = False
         self._printed = PrintedExceptions()
-        self._is_known = not (capture.folder / "console.jsonl").exists()
+        self._is_known = not (journal.folder / "console.jsonl").exists()
         """All lines were looked at for tracebacks; else some of them were written before."""
         self._traceback = ""
         self._traceback_at = 0.0
@@ -119,12 +119,12 @@ class ConsolePart(RunPart):
         if not error:
             return
         if not self._is_known and error not in self._printed:
-            for _, text, _ in self._capture.console():
+            for _, text, _ in self._journal.console():
                 self._printed.take(text)
         if error not in self._printed:
             self._keep([("stderr", Line(text, now_ms)) for text in error.splitlines()])
-        if self._capture.end:
-            self._capture.end["traceback"] = ""  # the console has it now
+        if self._journal.end:
+            self._journal.end["traceback"] = ""  # the console has it now
 
     @property
     def has_work(self) -> bool:
@@ -155,13 +155,13 @@ class ConsolePart(RunPart):
             text = "".join(f"{text}\n" for _, text, _ in together)
             events.append(_event(task.id, self._worker(), stream, text, self._log_ms))
             self._sending += len(together)
-        return [] if (task.adopted and not self._capture.run.is_local_job) or not self._is_wanted() else events
+        return [] if (task.adopted and not self._journal.run.is_local_job) or not self._is_wanted() else events
 
     @_locked
     def events_sent(self) -> None:
         """Note that the Task has the first lines that wait."""
         sent = self._lines[: self._sending]
-        self._capture.console_sent += sum(held.kept for held in sent)
+        self._journal.console_sent += sum(held.kept for held in sent)
         self._characters -= sum(len(held.line[1]) for held in sent)
         del self._lines[: self._sending]
         self._sending = 0
@@ -178,30 +178,30 @@ class ConsolePart(RunPart):
 
     @_locked
     def free_memory(self) -> None:
-        """Note that the Task is complete and the capture is about to go: later lines are in memory only."""
+        """Note that the Task is complete and the journal is about to go: later lines are in memory only."""
         self._is_closed = True
 
     @_locked
     def start_over(self) -> None:
         """Send the console from its first line on to the next Task."""
-        self._capture.console_sent = self._characters = 0
+        self._journal.console_sent = self._characters = 0
         self._lines.clear()
         self._more = True
 
     @_locked
     def renew(self) -> None:
-        """Write the capture again if it was removed, with the lines that it had.
+        """Write the journal again if it was removed, with the lines that it had.
 
         That is so if the Task was complete and the run was resumed, or if the process was taken for dead.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        if self._capture.kept and not self._capture.is_there:
-            self._capture.console_sent = 0
+        if self._journal.kept and not self._journal.is_there:
+            self._journal.console_sent = 0
             self._lines = [held._replace(kept=False) for held in self._lines]
             self._more = False
-            self._capture.save()
+            self._journal.save()
 
     @_locked
     def keep_again(self) -> None:
@@ -209,7 +209,7 @@ class ConsolePart(RunPart):
         self._is_closed = False
         self.renew()
         if self._lines:
-            kept = self._capture.add_console([held.line for held in self._lines])
+            kept = self._journal.add_console([held.line for held in self._lines])
             self._lines = [held._replace(kept=kept) for held in self._lines]
 
     def _fetch(self) -> None:
@@ -218,7 +218,7 @@ class ConsolePart(RunPart):
             return
         self._more = False
         # Not that of another process's run, which that process's worker sends: the folder may be the same.
-        for line in self._capture.console(self._capture.console_sent) if self._capture.kept else ():
+        for line in self._journal.console(self._journal.console_sent) if self._journal.kept else ():
             if not self._has_room(line[1]):
                 self._more = True
                 return
@@ -234,11 +234,11 @@ class ConsolePart(RunPart):
         if not self._is_closed:
             try:
                 self.renew()
-                kept = self._capture.add_console(new)
+                kept = self._journal.add_console(new)
             except OSError as error:  # the disk is full or read-only: memory holds all there is
                 if not self._warned:
                     self._warned = True
-                    logger().warning("run %s: the console cannot be kept on disk (%s)", self._capture.run.run_id, error)
+                    logger().warning("run %s: the console cannot be kept on disk (%s)", self._journal.run.run_id, error)
         if not kept:
             self._fetch()  # if the disk has no more than that, memory goes on from there
         for line in new:
@@ -267,7 +267,7 @@ class ConsolePart(RunPart):
             yield line
 
     def _worker(self) -> str:
-        process = self._capture.process
+        process = self._journal.process
         return f"{process.host}:{process.pid}" if process else "autoinstrument"
 
 

@@ -35,7 +35,7 @@ _OF_SWITCH = f"True: the configuration {command_line.CONFIGURATION} counts in a 
 
 
 class Environment(CapturedKind):
-    """The capture holds it, but for the Task's type; a Task that the script or an agent made has its own."""
+    """The journal holds it, but for the Task's type; a Task that the script or an agent made has its own."""
 
     name = "environment"
 
@@ -93,7 +93,7 @@ class EnvironmentPart(RunPart):
         self._is_made_here = False
 
     def describe_again(self) -> None:
-        """Note that the capture has changed since the Task was made.
+        """Note that the journal has changed since the Task was made.
 
         A process that only logs to the run, such as a rank on another machine, does not describe the run's Task; nor
         does one that resumes the run of another program.
@@ -104,7 +104,7 @@ class EnvironmentPart(RunPart):
     def found(self, task: Task, *, is_given: bool) -> None:
         """Describe the Task of a run that began here, if another process has made it, which logs to the run too."""
         run, self._is_made_here, self._names = self._context.run, False, set(task.arguments)
-        if run.owned and not run.resumed and not is_given and self._context.capture.script:
+        if run.owned and not run.resumed and not is_given and self._context.journal.script:
             self._has_changed = True
 
     def take(self, record: Record) -> None:
@@ -182,20 +182,20 @@ class EnvironmentPart(RunPart):
 
     def _script(self) -> dict[str, Any]:
         """Return the script section, with the requirements that an agent installs."""
-        capture = self._context.capture
-        return {**capture.script, "requirements": {"pip": capture.requirements, "conda": capture.conda}}
+        journal = self._context.journal
+        return {**journal.script, "requirements": {"pip": journal.requirements, "conda": journal.conda}}
 
     def _objects(self) -> list[dict[str, str]]:
         """Return the configuration objects: all packages, Hydra's configuration, the words of the command line."""
-        capture = self._context.capture
-        line = capture.process.command_line if capture.process else None
+        journal = self._context.journal
+        line = journal.process.command_line if journal.process else None
         return [
             {"name": name, "value": value, "type": kind, "description": description}
             for name, value, kind, description in (
-                ("pip freeze", capture.freeze, "text", "all installed packages"),
+                ("pip freeze", journal.freeze, "text", "all installed packages"),
                 (
                     command_line.CONFIGURATION,
-                    capture.process.configuration if capture.process else "",
+                    journal.process.configuration if journal.process else "",
                     "OmegaConf YAML",
                     _OF_OMEGACONF,
                 ),
@@ -205,11 +205,11 @@ class EnvironmentPart(RunPart):
         ]
 
     def _arguments(self) -> list[Hyperparameter]:
-        process = self._context.capture.process
+        process = self._context.journal.process
         if process is None:
             return []
         switch = hyperparameter(HYDRA[:-1], command_line.ALLOW_EDIT, "False", "bool", _OF_SWITCH)
         return [*arguments(process.arguments, process.help_texts), *([switch] if process.configuration else [])]
 
     def _variables(self) -> list[Hyperparameter]:
-        return [hyperparameter(VARIABLES, name, value) for name, value in self._context.capture.variables.items()]
+        return [hyperparameter(VARIABLES, name, value) for name, value in self._context.journal.variables.items()]

@@ -17,14 +17,14 @@ Item = TypeVar("Item")
 class GrowingPart(RunPart, Generic[Item]):
     """The part of one kind of record.
 
-    MLflow does not hold all of the items, so the capture keeps them until the Task is complete.
+    MLflow does not hold all of the items, so the journal keeps them until the Task is complete.
     """
 
     name: ClassVar[str]
     """The name of the items in a message about their refusal."""
 
     def __init__(self, context: RunContext, kept: list[Item]) -> None:
-        """Begin with the items of the capture, in whose list (`kept`) new ones are put."""
+        """Begin with the items of the journal, in whose list (`kept`) new ones are put."""
         self._context = context
         self._kept = kept
         self._items = {self.key(item): item for item in kept}
@@ -48,14 +48,14 @@ class GrowingPart(RunPart, Generic[Item]):
         """
 
     def take(self, record: Record) -> None:
-        """Remember the items of a record of this kind, in the capture too."""
+        """Remember the items of a record of this kind, in the journal too."""
         before = list(self._kept)
         for item in self.items_of(record):
             self._items[self.key(item)] = item
         self._kept[:] = self._items.values()
         if self._kept != before:
-            with guard("writing the capture"):
-                self._context.capture.save()
+            with guard("writing the journal"):
+                self._context.journal.save()
 
     @property
     def has_work(self) -> bool:

@@ -68,7 +68,7 @@ class _InputModelsPart(GrowingPart[InputModel]):
     name = "input models"
 
     def __init__(self, context: RunContext) -> None:
-        super().__init__(context, context.capture.input_models)
+        super().__init__(context, context.journal.input_models)
         self._of_origin: list[str] = []
         """URIs of models that a clone has because the run of its origin has read them."""
 

@@ -92,7 +92,7 @@ class _LinksPart(RunPart):
         if self._nest(task):
             value = self._context.run.tags[PARENT_RUN]
             self._context.hyperparameters.put([hyperparameter(PROPERTIES, as_property(PARENT_RUN), value, "str")])
-        self._context.capture.steps = self._early_steps(task)
+        self._context.journal.steps = self._early_steps(task)
         self._was_nested_at_end = True
 
     def _nest(self, task: Task) -> bool:

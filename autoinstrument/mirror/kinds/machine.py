@@ -29,7 +29,7 @@ class _MachinePart(RunPart):
 
     @property
     def _known(self) -> dict[str, Any]:
-        return self._context.capture.runtime if self._context.run.owned else {}
+        return self._context.journal.runtime if self._context.run.owned else {}
 
     @property
     def has_work(self) -> bool:

@@ -40,7 +40,7 @@ class NameAndNote(Kind):
     def glance(self, of: TaskOfRun) -> Iterator[Difference]:
         """Compare both; without a note in MLflow a person may have written the comment."""
         run, task = of.stored.run, of.task
-        if "{script}" not in of.settings.task and not of.is_adopted:  # else only the capture knew the script
+        if "{script}" not in of.settings.task and not of.is_adopted:  # else only the journal knew the script
             wanted = task_name(of.settings, run, None)
             if task.get("name") != wanted:
                 yield Difference("name", f"{task.get('name')!r} instead of {wanted!r}")
@@ -110,7 +110,7 @@ class _NameAndNotePart(RunPart):
         self._edits["name"] = self._name()
 
     def _name(self) -> str:
-        return task_name(self._context.settings, self._context.run, self._context.capture.process)
+        return task_name(self._context.settings, self._context.run, self._context.journal.process)
 
 
 def comment(tags: Mapping[str, str]) -> str:

@@ -70,7 +70,7 @@ class _PromptsPart(GrowingPart[Prompt]):
     name = "prompts"
 
     def __init__(self, context: RunContext) -> None:
-        super().__init__(context, context.capture.prompts)
+        super().__init__(context, context.journal.prompts)
 
     def items_of(self, record: Record) -> list[Prompt]:
         return record.prompts if isinstance(record, PromptsUsed) else []

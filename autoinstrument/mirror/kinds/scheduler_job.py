@@ -35,14 +35,14 @@ class _SchedulerJobPart(RunPart):
 
     def found(self, task: Task, *, is_given: bool) -> None:
         """Name the job of now: the run may go on in another one, and a clone has the job of its origin."""
-        if not self._context.run.owned or self._context.capture.process is None:
+        if not self._context.run.owned or self._context.journal.process is None:
             return
         for name in sorted(_NAMES & task.properties):
             self._context.hyperparameters.delete(PROPERTIES, name)
         self._put()
 
     def _put(self) -> None:
-        process = self._context.capture.process
+        process = self._context.journal.process
         job = process.job if process else {}
         items = [hyperparameter(PROPERTIES, name, value, "str") for name, value in job.items() if name in _NAMES]
         self._context.hyperparameters.put(items)

@@ -225,7 +225,7 @@ class StatusPart(RunPart):
             return True
         self._is_decided = True  # if the store does not answer, this end counts
         self._is_contested = self._stored is None
-        self._context.capture.guessed = True
+        self._context.journal.guessed = True
         if not self._is_contested:
             self._decide()
         return False

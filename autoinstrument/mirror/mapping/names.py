@@ -26,7 +26,7 @@ def project_after_renaming(settings: Settings, run: RunStarted, former: str, hel
     """Return the project of a Task whose run's experiment was renamed; "" if the Task stays where it is.
 
     It stays if the template has no `{experiment}`, and in a project that the template does not give: a person has moved
-    it. Of the template's user and script, which only the capture may know, the project's own name is believed.
+    it. Of the template's user and script, which only the journal may know, the project's own name is believed.
 
     Args:
         settings: the Task's own.

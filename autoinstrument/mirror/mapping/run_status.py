@@ -58,8 +58,8 @@ def of_error(error: str, *, interrupted: bool = False) -> End:
     return _with_traceback("failed", named(error), error)
 
 
-def of_capture(kept: Mapping[str, str]) -> End:
-    """Return the end that a capture has kept; in older captures the message is the whole traceback."""
+def of_journal(kept: Mapping[str, str]) -> End:
+    """Return the end that a journal has kept; in older journals the message is the whole traceback."""
     end = End(**kept)
     return _with_traceback(end.status, end.reason, end.message) if "\n" in end.message else end
 

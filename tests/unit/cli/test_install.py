@@ -64,7 +64,7 @@ def test_a_folder_that_does_not_exist_or_cannot_be_written(tmp_path: Path, monke
     assert f"{tmp_path / SITECUSTOMIZE}: permission denied; run it as a user who may write there" in done.output
 
 
-def test_captures_are_deleted_on_request_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journals_are_deleted_on_request_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, target = tmp_path / "home", tmp_path / "target"
     target.mkdir()
     monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(home))

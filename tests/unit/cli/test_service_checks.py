@@ -35,9 +35,9 @@ def test_runs_that_wait_and_one_that_is_damaged(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_trusted_or_made(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
-    assert found(tmp_path / "link")["folder of captures"].detail == f"{tmp_path / 'link'} is a link"
+    assert found(tmp_path / "link")["folder of journals"].detail == f"{tmp_path / 'link'} is a link"
     (tmp_path / "file").touch()
-    assert found(tmp_path / "file" / "x")["folder of captures"].detail == f"{tmp_path / 'file'} is not a folder"
+    assert found(tmp_path / "file" / "x")["folder of journals"].detail == f"{tmp_path / 'file'} is not a folder"
 
 
 def test_errors_in_the_log_are_shown_without_secrets(tmp_path: Path) -> None:

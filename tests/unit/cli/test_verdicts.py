@@ -206,10 +206,10 @@ def test_sync_of_a_dead_process_names_the_run_that_stays_open(
 ) -> None:
     run_id = a_run(client, "killed", status="")
     run = open_run(client.tracking_uri, run_id).run
-    capture = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
-    capture.kept, capture.machine = True, "elsewhere"
-    capture.save()
-    os.utime(capture.folder / "capture.json", (0, 0))
+    journal = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
+    journal.kept, journal.machine = True, "elsewhere"
+    journal.save()
+    os.utime(journal.folder / "capture.json", (0, 0))
     done = autoinstrument("sync")
     assert done.exit_code == 0
     assert f"set_terminated('{run_id}', 'KILLED')" in done.output

@@ -1,4 +1,4 @@
-"""Captures go into a folder that is the user's own, 0700, and nowhere else."""
+"""Journals go into a folder that is the user's own, 0700, and nowhere else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.test_untrusted_data import PROCESS, RUN
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes")
 
 
-def capture_in(home: Path) -> RunJournal:
+def journal_in(home: Path) -> RunJournal:
     return RunJournal(home / "captures" / "r", RUN, PROCESS)
 
 
@@ -28,9 +28,9 @@ def mode(path: Path) -> int:
 def test_folders_0700_and_files_0600_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        capture = capture_in(tmp_path / "home")
-        capture.save()
-        capture.add_console([("stdout", "text", 1)])
+        journal = journal_in(tmp_path / "home")
+        journal.save()
+        journal.add_console([("stdout", "text", 1)])
     finally:
         os.umask(before)
     for path in [tmp_path / "home", *(tmp_path / "home").rglob("*")]:
@@ -40,7 +40,7 @@ def test_folders_0700_and_files_0600_whatever_the_umask(tmp_path: Path) -> None:
 def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:
     (tmp_path / "captures" / "r").mkdir(parents=True)
     (tmp_path / "captures").chmod(0o755)
-    capture_in(tmp_path).save()
+    journal_in(tmp_path).save()
     assert mode(tmp_path / "captures") == 0o700
 
 
@@ -63,32 +63,32 @@ def test_a_link_is_refused(tmp_path: Path, level: str) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(elsewhere)
     with pytest.raises(OSError, match="is a link"):
-        capture_in(home).save()
+        journal_in(home).save()
     assert list(elsewhere.rglob("*.json")) == []
 
 
 def test_a_file_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("valuable")
-    capture = capture_in(tmp_path / "home")
-    capture.save()
-    (capture.folder / "capture.json").unlink()
+    journal = journal_in(tmp_path / "home")
+    journal.save()
+    (journal.folder / "capture.json").unlink()
     for name in ("capture.json", "console.jsonl"):
-        (capture.folder / name).symlink_to(victim)
-    capture.save()
-    assert not (capture.folder / "capture.json").is_symlink()
+        (journal.folder / name).symlink_to(victim)
+    journal.save()
+    assert not (journal.folder / "capture.json").is_symlink()
     with pytest.raises(OSError, match=r"symbolic links|link"):
-        capture.add_console([("stdout", "text", 1)])
+        journal.add_console([("stdout", "text", 1)])
     assert victim.read_text() == "valuable"
 
 
 @pytest.mark.skipif(sys.platform != "win32" and os.getuid() != 0, reason="only root can give a folder to another user")
 def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     """Neither written nor read."""
-    capture_in(tmp_path).save()
+    journal_in(tmp_path).save()
     os.chown(tmp_path / "captures", 12345, 12345)
     with pytest.raises(OSError, match="another user"):
-        capture_in(tmp_path).save()
+        journal_in(tmp_path).save()
     assert list(RunJournals(Settings(home=str(tmp_path)))) == []
     with pytest.raises(OSError, match="another user"):
         private_folder(tmp_path / "captures", home=tmp_path)

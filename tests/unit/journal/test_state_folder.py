@@ -1,4 +1,4 @@
-"""Where the folder of captures is on each platform; `test_private_folders.py` tests that it is private."""
+"""Where the folder of journals is on each platform; `test_private_folders.py` tests that it is private."""
 
 from __future__ import annotations
 

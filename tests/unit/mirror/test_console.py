@@ -42,46 +42,46 @@ def process() -> Iterator[TrainingProcess]:
         yield TrainingProcess(worker_end)
 
 
-def lines_of(capture: RunJournal) -> list[str]:
+def lines_of(journal: RunJournal) -> list[str]:
     """Return the kept lines that the Task lacks."""
-    kept = RunJournal.load(capture.folder)
+    kept = RunJournal.load(journal.folder)
     return [line for _, line, _ in kept.console(kept.console_sent)]
 
 
 def test_the_console_of_a_run_that_is_resumed(
     server: ClearMLServer, tmp_path: Path, process: TrainingProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The capture was removed when the Task was complete; the process resumes the run and goes on."""
-    capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN, PROCESS)
+    """The journal was removed when the Task was complete; the process resumes the run and goes on."""
+    journal = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN, PROCESS)
     session = Session()
     uploads = Uploads(FileUploads(session))
-    mirror, delivery = LiveRun(capture, Settings(), Tasks(session), uploads), Scheduler(Tasks(session), uploads)
+    mirror, delivery = LiveRun(journal, Settings(), Tasks(session), uploads), Scheduler(Tasks(session), uploads)
     for number in range(2):
         mirror.console.write("stdout", f"part {number}\n", number)
-        assert lines_of(capture) == [f"part {number}"]
+        assert lines_of(journal) == [f"part {number}"]
         mirror.end_as(End("completed", "", ""))
         delivery.deliver(mirror, process, is_open=False)
         mirror.note_tagged()  # as the process says
         mirror.reopen(RUN._replace(resumed=True))
-        assert RunJournal.load(capture.folder).end == {}
+        assert RunJournal.load(journal.folder).end == {}
     (task,) = server.tasks
     assert server.console(task["id"]).splitlines() == ["part 0", "part 1"]
     assert not caplog.records
 
 
-def test_a_capture_that_was_removed_is_begun_again(
+def test_a_journal_that_was_removed_is_begun_again(
     server: ClearMLServer, tmp_path: Path, process: TrainingProcess
 ) -> None:
-    capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN._replace(run_id="d" * 32), PROCESS)
+    journal = RunJournals(Settings(home=str(tmp_path / "home"))).of(RUN._replace(run_id="d" * 32), PROCESS)
     session = Session()
     uploads = Uploads(FileUploads(session))
-    mirror, delivery = LiveRun(capture, Settings(), Tasks(session), uploads), Scheduler(Tasks(session), uploads)
+    mirror, delivery = LiveRun(journal, Settings(), Tasks(session), uploads), Scheduler(Tasks(session), uploads)
     mirror.console.write("stdout", "one\ntwo\n", 1)
     delivery.deliver(mirror, process, is_open=True)
     mirror.console.write("stdout", "three\n", 2)
     shutil.rmtree(tmp_path / "home")
     mirror.console.write("stdout", "four\n", 3)
-    assert lines_of(capture) == ["four"]
+    assert lines_of(journal) == ["four"]
     delivery.deliver(mirror, process, is_open=True)
     assert mirror.task is not None
     assert server.console(mirror.task.id).splitlines() == ["one", "two", "three", "four"]
@@ -135,7 +135,7 @@ def test_text_between_two_runs_announces_the_second(
         runs.handle(process, record)
     runs.process_end.complete()
     for name, lines in consoles.items():
-        assert lines_of(runs.registry.mirrors[name * 32].capture) == lines
+        assert lines_of(runs.registry.mirrors[name * 32].journal) == lines
 
 
 def test_more_text_between_two_runs_than_memory_holds(
@@ -148,6 +148,6 @@ def test_more_text_between_two_runs_than_memory_holds(
     numbers = [str(number) for number in range(20)]
     for record in [PROCESS, *records("+a", "-a", *numbers, "+b")]:
         runs.handle(process, record)
-    first, second = (lines_of(runs.registry.mirrors[name * 32].capture) for name in "ab")
+    first, second = (lines_of(runs.registry.mirrors[name * 32].journal) for name in "ab")
     assert first
     assert first + second == numbers

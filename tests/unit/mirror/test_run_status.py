@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from autoinstrument.mirror.mapping.run_status import of_capture, of_error
+from autoinstrument.mirror.mapping.run_status import of_error, of_journal
 
 
 def _plain() -> None:
@@ -63,6 +63,6 @@ def test_reason(fails: Callable[[], None], reason: str) -> None:
     assert end.status == "failed"
     assert end.reason.startswith(reason)
     assert (end.message, end.traceback) == (end.reason, text)
-    assert of_capture({"status": "failed", "reason": end.reason, "message": text}) == end  # an older one
-    assert of_capture(end._asdict()) == end
+    assert of_journal({"status": "failed", "reason": end.reason, "message": text}) == end  # an older one
+    assert of_journal(end._asdict()) == end
     assert of_error(text[10:]).reason == end.reason  # the beginning of a long one is cut off

@@ -122,10 +122,10 @@ def test_a_task_that_another_program_describes_anew_has_its_arguments_alone(
 ) -> None:
     """A run that `MlflowClient` has made is resumed by the training: no clone may mix two command lines."""
     first = a_run(tmp_path / "one")
-    first.capture.process = PROCESS._replace(arguments=[("queue", "gpu", ""), ("lr", "0.5", "")])
+    first.journal.process = PROCESS._replace(arguments=[("queue", "gpu", ""), ("lr", "0.5", "")])
     first.flush()
     second = a_run(tmp_path / "two", RUN._replace(resumed=True))
-    second.capture.process = PROCESS._replace(arguments=[("lr", "0.1", "")])
+    second.journal.process = PROCESS._replace(arguments=[("lr", "0.1", "")])
     second.flush()
     second.describe_again()
     second.flush()

@@ -30,7 +30,7 @@ RUN = RunStarted("1" * 32, "the run", "0", "exp", "sqlite:////x", "", "", 0, "",
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working directory, in which `new_mirror` keeps its capture."""
+    """The working directory, in which `new_mirror` keeps its journal."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -67,7 +67,7 @@ def test_a_task_of_bytes(server: ClearMLServer) -> None:
     assert list(scalars(server, task["id"])) == [("loss\\xff", 0)]
     assert [artifact["key"] for artifact in task["execution"]["artifacts"]] == ["folder/raw\\xff.txt"]
     again = new_mirror(run)
-    again.settled, again.capture.task_id = True, task["id"]
+    again.settled, again.journal.task_id = True, task["id"]
     for record in records:
         again.take(record)
     again.flush()

@@ -190,7 +190,7 @@ def test_a_project_that_holds_more_stays(
 def test_a_template_decides_which_tasks_follow(
     server: ClearMLServer, client: MlflowClient, experiment: str, template: str, project: str, tmp_path: Path
 ) -> None:
-    """Only the capture knows the script: the project's name shows it."""
+    """Only the journal knows the script: the project's name shows it."""
     run_id = a_run(client, experiment)
     run, session = open_run(client.tracking_uri, run_id).run, Session()
     mirror = RunMirror(

@@ -33,11 +33,11 @@ RUN = RunStarted("1" * 32, "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, F
 
 
 @pytest.fixture
-def capture(tmp_path: Path) -> RunJournal:
+def journal(tmp_path: Path) -> RunJournal:
     (tmp_path / "captures").mkdir(mode=0o700)
-    capture = RunJournal(tmp_path / "captures" / RUN.run_id, RUN, PROCESS)
-    capture.save()
-    return capture
+    journal = RunJournal(tmp_path / "captures" / RUN.run_id, RUN, PROCESS)
+    journal.save()
+    return journal
 
 
 def train() -> None:
@@ -85,8 +85,8 @@ def shown(console: ConsolePart) -> str:
 
 
 @pytest.mark.parametrize("text", [printed(), logged(), COLORED], ids=["printed", "logged", "colored"])
-def test_a_traceback_that_was_printed_is_not_added(capture: RunJournal, text: str) -> None:
-    console = ConsolePart(capture)
+def test_a_traceback_that_was_printed_is_not_added(journal: RunJournal, text: str) -> None:
+    console = ConsolePart(journal)
     console.write("stdout", "begun\n", 1)
     console.show_traceback(failed())
     console.write("stderr", text, 2)  # a moment after the run's end
@@ -103,8 +103,8 @@ def test_the_exceptions_that_were_printed() -> None:
 
 
 @pytest.mark.parametrize(("text", "is_added"), [(failed(), True), (chained(), False)])
-def test_a_chain_is_known_by_its_last_exception(capture: RunJournal, text: str, is_added: bool) -> None:
-    console = ConsolePart(capture)
+def test_a_chain_is_known_by_its_last_exception(journal: RunJournal, text: str, is_added: bool) -> None:
+    console = ConsolePart(journal)
     console.write("stderr", text, 1)
     console.show_traceback(chained())
     console.finish()
@@ -113,9 +113,9 @@ def test_a_chain_is_known_by_its_last_exception(capture: RunJournal, text: str, 
 
 @pytest.mark.parametrize("text", ["", "ValueError: no such layer\n", "Traceback (most recent call last): see below\n"])
 def test_a_traceback_that_was_not_printed_is_added(
-    capture: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch
+    journal: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    console = ConsolePart(capture)
+    console = ConsolePart(journal)
     console.write("stdout", text, 1)
     console.show_traceback(failed())
     console.tick()
@@ -125,14 +125,14 @@ def test_a_traceback_that_was_not_printed_is_added(
     console.tick()
     console.tick()
     assert shown(console) == text + failed()
-    assert "".join(f"{line}\n" for _, line, _ in capture.console()) == text + failed()
+    assert "".join(f"{line}\n" for _, line, _ in journal.console()) == text + failed()
     console.events_sent()
     assert (console.has_work, console.awaits_traceback) == (False, False)
 
 
 @pytest.mark.parametrize("text", ["", printed()], ids=["not printed", "printed"])
-def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Task fails at once; the traceback is waited for, printed or not, and the run's capture goes then."""
+def test_the_run_is_complete_when_it_is_known(journal: RunJournal, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Task fails at once; the traceback is waited for, printed or not, and the run's journal goes then."""
     worker_end, process_end = socket.socketpair()
     with ClearMLServer() as server, worker_end, process_end:
         for name, value in server.environ.items():
@@ -140,7 +140,7 @@ def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, mo
         session = Session()
         uploads = Uploads(FileUploads(session))
         delivery, process = Scheduler(Tasks(session), uploads), TrainingProcess(worker_end)
-        mirror = LiveRun(capture, Settings(), Tasks(session), uploads)
+        mirror = LiveRun(journal, Settings(), Tasks(session), uploads)
         mirror.end_as(of_error(failed()))
         mirror.console.write("stderr", text, 1)
         delivery.deliver(mirror, process, is_open=False)
@@ -152,36 +152,36 @@ def test_the_run_is_complete_when_it_is_known(capture: RunJournal, text: str, mo
         mirror.console.tick()
         delivery.deliver(mirror, process, is_open=False)
         assert mirror.is_closed
-        assert RunJournal.load(capture.folder).delivered
+        assert RunJournal.load(journal.folder).delivered
         assert server.console(server.tasks[0]["id"]) == (text or failed())
 
 
-def test_another_worker_does_not_add_it_again(capture: RunJournal) -> None:
-    """Such a worker goes on from the capture: `sync`, or the worker's successor."""
-    first = ConsolePart(capture)
+def test_another_worker_does_not_add_it_again(journal: RunJournal) -> None:
+    """Such a worker goes on from the journal: `sync`, or the worker's successor."""
+    first = ConsolePart(journal)
     first.show_traceback(failed())
     first.finish()
-    second = ConsolePart(RunJournal.load(capture.folder))
+    second = ConsolePart(RunJournal.load(journal.folder))
     second.show_traceback(failed())
     second.finish()
     assert shown(second) == failed()
 
 
-def test_an_end_that_was_kept_is_read_again(capture: RunJournal) -> None:
-    capture.end = {"status": "failed", "reason": "a", "message": "a", "traceback": failed()}
-    capture.save()
-    assert RunJournal.load(capture.folder).end == capture.end
-    capture.end = {"status": "failed", "reason": "a", "message": failed()}
-    capture.save()
-    assert RunJournal.load(capture.folder).end == capture.end
-    capture.end["other"] = ""
-    capture.save()
+def test_an_end_that_was_kept_is_read_again(journal: RunJournal) -> None:
+    journal.end = {"status": "failed", "reason": "a", "message": "a", "traceback": failed()}
+    journal.save()
+    assert RunJournal.load(journal.folder).end == journal.end
+    journal.end = {"status": "failed", "reason": "a", "message": failed()}
+    journal.save()
+    assert RunJournal.load(journal.folder).end == journal.end
+    journal.end["other"] = ""
+    journal.save()
     with pytest.raises(ValueError, match="damaged"):
-        RunJournal.load(capture.folder)
+        RunJournal.load(journal.folder)
 
 
-def test_a_console_is_not_sent_if_clearml_is_configured_to_keep_none(capture: RunJournal) -> None:
-    console = ConsolePart(capture, lambda: False)
+def test_a_console_is_not_sent_if_clearml_is_configured_to_keep_none(journal: RunJournal) -> None:
+    console = ConsolePart(journal, lambda: False)
     console.write("stdout", "begun\n", 1)
     assert console.has_events
     assert shown(console) == ""

@@ -74,8 +74,8 @@ def live_run(client: MlflowClient, folder: Path) -> str:
     run_id = a_run(client, "on a pod", status="")
     tasks = Tasks(Session())
     run = open_run(client.tracking_uri, run_id).run._replace(owned=True)
-    capture = RunJournals(Settings(home=str(folder / "elsewhere"))).of(run, None)
-    mirror = RunMirror(capture, SETTINGS, tasks, Uploads(FileUploads(Session())))
+    journal = RunJournals(Settings(home=str(folder / "elsewhere"))).of(run, None)
+    mirror = RunMirror(journal, SETTINGS, tasks, Uploads(FileUploads(Session())))
     mirror.flush_without_end()
     assert mirror.task is not None
     client.set_tag(run_id, "clearml.task_id", mirror.task.id)
@@ -144,9 +144,9 @@ def test_a_run_of_a_living_process_of_this_machine_is_alive(
     settings = Settings(home=str(tmp_path / "here"), dead_after_s=300.0)
     me = psutil.Process()
     process = PROCESS._replace(pid=me.pid, started_ms=int(me.create_time() * 1000))
-    capture = RunJournals(settings).of(open_run(client.tracking_uri, run_id).run._replace(owned=True), process)
-    capture.machine = machine()
-    capture.save()
+    journal = RunJournals(settings).of(open_run(client.tracking_uri, run_id).run._replace(owned=True), process)
+    journal.machine = machine()
+    journal.save()
     assert Follower(settings=settings).follow(500) == []
     assert states(client, server, run_id) == ("RUNNING", "in_progress")
 

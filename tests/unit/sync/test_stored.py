@@ -75,9 +75,9 @@ def edit(server: ClearMLServer, run_id: str, **fields: Any) -> None:
 def mirrored(client: MlflowClient, run_id: str, home: Path, **more: Any) -> None:
     """Complete a run's Task as the worker does for a process that begins the run, or resumes it."""
     run = open_run(client.tracking_uri, run_id).run
-    capture = RunJournals(Settings(home=str(home))).of(run._replace(**more), PROCESS)
+    journal = RunJournals(Settings(home=str(home))).of(run._replace(**more), PROCESS)
     session = Session()
-    mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
+    mirror = RunMirror(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
     complete(mirror, client.tracking_uri, end=End("completed", "", ""))
 
 
@@ -377,18 +377,18 @@ def test_a_run_of_another_machine_is_ended_when_that_is_silent(
     """AUTOINSTRUMENT_HOME is shared: a run with a heartbeat is left alone, however dead its process looks from here."""
     run_id = a_run(client, "far away", status="")
     run = open_run(client.tracking_uri, run_id).run
-    capture = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
-    capture.kept, capture.machine, capture.worker_pid = True, "elsewhere", 1
-    capture.save()
+    journal = RunJournal(tmp_path / "home" / "captures" / run_id, run._replace(owned=True), PROCESS)
+    journal.kept, journal.machine, journal.worker_pid = True, "elsewhere", 1
+    journal.save()
     done = autoinstrument("sync")
     assert "far away: running it was at work on host" in done.output
     assert of_runs(server, run_id) == []
-    os.utime(capture.folder / "capture.json", (0, 0))
+    os.utime(journal.folder / "capture.json", (0, 0))
     done = autoinstrument("sync")
     assert done.exit_code == 0, done.output
     task = task_of(server, run_id)
     assert (task["status"], len(scalars(server, task["id"]))) == ("stopped", 20)
-    assert not capture.folder.exists()
+    assert not journal.folder.exists()
 
 
 @pytest.mark.parametrize("order", ["by step", "by time"])

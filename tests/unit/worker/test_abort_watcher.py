@@ -64,11 +64,11 @@ def test_only_a_person_stops_a_training(
     started_ms = int(psutil.Process(training.pid).create_time() * 1000)
     process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
     run = open_run(client.tracking_uri, run_id).run
-    capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(run._replace(owned=True), process.started)
-    capture.machine = "elsewhere"
-    capture.save()
+    journal = RunJournals(Settings(home=str(tmp_path / "home"))).of(run._replace(owned=True), process.started)
+    journal.machine = "elsewhere"
+    journal.save()
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
-    mirror, delivery = LiveRun(capture, Settings(), tasks, uploads), Scheduler(tasks, uploads)
+    mirror, delivery = LiveRun(journal, Settings(), tasks, uploads), Scheduler(tasks, uploads)
     watch = AbortWatcher(tasks)
 
     def status() -> str:
@@ -80,14 +80,14 @@ def test_only_a_person_stops_a_training(
     try:
         mirror.console.write("stdout", "before\n", 1)
         assert status() == "in_progress"
-        for file in capture.folder.iterdir():
+        for file in journal.folder.iterdir():
             os.utime(file, (0, 0))
         assert autoinstrument("sync").exit_code == 0
         task = task_of(server, run_id)
-        assert (task["status"], capture.folder.exists()) == ("stopped", False)
+        assert (task["status"], journal.folder.exists()) == ("stopped", False)
         assert status() == "in_progress"
         mirror.console.write("stdout", "after\n", 2)
-        kept = RunJournal.load(capture.folder)
+        kept = RunJournal.load(journal.folder)
         assert [line for _, line, _ in kept.console(kept.console_sent)] == ["after"]
         assert status() == "in_progress"
         assert server.console(task["id"]).splitlines() == ["before", "after"]
@@ -163,8 +163,8 @@ def test_a_job_on_this_machine_is_stopped_as_the_sdk_does_it(
         run = open_run(client.tracking_uri, run_id).run._replace(owned=True, task_id=task.id)
         mirrors = {}
         for is_local in (False, True):
-            capture = RunJournal(tmp_path / str(is_local), run._replace(is_local_job=is_local), process.started)
-            mirrors[is_local] = LiveRun(capture, Settings(), tasks, uploads)
+            journal = RunJournal(tmp_path / str(is_local), run._replace(is_local_job=is_local), process.started)
+            mirrors[is_local] = LiveRun(journal, Settings(), tasks, uploads)
             mirrors[is_local].make_task()
         session.call("tasks.stop", task=task.id)
         assert (mirrors[False].is_running, mirrors[True].is_running) == (False, True)

@@ -75,9 +75,9 @@ def test_the_task_ends(
     process.container_task = task.id
     run_id = a_run(client, "in a container", status="")
     run = open_run(client.tracking_uri, run_id).run._replace(owned=True, task_id=task.id)
-    capture = RunJournals(Settings(home=str(tmp_path))).of(run, None)
-    capture.task_id, capture.adopted = task.id, True
-    mirror = LiveRun(capture, Settings(), tasks, Uploads(FileUploads(Session())))
+    journal = RunJournals(Settings(home=str(tmp_path))).of(run, None)
+    journal.task_id, journal.adopted = task.id, True
+    mirror = LiveRun(journal, Settings(), tasks, Uploads(FileUploads(Session())))
     registry.mirrors[run_id] = mirror
     registry.began(process, run_id, owned=True)
     registry.processes.append(process)
@@ -102,10 +102,10 @@ def test_the_task_ends(
     if action in ("stopped", "failed"):
         assert runtime(server, task.id) == {**GRACE, "_abort_callback_completed": 1}, "the agent need not wait any more"
     assert not registry.open
-    assert capture.killed
+    assert journal.killed
     assert mirror.end is not None
     assert mirror.end.status == "stopped"
-    assert bool(capture.task_id) is bool(held)
+    assert bool(journal.task_id) is bool(held)
     worker_end.close()
     assert [record for record in read_all(process_end) if isinstance(record, RunsKilled)] == [
         RunsKilled([run_id], reason)

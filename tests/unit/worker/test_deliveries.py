@@ -103,7 +103,7 @@ def test_a_slow_run_does_not_delay_the_others(server: ClearMLServer, worker: Wor
     other.log(1)
     wait_for(lambda: bool(scalars(server, task_of(server, other.run_id)["id"])))
     assert worker._runs.mirrors[slow.run_id].is_away
-    journal = worker._runs.mirrors[slow.run_id].capture
+    journal = worker._runs.mirrors[slow.run_id].journal
     wait_for(lambda: [text for _, text, _ in journal.console()] == ["while it hangs"])
     server.faults.remove(hang)
 

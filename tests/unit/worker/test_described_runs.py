@@ -47,7 +47,7 @@ def dispatcher(tmp_path: Path, processes: list[TrainingProcess]) -> Dispatcher:
 
 def arguments(dispatcher: Dispatcher) -> list[str]:
     """Return the values of the command line that the run's Task has."""
-    described = dispatcher.registry.mirrors[RUN.run_id].capture.process
+    described = dispatcher.registry.mirrors[RUN.run_id].journal.process
     return [value for _, value, _ in described.arguments] if described else []
 
 

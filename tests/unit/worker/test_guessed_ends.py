@@ -41,9 +41,9 @@ def test_where_mlflow_does_not_answer_the_guess_counts(tmp_path: Path, monkeypat
         Scheduler(Tasks(session), uploads).deliver(mirror, TrainingProcess(worker_end), is_open=False)
         (task,) = server.tasks
         assert (task["status"], task["status_reason"]) == ("failed", "killed by the system: out of memory")
-        kept = RunJournal.load(mirror.capture.folder)
+        kept = RunJournal.load(mirror.journal.folder)
         assert (kept.guessed, kept.end["status"]) == (True, "failed")
         mirror.reopen(run)
-        mirror.capture.save()
-        kept = RunJournal.load(mirror.capture.folder)
+        mirror.journal.save()
+        kept = RunJournal.load(mirror.journal.folder)
         assert (kept.guessed, kept.end) == (False, {})

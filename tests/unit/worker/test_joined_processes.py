@@ -64,7 +64,7 @@ def test_lines_of_a_joined_process_are_in_the_open_run(runs: Dispatcher, process
     runs.handle(owner, ConnectionClosed())
     runs.process_end.complete()
     lines = ["[rank 1] before the run", "own", "[rank 1] in the run", "[rank 1] after the run", "[rank 1] no newline"]
-    assert lines_of(runs.registry.mirrors[RUN.run_id].capture) == lines
+    assert lines_of(runs.registry.mirrors[RUN.run_id].journal) == lines
 
 
 def test_lines_of_a_joined_process_wait_for_the_other_one(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
@@ -75,7 +75,7 @@ def test_lines_of_a_joined_process_wait_for_the_other_one(runs: Dispatcher, proc
     runs.handle(owner, PROCESS)
     runs.handle(owner, RUN)
     runs.handle(joined, written("second"))
-    assert lines_of(runs.registry.mirrors[RUN.run_id].capture) == ["[rank 1] first", "[rank 1] second"]
+    assert lines_of(runs.registry.mirrors[RUN.run_id].journal) == ["[rank 1] first", "[rank 1] second"]
     assert joined.early_console == []
 
 
@@ -85,7 +85,7 @@ def test_a_relay_of_the_process_itself_has_no_name(runs: Dispatcher, processes: 
         (owner, PROCESS), (owner, RUN), (relay, JOINED._replace(name="")), (relay, written("from C")),
     ):  # fmt: skip
         runs.handle(process, record)
-    assert lines_of(runs.registry.mirrors[RUN.run_id].capture) == ["from C"]
+    assert lines_of(runs.registry.mirrors[RUN.run_id].journal) == ["from C"]
 
 
 def test_a_rank_that_logs_to_a_run_of_another_machine(runs: Dispatcher, processes: tuple[Process, Process]) -> None:

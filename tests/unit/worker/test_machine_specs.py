@@ -29,9 +29,9 @@ from tests.unit.mirror.runs import PROCESS
 RUN = RunStarted("r" * 32, "name", "0", "exp", "sqlite:////x", "", "", 1, "", {}, False, True, "")
 
 
-def mirror_of(capture: RunJournal) -> RunMirror:
+def mirror_of(journal: RunJournal) -> RunMirror:
     session = Session()
-    return RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
+    return RunMirror(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
 
 
 def test_names_and_values_are_those_of_the_sdk() -> None:
@@ -87,36 +87,36 @@ def test_a_driver_that_hangs_blocks_no_capture(nvml: Callable[[Any], None], monk
 
 def test_the_sdk_reads_the_machine_of_a_run(server: ClearMLServer, tmp_path: Any) -> None:
     """It is kept on disk for `sync`; a run that goes on elsewhere has the newest machine, and properties of others."""
-    captures = RunJournals(Settings(home=str(tmp_path)))
-    capture = captures.of(RUN, PROCESS)
-    capture.runtime = {"hostname": "one", "cpu_cores": 8, "memory_gb": 23.5}
-    capture.save()
-    mirror = mirror_of(RunJournal.load(capture.folder))
+    journals = RunJournals(Settings(home=str(tmp_path)))
+    journal = journals.of(RUN, PROCESS)
+    journal.runtime = {"hostname": "one", "cpu_cores": 8, "memory_gb": 23.5}
+    journal.save()
+    mirror = mirror_of(RunJournal.load(journal.folder))
     mirror.flush()
     assert mirror.task is not None
-    assert sdk_task(mirror.task.id).data.runtime == capture.runtime
+    assert sdk_task(mirror.task.id).data.runtime == journal.runtime
     server.clear_requests()
     mirror.flush()
     assert server.calls("tasks.edit") == []
 
     Session().call("tasks.edit", task=mirror.task.id, force=True, runtime={"hostname": "one", "progress": "50"})
-    capture.task_id, capture.runtime = mirror.task.id, {"hostname": "two"}
-    again = mirror_of(capture)
+    journal.task_id, journal.runtime = mirror.task.id, {"hostname": "two"}
+    again = mirror_of(journal)
     again.end_as(End("completed", "", ""))
     again.flush()
     assert sdk_task(mirror.task.id).data.runtime == {"hostname": "two", "progress": "50"}
 
-    capture.run, capture.runtime = RUN._replace(owned=False), {"hostname": "three"}  # a process that only logs to it
-    mirror_of(capture).flush()
+    journal.run, journal.runtime = RUN._replace(owned=False), {"hostname": "three"}  # a process that only logs to it
+    mirror_of(journal).flush()
     assert sdk_task(mirror.task.id).data.runtime["hostname"] == "two"
 
 
 def test_an_adopted_task_keeps_its_description(server: ClearMLServer, tmp_path: Any) -> None:
     task_id = Session().call("tasks.create", name="mine", type="inference")["id"]
     Session().call("tasks.edit", task=task_id, force=True, runtime={"hostname": "its own", "_exec_agent_hostname": "a"})
-    capture = RunJournal(tmp_path, RUN._replace(task_id=task_id, tags={"mlflow.runType": "genai_evaluate"}), PROCESS)
-    capture.runtime = {"hostname": "ours", "cpu_cores": 8}
-    mirror_of(capture).flush()
+    journal = RunJournal(tmp_path, RUN._replace(task_id=task_id, tags={"mlflow.runType": "genai_evaluate"}), PROCESS)
+    journal.runtime = {"hostname": "ours", "cpu_cores": 8}
+    mirror_of(journal).flush()
     assert sdk_task(task_id).data.runtime == {"hostname": "its own", "_exec_agent_hostname": "a", "cpu_cores": 8}
     assert server.task(task_id)["type"] == "inference"
 

@@ -35,7 +35,7 @@ _STATUS = {"FINISHED": "completed", "FAILED": "failed", "KILLED": "stopped", "RU
 
 
 class Machine:
-    """A worker, with captures of its own."""
+    """A worker, with journals of its own."""
 
     def __init__(self, folder: Path) -> None:
         settings = dataclasses.replace(read_settings(), home=str(folder / "home"), dead_after_s=2.5)

@@ -61,18 +61,18 @@ def worked(server: ClearMLServer, tmp_path: Path, ends: tuple[socket.socket, soc
 def test_a_complete_run_is_pending_again_while_a_late_line_cannot_be_sent(
     server: ClearMLServer, worked: Worked, ends: tuple[socket.socket, socket.socket], is_tagged: bool
 ) -> None:
-    """The process writes `synced`, then `pending`: its report of the first must not take the capture away."""
+    """The process writes `synced`, then `pending`: its report of the first must not take the journal away."""
     mirror = worked.mirror
     assert mirror.is_closed
     if is_tagged:
         Dispatcher._note_tagged(mirror)
-        assert not mirror.capture.is_there
+        assert not mirror.journal.is_there
     refusal = server.faults.add(Fault("events.add_batch", status=401))
     mirror.console.write("stdout", "after the end\n", 1)
     worked.deliver()
     if not is_tagged:
         Dispatcher._note_tagged(mirror)
-    kept = RunJournal.load(mirror.capture.folder)
+    kept = RunJournal.load(mirror.journal.folder)
     assert (kept.delivered, kept.end["status"]) == (False, "completed")
     assert [text for _, text, _ in kept.console(kept.console_sent)] == ["after the end"]
     server.faults.remove(refusal)
@@ -81,7 +81,7 @@ def test_a_complete_run_is_pending_again_while_a_late_line_cannot_be_sent(
     assert mirror.task is not None
     assert server.console(mirror.task.id).splitlines() == ["after the end"]
     Dispatcher._note_tagged(mirror)
-    assert not mirror.capture.is_there
+    assert not mirror.journal.is_there
     worked.home.connection.shutdown(socket.SHUT_WR)
     notices = [record for record in read_all(ends[0]) if isinstance(record, (RunLinked, RunPending))]
     assert [getattr(record, "delivered", "pending") for record in notices] == [True, "pending", True]

@@ -72,7 +72,7 @@ class Training:
     def die(self) -> None:
         self._connection.close()
 
-    def captures(self) -> list[RunJournal]:
+    def journals(self) -> list[RunJournal]:
         found: list[RunJournal] = []
         for folder in RunJournals(read_settings()):
             with contextlib.suppress(FileNotFoundError):  # it was removed in this moment
@@ -123,13 +123,13 @@ def wanted(server: ClearMLServer, run_id: str, linked: RunLinked) -> dict[str, s
     return link | ORIGIN
 
 
-def test_the_capture_stays_until_the_process_has_written_the_tags(training: Any) -> None:
+def test_the_journal_stays_until_the_process_has_written_the_tags(training: Any) -> None:
     one = training()
     one.end()
-    (capture,) = one.captures()
-    assert capture.delivered
+    (journal,) = one.journals()
+    assert journal.delivered
     one.send(RunTagged(one.run_id))
-    wait_for(lambda: not one.captures())
+    wait_for(lambda: not one.journals())
 
 
 def test_the_worker_tries_again(server: ClearMLServer, client: MlflowClient, training: Any, locked: Any) -> None:
@@ -138,30 +138,30 @@ def test_the_worker_tries_again(server: ClearMLServer, client: MlflowClient, tra
     linked = one.end()
     with locked():
         one.die()
-        wait_for(lambda: "locked" in one.captures()[0].reason, 30)
+        wait_for(lambda: "locked" in one.journals()[0].reason, 30)
     one.worker_ends()
     assert tags(client, one.run_id) == wanted(server, one.run_id, linked)
-    assert not one.captures()
+    assert not one.journals()
 
 
 def test_sync_writes_the_tags_that_the_worker_could_not_write(
     server: ClearMLServer, client: MlflowClient, training: Any, locked: Any
 ) -> None:
-    """Link and origin stay in the capture; the Task, which is complete, is left as it is."""
+    """Link and origin stay in the journal; the Task, which is complete, is left as it is."""
     one = training()
     linked = one.end()
     with locked():
         one.die()
         one.worker_ends()
         assert autoinstrument("sync").exit_code == 1
-        assert one.captures()
+        assert one.journals()
     assert "clearml.task_id" not in tags(client, one.run_id)
     before = task_of(server, one.run_id)
     done = autoinstrument("sync", "--run", one.run_id)
     assert (done.exit_code, "synced" in done.output) == (0, True), done.output
     assert tags(client, one.run_id) == wanted(server, one.run_id, linked)
     assert task_of(server, one.run_id) == before
-    assert not one.captures()
+    assert not one.journals()
     assert "nothing to do" in autoinstrument("sync").output
 
 
@@ -174,10 +174,10 @@ def test_a_server_that_never_answers_blocks_nothing(training: Any, monkeypatch: 
         one.end()
         one.die()
         one.worker_ends()
-    (capture,) = one.captures()
-    assert capture.delivered
-    assert capture.worker_pid == 0
-    assert "no answer" in capture.reason
+    (journal,) = one.journals()
+    assert journal.delivered
+    assert journal.worker_pid == 0
+    assert "no answer" in journal.reason
 
 
 def test_a_store_of_artifacts_that_never_answers_is_asked_once(
@@ -200,8 +200,8 @@ def test_a_store_of_artifacts_that_never_answers_is_asked_once(
         uri, root = f"http://127.0.0.1:{silent.getsockname()[1]}", "mlflow-artifacts:/root"
         run = RunStarted("c" * 32, "slow", "0", "old", uri, "", root, 0, "", {}, False, True, "")
         session = Session()
-        capture = RunJournals(read_settings()).of(run, PROCESS)
-        mirror = RunMirror(capture, read_settings(), Tasks(session), Uploads(FileUploads(session)))
+        journal = RunJournals(read_settings()).of(run, PROCESS)
+        mirror = RunMirror(journal, read_settings(), Tasks(session), Uploads(FileUploads(session)))
         for number in range(10):
             mirror.take(ArtifactLogged(run.run_id, f"{number}.txt", 10, 0, None))
         mirror.end_as(End("completed", "", ""))
@@ -225,33 +225,33 @@ def test_a_run_that_was_deleted_permanently_takes_nothing(
         held.commit()
     one.die()
     one.worker_ends()
-    assert not one.captures()
+    assert not one.journals()
 
 
 def test_the_end_of_a_killed_run_is_kept_until_mlflow_takes_it(client: MlflowClient, locked: Any) -> None:
     """Its Task was reset and is another run's: there is nothing to link, but MLflow calls the run RUNNING."""
     run_id = a_run(client, "killed", status="")
     run = open_run(client.tracking_uri, run_id).run
-    captures = RunJournals(read_settings())
-    capture = captures.of(run._replace(tracking_uri=f"{client.tracking_uri}?timeout=0.05", owned=True), PROCESS)
-    capture.delivered = capture.killed = True
-    capture.end = {"status": "stopped", "reason": "", "message": ""}
-    capture.save()
+    journals = RunJournals(read_settings())
+    journal = journals.of(run._replace(tracking_uri=f"{client.tracking_uri}?timeout=0.05", owned=True), PROCESS)
+    journal.delivered = journal.killed = True
+    journal.end = {"status": "stopped", "reason": "", "message": ""}
+    journal.save()
     with locked():
         assert autoinstrument("sync").exit_code == 1
     assert client.get_run(run_id).info.status == "RUNNING"
     assert autoinstrument("sync").exit_code == 0
     assert client.get_run(run_id).info.status == "KILLED"
     assert tags(client, run_id) == {}
-    assert not list(captures)
+    assert not list(journals)
 
 
 def test_sync_restores_lost_tags(server: ClearMLServer, client: MlflowClient, training: Any) -> None:
-    """Without any capture: a Task knows its run and the run's origin."""
+    """Without any journal: a Task knows its run and the run's origin."""
     one = training()
     linked = one.end()
     one.send(RunTagged(one.run_id))  # a lie
-    wait_for(lambda: not one.captures())
+    wait_for(lambda: not one.journals())
     assert properties(task_of(server, one.run_id))["mlflow_cloned_from_run"] == ORIGIN["clearml.cloned_from_run"]
     expected = wanted(server, one.run_id, linked)
     for lost in (expected, ["clearml.changed"]):

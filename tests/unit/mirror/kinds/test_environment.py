@@ -26,8 +26,8 @@ ARGUMENTS = [("lr", "0.5", "float"), ("epochs", "3", "int"), ("fast", "False", "
 def mirrored(folder: Path, **process: Any) -> Any:
     """Return the Task, as the SDK reads it, of a run whose process has such fields."""
     session = Session()
-    capture = RunJournal(folder, RUN, PROCESS._replace(**process))
-    mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
+    journal = RunJournal(folder, RUN, PROCESS._replace(**process))
+    mirror = RunMirror(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
     mirror.flush()
     assert mirror.task is not None
     return sdk_task(mirror.task.id)

@@ -1,4 +1,4 @@
-"""Items that were named once stay, on the Task and in the capture; what was sent is not sent again."""
+"""Items that were named once stay, on the Task and in the journal; what was sent is not sent again."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Words(GrowingPart[str]):
 
     def __init__(self, kept: list[str]) -> None:
         self.saved, self.written, self.problem = 0, list[tuple[str, list[str]]](), ""
-        capture = SimpleNamespace(save=self.save)
-        super().__init__(SimpleNamespace(capture=capture, rejections=Rejections("r")), kept)  # type: ignore[arg-type]
+        journal = SimpleNamespace(save=self.save)
+        super().__init__(SimpleNamespace(journal=journal, rejections=Rejections("r")), kept)  # type: ignore[arg-type]
 
     def save(self) -> None:
         self.saved += 1
@@ -46,7 +46,7 @@ def named(*words: str) -> Any:
 def test_items_are_added_and_written_together() -> None:
     kept = ["first"]
     part = Words(kept)
-    assert part.has_work, "the capture of a process that is gone"
+    assert part.has_work, "the journal of a process that is gone"
     part.send(TASK)
     part.take(named("second", "FIRST"))
     part.take(named("second"))

@@ -115,7 +115,7 @@ def test_a_link_that_is_missing_is_a_difference(server: ClearMLServer, runs: tup
     assert command("verify", runs[1])["same"] == 1
 
 
-def test_data_that_only_the_capture_has_is_synced_and_stays(server: ClearMLServer, client: MlflowClient) -> None:
+def test_data_that_only_the_journal_has_is_synced_and_stays(server: ClearMLServer, client: MlflowClient) -> None:
     """MLflow notes no `load_model`."""
     run_id = str(client.create_run("0").info.run_id)
     client.set_terminated(run_id)
@@ -143,9 +143,9 @@ def test_a_run_without_input_models_costs_no_request(server: ClearMLServer, clie
 
 
 def mirror_of(tmp_path: Path, run: RunStarted = RUN) -> RunMirror:
-    capture = RunJournal(tmp_path, run, None)
-    capture.kept = False
-    return RunMirror(capture, read_settings(), Tasks(Session()), Uploads(FileUploads(Session())))
+    journal = RunJournal(tmp_path, run, None)
+    journal.kept = False
+    return RunMirror(journal, read_settings(), Tasks(Session()), Uploads(FileUploads(Session())))
 
 
 def test_many_models_of_one_name_and_one_that_is_an_output(server: ClearMLServer, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_what_ended_before_the_run_above_it_began(pipeline: Pipeline) -> None:
         mirror = pipeline.adopted(run, task_id)
         mirror.end_as(End("completed", "", ""))
         mirror.flush()
-        return mirror.capture
+        return mirror.journal
 
     ended(STEP, pipeline.below())
     ended(STEP._replace(run_id="b" * 32, tracking_uri="http://another"), pipeline.below())

@@ -150,10 +150,10 @@ def test_live_and_sync_make_the_same_models(
     reader = open_run(client.tracking_uri, run_id)
     (whole,) = (record for record in Models().read(reader) if isinstance(record, ModelsLogged))
     points = whole.models[0]["points"]
-    capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(
+    journal = RunJournals(Settings(home=str(tmp_path / "home"))).of(
         reader.run._replace(owned=True, resumed=False), PROCESS
     )
-    mirror = RunMirror(capture, Settings(), Tasks(Session()), Uploads(FileUploads(Session())))
+    mirror = RunMirror(journal, Settings(), Tasks(Session()), Uploads(FileUploads(Session())))
     mirror.take(ModelMetricsLogged(run_id, points[:2], f"models:/{model_id}"))
     mirror.flush()
     assert server.models == []
@@ -180,8 +180,8 @@ def test_points_of_a_model_that_never_came_are_read_from_the_store(
     client: MlflowClient, server: ClearMLServer, run_id: str, tmp_path: Path
 ) -> None:
     run = open_run(client.tracking_uri, run_id).run._replace(owned=True, resumed=False)
-    capture = RunJournals(Settings(home=str(tmp_path / "home"))).of(run, PROCESS)
-    mirror = RunMirror(capture, Settings(), Tasks(Session()), Uploads(FileUploads(Session())))
+    journal = RunJournals(Settings(home=str(tmp_path / "home"))).of(run, PROCESS)
+    mirror = RunMirror(journal, Settings(), Tasks(Session()), Uploads(FileUploads(Session())))
     mirror.take(ModelMetricsLogged(run_id, [("loss", 1.0, 0, 0, "", "")], "models:/m-1"))
     assert not mirror.is_incomplete
     mirror.end_as(End("completed", "", ""))

@@ -1,4 +1,4 @@
-"""Prompts that a run has used are on its Task, by `sync` and from the capture alike."""
+"""Prompts that a run has used are on its Task, by `sync` and from the journal alike."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_deleted_prompt_stays_on_the_task(
     assert command("verify", run_id)["same"] == 1
 
 
-def test_data_that_only_the_capture_has_is_synced_and_stays(
+def test_data_that_only_the_journal_has_is_synced_and_stays(
     command: Callable[..., Any], server: ClearMLServer, client: MlflowClient, run_id: str, tmp_path: Path
 ) -> None:
     """MLflow does not note which run has registered a prompt."""
@@ -180,9 +180,9 @@ def test_a_clone_does_not_keep_its_origins_prompts(
     clone = str(Session().call("tasks.clone", task=origin["id"])["id"])
 
     run = RUN._replace(run_id="f" * 32, task_id=clone)
-    capture = RunJournal(Path("x"), run, None)
-    capture.kept = False
-    RunMirror(capture, read_settings(), tasks, Uploads(FileUploads(Session()))).flush()
+    journal = RunJournal(Path("x"), run, None)
+    journal.kept = False
+    RunMirror(journal, read_settings(), tasks, Uploads(FileUploads(Session()))).flush()
     held = tasks.get(clone)
     assert held["configuration"]["MLflow prompts"]["value"] == "[]"
     assert "mlflow_prompts" not in held["hyperparams"]["properties"]

@@ -34,8 +34,8 @@ def job_on_task(server: ClearMLServer, tmp_path: Path) -> Mirror:
 
     def mirror(run: RunStarted, process: ProcessStarted | None) -> dict[str, str]:
         session = Session()
-        capture = RunJournal(tmp_path / "capture", run, process)
-        mirror = RunMirror(capture, Settings(), Tasks(session), Uploads(FileUploads(session)))
+        journal = RunJournal(tmp_path / "capture", run, process)
+        mirror = RunMirror(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
         mirror.flush()
         mirror.end_as(End("completed", "", ""))
         mirror.note_store_read()
@@ -66,5 +66,5 @@ def test_processes_that_only_log_to_the_run_do_not_name_their_job(job_on_task: M
 
 
 def test_unknown_names_are_ignored(job_on_task: Mirror) -> None:
-    """A capture on disk may hold anything."""
+    """A journal on disk may hold anything."""
     assert job_on_task(RUN, PROCESS._replace(job={"mlflow_run_id": "x", "other": "y"})) == {}

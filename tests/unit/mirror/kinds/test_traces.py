@@ -299,7 +299,7 @@ def test_deleted_traces_leave_an_empty_table(server: ClearMLServer, client: Mlfl
 def test_traces_that_cannot_be_read_are_left_to_sync(
     server: ClearMLServer, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The Task ends anyway, and the capture stays."""
+    """The Task ends anyway, and the journal stays."""
     run_id, _ = an_evaluation(client)
     run = live(client, run_id)
     database, away = tmp_path / "mlflow.db", tmp_path / "away.db"
