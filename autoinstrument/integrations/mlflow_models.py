@@ -26,10 +26,22 @@ from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supp
 from autoinstrument.mlflow_store.stores import registry_client, tracking_client
 from autoinstrument.mlflow_store.training_stores import note_stores
 from autoinstrument.mlflow_store.workspaces import active
+from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import ModelMetricsLogged, ModelPoint, ModelsLogged, Point, Record, TagsSet
 
-_runs_of_model: dict[str, set[str]] = {}
-"""Runs that were read in this process, by the names of their registered models and the URIs of their models."""
+_runs_of_entity: dict[str, set[str]] = {}
+"""Runs that were read in this process, by the URIs of their models."""
+
+
+class _Version(NamedTuple):
+    """A version in the registry, as it was read last: its run, and whether it had an alias or a stage."""
+
+    run_id: str
+    is_marked: bool
+
+
+_versions: dict[str, dict[str, _Version]] = {}
+"""Versions of runs that were read in this process, by the registered model's name and their number."""
 _makers: dict[str, str] = {}
 """Runs that made models of MLflow 3, by model id; "" for a model that no run made, or that is gone."""
 _holders: dict[str, set[str]] = {}
@@ -59,8 +71,10 @@ def _read(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Record:
     record = read_state(tracking_uri, workspace, run_id, kind)
     if isinstance(record, ModelsLogged):
         for model in record.models:
-            for name in (model["uri"], *(version["name"] for version in model["versions"] or ())):
-                _runs_of_model.setdefault(name, set()).add(run_id)
+            _runs_of_entity.setdefault(model["uri"], set()).add(run_id)
+            for version in model["versions"] or ():
+                is_marked = bool(version["aliases"] or version["stage"])
+                _versions.setdefault(version["name"], {})[version["version"]] = _Version(run_id, is_marked)
         # The points have records. Here they would be sent again with each change of a model.
         return record._replace(models=[{**model, "points": []} for model in record.models])
     return record
@@ -107,9 +121,12 @@ def _entity_made(the_agent: Agent, client: Any, _: dict[str, Any], entity: Any) 
 
 
 def _entity_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    model_id = call["model_id"]
-    ask = functools.partial(_runs_of_entity, client.tracking_uri, model_id)
-    _models_changed(the_agent, client, f"models:/{model_id}", ask)
+    uri, model_id = client.tracking_uri, call["model_id"]
+
+    def runs() -> set[str]:
+        return {*_runs_of_entity.get(f"models:/{model_id}", ()), *if_supported(lambda: [_maker(uri, model_id)])}
+
+    _models_changed(the_agent, client, runs)
 
 
 def metrics_logged(the_agent: Agent, client: Any, model_id: str, points: list[ModelPoint]) -> None:
@@ -119,8 +136,7 @@ def metrics_logged(the_agent: Agent, client: Any, model_id: str, points: list[Mo
     def post() -> None:
         if model_id not in _makers:
             with store_access(client.tracking_uri, workspace):
-                found = if_supported(lambda: _runs_of_entity(client.tracking_uri, model_id))
-            _makers[model_id] = str((found or [None])[0] or "")
+                (_makers[model_id],) = if_supported(lambda: [_maker(client.tracking_uri, model_id)]) or [""]
             # Another process may have made the model, and its run's Task is updated by this one from now on.
             _changed(the_agent, client, _makers[model_id], "models", linked=True, workspace=workspace)
         if run_id := _makers[model_id]:
@@ -171,34 +187,46 @@ def _prompt_linked(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) 
 
 
 def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
-    """Note the runs of the version, and of versions that may have lost an alias or a stage to it."""
-    name = call["name"]
-    versions = _holders.pop(name, set()) | ({str(call["version"])} if "version" in call else set())
-    asks = [functools.partial(_runs_of_version, client.tracking_uri, name, version) for version in sorted(versions)]
-    _models_changed(the_agent, client, name, *asks)
+    """Note the run of the version, and those of versions that may have lost an alias or a stage to it.
+
+    These are few. A call for the whole registered model changes all of its versions that are known here.
+    """
+    name, uri = call["name"], client.tracking_uri
+    numbers = _holders.pop(name, set()) | ({str(call["version"])} if "version" in call else set())
+    is_whole = not {"version", "alias"} & call.keys()
+
+    def runs() -> set[str]:
+        known = _versions.get(name, {})
+        marked = {number for number, version in known.items() if version.is_marked or is_whole}
+        return {
+            run_id
+            for number in sorted(numbers | marked)
+            for run_id in ([known[number].run_id] if number in known else _run_of_version(uri, name, number))
+        }
+
+    _models_changed(the_agent, client, runs)
 
 
-def _models_changed(the_agent: Agent, client: Any, name: str, *asks: Callable[[], list[Any]]) -> None:
-    """Note the runs known to have models of this name, and those that the store names; off the calling thread."""
+def _models_changed(the_agent: Agent, client: Any, runs: Callable[[], set[str]]) -> None:
+    """Note the runs whose models have changed; the store is asked off the calling thread."""
     workspace = active()
 
-    def find() -> None:
-        asked: list[Any] = []
-        for ask in asks:
-            with store_access(client.tracking_uri, workspace), contextlib.suppress(StoreNotThereError):
-                asked += if_supported(ask)
-        for run_id in {*_runs_of_model.get(name, ()), *asked}:
-            _changed(the_agent, client, run_id, "models", linked=True, workspace=workspace)
+    def note() -> None:
+        with store_access(client.tracking_uri, workspace), contextlib.suppress(StoreNotThereError):
+            for run_id in runs():
+                _changed(the_agent, client, run_id, "models", linked=True, workspace=workspace)
 
-    the_agent.post(find)
+    the_agent.post(note)
 
 
-def _runs_of_entity(tracking_uri: str, model_id: str) -> list[Any]:
-    return [internals.logged_model(tracking_client(tracking_uri), model_id).source_run_id]
+def _maker(tracking_uri: str, model_id: str) -> str:
+    """Return the run that made a model of MLflow 3, "" for none."""
+    return str(internals.logged_model(tracking_client(tracking_uri), model_id).source_run_id or "")
 
 
-def _runs_of_version(tracking_uri: str, name: str, version: str) -> list[Any]:
-    return [registry_client(tracking_uri).get_model_version(name, version).run_id]
+def _run_of_version(tracking_uri: str, name: str, number: str) -> list[str]:
+    """Return the run of a version, none if it is gone."""
+    return if_supported(lambda: [registry_client(tracking_uri).get_model_version(name, number).run_id])
 
 
 TRACKING: dict[str, Any] = {

@@ -67,6 +67,30 @@ def test_a_moved_alias_has_both_runs_read(
     assert isinstance(record, ModelsLogged)
 
 
+def test_a_change_of_one_version_has_no_run_read_that_it_cannot_concern(
+    client: Any, registry: Any, recorder: Recorder
+) -> None:
+    """A sweep registers a version for each of its runs: reading all of them after each would take their square."""
+    registry.create_registered_model("sweep")
+    runs = [str(client.create_run("0").info.run_id) for _ in range(4)]
+    recorder.runs += runs
+    versions = [registry.create_model_version("sweep", f"s3://bucket/{run_id}", run_id).version for run_id in runs]
+    registry.set_registered_model_alias("sweep", "champion", versions[0])
+    reads = dict(recorder.reads)
+    for read in reads.values():
+        read()
+
+    def read_after(*call: str) -> set[str]:
+        recorder.reads.clear()
+        getattr(registry, call[0])("sweep", *call[1:])
+        return {run_id for run_id, _ in recorder.reads}
+
+    assert read_after("set_registered_model_alias", "challenger", versions[2]) == {runs[0], runs[2]}
+    assert read_after("delete_registered_model_alias", "champion") == {runs[0]}, "it had an alias when it was read"
+    assert read_after("delete_model_version", versions[3]) == {runs[0], runs[3]}
+    assert read_after("rename_registered_model", "swept") == set(runs)
+
+
 @pytest.mark.skipif(not hasattr(module.TrackingServiceClient, "create_logged_model"), reason="since mlflow 3.0")
 def test_points_of_a_model_belong_to_the_run_that_made_it(
     client: Any, run_id: str, recorder: Recorder, uri: str, monkeypatch: pytest.MonkeyPatch
@@ -99,7 +123,7 @@ def test_points_of_a_model_belong_to_the_run_that_made_it(
 def test_a_model_that_another_process_deletes_has_its_run_read(client: Any, run_id: str, recorder: Recorder) -> None:
     made = client.create_logged_model("0", "step", run_id).model_id
     mlflow_models._makers.clear()
-    mlflow_models._runs_of_model.clear()
+    mlflow_models._runs_of_entity.clear()
     changes = [lambda: client.log_model_params(made, {"lr": "1"}), lambda: client.delete_logged_model(made)]
     if "allow_deleted" not in inspect.signature(client.store.get_logged_model).parameters:  # before mlflow 3.8
         del changes[1]
