@@ -68,20 +68,23 @@ RANKS = """
     import mlflow
 
     rank = int(os.environ["RANK"])
-    print("rank", rank, "is up")
+    def line(text):  # in one piece: `print` writes the newline by itself, and the end of rank 0's run ends a half line
+        sys.stdout.write(f"{text}\\n")
+        sys.stdout.flush()
+    line(f"rank {rank} is up")
     if rank == 0:
         with mlflow.start_run():
-            print("in the run")
+            line("in the run")
             mlflow.log_metric("loss", 1)
             while not os.path.exists("done"): time.sleep(0.05)
     else:
         while not os.path.exists("done"):
-            print("rank", rank, "works", flush=True)
+            line(f"rank {rank} works")
             time.sleep(1.1)
             if mlflow.MlflowClient().search_runs(["0"], "attributes.status = 'RUNNING'"):
-                print("rank", rank, "has seen the run", flush=True)
+                line(f"rank {rank} has seen the run")
                 time.sleep(1.1)
-                print("rank", rank, "ends", flush=True)
+                line(f"rank {rank} ends")
                 os.system("echo from a shell")
                 open("done", "w").close()
     """
