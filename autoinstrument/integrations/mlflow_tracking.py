@@ -110,8 +110,9 @@ def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...],
 def _log_param(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     know(the_agent, client, call["run_id"])
     value = call["value"]
-    the_agent.post(ParamsLogged(call["run_id"], [(call["key"], str(value), type(value).__name__)]))
-    _read_back(the_agent, client, call["run_id"], "params", [str(value)])
+    text = str(value)  # once: it may take long
+    the_agent.post(ParamsLogged(call["run_id"], [(call["key"], text, type(value).__name__)]))
+    _read_back(the_agent, client, call["run_id"], "params", [text])
 
 
 def _log_batch(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -169,8 +170,9 @@ def _kept(client: Any, workspace: str, run_id: str, kind: str) -> Record:
 
 def _set_tag(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
     know(the_agent, client, call["run_id"], linked=True)
-    the_agent.post(TagsSet(call["run_id"], {call["key"]: str(call["value"])}))
-    _read_back(the_agent, client, call["run_id"], "tags", [str(call["value"])])
+    text = str(call["value"])
+    the_agent.post(TagsSet(call["run_id"], {call["key"]: text}))
+    _read_back(the_agent, client, call["run_id"], "tags", [text])
 
 
 def _delete_tag(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
