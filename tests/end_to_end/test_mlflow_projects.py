@@ -119,7 +119,7 @@ def test_a_project_with_parameters_and_uncommitted_files(project: Remote) -> Non
     assert section(task, "MLflow") == run.data.params
     assert scalars(project.server, task_id) == project.place.points(run.info.run_id)
     assert properties(task)["mlflow_run_id"] == run.info.run_id
-    assert link_tags(run) == {"task_id": task_id, "task_url": link_tags(run)["task_url"], "state": "synced"}
+    wait_for(lambda: link_tags(of_project(project, "wine"))["state"] == "synced")  # it follows the Task's end
     assert len([task for task in project.server.tasks if properties(task).get("mlflow_experiment") == "wine"]) == 1
     found = project.place.command("verify", run.info.run_id)
     assert found.code == 0, found.stdout + found.stderr
