@@ -119,8 +119,8 @@ def test_a_signal_handler_that_logs_while_its_thread_connects_does_not_hang() ->
     calling.start()
     calling.join(PATIENCE_S)
     assert not calling.is_alive()
-    training.sender.post(point(2))
-    assert received(worker, point(2)) == [announced, INTRODUCTION, point(1), point(2)]
+    training.sender.post(point(2, "another"))
+    assert received(worker, point(2, "another")) == [announced, INTRODUCTION, point(1), point(2, "another")]
     assert training.attempts == [0]
     worker.die()
 

@@ -96,7 +96,7 @@ def test_of_a_run_that_waits_for_sync(
     later.registry.processes += processes
     later.handle(processes[1], RESUMED._replace(begun_elsewhere=begun_elsewhere))
     assert ("evaluate" in arguments(later)) is not begun_elsewhere
-    described = later.registry.mirrors[RUN.run_id].capture.process
+    described = later.registry.mirrors[RUN.run_id].journal.process
     assert described is not None
     assert (described.pid, described.job) == (EVALUATE.pid, EVALUATE.job), "it is the one at work"
     awaits = later.registry.mirrors[RUN.run_id].describe_at is not None

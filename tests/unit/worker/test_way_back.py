@@ -229,7 +229,7 @@ def test_a_run_that_was_deleted_permanently_takes_nothing(
 
 
 def test_the_end_of_a_killed_run_is_kept_until_mlflow_takes_it(client: MlflowClient, locked: Any) -> None:
-    """Its Task was reset and is another run's: there is nothing to link, but MLflow calls the run RUNNING."""
+    """Its Task was reset and is another run's: `sync` may make another one, but MLflow calls the run RUNNING."""
     run_id = a_run(client, "killed", status="")
     run = open_run(client.tracking_uri, run_id).run
     journals = RunJournals(read_settings())
@@ -242,7 +242,7 @@ def test_the_end_of_a_killed_run_is_kept_until_mlflow_takes_it(client: MlflowCli
     assert client.get_run(run_id).info.status == "RUNNING"
     assert autoinstrument("sync").exit_code == 0
     assert client.get_run(run_id).info.status == "KILLED"
-    assert tags(client, run_id) == {}
+    assert tags(client, run_id) == {"clearml.state": "pending"}
     assert not list(journals)
 
 
