@@ -165,7 +165,7 @@ def test_conda(machine: Machine, wheel: Path) -> None:
         file.parent.mkdir(parents=True)
         file.write_text(text)
     conda.chmod(0o755)
-    _, task = remote.train("", command=["-c", SCRIPT], experiment="conda")
+    _, task = remote.train(command=["-c", SCRIPT], experiment="conda")
     needed = [line for line in task["script"]["requirements"]["pip"].splitlines() if line.startswith("autoinstrument")]
     requirements = {**task["script"]["requirements"], "pip": "\n".join(needed)}
     clone = remote.clone(task)
@@ -193,7 +193,7 @@ def test_a_git_repository(machine: Machine, ssh: tuple[str, str]) -> None:
                   ("push", "-q", str(bare), "main")):  # fmt: skip
         git("-C", str(source), *words)
     commit = git("-C", str(source), "rev-parse", "HEAD").strip()
-    _, task = remote.train("", command=["-c", SCRIPT], experiment="from Git")
+    _, task = remote.train(command=["-c", SCRIPT], experiment="from Git")
     line = f"autoinstrument @ git+{address}{bare}@{commit}"  # as an installation from there is described (PEP 610)
     clone = remote.clone(task)
     requirements = {"pip": line, "conda": ""}
