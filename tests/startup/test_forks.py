@@ -23,7 +23,7 @@ received = []
 def receive(until):
     reader = receive.reader
     while until not in received:
-        received.extend(record.points[0][3] for record in reader.feed(there.recv(1 << 18)))
+        received.extend(point[3] for record in reader.feed(there.recv(1 << 18)) for point in record.points)
 receive.reader = Reader()
 
 def is_back():
