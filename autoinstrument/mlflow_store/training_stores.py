@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import ModuleType
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from autoinstrument.guard import guard, is_own_call
 from autoinstrument.mlflow_store.opening import REGISTRY, TRACKING, check_exists
@@ -18,7 +18,7 @@ from autoinstrument.scrubber import without_credentials
 from autoinstrument.tracebacks import users_call
 
 _watched = False
-_opened: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
+_opened: dict[str, dict[str, ref[Any]]] = {TRACKING: {}, REGISTRY: {}}
 """The latest store by kind and the tracking URI that its client has; a store is not kept alive by this."""
 _names: dict[tuple[str, str], tuple[str, str]] = {}
 """By kind and absolute tracking URI: the tracking URI that the client has, and the store's own URI."""
@@ -48,14 +48,17 @@ class NotingProperty(property):
     """MLflow's property `store`, which also notes the store that it returns."""
 
     def __init__(self, kind: str, find: Any) -> None:
-        def store(client: Any) -> Any:
+        opened, noting = _opened[kind], guard("noting a store")
+
+        def store(client: Any) -> Any:  # MLflow looks it up three times for a point
             with users_call:
                 found = find(client)
-            with guard("noting a store"):
-                if _opened.get((kind, client.tracking_uri)) is not found and not is_own_call():
+            with noting:
+                latest = opened.get(client.tracking_uri)
+                if (latest is None or latest() is not found) and not is_own_call():
                     given = client.tracking_uri
                     _names[kind, absolute(given)] = given, getattr(client, "registry_uri", given)
-                    _opened[kind, given] = found
+                    opened[given] = ref(found)
             return found
 
         super().__init__(store, doc=find.__doc__)
@@ -69,7 +72,8 @@ def find(kind: str, tracking_uri: str) -> tuple[Any, str]:
     """
     place = absolute(tracking_uri)
     given, uri = _names.get((kind, place), ("", ""))
-    store = _opened.get((kind, given))
+    latest = _opened[kind].get(given)
+    store = latest and latest()
     if store is None or absolute(given) != place:  # a relative URI leads elsewhere from another working directory
         raise StoreNotThereError(f"the training has not opened the {kind} of {without_credentials(place)}")
     check_exists(kind, uri, for_training=True)
