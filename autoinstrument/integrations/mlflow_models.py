@@ -212,9 +212,11 @@ def _models_changed(the_agent: Agent, client: Any, runs: Callable[[], set[str]])
     workspace = active()
 
     def note() -> None:
+        found = set[str]()
         with store_access(client.tracking_uri, workspace), contextlib.suppress(StoreNotThereError):
-            for run_id in runs():
-                _changed(the_agent, client, run_id, "models", linked=True, workspace=workspace)
+            found = runs()
+        for run_id in found:
+            _changed(the_agent, client, run_id, "models", linked=True, workspace=workspace)
 
     the_agent.post(note)
 
@@ -225,8 +227,8 @@ def _maker(tracking_uri: str, model_id: str) -> str:
 
 
 def _run_of_version(tracking_uri: str, name: str, number: str) -> list[str]:
-    """Return the run of a version, none if it is gone."""
-    return if_supported(lambda: [registry_client(tracking_uri).get_model_version(name, number).run_id])
+    """Return the run of a version, "" if it has none; nothing if the version is gone."""
+    return if_supported(lambda: [str(registry_client(tracking_uri).get_model_version(name, number).run_id or "")])
 
 
 TRACKING: dict[str, Any] = {
