@@ -120,6 +120,22 @@ def is_of_handler(error: BaseException) -> bool:
     return False
 
 
+def is_kept(place: str, error: BaseException) -> bool:
+    """Count and log an error of the agent's; return False if it is the user's, and must be raised again."""
+    if not isinstance(error, Exception) or is_of_handler(error):
+        return False
+    errors[place] += 1
+    note("error", f"{place}: {type(error).__name__}: {error}")
+    if errors[place] == 1:
+        try:
+            text = str(error).partition("\n")[0]  # errors of databases have their statements below
+            logger().warning("%s failed, training goes on (%s: %s)", place, type(error).__name__, text)
+            logger().debug("%s failed", place, exc_info=error)
+        except Exception:  # noqa: S110  (there is no other way to report it)
+            pass
+    return True
+
+
 class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
     """Context in which an `Exception` is counted and logged instead of raised.
 
@@ -141,20 +157,7 @@ class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        if error is None:
-            return False
-        if not isinstance(error, Exception) or is_of_handler(error):
-            return False
-        errors[self.place] += 1
-        note("error", f"{self.place}: {type(error).__name__}: {error}")
-        if errors[self.place] == 1:
-            try:
-                text = str(error).partition("\n")[0]  # errors of databases have their statements below
-                logger().warning("%s failed, training goes on (%s: %s)", self.place, type(error).__name__, text)
-                logger().debug("%s failed", self.place, exc_info=error)
-            except Exception:  # noqa: S110  (there is no other way to report it)
-                pass
-        return True
+        return error is not None and is_kept(self.place, error)
 
 
 _local = threading.local()

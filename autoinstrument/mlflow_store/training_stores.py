@@ -15,7 +15,7 @@ from autoinstrument.mlflow_store.opening import REGISTRY, TRACKING, check_exists
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError
 from autoinstrument.mlflow_store.urls import absolute
 from autoinstrument.scrubber import without_credentials
-from autoinstrument.tracebacks import users_call
+from autoinstrument.tracebacks import leave_out_frame
 
 _watched = False
 _opened: dict[str, dict[str, ref[Any]]] = {TRACKING: {}, REGISTRY: {}}
@@ -50,16 +50,23 @@ class NotingProperty(property):
     def __init__(self, kind: str, find: Any) -> None:
         opened, noting = _opened[kind], guard("noting a store")
 
-        def store(client: Any) -> Any:  # MLflow looks it up three times for a point
-            with users_call:
+        def store(client: Any) -> Any:  # MLflow looks it up three times for a point: `users_call` is written out
+            try:
                 found = find(client)
-            with noting:
-                latest = opened.get(client.tracking_uri)
-                if (latest is None or latest() is not found) and not is_own_call():
-                    given = client.tracking_uri
-                    _names[kind, absolute(given)] = given, getattr(client, "registry_uri", given)
-                    opened[given] = ref(found)
+            except BaseException as error:
+                leave_out_frame(error)
+                raise
+            latest = opened.get(getattr(client, "tracking_uri", ""))
+            if latest is None or latest() is not found:
+                with noting:
+                    note_store(client, found)
             return found
+
+        def note_store(client: Any, found: Any) -> None:
+            if not is_own_call():
+                given = client.tracking_uri
+                _names[kind, absolute(given)] = given, getattr(client, "registry_uri", given)
+                opened[given] = ref(found)
 
         super().__init__(store, doc=find.__doc__)
 
