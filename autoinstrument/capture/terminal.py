@@ -79,6 +79,11 @@ class TerminalLines:
             lines += self._take(token, time_ms)
         return lines
 
+    @property
+    def is_unfinished(self) -> bool:
+        """True if `flush` would return a line."""
+        return bool(self._tail) or any(row.sent < len(row.text) for row in self._rows)
+
     def due(self, now_ms: int) -> list[Line]:
         """Return the unfinished rows if they have waited for `every_ms`; call it now and then on a quiet stream."""
         if self._shown_ms is None or now_ms - self._shown_ms < self._every_ms:
