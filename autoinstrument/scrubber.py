@@ -7,46 +7,44 @@ from __future__ import annotations
 
 import re
 
-from autoinstrument.expressions import expression
-
 MASK = "********"
 
-_SECRET = expression(r"passw(or)?d|passphrase|secret|api_?key|access_?key|private_?key|auth_?key|credential", re.I)
+_SECRET = re.compile(r"passw(or)?d|passphrase|secret|api_?key|access_?key|private_?key|auth_?key|credential", re.I)
 # "token" has two meanings in this field: hf_token is a secret, pad_token and max_tokens are not.
-_TOKEN = expression(r"(?:^|_)token(?:_(?:value|string))?$", re.I)
-_TEXT_TOKEN = expression(
+_TOKEN = re.compile(r"(?:^|_)token(?:_(?:value|string))?$", re.I)
+_TEXT_TOKEN = re.compile(
     r"(?:^|_)(?:pad|padding|eos|bos|unk|unknown|mask|sep|cls|special|image|audio|video|vision|stop|start|end|eot|sot|eop"
     r"|class|word|text|begin|next|last|first|new|per|by|each|target|source|src|tgt|trigger|placeholder|initializer"
     r"|instance|null|blank|prefix|suffix|separator|think|tool)_token$",
     re.I,
 )
-_CAMEL = expression(r"(?<=[a-z0-9])(?=[A-Z])")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # SQLAlchemy accepts / ? and # unquoted in a database's password; in other URLs, `host:80/` is an address.
 _WEB = r"(?:https?|wss?|s?ftp|git|(?:git\+)?(?:https?|ssh|file))"
 _SCHEME = rf"(?:(?P<web>{_WEB})|(?!{_WEB}:)[a-z][a-z0-9+.-]{{0,40}})"
 _UP_TO_AT = r"(?(web)(?!\d{1,5}[/?#]))[^\s@\"'<>]{1,2000}"
-_URL_PASSWORD = expression(
+_URL_PASSWORD = re.compile(
     rf"(?<![a-z0-9+.-])(?P<start>{_SCHEME}://[^\s/:@?#]*):(?:[^\s/@?#]{{1,2000}}|{_UP_TO_AT})@"
     r"(?:[^\s/?#@\"'<>]*@)*",
     re.I,
 )
-_URL = expression(
+_URL = re.compile(
     rf"(?P<scheme>{_SCHEME})://(?:(?P<user>[^/?#]*|[^/:@?#]*:{_UP_TO_AT}(?:@[^/?#@]*)*)@)?(?P<rest>.*)", re.I | re.S
 )
 # A token may be in the place of the user name: https://ghp_…@github.com. User names are shorter, or have no digit.
-_URL_TOKEN = expression(r"(?P<start>\bhttps?://)(?=[^\s/@?#]*\d)[^\s/:@?#]{16,}@", re.I)
-_URL_QUERY = expression(r"(?P<start>[?&](?P<name>[^\s?&=#/]{1,100})=)[^\s&#'\"]+")
-_BEARER = expression(r"(?P<start>\bbearer )[\w.~+/=-]{8,}", re.I)
-_PAIR = expression(r"""(?P<name>[\w.-]{1,100})=(?:'[^'\n]+'|"[^"\n]+"|[^\s,;'"]+)""")
-_QUOTED_NAME = expression(r"""(?<!\\)(?P<quote>\\{0,40}["'])(?P<name>[\w.-]{1,100})(?P=quote)\s*:\s*""")
+_URL_TOKEN = re.compile(r"(?P<start>\bhttps?://)(?=[^\s/@?#]*\d)[^\s/:@?#]{16,}@", re.I)
+_URL_QUERY = re.compile(r"(?P<start>[?&](?P<name>[^\s?&=#/]{1,100})=)[^\s&#'\"]+")
+_BEARER = re.compile(r"(?P<start>\bbearer )[\w.~+/=-]{8,}", re.I)
+_PAIR = re.compile(r"""(?P<name>[\w.-]{1,100})=(?:'[^'\n]+'|"[^"\n]+"|[^\s,;'"]+)""")
+_QUOTED_NAME = re.compile(r"""(?<!\\)(?P<quote>\\{0,40}["'])(?P<name>[\w.-]{1,100})(?P=quote)\s*:\s*""")
 _EMPTY = ("''", '""', "None", "null")
-_LINE = expression(
+_LINE = re.compile(
     r"^(?P<start>[ \t]*(?:-[ \t]+|export[ \t]+)?(?P<name>[\w.-]{1,100})[ \t]*[:=][ \t]*)(?![{\[|>&]|\s)[^\r\n]+", re.M
 )
 """A name and its value in a file of settings (YAML, TOML, INI, `.env`); not a value that goes on below."""
-_JSON_WORD = expression(r"[^\s,}\]]*")
+_JSON_WORD = re.compile(r"[^\s,}\]]*")
 
-_NAMED = expression(r"ssh|^wasbs?$|^abfss?$", re.I)
+_NAMED = re.compile(r"ssh|^wasbs?$|^abfss?$", re.I)
 
 
 def is_secret(name: str) -> bool:

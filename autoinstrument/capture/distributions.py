@@ -19,19 +19,18 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from autoinstrument.capture.checkout import Checkout
-from autoinstrument.expressions import expression
 from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.scrubber import without_credentials
 
 # Lines of files, of which RECORD may have thousands, that begin with the same file or folder at the top.
-_SAME_TOP = expression(r"\n([^/,\n]+)[^\n]*(?:\n\1[/,][^\n]*)*")
-_EMPTY_LINE = expression(r"\n\r?\n")
-_MAPPING = expression(r"^MAPPING\b[^=\n]*= (\{.*\})$", re.M)
+_SAME_TOP = re.compile(r"\n([^/,\n]+)[^\n]*(?:\n\1[/,][^\n]*)*")
+_EMPTY_LINE = re.compile(r"\n\r?\n")
+_MAPPING = re.compile(r"^MAPPING\b[^=\n]*= (\{.*\})$", re.M)
 _OF_CONDA = {"torch": "pytorch"}
 """Packages that conda calls otherwise than PyPI does, as far as clearml-agent knows them (3.0.3)."""
 _LISTS = ("installed-files.txt", "SOURCES.txt")
 """Lists of files of distributions without RECORD: setuptools' eggs."""
-_NAME = expression(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _READ_BY_AGENTS = ("git+https://", "git+ssh://", "hg+", "svn+", "bzr+")
 """Addresses of repositories that clearml-agent installs from. Of `x @ git+file://…` and `x @ git+http://…` it keeps the
 name alone, and it turns `git+git://` into ssh (3.0.3, `requirements_parser/vcs.py` and `external_req.py`)."""

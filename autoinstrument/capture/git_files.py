@@ -14,16 +14,15 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from autoinstrument.expressions import expression
 from autoinstrument.named_tuple import NamedTuple
 
 _MOST_BYTES, _MOST_PACKED = 2**18, 2**25
 _MOST_LINKS = 5
-_COMMIT = expression(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _BRANCH = "refs/heads/"
-_SECTION = expression(r'\[\s*([\w.-]+)(?:\s+"((?:[^"\\]|\\.)*)")?\s*\]\s*(.*)')
-_ESCAPE, _PLAIN, _QUOTE = expression(r"\\(.)"), r"\1", expression(r'(?<!\\)"')
-_VARIABLE = expression(r"([A-Za-z][\w-]*)\s*(?:=\s*(.*))?$")
+_SECTION = re.compile(r'\[\s*([\w.-]+)(?:\s+"((?:[^"\\]|\\.)*)")?\s*\]\s*(.*)')
+_ESCAPE, _PLAIN, _QUOTE = re.compile(r"\\(.)"), r"\1", re.compile(r'(?<!\\)"')
+_VARIABLE = re.compile(r"([A-Za-z][\w-]*)\s*(?:=\s*(.*))?$")
 
 
 class Repository(NamedTuple):

@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autoinstrument.capture.code import read
-from autoinstrument.expressions import expression
 from autoinstrument.records import ProcessStarted
 
 # Not with `ast`: its parser warns about strings in the user's code, and fails on a notebook's magics.
-_IMPORT = expression(
+_IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<module>\w[\w.]*)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n#;]+)"
     r"|import[ \t]+(?P<modules>[^\n#;]+))",
     re.M,
 )
-_COMMENT = expression(r"#[^\n]*")
+_COMMENT = re.compile(r"#[^\n]*")
 
 
 def imported_by(process: ProcessStarted) -> set[str]:

@@ -12,13 +12,11 @@ import re
 import sys
 from typing import Any
 
-from autoinstrument.expressions import expression
-
 _MARK = "# %%"
 # The body of these cell magics is Python in the same namespace; that of others (%%bash, %%writefile) is not.
 _PYTHON_CELLS = ("%%time", "%%timeit", "%%capture", "%%prun")
-_TIMED = expression(r"^(\s*)%time\s+(.+)")
-_SHELL = expression(r"^(\s*)([%!?].*|[\w., ]+=\s*[%!].*|.*\?\s*)$")
+_TIMED = re.compile(r"^(\s*)%time\s+(.+)")
+_SHELL = re.compile(r"^(\s*)([%!?].*|[\w., ]+=\s*[%!].*|.*\?\s*)$")
 
 
 def shell() -> Any:

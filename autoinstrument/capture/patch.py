@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import re
 
-from autoinstrument.expressions import expression
-
 LIMIT_BYTES = 500_000
 """Largest diff that ClearML keeps (`ScriptInfo.max_diff_size_bytes` of clearml 1.16 to 2.1.12)."""
 
-_FILE = expression(rb"^(?=diff --git |Submodule )", re.M)
+_FILE = re.compile(rb"^(?=diff --git |Submodule )", re.M)
 
-_LFS_CONTENT = expression(
+_LFS_CONTENT = re.compile(
     rb"^[ +]version https://git-lfs\.github\.com/spec/v1\n(?:-.*\n)*\+oid sha256:[0-9a-f]{64}$", re.M
 )
 """New content of a file in Git LFS: Git looks it up at the remote, which does not have it before a push."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from autoinstrument.expressions import expression
 from autoinstrument.named_tuple import NamedTuple
 
 # Escape sequences as in ECMA-48: CSI (colours, movements), OSC (titles, links), and the short ones. All are bounded, so
@@ -18,14 +17,14 @@ _LONGEST_SEQUENCE = 2048 + 4
 _CSI = r"\x1b\[[0-?]{0,64}[ -/]{0,8}"
 _OSC = r"\x1b\][^\x00-\x1f\x7f]{0,2048}"
 _SHORT = r"\x1b[ -/]{0,8}"
-_TOKEN = expression(
+_TOKEN = re.compile(
     r"(?P<text>[^\x00-\x08\x0a-\x1f\x7f]+)"
     r"|(?P<colour>\x1b\[[0-9;:]{0,64}m)"
     r"|\x1b\[(?P<count>[0-9]{0,4})(?P<move>[ABFEK])"
     rf"|(?P<other>{_CSI}[@-~]|{_OSC}(?:\x07|\x1b\\)|{_SHORT}[0-OQ-WYZ\\^-~])"
     r"|(?P<control>[\x00-\x08\x0a-\x1f\x7f])"
 )
-_UNFINISHED = expression(rf"(?:{_CSI}|{_OSC}\x1b?|{_SHORT})\Z")
+_UNFINISHED = re.compile(rf"(?:{_CSI}|{_OSC}\x1b?|{_SHORT})\Z")
 _MOST_ROWS = 64
 
 
@@ -78,6 +77,11 @@ class TerminalLines:
         for token in _TOKEN.finditer(text, 0, len(text) - len(self._tail)):
             lines += self._take(token, time_ms)
         return lines
+
+    @property
+    def is_unfinished(self) -> bool:
+        """True if `flush` would return a line."""
+        return bool(self._tail) or any(row.sent < len(row.text) for row in self._rows)
 
     def due(self, now_ms: int) -> list[Line]:
         """Return the unfinished rows if they have waited for `every_ms`; call it now and then on a quiet stream."""

@@ -13,10 +13,11 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from autoinstrument.child_console import marks, process_table
-from autoinstrument.child_console.relay_streams import DONE, DRAIN, LOOK
+from autoinstrument.child_console.relay_streams import LOOK
 from autoinstrument.guard import stderr_was_moved
 from autoinstrument.transport import own_python
 from autoinstrument.transport.sockets import above_streams
@@ -70,6 +71,7 @@ class Descriptors:
             raise own_python.NoPythonError
         self.pid = os.getpid()
         self._before, self._targets = {}, {}
+        self._draining, self._question = threading.RLock(), 0
         self._control, other = map(above_streams, socket.socketpair())
         self._control.settimeout(_DRAIN_S)
         opened = [other.fileno()]
@@ -144,7 +146,12 @@ class Descriptors:
             env=own_python.lasting_environment(),
             pass_fds=descriptors,
         )
-        if process.wait(_START_S) != 0:
+        try:
+            process.wait(_START_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.returncode != 0:
             raise OSError(f"the relay of the console did not start (exit code {process.returncode})")
 
     def run_began(self) -> None:
@@ -153,9 +160,13 @@ class Descriptors:
 
     def drain(self) -> bool:
         """Wait until the relay has written everything; return False if it does not within some seconds."""
-        self._ask(DRAIN)
-        with contextlib.suppress(OSError):  # it takes longer, the relay was killed, or this process was forked
-            return self._control.recv(64) == DONE
+        with self._draining:
+            self._question = self._question % 255 + 1  # the answer to the one before may come late
+            self._ask(bytes([self._question]))
+            with contextlib.suppress(OSError):  # it takes longer, the relay was killed, or this process was forked
+                while answer := self._control.recv(64):
+                    if answer[-1] == self._question:
+                        return True
         return False
 
     def detach(self) -> None:

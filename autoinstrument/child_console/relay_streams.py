@@ -18,8 +18,9 @@ from autoinstrument.child_console.link import ConsoleLink
 _CHUNK = 1 << 16
 _LOOK_S = 0.2
 """Seconds between two looks at a regular file, and at the size of a terminal."""
-DRAIN, LOOK, DONE = b"d", b"l", b"."
-"""From the process: answer `DONE` when everything is written; look for the worker anew. They may come together."""
+LOOK = b"\0"
+"""From the process: look for the worker anew. Any other byte is sent back when everything is written that was written
+before it. Several may come together; then only the last is sent back."""
 
 
 class RelayStreams:
@@ -57,12 +58,12 @@ class RelayStreams:
                 asked = b""
             if self._link is not None and LOOK in asked:
                 self._link.look_again()
-            if DRAIN in asked:
+            if questions := asked.replace(LOOK, b""):
                 while not all(stream.is_drained() for stream in self._streams):
                     time.sleep(0.001)
                 if self._link is not None:
                     self._link.send()
-                self._control.send(DONE)
+                self._control.send(questions[-1:])
             if not asked:
                 self._is_left.set()
         for thread in threads:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import mimetypes
+import re
 import tempfile
 import threading
 from pathlib import Path, PurePosixPath
@@ -21,14 +22,13 @@ from autoinstrument.clearml_api.deadline import Deadline, OverdueError
 from autoinstrument.clearml_api.errors import RefusedError, UnavailableError
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import Task
-from autoinstrument.expressions import expression
 
 _STORE_S, _STORE_BYTES_PER_S = 60.0, 500_000
 _SLOWEST_DISK = 10e6
 """Bytes per second that a file server writes to its disk before it answers."""
 _LONGEST_NAME = 200
 """Characters of the name of one folder or file; file systems have room for 255 bytes."""
-_UNSAFE = expression(r"[^A-Za-z0-9._~ -]")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._~ -]")
 
 
 class FileUploads:

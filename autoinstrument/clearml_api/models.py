@@ -18,6 +18,8 @@ _FIELDS = ["id", "name", "uri", "framework", "tags", "system_tags", "metadata", 
 _PAGE, _MOST = 200, 20_000
 """Models of a Task that are read at a time, and in all: a broken server may send pages for ever."""
 _IS_READY = (400, 203)
+Models = dict[str, list[dict[str, Any]]]
+"""Models of a Task, by "input" and "output"."""
 ARCHIVED = "archived"
 """System tag of a model that its project's page does not show (clearml 1.16 to 2.1.12, `Model.archive`)."""
 
@@ -112,25 +114,26 @@ class TaskModels:
             if not error.is_model_gone:
                 raise
 
-    def link(self, task: dict[str, Any], name: str, model_id: str) -> None:
+    def link(self, task: dict[str, Any], name: str, model_id: str, kind: str = "output") -> None:
         """Put a model on a Task under a name that is free there.
 
         Args:
             task: the Task, as the method `task` returns it; the model is added to it.
             name: name of the model on the Task.
             model_id: id of the model.
+            kind: "input" or "output".
 
         Raises:
             ClearMLError: the server did not take it.
         """
         entry = {"name": name, "model": model_id}
 
-        def merge(models: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-            held = {kind: [{"name": one["name"], "model": one["model"]} for one in models[kind]] for kind in models}
-            return {**held, "output": [*held.get("output", []), entry]}
+        def merge(models: Models) -> Models:
+            held = plain(models)
+            return {**held, kind: [*held.get(kind, []), entry]}
 
-        change(self._session, "tasks.add_or_update_model", "models", merge, task=task["id"], type="output", **entry)
-        task["models"]["output"].append(entry)
+        change(self._session, "tasks.add_or_update_model", "models", merge, task=task["id"], type=kind, **entry)
+        task["models"][kind].append(entry)
 
     def task(self, task_id: str) -> dict[str, Any]:
         """Return `id`, `project` and `models` of a Task.
@@ -145,3 +148,8 @@ class TaskModels:
             "project": str(found.get("project") or ""),
             "models": {kind: list(models.get(kind) or []) for kind in ("input", "output")},
         }
+
+
+def plain(models: Models) -> Models:
+    """Return the models of a Task with the fields that the server takes."""
+    return {kind: [{"name": one["name"], "model": one["model"]} for one in models[kind]] for kind in models}

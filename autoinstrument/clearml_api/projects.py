@@ -56,7 +56,7 @@ class Projects:
     def may_rename(self, before: str, name: str) -> bool:
         """Return True if a project may get another name: no project has it, and it is below the same parent."""
         is_below_same = before.rpartition("/")[0] == name.rpartition("/")[0]
-        return is_below_same and not (name in self._ids or self.find(name))
+        return is_below_same and not self.find(name)
 
     def rename(self, project_id: str, before: str, name: str) -> bool:
         """Rename a project, see `may_rename`; return False if it keeps its name.

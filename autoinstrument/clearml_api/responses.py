@@ -13,18 +13,17 @@ from autoinstrument.clearml_api.errors import (
     RefusedError,
     UnavailableError,
 )
-from autoinstrument.expressions import expression
 from autoinstrument.records import parse
 
 _MAX_RETRY_AFTER_S = 600.0
 _LONGEST_MESSAGE = 500
-_CANNOT_STORE = expression(
+_CANNOT_STORE = re.compile(
     "surrogates not allowed|8-byte ints|NULL byte|document too large|document after update is larger|nested", re.I
 )
 """Messages of pymongo and MongoDB about a document that they will never take."""
 _NOT_INDEXED = "failed to index"
 """Message of the event index about single events."""
-_PASSING = expression(
+_PASSING = re.compile(
     "connection|time-?out|timed out|unavailable|not primary|not master|read-only|rejected execution|not active", re.I
 )
 """Messages of databases that restart, are overloaded, or have no disk space; events then fail to index too."""

@@ -13,7 +13,7 @@ from typing import Any
 from autoinstrument.clearml_api import schema
 from autoinstrument.clearml_api.errors import RefusedError, understood
 from autoinstrument.clearml_api.finished_tasks import change
-from autoinstrument.clearml_api.models import TaskModels
+from autoinstrument.clearml_api.models import Models, TaskModels, plain
 from autoinstrument.clearml_api.session import Session
 
 URI = "mlflow_model_uri"
@@ -101,22 +101,12 @@ class SharedModels:
         self._models.edit(found["id"], place)
         return found
 
-    def link_input(self, task: dict[str, Any], name: str, model_id: str) -> None:
-        """Put a model among a Task's inputs, under a name that is free there; add it to `task` (`TaskModels.task`)."""
-        entry = {"name": name, "model": model_id}
-
-        def merge(models: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-            return {**_plain(models), "input": [*_plain(models).get("input", []), entry]}
-
-        change(self._session, "tasks.add_or_update_model", "models", merge, task=task["id"], type="input", **entry)
-        task["models"]["input"].append(entry)
-
     def unlink_inputs(self, task_id: str, names: Collection[str]) -> None:
         """Remove models from a Task's inputs by their names there."""
 
-        def merge(models: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-            plain = _plain(models)
-            return {**plain, "input": [entry for entry in plain.get("input", []) if entry["name"] not in names]}
+        def merge(models: Models) -> Models:
+            held = plain(models)
+            return {**held, "input": [entry for entry in held.get("input", []) if entry["name"] not in names]}
 
         items = [{"name": name, "type": "input"} for name in names]
         try:
@@ -124,8 +114,3 @@ class SharedModels:
         except RefusedError as error:
             if not error.is_gone:
                 raise
-
-
-def _plain(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the models of a Task with the fields that the server takes."""
-    return {kind: [{"name": one["name"], "model": one["model"]} for one in models[kind]] for kind in models}

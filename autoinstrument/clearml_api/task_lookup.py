@@ -11,7 +11,8 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import Task, is_of_run, run_of, task_from
 
 _AT_ONCE = 500
-"""Tasks that one request asks for."""
+"""Tasks that one request asks for: the server's default page (API 2.34)."""
+_STATUS = ("id", "status", "status_reason", "status_message")
 _DATA_SET = "dataset"
 
 
@@ -133,28 +134,20 @@ class TaskLookup:
         )
         return list(map(schema.task, answer.get("tasks") or []))
 
-    def signs_of_life(self, task_ids: Sequence[str]) -> list[dict[str, Any]]:
+    def signs_of_life(self, task_ids: Collection[str]) -> list[dict[str, Any]]:
         """Return what shows whether the processes of some Tasks are alive, without the Tasks that are gone.
 
         These are status, its texts, `last_update`, `runtime`, system tags and properties.
 
         The server moves `last_update`, by its own clock, with each event and each ping of a Task (API 2.34).
         """
-        fields = ["id", "status", "status_reason", "status_message", "last_update", "runtime", "system_tags"]
-        fields.append("hyperparams.properties")
-        found: list[dict[str, Any]] = []
-        for first in range(0, len(task_ids), _AT_ONCE):
-            some = list(task_ids[first : first + _AT_ONCE])
-            answer = self._session.call("tasks.get_all", id=some, only_fields=fields, page_size=_AT_ONCE)
-            found += map(schema.task, answer.get("tasks") or [])
-        return found
+        fields = [*_STATUS, "last_update", "runtime", "system_tags", "hyperparams.properties"]
+        return self._of_ids(task_ids, fields)
 
     def data_sets(self, ids: Collection[str]) -> dict[str, tuple[str, str]]:
         """Return name and page of those ids that are data sets of ClearML's, which are Tasks with a system tag."""
-        fields = ["id", "name", "project", "system_tags"]
-        found = self._session.call("tasks.get_all", id=list(ids), only_fields=fields).get("tasks")
         data_sets = {}
-        for task in map(schema.task, found or []):
+        for task in self._of_ids(ids, ["id", "name", "project", "system_tags"]):
             if _DATA_SET in (task.get("system_tags") or []):
                 project = str(task.get("project") or "*")
                 host = self._session.login.task_page(task["id"], project).partition("/projects/")[0]
@@ -172,7 +165,7 @@ class TaskLookup:
                 str(task.get("status_reason") or ""),
                 str(task.get("status_message") or ""),
             )
-            for task in self._statuses(task_ids)
+            for task in self._of_ids(task_ids, _STATUS)
         ]
 
     def end_of(self, task_id: str) -> tuple[str, str] | None:
@@ -181,7 +174,7 @@ class TaskLookup:
         The status is "stopped" also while the agent has yet to stop it, and "" for a Task that was deleted. An agent
         also ends the process of a Task that another user has ended (clearml-agent 3.0.3, `TaskStopSignal`).
         """
-        (task,) = self._statuses([task_id]) or [{}]
+        (task,) = self._of_ids([task_id], _STATUS) or [{}]
         status = str(task.get("status") or "")
         if _must_stop(task):
             reason = " ".join(filter(None, (task.get("status_message"), task.get("status_reason"))))
@@ -192,10 +185,14 @@ class TaskLookup:
             return "stopped", f"the Task was set to {status} in ClearML"
         return None
 
-    def _statuses(self, task_ids: Collection[str]) -> list[dict[str, Any]]:
-        fields = ["id", "status", "status_reason", "status_message"]
-        found = self._session.call("tasks.get_all", id=list(task_ids), only_fields=fields).get("tasks")
-        return [schema.task(task) for task in found or []]
+    def _of_ids(self, ids: Collection[str], fields: Sequence[str]) -> list[dict[str, Any]]:
+        """Return fields of those Tasks that exist."""
+        left, found = list(ids), list[dict[str, Any]]()
+        while left:
+            some, left = left[:_AT_ONCE], left[_AT_ONCE:]
+            answer = self._session.call("tasks.get_all", id=some, only_fields=fields, page_size=_AT_ONCE)
+            found += map(schema.task, answer.get("tasks") or [])
+        return found
 
 
 def _must_stop(task: Mapping[str, Any]) -> bool:

@@ -137,7 +137,7 @@ def _recorded(settings: Settings) -> dict[str, Row]:
             journal = RunJournal.load(folder)
         except FileNotFoundError:
             continue  # its Task has become complete in the meantime
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             rows[folder.name] = _damaged(folder, error)
             continue
         run, alive = journal.run, bool(why_alive(journal))

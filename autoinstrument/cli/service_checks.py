@@ -139,7 +139,7 @@ def recorded(settings: Settings) -> Iterator[Check]:
             alive = bool(why_alive(RunJournal.load(path)))
         except FileNotFoundError:
             continue  # its Task has become complete in the meantime
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
             damaged += 1
         else:
             running, pending = running + alive, pending + (not alive)

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from autoinstrument.expressions import expression
-
 _CODE = {
     "repository": "repository", "branch": "branch", "version_num": "commit", "working_dir": "working folder",
     "entry_point": "entry point", "binary": "interpreter",
@@ -21,7 +19,7 @@ INTERPRETER = _CODE["binary"]
 CHANGES, SOURCE = "uncommitted changes", "source"
 """What a person calls a script's field `diff`, with a repository and without one."""
 _ASKED = "org_pip"
-_NAME = expression(r"(?P<name>[A-Za-z0-9][\w.-]*(?:\[[^\]]*\])?)\s*(?P<version>.*)")
+_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:\[[^\]]*\])?)\s*(?P<version>.*)")
 
 
 def is_patch(diff: str) -> bool:

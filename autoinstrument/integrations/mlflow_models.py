@@ -40,12 +40,14 @@ class _Version(NamedTuple):
     is_marked: bool
 
 
-_versions: dict[str, dict[str, _Version]] = {}
-"""Versions of runs that were read in this process, by the registered model's name and their number."""
+_Name = tuple[str, str]
+"""The tracking URI of the client that was called, and the name of a registered model in the registry beside it."""
+_versions: dict[_Name, dict[str, _Version]] = {}
+"""Versions of runs that were read in this process, by their number."""
 _makers: dict[str, str] = {}
 """Runs that made models of MLflow 3, by model id; "" for a model that no run made, or that is gone."""
-_holders: dict[str, set[str]] = {}
-"""Versions with an alias, and the latest of each stage, by the registered model's name, as a call has read them."""
+_holders: dict[_Name, set[str]] = {}
+"""Versions with an alias, and the latest of each stage, as a call has read them."""
 
 
 def _changed(
@@ -74,7 +76,8 @@ def _read(tracking_uri: str, workspace: str, run_id: str, kind: str) -> Record:
             _runs_of_entity.setdefault(model["uri"], set()).add(run_id)
             for version in model["versions"] or ():
                 is_marked = bool(version["aliases"] or version["stage"])
-                _versions.setdefault(version["name"], {})[version["version"]] = _Version(run_id, is_marked)
+                of_name = _versions.setdefault((tracking_uri, version["name"]), {})
+                of_name[version["version"]] = _Version(run_id, is_marked)
         # The points have records. Here they would be sent again with each change of a model.
         return record._replace(models=[{**model, "points": []} for model in record.models])
     return record
@@ -173,7 +176,9 @@ def _version_made(the_agent: Agent, client: Any, _: dict[str, Any], version: Any
 def _name_read(the_agent: Agent, client: Any, call: dict[str, Any], model: Any) -> None:
     """Remember which versions have an alias or a stage: MLflow 3 reads them before it gives one to another version."""
     holders = {str(version) for version in (model.aliases or {}).values()}
-    _holders[call["name"]] = holders | {str(version.version) for version in model.latest_versions or ()}
+    _holders[client.tracking_uri, call["name"]] = holders | {
+        str(version.version) for version in model.latest_versions or ()
+    }
 
 
 def _version_tagged(the_agent: Agent, client: Any, call: dict[str, Any], _: Any) -> None:
@@ -192,11 +197,11 @@ def _version_changed(the_agent: Agent, client: Any, call: dict[str, Any], _: Any
     These are few. A call for the whole registered model changes all of its versions that are known here.
     """
     name, uri = call["name"], client.tracking_uri
-    numbers = _holders.pop(name, set()) | ({str(call["version"])} if "version" in call else set())
+    numbers = _holders.pop((uri, name), set()) | ({str(call["version"])} if "version" in call else set())
     is_whole = not {"version", "alias"} & call.keys()
 
     def runs() -> set[str]:
-        known = _versions.get(name, {})
+        known = _versions.get((uri, name), {})
         marked = {number for number, version in known.items() if version.is_marked or is_whole}
         return {
             run_id

@@ -10,7 +10,6 @@ import os
 import re
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
-from autoinstrument.expressions import expression
 from autoinstrument.mlflow_store.urls import DEFAULT_WORKSPACE, local_folder
 from autoinstrument.records import RunStarted
 from autoinstrument.scrubber import without_credentials
@@ -21,9 +20,9 @@ _OPENED = {*_HTTP, "file", "s3", "gs", "azure"}
 _ENDPOINTS = ("MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """By precedence: MLflow's own (2.16 to 3.17), and botocore's (1.31 and later)."""
 _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
-_PORT = expression(r":\d+$")
-_AT_ENDPOINT = expression(r"s3://[^/]+:\d+(?P<path>/.*)", re.S)
-_AZURE_HOST = expression(r"(?P<account>[^.]+)\.(?:blob|dfs)\.(?P<suffix>.+)")
+_PORT = re.compile(r":\d+$")
+_AT_ENDPOINT = re.compile(r"s3://[^/]+:\d+(?P<path>/.*)", re.S)
+_AZURE_HOST = re.compile(r"(?P<account>[^.]+)\.(?:blob|dfs)\.(?P<suffix>.+)")
 
 
 def of_run(run: RunStarted, path: str) -> str:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 
-from autoinstrument.expressions import expression
-
 NOTE = "mlflow.note.content"
-_LINE = expression(r"(?:\r?\n){0,2}^\[ClearML Task\]\(\S*\)[ \t]*$", re.MULTILINE)
+_LINE = re.compile(r"(?:\r?\n){0,2}^\[ClearML Task\]\(\S*\)[ \t]*$", re.MULTILINE)
 _LONGEST = 5000
 """Characters of a description with its line; MLflow 2.16 to 3.17 cuts longer tags, some stores refuse them."""
 

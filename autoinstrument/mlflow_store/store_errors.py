@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from autoinstrument.expressions import expression
 from autoinstrument.mlflow_store.urls import absolute
 from autoinstrument.scrubber import hide_in_text, without_credentials
 
@@ -38,7 +37,7 @@ _OF_TEXT = {
 """By parts of the messages of MLflow's client (2.16 to 3.17), the first that fits."""
 _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """MLflow's codes of errors after which another try may succeed."""
-_REFUSED = expression(
+_REFUSED = re.compile(
     r"\b401 (?:Client Error|Unauthorized)|error code 401\b|UNAUTHENTICATED|ExpiredToken|InvalidAccessKeyId"
     r"|SignatureDoesNotMatch|InvalidAuthenticationInfo|Unable to locate credentials|token (?:has|is) expired",
     re.I,

@@ -8,13 +8,12 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from autoinstrument.expressions import expression
 from autoinstrument.scrubber import without_credentials
 
 DEFAULT_WORKSPACE = "default"
 """MLflow's own name of the workspace that a server uses where none is named (3.10 to 3.17)."""
 _WINDOWS = sys.platform == "win32"
-_DRIVE = expression(r"[A-Za-z]:[\\/]")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def absolute(uri: str) -> str:

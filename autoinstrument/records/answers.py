@@ -67,3 +67,8 @@ class RunsDelivered(NamedTuple):
 
 class Delivered(NamedTuple):
     """Answer to `ProcessExiting`: nothing is left to send."""
+
+
+Answer = (
+    WorkerReady | RunLinked | RunPending | CodeLacking | RunAborted | RunsKilled | RunsDelivered | Delivered
+)  # fmt: skip

@@ -67,3 +67,6 @@ class WorkerStopped(NamedTuple):
 
     left: int
     """Number of runs whose Tasks lack something that it could not deliver."""
+
+
+CommandRecord = ReportRequested | WorkerReported | StopRequested | WorkerStopped

@@ -5,59 +5,12 @@ from __future__ import annotations
 from typing import Any, get_type_hints
 
 from autoinstrument.json_shape import mismatch
-from autoinstrument.records.answers import (
-    CodeLacking,
-    Delivered,
-    RunAborted,
-    RunLinked,
-    RunPending,
-    RunsDelivered,
-    RunsKilled,
-    WorkerReady,
-)
-from autoinstrument.records.command import ReportRequested, StopRequested, WorkerReported, WorkerStopped
-from autoinstrument.records.process import (
-    ConsoleWritten,
-    DeliveryAwaited,
-    ProcessChanged,
-    ProcessExiting,
-    ProcessJoined,
-    ProcessStarted,
-)
-from autoinstrument.records.run import (
-    AbortLogged,
-    ArtifactLogged,
-    EndAnnounced,
-    EventsDropped,
-    InputsLogged,
-    MetricsLogged,
-    ModelMetricsLogged,
-    ModelsLogged,
-    ModelsRead,
-    ParamsLogged,
-    PromptsUsed,
-    RunAnnounced,
-    RunDeleted,
-    RunEnded,
-    RunRestored,
-    RunStarted,
-    RunTagged,
-    TagDeleted,
-    TagsSet,
-    TaskFound,
-    TracesChanged,
-    TracesLogged,
-)
+from autoinstrument.records.answers import Answer
+from autoinstrument.records.command import CommandRecord
+from autoinstrument.records.process import ProcessRecord
+from autoinstrument.records.run import RunRecord
 
-Record = (
-    ProcessStarted | ProcessJoined | ProcessChanged | ProcessExiting | DeliveryAwaited | RunAnnounced | RunStarted
-    | EndAnnounced
-    | ParamsLogged | MetricsLogged | TagsSet | TagDeleted | RunDeleted | RunRestored | ArtifactLogged | ModelsLogged
-    | InputsLogged | TracesLogged | RunEnded | TaskFound | ConsoleWritten | EventsDropped | RunTagged | AbortLogged
-    | RunLinked | RunPending | RunAborted | CodeLacking | RunsDelivered | RunsKilled | Delivered | WorkerReady
-    | ModelMetricsLogged | ReportRequested | WorkerReported | StopRequested | WorkerStopped | PromptsUsed
-    | ModelsRead | TracesChanged
-)  # fmt: skip
+Record = ProcessRecord | RunRecord | Answer | CommandRecord
 
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in Record.__args__}
 

@@ -110,3 +110,6 @@ class ConsoleWritten(NamedTuple):
     time_ms: int
     process: str = ""
     """Name of the process that wrote it, "" for the one that has begun the run; the worker puts it in."""
+
+
+ProcessRecord = ProcessStarted | ProcessChanged | ProcessExiting | ProcessJoined | DeliveryAwaited | ConsoleWritten

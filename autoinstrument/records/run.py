@@ -248,3 +248,11 @@ class AbortLogged(NamedTuple):
     """Answer to `RunAborted`: the process has logged why, and may be ended."""
 
     run_id: str
+
+
+RunRecord = (
+    RunStarted | RunAnnounced | EndAnnounced
+    | ParamsLogged | MetricsLogged | TagsSet | TagDeleted | ModelsLogged | ModelMetricsLogged | InputsLogged
+    | PromptsUsed | ModelsRead | TracesChanged | TracesLogged | RunDeleted | RunRestored | ArtifactLogged | RunEnded
+    | TaskFound | EventsDropped | RunTagged | AbortLogged
+)  # fmt: skip

@@ -202,8 +202,10 @@ def _after_waiting(journal: RunJournal) -> RunJournal:
     deadline = time.monotonic() + _PATIENCE_S
     while (journal.end or not journal.worker_pid) and why_alive(journal) and time.monotonic() < deadline:
         time.sleep(0.2)
-        with contextlib.suppress(OSError, ValueError, KeyError):  # it is gone if the worker has delivered
+        try:
             journal = RunJournal.load(journal.folder)
+        except (OSError, ValueError):
+            break  # the worker has delivered it
     return journal
 
 
@@ -215,7 +217,7 @@ def _recorded(journals: RunJournals, runs: Collection[str]) -> list[tuple[Path, 
             journal = RunJournal.load(folder)
         except FileNotFoundError:
             continue  # its worker has completed it in the meantime
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             if not runs or folder.name in runs:
                 found.append((folder, f"the journal cannot be read: {' '.join(str(error).split())[:300]}"))
             continue

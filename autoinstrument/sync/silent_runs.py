@@ -155,7 +155,7 @@ class SilentRuns:
         """Return the runs of processes of this machine, and of others that share its journals, that are at work."""
         alive = set()
         for folder in RunJournals(self._settings):
-            with contextlib.suppress(OSError, ValueError, KeyError):  # `sync` reports a damaged one
+            with contextlib.suppress(OSError, ValueError):  # `sync` reports a damaged one
                 journal = RunJournal.load(folder)
                 if why_alive(journal):
                     alive.add(journal.run.run_id)

@@ -28,13 +28,14 @@ class DeferredReads:
 
     def __init__(self) -> None:
         self._due: dict[tuple[str, str], _Due] = {}
-        self._took_s: dict[tuple[str, str], float] = {}
+        self._took_s: dict[str, float] = {}
+        """How long the last read of each kind took; all runs of a process are in one store as a rule."""
 
     def note(self, run_id: str, kind: str, read: Read, wait_s: float = 0.0) -> None:
         """Note that this kind of a run's data has changed; `read` is called once for all changes until then."""
         key = (run_id, kind)
         if key not in self._due:
-            wait_s = min(max(_SOON_S, wait_s, _SHARE * self._took_s.get(key, 0.0)), _LONGEST_S)
+            wait_s = min(max(_SOON_S, wait_s, _SHARE * self._took_s.get(kind, 0.0)), _LONGEST_S)
             self._due[key] = _Due(time.monotonic() + wait_s, functools.partial(self._timed, key, read))
 
     def take(self, *, run_id: str = "", now: bool = False) -> list[Read]:
@@ -58,5 +59,5 @@ class DeferredReads:
         record: Record | None = EventsDropped(key[0], 0)
         with guard(f"reading a run's {key[1]}"):
             record = read()
-        self._took_s[key] = time.monotonic() - began
+        self._took_s[key[1]] = time.monotonic() - began
         return record

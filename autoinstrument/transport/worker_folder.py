@@ -16,13 +16,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from autoinstrument.expressions import expression
 from autoinstrument.transport import exit_status
 from autoinstrument.transport.worker_key import worker_key
 
 _PREFIX, _RUN = "autoinstrument-", "run-"
 _SOCKET, _LOCK = "socket", "lock"
-_SHARED = expression(rf"{_PREFIX}\d+-[0-9a-f]{{12}}")
+_SHARED = re.compile(rf"{_PREFIX}\d+-[0-9a-f]{{12}}")
 _LONGEST = 56
 """Characters of the folder above a worker's: the path of a Unix socket has 104 (macOS) to 108 bytes."""
 

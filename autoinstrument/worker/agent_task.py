@@ -96,7 +96,7 @@ class AgentTaskOutcome:
         self._ask_at = 0.0
         self._held = [mirror for mirror in runs if mirror.journal.task_id == task_id]
         for mirror in self._held:
-            mirror.hold()
+            mirror.is_held = True
 
     @property
     def is_due(self) -> bool:
@@ -148,7 +148,7 @@ class AgentTaskOutcome:
             mirror.journal.task_id = mirror.journal.task_url = ""
             mirror.journal.delivered = True
         elif mirror in self._held:
-            mirror.release()
+            mirror.is_held = False
         is_killed = status in ("stopped", "failed", *_TAKEN_AWAY)
         mirror.journal.killed = mirror.journal.killed or is_killed
         with guard("writing the journal"):

@@ -84,4 +84,4 @@ class ConsoleRouter:
     @staticmethod
     def _give(mirror: LiveRun, process: TrainingProcess, written: ConsoleWritten) -> None:
         is_own = written.process or mirror.run.run_id in process.owned
-        mirror.console.write(*(written if is_own else written._replace(process=process.name)))
+        mirror.write(written if is_own else written._replace(process=process.name))

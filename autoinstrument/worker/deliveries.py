@@ -64,7 +64,7 @@ class Deliveries:
         """Lend each run for which something can be done now."""
         together: list[tuple[LiveRun, TrainingProcess]] = []
         is_tried = self._scheduler.is_probing and any(mirror.is_away for mirror in runs.mirrors.values())
-        mirrors = list(runs.mirrors.items())
+        mirrors = [each for each in runs.mirrors.items() if not each[1].is_at_rest]
         if self._scheduler.is_probing:  # the server may fail for one run alone: another one is tried next
             mirrors.sort(key=lambda each: each[1].last_sent)
         for run_id, mirror in mirrors:
@@ -73,6 +73,8 @@ class Deliveries:
             if mirror.is_away or home.is_ending or is_tried:
                 continue
             step = self._scheduler.step(mirror, home, is_open=is_open)
+            if step is None and not is_open:
+                mirror.rest()
             if step is None or (step is Step.LINK and runs.waits_for_parent(mirror)):
                 continue
             mirror.lend()

@@ -126,7 +126,7 @@ class Dispatcher:
                 elif not (is_new and (is_first or mirror.run.run_id in process.owned)):
                     continue
                 is_urgent = is_urgent or is_first
-                mirror.note_described()
+                mirror.describe_at = None
                 mirror.do(partial(self._describe_again, process, mirror))
             if is_new:  # only now: a run that is away may find itself complete at any moment
                 process.note_described(is_new)
@@ -184,7 +184,7 @@ class Dispatcher:
             )  # fmt: skip
             self.registry.mirrors[run.run_id] = mirror
             if is_program and process.is_capturing:
-                mirror.await_description(time.monotonic() + PATIENCE_S)
+                mirror.describe_at = time.monotonic() + PATIENCE_S
         elif run.owned:
             mirror.do(partial(self._resume, process, mirror, run, is_program=is_program))
         if is_program:

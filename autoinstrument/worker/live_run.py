@@ -21,7 +21,7 @@ from autoinstrument.mirror.kinds.resource_monitor import ResourceMonitorPart
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.records import RunStarted
+from autoinstrument.records import ConsoleWritten, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.worker.notices import Notices
 
@@ -34,6 +34,9 @@ class LiveRun(RunMirror):
         server: when data of this run may be tried again that the server refuses as a whole.
         last_sent: when something was sent last, in seconds of the monotonic clock.
         has_own_monitor: the script's own `Task.init` reports the machine's figures, unless switched off.
+        describe_at: when the run must be described without an answer of Git, in seconds of the monotonic clock; None if
+            it has been described, or does not wait for that. Nothing is sent before.
+        is_held: nothing may be sent, because it is not known yet how the Task ended in ClearML.
     """
 
     def __init__(
@@ -55,9 +58,10 @@ class LiveRun(RunMirror):
         self.server = Backoff()
         self.last_sent = 0.0
         self.has_own_monitor = journal.run.has_own_monitor
-        self._describe_at: float | None = None
+        self.describe_at: float | None = None
         self._is_wanted = False
-        self._is_held = self._is_closed = self._is_away = False
+        self.is_held = False
+        self._is_closed = self._is_away = self._is_idle = False
         self._left: deque[Callable[[], object]] = deque()
         self._left_weight = self._weight = 0
 
@@ -98,15 +102,23 @@ class LiveRun(RunMirror):
             change: calls the run's methods, and sends nothing.
             weight: bytes of the data that it carries.
         """
+        self._is_idle = False
         if self._is_away:
             self._left.append(change)
             self._left_weight += weight
         else:
             change()
 
+    def write(self, written: ConsoleWritten) -> None:
+        """Take console text, also while the run is away: it must be on disk soon."""
+        self._is_idle = False
+        self.console.write(*written)
+
     @property
     def weight(self) -> int:
         """About how many bytes wait to be delivered, or to be taken."""
+        if self.is_at_rest:
+            return 0
         return self._weight + self._left_weight if self._is_away else super().weight
 
     # The Task
@@ -123,22 +135,6 @@ class LiveRun(RunMirror):
             return False
         return not self._task.must_restart and self.end is None
 
-    @property
-    def describe_at(self) -> float | None:
-        """When the run must be described without an answer of Git, in seconds of the monotonic clock.
-
-        None if it has been described, or does not wait for that. Nothing is sent before.
-        """
-        return self._describe_at
-
-    def await_description(self, until: float) -> None:
-        """Send nothing until `note_described`, which is called by `until`, a time of the monotonic clock."""
-        self._describe_at = until
-
-    def note_described(self) -> None:
-        """Note that the journal holds all that is known of code and packages."""
-        self._describe_at = None
-
     def describe_again(self) -> None:
         """Note that the journal has changed (packages, arguments, source) since the Task was made."""
         self._part(EnvironmentPart).describe_again()
@@ -151,18 +147,20 @@ class LiveRun(RunMirror):
 
     # When it may be sent
 
-    def hold(self) -> None:
-        """Send nothing until `release`: it is not known yet how the Task ended in ClearML."""
-        self._is_held = True
+    @property
+    def is_at_rest(self) -> bool:
+        """True if nothing is left to do for the run, neither here nor in MLflow, until something comes for it."""
+        return self._is_idle and self._is_closed and self.is_linked
 
-    def release(self) -> None:
-        """Send again."""
-        self._is_held = False
+    def rest(self) -> None:
+        """Note that nothing is left to do, if that is so: a process may have thousands of runs that are complete."""
+        is_over = self._is_closed and self.is_linked and self.run.owned
+        self._is_idle = is_over and not (self.may_send or self.console.has_unfinished_line)
 
     @property
-    def is_held(self) -> bool:
-        """True while nothing may be sent, see `hold`."""
-        return self._is_held
+    def may_send(self) -> bool:
+        """See `RunMirror.may_send`."""
+        return not self.is_at_rest and super().may_send
 
     @property
     def is_due(self) -> bool:
@@ -190,7 +188,7 @@ class LiveRun(RunMirror):
 
     @property
     def _is_free(self) -> bool:
-        return not (self._is_held or self.run.switched_off or self._describe_at is not None)
+        return not (self.is_held or self.run.switched_off or self.describe_at is not None)
 
     def make_task(self) -> None:
         """Find or make the Task, or set it running again; it gets what is known by now, the rest by `flush`.
@@ -262,7 +260,6 @@ class LiveRun(RunMirror):
         """
         if self._is_closed and self.journal.delivered:
             self._is_closed = self.is_tagged = self.journal.delivered = False
-            self.notices.reopen()
             with guard("writing the journal"):
                 self.console.keep_again()
 
@@ -275,7 +272,6 @@ class LiveRun(RunMirror):
         """See `RunMirror.reopen`."""
         self._is_closed = False
         self.has_own_monitor = run.has_own_monitor
-        self.notices.reopen()
         super().reopen(run)
 
     def go_on(self) -> None:

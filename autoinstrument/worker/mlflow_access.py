@@ -54,7 +54,7 @@ class MLflowAccess:
         """
         store = self._stores[tracking_uri]
         if not store.is_due():
-            raise self._errors[tracking_uri]
+            raise self._errors[tracking_uri].with_traceback(None)  # else it grows with each run that asks
         began = time.monotonic()
         try:
             self._load(tracking_uri)

@@ -20,7 +20,7 @@ class Notices:
 
     def __init__(self) -> None:
         self._linked = ""
-        self._is_pending = self._are_files_pending = self._is_complete = False
+        self._is_pending = self._are_files_pending = False
 
     def is_news(self, task_id: str) -> bool:
         """Return True if the process does not know this Task, or got the notice that delivery waits."""
@@ -48,16 +48,3 @@ class Notices:
         """Note that only uploads wait; return True if the process must get a notice."""
         is_new, self._are_files_pending = not self._are_files_pending, True
         return is_new
-
-    @property
-    def is_complete(self) -> bool:
-        """True if the process got the request to write the last tags."""
-        return self._is_complete
-
-    def complete(self) -> None:
-        """Note that the process got the notice that the Task is complete."""
-        self._is_complete = True
-
-    def reopen(self) -> None:
-        """Note that the run goes on."""
-        self._is_complete = False

@@ -236,7 +236,6 @@ class Scheduler:
         if is_complete:
             mirror.complete()
             if not home.answered and home.gone_at is None:
-                mirror.notices.complete()
                 home.send(link_of(mirror.run, task, delivered=True, steps=mirror.journal.steps))
 
     def is_left(self, mirror: LiveRun, home: TrainingProcess) -> bool:

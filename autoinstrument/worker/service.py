@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import logging.handlers
 import os
 import socket
 import sys
@@ -24,11 +23,10 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, own_calls
 from autoinstrument.journal import liveness
 from autoinstrument.journal.liveness import BEAT_S, beat
-from autoinstrument.journal.state_folder import home, private_folder
+from autoinstrument.journal.state_folder import home
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
 from autoinstrument.records import Delivered, RunsDelivered, WorkerReported, WorkerStopped
-from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.transport import peer
 from autoinstrument.transport.protocol import ready
@@ -41,6 +39,7 @@ from autoinstrument.worker.dispatcher import Dispatcher
 from autoinstrument.worker.jobs import for_captures
 from autoinstrument.worker.lifetime import Lifetime
 from autoinstrument.worker.live_run import LiveRun
+from autoinstrument.worker.log_file import WorkerLog
 from autoinstrument.worker.mlflow_access import MLflowAccess
 from autoinstrument.worker.receiver import Receiver
 from autoinstrument.worker.report import report
@@ -248,21 +247,6 @@ class Worker:
                 self._control.left += mirror.has_work
 
 
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return hide_in_text(super().format(record))
-
-
-def _log_to_file(folder: Path) -> None:
-    """Log to a file, because the worker has no stderr."""
-    private_folder(folder, home=folder)
-    handler = logging.handlers.RotatingFileHandler(
-        folder / "worker.log", maxBytes=2**20, backupCount=1, encoding="utf-8", errors="backslashreplace"
-    )
-    handler.setFormatter(_Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
-    logging.getLogger("autoinstrument").addHandler(handler)
-
-
 def serve(connection: socket.socket, folder: Path) -> None:
     """Serve one connection on this thread (`AUTOINSTRUMENT_WORKER=thread`)."""
     with guard("the worker"), own_calls():
@@ -276,7 +260,7 @@ def main(file: int, folder: str) -> None:
     """Serve an inherited listening socket; the main program of the worker process."""
     listener = socket.socket(fileno=file)
     with guard("opening the log"):
-        _log_to_file(home(read_settings()))
+        logging.getLogger("autoinstrument").addHandler(WorkerLog(home(read_settings())))
     give_up_soon(folder)
     worker = Worker(Path(folder), read_settings(), lean=True)
     worker.listen(listener)

@@ -12,7 +12,7 @@ from tests.startup.environment import ROOT
 
 PACKAGE = ROOT / "autoinstrument"
 SHARED = {
-    "_version", "atomic_file", "clearml_switches", "experiment_patterns", "expressions", "guard", "json_shape",
+    "_version", "atomic_file", "clearml_switches", "experiment_patterns", "guard", "json_shape",
     "named_tuple", "notebook_output", "previews", "process_identity", "records", "scrubber", "setting_values",
     "settings", "switch", "tracebacks", "versions",
 }  # fmt: skip

@@ -137,6 +137,11 @@ class ConsolePart(RunPart):
         return bool(self._lines or self._more)
 
     @property
+    def has_unfinished_line(self) -> bool:
+        """True while `tick` or `finish` will take a line that no newline has ended yet."""
+        return self._streams.has_unfinished_line
+
+    @property
     def awaits_traceback(self) -> bool:
         """True while a traceback may yet be printed."""
         return bool(self._traceback)

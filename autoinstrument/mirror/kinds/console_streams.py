@@ -43,6 +43,11 @@ class ConsoleStreams:
         self._streams[key] = folded
         return [*lines, *_named(key, folded.feed(text, time_ms))]
 
+    @property
+    def has_unfinished_line(self) -> bool:
+        """True if `flush` would return a line."""
+        return any(folded.is_unfinished for folded in self._streams.values())
+
     def due(self, now_ms: int) -> list[StreamLine]:
         """Return progress bars that have not ended their line for a while."""
         return [line for key, folded in self._streams.items() for line in _named(key, folded.due(now_ms))]

@@ -37,22 +37,27 @@ class LeftOutPoints:
     def __init__(self) -> None:
         self.has_changed = False
         self._lines: dict[str, dict[tuple[str, ...], None]] = {}
+        self._listed = 0
         self._uncounted: Counter[str] = Counter()
 
     def add(self, point: Point, reason: str) -> None:
         """Add a point."""
         key, value, time_ms, step = point
-        if sum(map(len, self._lines.values())) < MAX_LISTED:
-            self._lines.setdefault(key, {})[key, str(step), str(time_ms), repr(value), reason] = None
+        if self._listed < MAX_LISTED:
+            lines = self._lines.setdefault(key, {})
+            self._listed -= len(lines)
+            lines[key, str(step), str(time_ms), repr(value), reason] = None
+            self._listed += len(lines)
         else:
             self._uncounted[key] += 1
         self.has_changed = True
 
     def begin(self, key: str) -> None:
         """Forget a metric's points: its whole history follows."""
-        is_shorter = self._lines.pop(key, None) is not None
+        gone = self._lines.pop(key, {})
+        self._listed -= len(gone)
         self._uncounted.pop(key, None)
-        self.has_changed = self.has_changed or is_shorter
+        self.has_changed = self.has_changed or bool(gone)
 
     def start_over(self) -> None:
         """Note that the next Task is another one, without a list."""

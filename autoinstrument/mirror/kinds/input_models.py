@@ -97,7 +97,8 @@ class _InputModelsPart(GrowingPart[InputModel]):
             model = found.get(uri) or shared.made(holder["project"], *_fields(wanted[uri]), uri)
             if model["id"] not in (*inputs, *outputs):  # a run may load what it has logged
                 taken = [entry.get("name") for entry in holder["models"]["input"]]
-                shared.link_input(holder, model_fields.free_name(str(model["name"]), taken), model["id"])
+                name = model_fields.free_name(str(model["name"]), taken)
+                tasks.models.link(holder, name, model["id"], "input")
         self._name(task, list(wanted))
 
     def conclude(self, task: Task) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
-from autoinstrument.expressions import expression
 from autoinstrument.mirror.mapping.run_status import named
 
-_TRACEBACK, _SGR = "Traceback (most recent call last)", expression(r"\x1b\[[0-9;]*m")
+_TRACEBACK, _SGR = "Traceback (most recent call last)", re.compile(r"\x1b\[[0-9;]*m")
 
 
 class PrintedExceptions:

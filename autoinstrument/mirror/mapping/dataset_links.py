@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from autoinstrument.expressions import expression
 from autoinstrument.mirror.mapping.hyperparameters import hyperparameter
 from autoinstrument.records import Dataset
 
@@ -22,7 +21,7 @@ _PLACES = (
     r"\bclearml:/{0,3}(?:datasets?/)?",
     r"^\"?(?:\{\"\w+\": ?\")?(?=[0-9a-f]{32}\"?\}?$)",  # nothing but the id
 )
-_IN_SOURCE = expression(f"(?:{'|'.join(_PLACES)}){_ID}")
+_IN_SOURCE = re.compile(f"(?:{'|'.join(_PLACES)}){_ID}")
 
 
 def dataset_ids(data_sets: Iterable[Dataset]) -> dict[str, str]:

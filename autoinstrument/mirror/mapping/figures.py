@@ -7,17 +7,17 @@ the text `Software`, and in SVG files, in a comment or as the creator. JPEG and 
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any
 
 from autoinstrument import previews
-from autoinstrument.expressions import expression
 
 HEAD = 16 * 2**10
 """Bytes from a file's beginning that `is_figure` and `image_plot` look at."""
 _PNG = b"\x89PNG\r\n\x1a\n"
-_SVG = expression(rb"<dc:title>\s*Matplotlib v|<!-- Created with matplotlib ")
-_VIEW = expression(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"')
+_SVG = re.compile(rb"<dc:title>\s*Matplotlib v|<!-- Created with matplotlib ")
+_VIEW = re.compile(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"')
 _WIDTH, _SIZE = 640, (640.0, 480.0)
 """Width of every image in its plot's own units, and the size of one that is not known; both as in the SDK."""
 

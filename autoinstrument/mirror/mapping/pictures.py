@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from autoinstrument import previews
-from autoinstrument.expressions import expression
 from autoinstrument.mirror.mapping.figures import image_plot, is_figure
 from autoinstrument.mirror.mapping.scalars import split
 from autoinstrument.mirror.mapping.tables import histogram, table
@@ -26,11 +25,11 @@ MAX_PLOT = 5 * 2**20
 """Characters of a plot's JSON; a larger figure is only an artifact (a request has 15 MB at most)."""
 
 # `log_image(key=..., step=...)` names its files itself: "%" and "#" in 2.16, "+" and "~" for a slash in 3.17.
-_STEPPED = expression(
+_STEPPED = re.compile(
     r"images/(?P<key>.+)(?P<s>[+%])step(?P=s)(?P<step>-?\d+)(?P=s)timestamp(?P=s)(?P<time>\d+)(?P=s)[0-9a-f-]+"
     r"(?P<small>(?P=s)compressed)?\.(?:png|webp)"
 )
-_TABLE_THUMBNAIL = expression(r"table_images/.+/[0-9a-f-]{36}\.webp")
+_TABLE_THUMBNAIL = re.compile(r"table_images/.+/[0-9a-f-]{36}\.webp")
 _SCORE = "/score"
 """End of the names of columns with a metric's score for each row (mlflow 2.16 to 3.17)."""
 _BETWEEN = tuple(" \t\r\n,")

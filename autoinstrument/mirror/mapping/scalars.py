@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from autoinstrument.clearml_api import storable
-from autoinstrument.expressions import expression
 from autoinstrument.records import Point
 
 Curve = tuple[str, str]
@@ -23,11 +22,11 @@ SUMMARY = "Summary"
 """Title of single values, whose series is their name (clearml 1.16 to 2.1, `Logger.report_single_value`)."""
 _SINGLE = -(2**31)
 """Iteration of single values, for the same reason."""
-_SYSTEM = expression(
+_SYSTEM = re.compile(
     r"system/(?:.+/)?(?:system_)?(?P<quantity>[a-z]+)_[a-z0-9_]*(?P<unit>percentage|megabytes|gigabytes|watts)"
 )
 """MLflow's system metrics, as in `system/disk_usage_megabytes` and `system/NODE/gpu_0_power_usage_watts`."""
-_DATA_SET = expression(
+_DATA_SET = re.compile(
     r"(?P<series>(?:training|train|validation|valid|val|evaluation|eval|dev|test)(?:_?\d+)?)[-_. ](?P<name>[a-z].*)",
     re.IGNORECASE,
 )

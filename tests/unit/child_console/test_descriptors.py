@@ -85,6 +85,42 @@ def test_a_process_with_many_descriptors_is_relayed(worker: Listener) -> None:
     assert texts(worker, "printed\nTrue\n") == "printed\nTrue\n"
 
 
+def test_an_answer_that_comes_late_is_not_that_of_the_next_question() -> None:
+    code = """
+import select
+relay, captured = int(sys.stdin.readline()), descriptors.capture("named")
+captured._control.settimeout(0.2)
+os.kill(relay, signal.SIGSTOP)
+first = captured.drain()
+os.kill(relay, signal.SIGCONT)
+select.select([captured._control], [], [])
+os.kill(relay, signal.SIGSTOP)
+second = captured.drain()
+os.kill(relay, signal.SIGCONT)
+captured._control.settimeout(60)
+print(first, second, captured.drain())
+"""
+    process = script(CAPTURED + 'print("begun", flush=True)', code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    out, _ = process.communicate(b"%d\n" % relays(process.pid)[1].pid, timeout=PATIENCE_S)
+    assert out == b"False False True\n"
+
+
+def test_a_relay_that_does_not_start_in_time_changes_nothing() -> None:
+    """On a slow file system an interpreter may take minutes; the console is captured in another way then."""
+    code = """
+descriptors._START_S = 0.0
+try:
+    descriptors.capture("named")
+except OSError as error:
+    print(error, descriptors.captured())
+"""
+    start = CAPTURED.rpartition("atexit.register")[0]
+    out, _ = script(start, code, stdout=subprocess.PIPE).communicate(timeout=PATIENCE_S)
+    assert out == b"the relay of the console did not start (exit code -9) False\n"
+
+
 @BOTH
 def test_two_streams_to_one_pipe_keep_their_order(start: str) -> None:
     code = 'for number in range(500): os.write(1, b"o%d\\n" % number), os.write(2, b"e%d\\n" % number)'

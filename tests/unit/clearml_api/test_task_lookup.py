@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from autoinstrument.clearml_api import task_lookup
 from autoinstrument.clearml_api.errors import ClearMLError, UnavailableError
 from autoinstrument.clearml_api.task_lookup import TaskLookup, TaskStatus
 from autoinstrument.clearml_api.tasks import Task, Tasks
@@ -76,6 +77,20 @@ def test_the_statuses_of_tasks(tasks: Tasks, task: Task) -> None:
     assert sorted(tasks.statuses([task.id, other.id, "0" * 32])) == sorted(
         [TaskStatus(task.id, "stopped", "why", "how"), TaskStatus(other.id, "in_progress", "again", "")]
     )
+
+
+def test_as_many_tasks_are_asked_for_as_one_answer_holds(
+    server: ClearMLServer, tasks: Tasks, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server leaves out what does not fit on a page: the 501st Task would not be watched for aborts."""
+    monkeypatch.setattr(task_lookup, "_AT_ONCE", 2)
+    ids = [task.id, of_run(tasks, "1").id, of_run(tasks, "2").id]
+    server.clear_requests()
+    assert sorted(status.task_id for status in tasks.statuses(ids)) == sorted(ids)
+    assert sorted(sign["id"] for sign in tasks.signs_of_life(ids)) == sorted(ids)
+    assert tasks.data_sets(ids) == {}
+    bodies = [request.body for request in server.calls("tasks.get_all")]
+    assert [(len(body["id"]), body["page_size"]) for body in bodies] == [(2, 2), (1, 2)] * 3
 
 
 def test_a_lookup_alone_needs_nothing_else(server: ClearMLServer, tasks: Tasks, task: Task) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import shutil
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -92,6 +94,24 @@ def test_a_change_of_one_version_has_no_run_read_that_it_cannot_concern(
 
 
 @pytest.mark.skipif(not hasattr(module.TrackingServiceClient, "create_logged_model"), reason="since mlflow 3.0")
+def test_a_name_in_another_registry_is_another_model(
+    client: Any, registry: Any, run_id: str, recorder: Recorder, uri: str, tmp_path: Path
+) -> None:
+    """A script may promote a model from one server to another, under the same name."""
+    shutil.copy(uri.removeprefix("sqlite:///"), tmp_path / "other.db")
+    other_uri = f"sqlite:///{tmp_path / 'other.db'}"
+    other, other_registry = type(client)(other_uri), type(registry)(other_uri, other_uri)
+    other_run = str(other.create_run("0").info.run_id)
+    recorder.runs.append(other_run)
+    for each, of_run in ((registry, run_id), (other_registry, other_run)):
+        each.create_registered_model("promoted")
+        assert str(each.create_model_version("promoted", "s3://bucket/1", of_run).version) == "1"
+    recorder.reads[run_id, "models"]()
+    recorder.reads.clear()
+    other_registry.set_registered_model_alias("promoted", "champion", "1")
+    assert recorder.reads.keys() == {(other_run, "models")}
+
+
 def test_points_of_a_model_belong_to_the_run_that_made_it(
     client: Any, run_id: str, recorder: Recorder, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

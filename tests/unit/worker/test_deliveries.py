@@ -17,7 +17,16 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.records import ConsoleWritten, MetricsLogged, ParamsLogged, RunEnded, RunLinked, RunStarted
+from autoinstrument.records import (
+    ConsoleWritten,
+    MetricsLogged,
+    ParamsLogged,
+    ProcessExiting,
+    RunEnded,
+    RunLinked,
+    RunStarted,
+    RunTagged,
+)
 from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import encode, read_all
 from autoinstrument.worker.event_round import send_events
@@ -210,3 +219,33 @@ def test_a_run_is_not_complete_while_changes_wait_for_it(server: ClearMLServer, 
     mirror.flush()
     assert mirror.is_complete
     assert server.tasks[0]["script"]["requirements"]["pip"] == "mlflow==3\n"
+
+
+def test_the_loop_passes_over_complete_runs_until_something_comes_for_them(
+    server: ClearMLServer, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study has thousands of runs in one process: each pass over all of them took as long as they were many."""
+    process = Connected(worker, 1)
+    process.wait_for_link()
+    (mirror,) = worker._runs.mirrors.values()
+    process.end()
+    wait_for(lambda: mirror.is_closed)
+    process.send(RunTagged(process.run_id))
+    other = Connected(worker, 2)
+    other.wait_for_link()
+    wait_for(lambda: mirror.is_tagged)
+    looked_at: list[LiveRun] = []
+    step = worker._scheduler.step
+
+    def observed(run: LiveRun, *arguments: Any, **named: Any) -> Any:
+        looked_at.append(run)
+        return step(run, *arguments, **named)
+
+    monkeypatch.setattr(worker._scheduler, "step", observed)
+    wait_for(lambda: len(looked_at) > 10 and mirror not in looked_at[-10:])
+    assert mirror.weight == 0
+    process.log(2)
+    process.send(ConsoleWritten("stdout", "at last\n", T0), ProcessExiting("", False, 5.0))
+    task_id = task_of(server, process.run_id)["id"]
+    wait_for(lambda: ("loss", 2) in scalars(server, task_id))
+    wait_for(lambda: server.console(task_id) == "at last\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -48,6 +49,24 @@ def test_a_store_that_hangs_is_left(events: list[str]) -> None:
         access.ask(URI, answer.wait)
     assert not access.is_due(URI)
     answer.set()
+
+
+def test_the_error_of_a_store_that_is_left_alone_holds_no_callers(events: list[str]) -> None:
+    """Its traceback would grow with each run that asks, and keep the data of all of them in memory."""
+    access = MLflowAccess()
+
+    def fail() -> None:
+        raise OSError("gone")
+
+    def frames() -> int:
+        with pytest.raises(OSError, match="gone") as raised:
+            access.ask(URI, fail)
+        return sum(1 for _ in traceback.walk_tb(raised.value.__traceback__))
+
+    frames()
+    assert not access.is_due(URI)
+    first = frames()
+    assert [frames() for _ in range(3)] == [first] * 3
 
 
 def test_a_thread_of_the_training_imports_nothing(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
