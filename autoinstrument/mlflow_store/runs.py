@@ -8,7 +8,7 @@ from typing import Any
 
 from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store.describe import describe
-from autoinstrument.mlflow_store.internals import latest_points
+from autoinstrument.mlflow_store.history_internals import latest_points
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown

@@ -74,7 +74,7 @@ class FollowedRuns:
         self._selection, self._settings, self._clock = selection, settings, clock
         self._jobs, self._executor = (jobs, executor) if executor else (_THREADS, DaemonThreads(_THREADS))
         self._tasks = Tasks(Session())
-        self._points = FollowedPoints(self._tasks, self._executor)
+        self._points = FollowedPoints(self._tasks, self._executor, clock)
         self._registry = Registry(keep_s=_REGISTRY_S)
         self._runs: dict[str, FollowedRun] = {}
 
@@ -118,7 +118,7 @@ class FollowedRuns:
             yield from self._end(gone)
             self._look_at_files()
             yield from self._keep_up()
-            yield from self._points.send(self._runs.values(), self._clock())
+            yield from self._points.send(self._runs.values())
         except Exception as error:  # MLflow's store raises what its driver raises
             yield failed("", "", error)
 
@@ -196,8 +196,9 @@ class FollowedRuns:
     def _keep_up(self) -> Iterator[Outcome]:
         """Bring the Tasks of runs up to date in which more than points has changed, parents before children.
 
-        If many runs are new, each gets a Task first with what the search shows of it, which is cheap. Those that have
-        waited longest come first then, and what does not fit into a look is left to the next one.
+        If many runs are new, each gets a Task first with what the search shows of it, which is cheap, and for many of
+        them all there is but points and files. Those that have waited longest come first then, and what does not fit
+        into a look is left to the next one.
         """
         began = self._clock()
         due = [run for run in self._runs.values() if run.is_due(began)]
@@ -222,15 +223,12 @@ class FollowedRuns:
             elif isinstance(task, ClearMLError):
                 raise task
             elif not (only_found and task):  # a Task that is there is compared as a whole
-                extent = Extent(only_found=True) if only_found else run.extent(self._clock())
+                extent = Extent(only_found=True) if only_found else run.extent(self._clock(), has_task=bool(task))
                 jobs[self._executor.submit(keep_up_one, stored, task, self._settings, extent)] = run
         for run, done in results_of(jobs):
             if isinstance(done, Exception):
                 run.give_up(self._clock())
                 yield run.failed(done)
-            elif only_found:
-                run.begin(*done, self._clock())
-                yield done[0]
             elif run.take(*done, self._clock()):
                 yield done[0]
 

@@ -34,15 +34,17 @@ class Progress(NamedTuple):
         task_id: its Task.
         is_made: True if this call has made the Task.
         titled_by: how its curves are named, see `mapping.scalars.curve`.
-        positions: how far the histories were read, by metric; empty if they were left out.
-        files: changes with the list of files.
+        positions: how far the histories were read, by metric; None if they were left out.
+        files: changes with the list of files; that of no files if they were left out.
+        is_whole: False if a kind of data was left out that is neither a history nor a file.
     """
 
     task_id: str
     is_made: bool
     titled_by: str
-    positions: Mapping[str, ReadPosition]
+    positions: Mapping[str, ReadPosition] | None
     files: str
+    is_whole: bool
 
 
 class Extent(NamedTuple):
@@ -77,14 +79,17 @@ def keep_up_one(
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
     outcome = Outcome(stored.run.run_id, stored.run.run_name, "followed", "")
-    reading, files = Reading(), list[ArtifactLogged]()
+    reading, files, left_out = Reading(), list[ArtifactLogged](), list[Kind]()
 
     def read(kind: Kind) -> Iterable[StoredData]:
-        if not (kind.is_in_search or (kind.may_be_there(stored) and not extent.only_found)):
+        if kind.is_paged:
+            return [_watched(data, reading) for data in kind.read(reader)] if extent.histories else ()
+        if not (kind.is_in_search or kind.may_be_there(stored)):
             return ()
-        if not kind.is_paged:
-            return _noted(kind.read(reader), files)
-        return [_watched(data, reading) for data in kind.read(reader)] if extent.histories else ()
+        if extent.only_found and not kind.is_in_search:
+            left_out.append(kind)
+            return ()
+        return _noted(kind.read(reader), files)
 
     sync = of_this_thread(settings)
     mirror = sync.mirror(stored, task)
@@ -102,7 +107,9 @@ def keep_up_one(
     if extent.ping:
         sync.ping(mirror.task)
     titled_by = settings_of(task, mirror.settings).scalars
-    progress = Progress(mirror.task.id, mirror.is_made, titled_by, reading.positions, digest(files))
+    positions = reading.positions if extent.histories else None
+    is_whole = all(kind.is_of_files for kind in left_out)
+    progress = Progress(mirror.task.id, mirror.is_made, titled_by, positions, digest(files), is_whole)
     if mirror.lacking:
         return failed(outcome.run_id, outcome.run_name, FilesUnavailableError(mirror.lacking)), progress
     return outcome._replace(detail=mirror.task.url), progress

@@ -23,7 +23,9 @@ def followed(*latest: Point) -> FollowedRun:
     """Return a run whose Task has all points up to the first one."""
     run = FollowedRun(seen(), 0.0)
     run.note(seen(*latest), 5.0)
-    assert run.take(FOLLOWED, Progress("t", True, "prefix", {"a": ReadPosition(3, ("a", 0.5, 1000, 7))}, "none"), 5.0)
+    assert run.take(
+        FOLLOWED, Progress("t", True, "prefix", {"a": ReadPosition(3, ("a", 0.5, 1000, 7))}, "none", True), 5.0
+    )
     return run
 
 
@@ -54,7 +56,7 @@ def test_a_run_with_refused_points_is_compared_as_a_whole() -> None:
     run.sent(6.0, is_refused=True)
     assert not run.is_due(10.0), "not at once"
     assert run.is_due(11.0)
-    assert run.extent(11.0) == Extent(histories=True)
+    assert run.extent(11.0, has_task=True) == Extent(histories=True)
 
 
 def test_pauses_between_attempts_grow() -> None:
