@@ -13,7 +13,7 @@ from autoinstrument.clearml_api.errors import ClearMLError, FilesUnavailableErro
 from autoinstrument.clearml_api.tasks import is_adopted
 from autoinstrument.mirror.completion import keep_up
 from autoinstrument.mirror.kinds.kind import Kind, StoredData
-from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_mlflow
+from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_agent, is_of_mlflow
 from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mlflow_store.artifacts import ArtifactStore, StoredFile
 from autoinstrument.mlflow_store.metric_history import History
@@ -25,6 +25,8 @@ from autoinstrument.settings import Settings
 from autoinstrument.sync.failures import failed
 from autoinstrument.sync.selection import Outcome
 from autoinstrument.sync.stored_run import of_this_thread
+
+_ENDED = ("completed", "failed", "closed")
 
 
 class Progress(NamedTuple):
@@ -137,14 +139,14 @@ def digest(files: Iterable[ArtifactLogged | StoredFile]) -> str:
 def must_restart(task: Mapping[str, Any]) -> bool:
     """Return True if the Task of a running run must be set running: it has ended because the run seemed to have ended.
 
-    One that a person has stopped, or published, stays so, and so does one that has another owner.
+    One that a person has ended, or published, stays so, and so does one that has another owner.
     """
     if not task or is_adopted(task):
         return False
     reason, message = str(task.get("status_reason") or ""), str(task.get("status_message") or "")
     if task.get("status") == "stopped":
         return is_of_a_process(reason, message) or is_of_mlflow(reason)
-    return task.get("status") in ("created", "completed", "failed", "closed")
+    return task.get("status") == "created" or (task.get("status") in _ENDED and is_of_agent(task))
 
 
 def _watched(data: StoredData, reading: Reading) -> StoredData:
