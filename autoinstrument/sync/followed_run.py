@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoinstrument.mirror.mapping.scalars import latest_scalars
-from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, SYNCED, followed
+from autoinstrument.mlflow_store.link_tags import FOLLOWED, LINK_TAGS, STATE, SYNCED, followed
 from autoinstrument.mlflow_store.new_points import MOST, ReadPosition
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point
@@ -52,6 +52,11 @@ class FollowedRun:
         """The latest point of each metric up to which all points were sent."""
         self._listed_at = self._files_at = self._alive_at = now
         self._files_pause, self._retry_pause, self._retry_at = _FILES_S, _RETRY_S, 0.0
+
+    @property
+    def link(self) -> dict[str, str]:
+        """The link tags of the run, once it has a Task."""
+        return {name: self.stored.run.tags[name] for name in LINK_TAGS}
 
     # What is seen
 
@@ -100,8 +105,9 @@ class FollowedRun:
             self.task_id, self._titled_by, self.files = progress.task_id, progress.titled_by, progress.files
             self.is_made = self.is_made or progress.is_made
             self._alive_at = now
-            link, run = followed((progress.task_id, outcome.detail)), self.stored.run
-            self.stored = self.stored._replace(run=run._replace(tags={**run.tags, **link}))
+            if outcome.result != "failed":  # else the detail is no address
+                link, run = followed((progress.task_id, outcome.detail)), self.stored.run
+                self.stored = self.stored._replace(run=run._replace(tags={**run.tags, **link}))
             if progress.is_made or progress.positions is not None:
                 self._positions, self._seen = dict(progress.positions or {}), {}
                 self._is_shown, self._must_compare = progress.positions is not None, False

@@ -53,7 +53,8 @@ class Extent(NamedTuple):
     """How much `keep_up_one` does for a run.
 
     Attributes:
-        only_found: take only what the search of runs has found, so that a new run has its Task at once.
+        only_found: take only what the search of runs has found, so that a new run has its Task at once; the caller
+            links the two.
         histories: compare all points; else histories are left out.
         ping: report that the Task is alive.
     """
@@ -99,7 +100,7 @@ def keep_up_one(
         mirror.restart()
     try:
         reader = reader_of(stored)
-        keep_up(mirror, read, stored.run.tags)
+        keep_up(mirror, read, None if extent.only_found else stored.run.tags)
     except ClearMLError:
         raise
     except Exception as error:  # MLflow's store raises what its driver raises

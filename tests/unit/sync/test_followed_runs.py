@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api.session import Session
@@ -226,6 +227,35 @@ def test_many_new_runs_have_their_tasks_first(
         client.set_terminated(run_id)
     follower.look()
     assert all(is_verified(run_id) for run_id in runs)
+
+
+@pytest.mark.parametrize("state", ["live", ""])
+def test_a_run_that_an_agent_links_while_its_task_is_made(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Its tags stay as they are. A run that could not be linked is linked by the next look."""
+    monkeypatch.setattr(followed_runs, "_FEW", 1)
+    follower = Follower()
+    runs = [a_run(client, f"run {number}", status="") for number in range(3)]
+    found_again, failures = followed_runs.found_again, [] if state else [MlflowException("away")]
+
+    def slowly(found: Any) -> Any:
+        if state:
+            live(client, runs[0], "theirs")
+        if found and failures:
+            raise failures.pop()
+        return found_again(found)
+
+    follower.look()
+    monkeypatch.setattr(followed_runs, "found_again", slowly)
+    follower.look()
+    assert len(server.tasks) == 3
+    states = [client.get_run(run_id).data.tags.get("clearml.state") for run_id in runs]
+    assert states == (["live", "followed", "followed"] if state else [None] * 3)
+    follower.look(2)
+    states = [client.get_run(run_id).data.tags.get("clearml.state") for run_id in runs]
+    assert states == [state or "followed", "followed", "followed"]
+    assert len(server.tasks) == (2 if state else 3)
 
 
 def test_the_histories_of_new_runs_are_read_together(
