@@ -78,7 +78,7 @@ def complete(
     return has_ended
 
 
-def keep_up(mirror: RunMirror, read: Callable[[Kind], Iterable[StoredData]], held: Mapping[str, str]) -> None:
+def keep_up(mirror: RunMirror, read: Callable[[Kind], Iterable[StoredData]], held: Mapping[str, str] | None) -> None:
     """Bring the Task of a run that goes on without an agent up to what the MLflow store holds, and link the two.
 
     Files that cannot be uploaded wait (`mirror.lacking`).
@@ -86,7 +86,7 @@ def keep_up(mirror: RunMirror, read: Callable[[Kind], Iterable[StoredData]], hel
     Args:
         mirror: the run's.
         read: returns the data of one kind that must be taken.
-        held: the run's tags as they were found.
+        held: the run's tags as they were found; None if the caller links the two.
 
     Raises:
         mlflow.exceptions.MlflowException: MLflow's store does not answer, or has no such run.
@@ -98,7 +98,7 @@ def keep_up(mirror: RunMirror, read: Callable[[Kind], Iterable[StoredData]], hel
         mirror.flush_without_end()
         if not mirror.may_send:
             break
-    if mirror.task is not None:
+    if mirror.task is not None and held is not None:
         link = mirror.task.id, mirror.task.url
         if followed(link).items() - held.items():
             set_followed(run.tracking_uri, run.workspace, run.run_id, link, note=mirror.settings.note)

@@ -15,8 +15,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from autoinstrument.records import Point
-
 DATABASE_STORE, FOLDER_STORE = "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.tracking.file_store"
 SERVER_STORE = "mlflow.store.tracking.rest_store"
 """The modules of MLflow's own tracking stores."""
@@ -241,60 +239,3 @@ def _behind_proxy(tracking_uri: str, resource_id: str, find: Callable[[], str]) 
 def download(repository: Any, path: str, file: Path) -> None:
     """Download one file; the public `download_artifacts` draws a progress bar on stderr."""
     repository._download_file(path, str(file))
-
-
-# Histories
-
-
-def history_module(store: Any) -> str:
-    """Return the module whose `get_metric_history` a store has, its own or an inherited one; "" if none."""
-    kinds = (kind for kind in type(store).__mro__ if "get_metric_history" in vars(kind))
-    return next((kind.__module__ for kind in kinds), "")
-
-
-def metric_rows(store: Any, run_id: str, key: str, start: tuple[int, int], skip: int, most: int) -> list[Any]:
-    """Return points of a metric from a database, by step, time in ms and value, as rows with these and `is_nan`.
-
-    Args:
-        store: a store of `DATABASE_STORE`.
-        run_id: the run.
-        key: the metric.
-        start: step and time of the first points.
-        skip: number of points to leave out, from `start` on.
-        most: number of points to return at most.
-    """
-    from mlflow.store.tracking.dbmodels.models import SqlMetric as Row
-    from sqlalchemy import func, or_
-
-    step, time_ms = start
-    is_of_key = Row.key == key
-    if store.db_type == "sqlite":  # else it takes the key for rare, and searches all runs' points of that key
-        is_of_key = func.likely(is_of_key)
-    with store.ManagedSessionMaker() as session:
-        found: list[Any] = (
-            session.query(Row.step, Row.timestamp, Row.value, Row.is_nan)
-            .filter(Row.run_uuid == run_id, is_of_key)
-            .filter(Row.step >= step, or_(Row.step > step, Row.timestamp >= time_ms))
-            .order_by(Row.step, Row.timestamp, Row.value, Row.is_nan)
-            .offset(skip)
-            .limit(most)
-            .all()
-        )
-    return found
-
-
-def page_token(count: int) -> str:
-    """Return the token of the page that begins behind `count` points: MLflow's server counts; other services refuse."""
-    from mlflow.utils.search_utils import SearchUtils
-
-    return str(SearchUtils.create_page_token(count), "ascii")
-
-
-def latest_points(run: Any) -> list[Point]:
-    """Return the latest point of each metric of a run; [] if this MLflow hides them."""
-    return [(last.key, last.value, last.timestamp, last.step) for last in getattr(run.data, "_metric_objs", ())]
-
-
-def metric_file(store: Any, run_id: str, key: str) -> Path:
-    """Return the file of a folder store that has a line for each point of a metric."""
-    return Path(store._get_metric_path(store._get_run_info(run_id).experiment_id, run_id, key))

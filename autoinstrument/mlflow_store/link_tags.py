@@ -23,7 +23,7 @@ def is_linked(tags: Mapping[str, str]) -> bool:
     return not tags.keys().isdisjoint(LINK_TAGS)
 
 
-def set_tags(tracking_uri: str, workspace: str, run_id: str, tags: dict[str, str], *, note: bool = False) -> None:
+def set_tags(tracking_uri: str, workspace: str, run_id: str, tags: dict[str, str], note: bool = False) -> None:
     """Set tags of a run in one call; nothing happens if the run was deleted meanwhile.
 
     With `note`, the run's description has a line with the Task's address then, if that is among the tags.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from autoinstrument.guard import logger, own_calls
-from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store import history_internals, internals
 from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Point
 
@@ -47,7 +47,7 @@ def read_pages(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     Raises:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
-    read = _READERS.get(internals.history_module(store))
+    read = _READERS.get(history_internals.history_module(store))
     if read is not None:
         pages = read(store, run_id, key)
         try:
@@ -66,7 +66,7 @@ def _of_database(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     last, seen = (_LOWEST, _LOWEST), 0
     while True:
         with own_calls():
-            rows = internals.metric_rows(store, run_id, key, last, seen, _POINTS)
+            rows = history_internals.metric_rows(store, run_id, key, last, seen, _POINTS)
         yield [(key, math.nan if row.is_nan else row.value, row.timestamp, row.step) for row in rows]
         if len(rows) < _POINTS:
             return
@@ -81,7 +81,7 @@ def _of_folder(store: Any, run_id: str, key: str) -> Iterator[list[Point]]:
     With a data set, and without a step, MLflow reads the step as 0.
     """
     with own_calls():
-        path = internals.metric_file(store, run_id, key)
+        path = history_internals.metric_file(store, run_id, key)
     with path.open(encoding="utf-8") as file:
         while points := folder_points(key, itertools.islice(file, _POINTS)):
             yield points

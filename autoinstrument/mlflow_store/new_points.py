@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from autoinstrument.guard import logger, own_calls
-from autoinstrument.mlflow_store import internals
+from autoinstrument.mlflow_store import history_internals, internals
 from autoinstrument.mlflow_store.metric_history import History, folder_points, read_pages
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.workspaces import in_workspace
@@ -73,36 +73,7 @@ def new_points(run: RunStarted, positions: dict[str, ReadPosition]) -> dict[str,
         return {key: _new(store, run.run_id, key, position) for key, position in positions.items()}
 
 
-def _new(store: Any, run_id: str, key: str, position: ReadPosition) -> list[Point]:
-    if position.last is not None and (read := _READERS.get(internals.history_module(store))) is not None:
-        try:
-            return read(store, run_id, position.last, position)
-        except Exception as error:  # the whole history decides: it can be read, or raises an error that counts
-            logger().debug("%s is read from its beginning: %s: %s", key, type(error).__name__, error)
-    return _behind(itertools.chain.from_iterable(read_pages(store, run_id, key)), position)
-
-
-def _of_database(store: Any, run_id: str, last: Point, position: ReadPosition) -> list[Point]:
-    key, value, time_ms, step = last
-    rows = internals.metric_rows(store, run_id, key, (step, time_ms), 0, MOST)
-    points = [(key, math.nan if row.is_nan else row.value, row.timestamp, row.step) for row in rows]
-    return [point for point in points if (point[3], point[2]) > (step, time_ms) or point[1] > value]
-
-
-def _of_server(store: Any, run_id: str, last: Point, position: ReadPosition) -> list[Point]:
-    """Ask for the page behind the points that were read; a server before MLflow 3.2 answers with all points."""
-    key = last[0]
-    page = store.get_metric_history(run_id, key, max_results=MOST, page_token=internals.page_token(position.number))
-    points = [(key, float(metric.value), int(metric.timestamp), int(metric.step)) for metric in page]
-    return _behind(sorted(points, key=lambda point: (point[2], point[3], point[1])), position)
-
-
-def _of_folder(store: Any, run_id: str, last: Point, position: ReadPosition) -> list[Point]:
-    with internals.metric_file(store, run_id, last[0]).open(encoding="utf-8") as file:
-        return folder_points(last[0], itertools.islice(file, position.number, position.number + MOST))
-
-
-def _behind(points: Iterable[Point], position: ReadPosition) -> list[Point]:
+def behind(points: Iterable[Point], position: ReadPosition) -> list[Point]:
     """Return the points behind the last one that was read; the first ones, if that is not among them."""
     source = iter(points)
     first: list[Point] = []
@@ -112,6 +83,41 @@ def _behind(points: Iterable[Point], position: ReadPosition) -> list[Point]:
         if len(first) < MOST:
             first.append(point)
     return first or list(itertools.islice(source, MOST))
+
+
+def in_order_of_server(points: Iterable[Point]) -> list[Point]:
+    """Return points in the order in which a server counts them."""
+    return sorted(points, key=lambda point: (point[2], point[3], point[1]))
+
+
+def _new(store: Any, run_id: str, key: str, position: ReadPosition) -> list[Point]:
+    if position.last is not None and (read := _READERS.get(history_internals.history_module(store))) is not None:
+        try:
+            return read(store, run_id, position.last, position)
+        except Exception as error:  # the whole history decides: it can be read, or raises an error that counts
+            logger().debug("%s is read from its beginning: %s: %s", key, type(error).__name__, error)
+    return behind(itertools.chain.from_iterable(read_pages(store, run_id, key)), position)
+
+
+def _of_database(store: Any, run_id: str, last: Point, position: ReadPosition) -> list[Point]:
+    key, value, time_ms, step = last
+    rows = history_internals.metric_rows(store, run_id, key, (step, time_ms), 0, MOST)
+    points = [(key, math.nan if row.is_nan else row.value, row.timestamp, row.step) for row in rows]
+    return [point for point in points if (point[3], point[2]) > (step, time_ms) or point[1] > value]
+
+
+def _of_server(store: Any, run_id: str, last: Point, position: ReadPosition) -> list[Point]:
+    """Ask for the page behind the points that were read; a server before MLflow 3.2 answers with all points."""
+    key = last[0]
+    token = history_internals.page_token(position.number)
+    page = store.get_metric_history(run_id, key, max_results=MOST, page_token=token)
+    points = [(key, float(metric.value), int(metric.timestamp), int(metric.step)) for metric in page]
+    return behind(in_order_of_server(points), position)
+
+
+def _of_folder(store: Any, run_id: str, last: Point, position: ReadPosition) -> list[Point]:
+    with history_internals.metric_file(store, run_id, last[0]).open(encoding="utf-8") as file:
+        return folder_points(last[0], itertools.islice(file, position.number, position.number + MOST))
 
 
 def _same(point: Point, other: Point | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store.describe import describe
-from autoinstrument.mlflow_store.internals import latest_points
+from autoinstrument.mlflow_store.history_internals import latest_points
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
@@ -20,8 +20,8 @@ from autoinstrument.records import Point, RunStarted
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 ENDED = ("FINISHED", "FAILED", "KILLED")
 _PAGE = 1000
-_EXPERIMENTS = 500
-"""Experiments that one request searches."""
+_EXPERIMENTS, _AGAIN = 500, 100
+"""Experiments that one request searches, and runs that one request finds by their ids."""
 
 
 def default_tracking_uri() -> str:
@@ -226,6 +226,28 @@ def find_run(run_id: str, tracking_uri: str = "", workspace: str = "") -> Stored
                     continue
                 return stored_run(run, uri, place, client.get_experiment(run.info.experiment_id).name)
     raise NotFoundError(f"there is no run {run_id!r} at {shown(uri)}")
+
+
+def found_again(runs: Collection[StoredRun]) -> Iterator[StoredRun]:
+    """Yield runs that were found before as they are now, with one request for many; without those that are gone.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store does not answer.
+    """
+    from mlflow.entities import ViewType
+
+    places: dict[tuple[str, str], list[StoredRun]] = {}
+    for stored in runs:
+        places.setdefault((stored.run.tracking_uri, stored.run.workspace), []).append(stored)
+    with own_calls():
+        for (uri, workspace), known in places.items():
+            client, names = tracking_client(uri), {each.run.experiment_id: each.run.experiment_name for each in known}
+            for first in range(0, len(known), _AGAIN):
+                ids = ", ".join(repr(each.run.run_id) for each in known[first : first + _AGAIN])
+                wanted = f"attributes.run_id IN ({ids})"
+                search = functools.partial(client.search_runs, list(names), wanted, ViewType.ALL)
+                for run in each_in_workspace(workspace, _pages(search)):
+                    yield stored_run(run, uri, workspace, names[run.info.experiment_id])
 
 
 def _experiments(

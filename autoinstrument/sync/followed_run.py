@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoinstrument.mirror.mapping.scalars import latest_scalars
-from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, SYNCED, followed
+from autoinstrument.mlflow_store.link_tags import FOLLOWED, LINK_TAGS, STATE, SYNCED, followed
 from autoinstrument.mlflow_store.new_points import MOST, ReadPosition
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import Point
@@ -32,6 +32,7 @@ class FollowedRun:
         waits_since: time by the follower's clock since when the run is due.
         files: changes with the list of files that the Task has.
         points: new points by metric, which wait to be sent.
+        read_at: time by the follower's clock when its histories were last read; 0 before.
     """
 
     def __init__(self, stored: StoredRun, now: float) -> None:
@@ -39,6 +40,7 @@ class FollowedRun:
         self.stored, self.run_id = stored, stored.run.run_id
         self.task_id = self.files = ""
         self.is_made = False
+        self.read_at = 0.0
         self.points: dict[str, list[Point]] = {}
         self._is_ready = stored.run.tags.get(STATE) == FOLLOWED
         self.waits_since = now
@@ -50,6 +52,11 @@ class FollowedRun:
         """The latest point of each metric up to which all points were sent."""
         self._listed_at = self._files_at = self._alive_at = now
         self._files_pause, self._retry_pause, self._retry_at = _FILES_S, _RETRY_S, 0.0
+
+    @property
+    def link(self) -> dict[str, str]:
+        """The link tags of the run, once it has a Task."""
+        return {name: self.stored.run.tags[name] for name in LINK_TAGS}
 
     # What is seen
 
@@ -87,20 +94,9 @@ class FollowedRun:
         is_wanted = self._must_update or now - self._alive_at >= _ALIVE_S
         return self._is_ready and is_wanted and now >= self._retry_at
 
-    def extent(self, now: float) -> Extent:
-        """Return what `keep_up_one` must do."""
-        return Extent(histories=self._must_compare, ping=now - self._alive_at >= _ALIVE_S)
-
-    def begin(self, outcome: Outcome, progress: Progress | None, now: float) -> None:
-        """Note the result of `keep_up_one` with what the search has found; everything else is still due."""
-        if progress is not None:
-            self.task_id, self._titled_by, self.is_made = progress.task_id, progress.titled_by, progress.is_made
-            self._alive_at = now
-            link = followed((progress.task_id, outcome.detail))
-            run = self.stored.run
-            self.stored = self.stored._replace(run=run._replace(tags={**run.tags, **link}))
-        if outcome.result == "failed":
-            self.give_up(now)
+    def extent(self, now: float, *, has_task: bool) -> Extent:
+        """Return what `keep_up_one` must do: a Task that it makes holds no points, which then are all new ones."""
+        return Extent(histories=self._must_compare and has_task, ping=now - self._alive_at >= _ALIVE_S)
 
     def take(self, outcome: Outcome, progress: Progress | None, now: float) -> bool:
         """Note the result of `keep_up_one`; return True if it is news for a person."""
@@ -109,13 +105,17 @@ class FollowedRun:
             self.task_id, self._titled_by, self.files = progress.task_id, progress.titled_by, progress.files
             self.is_made = self.is_made or progress.is_made
             self._alive_at = now
-            if self._must_compare:
-                self._positions, self._seen, self._must_compare = dict(progress.positions), {}, False
-                self._is_shown = True
+            if outcome.result != "failed":  # else the detail is no address
+                link, run = followed((progress.task_id, outcome.detail)), self.stored.run
+                self.stored = self.stored._replace(run=run._replace(tags={**run.tags, **link}))
+            if progress.is_made or progress.positions is not None:
+                self._positions, self._seen = dict(progress.positions or {}), {}
+                self._is_shown, self._must_compare = progress.positions is not None, False
         if outcome.result == "failed":
             self.give_up(now)
             return True
-        self._must_update, self._retry_pause = False, _RETRY_S
+        self._must_update = self._must_compare or (progress is not None and not progress.is_whole)
+        self._retry_pause = _RETRY_S
         return is_new
 
     def give_up(self, now: float) -> None:
@@ -134,7 +134,7 @@ class FollowedRun:
         return bool(self.task_id) and not self._must_compare and now >= self._retry_at
 
     def first_events(self) -> list[dict[str, Any]]:
-        """Return the events of the latest points of a run whose histories wait to be read, once."""
+        """Return the events of the latest points of a run of which no points were sent yet, once."""
         if self._is_shown or not self.task_id:
             return []
         self._is_shown = True
@@ -173,6 +173,7 @@ class FollowedRun:
             self.give_up(now)
         else:
             latest = {point[0]: point for point in self.stored.latest}
+            self._is_shown = self._is_shown or bool(self.points)
             for key, some in self.points.items():
                 self._positions[key] = self._positions.get(key, ReadPosition()).after(some)
                 if len(some) < MOST // 2:  # else there may be more

@@ -10,7 +10,6 @@ A run whose agent is at work is left to it. A follower keeps no state on disk: t
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -23,10 +22,9 @@ from autoinstrument.clearml_api.errors import (
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.mlflow_store.left_out import is_left_out
-from autoinstrument.mlflow_store.link_tags import LIVE, PENDING, STATE, TASK_ID
+from autoinstrument.mlflow_store.link_tags import LIVE, PENDING, STATE, TASK_ID, set_tags
 from autoinstrument.mlflow_store.registry import Registry
-from autoinstrument.mlflow_store.runs import StoredRun, find_run, running_runs
-from autoinstrument.mlflow_store.store_errors import NotFoundError
+from autoinstrument.mlflow_store.runs import StoredRun, found_again, running_runs
 from autoinstrument.settings import Settings
 from autoinstrument.sync.daemon_threads import DaemonThreads
 from autoinstrument.sync.failures import failed
@@ -74,7 +72,7 @@ class FollowedRuns:
         self._selection, self._settings, self._clock = selection, settings, clock
         self._jobs, self._executor = (jobs, executor) if executor else (_THREADS, DaemonThreads(_THREADS))
         self._tasks = Tasks(Session())
-        self._points = FollowedPoints(self._tasks, self._executor)
+        self._points = FollowedPoints(self._tasks, self._executor, clock)
         self._registry = Registry(keep_s=_REGISTRY_S)
         self._runs: dict[str, FollowedRun] = {}
 
@@ -118,7 +116,7 @@ class FollowedRuns:
             yield from self._end(gone)
             self._look_at_files()
             yield from self._keep_up()
-            yield from self._points.send(self._runs.values(), self._clock())
+            yield from self._points.send(self._runs.values())
         except Exception as error:  # MLflow's store raises what its driver raises
             yield failed("", "", error)
 
@@ -166,14 +164,11 @@ class FollowedRuns:
 
     def _end(self, gone: Collection[FollowedRun]) -> Iterator[Outcome]:
         """Complete the Tasks of runs that have ended."""
-        ended = []
+        found = {stored.run.run_id: stored for stored in found_again([run.stored for run in gone])}
         for run in gone:
-            with contextlib.suppress(NotFoundError):
-                stored = find_run(run.run_id, run.stored.run.tracking_uri, run.stored.run.workspace)
-                if stored.has_ended or stored.deleted:
-                    ended.append(stored)
-                continue
-            del self._runs[run.run_id]
+            if run.run_id not in found:
+                del self._runs[run.run_id]
+        ended = [stored for stored in found.values() if stored.has_ended or stored.deleted]
         if not ended:
             return
         selection = Selection(runs=tuple(stored.run.run_id for stored in ended))
@@ -196,8 +191,9 @@ class FollowedRuns:
     def _keep_up(self) -> Iterator[Outcome]:
         """Bring the Tasks of runs up to date in which more than points has changed, parents before children.
 
-        If many runs are new, each gets a Task first with what the search shows of it, which is cheap. Those that have
-        waited longest come first then, and what does not fit into a look is left to the next one.
+        If many runs are new, each gets a Task first with what the search shows of it, which is cheap, and for many of
+        them all there is but points and files. Those that have waited longest come first then, and what does not fit
+        into a look is left to the next one.
         """
         began = self._clock()
         due = [run for run in self._runs.values() if run.is_due(began)]
@@ -213,7 +209,7 @@ class FollowedRuns:
                     return
 
     def _keep_up_all(self, runs: Collection[FollowedRun], *, only_found: bool = False) -> Iterator[Outcome]:
-        jobs = dict[Future[tuple[Outcome, Progress | None]], FollowedRun]()
+        jobs, made = dict[Future[tuple[Outcome, Progress | None]], FollowedRun](), list[FollowedRun]()
         for stored, task, _ in with_tasks([run.stored for run in runs], self._tasks):
             run = self._runs[stored.run.run_id]
             if isinstance(task, TooLargeError):
@@ -222,17 +218,41 @@ class FollowedRuns:
             elif isinstance(task, ClearMLError):
                 raise task
             elif not (only_found and task):  # a Task that is there is compared as a whole
-                extent = Extent(only_found=True) if only_found else run.extent(self._clock())
+                extent = Extent(only_found=True) if only_found else run.extent(self._clock(), has_task=bool(task))
                 jobs[self._executor.submit(keep_up_one, stored, task, self._settings, extent)] = run
         for run, done in results_of(jobs):
             if isinstance(done, Exception):
                 run.give_up(self._clock())
                 yield run.failed(done)
-            elif only_found:
-                run.begin(*done, self._clock())
-                yield done[0]
-            elif run.take(*done, self._clock()):
-                yield done[0]
+            else:
+                is_news = run.take(*done, self._clock())
+                if only_found and done[0].result != "failed":
+                    made.append(run)
+                if len(made) >= AT_ONCE:
+                    yield from self._link(made)
+                    made.clear()
+                if is_news:
+                    yield done[0]
+        yield from self._link(made)
+
+    def _link(self, runs: Collection[FollowedRun]) -> Iterator[Outcome]:
+        """Link runs to the Tasks that were made for them, but those that an agent has linked in the meantime."""
+        jobs = dict[Future[None], FollowedRun]()
+        by_id = {run.run_id: run for run in runs}
+        try:
+            for stored in found_again([run.stored for run in runs]):
+                if stored.run.tags.get(STATE) not in (LIVE, PENDING) and not stored.deleted:
+                    run, each = stored.run, by_id[stored.run.run_id]
+                    place = run.tracking_uri, run.workspace, run.run_id
+                    jobs[self._executor.submit(set_tags, *place, each.link, self._settings.note)] = each
+        except Exception:
+            for each in runs:
+                each.give_up(self._clock())
+            raise
+        for each, done in results_of(jobs):
+            if isinstance(done, Exception):
+                each.give_up(self._clock())
+                yield each.failed(done)
 
 
 def _waves(runs: Collection[FollowedRun]) -> Iterator[list[FollowedRun]]:

@@ -13,7 +13,7 @@ from autoinstrument.clearml_api.errors import ClearMLError, FilesUnavailableErro
 from autoinstrument.clearml_api.tasks import is_adopted
 from autoinstrument.mirror.completion import keep_up
 from autoinstrument.mirror.kinds.kind import Kind, StoredData
-from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_mlflow
+from autoinstrument.mirror.mapping.run_status import is_of_a_process, is_of_agent, is_of_mlflow
 from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mlflow_store.artifacts import ArtifactStore, StoredFile
 from autoinstrument.mlflow_store.metric_history import History
@@ -26,6 +26,8 @@ from autoinstrument.sync.failures import failed
 from autoinstrument.sync.selection import Outcome
 from autoinstrument.sync.stored_run import of_this_thread
 
+_ENDED = ("completed", "failed", "closed")
+
 
 class Progress(NamedTuple):
     """How far a running run's Task has come.
@@ -34,22 +36,25 @@ class Progress(NamedTuple):
         task_id: its Task.
         is_made: True if this call has made the Task.
         titled_by: how its curves are named, see `mapping.scalars.curve`.
-        positions: how far the histories were read, by metric; empty if they were left out.
-        files: changes with the list of files.
+        positions: how far the histories were read, by metric; None if they were left out.
+        files: changes with the list of files; that of no files if they were left out.
+        is_whole: False if a kind of data was left out that is neither a history nor a file.
     """
 
     task_id: str
     is_made: bool
     titled_by: str
-    positions: Mapping[str, ReadPosition]
+    positions: Mapping[str, ReadPosition] | None
     files: str
+    is_whole: bool
 
 
 class Extent(NamedTuple):
     """How much `keep_up_one` does for a run.
 
     Attributes:
-        only_found: take only what the search of runs has found, so that a new run has its Task at once.
+        only_found: take only what the search of runs has found, so that a new run has its Task at once; the caller
+            links the two.
         histories: compare all points; else histories are left out.
         ping: report that the Task is alive.
     """
@@ -77,14 +82,17 @@ def keep_up_one(
         ClearMLError: the server did not take everything; calling again goes on from there.
     """
     outcome = Outcome(stored.run.run_id, stored.run.run_name, "followed", "")
-    reading, files = Reading(), list[ArtifactLogged]()
+    reading, files, left_out = Reading(), list[ArtifactLogged](), list[Kind]()
 
     def read(kind: Kind) -> Iterable[StoredData]:
-        if not (kind.is_in_search or (kind.may_be_there(stored) and not extent.only_found)):
+        if kind.is_paged:
+            return [_watched(data, reading) for data in kind.read(reader)] if extent.histories else ()
+        if not (kind.is_in_search or kind.may_be_there(stored)):
             return ()
-        if not kind.is_paged:
-            return _noted(kind.read(reader), files)
-        return [_watched(data, reading) for data in kind.read(reader)] if extent.histories else ()
+        if extent.only_found and not kind.is_in_search:
+            left_out.append(kind)
+            return ()
+        return _noted(kind.read(reader), files)
 
     sync = of_this_thread(settings)
     mirror = sync.mirror(stored, task)
@@ -92,7 +100,7 @@ def keep_up_one(
         mirror.restart()
     try:
         reader = reader_of(stored)
-        keep_up(mirror, read, stored.run.tags)
+        keep_up(mirror, read, None if extent.only_found else stored.run.tags)
     except ClearMLError:
         raise
     except Exception as error:  # MLflow's store raises what its driver raises
@@ -102,7 +110,9 @@ def keep_up_one(
     if extent.ping:
         sync.ping(mirror.task)
     titled_by = settings_of(task, mirror.settings).scalars
-    progress = Progress(mirror.task.id, mirror.is_made, titled_by, reading.positions, digest(files))
+    positions = reading.positions if extent.histories else None
+    is_whole = all(kind.is_of_files for kind in left_out)
+    progress = Progress(mirror.task.id, mirror.is_made, titled_by, positions, digest(files), is_whole)
     if mirror.lacking:
         return failed(outcome.run_id, outcome.run_name, FilesUnavailableError(mirror.lacking)), progress
     return outcome._replace(detail=mirror.task.url), progress
@@ -130,14 +140,14 @@ def digest(files: Iterable[ArtifactLogged | StoredFile]) -> str:
 def must_restart(task: Mapping[str, Any]) -> bool:
     """Return True if the Task of a running run must be set running: it has ended because the run seemed to have ended.
 
-    One that a person has stopped, or published, stays so, and so does one that has another owner.
+    One that a person has ended, or published, stays so, and so does one that has another owner.
     """
     if not task or is_adopted(task):
         return False
     reason, message = str(task.get("status_reason") or ""), str(task.get("status_message") or "")
     if task.get("status") == "stopped":
         return is_of_a_process(reason, message) or is_of_mlflow(reason)
-    return task.get("status") in ("created", "completed", "failed", "closed")
+    return task.get("status") == "created" or (task.get("status") in _ENDED and is_of_agent(task))
 
 
 def _watched(data: StoredData, reading: Reading) -> StoredData:

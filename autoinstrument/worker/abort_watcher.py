@@ -3,7 +3,8 @@
 A Task that `sync` or the server has stopped, because they took the process for dead, is set to running again, and so is
 its run in MLflow. A Task that has ended because its run has ended in MLflow stays so, and its process goes on. But if
 MLflow calls the run RUNNING, it was resumed here after an owner on another machine had ended it, whose worker has ended
-the Task later: that is undone, because nothing would end the run if this machine vanished.
+the Task later: that is undone, because nothing would end the run if this machine vanished. A Task that a person has set
+to completed or failed stays so, and its process goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from autoinstrument.clearml_api.task_lookup import TaskStatus
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.completion import write_back
+from autoinstrument.mirror.mapping import run_status
 from autoinstrument.mirror.mapping.run_status import FOLLOWED, is_of_a_process, is_of_mlflow
 from autoinstrument.mlflow_store.link_tags import is_running, set_running
 from autoinstrument.worker.live_run import LiveRun
@@ -87,7 +89,8 @@ class AbortWatcher:
                     continue
                 if _ends_with_its_run(task):
                     with guard("looking whether a run goes on"):
-                        if is_running(run.tracking_uri, run.workspace, run.run_id):
+                        is_of_agent = task.reason == FOLLOWED or run_status.is_of_agent(self._tasks.get(task.task_id))
+                        if is_of_agent and is_running(run.tracking_uri, run.workspace, run.run_id):
                             change(mirror, mirror.go_on)
                     continue
                 if not aborts or task.status != "stopped":

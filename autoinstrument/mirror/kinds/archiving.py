@@ -18,6 +18,7 @@ class Archiving(Kind):
 
     name = "status"
     task_fields = ("system_tags", "status")
+    is_in_search = True
 
     def part(self, context: RunContext) -> RunPart:
         """See `Kind.part`."""

@@ -36,6 +36,7 @@ class Artifacts(Kind):
     """Each file is an artifact under its path; some are shown as plots or debug samples too."""
 
     name = "artifact"
+    is_of_files = True
 
     def is_mirrored(self, settings: Settings) -> bool:
         """Return False for AUTOINSTRUMENT_ARTIFACTS=off."""

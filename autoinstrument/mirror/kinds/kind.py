@@ -200,13 +200,15 @@ class Kind(ABC):
         task_fields: the fields of a Task that `glance` looks at.
         is_paged: `read` returns histories of any length. They are taken last, so that the Task can be made with
             everything else.
-        is_in_search: a search of runs finds all of it, so that `read` asks the store nothing.
+        is_in_search: a search of runs finds all of it while the run goes on, so that `read` asks the store nothing.
+        is_of_files: a list of the run's files shows whether it has changed.
     """
 
     name: ClassVar[str]
     task_fields: ClassVar[Sequence[str]] = ()
     is_paged: ClassVar[bool] = False
     is_in_search: ClassVar[bool] = False
+    is_of_files: ClassVar[bool] = False
 
     def is_mirrored(self, settings: Settings) -> bool:
         """Return False if the settings leave this kind out."""
@@ -248,6 +250,8 @@ class Kind(ABC):
 
 class CapturedKind(Kind):
     """Data that MLflow does not hold: the agent captures it, and there is nothing to compare a Task with."""
+
+    is_in_search = True
 
     def read(self, run: RunReader) -> Iterable[StoredData]:
         """Return nothing."""

@@ -25,6 +25,7 @@ class Links(Kind):
 
     name = "link"
     task_fields = ("hyperparams", "parent")
+    is_in_search = True
 
     def part(self, context: RunContext) -> RunPart:
         """See `Kind.part`."""

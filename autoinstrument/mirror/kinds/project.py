@@ -21,6 +21,7 @@ class Project(Kind):
 
     name = "project"
     task_fields = ("hyperparams",)
+    is_in_search = True
 
     def part(self, context: RunContext) -> RunPart:
         """Return a part that sends nothing."""

@@ -28,6 +28,7 @@ class Status(Kind):
 
     name = "status"
     task_fields = ("status", "status_reason", "status_message", "hyperparams")
+    is_in_search = True
 
     def part(self, context: RunContext) -> StatusPart:
         """See `Kind.part`."""

@@ -7,7 +7,10 @@ counts then.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
+from autoinstrument.mirror.mapping.links import ENDED
 from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import ProcessExiting, RunEnded
 
@@ -15,6 +18,7 @@ _DIED = "the process died with the run still open"
 _INTERRUPTED = "interrupted (KeyboardInterrupt)"
 _UNENDED = "the process ended without ending the run"
 _SILENT = "no sign of life"
+_OF_EXIT_CODE, _OUT_OF_MEMORY = "the process ended with exit code ", "killed by the system: out of memory"
 _OF_MLFLOW = "MLflow: "
 FOLLOWED = "the run goes on, and a follower mirrors it"
 """The reason by which a follower sets a Task running again, see `sync.running_run`."""
@@ -68,13 +72,13 @@ def of_exit_code(code: int) -> End:
     """Return the end of a run that was open when the process ended itself with this exit code."""
     if code == 0:
         return End("completed", "", "")
-    return End("failed", f"the process ended with exit code {code}", "")
+    return End("failed", f"{_OF_EXIT_CODE}{code}", "")
 
 
 def of_death(*, out_of_memory: bool, signal: str = "") -> End:
     """Return the end of a run whose process died without running its at-exit handlers."""
     if out_of_memory:
-        return End("failed", "killed by the system: out of memory", "")
+        return End("failed", _OUT_OF_MEMORY, "")
     cause = f"signal {signal}" if signal else "a signal or os._exit"
     return End("stopped", f"{_DIED} ({cause})", "")
 
@@ -107,6 +111,16 @@ def is_of_a_process(reason: str, message: str) -> bool:
     """
     is_silent = "non-responsive" in f"{reason} {message}".lower()
     return is_silent or reason.startswith((_DIED, _INTERRUPTED, _UNENDED, _SILENT))
+
+
+def is_of_agent(task: Mapping[str, Any]) -> bool:
+    """Return True if an agent or `sync`, and no person, has set a Task to `completed`, `failed` or `closed`.
+
+    They note the end of the run on the Task before they end it, or give the end of the process as the reason if the run
+    was left open. The server also names the user who has changed a Task last, but an agent has a person's credentials.
+    """
+    held = (task.get("hyperparams") or {}).get(PROPERTIES) or {}
+    return ENDED in held or str(task.get("status_reason") or "").startswith((_OF_EXIT_CODE, _OUT_OF_MEMORY))
 
 
 def is_of_mlflow(reason: str) -> bool:

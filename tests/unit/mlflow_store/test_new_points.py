@@ -12,7 +12,7 @@ from mlflow.entities import Metric
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.mlflow_store import internals, metric_history, new_points
+from autoinstrument.mlflow_store import history_internals, internals, metric_history, new_points
 from autoinstrument.mlflow_store.metric_history import History
 from autoinstrument.mlflow_store.new_points import Reading, ReadPosition
 from autoinstrument.mlflow_store.runs import find_run
@@ -34,7 +34,7 @@ def client(
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     if request.param != "database":
         kind = internals.SERVER_STORE if "server" in request.param else "some.plug_in"
-        monkeypatch.setattr(internals, "history_module", lambda store: kind)
+        monkeypatch.setattr(history_internals, "history_module", lambda store: kind)
     if "before" in request.param:
         store_class = type(client._tracking_client.store)
         original = store_class.get_metric_history

@@ -23,7 +23,9 @@ def followed(*latest: Point) -> FollowedRun:
     """Return a run whose Task has all points up to the first one."""
     run = FollowedRun(seen(), 0.0)
     run.note(seen(*latest), 5.0)
-    assert run.take(FOLLOWED, Progress("t", True, "prefix", {"a": ReadPosition(3, ("a", 0.5, 1000, 7))}, "none"), 5.0)
+    assert run.take(
+        FOLLOWED, Progress("t", True, "prefix", {"a": ReadPosition(3, ("a", 0.5, 1000, 7))}, "none", True), 5.0
+    )
     return run
 
 
@@ -54,7 +56,7 @@ def test_a_run_with_refused_points_is_compared_as_a_whole() -> None:
     run.sent(6.0, is_refused=True)
     assert not run.is_due(10.0), "not at once"
     assert run.is_due(11.0)
-    assert run.extent(11.0) == Extent(histories=True)
+    assert run.extent(11.0, has_task=True) == Extent(histories=True)
 
 
 def test_pauses_between_attempts_grow() -> None:
@@ -93,7 +95,10 @@ def test_files_of_a_quiet_run_are_listed_rarely() -> None:
         ({"status": "in_progress"}, False),
         ({"status": "published"}, False),
         ({"status": "created"}, True),
-        ({"status": "completed"}, True),
+        ({"status": "completed", "hyperparams": {"properties": {"mlflow_run_ended": {"value": "2026"}}}}, True),
+        ({"status": "completed", "status_reason": "completed"}, False),
+        ({"status": "failed", "status_reason": "the process ended with exit code 3"}, True),
+        ({"status": "failed", "status_reason": "the data set is wrong"}, False),
         ({"status": "stopped", "status_reason": "enough"}, False),
         ({"status": "stopped", "status_reason": "MLflow: KILLED"}, True),
         ({"status": "stopped", "status_message": "Forced stop (non-responsive)"}, True),

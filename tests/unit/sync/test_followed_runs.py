@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api.session import Session
+from autoinstrument.mlflow_store import history_internals
 from autoinstrument.settings import Settings
 from autoinstrument.sync import followed_points, followed_runs
 from autoinstrument.sync.followed_runs import FollowedRuns
@@ -197,6 +201,8 @@ def test_many_new_runs_have_their_tasks_first(
     """With their latest points; the rest follows as time allows, here two runs a look, the oldest first."""
     for name, value in (("_FEW", 5), ("_LOOK_S", -1.0), ("AT_ONCE", 2)):
         monkeypatch.setattr(followed_runs, name, value)
+    monkeypatch.setattr(followed_points, "_READ_S", -1.0)
+    monkeypatch.setattr(followed_points, "MOST_RUNS", 2)
     follower = Follower()
     runs = [a_run(client, f"run {number}", status="") for number in range(6)]
     client.set_tag(runs[1], "mlflow.parentRunId", runs[5])
@@ -205,18 +211,90 @@ def test_many_new_runs_have_their_tasks_first(
         return [len(scalars(server, task_of(server, run_id)["id"])) for run_id in runs]
 
     assert sorted(follower.look(2)) == [f"followed run {number}" for number in range(6)]
-    assert points() == [20, 1, 20, 1, 1, 1]
+    assert points() == [20, 20, 1, 1, 1, 1]
     assert all(section(task_of(server, run_id), "MLflow") == {"lr": "0.1"} for run_id in runs)
     assert all(link_tags(client.get_run(run_id))["state"] == "followed" for run_id in runs)
     assert task_of(server, runs[1])["parent"] == task_of(server, runs[5])["id"]
     client.log_param(runs[0], "depth", "3")
     client.log_metric(runs[5], "train/loss", 0.01, step=20)
     assert follower.look() == []
-    assert points() == [20, 1, 20, 20, 20, 1], "a change of the others comes later"
-    assert follower.look(2) == []
+    assert points() == [20, 20, 20, 20, 1, 1], "a change of the others comes later"
+    assert follower.look(3) == []
     assert points() == [20, 20, 20, 20, 20, 21]
     assert section(task_of(server, runs[0]), "MLflow")["depth"] == "3"
     assert "report.txt" in {artifact["key"] for artifact in task_of(server, runs[5])["execution"]["artifacts"]}
+    for run_id in runs:
+        client.set_terminated(run_id)
+    follower.look()
+    assert all(is_verified(run_id) for run_id in runs)
+
+
+@pytest.mark.parametrize("state", ["live", ""])
+def test_a_run_that_an_agent_links_while_its_task_is_made(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Its tags stay as they are. A run that could not be linked is linked by the next look."""
+    monkeypatch.setattr(followed_runs, "_FEW", 1)
+    follower = Follower()
+    runs = [a_run(client, f"run {number}", status="") for number in range(3)]
+    found_again, failures = followed_runs.found_again, [] if state else [MlflowException("away")]
+
+    def slowly(found: Any) -> Any:
+        if state:
+            live(client, runs[0], "theirs")
+        if found and failures:
+            raise failures.pop()
+        return found_again(found)
+
+    follower.look()
+    monkeypatch.setattr(followed_runs, "found_again", slowly)
+    follower.look()
+    assert len(server.tasks) == 3
+    states = [client.get_run(run_id).data.tags.get("clearml.state") for run_id in runs]
+    assert states == (["live", "followed", "followed"] if state else [None] * 3)
+    follower.look(2)
+    states = [client.get_run(run_id).data.tags.get("clearml.state") for run_id in runs]
+    assert states == [state or "followed", "followed", "followed"]
+    assert len(server.tasks) == (2 if state else 3)
+
+
+def test_the_histories_of_new_runs_are_read_together(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, one request a metric, and sent with one: what their Tasks hold is known, because they were made here."""
+    asked = []
+    bulk_history = history_internals.bulk_history
+
+    def noted(store: Any, run_ids: Sequence[str], key: str, most: int) -> Any:
+        asked.append((len(run_ids), key))
+        return bulk_history(store, run_ids, key, most)
+
+    monkeypatch.setattr(history_internals, "bulk_history", noted)
+    monkeypatch.setattr("autoinstrument.mlflow_store.metric_history.read_pages", None)
+    monkeypatch.setattr("autoinstrument.mlflow_store.new_points.read_pages", None)
+    follower = Follower()
+    runs = [a_run(client, f"run {number}", status="") for number in range(4)]
+    client.log_metric(runs[0], "other", 1.0, step=3)
+    follower.look(2)
+    assert asked == [(4, "train/loss"), (1, "other")]
+    assert [len(scalars(server, task_of(server, run_id)["id"])) for run_id in runs] == [21, 20, 20, 20]
+    endpoints = [call.endpoint for call in server.requests]
+    assert (endpoints.count("events.add_batch"), "events.scalar_metrics_iter_raw" in endpoints) == (1, False)
+    for step in (25, 30):  # more than the next step: there may be others
+        client.log_metric(runs[0], "train/loss", 0.01, step=step)
+    follower.look()
+    assert asked[2:] == [(1, "train/loss")]
+    assert len(scalars(server, task_of(server, runs[0])["id"])) == 23
+
+
+def test_histories_that_one_answer_does_not_hold_are_read_one_by_one(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoinstrument.mlflow_store.short_histories._MOST", 50)
+    follower = Follower()
+    runs = [a_run(client, f"run {number}", status="", points=15 + 5 * number) for number in range(6)]
+    follower.look(2)
+    assert [len(scalars(server, task_of(server, run_id)["id"])) for run_id in runs] == [15, 20, 25, 30, 35, 40]
     for run_id in runs:
         client.set_terminated(run_id)
     follower.look()

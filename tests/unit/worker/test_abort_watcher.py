@@ -20,9 +20,10 @@ from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
+from autoinstrument.mirror.mapping import links
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.run_reader import open_run
-from autoinstrument.records import AbortLogged, RunAborted, RunDeleted
+from autoinstrument.records import AbortLogged, MetricsLogged, ParamsLogged, RunAborted, RunDeleted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import encode, read_all
 from autoinstrument.worker import training_process as process_module
@@ -33,7 +34,7 @@ from autoinstrument.worker.scheduler import Scheduler
 from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
-from tests.end_to_end.harness import task_of
+from tests.end_to_end.harness import scalars, section, task_of
 from tests.unit.conftest import Configure
 from tests.unit.mirror.runs import PROCESS
 from tests.unit.sync.test_stored import a_run, autoinstrument
@@ -109,6 +110,44 @@ def test_only_a_person_stops_a_training(
     finally:
         worker_end.close()
         process_end.close()
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "close"])
+def test_a_task_that_a_person_ends_by_hand_stays_so(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path, training: subprocess.Popen[bytes], status: str
+) -> None:
+    """The training goes on, and what it logs arrives. An end by another machine's worker is undone."""
+    session, run_id = Session(), a_run(client, "by hand", status="")
+    tasks, uploads = Tasks(session), Uploads(FileUploads(session))
+    worker_end, process_end = socket.socketpair()
+    with worker_end, process_end:
+        process = TrainingProcess(worker_end)
+        started_ms = int(psutil.Process(training.pid).create_time() * 1000)
+        process.start(PROCESS._replace(pid=training.pid, started_ms=started_ms))
+        run = open_run(client.tracking_uri, run_id).run._replace(owned=True)
+        mirror = LiveRun(RunJournal(tmp_path / "journal", run, process.started), Settings(), tasks, uploads)
+        delivery, watch = Scheduler(tasks, uploads), AbortWatcher(tasks)
+
+        def look() -> str:
+            watch.look(watch.begin([(mirror, [process])]), LiveRun.do)
+            delivery.deliver(mirror, process, is_open=True)
+            return str(task_of(server, run_id)["status"])
+
+        delivery.deliver(mirror, process, is_open=True)
+        task_id = task_of(server, run_id)["id"]
+        if status == "close":
+            session.call("tasks.stopped", task=task_id, force=True)
+        session.call(f"tasks.{status}", task=task_id, **({} if status == "close" else {"status_reason": "enough"}))
+        ended = task_of(server, run_id)["status"]
+        assert ended != "in_progress"
+        mirror.take(MetricsLogged(run_id, [("late", 0.5, 1, 1)]))
+        mirror.take(ParamsLogged(run_id, [("late", "1", "")]))
+        assert [look(), look()] == [ended, ended]
+        assert training.poll() is None
+        assert section(task_of(server, run_id), "MLflow")["late"] == "1"
+        assert ("late", 1) in scalars(server, task_id)
+        tasks.set_hyperparameters(mirror.task, links.end_time(1_600_000_000_000))
+        assert [look(), look()][-1] == "in_progress"
 
 
 def test_a_process_logs_why_before_it_is_ended(

@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api.session import Session
+from autoinstrument.mirror.mapping import links
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import ConsoleWritten, ProcessExiting, RunEnded
 from autoinstrument.settings import Settings, read_settings
@@ -194,7 +196,9 @@ def test_a_run_that_was_resumed_after_its_end_goes_on(
         live = FollowedRuns(Selection(experiments=("old",)), Settings())
         list(live.look())
         client.log_metric(run_id, "more", 1.0, step=1)
-        Session().call("tasks.completed", task=task_of(server, run_id)["id"], force=True)
+        end: dict[str, Any] = {"task": task_of(server, run_id)["id"], "force": True}
+        Session().call("tasks.edit_hyper_params", **end, hyperparams=links.end_time(1_600_000_000_000))
+        Session().call("tasks.completed", **end)
         list(live.look())
     else:
         first.say()
