@@ -31,7 +31,7 @@ class HiccupError(UnavailableError):
 
 
 class UnreachableError(UnavailableError):
-    """Nothing listens at the server's address, or the address is unknown: waiting for some seconds hardly helps."""
+    """No ClearML server answers at the address, or the address is unknown: waiting for some seconds hardly helps."""
 
 
 class FilesUnavailableError(UnavailableError):
@@ -43,7 +43,7 @@ class TooLargeError(UnavailableError):
 
 
 class InternalError(UnavailableError):
-    """An exception in the server's own code, which the content of the request may have caused.
+    """An exception in the server's own code, or a gateway's error, which the content of the request may have caused.
 
     If the server takes other requests meanwhile, this one is at fault: `mirror.rejections` then sends less of it.
     """

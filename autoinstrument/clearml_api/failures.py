@@ -53,11 +53,13 @@ def login_failure(error: Exception) -> ClearMLError:
     if status := re.search(r"\berror (5\d\d|429)\b", text):
         return HiccupError(f"no answer from {host}: HTTP status {status[1]}")
     if "error 404" in text:
-        return NotAllowedError(
+        return UnreachableError(
             f"{host} is not a ClearML API server (404): check CLEARML_API_HOST; its port is 8008 by default, and "
             "8080 is that of the web pages"
         )
-    return NotAllowedError(f"cannot log in to ClearML: {text[:300]}")
+    # A gateway may answer instead of a server that restarts, with another status, or with a page and status 200.
+    problem = f"cannot log in to ClearML: {text[:300]}"
+    return UnreachableError(problem) if sdk.is_answered(error) else NotAllowedError(problem)
 
 
 def _is_refused(error: Exception) -> bool:

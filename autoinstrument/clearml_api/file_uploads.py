@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from autoinstrument.clearml_api import sdk
 from autoinstrument.clearml_api.attempts import DEADLINE_S
 from autoinstrument.clearml_api.deadline import Deadline, OverdueError
-from autoinstrument.clearml_api.errors import RefusedError, UnavailableError
+from autoinstrument.clearml_api.errors import InternalError, RefusedError, UnavailableError
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import Task
 
@@ -131,6 +131,8 @@ class FileServer:
 
         try:
             self._session.request(send, f"upload to {urlsplit(server).netloc}", DEADLINE_S + 10 * size / _SLOWEST_DISK)
+        except InternalError as error:  # this server has no envelope
+            raise RefusedError(str(error)) from error
         except UnavailableError:
             of_caller["http"] = None  # a thread that was left behind may still use it
             raise

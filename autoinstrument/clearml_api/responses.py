@@ -27,6 +27,8 @@ _PASSING = re.compile(
     "connection|time-?out|timed out|unavailable|not primary|not master|read-only|rejected execution|not active", re.I
 )
 """Messages of databases that restart, are overloaded, or have no disk space; events then fail to index too."""
+_OF_CONTENT = frozenset({400, 413, 414, 415, 422, 431})
+"""Statuses of a gateway that refuses a request for its size or form, whichever server stands behind it."""
 _LOW_DISK_SPACE, _INCONSISTENT, _DATABASE_UNAVAILABLE = 4, 101, 102
 """Subcodes of a 500."""
 
@@ -50,7 +52,7 @@ def data_of(response: Any, action: str) -> dict[str, Any]:
         return data if isinstance(data, dict) else {}
     message = str(meta.get("result_msg") or response.reason)[:_LONGEST_MESSAGE]
     text = " ".join(f"{action}: {status} {message}".split())[:_LONGEST_MESSAGE]
-    if status in (401, 403):
+    if status in (401, 403) and (meta or status == 401):
         raise NotAllowedError(text)
     subcode = meta.get("result_subcode")
     subcode = subcode if isinstance(subcode, int) else 0
@@ -58,6 +60,9 @@ def data_of(response: Any, action: str) -> dict[str, Any]:
         raise error_of_500(text, subcode, _retry_after_s(response))
     if status in (408, 425, 429) or status >= 500:
         raise HiccupError(text, _retry_after_s(response))
+    if not meta and status not in _OF_CONTENT:
+        # A gateway has lost its server for a while (404, 405), or a firewall dislikes the content (403).
+        raise InternalError(text, _retry_after_s(response))
     raise RefusedError(text, (status, subcode))
 
 

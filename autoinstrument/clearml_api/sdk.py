@@ -191,3 +191,11 @@ def store_file(file: Path, address: str) -> str:
 def has_no_credentials(error: Exception) -> bool:
     """Return True if a login failed because no credentials are configured."""
     return type(error).__name__ == "MissingConfigError"
+
+
+def is_answered(error: Exception) -> bool:
+    """Return True if a login failed because something answered that is not a ClearML server.
+
+    The SDK raises a `LoginError` for most answers, and a `ValueError` for one without a token.
+    """
+    return type(error).__name__ == "LoginError" or "misconfigured" in str(error)

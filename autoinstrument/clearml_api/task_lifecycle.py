@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from autoinstrument.clearml_api.errors import RefusedError, understood
+from autoinstrument.clearml_api.errors import InternalError, RefusedError, UnavailableError, understood
 from autoinstrument.clearml_api.projects import Projects
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import Task
@@ -96,9 +96,16 @@ class TaskLifecycle:
         self._session.call("tasks.ping", task=task.id)
 
     def confirm_well(self, task: Task, after_s: float) -> None:
-        """Wait, then check that the server can write to the Task, by a request that it cannot refuse."""
+        """Wait, then check that the server can write to the Task, by a request that it cannot refuse.
+
+        Raises:
+            ClearMLError: it cannot; never an `InternalError`, because the content of this request causes none.
+        """
         time.sleep(after_s)
-        self.ping(task)
+        try:
+            self.ping(task)
+        except InternalError as error:
+            raise UnavailableError(str(error)) from error
 
     def delete(self, task: Task) -> None:
         """Delete a Task that was created here and that another one replaces."""

@@ -94,6 +94,8 @@ class Rejections:
         except (RefusedError, InternalError) as error:
             if isinstance(error, RefusedError) and error.is_gone:
                 raise
+            if isinstance(error, InternalError) and self._confirm_well is not None:
+                self._confirm_well(0.0)  # a server that is away is not asked again for each half
             again = remaining(items, error)
             if (len(again) == 1 and len(items) == 1) or self._in_a_row >= _HOPELESS:
                 if refusal := self._persisting(send, again, error):

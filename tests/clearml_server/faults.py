@@ -16,8 +16,8 @@ class Fault:
         endpoints: A pattern over `service.action`, `files.upload|download|delete` and `web.page`; `*` is everything.
         times: For the next so many matching requests; None until it is cleared.
         latency: Seconds to wait before anything else.
-        status: Answer with this HTTP status: 500 in an API envelope (with `text` and `subcode`), any other as the
-            HTML of a gateway.
+        status: Answer with this HTTP status: 403 and 500 in an API envelope (with `text` and `subcode`), any other as
+            the HTML of a gateway.
         retry_after: Seconds in a Retry-After header beside `status`.
         action: `hang` until the fault is cleared or the server closes; `drop` the connection without an answer.
         containing: Only requests whose body has this text in it.

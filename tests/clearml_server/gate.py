@@ -107,9 +107,9 @@ class Gate:
 
 
 def _error_page(fault: Fault, name: str) -> Response:
-    if fault.status == 500:
-        error = ApiError(500, fault.subcode, fault.text)
-        response = json_response(envelope(name, "2.23", None, error=error), 500)
+    if fault.status in (403, 500):
+        error = ApiError(fault.status, fault.subcode, fault.text)
+        response = json_response(envelope(name, "2.23", None, error=error), fault.status)
     else:
         page = f"<html><body><h1>{fault.status}</h1></body></html>\n"
         response = Response(page, fault.status, mimetype="text/html")

@@ -61,10 +61,13 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (caused(LoginError("x"), UnreadableError("no TLS there")), UnavailableError, "http://h: no TLS there"),
         (
             LoginError("Failed getting token (error 404 from http://h)"),
-            NotAllowedError,
+            UnreachableError,
             "http://h is not a ClearML API server",
         ),
-        (LoginError("some\nother"), NotAllowedError, "cannot log in to ClearML: some other"),
+        (LoginError("Failed getting token (error 405 from http://h)"), UnreachableError, "(error 405 from http://h)"),
+        (ValueError("It seems *api_server* is misconfigured"), UnreachableError, "*api_server* is misconfigured"),
+        (LoginError("some\nother"), UnreachableError, "cannot log in to ClearML: some other"),
+        (ValueError("host was not set"), NotAllowedError, "cannot log in to ClearML: host was not set"),
     ],
 )
 def test_logins(error: Exception, kind: type[ClearMLError], text: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,26 @@ def test_kinds_of_status(status: int, kind: type[ClearMLError]) -> None:
     assert str(raised.value) == f"a.b: {status} one line"
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, InternalError),  # to a page to sign in that does not follow
+        (400, RefusedError),
+        (401, NotAllowedError),
+        (403, InternalError),  # a firewall that dislikes the content, or everything
+        (404, InternalError),  # Kubernetes' ingress while the server restarts
+        (405, InternalError),
+        (413, RefusedError),
+        (429, HiccupError),
+        (502, HiccupError),
+    ],
+)
+def test_a_gateway_refuses_an_item_only_for_its_content(status: int, kind: type[ClearMLError]) -> None:
+    with pytest.raises(kind) as raised:
+        data_of(response(status, b"<html>"), "a.b")
+    assert type(raised.value) is kind
+
+
 def test_a_500_of_a_gateway_is_tried_again() -> None:
     with pytest.raises(HiccupError, match=r"a\.b: 500 Reason"):
         data_of(response(500, b"<html>"), "a.b")

@@ -88,3 +88,21 @@ def test_an_item_is_at_fault_only_while_the_server_is_well(monkeypatch: pytest.M
     well = Rejections("run", lambda after_s: None)
     well.send_each(taking_all_but({"a"}, [], InternalError("oops")), ["a"], str)
     assert well.new_list() is not None
+
+
+def test_a_server_that_is_away_is_not_asked_for_each_half() -> None:
+    """Kubernetes' ingress answers 404 while the server restarts; a firewall answers 403 for what it dislikes."""
+    sent = []
+
+    def send(items: list[int]) -> None:
+        sent.append(items)
+        raise InternalError("404 Not Found")
+
+    def is_away(after_s: float) -> None:
+        raise UnavailableError("404 Not Found")
+
+    rejections = Rejections("run", is_away)
+    with pytest.raises(UnavailableError):
+        rejections.send_each(send, list(range(2000)), str)
+    assert len(sent) == 1
+    assert rejections.new_list() is None
