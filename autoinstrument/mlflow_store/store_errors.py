@@ -54,6 +54,7 @@ class NoStoreError(StoreNotThereError):
     """MLflow would create or migrate a store if it opened it; the text is one line for a person, with the remedy.
 
     Attributes:
+        address: where it would be, without credentials.
         problem: what is wrong with the store, without its address.
         remedy: what to do, in the imperative.
         is_new: the store does not exist yet; False for one of an older MLflow.
@@ -61,6 +62,7 @@ class NoStoreError(StoreNotThereError):
 
     def __init__(self, tracking_uri: str, problem: str, remedy: str = "", *, is_new: bool = True) -> None:
         self.problem, self.is_new = problem, is_new
+        self.address = without_credentials(absolute(tracking_uri))
         self.remedy = remedy or f"{'check' if os.environ.get(_VARIABLE) else 'set'} {_VARIABLE}"
         super().__init__(f"MLflow store {shown(tracking_uri)} {problem}: {self.remedy}")
 
@@ -90,6 +92,13 @@ def problem_of(error: Exception) -> str:
         server = without_credentials(address[0]) if address else "the server"
         return f"MLflow: {server} {problem}: {remedy[0].lower() + remedy[1:-1]}"
     return f"MLflow: {type(error).__name__}: {text[:300]}"
+
+
+def problem_of_recorded(error: Exception) -> str:
+    """Return `problem_of` for a recorded run: its journal names the store, whatever MLFLOW_TRACKING_URI is here."""
+    if isinstance(error, NoStoreError) and error.is_new:
+        return f"the run's MLflow store {error.address} {error.problem}: it was deleted or moved, or is not mounted"
+    return problem_of(error)
 
 
 def explained(error: Exception) -> tuple[str, str] | None:

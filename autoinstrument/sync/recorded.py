@@ -29,7 +29,7 @@ from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
-from autoinstrument.mlflow_store.store_errors import NotFoundError
+from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of_recorded
 from autoinstrument.mlflow_store.urls import with_known_credentials
 from autoinstrument.settings import Settings
 from autoinstrument.sync.failures import failed
@@ -158,6 +158,9 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
             except ImportError:
                 stop = "MLflow is not installed in this environment"
                 yield outcome._replace(result="failed", detail=stop)
+            except NoStoreError as error:
+                problem = f"{problem_of_recorded(error)}; if it is gone, delete its runs' journals in {folder.parent}"
+                yield failed(outcome.run_id, outcome.run_name, error)._replace(detail=problem)
             except Exception as error:  # MLflow's store raises what its driver raises
                 yield failed(outcome.run_id, outcome.run_name, error)
 

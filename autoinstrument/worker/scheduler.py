@@ -16,7 +16,7 @@ from autoinstrument.clearml_switches import refusal
 from autoinstrument.guard import guard, logger
 from autoinstrument.mirror.completion import complete, read_awaited, write_back
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.store_errors import problem_of
+from autoinstrument.mlflow_store.store_errors import problem_of_recorded
 from autoinstrument.records import RunPending
 from autoinstrument.worker.event_round import send_events
 from autoinstrument.worker.live_run import LiveRun
@@ -257,7 +257,7 @@ class Scheduler:
 
     def _not_taken(self, mirror: LiveRun, error: Exception) -> None:
         """Note why MLflow cannot be asked about a run, or refuses its link; `sync` tries again."""
-        mirror.journal.reason = problem_of(error)[:500]
+        mirror.journal.reason = problem_of_recorded(error)[:500]
         logger().warning("run %s: %s; %s", mirror.run.run_id, mirror.journal.reason, mirror.journal.remedy)
         with guard("writing the journal"):
             mirror.journal.save()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,30 @@ def test_a_worker_that_completes_a_run_does_not_make_its_store_again(place: Plac
     assert done.code == 3, done.stderr
     wait_for(lambda: not place.workers())
     assert not folder.exists()
+
+
+def test_a_recorded_run_whose_store_is_gone_has_a_remedy_that_helps(
+    own_place: Place, own_server: ClearMLServer, database: Path
+) -> None:
+    """Its journal names the store, so that no variable is wrong. Without the journal nothing is pending any more."""
+    store = own_place.root / "store.db"
+    store.write_bytes(database.read_bytes())
+    own_place.uri = f"sqlite:///{store}"
+    own_server.close()
+    assert own_place.run("import mlflow; mlflow.start_run(); mlflow.end_run()").code == 0
+    wait_for(lambda: not own_place.workers())
+    own_server.start()
+    store.unlink()
+    own_place.uri = ""
+    (journal,) = own_place.journals()
+    synced = own_place.command("sync")
+    assert synced.code == 1
+    assert f"the run's MLflow store sqlite:///{store} does not exist: it was deleted or moved" in synced.stdout
+    assert f"delete its runs' journals in {journal.parent}" in " ".join(synced.stdout.split())
+    assert "MLFLOW_TRACKING_URI" not in synced.stdout + synced.stderr
+    assert not store.exists()
+    shutil.rmtree(journal)
+    assert own_place.command("sync").code == 0
 
 
 @pytest.mark.parametrize("command", [["status"], ["verify"], ["sync", "--all"]])

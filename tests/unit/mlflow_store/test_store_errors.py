@@ -13,6 +13,7 @@ from autoinstrument.mlflow_store.store_errors import (
     NotFoundError,
     if_supported,
     problem_of,
+    problem_of_recorded,
     refuses_credentials,
     shown,
 )
@@ -72,6 +73,15 @@ def test_the_default_store_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert "MLflow's default: MLFLOW_TRACKING_URI is not set" in shown("http://u:p@h")
     assert NoStoreError("http://h", "is gone").remedy == "set MLFLOW_TRACKING_URI"
+
+
+def test_a_recorded_run_names_its_store_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the variable nor MLflow's default has to do with it; an older store needs the same as for a command."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    gone = "the run's MLflow store http://h is gone: it was deleted or moved, or is not mounted"
+    assert problem_of_recorded(NoStoreError("http://u:p@h", "is gone")) == gone
+    old = NoStoreError("http://h", "is old", "upgrade it", is_new=False)
+    assert problem_of_recorded(old) == str(old)
 
 
 @pytest.mark.parametrize(
