@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 _MOST = 1000
-"""Pieces of work that wait for one run; from MLflow's store comes what more of them would deliver."""
+"""Pieces of work that wait for one run; data beyond them is read from MLflow's store."""
 
 
 class Candidate:

@@ -13,7 +13,17 @@ from autoinstrument.guard import guard, logger
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store import store_access
 from autoinstrument.mlflow_store.describe import PARENT_RUN
-from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL, set_killed, set_missing_tag, set_tags
+from autoinstrument.mlflow_store.link_tags import (
+    LIVE,
+    PENDING,
+    STATE,
+    SYNCED,
+    TASK_ID,
+    TASK_URL,
+    set_killed,
+    set_missing_tag,
+    set_tags,
+)
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.records import (
     AbortLogged,
@@ -77,7 +87,7 @@ class RunReports:
         elif isinstance(record, RunPending):
             run = self._runs[record.run_id]
             self._log_pending([run], record.reason)
-            self._write(run, "pending")
+            self._write(run, PENDING)
         elif isinstance(record, RunAborted):
             name = self._runs[record.run_id].name if record.run_id in self._runs else record.run_id
             logger().warning("run %s: %s; this process receives SIGTERM", name, record.reason)
@@ -104,7 +114,7 @@ class RunReports:
             with store_access.store_access(run.tracking_uri, run.workspace):  # before a late write, or instead of it
                 if linked.delivered:
                     run.deliver()
-                self._write(run, "synced" if linked.delivered else "live", linked.lineage)
+                self._write(run, SYNCED if linked.delivered else LIVE, linked.lineage)
         else:  # its Task is complete in a moment, and each write takes 5 ms of the training's CPU time
             self._sender.post_soon(run.run_id, "link", partial(self._write_late, run, linked.lineage), _COMPLETE_S)
         for step in linked.steps:
@@ -116,7 +126,7 @@ class RunReports:
         """Write the link of a run that has ended, unless its Task is complete; the worker does it after the process."""
         with store_access.store_access(run.tracking_uri, run.workspace):
             if run.started is not None and not self.is_exiting:
-                self._write(run, "pending" if self._log.is_pending(run.run_id) else "live", lineage)
+                self._write(run, PENDING if self._log.is_pending(run.run_id) else LIVE, lineage)
 
     def _write(self, run: TrackedRun, state: str, lineage: Mapping[str, str] = MappingProxyType({})) -> None:
         task_id, task_url = run.task or ("", "")
@@ -197,7 +207,7 @@ class RunReports:
             uri = run.undelivered_uri  # "" if the worker has delivered it in the meantime
             if uri and uri not in failed:
                 try:
-                    self._write(run, "pending")
+                    self._write(run, PENDING)
                 except Exception as error:  # MLflow's store raises what its driver raises
                     failed.add(uri)
                     logger().warning("run %s is not tagged as pending in MLflow (%s)", run.name, problem_of(error))

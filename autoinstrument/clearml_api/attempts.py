@@ -19,7 +19,7 @@ DEADLINE_S = 30.0
 nine seconds."""
 _ATTEMPTS = 3
 _PATIENCE_S = 2.0
-"""The longest pause asked for by a server that is kept here; a longer one is left to the caller."""
+"""Longest pause, asked for by the server, that is waited for here; the caller handles longer ones."""
 
 
 class Attempts:

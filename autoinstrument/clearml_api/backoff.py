@@ -47,7 +47,7 @@ class Backoff:
     def failed(self, error: ClearMLError, took_s: float) -> None:
         """Note that a call failed with an error after `took_s` seconds.
 
-        Of calls that were under way at the same time, one counts.
+        Calls that were in progress at the same time count once.
         """
         now = time.monotonic()
         if now - took_s < self._failed_at:

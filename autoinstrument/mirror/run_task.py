@@ -20,7 +20,7 @@ from autoinstrument.mlflow_store.link_tags import STATE
 
 _ATTEMPTS = 3
 _PATIENCE_S = 2.0
-"""The longest pause asked for by a server that is kept here; a longer one is left to the caller."""
+"""Longest pause, asked for by the server, that is waited for here; the caller handles longer ones."""
 ALONE_S = 4.0
 """Seconds after the run's start until another process, a follower, may make its Task (`sync.followed_runs`)."""
 

@@ -10,7 +10,7 @@ from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.history_internals import latest_points
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
-from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE
+from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE, SYNCED
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.workspaces import each_in_workspace, in_workspace, searched
@@ -74,7 +74,7 @@ class StoredRun(NamedTuple):
 
         Its Task is complete, so that the agent saw its process end: by SIGPIPE for example, which runs no exit handler.
         """
-        is_open = not self.has_ended and self.run.tags.get(STATE) == "synced"
+        is_open = not self.has_ended and self.run.tags.get(STATE) == SYNCED
         return left_open(self.run.run_id) if is_open else ""
 
 

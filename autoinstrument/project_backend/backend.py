@@ -20,7 +20,7 @@ from mlflow.version import VERSION
 from autoinstrument.agent.process_agent import existing
 from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store.describe import describe
-from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
+from autoinstrument.mlflow_store.link_tags import LIVE, STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.workspaces import active
 from autoinstrument.project_backend.backend_config import BackendConfig, backend_config_of
 from autoinstrument.project_backend.environments import ProjectEnvironment, environment_of, with_mlflow
@@ -89,7 +89,7 @@ class ClearMLBackend(AbstractBackend):  # type: ignore[misc]
                 raise ExecutionException(f"nothing was queued: {error}") from error
             raise
         with own_calls():
-            for name, value in ((TASK_ID, task["task"]), (TASK_URL, task["url"]), (STATE, "live")):
+            for name, value in ((TASK_ID, task["task"]), (TASK_URL, task["url"]), (STATE, LIVE)):
                 client.set_tag(run_id, name, value)
         for warning in task["warnings"]:
             logger().warning("%s", warning)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clone_run.task_content import code_fields, comparable_packages, container_fields
-from autoinstrument.mlflow_store.link_tags import LINK_TAGS
+from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.runs import StoredRun
 
 _ARGUMENTS = "Args"
@@ -66,7 +66,7 @@ def compare_runs(first: StoredRun, second: StoredRun, tasks: Tasks) -> RunDiff:
 
 
 def _task(stored: StoredRun, tasks: Tasks) -> dict[str, Any]:
-    task_id = tasks.of_run(stored.run.run_id, stored.run.tags.get(LINK_TAGS[0], ""))
+    task_id = tasks.of_run(stored.run.run_id, stored.run.tags.get(TASK_ID, ""))
     return tasks.get(task_id) if task_id else {}
 
 

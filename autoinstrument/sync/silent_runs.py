@@ -25,7 +25,7 @@ from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
 from autoinstrument.mirror.mapping.links import ENDED
 from autoinstrument.mirror.mapping.run_status import End, is_of_a_process, of_silence
-from autoinstrument.mlflow_store.link_tags import FOLLOWED, STATE, TASK_ID, is_linked, set_killed
+from autoinstrument.mlflow_store.link_tags import FOLLOWED, LIVE, STATE, SYNCED, TASK_ID, is_linked, set_killed
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, running_runs
 from autoinstrument.settings import Settings
@@ -228,11 +228,11 @@ def _was_left_open(task: dict[str, Any]) -> bool:
 
 
 def _was_mirrored(stored: StoredRun) -> bool:
-    return stored.run.tags.get(STATE) in ("live", "synced")
+    return stored.run.tags.get(STATE) in (LIVE, SYNCED)
 
 
 def _is_complete(stored: StoredRun) -> bool:
-    return stored.run.tags.get(STATE) == "synced"
+    return stored.run.tags.get(STATE) == SYNCED
 
 
 def _outcome(watched: _Watched, result: str, detail: str) -> Outcome:

@@ -104,7 +104,7 @@ class _BackgroundThread(threading.Thread):
 def _without_signals(loop: Callable[[], None], started_by: int) -> None:
     """Run a loop on a thread that takes no signal of the process.
 
-    Where gevent or eventlet has put something of its own in the place of threads, the loop runs on the very thread that
+    Where gevent or eventlet has replaced threads, the loop runs on the very thread that
     started it (by the system's number), which keeps its signals.
 
     A script may block a signal to wait for it (`signal.sigwait`), or while it writes a checkpoint. The system would

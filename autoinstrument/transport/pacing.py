@@ -5,7 +5,7 @@ from __future__ import annotations
 from autoinstrument.transport.reentrant_event import ReentrantEvent
 
 _GATHER_S, _GATHER_POINTS_S, _REST_S = 0.05, 0.25, 0.0005
-"""Pauses before records are sent, before they are sent if nobody waits for any of them, and between two messages. A
+"""Pauses before records are sent, before they are sent if no process waits for any of them, and between two messages. A
 thread that blocks for microseconds only takes the interpreter's lock back before another one that waits for it has
 woken up."""
 

@@ -91,7 +91,7 @@ class Scheduler:
 
     @property
     def is_probing(self) -> bool:
-        """True after a failure, until a request succeeds, were it the first of many: one run at a time is delivered."""
+        """True after a failure, until one request succeeds: one run at a time is delivered until then."""
         return self._server.has_failed
 
     def step(self, mirror: LiveRun, home: TrainingProcess, *, is_open: bool) -> Step | None:

@@ -25,7 +25,7 @@ VARIABLES = "Environment"
 """ClearML's own section for environment variables (clearml 1.16 to 2.1.12, `binding/environ_bind.py`)."""
 
 _RUN_TYPE, _EVALUATION = "mlflow.runType", "genai_evaluate"
-"""Tag of the runs of `mlflow.genai.evaluate` (mlflow 3.4 to 3.17); other evaluations are not told from training."""
+"""Tag of the runs of `mlflow.genai.evaluate` (mlflow 3.4 to 3.17); other evaluations look like training."""
 _OF_COMMAND_LINE = "what the program's parser has read; a clone's command line is made from it and from Args"
 _OF_OMEGACONF = (
     "the configuration that Hydra gave to the job; in a clone, change the section Hydra, or this and set "

@@ -35,7 +35,7 @@ class ModelsPart(RunPart):
     # Data
 
     def take(self, record: Record) -> None:
-        """Remember what is said of models."""
+        """Remember the run's models, and points of their metrics."""
         if isinstance(record, ModelsLogged):
             self._known = record
         elif isinstance(record, ModelMetricsLogged):

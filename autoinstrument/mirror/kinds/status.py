@@ -91,7 +91,7 @@ class StatusPart(RunPart):
 
     @property
     def is_settled(self) -> bool:
-        """True if the Task has ended as the run did, or is not to end."""
+        """True if the Task has ended as the run did, or must not end."""
         return self._is_on_task
 
     @property

@@ -83,7 +83,7 @@ def row(key: str) -> Curve:
 
 
 def can_have_row(key: str) -> bool:
-    """Return True if a single value of the metric is a result; a sample of MLflow's system metrics is none."""
+    """Return True if a single value of the metric is a result; samples of MLflow's system metrics are not."""
     return not key.startswith("system/")
 
 
