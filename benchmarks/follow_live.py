@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import os
 import platform
-import sqlite3
 import statistics
 import sys
 import tempfile
@@ -23,7 +22,8 @@ from typing import NamedTuple
 
 import psutil
 
-from benchmarks.sync_memory import ROOT, Case, copies, fill, mlflow_server
+from benchmarks.runs_by_sql import RunsBySql
+from benchmarks.sync_memory import ROOT, Case, fill, mlflow_server
 from tests.clearml_server import ClearMLServer
 
 MOST_S = 15.0
@@ -33,6 +33,7 @@ _PATIENCE_S = 600.0
 _METRICS, _LAST = 5, 9
 """Metrics of a run, and the step of the last point that a run begins with."""
 _LOG_EVERY_S = 10.0
+_KEYS = [f"loss{n}" for n in range(_METRICS)]
 
 
 class Size(NamedTuple):
@@ -52,41 +53,17 @@ class Size(NamedTuple):
 FULL, SMALL = Size(), Size(100, 20, 2, 10.0)
 
 
-class Store:
+class Store(RunsBySql):
     """The database behind MLflow's server."""
 
     def __init__(self, folder: Path, ended: int) -> None:
         self.uri = fill(Case(runs=ended, points=50, metrics=_METRICS, params=20), folder)
-        self._database = folder / "mlflow.db"
-        with self._connection() as connection:
+        super().__init__(folder / "mlflow.db")
+        with self.connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")  # the server reads while this process writes
             # As other databases do by themselves: without statistics, SQLite 3.40 reads the points of all runs for the
             # history of a metric of one run (MLflow's `get_metric_history`), here 12 ms instead of 0.1 ms.
             connection.execute("ANALYZE")
-            (self._first,) = connection.execute("SELECT run_uuid FROM runs LIMIT 1").fetchone()
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite3.connect(self._database, timeout=120)) as connection, connection:
-            yield connection
-
-    def begin(self, count: int) -> list[str]:
-        """Begin runs that have points and parameters; return their ids."""
-        with self._connection() as connection:
-            ids = copies(connection, self._first, count)
-            values = [(int(time.time() * 1000), each) for each in ids]
-            begin = "UPDATE runs SET status = 'RUNNING', end_time = NULL, start_time = ? WHERE run_uuid = ?"
-            connection.executemany(begin, values)
-        return ids
-
-    def log(self, ids: list[str], step: int) -> None:
-        """Log a point of each metric to runs."""
-        now = int(time.time() * 1000)
-        rows = [(f"loss{n}", step, now, each, step) for each in ids for n in range(_METRICS)]
-        with self._connection() as connection:
-            for insert in ("INSERT INTO metrics", "INSERT OR REPLACE INTO latest_metrics"):
-                columns = "(key, value, timestamp, run_uuid, step, is_nan)"
-                connection.executemany(f"{insert} {columns} VALUES (?, ?, ?, ?, ?, 0)", rows)
 
 
 class Costs(NamedTuple):
@@ -252,7 +229,7 @@ def measure(size: Size, jobs: int) -> Iterator[tuple[str, str, bool | None]]:
             firsts += delays.of_tasks(ids, began)
             delays.of_points(ids, _LAST, began)
             began = time.time()
-            store.log(ids, step)
+            store.log(ids, _KEYS, step)
             points += delays.of_points(ids, step, began)
         yield figure("Task of a run that begins alone", firsts)
         yield figure("its points", points)
@@ -264,7 +241,7 @@ def measure(size: Size, jobs: int) -> Iterator[tuple[str, str, bool | None]]:
         last = max(delays.of_points(ids, _LAST, began))
         yield "all that they had logged", f"{last:.1f} s; {(follower.costs() - before).a_run(size.burst)}", None
         began = time.time()
-        store.log(ids, step)
+        store.log(ids, _KEYS, step)
         yield figure(f"then a point of each of {_METRICS} metrics in all of them", delays.of_points(ids, step, began))
 
         time.sleep(2 * _LOG_EVERY_S)
@@ -276,7 +253,7 @@ def measure(size: Size, jobs: int) -> Iterator[tuple[str, str, bool | None]]:
         before, began = follower.costs(), time.monotonic()
         while time.monotonic() - began < size.watch_s:
             step += 1
-            store.log(ids, step)
+            store.log(ids, _KEYS, step)
             time.sleep(_LOG_EVERY_S)
         spent = (follower.costs() - before).a_minute(time.monotonic() - began)
         yield f"a minute in which each logs {_METRICS} metrics every {_LOG_EVERY_S:.0f} s", spent, None

@@ -85,7 +85,7 @@ def bulk_history(store: Any, run_ids: Sequence[str], key: str, most: int) -> lis
         return _bulk_of_server(store, run_ids, key, most)
     if history_module(store) == DATABASE_STORE:
         return _bulk_of_database(store, run_ids, key, most)
-    raise NotImplementedError(f"{type(store).__name__} reads one run at a time")
+    raise NotImplementedError(type(store).__name__)
 
 
 def _bulk_of_server(store: Any, run_ids: Sequence[str], key: str, most: int) -> list[tuple[str, Point]]:

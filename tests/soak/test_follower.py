@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 import urllib.request
@@ -16,7 +15,7 @@ import psutil
 import pytest
 from mlflow.entities import Metric, Param
 
-from benchmarks.sync_memory import copies
+from benchmarks.runs_by_sql import RunsBySql
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place
 from tests.end_to_end.processes import AT_ONCE_S, wait_for
@@ -25,7 +24,7 @@ from tests.unit.cli.test_health import free_port
 RUNS = int(os.environ.get("SOAK_RUNS", "20000"))
 """Runs of the whole test; a day of a busy server."""
 AT_ONCE = min(100, RUNS // 5)
-"""Runs that are running at a time."""
+"""Runs that are running at a time; as many others begin when they end, so that a batch takes two looks."""
 _WARM = min(1200, RUNS // 2) // AT_ONCE
 """Batches after which all is imported, all caches are filled, and so is the page of 1,000 runs that a search returns:
 each round looks at the runs that have ended lately."""
@@ -34,43 +33,20 @@ _FLAT_MB = 30
 _PATIENCE_S = 1200.0
 
 
-class Store:
-    """An MLflow database whose runs are copies of one, by SQL: MLflow's client needs more CPU time than a follower."""
-
-    def __init__(self, place: Place) -> None:
-        self._database = place.uri.removeprefix("sqlite:///")
-        client, experiment = place.client, place.client.create_experiment("soak")
-        self._first = client.create_run(experiment).info.run_id
-        points = [Metric("loss", 1 / (step + 1), step + 1, step) for step in range(20)]
-        client.log_batch(self._first, points, [Param(f"p{n}", "value") for n in range(20)])
-        client.set_terminated(self._first)
-        client.delete_run(self._first)  # a copy would have the tags of its Task
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite3.connect(self._database, timeout=120)) as connection, connection:
-            yield connection
-
-    def begin(self, count: int) -> list[str]:
-        """Begin runs with points and parameters, and return their ids."""
-        with self._connection() as connection:
-            ids = copies(connection, self._first, count)
-            begin = "UPDATE runs SET status = 'RUNNING', lifecycle_stage = 'active', end_time = NULL, start_time = ?"
-            connection.executemany(f"{begin} WHERE run_uuid = ?", [(_now_ms(), each) for each in ids])
-        return ids
-
-    def end(self, ids: list[str]) -> None:
-        """Log a last point to runs, and end them."""
-        with self._connection() as connection:
-            point = "(key, value, timestamp, run_uuid, step, is_nan) VALUES ('loss', 0.01, ?, ?, 20, 0)"
-            for insert in ("INSERT INTO metrics", "INSERT OR REPLACE INTO latest_metrics"):
-                connection.executemany(f"{insert} {point}", [(_now_ms(), each) for each in ids])
-            end = "UPDATE runs SET status = 'FINISHED', end_time = ? WHERE run_uuid = ?"
-            connection.executemany(end, [(_now_ms(), each) for each in ids])
+def runs_of(place: Place) -> RunsBySql:
+    """Return the runs of a store: copies of one that is deleted, which else would have the tags of its Task."""
+    client, experiment = place.client, place.client.create_experiment("soak")
+    first = client.create_run(experiment).info.run_id
+    points = [Metric("loss", 1 / (step + 1), step + 1, step) for step in range(20)]
+    client.log_batch(first, points, [Param(f"p{n}", "value") for n in range(20)])
+    client.set_terminated(first)
+    client.delete_run(first)
+    return RunsBySql(Path(place.uri.removeprefix("sqlite:///")), first)
 
 
-def _now_ms() -> int:
-    return int(time.time() * 1000)
+def completed(server: ClearMLServer) -> set[str]:
+    """Return the Tasks that the latest requests have completed."""
+    return {call.body["task"] for call in server.requests if call.endpoint == "tasks.completed"}
 
 
 @contextlib.contextmanager
@@ -95,7 +71,7 @@ def following(place: Place, port: int) -> Iterator[psutil.Popen]:
 
 @pytest.mark.timeout(0)
 def test_a_day_of_runs(own_place: Place, own_server: ClearMLServer) -> None:
-    store, port = Store(own_place), free_port()
+    store, port = runs_of(own_place), free_port()
     memory: list[float] = []
     batches = RUNS // AT_ONCE
     with following(own_place, port) as follower:
@@ -109,20 +85,22 @@ def test_a_day_of_runs(own_place: Place, own_server: ClearMLServer) -> None:
                 return -1.0
             return float(lines.get(f"autoinstrument_sync_{name}", -1.0))
 
-        def are(count: int) -> Callable[[], bool]:
-            return lambda: value("runs_followed") == count
+        def are(running: int, ended: int) -> Callable[[], bool]:
+            return lambda: value("runs_followed") == running and len(completed(own_server)) == ended
 
-        for batch in range(batches):
+        running = store.begin(AT_ONCE)
+        wait_for(are(AT_ONCE, 0), _PATIENCE_S)
+        for batch in range(1, batches + 1):
             began = time.monotonic()
-            running = store.begin(AT_ONCE)
-            wait_for(are(AT_ONCE), _PATIENCE_S)
-            store.end(running)
-            wait_for(are(0), _PATIENCE_S)
-            memory.append(follower.memory_info().rss / 2**20)
             own_server.clear_requests()
+            store.log(running, ["loss"], 20)
+            store.end(running)
+            running = store.begin(AT_ONCE) if batch < batches else []
+            wait_for(are(len(running), AT_ONCE), _PATIENCE_S)
+            memory.append(follower.memory_info().rss / 2**20)
             cpu = sum(follower.cpu_times()[:2])
             took = time.monotonic() - began
-            print(f"{(batch + 1) * AT_ONCE} runs: {took:.0f} s, {cpu:.0f} s of CPU, {memory[-1]:.0f} MB", flush=True)
+            print(f"{batch * AT_ONCE} runs: {took:.0f} s, {cpu:.0f} s of CPU, {memory[-1]:.0f} MB", flush=True)
         assert value('runs_total{result="failed"}') == -1.0
     assert len(own_server.tasks) == batches * AT_ONCE
     assert {task["status"] for task in own_server.tasks} == {"completed"}
