@@ -23,12 +23,16 @@ _NO_TRUST = (
     "Set MLFLOW_TRACKING_SERVER_CERT_PATH, or REQUESTS_CA_BUNDLE, to the certificate of the authority, as the training "
     "has it."
 )
+_DATES = "Check the date of this machine, or ask whoever runs the server for a new certificate."
 _NO_CERTIFICATE = "Set MLFLOW_TRACKING_CLIENT_CERT_PATH to a file with certificate and key, as the training has it."
 _PROXY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY: the address, the user and the password of the proxy."
 _OF_TEXT = {
     "failed with error code 401": ("refuses the credentials (401)", NO_CREDENTIALS),
     "failed with error code 407": ("is behind a proxy that refuses the credentials (407)", _PROXY),
     "experiments/search failed with error code 404": ("is no MLflow tracking server (404)", OTHER_SERVER),
+    "certificate has expired": ("has a certificate that has expired", _DATES),
+    "certificate is not yet valid": ("has a certificate that is not valid yet", _DATES),
+    "mismatch, certificate is not valid for": ("has a certificate of another host", OTHER_SERVER),
     "CERTIFICATE_VERIFY_FAILED": ("has a certificate that is not trusted here", _NO_TRUST),
     "alert certificate required": ("wants a certificate of the client", _NO_CERTIFICATE),
     "Caused by ProxyError": ("cannot be reached through the proxy", _PROXY),
