@@ -42,6 +42,8 @@ _OF_TEXT = {
 """By parts of the messages of MLflow's client (2.16 to 3.17), the first that fits."""
 _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """MLflow's codes of errors after which another try may succeed."""
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes if a store has no run of an id, or takes it for none."""
 _REFUSED = expression(
     r"\b401 (?:Client Error|Unauthorized)|error code 401\b|UNAUTHENTICATED|ExpiredToken|InvalidAccessKeyId"
     r"|SignatureDoesNotMatch|InvalidAuthenticationInfo|Unable to locate credentials|token (?:has|is) expired",
@@ -103,6 +105,11 @@ def explained(error: Exception) -> tuple[str, str] | None:
     if repeated := re.search(r"too many (\d+) error responses", text):
         return f"answers with {repeated[1]}", NO_SERVER
     return next((known for part, known in _OF_TEXT.items() if part in text), None)
+
+
+def says_gone(error: Exception, run_id: str) -> bool:
+    """Return True if a store answers that it has no run of this id; the 404 of a proxy does not name the run."""
+    return getattr(error, "error_code", "") in _NOT_THERE and run_id in str(error)
 
 
 def refuses_credentials(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shlex
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import Executor
@@ -29,7 +30,7 @@ from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
-from autoinstrument.mlflow_store.store_errors import NotFoundError
+from autoinstrument.mlflow_store.store_errors import NotFoundError, says_gone
 from autoinstrument.mlflow_store.urls import with_known_credentials
 from autoinstrument.settings import Settings
 from autoinstrument.sync.failures import failed
@@ -159,7 +160,13 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
                 stop = "MLflow is not installed in this environment"
                 yield outcome._replace(result="failed", detail=stop)
             except Exception as error:  # MLflow's store raises what its driver raises
-                yield failed(outcome.run_id, outcome.run_name, error)
+                outcome = failed(outcome.run_id, outcome.run_name, error)
+                if says_gone(error, outcome.run_id):
+                    forget = f"`rm -r {shlex.quote(str(folder))}`"
+                    outcome = outcome._replace(
+                        detail=f"MLflow has no such run any more; if it was deleted on purpose, {forget} forgets it"
+                    )
+                yield outcome
 
 
 def _complete(journal: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
