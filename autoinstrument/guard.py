@@ -18,6 +18,10 @@ from typing import TextIO
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.notebook_output import is_page, show
 
+_CONTROL = (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Control characters, and those that change the direction of writing."""
+_ESCAPED = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROL}
+
 errors: Counter[str] = Counter()
 """Number of errors by place, the name that `guard` was given."""
 
@@ -62,6 +66,11 @@ def _write(stream: TextIO, line: str) -> None:
     stream.flush()
 
 
+def _visible(text: str) -> str:
+    """Return a text whose control characters are escaped: a run's name may have some, which a terminal would obey."""
+    return text.translate(_ESCAPED)
+
+
 class _StderrHandler(logging.Handler):
     """Write to the process's own stderr; stay silent where it is gone."""
 
@@ -72,7 +81,7 @@ class _StderrHandler(logging.Handler):
                 from autoinstrument.scrubber import hide_in_text  # a driver's errors quote its addresses
 
                 message = " ".join(record.getMessage().splitlines())  # errors of other libraries have several
-                line = f"autoinstrument: {hide_in_text(message)}"
+                line = f"autoinstrument: {hide_in_text(_visible(message))}"
                 if is_page(stream):
                     pages = (getattr(argument, "_repr_html_", str) for argument in record.args or ())
                     show(lambda: _write(stream, line), line, hide_in_text("".join(page() for page in pages)))

@@ -62,8 +62,14 @@ def login_failure(error: Exception) -> ClearMLError:
     return UnreachableError(problem) if sdk.is_answered(error) else NotAllowedError(problem)
 
 
+_UNKNOWN_HOST = re.compile("name or service|no address associated|name resolution", re.I)
+"""In messages of the resolver (glibc and musl): no such name, a name without an address, no server of names."""
+_OF_SYSTEM = re.compile(r"\[Errno \d+\] (\w[\w ]*)")
+
+
 def _is_refused(error: Exception) -> bool:
-    return "refused" in str(error).lower() or "name or service" in str(error).lower()
+    text = str(error)
+    return "refused" in text.lower() or _UNKNOWN_HOST.search(text) is not None
 
 
 def _reason(error: Exception) -> str:
@@ -78,4 +84,5 @@ def _reason(error: Exception) -> str:
         return "connection refused" if "refused" in str(error).lower() else "unknown host"
     if isinstance(error, requests.exceptions.Timeout):
         return "timed out"
-    return type(error).__name__
+    known = _OF_SYSTEM.search(str(error))
+    return known[1].lower() if known else type(error).__name__

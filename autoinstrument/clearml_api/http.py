@@ -18,6 +18,12 @@ from urllib3.util import Retry
 MOST = 64 * 2**20
 """Bytes of one response, compressed or not. ClearML's database keeps 16 MB of a Task, which are up to 48 as JSON."""
 _BLOCK = 2**14
+_CERTIFICATE = {
+    "certificate has expired": "its certificate has expired",
+    "certificate is not yet valid": "its certificate is not valid yet",
+    "mismatch, certificate is not valid for": "its certificate is that of another host",
+}
+"""What is wrong with a certificate, by parts of OpenSSL's messages (1.1 to 3.5)."""
 
 
 class UnreadableError(requests.RequestException):
@@ -57,14 +63,20 @@ class _Bounded(BaseAdapter):
         try:
             answer = self._adapter.send(request, *args, **kwargs)
         except requests.exceptions.SSLError as error:
-            is_distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
-            raise UnreadableError("its certificate is not trusted here" if is_distrusted else "no TLS there") from error
+            raise UnreadableError(_tls_problem(str(error))) from error
         raw: Any = answer.raw
         raw.stream = lambda *_, **__: _unpacked(raw)  # by which `requests` reads a body
         return answer
 
     def close(self) -> None:
         self._adapter.close()
+
+
+def _tls_problem(text: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" not in text:
+        return "no TLS there"
+    known = (problem for words, problem in _CERTIFICATE.items() if words in text)
+    return next(known, "its certificate is not trusted here")
 
 
 def _unpacked(raw: Any) -> Iterator[bytes]:

@@ -27,6 +27,8 @@ _PASSING = re.compile(
     "connection|time-?out|timed out|unavailable|not primary|not master|read-only|rejected execution|not active", re.I
 )
 """Messages of databases that restart, are overloaded, or have no disk space; events then fail to index too."""
+_WITHOUT_SERVER = frozenset({301, 302, 303, 307, 308, 404, 405})
+"""Statuses of a gateway that has lost the server for a while, as an ingress of Kubernetes, or shows another page."""
 _OF_CONTENT = frozenset({400, 413, 414, 415, 422, 431})
 """Statuses of a gateway that refuses a request for its size or form, whichever server stands behind it."""
 _LOW_DISK_SPACE, _INCONSISTENT, _DATABASE_UNAVAILABLE = 4, 101, 102
@@ -58,10 +60,9 @@ def data_of(response: Any, action: str) -> dict[str, Any]:
     subcode = subcode if isinstance(subcode, int) else 0
     if status == 500 and meta:
         raise error_of_500(text, subcode, _retry_after_s(response))
-    if status in (408, 425, 429) or status >= 500:
+    if status in (408, 425, 429) or status >= 500 or (not meta and status in _WITHOUT_SERVER):
         raise HiccupError(text, _retry_after_s(response))
-    if not meta and status not in _OF_CONTENT:
-        # A gateway has lost its server for a while (404, 405), or a firewall dislikes the content (403).
+    if not meta and status not in _OF_CONTENT:  # a firewall dislikes the content, or everything
         raise InternalError(text, _retry_after_s(response))
     raise RefusedError(text, (status, subcode))
 

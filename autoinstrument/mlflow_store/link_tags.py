@@ -8,6 +8,7 @@ from typing import Any
 from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store.note_link import NOTE, with_link
 from autoinstrument.mlflow_store.store_access import store_access
+from autoinstrument.mlflow_store.store_errors import says_gone
 from autoinstrument.mlflow_store.stores import tracking_client
 
 TASK_ID, TASK_URL, STATE = "clearml.task_id", "clearml.task_url", "clearml.state"
@@ -15,7 +16,6 @@ LINK_TAGS = (TASK_ID, TASK_URL, STATE)
 LIVE, PENDING, FOLLOWED, SYNCED = "live", "pending", "followed", "synced"
 """Values of `STATE`: an agent mirrors the run; an agent has recorded it; a follower mirrors it, because there is no
 agent; its Task is complete."""
-_NOT_THERE, _NO_ID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 
 
 def is_linked(tags: Mapping[str, str]) -> bool:
@@ -162,7 +162,7 @@ def _found(client: Any, run_id: str) -> Any:
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code in (_NOT_THERE, _NO_ID) and run_id in str(error):  # else it may be a proxy's 404
+        if says_gone(error, run_id):
             return None
         raise
     return None if run.info.lifecycle_stage == "deleted" else run

@@ -22,12 +22,16 @@ _NO_TRUST = (
     "Set MLFLOW_TRACKING_SERVER_CERT_PATH, or REQUESTS_CA_BUNDLE, to the certificate of the authority, as the training "
     "has it."
 )
+_DATES = "Check the date of this machine, or ask whoever runs the server for a new certificate."
 _NO_CERTIFICATE = "Set MLFLOW_TRACKING_CLIENT_CERT_PATH to a file with certificate and key, as the training has it."
 _PROXY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY: the address, the user and the password of the proxy."
 _OF_TEXT = {
     "failed with error code 401": ("refuses the credentials (401)", NO_CREDENTIALS),
     "failed with error code 407": ("is behind a proxy that refuses the credentials (407)", _PROXY),
     "experiments/search failed with error code 404": ("is no MLflow tracking server (404)", OTHER_SERVER),
+    "certificate has expired": ("has a certificate that has expired", _DATES),
+    "certificate is not yet valid": ("has a certificate that is not valid yet", _DATES),
+    "mismatch, certificate is not valid for": ("has a certificate of another host", OTHER_SERVER),
     "CERTIFICATE_VERIFY_FAILED": ("has a certificate that is not trusted here", _NO_TRUST),
     "alert certificate required": ("wants a certificate of the client", _NO_CERTIFICATE),
     "Caused by ProxyError": ("cannot be reached through the proxy", _PROXY),
@@ -37,6 +41,8 @@ _OF_TEXT = {
 """By parts of the messages of MLflow's client (2.16 to 3.17), the first that fits."""
 _MAY_PASS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 """MLflow's codes of errors after which another try may succeed."""
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes if a store has no run of an id, or takes it for none."""
 _REFUSED = re.compile(
     r"\b401 (?:Client Error|Unauthorized)|error code 401\b|UNAUTHENTICATED|ExpiredToken|InvalidAccessKeyId"
     r"|SignatureDoesNotMatch|InvalidAuthenticationInfo|Unable to locate credentials|token (?:has|is) expired",
@@ -107,6 +113,11 @@ def explained(error: Exception) -> tuple[str, str] | None:
     if repeated := re.search(r"too many (\d+) error responses", text):
         return f"answers with {repeated[1]}", NO_SERVER
     return next((known for part, known in _OF_TEXT.items() if part in text), None)
+
+
+def says_gone(error: Exception, run_id: str) -> bool:
+    """Return True if a store answers that it has no run of this id; the 404 of a proxy does not name the run."""
+    return getattr(error, "error_code", "") in _NOT_THERE and run_id in str(error)
 
 
 def refuses_credentials(error: Exception) -> bool:

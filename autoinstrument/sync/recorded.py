@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shlex
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import Executor
@@ -29,7 +30,7 @@ from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
-from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of_recorded
+from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of_recorded, says_gone
 from autoinstrument.mlflow_store.urls import with_known_credentials
 from autoinstrument.settings import Settings
 from autoinstrument.sync.failures import failed
@@ -158,11 +159,19 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
             except ImportError:
                 stop = "MLflow is not installed in this environment"
                 yield outcome._replace(result="failed", detail=stop)
-            except NoStoreError as error:
-                problem = f"{problem_of_recorded(error)}; if it is gone, delete its runs' journals in {folder.parent}"
-                yield failed(outcome.run_id, outcome.run_name, error)._replace(detail=problem)
             except Exception as error:  # MLflow's store raises what its driver raises
-                yield failed(outcome.run_id, outcome.run_name, error)
+                outcome = failed(outcome.run_id, outcome.run_name, error)
+                yield outcome._replace(detail=_remedy(error, outcome.run_id, folder) or outcome.detail)
+
+
+def _remedy(error: Exception, run_id: str, folder: Path) -> str:
+    """Return what helps a recorded run whose store or run is gone, "" for any other error; `folder` has its journal."""
+    if isinstance(error, NoStoreError):
+        return f"{problem_of_recorded(error)}; if it is gone, delete its runs' journals in {folder.parent}"
+    if says_gone(error, run_id):
+        forget = f"`rm -r {shlex.quote(str(folder))}`"
+        return f"MLflow has no such run any more; if it was deleted on purpose, {forget} forgets it"
+    return ""
 
 
 def _complete(journal: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:

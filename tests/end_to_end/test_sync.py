@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -216,3 +217,20 @@ def test_sync_closes_the_task_if_every_process_died(own_place: Place, own_server
     assert "training" in own_server.console(task["id"])
     assert link_tags(own_place.the_run())["state"] == "synced"
     assert own_place.journals() == []
+
+
+def test_a_run_that_was_deleted_for_good_can_be_forgotten(own_place: Place, own_server: ClearMLServer) -> None:
+    """`mlflow gc` has removed the run from the database; the record may be all that is left of it."""
+    own_server.close()
+    assert own_place.run(SCRIPT).code == 0
+    bring_back(own_place, own_server)
+    run_id = own_place.the_run().info.run_id
+    own_place.client.delete_run(run_id)
+    own_place.client._tracking_client.store._hard_delete_run(run_id)
+    synced = own_place.command("sync")
+    assert synced.code == 1
+    (journal,) = own_place.journals()
+    assert f"if it was deleted on purpose, `rm -r {journal}` forgets it" in " ".join(synced.stdout.split())
+    shutil.rmtree(journal)
+    synced = own_place.command("sync")
+    assert (synced.code, synced.stdout.strip()) == (0, "nothing to do: no run is pending")

@@ -38,6 +38,15 @@ warn("after")
     assert stderr_of(script) == ["before", "inside", "after"]
 
 
+def test_a_terminal_obeys_no_name_of_a_run() -> None:
+    """Names of runs come from whoever may write to MLflow."""
+    script = r"""
+warn("run %s", "\x1b]0;title\x07\x1b[31mred\u202e\x00 \U0001f600 ä\tb")
+"""
+    (_, line) = stderr_of(script)
+    assert line == r"run \x1b]0;title\x07\x1b[31mred\u202e\x00 😀 ä\x09b"
+
+
 def test_not_to_a_capture_of_descriptor_2() -> None:
     """As pytest's `capfd` does for one test."""
     script = """

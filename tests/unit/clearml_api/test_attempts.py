@@ -36,7 +36,7 @@ def test_a_single_failure_is_not_seen(server: ClearMLServer, session: Session, f
         (Fault("tasks.get_all", status=503, retry_after=30), HiccupError, 1),
         (Fault("tasks.get_all", status=400), RefusedError, 1),
         (Fault("tasks.get_all", status=403), NotAllowedError, 1),
-        (Fault("tasks.get_all", status=404), InternalError, 3),
+        (Fault("tasks.get_all", status=404), HiccupError, 3),
     ],
 )
 def test_how_often_a_request_is_made(

@@ -24,6 +24,8 @@ E = requests.exceptions
     [
         (E.ConnectionError("[Errno 111] Connection refused"), UnreachableError, "a.b: connection refused"),
         (E.ConnectionError("Name or service not known"), UnreachableError, "a.b: unknown host"),
+        (E.ConnectionError("[Errno -3] Temporary failure in name resolution"), UnreachableError, "a.b: unknown host"),
+        (E.ConnectionError("x: [Errno 113] No route to host')))"), HiccupError, "a.b: no route to host"),
         (E.ConnectionError("Remote end closed connection"), HiccupError, "a.b: ConnectionError"),
         (E.ConnectTimeout("x"), HiccupError, "a.b: timed out"),
         (E.ReadTimeout("x"), UnavailableError, "a.b: no answer within 10 s"),

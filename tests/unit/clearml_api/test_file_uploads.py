@@ -111,3 +111,13 @@ def test_an_upload_after_a_single_failure_is_whole(server: ClearMLServer, sessio
     server.faults.add(Fault("files.upload", status=503, times=2, when="before"))
     FileServer(session).upload(server.files_url, "name", io.BytesIO(b"content"), "text/plain")
     assert server.files == {"name": b"content"}
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, UnavailableError), (400, RefusedError), (406, RefusedError)])
+def test_only_what_a_gateway_says_of_the_file_is_a_refusal(
+    server: ClearMLServer, session: Session, status: int, error: type[Exception]
+) -> None:
+    """Kubernetes' ingress answers 404 while the file server restarts: the file is uploaded later."""
+    server.faults.add(Fault("files.upload", status=status))
+    with pytest.raises(error):
+        FileUploads(session).upload(TASK, "artifacts", "a.txt", b"1", artifact=True)

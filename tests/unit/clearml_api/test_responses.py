@@ -68,12 +68,13 @@ def test_kinds_of_status(status: int, kind: type[ClearMLError]) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (302, InternalError),  # to a page to sign in that does not follow
+        (302, HiccupError),
         (400, RefusedError),
         (401, NotAllowedError),
         (403, InternalError),  # a firewall that dislikes the content, or everything
-        (404, InternalError),  # Kubernetes' ingress while the server restarts
-        (405, InternalError),
+        (404, HiccupError),  # Kubernetes' ingress while the server restarts
+        (405, HiccupError),
+        (406, InternalError),
         (413, RefusedError),
         (429, HiccupError),
         (502, HiccupError),

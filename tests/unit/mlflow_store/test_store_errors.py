@@ -60,6 +60,13 @@ def test_one_line_without_passwords() -> None:
             "API request to http://h/x failed with exception (Caused by ResponseError('too many 503 error responses'))",
             "MLflow: http://h answers with 503: check MLFLOW_TRACKING_URI, and that the server runs",
         ),
+        (
+            "API request to https://h/x failed with exception HTTPSConnectionPool(host='h', port=443): (Caused by "
+            "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
+            "certificate has expired (_ssl.c:1006)')))",
+            "MLflow: https://h has a certificate that has expired: check the date of this machine, or ask whoever "
+            "runs the server for a new certificate",
+        ),
     ],
 )
 def test_a_server_that_gives_no_answer_has_a_remedy(text: str, problem: str) -> None:
