@@ -4,7 +4,7 @@ There are three servers. One has loaded MLflow, but nothing of the agent: script
 armed in them as in a notebook, after MLflow's import. The others are forks of it: one has loaded what models are made
 with, too, the other one the agent and ClearML's SDK, for `autoinstrument` commands and workers.
 
-Standard library only, and three modules of the tests, because this runs in the environment of the scripts.
+Standard library only, and four modules of the tests, because this runs in the environment of the scripts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import copy
 import ctypes
 import faulthandler
 import fcntl
-import gc
 import importlib
 import inspect
 import json
@@ -22,21 +21,18 @@ import os
 import pkgutil
 import re
 import runpy
-import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
 # As `fork_server.py` names the files beside this one.
 from tests_cheap_stores import make_stores_cheap, use_store
-from tests_hand_over import FRAME, receive
+from tests_forking import serve
 from tests_process_end import end
 
 _SWITCHES = ("AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_TASK_ID")
@@ -67,7 +63,7 @@ def main(scripts: int, models: int, agents: int, folder: str) -> None:
     """Load MLflow and serve the listening sockets, until standard input is closed."""
     _load_mlflow(folder)
     listeners = [socket.socket(fileno=file) for file in (scripts, models, agents)]
-    _serve(listeners[0], {listeners[1]: _load_models, listeners[2]: _load_agent}, folder)
+    serve(_start, listeners[0], {listeners[1]: _load_models, listeners[2]: _load_agent}, folder)
 
 
 def _load_mlflow(folder: str) -> None:
@@ -151,69 +147,19 @@ def _import(names: Iterable[str]) -> None:
                 importlib.import_module(name)
 
 
-def _serve(listener: socket.socket, others: dict[socket.socket, Callable[[], None]], folder: str = "") -> NoReturn:
-    """Serve a socket; the others are served by processes that first load more, as soon as they are asked for."""
-    tempfile.tempdir = None
-    gc.collect()
-    gc.freeze()  # neither the children's collections nor their ends look through what is loaded here
-    while True:
-        ready, _, _ = select.select([listener, *others, 0], [], [])
-        if 0 in ready:
-            shutil.rmtree(folder, ignore_errors=True)
-            os._exit(0)
-        for other in [other for other in others if other in ready]:
-            load = others.pop(other)
-            if os.fork() == 0:
-                for each in (listener, *others):
-                    each.close()
-                load()
-                _serve(other, {})
-            other.close()
-        if listener in ready:
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                for each in (listener, *others):
-                    each.close()
-                _keep(connection)
-            connection.close()
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-
-
-def _keep(connection: socket.socket) -> NoReturn:
-    """Start the process that a connection asks for, and wait for it: only its parent learns how it ended."""
-    frame, received, _, _ = socket.recv_fds(connection, FRAME.size, 64)
-    frame += receive(connection, FRAME.size - len(frame)) if len(frame) < FRAME.size else b""
-    request = json.loads(receive(connection, FRAME.unpack(frame)[0]))
-    pid = os.fork()
-    if pid == 0:
-        descriptors = dict(zip(request["numbers"], received, strict=True))
-        _put(descriptors, connection.detach())
-        os.chdir(request["folder"])
-        os.environ.clear()
-        os.environ.update(request["environ"])
-        _name(request["command"])
-        faulthandler.register(signal.SIGRTMAX - 1, all_threads=True)  # its stacks, should it hang
-        if "umask" in request:
-            _run_worker(request)
-        if "path" in request:
-            sys.path[:] = ["this file's folder", *request["path"]]
-        _run(request["command"])
-    os.closerange(0, 3)
-    for descriptor in received:
-        os.close(descriptor)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # for the script, where its whole group is signalled
-    with contextlib.suppress(OSError):  # the tests are over
-        connection.sendall(pid.to_bytes(8, "little"))
-        if "followed" in request and hasattr(os, "pidfd_open"):
-            ended = os.pidfd_open(pid)
-            if ended not in select.select([connection, ended], [], [])[0]:  # the process that follows this one is gone
-                os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        connection.sendall(status.to_bytes(8, "little"))
-    os._exit(0)
+def _start(request: dict[str, Any], received: list[int], connection: int) -> NoReturn:
+    """Go on as the process that was asked for."""
+    _put(dict(zip(request["numbers"], received, strict=True)), connection)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    _name(request["command"])
+    faulthandler.register(signal.SIGRTMAX - 1, all_threads=True)  # its stacks, should it hang
+    if "umask" in request:
+        _run_worker(request)
+    if "path" in request:
+        sys.path[:] = ["this file's folder", *request["path"]]
+    _run(request["command"])
 
 
 def _put(descriptors: dict[int, int], connection: int) -> None:
