@@ -4,13 +4,12 @@ There are three servers. One has loaded MLflow, but nothing of the agent: script
 armed in them as in a notebook, after MLflow's import. The others are forks of it: one has loaded what models are made
 with, too, the other one the agent and ClearML's SDK, for `autoinstrument` commands and workers.
 
-Standard library only, and four modules of the tests, because this runs in the environment of the scripts.
+Standard library only, and five modules of the tests, because this runs in the environment of the scripts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import ctypes
 import faulthandler
 import fcntl
@@ -34,6 +33,7 @@ from typing import Any, NoReturn
 from tests_cheap_stores import make_stores_cheap, use_store
 from tests_forking import serve
 from tests_process_end import end
+from tests_sdk_configuration import parse_package
 
 _SWITCHES = ("AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_TASK_ID")
 _PATIENCE = "TESTS_WORKER_PATIENCE_S"
@@ -95,7 +95,7 @@ def _load_agent() -> None:
     found = pkgutil.walk_packages(autoinstrument.__path__, "autoinstrument.", onerror=lambda _: None)
     _import(name for _, name, _ in found if not name.endswith("__main__"))
     inspect.stack()  # goes through all modules, the first time
-    for remember in (_remember_distributions, _remember_configuration):
+    for remember in (_remember_distributions, parse_package):
         with contextlib.suppress(Exception):  # another version: it takes longer
             remember()
 
@@ -117,27 +117,6 @@ def _remember_distributions() -> None:
         return texts[key] if key in texts else read(self, filename)
 
     kind.read_text = read_text
-
-
-def _remember_configuration() -> None:
-    """Parse the SDK's own settings once: they are 0.4 s of the CPU time of each process that logs in."""
-    from clearml.utilities.pyhocon import ConfigFactory
-
-    parse = ConfigFactory.parse_string.__func__
-    parsed: dict[tuple[Any, ...], Any] = {}
-
-    def parse_string(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        key = (args[0], *args[2:], *kwargs.items())
-        # Variables of the process, and other files: their folder is args[1].
-        if "${" in args[0] or re.search(r"^\s*include\b", args[0], re.M):
-            return parse(cls, *args, **kwargs)
-        if key not in parsed:
-            parsed[key] = parse(cls, *args, **kwargs)
-        return copy.deepcopy(parsed[key])
-
-    ConfigFactory.parse_string = classmethod(parse_string)
-    for file in Path(sys.modules["clearml"].__file__ or "").parent.rglob("*.conf"):
-        ConfigFactory.parse_file(str(file))
 
 
 def _import(names: Iterable[str]) -> None:
