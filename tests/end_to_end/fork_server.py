@@ -35,7 +35,7 @@ def install(environment: Environment) -> None:
     # Below site-packages it is none of the user's own files, which the agent finds by the frames on the stack.
     here, there = Path(__file__).parent, environment.site_packages
     (there / _PROGRAM).write_text((here / "fork_server_program.py").read_text())
-    for name in ("hand_over", "cheap_stores", "process_end"):
+    for name in ("hand_over", "cheap_stores", "forking", "process_end", "sdk_configuration"):
         (there / f"tests_{name}.py").write_text((here / f"{name}.py").read_text())
     (there / "tests_hand_over.pth").write_text(
         f"import os; os.environ.get({VARIABLE!r}) and __import__('tests_hand_over').hand_over()\n"

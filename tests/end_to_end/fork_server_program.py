@@ -4,17 +4,15 @@ There are three servers. One has loaded MLflow, but nothing of the agent: script
 armed in them as in a notebook, after MLflow's import. The others are forks of it: one has loaded what models are made
 with, too, the other one the agent and ClearML's SDK, for `autoinstrument` commands and workers.
 
-Standard library only, and three modules of the tests, because this runs in the environment of the scripts.
+Standard library only, and five modules of the tests, because this runs in the environment of the scripts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import ctypes
 import faulthandler
 import fcntl
-import gc
 import importlib
 import inspect
 import json
@@ -22,22 +20,20 @@ import os
 import pkgutil
 import re
 import runpy
-import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
 # As `fork_server.py` names the files beside this one.
 from tests_cheap_stores import make_stores_cheap, use_store
-from tests_hand_over import FRAME, receive
+from tests_forking import serve
 from tests_process_end import end
+from tests_sdk_configuration import parse_package
 
 _SWITCHES = ("AUTOINSTRUMENT_ENABLED", "CLEARML_TASK_ID", "TRAINS_TASK_ID")
 _PATIENCE = "TESTS_WORKER_PATIENCE_S"
@@ -67,7 +63,7 @@ def main(scripts: int, models: int, agents: int, folder: str) -> None:
     """Load MLflow and serve the listening sockets, until standard input is closed."""
     _load_mlflow(folder)
     listeners = [socket.socket(fileno=file) for file in (scripts, models, agents)]
-    _serve(listeners[0], {listeners[1]: _load_models, listeners[2]: _load_agent}, folder)
+    serve(_start, listeners[0], {listeners[1]: _load_models, listeners[2]: _load_agent}, folder)
 
 
 def _load_mlflow(folder: str) -> None:
@@ -99,7 +95,7 @@ def _load_agent() -> None:
     found = pkgutil.walk_packages(autoinstrument.__path__, "autoinstrument.", onerror=lambda _: None)
     _import(name for _, name, _ in found if not name.endswith("__main__"))
     inspect.stack()  # goes through all modules, the first time
-    for remember in (_remember_distributions, _remember_configuration):
+    for remember in (_remember_distributions, parse_package):
         with contextlib.suppress(Exception):  # another version: it takes longer
             remember()
 
@@ -123,27 +119,6 @@ def _remember_distributions() -> None:
     kind.read_text = read_text
 
 
-def _remember_configuration() -> None:
-    """Parse the SDK's own settings once: they are 0.4 s of the CPU time of each process that logs in."""
-    from clearml.utilities.pyhocon import ConfigFactory
-
-    parse = ConfigFactory.parse_string.__func__
-    parsed: dict[tuple[Any, ...], Any] = {}
-
-    def parse_string(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        key = (args[0], *args[2:], *kwargs.items())
-        # Variables of the process, and other files: their folder is args[1].
-        if "${" in args[0] or re.search(r"^\s*include\b", args[0], re.M):
-            return parse(cls, *args, **kwargs)
-        if key not in parsed:
-            parsed[key] = parse(cls, *args, **kwargs)
-        return copy.deepcopy(parsed[key])
-
-    ConfigFactory.parse_string = classmethod(parse_string)
-    for file in Path(sys.modules["clearml"].__file__ or "").parent.rglob("*.conf"):
-        ConfigFactory.parse_file(str(file))
-
-
 def _import(names: Iterable[str]) -> None:
     for name in names:
         if name not in sys.modules:
@@ -151,69 +126,19 @@ def _import(names: Iterable[str]) -> None:
                 importlib.import_module(name)
 
 
-def _serve(listener: socket.socket, others: dict[socket.socket, Callable[[], None]], folder: str = "") -> NoReturn:
-    """Serve a socket; the others are served by processes that first load more, as soon as they are asked for."""
-    tempfile.tempdir = None
-    gc.collect()
-    gc.freeze()  # neither the children's collections nor their ends look through what is loaded here
-    while True:
-        ready, _, _ = select.select([listener, *others, 0], [], [])
-        if 0 in ready:
-            shutil.rmtree(folder, ignore_errors=True)
-            os._exit(0)
-        for other in [other for other in others if other in ready]:
-            load = others.pop(other)
-            if os.fork() == 0:
-                for each in (listener, *others):
-                    each.close()
-                load()
-                _serve(other, {})
-            other.close()
-        if listener in ready:
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                for each in (listener, *others):
-                    each.close()
-                _keep(connection)
-            connection.close()
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-
-
-def _keep(connection: socket.socket) -> NoReturn:
-    """Start the process that a connection asks for, and wait for it: only its parent learns how it ended."""
-    frame, received, _, _ = socket.recv_fds(connection, FRAME.size, 64)
-    frame += receive(connection, FRAME.size - len(frame)) if len(frame) < FRAME.size else b""
-    request = json.loads(receive(connection, FRAME.unpack(frame)[0]))
-    pid = os.fork()
-    if pid == 0:
-        descriptors = dict(zip(request["numbers"], received, strict=True))
-        _put(descriptors, connection.detach())
-        os.chdir(request["folder"])
-        os.environ.clear()
-        os.environ.update(request["environ"])
-        _name(request["command"])
-        faulthandler.register(signal.SIGRTMAX - 1, all_threads=True)  # its stacks, should it hang
-        if "umask" in request:
-            _run_worker(request)
-        if "path" in request:
-            sys.path[:] = ["this file's folder", *request["path"]]
-        _run(request["command"])
-    os.closerange(0, 3)
-    for descriptor in received:
-        os.close(descriptor)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # for the script, where its whole group is signalled
-    with contextlib.suppress(OSError):  # the tests are over
-        connection.sendall(pid.to_bytes(8, "little"))
-        if "followed" in request and hasattr(os, "pidfd_open"):
-            ended = os.pidfd_open(pid)
-            if ended not in select.select([connection, ended], [], [])[0]:  # the process that follows this one is gone
-                os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        connection.sendall(status.to_bytes(8, "little"))
-    os._exit(0)
+def _start(request: dict[str, Any], received: list[int], connection: int) -> NoReturn:
+    """Go on as the process that was asked for."""
+    _put(dict(zip(request["numbers"], received, strict=True)), connection)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    _name(request["command"])
+    faulthandler.register(signal.SIGRTMAX - 1, all_threads=True)  # its stacks, should it hang
+    if "umask" in request:
+        _run_worker(request)
+    if "path" in request:
+        sys.path[:] = ["this file's folder", *request["path"]]
+    _run(request["command"])
 
 
 def _put(descriptors: dict[int, int], connection: int) -> None:
