@@ -1,6 +1,7 @@
 """Show the agent's lines in a notebook, where a page that has seen the end of a cell drops what comes later for it.
 
-A line that comes while no cell runs waits for the next one. Seen with IPython 8 and 9, ipykernel 6 and 7.
+A line that comes while no cell runs waits for the next one, and so does one that `%%capture` would put into a variable
+of the user's. Seen with IPython 8 and 9, ipykernel 6 and 7.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def is_page(stream: object) -> bool:
 
 
 def show(write: Callable[[], None], text: str, html: str = "") -> None:
-    """Show a line in the cell that runs now, or in the next one.
+    """Show a line in the cell that runs now, or in the next one if none runs, or if its output is captured.
 
     Args:
         write: writes the line to the page as text.
@@ -36,13 +37,23 @@ def show(write: Callable[[], None], text: str, html: str = "") -> None:
         write()
         return
     if html:
-        write = partial(shell.display_pub.publish, {"text/plain": text, "text/html": html})
-    if _runs_a_cell():
+        write = partial(_publish, shell, {"text/plain": text, "text/html": html})
+    if _runs_a_cell() and not _is_captured(shell):
         write()
         return
     _waiting.append(write)
     if len(_waiting) == 1:
         shell.events.register("pre_run_cell", _show_waiting)  # which changes nothing where it is registered
+
+
+def _publish(shell: Any, data: dict[str, str]) -> None:
+    shell.display_pub.publish(data)  # looked up now: while the line waited, it may have been another one
+
+
+def _is_captured(shell: Any) -> bool:
+    """Return True while what the cell displays is kept in a variable (`%%capture`, `capture_output`)."""
+    module: Any = sys.modules.get("IPython.core.displaypub")
+    return isinstance(shell.display_pub, getattr(module, "CapturingDisplayPublisher", ()))
 
 
 def _show_waiting(*_: object) -> None:

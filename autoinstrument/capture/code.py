@@ -63,6 +63,9 @@ def code_of(process: ProcessStarted, cwd: Path) -> Code:
 def _is_installed(file: Path, process: ProcessStarted) -> bool:
     if {"site-packages", "dist-packages"} & set(file.parts):
         return True
+    # `python -m unittest` and the like: the standard library, which pyenv and others keep in a Git repository.
+    if any((Path(entry) / "os.py").is_file() and Path(entry).resolve() in file.parents for entry in process.sys_path):
+        return True
     return file.parent == Path(process.executable).parent or (file.parent.parent / "pyvenv.cfg").is_file()
 
 

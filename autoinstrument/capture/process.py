@@ -162,11 +162,33 @@ def _main() -> tuple[str, str, str, str]:
         # Profilers and the like (`python -m cProfile train.py`) run the script in their own __main__, as argv says.
         if program.endswith(".py") and os.path.isfile(program) and not _same(program, file):
             return "script", os.path.abspath(program), "", ""
+        name, file = _profiled_module(program) or (name, file)
         # `python -m package` runs package.__main__.
         return "module", os.path.abspath(file), name.removesuffix(".__main__"), ""
     if not os.path.isfile(file) and os.path.isfile(program):
         file = program  # a zip archive: __file__ is a name inside it
     return "script", os.path.abspath(file), "", ""
+
+
+def _profiled_module(program: str) -> tuple[str, str] | None:
+    """Return name and file of the module that a profiler runs (`python -m cProfile -m package`), None for none.
+
+    Such a profiler leaves the module's name in `sys.argv[0]`, where the module itself would have its path.
+    """
+    words = list(sys.orig_argv)
+    if "-m" not in words or ["-m", program] not in [
+        words[at : at + 2] for at in range(words.index("-m") + 2, len(words))
+    ]:
+        return None
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(program)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = find_spec(f"{program}.__main__")
+    except Exception:  # whatever a finder of the user's raises
+        return None
+    return None if spec is None or spec.origin is None else (spec.name, spec.origin)
 
 
 def _arguments(kind: str, path: str, module: str) -> list[Param]:

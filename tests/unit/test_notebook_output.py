@@ -38,6 +38,16 @@ def test_a_line_of_a_thread_is_shown_in_the_cell_that_runs(shell: InteractiveShe
     assert shell.run_cell("thread.start(); thread.join(); assert written == ['now']").success
 
 
+def test_a_line_is_not_put_into_the_users_variable(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+    def show() -> None:
+        notebook_output.show(lambda: None, "run is Task", "run is <b>Task</b>")
+
+    shell.push({"show": show})
+    assert shell.run_cell("%%capture captured\nshow()\nprint('mine')").success
+    assert shell.run_cell("assert not captured.outputs\nassert captured.stdout == 'mine\\n'").success
+    assert "run is Task" in capsys.readouterr().out
+
+
 def test_without_a_shell_a_line_is_written_at_once() -> None:
     assert sys.modules["IPython"].get_ipython() is None
     written: list[str] = []

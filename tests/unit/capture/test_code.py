@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -56,6 +58,16 @@ def test_a_command_of_the_environment_is_its_text(tmp_path: Path) -> None:
         "run_trainer.py",
         "import trainer\n",
     )
+
+
+def test_a_module_of_the_standard_library_is_no_code_of_the_user() -> None:
+    """`python -m unittest test_train` is described by its name, not by Python's own repository."""
+    path = Path(os.__file__).parent / "unittest" / "__main__.py"
+    process = PROCESS._replace(
+        main_kind="module", main_path=str(path), main_module="unittest", sys_path=["/work", *sys.path]
+    )
+    found = code_of(process, Path("/work"))
+    assert (found.folder, found.file, found.module, found.text) == (Path("/work"), None, "unittest", "")
 
 
 def test_names() -> None:

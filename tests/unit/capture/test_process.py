@@ -113,6 +113,16 @@ def test_script_under_a_profiler(tmp_path, run):
     assert (process.main_kind, process.main_path) == ("script", str(tmp_path / "train.py"))
 
 
+@pytest.mark.parametrize(("module", "file"), [("pkg", "__main__.py"), ("pkg.train", "train.py"), ("alone", "")])
+def test_module_under_a_profiler(tmp_path, run, module, file):
+    path = tmp_path / "pkg" / file if file else tmp_path / "alone.py"
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "__init__.py").touch()
+    path.write_text(DESCRIBE)
+    process = described(run("-m", "cProfile", "-o", tmp_path / "profile", "-m", module, "--lr", "1", cwd=tmp_path))
+    assert (process.main_kind, process.main_module, process.main_path) == ("module", module, str(path))
+
+
 def test_console_script(tmp_path, run):
     command = tmp_path / "bin" / "myproject-train"
     command.parent.mkdir()
