@@ -21,10 +21,10 @@ _KINDS = {
     "echo": "printed", "report": "printed", "_report": "printed", "sum_up": "printed", "_cannot_run": "printed",
     "confirm": "printed", "print": "printed", "write": "printed",
     "Check": "finding", "Difference": "difference", "listed": "difference", "differing": "difference",
-    "guard": "", "note": "", "_note": "", "post_soon": "",  # names of steps
+    "guard": "", "is_kept": "", "note": "", "_note": "", "post_soon": "",  # names of steps
     "option": "", "command": "", "examples": "", "_setting": "", "Setting": "", "_metric": "", "_series": "",
     "_success": "",  # on other pages: commands, settings, service
-    "compile": "", "expression": "", "search": "", "getenv": "", "get": "", "TypeVar": "", "NamedTuple": "",
+    "compile": "", "search": "", "getenv": "", "get": "", "TypeVar": "", "NamedTuple": "",
 }  # fmt: skip
 """What becomes of an argument of these functions and exceptions; "" for a text that no person reads there."""
 _WORDS = re.compile(r"(?:[A-Za-z]{2,}|…)['`,;:)]* ['`(]*[A-Za-z]{2,}|[A-Za-z]{2,}:? …")
