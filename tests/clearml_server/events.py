@@ -16,7 +16,8 @@ from .schema import REQUIRED_STR
 from .state import State, iso_ms, now, now_ms
 
 MAX_NAME_BYTES = 32766
-_MAX_FLOAT32 = 3.4028235e38
+_FLOAT32_END = 2.0**128 - 2.0**103
+"""Numbers from here on are nearer to 2 ** 128 than to the largest 32-bit float."""
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -160,7 +161,7 @@ def _index_problem(event: Doc) -> str | None:
 
 
 def _fits_float32(value: Any) -> bool:
-    return not isinstance(value, bool) and math.isfinite(value) and abs(value) <= _MAX_FLOAT32
+    return not isinstance(value, bool) and math.isfinite(value) and abs(value) < _FLOAT32_END
 
 
 def _is_json(event: Doc) -> bool:

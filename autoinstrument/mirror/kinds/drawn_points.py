@@ -147,12 +147,19 @@ class DrawnPoints:
         """Return those of the next points of a metric's history that its curve must hold; see `begin`."""
         return list({point[3]: point for point in self._draw(points, bounded=False)}.values())
 
-    def begin(self, key: str) -> None:
-        """Forget a metric's points, before its whole history; of other curves, too, if there are many."""
+    def begin(self, key: str, *, whole: bool = True) -> None:
+        """Forget a metric's points, before its history; of other curves, too, if there are many.
+
+        Args:
+            key: name of the metric.
+            whole: the history has the points that no curve can hold, too; else these stay listed.
+        """
         of = self._curve_of(key)
         self._last_step.pop(key, None)
-        for part in (self.left_out, self.last, self.unnumbered):
-            part.begin(key)
+        if whole:
+            self.left_out.begin(key)
+        self.last.begin(key)
+        self.unnumbered.begin(key)
         if self._count > MAX_REMEMBERED // 2:
             self._drawn = defaultdict(dict, {of: self._drawn[of]})
         self._drawn[of] = {step: point for step, point in self._drawn[of].items() if point[0] != key}

@@ -102,11 +102,11 @@ class MetricsPart(RunPart):
             if len(self._waiting) >= MAX_EVENTS:
                 delivery.flush_without_end()
 
-    def _begin(self, key: str) -> None:
-        """Forget a metric, before its whole history."""
+    def _begin(self, key: str, *, whole: bool = True) -> None:
+        """Forget a metric, before its history; see `DrawnPoints.begin`."""
         self._waiting = [point for point in self._waiting if point[0] != key]
         self._waiting_at_0.pop(key, None)
-        self._points.begin(key)
+        self._points.begin(key, whole=whole)
 
     def _holds(self, history: NumberedHistory, task: Task) -> bool:
         """Prepare for a metric's whole history; return True if the Task holds it.
@@ -220,7 +220,7 @@ class MetricsPart(RunPart):
             return
         for key in self._points.unnumbered.series():
             history = self._points.unnumbered.history(self._context.run.run_id, key)
-            self._begin(key)
+            self._begin(key, whole=False)
             for page in history.pages():
                 self._waiting += self._points.draw_page(page)
         self._waiting_rows = list(self._rows_to_send(task))

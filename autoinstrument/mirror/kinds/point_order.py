@@ -216,8 +216,8 @@ class UnnumberedPoints:
         self._has_overflowed = False
 
     def series(self) -> list[str]:
-        """Return the metrics without steps that have several points."""
-        return [key for key, times in self._times.items() if len(times) > 1]
+        """Return the metrics without steps that have several points; equal ones count once."""
+        return [key for key in self._times if len(self._pairs(key)) > 1]
 
     def history(self, run_id: str, key: str) -> NumberedHistory:
         """Return the points of a metric without steps as if the store had been read."""
@@ -225,8 +225,11 @@ class UnnumberedPoints:
         return NumberedHistory(History(run_id, key, lambda: iter([points])))
 
     def _held(self, key: str) -> list[Point]:
-        pairs = sorted(zip(self._times.get(key, ()), self._values.get(key, ()), strict=True))
-        return [(key, value, time_ms, 0) for time_ms, value in pairs]
+        return [(key, value, time_ms, 0) for time_ms, value in sorted(self._pairs(key))]
+
+    def _pairs(self, key: str) -> set[tuple[int, float]]:
+        """Return time and value of a metric's points."""
+        return set(zip(self._times.get(key, ()), self._values.get(key, ()), strict=True))
 
     def _drop(self, key: str) -> None:
         self._count -= len(self._times.pop(key, ()))

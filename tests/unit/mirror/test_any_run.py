@@ -197,9 +197,20 @@ ODD: Run = (
 )
 
 
+def logged_twice(*others: Point) -> Run:
+    """Return a run that logs the same point twice, which MLflow keeps once, and then other ones."""
+    point = ("loss", 5.0, 1_600_000_000_001, 0)
+    return ODD[0], [MetricsLogged(ODD[0].run_id, [point, point, *others])]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(run=runs())
 @example(run=ODD)
+@example(run=logged_twice())
+@example(run=logged_twice(("loss", 5.0, 1_600_000_000_001, 1)))
+@example(run=logged_twice(("loss", math.inf, 1_600_000_000_001, 0)))
+@example(run=logged_twice(("loss", math.nan, 1_600_000_000_001, 0), ("loss", 5.0, 1_600_000_000_002, 0)))
+@example(run=logged_twice(("loss", 3.402823567797336e38, 1_600_000_000_000, 0)))  # nearest: the largest 32-bit float
 @pytest.mark.parametrize("live", [True, False])
 def test_the_task_equals_the_run(
     server: ClearMLServer, tmp_path_factory: pytest.TempPathFactory, live: bool, run: Run
