@@ -38,6 +38,8 @@ def client(
     monkeypatch.setenv("_MLFLOW_SERVER_FILE_STORE", uri)
     monkeypatch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(tmp_path / "artifacts"))
     monkeypatch.setattr(handlers, "_tracking_store", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # the server sets both, for its whole process
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", uri)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
