@@ -205,7 +205,7 @@ class RunMirror:
 
     def end_as(self, end: End, *, guessed: bool = False, ended_ms: int = 0) -> None:
         """Note how the run ended, or that no report says how (`guessed`); `ended_ms` as in `StatusPart.note_end`."""
-        end = End(*map(hide_in_text, end))
+        end = self.status.explained(End(*map(hide_in_text, end)))
         guessed = self.status.end_as(end, ended_ms) or guessed
         self.console.show_traceback(end.traceback)
         if self._dropped:

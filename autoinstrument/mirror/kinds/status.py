@@ -12,7 +12,7 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import Delivery, Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping import links
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
-from autoinstrument.mirror.mapping.run_status import End, of_run
+from autoinstrument.mirror.mapping.run_status import End, is_of_mlflow, of_run
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import RunEnded
@@ -115,6 +115,16 @@ class StatusPart(RunPart):
         self._ends[ended_ms] = End(*map(hide_in_text, end))
         if len(self._ends) > _MOST_ENDS:
             del self._ends[next(iter(self._ends))]
+
+    def explained(self, end: End) -> End:
+        """Return an end with the reason that another owner has given for the same status, if it has none of its own.
+
+        `mlflow run` sets a run to FAILED whose script has ended it with an exception.
+        """
+        if not is_of_mlflow(end.reason):
+            return end
+        same = (other for other in reversed(self._ends.values()) if other.status == end.status)
+        return next((other for other in same if not is_of_mlflow(other.reason)), end)
 
     def end_as(self, end: End, ended_ms: int = 0) -> bool:
         """Note how the run ended; return True if MLflow must be asked whether that was the last word.

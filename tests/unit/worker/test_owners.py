@@ -68,18 +68,18 @@ class Owner:
     def write(self, text: str) -> None:
         self._say(ConsoleWritten("stdout", text, int(time.time() * 1000)))
 
-    def note(self, status: str) -> None:
-        """End the run in MLflow; the worker is told later."""
+    def note(self, status: str, error: str = "") -> None:
+        """End the run in MLflow, because of a traceback if it is given; the worker is told later."""
         time.sleep(0.002)  # MLflow's times are milliseconds
         ended_ms = int(time.time() * 1000)
         self._client.set_terminated(self._run_id, status, ended_ms)
-        self._ended = RunEnded(self._run_id, status, ended_ms, "", False)
+        self._ended = RunEnded(self._run_id, status, ended_ms, error, False)
 
     def say(self) -> None:
         self._say(self._ended)
 
-    def end(self, status: str) -> None:
-        self.note(status)
+    def end(self, status: str, error: str = "") -> None:
+        self.note(status, error)
         self.say()
 
     def exit(self) -> None:
@@ -175,6 +175,21 @@ def test_a_run_goes_on_while_one_owner_is_at_work(
     third.die()
     wait_for(lambda: task_of(server, run_id)["status"] == "stopped", 60)
     assert client.get_run(run_id).info.status == "RUNNING", "a follower ends it"
+
+
+@pytest.mark.parametrize(("last", "reason"), [("FAILED", "ValueError: diverged"), ("KILLED", "MLflow: KILLED")])
+def test_the_owner_that_knows_why_a_run_has_failed_gives_the_reason(
+    server: ClearMLServer, client: MlflowClient, machines: list[Machine], last: str, reason: str
+) -> None:
+    """`mlflow run` sets the run to FAILED when its script has ended it and exited with a code other than 0."""
+    run_id = a_run(client, "parent", status="")
+    launcher, script = (Owner(machines[0], client, run_id) for _ in range(2))
+    script.end("FAILED", 'Traceback:\n  File "train.py", line 4\nValueError: diverged\n')
+    script.exit()
+    launcher.end(last)
+    launcher.exit()
+    wait_for(left(machines[0]), 60)
+    assert task_of(server, run_id)["status_reason"] == reason
 
 
 @pytest.mark.parametrize("is_followed", [False, True], ids=["", "with `sync --follow --live`"])
