@@ -58,6 +58,8 @@ class Descriptors:
 
     pid: int
     _control: socket.socket
+    _question = 0
+    """Number of the latest question to the relay, 1 to 255."""
     _before: dict[int, int]
     """Duplicates of the user's descriptors, by number."""
     _targets: dict[int, int]
@@ -65,13 +67,13 @@ class Descriptors:
 
     def __init__(self, name: str) -> None:
         """Begin to capture; `name` stands before this process's lines in the console of another process's run."""
+        self._draining = threading.RLock()
         if sys.platform == "win32":
             raise OSError("Windows has no relay for descriptors")
         if (python := own_python.interpreter()) is None:
             raise own_python.NoPythonError
         self.pid = os.getpid()
         self._before, self._targets = {}, {}
-        self._draining, self._question = threading.RLock(), 0
         self._control, other = map(above_streams, socket.socketpair())
         self._control.settimeout(_DRAIN_S)
         opened = [other.fileno()]
