@@ -129,7 +129,7 @@ def is_of_handler(error: BaseException) -> bool:
     return False
 
 
-def is_kept(place: str, error: BaseException) -> bool:
+def swallow(place: str, error: BaseException) -> bool:
     """Count and log an error of the agent's; return False if it is the user's, and must be raised again."""
     if not isinstance(error, Exception) or is_of_handler(error):
         return False
@@ -166,7 +166,7 @@ class guard:  # noqa: N801  (reads as a statement: `with guard("metrics"):`)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        return error is not None and is_kept(self.place, error)
+        return error is not None and swallow(self.place, error)
 
 
 _local = threading.local()

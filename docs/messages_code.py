@@ -21,7 +21,7 @@ _KINDS = {
     "echo": "printed", "report": "printed", "_report": "printed", "sum_up": "printed", "_cannot_run": "printed",
     "confirm": "printed", "print": "printed", "write": "printed",
     "Check": "finding", "Difference": "difference", "listed": "difference", "differing": "difference",
-    "guard": "", "is_kept": "", "note": "", "_note": "", "post_soon": "",  # names of steps
+    "guard": "", "swallow": "", "note": "", "_note": "", "post_soon": "",  # names of steps
     "option": "", "command": "", "examples": "", "_setting": "", "Setting": "", "_metric": "", "_series": "",
     "_success": "",  # on other pages: commands, settings, service
     "compile": "", "search": "", "getenv": "", "get": "", "TypeVar": "", "NamedTuple": "",

@@ -19,7 +19,7 @@ from typing import Any
 
 from autoinstrument.agent import Agent
 from autoinstrument.agent.process_agent import agent
-from autoinstrument.guard import guard, is_kept, is_own_call
+from autoinstrument.guard import guard, is_own_call, swallow
 from autoinstrument.integrations import (
     exit_handlers,
     mlflow_artifacts,
@@ -111,7 +111,7 @@ def _log_metric(wrapped: Callable[..., Any], client: Any, args: tuple[Any, ...],
                 data_set = str(call.get("dataset_name") or ""), str(call.get("dataset_digest") or "")
                 mlflow_models.metrics_logged(the_agent, client, str(model_id), [(*point, *data_set)])
     except Exception as error:
-        if not is_kept("mirroring log_metric", error):
+        if not swallow("mirroring log_metric", error):
             raise
     return result
 

@@ -11,17 +11,16 @@ from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.history_internals import latest_points
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS, STATE, SYNCED
-from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
+from autoinstrument.mlflow_store.store_errors import NotFoundError, says_gone, shown
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.workspaces import each_in_workspace, in_workspace, searched
 from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import Point, RunStarted
 
-_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 ENDED = ("FINISHED", "FAILED", "KILLED")
 _PAGE = 1000
-_EXPERIMENTS, _AGAIN = 500, 100
-"""Experiments that one request searches, and runs that one request finds by their ids."""
+_EXPERIMENTS = 500
+"""Experiments that one request searches."""
 
 
 def default_tracking_uri() -> str:
@@ -119,7 +118,7 @@ def find_runs(
                 run_view_type=view,
                 order_by=["attributes.start_time ASC"],
             )
-            for run in each_in_workspace(workspace, _pages(search)):
+            for run in each_in_workspace(workspace, all_pages(search)):
                 yield stored_run(run, uri, workspace, experiment.name)
 
 
@@ -179,7 +178,7 @@ def running_runs(
             for first in range(0, len(known), _EXPERIMENTS):
                 some = list(known)[first : first + _EXPERIMENTS]
                 search = functools.partial(client.search_runs, some, filter_string=wanted)
-                for run in each_in_workspace(workspace, _pages(search)):
+                for run in each_in_workspace(workspace, all_pages(search)):
                     yield stored_run(run, uri, workspace, known[run.info.experiment_id])
 
 
@@ -221,33 +220,11 @@ def find_run(run_id: str, tracking_uri: str = "", workspace: str = "") -> Stored
                 try:
                     run = client.get_run(run_id)
                 except MlflowException as error:
-                    if error.error_code not in _NOT_THERE:
-                        raise
-                    continue
+                    if says_gone(error, run_id):
+                        continue
+                    raise
                 return stored_run(run, uri, place, client.get_experiment(run.info.experiment_id).name)
     raise NotFoundError(f"there is no run {run_id!r} at {shown(uri)}")
-
-
-def found_again(runs: Collection[StoredRun]) -> Iterator[StoredRun]:
-    """Yield runs that were found before as they are now, with one request for many; without those that are gone.
-
-    Raises:
-        mlflow.exceptions.MlflowException: the store does not answer.
-    """
-    from mlflow.entities import ViewType
-
-    places: dict[tuple[str, str], list[StoredRun]] = {}
-    for stored in runs:
-        places.setdefault((stored.run.tracking_uri, stored.run.workspace), []).append(stored)
-    with own_calls():
-        for (uri, workspace), known in places.items():
-            client, names = tracking_client(uri), {each.run.experiment_id: each.run.experiment_name for each in known}
-            for first in range(0, len(known), _AGAIN):
-                ids = ", ".join(repr(each.run.run_id) for each in known[first : first + _AGAIN])
-                wanted = f"attributes.run_id IN ({ids})"
-                search = functools.partial(client.search_runs, list(names), wanted, ViewType.ALL)
-                for run in each_in_workspace(workspace, _pages(search)):
-                    yield stored_run(run, uri, workspace, names[run.info.experiment_id])
 
 
 def _experiments(
@@ -256,7 +233,9 @@ def _experiments(
     """Yield the experiments of some names, or all, and the workspace of each; raise an error if one does not exist."""
     found, known = set[str](), known or KnownExperiments()
     for workspace in searched(client):
-        for experiment in each_in_workspace(workspace, _pages(functools.partial(client.search_experiments, **options))):
+        for experiment in each_in_workspace(
+            workspace, all_pages(functools.partial(client.search_experiments, **options))
+        ):
             name = known.asked_for(workspace, experiment, names)
             if name or not names:
                 found.add(name)
@@ -265,7 +244,8 @@ def _experiments(
         raise NotFoundError(f"no experiment is called {missing[0]!r}")
 
 
-def _pages(search: Callable[..., Any]) -> Iterator[Any]:
+def all_pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what a search finds, page by page."""
     token = None
     while True:
         page = search(max_results=_PAGE, page_token=token)

@@ -54,7 +54,7 @@ class FollowedPoints:
         waiting = sorted(unread, key=lambda run: (run.read_at, run.stored.run.start_time_ms))
         for some in _several(waiting, MOST_RUNS):
             for run in some:
-                run.read_at = began
+                run.begin_reading(began)
             yield from self._read({run: unread[run] for run in some})
             if self._clock() - began > _READ_S:
                 break

@@ -158,6 +158,10 @@ class FollowedRun:
                 unread[key] = position
         return unread
 
+    def begin_reading(self, now: float) -> None:
+        """Note that histories are read now."""
+        self.read_at = now
+
     def read(self, points: Mapping[str, list[Point]]) -> None:
         """Take points that were read."""
         self.points |= points

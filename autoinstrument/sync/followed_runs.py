@@ -24,7 +24,8 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import LIVE, PENDING, STATE, TASK_ID, set_tags
 from autoinstrument.mlflow_store.registry import Registry
-from autoinstrument.mlflow_store.runs import StoredRun, found_again, running_runs
+from autoinstrument.mlflow_store.runs import StoredRun, running_runs
+from autoinstrument.mlflow_store.runs_again import found_again
 from autoinstrument.settings import Settings
 from autoinstrument.sync.daemon_threads import DaemonThreads
 from autoinstrument.sync.failures import failed

@@ -166,7 +166,7 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
 
 def _remedy(error: Exception, run_id: str, folder: Path) -> str:
     """Return what helps a recorded run whose store or run is gone, "" for any other error; `folder` has its journal."""
-    if isinstance(error, NoStoreError):
+    if isinstance(error, NoStoreError) and error.is_new:
         return f"{problem_of_recorded(error)}; if it is gone, delete its runs' journals in {folder.parent}"
     if says_gone(error, run_id):
         forget = f"`rm -r {shlex.quote(str(folder))}`"

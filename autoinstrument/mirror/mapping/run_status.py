@@ -18,7 +18,7 @@ _DIED = "the process died with the run still open"
 _INTERRUPTED = "interrupted (KeyboardInterrupt)"
 _UNENDED = "the process ended without ending the run"
 _SILENT = "no sign of life"
-_OUT_OF_MEMORY = "killed by the system: out of memory"
+_OF_EXIT_CODE, _OUT_OF_MEMORY = "the process ended with exit code", "killed by the system: out of memory"
 _OF_MLFLOW = "MLflow: "
 FOLLOWED = "the run goes on, and a follower mirrors it"
 """The reason by which a follower sets a Task running again, see `sync.running_run`."""
@@ -72,7 +72,7 @@ def of_exit_code(code: int) -> End:
     """Return the end of a run that was open when the process ended itself with this exit code."""
     if code == 0:
         return End("completed", "", "")
-    return End("failed", f"the process ended with exit code {code}", "")
+    return End("failed", f"{_OF_EXIT_CODE} {code}", "")
 
 
 def of_death(*, out_of_memory: bool, signal: str = "") -> End:
@@ -120,9 +120,7 @@ def is_of_agent(task: Mapping[str, Any]) -> bool:
     was left open. The server also names the user who has changed a Task last, but an agent has a person's credentials.
     """
     held = (task.get("hyperparams") or {}).get(PROPERTIES) or {}
-    return ENDED in held or str(task.get("status_reason") or "").startswith(
-        (of_exit_code(1).reason[:-1], _OUT_OF_MEMORY)
-    )
+    return ENDED in held or str(task.get("status_reason") or "").startswith((_OF_EXIT_CODE, _OUT_OF_MEMORY))
 
 
 def is_of_mlflow(reason: str) -> bool:
