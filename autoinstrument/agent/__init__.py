@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from autoinstrument.agent.delivery_wait import DeliveryWait
@@ -24,11 +25,11 @@ from autoinstrument.agent.tracked_run import TrackedRun
 from autoinstrument.agent.worker_access import WorkerAccess
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.clearml_switches import switched_off
-from autoinstrument.guard import be_quiet, guard
+from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.urls import absolute
-from autoinstrument.records import EndAnnounced, Record, RunAnnounced, RunEnded, RunsDelivered, RunStarted
+from autoinstrument.records import EndAnnounced, Point, Record, RunAnnounced, RunEnded, RunsDelivered, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.deferred_reads import Read
 from autoinstrument.transport.deferred_records import Item
@@ -55,10 +56,7 @@ class Agent:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        if settings.quiet:
-            be_quiet()
-        self.is_exiting = False
-        self._is_finished = False
+        self.is_exiting = self._is_finished = False
         self._runs: dict[str, TrackedRun] = {}
         self._journals = RunJournals(settings)
         self._worker = WorkerAccess(settings.worker, marks_console=settings.console != "off")
@@ -88,6 +86,14 @@ class Agent:
         self._console.look()
         if not self.is_left_alone(run_id or getattr(item, "run_id", "")):
             self._sender.post(item)
+
+    def post_point(self, run_id: str, point: Point) -> bool:
+        """Hand over one point with less work; return False if the run must be introduced, or `post` has to take it."""
+        run = self._runs.get(run_id)
+        if run is None or run.is_left_alone:
+            return False
+        self._console.look()
+        return self._sender.post_point(run_id, point)
 
     def has_room(self, size: int) -> bool:
         """Return True if a file's content of `size` bytes may be posted (`DeferredFile`); else the worker reads it."""
@@ -163,27 +169,21 @@ class Agent:
                 if owned:
                     self._worker.publish(run_id)
                 self._worker.mark(owned=owned)
-        program: dict[str, Any] = {}
+        known: dict[str, Any] = {"switched_off": off}
         if owned:
             with guard("finding a run's program"):  # now: the next one may have begun when the run is described
-                program = self._process.note_program()
-
-        def taken(record: RunStarted | None) -> RunStarted | None:
-            return self._run_described(run, record and record._replace(switched_off=off, **program))
-
-        def ask_again(retry: Read, wait_s: float) -> None:
-            self._sender.post_soon(run_id, "start", retry, wait_s)
-
-        self._sender.post(RunStart(make, taken, ask_again))
+                known |= self._process.note_program()
+        taken = partial(self._run_described, run, known)
+        self._sender.post(RunStart(make, taken, partial(self._sender.post_soon, run_id, "start")))
         self._console.run_began(owned=owned)
         self._sender.post_soon("", "console", self._look, _LOOK_S)
 
-    def _run_described(self, run: TrackedRun, record: RunStarted | None) -> RunStarted | None:
-        """Note the tracking store's description of a run; return the record to send."""
+    def _run_described(self, run: TrackedRun, known: dict[str, Any], record: RunStarted | None) -> RunStarted | None:
+        """Note the tracking store's description of a run; return the record to send, with what is known besides."""
         if record is None:
             run.leave_alone()
             return None
-        record = run.with_program(self._adoption.adopt(record))
+        record = run.with_program(self._adoption.adopt(record._replace(**known)))
         run.describe(record._replace(task_id=""))
         if not record.resumed:
             record = record._replace(tags={key: tag for key, tag in record.tags.items() if key not in LINK_TAGS})

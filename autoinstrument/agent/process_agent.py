@@ -9,7 +9,7 @@ import threading
 from autoinstrument.agent import Agent
 from autoinstrument.bootstrap.explain_log import note
 from autoinstrument.experiment_patterns import EVERYTHING
-from autoinstrument.guard import logger
+from autoinstrument.guard import be_quiet, logger
 from autoinstrument.settings import Settings, SettingsError, read_settings
 
 _agent: Agent | None = None
@@ -80,6 +80,8 @@ if sys.platform != "win32":
 
 
 def _made(settings: Settings) -> Agent:
+    if settings.quiet:
+        be_quiet()
     if settings.experiments == EVERYTHING:
         return Agent(settings)
     from autoinstrument.agent.selective_agent import SelectiveAgent

@@ -23,7 +23,7 @@ from autoinstrument.mlflow_store.describe import Description
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.mlflow_store.urls import absolute
-from autoinstrument.records import EventsDropped, RunEnded, RunStarted
+from autoinstrument.records import EventsDropped, Point, RunEnded, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.transport.deferred_reads import Read
 from autoinstrument.transport.deferred_records import Item
@@ -68,6 +68,9 @@ class SelectiveAgent(Agent):
             self._in_background(item)  # it may find a run that has a Task; the sending thread would start a worker
         else:
             super().post(item, run_id)
+
+    def post_point(self, run_id: str, point: Point) -> bool:
+        return run_id not in self._candidates and super().post_point(run_id, point)
 
     def post_soon(self, run_id: str, kind: str, read: Read) -> None:
         candidate = self._candidates.get(run_id)

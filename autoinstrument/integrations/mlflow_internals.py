@@ -24,11 +24,6 @@ LOG_ARTIFACT_ASYNC = "_log_artifact_async"
 RECORD_LOGGED_MODEL = "_record_logged_model"
 """Method of the tracking client, until 2.x: it keeps a run's models in a tag, without `set_tag`."""
 
-OF_METRIC = (
-    "run_id", "key", "value", "timestamp", "step", "synchronous", "dataset_name", "dataset_digest", "model_id"
-)  # fmt: skip
-"""Positional arguments of the tracking client's `log_metric` (3.0 to 3.17; 2.16 has the first six)."""
-
 FETCH = "_download_artifact_from_uri"
 """Function in `mlflow.tracking.artifact_utils` that fetches artifacts of any address; every `load_model` calls it."""
 

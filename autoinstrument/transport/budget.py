@@ -21,6 +21,8 @@ from autoinstrument.records import (
 RECORD, POINT, NAMED_TEXT = 200, 200, 200
 """Bytes of a record, of a point with its numbers, and of a name with a text beside their characters (CPython 3.10 to
 3.13, 64 bits)."""
+ONE_POINT = RECORD + POINT
+"""Weight of a record with one point."""
 DROPPABLE = (MetricsLogged, ParamsLogged, TagsSet, ModelMetricsLogged)
 """Records of which a run may log any number, and which MLflow's store holds: without room they are read from there."""
 

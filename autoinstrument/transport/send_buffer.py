@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Iterable
 
 from autoinstrument.guard import guard
-from autoinstrument.records import ConsoleWritten, EventsDropped, MetricsLogged, Record
+from autoinstrument.records import ConsoleWritten, EventsDropped, MetricsLogged, Point, Record
 from autoinstrument.transport import limits
-from autoinstrument.transport.budget import DROPPABLE, Budget, content_weight, items, weight
+from autoinstrument.transport.budget import DROPPABLE, ONE_POINT, Budget, content_weight, items, weight
 from autoinstrument.transport.deferred_records import DeferredFile, DeferredStart, Item
 
 _JOIN_MS, _JOIN_CHARACTERS = 20, 4000
@@ -88,6 +88,17 @@ class SendBuffer:
         else:
             self._waiting.append((item, 0, None))
         return True
+
+    def put_point(self, run_id: str, point: Point) -> bool:
+        """Put one point in, as `put` does; return True if enough waits for a whole message."""
+        waiting, budget = self._waiting, self._records
+        if not waiting:
+            budget.clear()
+        if budget.take(ONE_POINT):
+            waiting.append((MetricsLogged(run_id, [point]), ONE_POINT, budget))
+        else:
+            self._dropped[run_id] = self._dropped.get(run_id, 0) + 1
+        return len(waiting) >= _FRAME_RECORDS
 
     def put_first(self, items: Iterable[Item]) -> None:
         """Put items in front of all others, in their order; they are few, or were in the buffer before."""

@@ -82,6 +82,7 @@ def test_an_experiment_that_is_not_mirrored_costs_no_thread_and_no_record(base: 
     start(agent, described("scratch"))
     assert (agent.knows("id"), agent.is_open("id"), agent.is_left_alone("id")) == (True, True, True)
     log(agent)
+    assert not agent.post_point("id", ("loss", 0.5, 0, 0)), "`post` leaves it out"
     assert not agent.is_open("id")
     assert (base.calls, agent._asking) == ([], [])
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.tracking._tracking_service import client as module
 
 from autoinstrument.agent import process_agent
+from autoinstrument.integrations.mlflow_tracking import instrument_client
 from autoinstrument.mlflow_store import training_stores
-from autoinstrument.records import Record, RunEnded
+from autoinstrument.records import MetricsLogged, Point, Record, RunEnded
 from autoinstrument.settings import Settings
 from tests.end_to_end.conftest import database as database
 from tests.unit.repositories import git_settings as git_settings
@@ -39,6 +41,11 @@ class Recorder:
         record = item() if callable(item) else item
         if record is not None:
             self.records.append(record)
+
+    def post_point(self, run_id: str, point: Point) -> bool:
+        if self.knows(run_id):
+            self.post(MetricsLogged(run_id, [point]))
+        return self.knows(run_id)
 
     def post_soon(self, run_id: str, kind: str, read: Callable[[], Record | None]) -> None:
         self.reads.setdefault((run_id, kind), read)  # the first serves all changes until it is made
@@ -103,3 +110,16 @@ def copied(module: types.ModuleType, class_name: str) -> types.ModuleType:
     attributes = {name: value for name, value in vars(original).items() if name not in ("__dict__", "__weakref__")}
     vars(copy).update(vars(module), **{class_name: type(class_name, original.__bases__, attributes)})
     return copy
+
+
+@pytest.fixture
+def client(uri: str, recorder: Recorder) -> Any:
+    """A wrapped client of MLflow's."""
+    copy = copied(module, "TrackingServiceClient")
+    instrument_client(copy)
+    return copy.TrackingServiceClient(uri)
+
+
+@pytest.fixture
+def run_id(client: Any) -> str:
+    return str(client.create_run("0", run_name="one", tags={"a": "b"}).info.run_id)

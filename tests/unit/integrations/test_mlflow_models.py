@@ -16,16 +16,8 @@ from mlflow.tracking._model_registry import client as registry_module
 from mlflow.tracking._tracking_service import client as module
 
 from autoinstrument.integrations import mlflow_models
-from autoinstrument.integrations.mlflow_tracking import instrument_client
 from autoinstrument.records import InputsLogged, ModelMetricsLogged, ModelsLogged
 from tests.unit.integrations.conftest import Recorder, copied
-
-
-@pytest.fixture
-def client(uri: str, recorder: Recorder) -> Any:
-    copy = copied(module, "TrackingServiceClient")
-    instrument_client(copy)
-    return copy.TrackingServiceClient(uri)
 
 
 @pytest.fixture

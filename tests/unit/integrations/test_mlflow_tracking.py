@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.tracking._tracking_service import client as module
 
 from autoinstrument.guard import own_calls
-from autoinstrument.integrations.mlflow_tracking import instrument_client
 from autoinstrument.records import (
     EventsDropped,
     MetricsLogged,
@@ -25,35 +23,13 @@ from autoinstrument.records import (
     TagDeleted,
     TagsSet,
 )
-from tests.unit.integrations.conftest import Recorder, copied
-
-
-@pytest.fixture
-def client(uri: str, recorder: Recorder) -> Any:
-    """A wrapped client of MLflow's."""
-    copy = copied(module, "TrackingServiceClient")
-    instrument_client(copy)
-    return copy.TrackingServiceClient(uri)
-
-
-@pytest.fixture
-def run_id(client: Any) -> str:
-    return str(client.create_run("0", run_name="one", tags={"a": "b"}).info.run_id)
+from tests.unit.integrations.conftest import Recorder
 
 
 def test_a_run_that_is_created_is_introduced(client: Any, run_id: str, recorder: Recorder) -> None:
     (started,) = recorder.of_type(RunStarted)
     assert (started.run_id, started.run_name, started.experiment_name) == (run_id, "one", "Default")
     assert (started.tags["a"], started.owned, started.resumed) == ("b", True, False)
-
-
-@pytest.mark.parametrize("arguments", [("loss", 0.5), ("loss", 0.5, None, 3), ("loss", 0.5, 1_600_000_000_000, 3)])
-def test_a_point_has_the_time_that_mlflow_stores(
-    client: Any, run_id: str, recorder: Recorder, arguments: tuple[Any, ...]
-) -> None:
-    client.log_metric(run_id, *arguments)
-    (point,) = client.get_metric_history(run_id, "loss")
-    assert recorder.of_type(MetricsLogged) == [MetricsLogged(run_id, [("loss", 0.5, point.timestamp, point.step)])]
 
 
 def test_parameters_keep_their_types(client: Any, run_id: str, recorder: Recorder) -> None:
@@ -161,25 +137,3 @@ def test_the_agents_own_calls_make_no_records(client: Any, run_id: str, recorder
         client.set_tag(run_id, "clearml.task_id", "1")
         client.set_terminated(run_id)
     assert recorder.records == before
-
-
-@pytest.mark.swallows("mirroring log_metric: RuntimeError: ours")
-def test_an_error_of_the_agents_never_reaches_the_caller(
-    client: Any, run_id: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_: object) -> None:
-        raise RuntimeError("ours")
-
-    monkeypatch.setattr(recorder, "post", fail)
-    client.log_metric(run_id, "loss", 1.0)
-    assert client.get_run(run_id).data.metrics == {"loss": 1.0}
-
-
-def test_a_run_of_another_process_is_introduced_when_it_is_written_to(
-    client: Any, run_id: str, recorder: Recorder
-) -> None:
-    recorder.runs.clear()
-    recorder.records.clear()
-    client.log_metric(run_id, "loss", 1.0)
-    assert [type(record) for record in recorder.records] == [RunStarted, MetricsLogged]
-    assert (recorder.records[0].owned, recorder.runs) == (False, [run_id])

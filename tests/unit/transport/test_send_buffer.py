@@ -93,6 +93,24 @@ def test_points_that_do_not_fit_are_counted_and_there_is_room_again(
     assert buffer.take_batch() == [point(5)]
 
 
+def test_a_single_point_is_put_in_as_any_other_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEND_RECORDS", Limit(3, 10**6))
+    buffer = SendBuffer()
+    buffer.begin()
+    points = [point(step).points[0] for step in range(5)]
+    assert buffer.put(point(0))
+    for each in points[1:]:
+        assert not buffer.put_point("run", each), "not enough for a message"
+    assert all_of(buffer) == [MetricsLogged("run", points[:3]), EventsDropped("run", 2)]
+    buffer.put_point("run", points[3])
+    assert all_of(buffer) == [MetricsLogged("run", points[3:4])]
+
+
+def test_single_points_fill_a_message(buffer: SendBuffer) -> None:
+    fills = [buffer.put_point("run", point(step).points[0]) for step in range(limits.FRAME.records + 1)]
+    assert fills == [False] * (limits.FRAME.records - 1) + [True, True]
+
+
 def test_a_batch_is_one_small_message(buffer: SendBuffer) -> None:
     for number in range(limits.FRAME.records + 1):
         buffer.put(point(0, run_id=f"run {number}"))

@@ -184,6 +184,29 @@ def test_answers_are_taken_and_replied_to(training: Training) -> None:
     assert received(training.workers[0], TagDeleted("run", "reply"))
 
 
+def test_a_single_point_is_taken_while_the_threads_are_at_work(training: Training) -> None:
+    (single,) = point(1).points
+    assert not training.sender.post_point("run", single), "nothing was posted before"
+    training.sender.post(point(0))
+    assert training.sender.post_point("run", single)
+    records = training.workers[0].receive(lambda record: single in getattr(record, "points", ()))
+    assert records[-1].points[-1] == single  # type: ignore[union-attr]
+    training.sender.direct = True
+    assert not training.sender.post_point("run", single)
+
+
+def test_a_single_point_wakes_no_thread_that_a_fork_has_stopped(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "WANTED", True)
+    training.sender.post(point(1))
+    received(training.workers[0], point(1))
+    for thread in training.sender._stop_threads():
+        threading.Thread.join(thread, PATIENCE_S)
+    assert not training.sender.post_point("run", point(2).points[0])
+    training.sender._resume()
+
+
 def test_where_records_are_sent_at_once_they_are_sent_by_the_caller(training: Training) -> None:
     before = threads()
     training.sender.direct = True
@@ -198,6 +221,7 @@ def test_without_a_worker_runs_are_recorded_and_left_to_sync() -> None:
     training.sender.post(DeferredStart(lambda: starts.append("first")))
     wait_for(lambda: training.left)
     assert training.sender.failure == "no worker can be started (OSError: no worker)"
+    assert not training.sender.post_point("run", point(1).points[0])
     training.sender.post(DeferredStart(lambda: starts.append("second")))
     began = time.monotonic()
     assert not training.finish()
