@@ -22,6 +22,10 @@ class RunsBySql:
     def __init__(self, database: Path, first: str = "") -> None:
         self._database = database
         with self.connection() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")  # MLflow reads while this process writes
+            # As other databases do by themselves: without statistics, SQLite 3.40 reads the points of all runs for the
+            # history of a metric of one run (MLflow's `get_metric_history`), here 12 ms instead of 0.1 ms.
+            connection.execute("ANALYZE")
             self._first = first or connection.execute("SELECT run_uuid FROM runs LIMIT 1").fetchone()[0]
 
     @contextlib.contextmanager
@@ -46,11 +50,12 @@ class RunsBySql:
                 columns = "(key, value, timestamp, run_uuid, step, is_nan)"
                 connection.executemany(f"{insert} {columns} VALUES (?, ?, ?, ?, ?, 0)", rows)
 
-    def end(self, ids: Sequence[str]) -> None:
-        """End runs."""
+    def end(self, ids: Sequence[str], ago_s: float = 0.0) -> None:
+        """End runs, by a clock that is so many seconds slow."""
         with self.connection() as connection:
             end = "UPDATE runs SET status = 'FINISHED', end_time = ? WHERE run_uuid = ?"
-            connection.executemany(end, [(_now_ms(), each) for each in ids])
+            ended_ms = _now_ms() - int(1000 * ago_s)
+            connection.executemany(end, [(ended_ms, each) for each in ids])
 
 
 def _now_ms() -> int:

@@ -19,6 +19,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.examples import examples
 from autoinstrument.cli.follow import EVERY_S, Follower
 from autoinstrument.cli.health import Health
+from autoinstrument.cli.native_heap import share_heap
 from autoinstrument.cli.outcomes import kind_of, print_outcome, sum_up
 from autoinstrument.cli.output import name_default_store, progress
 from autoinstrument.cli.usage_errors import reports_bad_settings
@@ -135,6 +136,8 @@ def sync(
         runs=runs, experiments=experiments, everything=everything, since_ms=since_ms,
         deleted=deleted, full=full, dry_run=dry_run,
     )  # fmt: skip
+    if follow:
+        share_heap()  # before threads begin
     if not dask:
         prepare_sdk()
     if health:

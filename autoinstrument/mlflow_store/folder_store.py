@@ -16,6 +16,11 @@ from autoinstrument.mlflow_store.internals import FOLDER_STORE
 _READER = "_get_metric_from_file"
 
 
+def reads_as_a_whole(store: Any) -> bool:
+    """Return True if each search of a store reads all that the experiment has, whatever the size of a page."""
+    return any(kind.__module__ == FOLDER_STORE for kind in type(store).__mro__)
+
+
 def reading_lines(store: Any) -> Any:
     """Return a copy of a folder store that holds one line at a time; any other store as it is.
 

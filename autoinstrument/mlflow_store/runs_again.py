@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Iterator
 
 from autoinstrument.guard import own_calls
-from autoinstrument.mlflow_store.runs import StoredRun, all_pages, find_run, stored_run
+from autoinstrument.mlflow_store.runs import StoredRun, all_runs, find_run, stored_run
 from autoinstrument.mlflow_store.store_errors import NotFoundError, if_supported
 from autoinstrument.mlflow_store.stores import tracking_client
 from autoinstrument.mlflow_store.workspaces import each_in_workspace
@@ -39,6 +39,6 @@ def _found_by_ids(uri: str, workspace: str, known: Collection[StoredRun]) -> lis
     names = {each.run.experiment_id: each.run.experiment_name for each in known}
     wanted = f"attributes.run_id IN ({', '.join(repr(each.run.run_id) for each in known)})"
     with own_calls():
-        search = functools.partial(tracking_client(uri).search_runs, list(names), wanted, ViewType.ALL)
-        found = each_in_workspace(workspace, all_pages(search))
+        found = all_runs(tracking_client(uri), names, filter_string=wanted, run_view_type=ViewType.ALL)
+        found = each_in_workspace(workspace, found)
         return [stored_run(run, uri, workspace, names[run.info.experiment_id]) for run in found]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoinstrument.mlflow_store.internals import FOLDER_STORE
-
 
 def search_traces(
     client: Any, experiment_id: str, run_id: str, page_size: int, token: str | None
@@ -31,11 +29,6 @@ def trace_metadata(store: Any, trace_id: str) -> dict[str, str]:
     """Return the metadata of one trace; the public call also reads its spans."""
     info = store.get_trace_info(trace_id)
     return dict(getattr(info, "trace_metadata", None) or info.request_metadata)
-
-
-def reads_all_traces(store: Any) -> bool:
-    """Return True if each search of a store reads all traces of the experiment, whatever the size of a page."""
-    return any(kind.__module__ == FOLDER_STORE for kind in type(store).__mro__)
 
 
 def assessment_counts(store: Any, experiment_id: str, run_id: str) -> tuple[dict[str, float], dict[str, float]] | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store import trace_internals
+from autoinstrument.mlflow_store.folder_store import reads_as_a_whole
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import if_supported
 from autoinstrument.mlflow_store.stores import StoreClient, tracking_client
@@ -104,7 +105,7 @@ def run_of_trace(tracking_uri: str, workspace: str, trace_id: str) -> str:
 
 def _page(client: StoreClient, experiment_id: str, run_id: str, token: Any) -> tuple[list[Any], Any]:
     """Return a page of a run's traces, and the token of the next one; no traces if the store has none at all."""
-    size = MOST_TRACES if trace_internals.reads_all_traces(client.tracking.store) else _PAGE
+    size = MOST_TRACES if reads_as_a_whole(client.tracking.store) else _PAGE
 
     def ask() -> list[tuple[list[Any], Any]]:
         return [trace_internals.search_traces(client.tracking, experiment_id, run_id, size, token)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 from mlflow.tracking import MlflowClient
 
-from autoinstrument.mlflow_store.runs import find_run
+from autoinstrument.mlflow_store import runs
+from autoinstrument.mlflow_store.runs import find_run, find_runs
 from autoinstrument.mlflow_store.runs_again import found_again
 from autoinstrument.mlflow_store.store_errors import NotFoundError
 from tests.end_to_end.conftest import database as database
@@ -58,3 +61,21 @@ def test_the_404_of_a_gateway_does_not_mean_that_a_run_is_gone(
     )
     with pytest.raises(MlflowException, match="default backend"):
         find_run("f" * 32, client.tracking_uri)
+
+
+def test_one_page_of_runs_is_in_memory(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page has been released before the next one is read, and a search over several pages finds all runs."""
+    monkeypatch.setattr(runs, "_RUNS", 2)
+    ids = [client.create_run("0").info.run_id for _ in range(5)]
+    name = "mlflow.tracking._tracking_service.client.TrackingServiceClient.search_runs"
+    original, pages, held = resolve_name(name), list[weakref.ref[Any]](), list[int]()
+
+    def search(*args: Any, **options: Any) -> Any:
+        held.append(sum(page() is not None for page in pages))
+        page = original(*args, **options)
+        pages.append(weakref.ref(page))
+        return page
+
+    monkeypatch.setattr(name, search)
+    assert {each.run.run_id for each in find_runs(client.tracking_uri)} == set(ids)
+    assert held == [0, 0, 0]

@@ -7,6 +7,7 @@ from mlflow.store.tracking.file_store import FileStore
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.mlflow_store import trace_internals
+from autoinstrument.mlflow_store.folder_store import reads_as_a_whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -16,5 +17,5 @@ def test_answers_of_a_database(client: MlflowClient) -> None:
     tracking, experiment_id = client._tracking_client, "0"
     assert trace_internals.search_traces(tracking, experiment_id, run_id, 10, None) == ([], None)
     assert trace_internals.assessment_counts(tracking.store, experiment_id, run_id) in (None, ({}, {}))
-    assert not trace_internals.reads_all_traces(tracking.store)
-    assert trace_internals.reads_all_traces(object.__new__(FileStore))
+    assert not reads_as_a_whole(tracking.store)
+    assert reads_as_a_whole(object.__new__(FileStore))
