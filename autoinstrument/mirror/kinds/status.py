@@ -12,7 +12,13 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import Delivery, Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping import links
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
-from autoinstrument.mirror.mapping.run_status import End, is_of_death, is_of_mlflow, of_run
+from autoinstrument.mirror.mapping.run_status import (
+    End,
+    is_of_death,
+    is_of_mlflow,
+    is_of_silence,
+    of_run,
+)
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import RunEnded
@@ -55,12 +61,14 @@ def agreed_end(status: str, task: Mapping[str, Any]) -> End:
     """Return how a run's Task must end, given MLflow's status and the Task as it is.
 
     A Task that has ended knows more than MLflow, which calls a run FINISHED after a crash too. It keeps its end unless
-    MLflow reports a failure that the Task lacks.
+    MLflow reports a failure that the Task lacks, or the Task's reason is a former status of MLflow, or silence: a run
+    that a follower has taken for dead may go on, and end.
     """
     of_mlflow = of_run(RunEnded("", status, 0, "", False))
-    held = str(task.get("status", ""))
-    if held in _ENDED and not (held == "completed" and of_mlflow.status != "completed"):
-        return End(held, str(task.get("status_reason") or ""), str(task.get("status_message") or ""))
+    held, reason = str(task.get("status", "")), str(task.get("status_reason") or "")
+    knows_more = held != "completed" and not is_of_mlflow(reason) and not is_of_silence(reason)
+    if held in _ENDED and (knows_more or held == of_mlflow.status):
+        return End(held, reason, str(task.get("status_message") or ""))
     return of_mlflow
 
 
