@@ -53,9 +53,9 @@ def test_a_script_that_is_killed(remote: Remote, origin: tuple[Run, dict[str, An
     """As by the system for lack of memory: the agent reports it, and the worker ends the runs in MLflow."""
     clone, run = start(remote, origin[1], "wait")
     assert remote.daemon is not None
-    for process in psutil.Process(remote.daemon.pid).children(recursive=True):
-        if process.cmdline()[-1].endswith("train.py"):
-            process.kill()
+    below = psutil.Process(remote.daemon.pid).children(recursive=True)
+    (script,) = [process for process in below if any(word.endswith("train.py") for word in process.cmdline())]
+    script.kill()
     assert remote.ended(clone)["status"] == "failed"
     wait_for(lambda: remote.statuses(run) == ["KILLED", "KILLED"])
     wait_for(lambda: link_tags(remote.run(clone))["state"] == "synced")
