@@ -236,7 +236,7 @@ class Agent:
     def _look_for_task(self) -> None:
         if (found := self._adoption.look()) is not None:
             if run := self._runs.get(found.run_id):
-                run.adopt()
+                run.adopt(found)
             self._sender.post(found)
 
     # The worker

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from autoinstrument.clone_run import start as clone_run
-from autoinstrument.integrations.clearml_current_task import existing_task_id, is_initialized, is_local_job
+from autoinstrument.integrations.clearml_current_task import (
+    existing_task_id,
+    has_made_task,
+    is_initialized,
+    is_local_job,
+)
 from autoinstrument.records import RunStarted, TaskFound
 
 
@@ -32,6 +37,7 @@ class TaskAdoption:
                     task_id=task_id,
                     has_own_monitor=self._is_initialized,
                     is_local_job=not self._is_initialized and is_local_job(),
+                    made_task=has_made_task(),
                 )
             elif not self._run_id:
                 self._run_id = run.run_id
@@ -46,4 +52,4 @@ class TaskAdoption:
         if not task_id or not is_new or not self._run_id:
             return None
         self._task_id, self._is_initialized = task_id, is_initialized()
-        return TaskFound(self._run_id, task_id)
+        return TaskFound(self._run_id, task_id, has_made_task())

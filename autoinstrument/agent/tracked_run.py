@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoinstrument.records import EventsDropped, Record, RunEnded, RunStarted
+from autoinstrument.records import EventsDropped, Record, RunEnded, RunStarted, TaskFound
 
 _SOURCE, _SOURCE_TYPE = "mlflow.source.name", "mlflow.source.type"
 
@@ -68,9 +68,11 @@ class TrackedRun:
         """Note that the run has ended."""
         self.is_open, self.ended = False, ended
 
-    def adopt(self) -> None:
+    def adopt(self, found: TaskFound) -> None:
         """Note that the script's own `Task.init` has made a Task, which this run takes over."""
-        self.started = self.started and self.started._replace(has_own_monitor=True, is_local_job=False)
+        self.started = self.started and self.started._replace(
+            has_own_monitor=True, is_local_job=False, made_task=found.made_task
+        )
 
     def deliver(self) -> None:
         """Note that the Task holds everything: the next worker need not know the run."""

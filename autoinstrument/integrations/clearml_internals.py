@@ -6,6 +6,7 @@ the script has imported it. The parts that the worker and commands use are in `c
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -20,6 +21,14 @@ def main_task_id() -> str:
     module = sys.modules.get("clearml.task")
     task = getattr(getattr(module, "Task", None), "_Task__main_task", None)
     return str(getattr(task, "id", "") or "")
+
+
+def is_main_process() -> bool:
+    """Return True if the main Task is of a `Task.init` in this process, and not in one that has started it.
+
+    Child processes inherit the variable in which the SDK keeps the id of that process.
+    """
+    return os.environ.get("CLEARML_PROC_MASTER_ID", "").partition(":")[0] == str(os.getpid())
 
 
 def filter_models(frameworks: ModuleType, name: str, keep: Callable[[Any, Any], Any]) -> None:

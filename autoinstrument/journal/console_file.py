@@ -1,4 +1,7 @@
-"""A run's console on disk, until its Task holds all of it: one JSON list `[stream, text, time in ms]` a line."""
+"""A run's console on disk, until its Task holds all of it: one JSON list `[stream, text, time in ms]` a line.
+
+Beside it is the number of lines that the Task holds.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from autoinstrument.records import parse
 MAX_BYTES = 256 * 2**20
 """Size of the file of one run; later lines are left out."""
 _MAX_LINE = 64 * 2**20
+_COUNT_BYTES = 21
 
 ConsoleLine = tuple[str, str, int]
 """Stream, text, time in ms."""
@@ -49,3 +53,25 @@ def read(path: Path, start: int = 0) -> Iterator[ConsoleLine]:
                     yield str(stream), str(line), int(time_ms)
     except (OSError, ValueError, TypeError, OverflowError):
         return
+
+
+def note_sent(path: Path, count: int) -> None:
+    """Write to a file how many lines the Task holds. This is done after each request, so that it must be cheap.
+
+    Raises:
+        OSError: the folder cannot be written, or the file is a link.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | FLAGS, 0o600)
+    try:
+        write_all(file, b"%020d\n" % count)  # always as long, so that no old digits are left
+    finally:
+        os.close(file)
+
+
+def sent(path: Path, default: int) -> int:
+    """Return how many lines the Task holds, `default` if there is no such file or it is damaged."""
+    try:
+        with path.open("rb") as file:
+            return max(0, int(file.read(_COUNT_BYTES)))
+    except (OSError, ValueError):
+        return default

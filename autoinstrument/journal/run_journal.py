@@ -4,7 +4,7 @@ MLflow holds params, metrics and the rest; only data that MLflow does not hold i
 `captures/<run id>` below `AUTOINSTRUMENT_HOME`, mode 0700, files 0600:
 
 - `capture.json`: run and process as records, script, packages, and the run's end;
-- `console.jsonl`: see `journal.console_file`.
+- `console.jsonl`, `console.sent`: see `journal.console_file`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from autoinstrument.clone_run.settings import written
 from autoinstrument.journal import console_file
 from autoinstrument.journal.console_file import ConsoleLine
 from autoinstrument.journal.kept_fields import FIELDS, KeptFields
-from autoinstrument.journal.state_folder import distrusted, home, private_folder
+from autoinstrument.journal.state_folder import distrusted, home, is_trusted, private_folder
 from autoinstrument.json_shape import mismatch
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.records import (
@@ -42,7 +42,7 @@ from autoinstrument.settings import Settings
 
 VERSION = 1
 _MAX_BYTES = 256 * 2**20
-_CAPTURE, _CONSOLE = "capture.json", "console.jsonl"
+_CAPTURE, _CONSOLE, _SENT = "capture.json", "console.jsonl", "console.sent"
 
 
 _END = {"status", "reason", "message"}
@@ -117,6 +117,7 @@ class RunJournal:
         for name in FIELDS:
             default = getattr(journal, name)
             setattr(journal, name, value[name] if type(value.get(name)) is type(default) else default)
+        journal.console_sent = console_file.sent(folder / _SENT, journal.console_sent)
         has_end = not journal.end or journal.end.keys() | {"traceback"} == _END | {"traceback"}
         if not has_end or not 0 <= journal.worker_pid < 2**31:
             raise ValueError(f"{path} is damaged")
@@ -180,6 +181,17 @@ class RunJournal:
         """Yield the console lines from number `start` on, up to one that a crash has cut off."""
         return console_file.read(self.folder / _CONSOLE, start)
 
+    def note_console_sent(self, count: int) -> None:
+        """Note how many console lines the Task holds, so that no other process sends them again.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        with self._writing:
+            self.console_sent = count
+            if self.kept and self.is_there:
+                console_file.note_sent(self.folder / _SENT, count)
+
     def remove(self) -> None:
         """Remove the run's folder, because its Task is complete; files of others in it stay.
 
@@ -238,7 +250,7 @@ class RunJournals:
     def __iter__(self) -> Iterator[Path]:
         if self.folder.is_dir() and not (distrusted(self.folder.parent) or distrusted(self.folder)):
             found = sorted(path.parent for path in self.folder.glob(f"*/{_CAPTURE}"))
-            yield from (folder for folder in found if _is_trusted(folder))
+            yield from (folder for folder in found if is_trusted(folder))
 
 
 def remove_folder(folder: Path) -> None:
@@ -247,17 +259,10 @@ def remove_folder(folder: Path) -> None:
     Raises:
         OSError: a file cannot be removed.
     """
-    for name in (_CONSOLE, _CAPTURE):
+    for name in (_SENT, _CONSOLE, _CAPTURE):
         atomic_file.remove(folder / name)
     with contextlib.suppress(OSError):  # it holds other files, or does not exist
         folder.rmdir()
-
-
-def _is_trusted(folder: Path) -> bool:
-    try:
-        return not distrusted(folder)
-    except FileNotFoundError:  # a worker has completed its Task in the meantime
-        return False
 
 
 def _loaded(folder: Path) -> RunJournal | None:

@@ -64,6 +64,14 @@ def distrusted(folder: Path) -> str:
     return ""
 
 
+def is_trusted(folder: Path) -> bool:
+    """Return True if a folder of state may be used; it may be removed at any time, and then it may not."""
+    try:
+        return not distrusted(folder)
+    except FileNotFoundError:
+        return False
+
+
 def _state_folder() -> Path:
     """Return where the platform keeps a user's state.
 

@@ -62,6 +62,8 @@ class RunStarted(NamedTuple):
     is_local_job: bool = False
     """True where a controller of ClearML's SDK, and no agent, has started the process for the Task to adopt: no
     other program sends its console, or stops it if the Task is stopped."""
+    made_task: bool = False
+    """True where this process has made the Task to adopt, by `Task.init`: if it dies, no other program ends that."""
 
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""
@@ -228,6 +230,8 @@ class TaskFound(NamedTuple):
 
     run_id: str
     task_id: str
+    made_task: bool = False
+    """As in `RunStarted`."""
 
 
 class EventsDropped(NamedTuple):

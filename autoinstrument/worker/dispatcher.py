@@ -234,7 +234,7 @@ class Dispatcher:
 
     def _task_found(self, process: TrainingProcess, found: TaskFound) -> None:
         if (mirror := self.registry.mirrors.get(found.run_id)) is not None:
-            mirror.do(partial(mirror.adopt, found.task_id))
+            mirror.do(partial(mirror.adopt, found))
 
     def _run_ended(self, process: TrainingProcess, ended: RunEnded) -> None:
         mirror = self.registry.mirrors.get(ended.run_id)

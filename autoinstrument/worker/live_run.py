@@ -21,7 +21,7 @@ from autoinstrument.mirror.kinds.resource_monitor import ResourceMonitorPart
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.records import ConsoleWritten, RunStarted
+from autoinstrument.records import ConsoleWritten, RunStarted, TaskFound
 from autoinstrument.settings import Settings
 from autoinstrument.worker.notices import Notices
 
@@ -287,9 +287,9 @@ class LiveRun(RunMirror):
         self._is_closed = self.is_tagged = self.journal.delivered = False
         self._is_incomplete = True
 
-    def adopt(self, task_id: str) -> None:
+    def adopt(self, found: TaskFound) -> None:
         """Go on with a Task that the script made itself, and give up the one that was made for it."""
         self.has_own_monitor = True
-        self.change_run(is_local_job=False)
-        if self.journal.task_id != task_id or not self.journal.adopted:  # else it is that of the agent, too
-            self._task.adopt(task_id)
+        self.change_run(is_local_job=False, made_task=found.made_task)
+        if self.journal.task_id != found.task_id or not self.journal.adopted:  # else it is that of the agent, too
+            self._task.adopt(found.task_id)

@@ -6,7 +6,8 @@ import pytest
 import requests
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, link_tags, properties, scalars, section, task_page
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_page
+from tests.end_to_end.processes import wait_for
 
 TRAIN = """
     mlflow.log_params({"lr": 0.1, "depth": 3})
@@ -75,6 +76,45 @@ def test_the_sdk_reports_a_failure_of_an_adopted_task(sdk_place: Place, own_serv
     assert done.code == 1
     (task,) = own_server.tasks
     assert task["status"] == "failed"
+
+
+@pytest.mark.parametrize("script", [BEFORE, AFTER], ids=["before", "after"])
+def test_a_script_that_dies_leaves_no_running_task(sdk_place: Place, own_server: ClearMLServer, script: str) -> None:
+    """The SDK cannot report it, and ClearML would stop the Task after two hours."""
+    done = sdk_place.run(script.replace('print("trained")', "import os; os.kill(os.getpid(), 9)"))
+    assert done.code == -9
+    run = sdk_place.the_run()
+    task = ended(own_server, run.info.run_id)
+    assert (task["status"], task["name"]) == ("stopped", "own task")
+    assert task["status_reason"] == "the process died with the run still open (signal SIGKILL)"
+    assert len(scalars(own_server, task["id"])) >= 50
+
+
+def test_a_child_that_dies_does_not_end_the_scripts_task(sdk_place: Place, own_server: ClearMLServer) -> None:
+    """The Task goes on with the script."""
+    script = f"""
+import multiprocessing, os
+from clearml import Task
+import mlflow
+{INIT}
+
+def train():
+    mlflow.start_run(run_name="child")
+    mlflow.log_metric("loss", 1.0)
+    os.kill(os.getpid(), 9)
+
+child = multiprocessing.get_context("fork").Process(target=train)
+child.start()
+child.join()
+task.get_logger().report_scalar("own", "series", 7, 1)
+"""
+    done = sdk_place.run(script)
+    assert done.code == 0, done.stderr
+    assert sdk_place.the_run().info.status == "RUNNING"
+    wait_for(lambda: not sdk_place.workers())
+    (task,) = [task for task in own_server.tasks if task["name"] == "own task"]
+    assert task["status"] == "completed"
+    assert task["id"] not in [call.body["task"] for call in own_server.requests if call.endpoint == "tasks.stopped"]
 
 
 def test_only_one_run_takes_the_scripts_task(sdk_place: Place, own_server: ClearMLServer) -> None:

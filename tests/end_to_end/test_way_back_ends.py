@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import psutil
 import pytest
 from mlflow.entities import Run
 
@@ -46,6 +47,18 @@ def test_a_script_that_fails(remote: Remote, origin: tuple[Run, dict[str, Any]])
     clone = remote.clone(origin[1], Args__argv="bad")
     assert remote.ended(clone)["status"] == "failed"
     assert remote.run(clone).info.status == "FAILED"
+
+
+def test_a_script_that_is_killed(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:
+    """As by the system for lack of memory: the agent reports it, and the worker ends the runs in MLflow."""
+    clone, run = start(remote, origin[1], "wait")
+    assert remote.daemon is not None
+    below = psutil.Process(remote.daemon.pid).children(recursive=True)
+    (script,) = [process for process in below if any(word.endswith("train.py") for word in process.cmdline())]
+    script.kill()
+    assert remote.ended(clone)["status"] == "failed"
+    wait_for(lambda: remote.statuses(run) == ["KILLED", "KILLED"])
+    wait_for(lambda: link_tags(remote.run(clone))["state"] == "synced")
 
 
 def test_an_abort_in_clearml(remote: Remote, origin: tuple[Run, dict[str, Any]]) -> None:

@@ -115,7 +115,8 @@ def test_a_host_dies_whose_run_another_host_has_ended(cluster: Cluster, follower
     """The first host's worker is cut off, and ends the Task after the second host has resumed the run."""
     (alpha, beta), folder = cluster.hosts, cluster.place.folder
     cluster.place.write("train.py", RESUMED)
-    first = cluster.start(alpha, "train.py", "first", name="-first", **SHORT)
+    patient = {"AUTOINSTRUMENT_EXIT_TIMEOUT": "600"}  # its worker gives up a minute later, and the second must be there
+    first = cluster.start(alpha, "train.py", "first", name="-first", **SHORT, **patient)
     wait_for(lambda: cluster.states().get("shared") == LIVE)
     alpha.cut(cluster.network.clearml)
     (folder / "first may end").touch()

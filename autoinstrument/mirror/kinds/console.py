@@ -6,6 +6,7 @@ moment after the run's end; if none is printed, it is added.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -166,7 +167,7 @@ class ConsolePart(RunPart):
     def events_sent(self) -> None:
         """Note that the Task has the first lines that wait."""
         sent = self._lines[: self._sending]
-        self._journal.console_sent += sum(held.kept for held in sent)
+        self._note_sent(self._journal.console_sent + sum(held.kept for held in sent))
         self._characters -= sum(len(held.line[1]) for held in sent)
         del self._lines[: self._sending]
         self._sending = 0
@@ -189,7 +190,8 @@ class ConsolePart(RunPart):
     @_locked
     def start_over(self) -> None:
         """Send the console from its first line on to the next Task."""
-        self._journal.console_sent = self._characters = 0
+        self._note_sent(0)
+        self._characters = 0
         self._lines.clear()
         self._more = True
 
@@ -203,7 +205,7 @@ class ConsolePart(RunPart):
             OSError: the folder cannot be written.
         """
         if self._journal.kept and not self._journal.is_there:
-            self._journal.console_sent = 0
+            self._note_sent(0)
             self._lines = [held._replace(kept=False) for held in self._lines]
             self._more = False
             self._journal.save()
@@ -216,6 +218,11 @@ class ConsolePart(RunPart):
         if self._lines:
             kept = self._journal.add_console([held.line for held in self._lines])
             self._lines = [held._replace(kept=kept) for held in self._lines]
+
+    def _note_sent(self, count: int) -> None:
+        if count != self._journal.console_sent:
+            with contextlib.suppress(OSError):  # as in `_keep`, which reports it
+                self._journal.note_console_sent(count)
 
     def _fetch(self) -> None:
         """Take the next lines from disk if memory does not hold all of them."""

@@ -12,7 +12,13 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import Delivery, Difference, Kind, RunPart, StoredData, TaskOfRun
 from autoinstrument.mirror.mapping import links
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
-from autoinstrument.mirror.mapping.run_status import End, is_of_mlflow, of_run
+from autoinstrument.mirror.mapping.run_status import (
+    End,
+    is_of_death,
+    is_of_mlflow,
+    is_of_silence,
+    of_run,
+)
 from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import RunEnded
@@ -24,7 +30,7 @@ _MOST_ENDS = 16
 
 
 class Status(Kind):
-    """The status of an adopted Task belongs to its owner."""
+    """The status of an adopted Task belongs to its owner, unless that was the run's own process, and it has died."""
 
     name = "status"
     task_fields = ("status", "status_reason", "status_message", "hyperparams")
@@ -55,12 +61,14 @@ def agreed_end(status: str, task: Mapping[str, Any]) -> End:
     """Return how a run's Task must end, given MLflow's status and the Task as it is.
 
     A Task that has ended knows more than MLflow, which calls a run FINISHED after a crash too. It keeps its end unless
-    MLflow reports a failure that the Task lacks.
+    MLflow reports a failure that the Task lacks, or the Task's reason is a former status of MLflow, or silence: a run
+    that a follower has taken for dead may go on, and end.
     """
     of_mlflow = of_run(RunEnded("", status, 0, "", False))
-    held = str(task.get("status", ""))
-    if held in _ENDED and not (held == "completed" and of_mlflow.status != "completed"):
-        return End(held, str(task.get("status_reason") or ""), str(task.get("status_message") or ""))
+    held, reason = str(task.get("status", "")), str(task.get("status_reason") or "")
+    knows_more = held != "completed" and not is_of_mlflow(reason) and not is_of_silence(reason)
+    if held in _ENDED and (knows_more or held == of_mlflow.status):
+        return End(held, reason, str(task.get("status_message") or ""))
     return of_mlflow
 
 
@@ -211,6 +219,8 @@ class StatusPart(RunPart):
             # While `Task.init` is at work it replaces all hyperparameters, these too (clearml 2.1.12).
             queue.put(links.properties(self._context.run, task.id, ended_ms=self._time_ms))
             queue.send(task)
+            if self._context.run.made_task and is_of_death(self._end.reason):
+                self._end_of_owner(task, self._end)
         elif task.status != self._end.status:
             if self._time_ms != self._time_on_task_ms:
                 queue.put(links.end_time(self._time_ms))
@@ -221,6 +231,12 @@ class StatusPart(RunPart):
             task = task._replace(status=self._end.status)
         self._is_on_task = True
         return task
+
+    def _end_of_owner(self, task: Task, end: End) -> None:
+        """End the Task of a `Task.init` whose process died, unless a person or the process itself has ended it."""
+        now = self._context.tasks.get(task.id)
+        if now.get("status") == "in_progress":
+            self._context.tasks.finish(task, end.status, end.reason, end.message)
 
     def _finish(self, task: Task, end: End) -> bool:
         """End the Task; return False if another process has ended it in a way that forbids this: MLflow decides then.

@@ -83,6 +83,11 @@ def of_death(*, out_of_memory: bool, signal: str = "") -> End:
     return End("stopped", f"{_DIED} ({cause})", "")
 
 
+def is_of_death(reason: str) -> bool:
+    """Return True if a Task's reason is that its process died without running its at-exit handlers, see `of_death`."""
+    return reason.startswith((_DIED, _OUT_OF_MEMORY))
+
+
 def of_silent_exit() -> End:
     """Return the end of a run that was open when its process ended itself in an unknown way."""
     return End("stopped", _UNENDED, "")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from autoinstrument.agent.tracked_run import TrackedRun
-from autoinstrument.records import EventsDropped, RunEnded, RunStarted
+from autoinstrument.records import EventsDropped, RunEnded, RunStarted, TaskFound
 
 STARTED = RunStarted(
     "id", "name", "0", "experiment", "sqlite:///a.db", "https://mlflow/run", "s3://bucket/id", 0, "", {},
@@ -72,12 +72,14 @@ def test_a_forked_child_does_not_end_the_run(run: TrackedRun) -> None:
 
 
 def test_the_next_worker_knows_of_a_later_task_init(run: TrackedRun) -> None:
-    run.adopt()
+    found = TaskFound(STARTED.run_id, "task", made_task=True)
+    run.adopt(found)
     run.describe(STARTED)
-    run.adopt()
+    run.adopt(found)
     first = run.for_next_worker()[0]
     assert isinstance(first, RunStarted)
     assert first.has_own_monitor
+    assert first.made_task
 
 
 @pytest.mark.parametrize(

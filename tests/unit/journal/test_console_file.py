@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.journal import console_file
-from autoinstrument.journal.console_file import ConsoleLine, append, read
+from autoinstrument.journal.console_file import ConsoleLine, append, note_sent, read, sent
 
 LINES: list[ConsoleLine] = [("stdout", "one", 1), ("stderr", "zwei ü\n", 2), ("stdout", "", 3)]
 
@@ -55,3 +55,18 @@ def test_a_file_that_is_too_large_takes_nothing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(console_file, "MAX_BYTES", path.stat().st_size)
     assert not append(path, LINES)
     assert list(read(path)) == LINES
+
+
+def test_how_many_lines_the_task_holds(tmp_path: Path) -> None:
+    path = tmp_path / "console.sent"
+    assert sent(path, 3) == 3
+    for count in (1000, 7):
+        note_sent(path, count)
+        assert sent(path, 3) == count
+
+
+@pytest.mark.parametrize("text", ["", "many", "\x00"])
+def test_a_damaged_number_of_lines_does_not_count(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "console.sent"
+    path.write_text(text)
+    assert sent(path, 3) == 3

@@ -87,6 +87,23 @@ def test_a_journal_that_was_removed_is_begun_again(
     assert server.console(mirror.task.id).splitlines() == ["one", "two", "three", "four"]
 
 
+def test_the_next_worker_sends_only_the_lines_that_the_task_lacks(
+    server: ClearMLServer, tmp_path: Path, process: TrainingProcess
+) -> None:
+    """A worker that is killed writes nothing any more."""
+    journals, session = RunJournals(Settings(home=str(tmp_path / "home"))), Session()
+    run, uploads = RUN._replace(run_id="e" * 32), Uploads(FileUploads(session))
+    delivery = Scheduler(Tasks(session), uploads)
+    for number in range(3):
+        mirror = LiveRun(journals.of(run, PROCESS), Settings(), Tasks(session), uploads)
+        mirror.console.write("stdout", f"sent {number}\n", 10 * number)
+        delivery.deliver(mirror, process, is_open=True)
+        mirror.console.write("stdout", f"kept {number}\n", 10 * number + 5)
+        run = run._replace(resumed=True)
+    assert mirror.task is not None
+    assert server.console(mirror.task.id).splitlines() == ["sent 0", "kept 0", "sent 1", "kept 1", "sent 2"]
+
+
 def new_dispatcher(folder: Path, settings: Settings, session: Session) -> Dispatcher:
     uploads, tasks = Uploads(FileUploads(session)), Tasks(session)
     scheduler = Scheduler(tasks, uploads)

@@ -26,7 +26,7 @@ from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import link_tags, scalars, task_of
 from tests.unit.mirror.runs import PROCESS
-from tests.unit.sync.test_stored import a_run
+from tests.unit.sync.test_stored import a_run, autoinstrument
 from tests.unit.sync.test_stored import server as server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -212,6 +212,9 @@ def test_a_run_that_a_follower_mirrors_is_one_without_the_agent(server: ClearMLS
     assert follower.follow(350) == ["ended nothing was logged for 300 s"]
     assert [outcome.result for outcome in live.look()] == ["synced"]
     assert states(client, server, run_id) == ("KILLED", "stopped")
+    client.set_terminated(run_id)  # it was only silent
+    assert autoinstrument("sync", "--run", run_id).exit_code == 0
+    assert states(client, server, run_id) == ("FINISHED", "completed")
 
 
 def test_ending_silent_runs_can_be_switched_off(server: ClearMLServer, client: MlflowClient, run_id: str) -> None:

@@ -105,15 +105,21 @@ def test_an_adopted_task_keeps_its_owners_name_comment_and_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_mlflow", "of_task", "differs"),
+    ("of_mlflow", "of_task", "reason", "differs"),
     [
-        ("FINISHED", "failed", False),  # a crash that MLflow does not know of
-        ("FINISHED", "stopped", False),
-        ("FAILED", "completed", True),  # a failure that the Task does not know of
-        ("KILLED", "failed", False),
-        ("FINISHED", "queued", True),
-        ("FINISHED", "published", False),
+        ("FINISHED", "failed", "", False),  # a crash that MLflow does not know of
+        ("FINISHED", "stopped", "", False),
+        ("FAILED", "completed", "", True),  # a failure that the Task does not know of
+        ("KILLED", "failed", "", False),
+        ("FINISHED", "queued", "", True),
+        ("FINISHED", "published", "", False),
+        ("FINISHED", "stopped", "MLflow: KILLED", True),  # it was taken for dead, and went on
+        ("FINISHED", "stopped", "no sign of life since 2026-11-28 03:00:00 UTC", True),
+        ("KILLED", "stopped", "no sign of life since 2026-11-28 03:00:00 UTC", False),
     ],
 )
-def test_a_task_that_has_ended_knows_how_unless_it_lacks_a_failure(of_mlflow: str, of_task: str, differs: bool) -> None:
-    assert found({**TASK, "status": of_task}, STORED._replace(status=of_mlflow)) == ({"status"} if differs else set())
+def test_a_task_that_has_ended_knows_how_unless_it_lacks_a_failure(
+    of_mlflow: str, of_task: str, reason: str, differs: bool
+) -> None:
+    task = {**TASK, "status": of_task, "status_reason": reason}
+    assert found(task, STORED._replace(status=of_mlflow)) == ({"status"} if differs else set())
