@@ -17,8 +17,8 @@ from autoinstrument.clearml_api.responses import data_of
 DEADLINE_S = 30.0
 """Total deadline of a request, in seconds; the limits in `sdk` are for each packet, and a server may send a byte every
 nine seconds."""
-_ATTEMPTS = 3
-_PATIENCE_S = 2.0
+ATTEMPTS = 3
+PATIENCE_S = 2.0
 """Longest pause, asked for by the server, that is waited for here; the caller handles longer ones."""
 
 
@@ -46,9 +46,9 @@ class Attempts:
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, (HiccupError, InternalError)) and error.retry_after_s <= _PATIENCE_S
+                lambda error: isinstance(error, (HiccupError, InternalError)) and error.retry_after_s <= PATIENCE_S
             ),
-            stop=tenacity.stop_after_attempt(_ATTEMPTS),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
             wait=self._pause_s,
             sleep=time.sleep,
             reraise=True,

@@ -18,10 +18,11 @@ def kind_of(outcome: Outcome) -> tuple[str, str]:
 
 
 def print_outcome(outcome: Outcome) -> None:
-    """Print one line."""
+    """Print one line: an address stands beside the result, a reason after a colon."""
     name = outcome.run_name or outcome.run_id
-    line = f"{name}: {outcome.result} {outcome.detail}".rstrip() if name else f"{outcome.result}: {outcome.detail}"
-    click.echo(wrapped(line))
+    separator = " " if outcome.detail.startswith("http") else ": "
+    result = f"{outcome.result}{separator}{outcome.detail}" if outcome.detail else outcome.result
+    click.echo(wrapped(f"{name}: {result}" if name else result))
     sys.stdout.flush()
 
 

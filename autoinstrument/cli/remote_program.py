@@ -44,6 +44,11 @@ def described(command: Sequence[str], folder: Path) -> ProcessStarted:
                 f"an agent starts Python, not {words[0]}: give the script or module that {words[0]} starts, "
                 "as in: -- python -m package.train"
             )
+        if module and (root := _root_elsewhere(module, folder)):
+            raise click.UsageError(
+                f"{module} is in {root}, and an agent starts a module in the folder that holds it: change to that "
+                "folder, and give paths as they are from there"
+            )
         raise click.UsageError(f"there is no {module or words[0]} in this folder")
     line = command_line(arguments)
     if MASK in line:
@@ -77,6 +82,13 @@ def _cells(path: Path, arguments: list[str]) -> str:
         return source_of_file(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise click.UsageError(f"{path.name} cannot be read as a notebook: {error}") from None
+
+
+def _root_elsewhere(module: str, folder: Path) -> Path | None:
+    """Return the folder below this one from which Python imports a module here (`src`), relative; None for none."""
+    roots = (Path(entry).absolute() for entry in sys.path if entry and "site-packages" not in entry)
+    found = (root for root in roots if root != folder and root.is_relative_to(folder) and _module_file(module, root))
+    return next((root.relative_to(folder) for root in found), None)
 
 
 def _module_file(module: str, folder: Path) -> Path | None:

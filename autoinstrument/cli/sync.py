@@ -23,6 +23,7 @@ from autoinstrument.cli.native_heap import share_heap
 from autoinstrument.cli.outcomes import kind_of, print_outcome, sum_up
 from autoinstrument.cli.output import name_default_store, progress
 from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.journal.state_folder import home
 from autoinstrument.mlflow_store.internals import import_clients
 from autoinstrument.mlflow_store.left_out import LEFT_OUT
 from autoinstrument.mlflow_store.runs import default_tracking_uri
@@ -36,7 +37,6 @@ from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.silent_runs import SilentRuns
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
-_NOTHING_PENDING = "nothing to do: no run is pending"
 
 
 @click.command(
@@ -215,5 +215,13 @@ def _once(selection: Selection, settings: Settings, jobs: int, executor: Executo
     if as_json:
         click.echo(json.dumps([outcome._asdict() for outcome in outcomes], indent=2))
     elif counts or not interrupted:
-        sum_up(counts, f"no runs in {shown(default_tracking_uri())}" if selection.is_of_store else _NOTHING_PENDING)
+        sum_up(counts, _nothing(selection, settings))
     return 1 if interrupted or any(result == "failed" for result, _ in counts) else 0
+
+
+def _nothing(selection: Selection, settings: Settings) -> str:
+    """Return what to print if there was no run; one that MLflow calls pending may be recorded elsewhere, or nowhere."""
+    if selection.is_of_store:
+        return f"no runs in {shown(default_tracking_uri())}"
+    where = home(settings)
+    return f"nothing to do: no run is recorded in {where}; `autoinstrument sync --all` completes all runs of MLflow"

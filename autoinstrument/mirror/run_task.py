@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from autoinstrument.clearml_api.attempts import ATTEMPTS, PATIENCE_S
 from autoinstrument.clearml_api.errors import HiccupError, InternalError, RefusedError, UnavailableError
 from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.clone_run.task_description import is_taken
@@ -18,9 +19,6 @@ from autoinstrument.mirror.mapping.names import project_name
 from autoinstrument.mirror.task_project import follow_experiment
 from autoinstrument.mlflow_store.link_tags import STATE
 
-_ATTEMPTS = 3
-_PATIENCE_S = 2.0
-"""Longest pause, asked for by the server, that is waited for here; the caller handles longer ones."""
 ALONE_S = 4.0
 """Seconds after the run's start until another process, a follower, may make its Task (`sync.followed_runs`)."""
 
@@ -208,11 +206,11 @@ class RunTask:
             ClearMLError: the last attempt did not succeed, and has made none.
         """
         tasks = self._context.tasks
-        for attempts_left in reversed(range(_ATTEMPTS)):
+        for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 return tasks.create(project, body)
             except (HiccupError, InternalError) as error:
-                if isinstance(error, HiccupError) and error.retry_after_s > _PATIENCE_S:
+                if isinstance(error, HiccupError) and error.retry_after_s > PATIENCE_S:
                     raise
                 time.sleep(error.retry_after_s)
                 if self._was_made():

@@ -1,4 +1,4 @@
-"""The outcome of a run for which something failed: the reason for a person, and the kind of the error."""
+"""Runs for which something failed: their outcomes, and when no further one is tried."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from autoinstrument.clearml_api.errors import (
     NotAllowedError,
     RefusedError,
     TooLargeError,
+    UnavailableError,
 )
 from autoinstrument.mlflow_store.store_errors import problem_of
 from autoinstrument.sync.job_processes import JobProcessError
@@ -22,6 +23,8 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (JobProcessError, "process"),
     (ImportError, "installation"),
 )
+_HOPELESS = 3
+"""Runs in a row for which the server did not answer, before the rest is left to the next time."""
 OTHER = "mlflow"
 KINDS = (*(kind for _, kind in _KINDS), OTHER)
 """All kinds of errors; `mlflow` is any error of MLflow's store, which raises what its driver raises."""
@@ -32,3 +35,25 @@ def failed(run_id: str, run_name: str, error: Exception) -> Outcome:
     kind = next((kind for of, kind in _KINDS if isinstance(error, of)), OTHER)
     text = problem_of(error) if kind == OTHER else str(error)
     return Outcome(run_id, run_name, "failed", text, kind)
+
+
+class GivingUp:
+    """Decides when no further run is tried: ClearML has refused the credentials, or not answered for some runs.
+
+    Attributes:
+        reason: why, for the outcomes of the runs that are left; "" while runs are tried.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._in_a_row = 0
+
+    def succeeded(self) -> None:
+        """Note that ClearML has answered."""
+        self._in_a_row = 0
+
+    def failed(self, error: ClearMLError) -> None:
+        """Note the error of a run; missing storage for files does not count, because everything else is delivered."""
+        self._in_a_row += isinstance(error, UnavailableError) and not isinstance(error, FilesUnavailableError)
+        if isinstance(error, NotAllowedError) or self._in_a_row >= _HOPELESS:
+            self.reason = str(error)

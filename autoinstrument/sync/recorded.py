@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
-from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError, UnavailableError
+from autoinstrument.clearml_api.errors import ClearMLError, FilesUnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
@@ -33,7 +33,7 @@ from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, lef
 from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of_recorded, says_gone
 from autoinstrument.mlflow_store.urls import with_known_credentials
 from autoinstrument.settings import Settings
-from autoinstrument.sync.failures import failed
+from autoinstrument.sync.failures import GivingUp, failed
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored import sync_runs
 
@@ -129,11 +129,11 @@ def _chosen(found: Iterator[StoredRun], settings: Settings, left_out: list[Outco
 
 
 def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome]:
-    """Complete recorded runs, parents first; stop trying once the server has refused the credentials."""
+    """Complete recorded runs, parents first, until `GivingUp` says that trying is useless."""
     session = Session()
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
     made: dict[str, str] = {}
-    stop = ""
+    giving_up = GivingUp()
     for folder, journal in _recorded(RunJournals(settings), selection.runs):
         if not isinstance(journal, RunJournal):
             yield Outcome(folder.name, "", "failed", journal)
@@ -148,17 +148,19 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
             yield outcome._replace(result="running", detail=f"{alive}; left alone")
         elif selection.dry_run:
             yield outcome._replace(detail=journal.task_url or "no Task yet")
-        elif stop:
-            yield outcome._replace(result="failed", detail=stop)
+        elif giving_up.reason:
+            yield outcome._replace(result="failed", detail=giving_up.reason)
         else:
             try:
-                yield outcome._replace(result="synced", detail=_complete(journal, settings, tasks, uploads, made))
+                url = _complete(journal, settings, tasks, uploads, made)
+                giving_up.succeeded()
+                yield outcome._replace(result="synced", detail=url)
             except ClearMLError as error:
-                stop = str(error) if isinstance(error, NotAllowedError) else ""
+                giving_up.failed(error)
                 yield failed(outcome.run_id, outcome.run_name, error)
             except ImportError:
-                stop = "MLflow is not installed in this environment"
-                yield outcome._replace(result="failed", detail=stop)
+                giving_up.reason = "MLflow is not installed in this environment"
+                yield outcome._replace(result="failed", detail=giving_up.reason)
             except Exception as error:  # MLflow's store raises what its driver raises
                 outcome = failed(outcome.run_id, outcome.run_name, error)
                 yield outcome._replace(detail=_remedy(error, outcome.run_id, folder) or outcome.detail)
@@ -205,7 +207,7 @@ def _complete(journal: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
     if mirror.lacking:
         journal.reason = mirror.lacking
         journal.save()
-        raise UnavailableError(mirror.lacking)
+        raise FilesUnavailableError(mirror.lacking)
     return journal.task_url if has_ended or not dead else f"{journal.task_url}; {left_open(journal.run.run_id)}"
 
 

@@ -6,13 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Any
 
-from autoinstrument.clearml_api.errors import (
-    ClearMLError,
-    FilesUnavailableError,
-    NotAllowedError,
-    TooLargeError,
-    UnavailableError,
-)
+from autoinstrument.clearml_api.errors import ClearMLError, TooLargeError
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.mirror.kinds.kind import TaskOfRun
@@ -21,16 +15,13 @@ from autoinstrument.mlflow_store.link_tags import TASK_URL
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.settings import Settings
-from autoinstrument.sync.failures import failed
+from autoinstrument.sync.failures import GivingUp, failed
 from autoinstrument.sync.job_processes import JobProcessError
 from autoinstrument.sync.queued_runs import end_of
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored_run import sync_one
 from autoinstrument.sync.task_search import with_tasks
 from autoinstrument.sync.verify import is_up_to_date
-
-_HOPELESS = 3
-"""Runs in a row for which the server did not answer, before the rest is left to the next time."""
 
 
 def sync_runs(
@@ -52,22 +43,19 @@ def sync_runs(
     workers = executor or _SameThread()
     most = 2 * jobs if executor else 1
     waiting: dict[Future[Outcome], StoredRun] = {}
-    stop, failures = "", 0
+    giving_up = GivingUp()
 
     def done(count: int) -> Iterator[Outcome]:
         """Yield the outcomes of runs that are done; wait until fewer than `count` are in progress."""
-        nonlocal stop, failures
         while waiting:
             ready, others = wait(waiting, 0 if len(waiting) < count else None, return_when=FIRST_COMPLETED)
             for future in ready:
                 run = waiting.pop(future).run
                 try:
                     outcome = future.result()
-                    failures = 0
+                    giving_up.succeeded()
                 except ClearMLError as error:
-                    failures += isinstance(error, UnavailableError) and not isinstance(error, FilesUnavailableError)
-                    if isinstance(error, NotAllowedError) or failures >= _HOPELESS:
-                        stop = str(error)
+                    giving_up.failed(error)
                     outcome = failed(run.run_id, run.run_name, error)
                 except JobProcessError as error:
                     outcome = failed(run.run_id, run.run_name, error)
@@ -78,19 +66,20 @@ def sync_runs(
 
     try:
         for stored, held, parent in with_tasks(runs, server):
-            outcome = Outcome(stored.run.run_id, stored.run.run_name, "failed", stop)
+            outcome = Outcome(stored.run.run_id, stored.run.run_name, "failed", giving_up.reason)
             task = {} if isinstance(held, ClearMLError) else held
-            if stop:
+            if giving_up.reason:
                 yield outcome
             elif isinstance(held, ClearMLError):
-                failures += 1 if isinstance(held, TooLargeError) else _HOPELESS  # others were tried several times
-                stop = str(held) if failures >= _HOPELESS else ""
+                giving_up.failed(held)
+                if not isinstance(held, TooLargeError):  # the search was tried several times
+                    giving_up.reason = str(held)
                 yield failed(stored.run.run_id, stored.run.run_name, held)
             elif not selection.dry_run and end_of(stored, task):
                 waiting[workers.submit(sync_one, stored, task, settings, selection.full)] = stored
                 yield from done(most)
             elif settled := _without_work(stored, task, parent, registry, selection, settings):
-                failures = 0
+                giving_up.succeeded()
                 yield settled
             else:
                 waiting[workers.submit(sync_one, stored, task, settings, selection.full)] = stored

@@ -54,7 +54,7 @@ def test_a_run_that_nothing_will_end_is_named(server: ClearMLServer, client: Mlf
     verified = autoinstrument("verify")
     assert (verified.exit_code, remedy in verified.output) == (0, True), verified.output
     synced = autoinstrument("sync", "--all")
-    assert f'piped: running MLflow says RUNNING, but its process is gone: `python -c "{remedy}"`' in synced.output
+    assert f'piped: running: MLflow says RUNNING, but its process is gone: `python -c "{remedy}"`' in synced.output
     checks = {check.what: check for check in tracking_server(client.tracking_uri)}
     assert checks["MLflow runs"].ok is False
     assert checks["MLflow runs"].detail == "1 are RUNNING although their processes are gone"

@@ -204,7 +204,7 @@ def test_sync_closes_the_task_if_every_process_died(own_place: Place, own_server
     started = own_place.start(script)
     wait_for(lambda: own_server.tasks and own_server.scalars(own_server.tasks[0]["id"]))
     alive = own_place.command("sync")
-    assert "dead: running its process is still at work; left alone" in alive.stdout
+    assert "dead: running: its process is still at work; left alone" in alive.stdout
     assert own_server.tasks[0]["status"] == "in_progress"
     for worker in own_place.workers():
         worker.kill()
@@ -233,4 +233,4 @@ def test_a_run_that_was_deleted_for_good_can_be_forgotten(own_place: Place, own_
     assert f"if it was deleted on purpose, `rm -r {journal}` forgets it" in " ".join(synced.stdout.split())
     shutil.rmtree(journal)
     synced = own_place.command("sync")
-    assert (synced.code, synced.stdout.strip()) == (0, "nothing to do: no run is pending")
+    assert (synced.code, "nothing to do: no run is recorded in" in synced.stdout) == (0, True)

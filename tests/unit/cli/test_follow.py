@@ -38,7 +38,7 @@ def test_news_are_printed_once(follower: Follower, capsys: pytest.CaptureFixture
     rounds(Outcome("r", "run", "running", "left alone"))
     live(Outcome("r", "run", "synced", "http://task"))
     assert capsys.readouterr().out.splitlines() == [
-        "run: followed http://task", "run: failed no", "run: synced http://task",
+        "run: followed http://task", "run: failed: no", "run: synced http://task",
     ]  # fmt: skip
     assert set(follower._failed) == {ROUNDS, LIVE}
     for feed in (ROUNDS, LIVE):

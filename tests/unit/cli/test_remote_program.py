@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 
 from autoinstrument.cli.remote_program import described, split
@@ -29,6 +30,16 @@ def test_programs(tmp_path: Path, command: list[str], kind: str, path: str, modu
     assert [value for _, value, _ in process.arguments] == [arguments] * bool(arguments)
     assert process.source == ("# %%\na = 1\n\n" if kind == "notebook" else "")
     assert process.cwd == process.sys_path[0] == str(tmp_path)
+
+
+def test_a_module_of_a_src_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python finds the package wherever it is started, if `pip install -e .` has put `src` on its path."""
+    (tmp_path / "src" / "pkg").mkdir(parents=True)
+    (tmp_path / "src" / "pkg" / "__main__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "src")
+    with pytest.raises(click.UsageError, match="pkg is in src, and an agent starts a module in the folder that holds"):
+        described(["python", "-m", "pkg", "train"], tmp_path)
+    assert described(["python", "-m", "pkg", "train"], tmp_path / "src").main_module == "pkg"
 
 
 def test_words_of_an_option_that_may_be_repeated() -> None:

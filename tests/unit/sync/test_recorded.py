@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from autoinstrument.capture.machine import machine
 from autoinstrument.journal.run_journal import RunJournals
@@ -16,6 +17,7 @@ from autoinstrument.records import RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.sync.recorded import _remedy, sync
 from autoinstrument.sync.selection import Selection
+from tests.clearml_server import ClearMLServer, Fault
 from tests.unit.mirror.runs import PROCESS
 
 RUN = RunStarted("1" * 32, "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
@@ -49,3 +51,22 @@ def test_only_a_store_that_is_not_there_may_be_gone(tmp_path: Path) -> None:
     assert f"delete its runs' journals in {tmp_path}" in gone
     old = NoStoreError("sqlite:////x.db", "is of an older MLflow", "run `mlflow db upgrade`", is_new=False)
     assert _remedy(old, RUN.run_id, tmp_path / RUN.run_id) == ""
+
+
+def test_runs_are_not_tried_one_by_one_if_the_server_does_not_answer(
+    server: ClearMLServer, client: MlflowClient, tmp_path: Path
+) -> None:
+    """Each may wait half a minute for a server that hangs, and hundreds may have been recorded meanwhile."""
+    settings = Settings(home=str(tmp_path))
+    for number in range(5):
+        run_id = client.create_run("0", start_time=number).info.run_id
+        client.set_terminated(run_id)
+        run = RUN._replace(run_id=run_id, tracking_uri=client.tracking_uri, start_time_ms=number)
+        journal = RunJournals(settings).of(run, PROCESS)
+        journal.end = {"status": "completed", "reason": "", "message": ""}
+        journal.save()
+    server.faults.add(Fault(endpoints="tasks.*", action="drop"))
+    outcomes = list(sync(Selection(), settings))
+    assert [outcome.result for outcome in outcomes] == ["failed"] * 5
+    assert [outcome.error for outcome in outcomes] == ["clearml_unavailable"] * 3 + [""] * 2, "three were tried"
+    assert outcomes[-1].detail == outcomes[2].detail

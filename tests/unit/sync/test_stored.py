@@ -381,7 +381,7 @@ def test_a_run_of_another_machine_is_ended_when_that_is_silent(
     journal.kept, journal.machine, journal.worker_pid = True, "elsewhere", 1
     journal.save()
     done = autoinstrument("sync")
-    assert "far away: running it was at work on host" in done.output
+    assert "far away: running: it was at work on host" in done.output
     assert of_runs(server, run_id) == []
     os.utime(journal.folder / "capture.json", (0, 0))
     done = autoinstrument("sync")
