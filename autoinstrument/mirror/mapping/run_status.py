@@ -103,6 +103,11 @@ def of_silence(since: str, host: str) -> End:
     return End("stopped", f"{_SILENT} since {since}" + (f" from {host}" if host else ""), "")
 
 
+def is_of_silence(reason: str) -> bool:
+    """Return True if a stopped Task's reason is that its process was silent, see `of_silence`."""
+    return reason.startswith(_SILENT)
+
+
 def is_of_a_process(reason: str, message: str) -> bool:
     """Return True if a stopped Task's texts say that its process is gone; they are wrong if the process is at work.
 
