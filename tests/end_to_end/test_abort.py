@@ -74,7 +74,7 @@ def test_a_worker_that_is_a_thread_logs_why_it_ends_its_process(place: Place, se
     wait_for((place.folder / "ready").exists)
     wait_for(lambda: link_tags(place.the_run()).get("state") == "live")
     stop(server, task_of(server, place.the_run().info.run_id)["id"])
-    done = started.finish(60)
+    done = started.finish()
     assert done.code == -signal.SIGTERM
     assert "by a person; this process receives SIGTERM" in done.agent_lines[-1]
     assert place.the_run().info.status == "KILLED"

@@ -136,7 +136,7 @@ from mlflow.tracking import MlflowClient
 
 with mlflow.start_run(run_name="noted", description="a note") as run:
     mlflow.log_metric("loss", 1.0)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while "[ClearML Task]" not in MlflowClient().get_run(run.info.run_id).data.tags["mlflow.note.content"]:
         assert time.monotonic() < until
         time.sleep(0.1)

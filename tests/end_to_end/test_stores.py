@@ -195,7 +195,7 @@ GONE = """
     mlflow.log_metric("loss", 1.0)
     open("ready", "w").close()
     from autoinstrument.guard import errors
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not errors and time.monotonic() < end:  # until a call of the agent's has failed
         time.sleep(0.01)
     print(Kept.lines)

@@ -105,7 +105,7 @@ def test_only_a_person_stops_a_training(
         session.call("tasks.started", task=task["id"], force=True)
         session.call("tasks.stop", task=task["id"], status_reason="by a person")
         assert status() == "stopped"
-        assert training.wait(10) == -signal.SIGTERM
+        assert training.wait(60) == -signal.SIGTERM
         assert process.aborted.endswith("by a person")
     finally:
         worker_end.close()
