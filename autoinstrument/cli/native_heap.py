@@ -1,8 +1,8 @@
 """One heap of the C library for all threads of a follower, whose memory would else grow for days.
 
-glibc gives a thread a heap ("arena") of its own, eight for each core at most. What SQLite's page cache took in one of
-them is free after the transaction, but only for threads of the same heap, and pages in which anything is still in use
-stay with the process.
+glibc gives each thread a heap ("arena") of its own, up to eight for each core. SQLite's page cache frees its memory
+after a transaction, but only threads of the same heap can use that memory again, and the process keeps every page that
+still holds anything.
 """
 
 from __future__ import annotations

@@ -56,9 +56,10 @@ def _point_logged(
     dataset_name: str | None = None,
     dataset_digest: str | None = None,
     model_id: str | None = None,
-    **_: Any,
+    *_: Any,
+    **__: Any,
 ) -> None:
-    """Hand over a point; the arguments are those of the tracking client's `log_metric` (2.16 has six, 3.17 ten)."""
+    """Hand over a point, given the arguments of the tracking client's `log_metric` (six in mlflow 2.16, nine in 3.17)."""
     point = (key, value if value.__class__ is float else describe.number(value), int(timestamp), int(step or 0))
     if not the_agent.post_point(run_id, point):
         know(the_agent, client, run_id)

@@ -57,7 +57,11 @@ def test_arguments_by_name(client: Any, run_id: str, recorder: Recorder) -> None
     assert recorder.of_type(MetricsLogged) == [MetricsLogged(run_id, [("loss", 0.5, 1, 3)])]
 
 
-def test_an_argument_of_a_later_version_is_passed_on(client: Any, run_id: str, recorder: Recorder) -> None:
+def test_arguments_of_a_later_version_are_passed_on(client: Any, run_id: str, recorder: Recorder) -> None:
+    more = (run_id, "loss", 1, 2, 3, True, None, None, None, "new", "newer")
+    assert mlflow_metrics.log_metric(lambda *args, **_: args, client, more, {}) == more
+    assert recorder.of_type(MetricsLogged) == [MetricsLogged(run_id, [("loss", 1.0, 2, 3)])]
+    recorder.records.clear()
     call = mlflow_metrics.log_metric(lambda *args, **more: (args, more), client, (run_id, "loss", 1, 2, 3), {"new": 4})
     assert call == ((run_id, "loss", 1, 2, 3), {"new": 4})
     assert recorder.of_type(MetricsLogged) == [MetricsLogged(run_id, [("loss", 1.0, 2, 3)])]
