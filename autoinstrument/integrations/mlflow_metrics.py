@@ -59,7 +59,7 @@ def _point_logged(
     *_: Any,
     **__: Any,
 ) -> None:
-    """Hand over a point, given the arguments of the tracking client's `log_metric` (six in mlflow 2.16, nine in 3.17)."""
+    """Hand over a point, given the arguments of the client's `log_metric` (six in mlflow 2.16, nine in 3.17)."""
     point = (key, value if value.__class__ is float else describe.number(value), int(timestamp), int(step or 0))
     if not the_agent.post_point(run_id, point):
         know(the_agent, client, run_id)
