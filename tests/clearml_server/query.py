@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .envelope import Doc, bad_request
@@ -12,6 +12,7 @@ from .state import State, new_id
 
 _DEFAULT_PAGE = 500
 _VALUES = ("id", "project", "status", "type", "parent", "user", "task", "uri", "framework")
+_TIMES = ("created", "started", "completed", "last_update", "last_change", "status_changed")
 _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 # Known fields: None for plain values, "*" for dictionaries with any key, a set for objects with fixed fields.
 Fields = Mapping[str, "set[str] | str | None"]
@@ -26,7 +27,9 @@ def select(documents: Iterable[Doc], query: Doc, fields: Fields) -> list[Doc]:
     """The documents that match, ordered and cut to the page asked for; 400/12, 400/14 and 400/21 as recorded."""
     for key in _VALUES:
         _strings(key, query.get(key))
-    found = [document for document in documents if matches(document, query)]
+    found = list(documents)
+    for passes in _filters(query):
+        found = [document for document in found if passes(document)]
     for key in reversed(_as_list(query.get("order_by"))):
         name = key.lstrip("-+")
         resolve(name, fields)
@@ -51,24 +54,46 @@ def scroll(state: State, found: list[Doc], query: Doc) -> tuple[list[Doc], str |
     return left[:size], scroll_id
 
 
-def matches(document: Doc, query: Doc) -> bool:
-    pattern = query.get("name")
-    if pattern is not None and not search(pattern, document.get("name", "")):
-        return False
+def _filters(query: Doc) -> Iterator[Callable[[Doc], bool]]:
+    """Yield one condition for each filter that a query has, those that leave the fewest documents first."""
     for key in _VALUES:
         wanted = query.get(key)
-        if wanted not in (None, []) and not _in_values(document.get(key), _strings(key, wanted)):
-            return False
-    for key in ("tags", "system_tags"):
-        if query.get(key) and not _tags_match(document.get(key) or [], _as_list(query[key])):
-            return False
-    if query.get("ready") is not None and bool(document.get("ready")) != bool(query["ready"]):
-        return False
+        if wanted not in (None, []):
+            yield _one_of(key, _strings(key, wanted))
     for key in query:
-        is_path = key.startswith(("hyperparams.", "metadata.")) and query[key]
-        if is_path and _nested(document, key) not in _strings(key, query[key]):
-            return False
-    return _patterns_match(document, query) and _times_match(document, query) and _ranges_match(document, query)
+        if key.startswith(("hyperparams.", "metadata.")) and query[key]:
+            yield _at_path(key, _strings(key, query[key]))
+    pattern = query.get("name")
+    if pattern is not None:
+        yield lambda document: search(pattern, document.get("name", ""))
+    for key in ("tags", "system_tags"):
+        if query.get(key):
+            yield _with_tags(key, _as_list(query[key]))
+    if query.get("ready") is not None:
+        yield lambda document: bool(document.get("ready")) == bool(query["ready"])
+    if query.get("_all_") or query.get("_any_"):
+        yield lambda document: _patterns_match(document, query)
+    if "_or_" in query or any(query.get(key) for key in _TIMES):
+        yield lambda document: _times_match(document, query)
+    if any(key == "last_iteration" or key.startswith("last_metrics.") for key in query):
+        yield lambda document: _ranges_match(document, query)
+
+
+def _one_of(key: str, wanted: list[str]) -> Callable[[Doc], bool]:
+    """Values that begin with `-` are excluded; without others, all else matches."""
+    excluded = {item[1:] for item in wanted if item and item.startswith("-")}
+    included = {item for item in wanted if not (item and item.startswith("-"))}
+    return lambda document: document.get(key) not in excluded and (not included or document.get(key) in included)
+
+
+def _at_path(path: str, wanted: list[str]) -> Callable[[Doc], bool]:
+    values = set(wanted)
+
+    def passes(document: Doc) -> bool:
+        value = _nested(document, path)
+        return isinstance(value, str) and value in values
+
+    return passes
 
 
 def _nested(document: Doc, path: str) -> Any:
@@ -142,15 +167,9 @@ def _strings(key: str, wanted: Any) -> list[str]:
     return values
 
 
-def _in_values(value: Any, wanted: list[str]) -> bool:
-    excluded = [item[1:] for item in wanted if item and item.startswith("-")]
-    included = [item for item in wanted if not (item and item.startswith("-"))]
-    return value not in excluded and (not included or value in included)
-
-
-def _tags_match(tags: list[str], wanted: list[str]) -> bool:
+def _with_tags(key: str, wanted: list[str]) -> Callable[[Doc], bool]:
     """`-x` excludes; after `__$all` or `__$and` every tag is needed, otherwise one of them."""
-    everything, negated, included, excluded = False, False, [], []
+    everything, negated, included, excluded = False, False, list[str](), list[str]()
     for item in wanted:
         if item in ("__$all", "__$and"):
             everything = True
@@ -164,10 +183,13 @@ def _tags_match(tags: list[str], wanted: list[str]) -> bool:
         else:
             included.append(item)
         negated = False
-    if any(tag in tags for tag in excluded):
-        return False
-    present = [tag in tags for tag in included]
-    return not present or (all(present) if everything else any(present))
+    needed = all if everything else any
+
+    def passes(document: Doc) -> bool:
+        tags = document.get(key) or []
+        return not any(tag in tags for tag in excluded) and (not included or needed(tag in tags for tag in included))
+
+    return passes
 
 
 def _patterns_match(document: Doc, query: Doc) -> bool:
@@ -182,7 +204,7 @@ def _patterns_match(document: Doc, query: Doc) -> bool:
 
 def _times_match(document: Doc, query: Doc) -> bool:
     """Filters like `"last_update": [">=2026-01-01T00:00:00"]`, and `_or_` for any of several fields (SDK 2.1)."""
-    for key in ("created", "started", "completed", "last_update", "last_change", "status_changed"):
+    for key in _TIMES:
         if not _is_in_time(document, key, query.get(key)):
             return False
     either = query.get("_or_") or {}
