@@ -16,6 +16,7 @@ from autoinstrument.cli.examples import examples
 from autoinstrument.cli.output import name_default_store, progress, wrapped
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.experiment_patterns import VARIABLE
+from autoinstrument.guard import visible
 from autoinstrument.mirror.kinds.kind import Difference
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
@@ -148,7 +149,7 @@ def _chosen(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]
 
 
 def _print(report: _Report) -> None:
-    name = report.run_name or report.run_id
+    name = visible(report.run_name or report.run_id)
     if problem := report.problem or report.left_open:
         click.echo(f"{name}: {problem}" if name else problem, err=True)
     if report.differences:

@@ -13,6 +13,7 @@ import click
 import psutil
 
 from autoinstrument.cli.examples import examples
+from autoinstrument.guard import visible
 from autoinstrument.records import ReportRequested, ServedRun, StopRequested, WorkerReported, WorkerStopped
 from autoinstrument.transport import peer, worker_query
 
@@ -137,9 +138,9 @@ def _show(found: _Found) -> None:
     click.echo(f"  waiting: {unfinished} of {len(report.runs)} runs, {_size(waiting)}")
     for process in report.processes:
         gone = "" if not process["is_gone"] else ", has ended"
-        click.echo(f"  process {process['pid']} {process['script'] or '(not described yet)'}{gone}")
+        click.echo(visible(f"  process {process['pid']} {process['script'] or '(not described yet)'}{gone}"))
     for run in report.runs:
-        click.echo(f"  run {run['run_name'] or run['run_id']} in {run['experiment']}: {_state(run)}")
+        click.echo(visible(f"  run {run['run_name'] or run['run_id']} in {run['experiment']}: {_state(run)}"))
 
 
 def _state(run: ServedRun) -> str:
