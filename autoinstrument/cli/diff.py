@@ -24,7 +24,8 @@ _MOST_LINES = 200
 
 
 @click.command(
-    epilog=examples("autoinstrument diff 3f2a91c0 77c1b0de", "autoinstrument diff baseline candidate --json")
+    short_help="Compare two runs, with their code and packages.",
+    epilog=examples("autoinstrument diff 3f2a91c0 77c1b0de", "autoinstrument diff baseline candidate --json"),
 )
 @click.argument("first")
 @click.argument("second")

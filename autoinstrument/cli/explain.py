@@ -17,6 +17,7 @@ from autoinstrument.cli.tracing import StepDetails, Traced, probe, run_traced
 
 
 @click.command(
+    short_help="Show step by step why a command's runs have Tasks, or not.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples("autoinstrument explain -- python train.py"),
 )

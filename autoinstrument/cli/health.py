@@ -137,7 +137,9 @@ class Health:
         except (ValueError, OverflowError):
             raise click.UsageError(f"--health {address!r} is not an address: expected HOST:PORT, as in :8080") from None
         except OSError as error:
-            raise click.UsageError(f"--health {address} cannot be used ({error.strerror}): name another address") from None
+            raise click.UsageError(
+                f"--health {address} cannot be used ({error.strerror}): name another address"
+            ) from None
         with server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             try:

@@ -17,6 +17,7 @@ from autoinstrument.settings import read_settings
 
 @click.command(
     "open",
+    short_help="Open the page of a run's Task.",
     epilog=examples("autoinstrument open", "autoinstrument open 3f2a91c0 --mlflow", "autoinstrument open --print"),
 )
 @click.argument("run", default="", metavar="[RUN]")

@@ -18,7 +18,10 @@ from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.settings import read_settings
 
 
-@click.command(epilog=examples("autoinstrument status", "autoinstrument status --experiment vision --limit 5 --wide"))
+@click.command(
+    short_help="List the latest runs, their Tasks, and what waits.",
+    epilog=examples("autoinstrument status", "autoinstrument status --experiment vision --limit 5 --wide"),
+)
 @click.option(
     "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment; may be repeated."
 )

@@ -46,6 +46,7 @@ class _Report(NamedTuple):
 
 
 @click.command(
+    short_help="Compare runs with their Tasks.",
     help=f"""Compare MLflow runs with their Tasks, and print each difference with the command that repairs it.
 
 RUN are run ids; without any, all runs of the tracking server that have ended are compared. Those without the tag

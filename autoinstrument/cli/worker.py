@@ -38,7 +38,10 @@ def worker() -> None:
     """
 
 
-@worker.command(epilog=examples("autoinstrument worker status"))
+@worker.command(
+    short_help="Show what each worker serves, what waits, and its cost.",
+    epilog=examples("autoinstrument worker status"),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the workers as JSON.")
 def status(as_json: bool) -> None:
     """Show which processes and runs each worker of this user on this machine serves, what waits, and what it costs.
@@ -56,7 +59,7 @@ def status(as_json: bool) -> None:
     sys.exit(1 if any(each.problem for each in found) else 0)
 
 
-@worker.command(epilog=examples("autoinstrument worker stop"))
+@worker.command(short_help="End workers when they have delivered.", epilog=examples("autoinstrument worker stop"))
 @click.argument("pids", nargs=-1, type=int, metavar="[PID]...")
 @click.option(
     "--timeout", type=click.FloatRange(1, 3600), default=60.0, show_default=True, metavar="SECONDS",
