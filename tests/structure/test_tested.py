@@ -37,7 +37,7 @@ ELSEWHERE = {
         "previews",
     },
     "through `mlflow_store.run_reader`": {
-        "mlflow_store.artifacts", "mlflow_store.datasets",
+        "mlflow_store.datasets",
     },
     "through the package `records`": {
         "records.answers", "records.command", "records.json_form", "records.process", "records.run", "records.types",
