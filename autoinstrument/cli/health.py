@@ -26,7 +26,7 @@ has a time limit."""
 _BEHIND_S = 300.0
 """Without a round that succeeded for longer, it is not ready."""
 _SILENT_S = 30.0
-"""A connection that says nothing for longer is closed: each has a thread of its own."""
+"""A connection that sends nothing for longer is closed, because each one occupies a thread."""
 ROUNDS, LIVE = "rounds", "live"
 """The two activities of a follower: rounds of `sync`, and looks at running runs."""
 _PREFIX = "autoinstrument_sync_"
