@@ -30,7 +30,7 @@ ELSEWHERE = {
     },
     "through `mirror.run_mirror` and `mirror.kinds`": {
         "mirror.event_batches", "mirror.kinds.archiving",
-        "mirror.kinds.artifacts", "mirror.kinds.datasets",
+        "mirror.kinds.artifacts",
         "mirror.kinds.machine", "mirror.kinds.model_archive", "mirror.kinds.model_writer",
         "mirror.kinds.models_part", "mirror.kinds.parameters", "mirror.kinds.snapshot",
         "mirror.kinds.status", "mirror.mapping.task_settings", "mirror.run_task",
