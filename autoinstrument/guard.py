@@ -66,9 +66,9 @@ def _write(stream: TextIO, line: str) -> None:
     stream.flush()
 
 
-def _visible(text: str) -> str:
-    """Return a text whose control characters are escaped: a run's name may have some, which a terminal would obey."""
-    return text.translate(_ESCAPED)
+def visible(text: str) -> str:
+    """Return a text in one line whose control characters are escaped: a terminal would obey those in a run's name."""
+    return " ".join(text.splitlines()).translate(_ESCAPED)
 
 
 class _StderrHandler(logging.Handler):
@@ -80,8 +80,7 @@ class _StderrHandler(logging.Handler):
             if stream is not None:
                 from autoinstrument.scrubber import hide_in_text  # a driver's errors quote its addresses
 
-                message = " ".join(record.getMessage().splitlines())  # errors of other libraries have several
-                line = f"autoinstrument: {hide_in_text(_visible(message))}"
+                line = f"autoinstrument: {hide_in_text(visible(record.getMessage()))}"
                 if is_page(stream):
                     pages = (getattr(argument, "_repr_html_", str) for argument in record.args or ())
                     show(lambda: _write(stream, line), line, hide_in_text("".join(page() for page in pages)))

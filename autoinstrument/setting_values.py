@@ -57,7 +57,8 @@ class Address(Values[str]):
     allowed = "an http:// or https:// address"
 
     def parse(self, text: str) -> str:
-        if not text.startswith(("http://", "https://")):
+        scheme, _, place = text.partition("://")
+        if scheme not in ("http", "https") or not place.strip("/"):
             raise ValueError(text)
         return text.rstrip("/")
 

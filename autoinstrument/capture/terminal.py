@@ -129,16 +129,17 @@ class TerminalLines:
                     yield from _rest(row, time_ms)
                 row.clear()
             self._over = False
-        while len(row.text) + len(text) > self._longest:
+        at = 0  # the rest of a long text is not copied for each line
+        while len(row.text) + len(text) - at > self._longest:
             room = 0 if whole else self._longest - len(row.text)
-            row.text += text[:room]
-            text = text[room:]
+            row.text += text[at : at + room]
+            at += room
             yield from _rest(row, time_ms)
             row.clear()
             row.redrawn = False
             if whole:
                 break
-        row.text += text
+        row.text += text[at:]
 
     def _newline(self, time_ms: int) -> Iterator[Line]:
         if self._at < len(self._rows) - 1:  # rows of other bars are below

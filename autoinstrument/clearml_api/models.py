@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from autoinstrument.clearml_api import schema
-from autoinstrument.clearml_api.errors import RefusedError, TooLargeError, understood
+from autoinstrument.clearml_api.errors import RefusedError, understood
 from autoinstrument.clearml_api.finished_tasks import change
+from autoinstrument.clearml_api.paging import pages
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task_lookup import read
 
 _FIELDS = ["id", "name", "uri", "framework", "tags", "system_tags", "metadata", "ready", "last_metrics"]
-_PAGE, _MOST = 200, 20_000
-"""Models of a Task that are read at a time, and in all: a broken server may send pages for ever."""
 _IS_READY = (400, 203)
 Models = dict[str, list[dict[str, Any]]]
 """Models of a Task, by "input" and "output"."""
@@ -37,17 +36,8 @@ class TaskModels:
         Raises:
             ClearMLError: they cannot be read.
         """
-        found: list[dict[str, Any]] = []
-        while len(found) <= _MOST:
-            answer = self._session.call(
-                "models.get_all", task=[task_id], only_fields=_FIELDS, order_by=["created"],
-                page=len(found) // _PAGE, page_size=_PAGE,
-            )  # fmt: skip
-            page = [schema.model(model) for model in answer.get("models") or []]
-            found += page
-            if len(page) != _PAGE:  # a server that knows no pages returns all, or its own choice
-                return found
-        raise TooLargeError(f"the Task {task_id} has over {_MOST} models, and they are not read")
+        found = pages(self._session, "models", task=[task_id], only_fields=_FIELDS)
+        return [schema.model(model) for model in found]
 
     def create(self, task_id: str, project_id: str, fields: dict[str, Any]) -> str:
         """Create a model and return its id.

@@ -9,11 +9,11 @@ from typing import Any
 
 from autoinstrument.clearml_api import schema
 from autoinstrument.clearml_api.errors import NotAllowedError, RefusedError, understood
+from autoinstrument.clearml_api.paging import pages
 from autoinstrument.clearml_api.session import Session
 
 _KEPT_S = 60.0
 """Seconds for which a project's id is kept: a person, or a renamed experiment, may give its name to another one."""
-_PAGE = 500
 _HIDDEN_TOO = {"search_hidden": True, "shallow_search": False}
 
 
@@ -75,23 +75,13 @@ class Projects:
     def tasks_in(self, project_id: str) -> Iterator[dict[str, Any]]:
         """Yield the Tasks of a project, archived and hidden ones included, with the fields that show whose they are."""
         fields = ["id", "status", "system_tags", "hyperparams.properties"]
-        for task in self._pages("tasks", project=[project_id], only_fields=fields, search_hidden=True):
+        for task in pages(self._session, "tasks", project=[project_id], only_fields=fields, search_hidden=True):
             yield schema.task(task)
 
     def models_in(self, project_id: str, task_id: str = "") -> Iterator[dict[str, Any]]:
         """Yield `id` and `task` of the models of a project, archived ones included; with `task_id`, of that Task."""
         of_task = {"task": [task_id]} if task_id else {}
-        yield from self._pages("models", project=[project_id], only_fields=["id", "task"], **of_task)
-
-    def _pages(self, kind: str, /, **query: Any) -> Iterator[dict[str, Any]]:
-        page = 0
-        while True:
-            answer = self._session.call(f"{kind}.get_all", **query, order_by=["created"], page=page, page_size=_PAGE)
-            found = answer.get(kind) or []
-            yield from found
-            if len(found) < _PAGE:
-                return
-            page += 1
+        yield from pages(self._session, "models", project=[project_id], only_fields=["id", "task"], **of_task)
 
     def _get_all(self, **query: Any) -> list[dict[str, Any]]:
         return self._session.call("projects.get_all", **query, **_HIDDEN_TOO).get("projects") or []

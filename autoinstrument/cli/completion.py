@@ -12,11 +12,12 @@ _SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command(
+    short_help="Print the lines by which a shell completes commands.",
     epilog=examples(
         'eval "$(autoinstrument completion bash)"  # in ~/.bashrc',
         'eval "$(autoinstrument completion zsh)"  # in ~/.zshrc',
         "autoinstrument completion fish | source  # in ~/.config/fish/config.fish",
-    )
+    ),
 )
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context

@@ -16,6 +16,7 @@ from autoinstrument.cli.examples import examples
 from autoinstrument.cli.named_run import named_run
 from autoinstrument.cli.output import table
 from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.guard import visible
 from autoinstrument.sync.run_diff import Deviation, compare_runs
 
 _MOST_LINES = 200
@@ -23,7 +24,8 @@ _MOST_LINES = 200
 
 
 @click.command(
-    epilog=examples("autoinstrument diff 3f2a91c0 77c1b0de", "autoinstrument diff baseline candidate --json")
+    short_help="Compare two runs, with their code and packages.",
+    epilog=examples("autoinstrument diff 3f2a91c0 77c1b0de", "autoinstrument diff baseline candidate --json"),
 )
 @click.argument("first")
 @click.argument("second")
@@ -44,9 +46,9 @@ def diff(first: str, second: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([deviation._asdict() for deviation in found], indent=2))
     else:
-        _show(found, *(run.run.run_name or run.run.run_id for run in (one, other)))
+        _show(found, *(visible(run.run.run_name or run.run.run_id) for run in (one, other)))
     for name in without:
-        click.echo(f"{name} has no Task: arguments, code and packages are not compared", err=True)
+        click.echo(f"{visible(name)} has no Task: arguments, code and packages are not compared", err=True)
     sys.exit(1 if found else 0)
 
 
@@ -60,11 +62,11 @@ def _show(found: list[Deviation], first: str, second: str) -> None:
         table([section, first, second], cells, shortened=(section, first, second))
         click.echo()
     for deviation in filter(_is_long, found):
-        click.echo(f"{deviation.section}: {deviation.name}")
+        click.echo(visible(f"{deviation.section}: {deviation.name}"))
         texts = [(text or "").splitlines() for text in (deviation.first, deviation.second)]
         lines = list(difflib.unified_diff(texts[0], texts[1], first, second, lineterm="", n=1))
         for line in lines[:_MOST_LINES]:
-            click.echo(f"  {line}")
+            click.echo(visible(f"  {line}".expandtabs(4)))
         if len(lines) > _MOST_LINES:
             click.echo(f"  and {len(lines) - _MOST_LINES} more lines: `--json` has all")
 

@@ -17,7 +17,7 @@ from autoinstrument.cli.tracing import probe
 from autoinstrument.settings import Settings
 
 
-@click.command(epilog=examples("autoinstrument doctor"))
+@click.command(short_help="Check this environment, MLflow and ClearML.", epilog=examples("autoinstrument doctor"))
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
 def doctor(switch: str | None, as_json: bool) -> None:

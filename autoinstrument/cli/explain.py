@@ -14,9 +14,11 @@ from autoinstrument.cli.checks import Check, masked, show
 from autoinstrument.cli.examples import examples
 from autoinstrument.cli.run import found
 from autoinstrument.cli.tracing import StepDetails, Traced, probe, run_traced
+from autoinstrument.versions import MLFLOW
 
 
 @click.command(
+    short_help="Show step by step why a command's runs have Tasks, or not.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples("autoinstrument explain -- python train.py"),
 )
@@ -41,7 +43,10 @@ def explain(switch: str | None, as_json: bool, command: tuple[str, ...]) -> None
             f"importing MLflow took more than {error.timeout:g} s; try `python -c 'import mlflow'`"
         ) from None
     except OSError as error:
-        raise click.UsageError(f"{command[0] if command else sys.executable}: {error.strerror or error}") from None
+        program = command[0] if command else sys.executable
+        is_missing = isinstance(error, FileNotFoundError)
+        problem = "there is no such command" if is_missing else error.strerror or error
+        raise click.UsageError(f"{program}: {problem}") from None
     checks = [masked(check) for check in explained(traced, of_command=bool(command))]
     good = all(check.ok is not False for check in checks)
     if as_json:
@@ -103,7 +108,7 @@ def _left_alone(steps: StepDetails) -> Check:
     if "unsupported" in steps:
         return Check(
             "version and settings", False, f"MLflow {steps['unsupported'][0]} is not supported",
-            "Install MLflow 2.16 to 3.x.",
+            f"Install MLflow {MLFLOW}.",
         )  # fmt: skip
     if "bad setting" in steps:
         return Check("version and settings", False, steps["bad setting"][0], "Correct the variable, or unset it.")

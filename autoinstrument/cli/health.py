@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections import Counter
@@ -25,7 +26,7 @@ has a time limit."""
 _BEHIND_S = 300.0
 """Without a round that succeeded for longer, it is not ready."""
 _SILENT_S = 30.0
-"""A connection that says nothing for longer is closed: each has a thread of its own."""
+"""A connection that sends nothing for longer is closed, because each one occupies a thread."""
 ROUNDS, LIVE = "rounds", "live"
 """The two activities of a follower: rounds of `sync`, and looks at running runs."""
 _PREFIX = "autoinstrument_sync_"
@@ -122,7 +123,7 @@ class Health:
         """Answer at an address while the block runs; at none if it is empty.
 
         Args:
-            address: "HOST:PORT"; without a host, all addresses of the machine.
+            address: "HOST:PORT"; an IPv6 address in brackets; without a host, all addresses of the machine.
 
         Raises:
             click.UsageError: it is not an address, or cannot be used.
@@ -132,18 +133,38 @@ class Health:
             return
         host, _, port = address.rpartition(":")
         try:
-            server = ThreadingHTTPServer((host.strip("[]"), int(port)), _handler(self))
+            server = _Server(host.strip("[]"), int(port), _handler(self))
         except (ValueError, OverflowError):
             raise click.UsageError(f"--health {address!r} is not an address: expected HOST:PORT, as in :8080") from None
         except OSError as error:
-            raise click.UsageError(f"--health {address} cannot be used ({error.strerror}): name another port") from None
-        server.daemon_threads = True
+            raise click.UsageError(
+                f"--health {address} cannot be used ({error.strerror}): name another address"
+            ) from None
         with server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             try:
                 yield
             finally:
                 server.shutdown()
+
+
+class _Server(ThreadingHTTPServer):
+    """Listens at one address; without a host, at those of IPv4 and of IPv6, of which a pod may have one kind alone."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        if not host and socket.has_dualstack_ipv6():
+            host = "::"
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            with contextlib.suppress(AttributeError, OSError):  # a system on which a socket has one family alone
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
 
 
 def _metric(name: str, kind: str, meaning: str, label: str, values: Mapping[str, float] | float) -> Iterator[str]:

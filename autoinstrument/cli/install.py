@@ -31,7 +31,10 @@ from autoinstrument.settings import Settings, read_settings
 _TARGET_HELP = "An interpreter, a virtual environment, its site-packages, or a folder on PYTHONPATH."
 
 
-@click.command(epilog=examples("autoinstrument install", "autoinstrument install --target /opt/conda/envs/train"))
+@click.command(
+    short_help="Write the start-up files into an environment.",
+    epilog=examples("autoinstrument install", "autoinstrument install --target /opt/conda/envs/train"),
+)
 @click.option("--target", default="", metavar="PATH", help=f"{_TARGET_HELP} By default this environment.")
 @click.option("--sitecustomize", "by_sitecustomize", is_flag=True, help="sitecustomize.py in place of .pth and .start.")
 def install(target: str, by_sitecustomize: bool) -> None:
@@ -52,7 +55,9 @@ def install(target: str, by_sitecustomize: bool) -> None:
         click.echo(f"set PYTHONPATH={folder} and AUTOINSTRUMENT_ENABLED=1 to switch it on")
 
 
-@click.command(epilog=examples("autoinstrument uninstall --target /opt/conda/envs/train"))
+@click.command(
+    short_help="Remove the start-up files.", epilog=examples("autoinstrument uninstall --target /opt/conda/envs/train")
+)
 @click.option("--target", default="", metavar="PATH", help=f"{_TARGET_HELP} By default this environment.")
 @click.option("--purge", is_flag=True, help="Delete journals and logs in AUTOINSTRUMENT_HOME, too; asks first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

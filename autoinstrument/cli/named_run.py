@@ -9,6 +9,7 @@ import click
 
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.cli.run_rows import MOST_ROWS, chosen, listed_rows
+from autoinstrument.guard import visible
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.runs import StoredRun, find_run
 from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of
@@ -46,6 +47,6 @@ def named_task(word: str, tasks: Tasks) -> dict[str, Any]:
     task = tasks.get(task_id) if task_id else {}
     if not task:
         raise click.ClickException(
-            f"{run.run_name or run.run_id} has no Task: `autoinstrument sync --run {run.run_id}` makes one"
+            f"{visible(run.run_name or run.run_id)} has no Task: `autoinstrument sync --run {run.run_id}` makes one"
         )
     return task

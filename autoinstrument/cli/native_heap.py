@@ -1,4 +1,4 @@
-"""One heap of the C library for all threads of a follower, whose memory would else grow for days.
+"""One heap of the C library for all threads of a follower, whose memory would otherwise grow for days.
 
 glibc gives each thread a heap ("arena") of its own, up to eight for each core. SQLite's page cache frees its memory
 after a transaction, but only threads of the same heap can use that memory again, and the process keeps every page that

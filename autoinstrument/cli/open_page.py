@@ -11,11 +11,13 @@ import click
 from autoinstrument.cli.examples import examples
 from autoinstrument.cli.run_rows import MOST_ROWS, chosen, listed_rows
 from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.guard import visible
 from autoinstrument.settings import read_settings
 
 
 @click.command(
     "open",
+    short_help="Open the page of a run's Task.",
     epilog=examples("autoinstrument open", "autoinstrument open 3f2a91c0 --mlflow", "autoinstrument open --print"),
 )
 @click.argument("run", default="", metavar="[RUN]")
@@ -33,9 +35,9 @@ def open_page(run: str, of_mlflow: bool, only_print: bool) -> None:
     address = row.run_url if of_mlflow else row.task_url
     if not address:
         where = f"its store has no pages ({row.run_id})" if of_mlflow else row.pending or "it has no Task"
-        raise click.ClickException(f"{row.run_name or row.run_id}: {where}")
-    click.echo(address)
-    if not only_print and _has_browser():
+        raise click.ClickException(visible(f"{row.run_name or row.run_id}: {where}"))
+    click.echo(visible(address))
+    if not only_print and _has_browser() and address.startswith(("http://", "https://")):  # anybody may set the tag
         webbrowser.open(address)
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from autoinstrument.guard import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -51,8 +53,8 @@ class Link(str):
     text: str
 
     def __new__(cls, address: str, text: str) -> Link:
-        link = super().__new__(cls, address)
-        link.text = text
+        link = super().__new__(cls, visible(address))
+        link.text = visible(text)
         return link
 
 
@@ -67,14 +69,15 @@ def table(
     """Print rows under the names of their columns, numbers to the right. Nothing is read as markup.
 
     Args:
-        columns: their names.
+        columns: their names; control characters are escaped, here and in cells.
         rows: the cells. Of a `Link`, the text is shown.
         title: a line above.
         shortened: columns whose cells are shortened so that the table fits the terminal (80 columns elsewhere). Without
             any, nothing is cut off: a terminal folds long cells.
         plain: do not draw, on a terminal either: one line per row, however long.
     """
-    cells = [[cell if isinstance(cell, Link) else str(cell) for cell in row] for row in rows]
+    cells = [[cell if isinstance(cell, Link) else visible(str(cell)) for cell in row] for row in rows]
+    columns, shortened = [visible(name) for name in columns], {visible(name) for name in shortened}
     numeric = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(columns))]
     if shortened:
         _shorten(columns, cells, shortened)
@@ -132,12 +135,13 @@ def _draw(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], t
 
 
 def wrapped(text: str, indent: str = "  ") -> str:
-    """Return a text of one line in lines that fit the terminal, broken at blanks; the text itself, if there is none.
+    """Return a text in lines that fit the terminal, broken at blanks; in one line, if there is no terminal.
 
     Args:
-        text: without a line break.
+        text: what to show; its control characters are escaped.
         indent: what the second and later lines begin with.
     """
+    text = visible(text)
     if not is_terminal():
         return text
     width = shutil.get_terminal_size((80, 24)).columns
@@ -209,7 +213,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Advance]:
 
         def advance(text: str) -> None:
             if text:
-                bar.update(task, now=text)
+                bar.update(task, now=visible(text))
             bar.advance(task)
 
         yield advance

@@ -28,6 +28,7 @@ _INTERRUPTED = 130
 
 
 @click.command(
+    short_help="Queue a command for a ClearML agent.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples(
         "autoinstrument remote --queue default -- python train.py --lr 0.1",

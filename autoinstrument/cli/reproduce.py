@@ -26,11 +26,12 @@ _CODE = "code"
 
 
 @click.command(
+    short_help="Make a folder that runs a run's program again.",
     epilog=examples(
         "autoinstrument reproduce 3f2a91c0",
         "autoinstrument reproduce bold-ant --run",
         "autoinstrument reproduce 3f2a91c0 --folder /tmp/again --python python3.11",
-    )
+    ),
 )
 @click.argument("run", metavar="RUN")
 @click.option("--run", "starts", is_flag=True, help="Start the program, and exit with its exit code.")

@@ -25,6 +25,7 @@ _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
 
 @click.command(
+    short_help="Run a command with the agent on.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog=examples("autoinstrument run -- python train.py", "autoinstrument run --check -- python train.py"),
 )

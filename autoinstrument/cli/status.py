@@ -12,12 +12,16 @@ from autoinstrument.cli.examples import examples
 from autoinstrument.cli.output import Link, is_terminal, name_default_store, table, wrapped
 from autoinstrument.cli.run_rows import Row, listed_rows
 from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.guard import visible
 from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.settings import read_settings
 
 
-@click.command(epilog=examples("autoinstrument status", "autoinstrument status --experiment vision --limit 5 --wide"))
+@click.command(
+    short_help="List the latest runs, their Tasks, and what waits.",
+    epilog=examples("autoinstrument status", "autoinstrument status --experiment vision --limit 5 --wide"),
+)
 @click.option(
     "--experiment", "experiments", multiple=True, metavar="NAME", help="Only runs of this experiment; may be repeated."
 )
@@ -85,7 +89,7 @@ def _show(rows: list[Row]) -> None:
             links = (("Task", row.task_url), ("MLflow", row.run_url))
             lines = [f"{what}: {address}" for what, address in links if address] + lines
         if lines:
-            click.echo(f"\n{row.run_name or row.run_id} ({row.run_id[:8]})")
+            click.echo(f"\n{visible(row.run_name or row.run_id)} ({row.run_id[:8]})")
         for line in lines:
             click.echo(wrapped(f"  {line}", " " * 4))
 

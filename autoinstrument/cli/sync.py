@@ -40,11 +40,12 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
 
 @click.command(
+    short_help="Complete the Tasks of runs, or make them.",
     epilog=examples(
         "autoinstrument sync",
         "autoinstrument sync --all --since 2026-01-01 --jobs 4",
         "autoinstrument sync --all --follow --live",
-    )
+    ),
 )
 @click.option("--run", "runs", multiple=True, metavar="ID", help="This MLflow run; may be repeated.")
 @click.option(

@@ -16,6 +16,7 @@ from autoinstrument.cli.examples import examples
 from autoinstrument.cli.output import name_default_store, progress, wrapped
 from autoinstrument.cli.usage_errors import reports_bad_settings
 from autoinstrument.experiment_patterns import VARIABLE
+from autoinstrument.guard import visible
 from autoinstrument.mirror.kinds.kind import Difference
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
@@ -45,6 +46,7 @@ class _Report(NamedTuple):
 
 
 @click.command(
+    short_help="Compare runs with their Tasks.",
     help=f"""Compare MLflow runs with their Tasks, and print each difference with the command that repairs it.
 
 RUN are run ids; without any, all runs of the tracking server that have ended are compared. Those without the tag
@@ -148,7 +150,7 @@ def _chosen(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]
 
 
 def _print(report: _Report) -> None:
-    name = report.run_name or report.run_id
+    name = visible(report.run_name or report.run_id)
     if problem := report.problem or report.left_open:
         click.echo(f"{name}: {problem}" if name else problem, err=True)
     if report.differences:

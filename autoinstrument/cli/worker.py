@@ -13,6 +13,7 @@ import click
 import psutil
 
 from autoinstrument.cli.examples import examples
+from autoinstrument.guard import visible
 from autoinstrument.records import ReportRequested, ServedRun, StopRequested, WorkerReported, WorkerStopped
 from autoinstrument.transport import peer, worker_query
 
@@ -37,7 +38,10 @@ def worker() -> None:
     """
 
 
-@worker.command(epilog=examples("autoinstrument worker status"))
+@worker.command(
+    short_help="Show what each worker serves, what waits, and its cost.",
+    epilog=examples("autoinstrument worker status"),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the workers as JSON.")
 def status(as_json: bool) -> None:
     """Show which processes and runs each worker of this user on this machine serves, what waits, and what it costs.
@@ -55,7 +59,7 @@ def status(as_json: bool) -> None:
     sys.exit(1 if any(each.problem for each in found) else 0)
 
 
-@worker.command(epilog=examples("autoinstrument worker stop"))
+@worker.command(short_help="End workers when they have delivered.", epilog=examples("autoinstrument worker stop"))
 @click.argument("pids", nargs=-1, type=int, metavar="[PID]...")
 @click.option(
     "--timeout", type=click.FloatRange(1, 3600), default=60.0, show_default=True, metavar="SECONDS",
@@ -137,9 +141,9 @@ def _show(found: _Found) -> None:
     click.echo(f"  waiting: {unfinished} of {len(report.runs)} runs, {_size(waiting)}")
     for process in report.processes:
         gone = "" if not process["is_gone"] else ", has ended"
-        click.echo(f"  process {process['pid']} {process['script'] or '(not described yet)'}{gone}")
+        click.echo(visible(f"  process {process['pid']} {process['script'] or '(not described yet)'}{gone}"))
     for run in report.runs:
-        click.echo(f"  run {run['run_name'] or run['run_id']} in {run['experiment']}: {_state(run)}")
+        click.echo(visible(f"  run {run['run_name'] or run['run_id']} in {run['experiment']}: {_state(run)}"))
 
 
 def _state(run: ServedRun) -> str:

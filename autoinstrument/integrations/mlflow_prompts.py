@@ -35,7 +35,7 @@ def tagged(the_agent: Agent, client: Any, call: dict[str, Any]) -> None:
 
 
 def linked(the_agent: Agent, client: Any, call: dict[str, Any]) -> None:
-    """Note that MLflow has linked a prompt to a run, in a tag that it sets by a way of its own (3.1 and later)."""
+    """Note that MLflow has linked a prompt to a run, in a tag that no call for tags sets (3.1 and later)."""
     _note(the_agent, client, call["run_id"], call["name"], call["version"])
 
 

@@ -22,37 +22,50 @@ ConsoleLine = tuple[str, str, int]
 """Stream, text, time in ms."""
 
 
-def append(path: Path, lines: list[ConsoleLine]) -> bool:
-    """Append lines, all of them or none; return True if the file holds them.
+class ConsoleFile:
+    """The lines of one run. A reader goes on where the one before has stopped: a long console is read in many parts."""
 
-    Raises:
-        OSError: the folder cannot be written, or the file is a link.
-    """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | FLAGS, 0o600)
-    try:
-        size = os.fstat(file).st_size
-        if size >= MAX_BYTES:
-            return False
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stopped_at = 0, 0
+        """Number, and offset in bytes, of the line that the last reader did not take."""
+
+    def append(self, lines: list[ConsoleLine]) -> bool:
+        """Append lines, all of them or none; return True if the file holds them.
+
+        Raises:
+            OSError: the folder cannot be written, or the file is a link.
+        """
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | FLAGS, 0o600)
         try:
-            write_all(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
-        except OSError:
-            os.ftruncate(file, size)  # half a line would hide all lines after it
-            raise
-    finally:
-        os.close(file)
-    return True
+            size = os.fstat(file).st_size
+            if size == 0:  # it is new; the one before was removed with the run's folder
+                self._stopped_at = 0, 0
+            if size >= MAX_BYTES:
+                return False
+            try:
+                write_all(file, "".join(json.dumps(line) + "\n" for line in lines).encode())
+            except OSError:
+                os.ftruncate(file, size)  # half a line would hide all lines after it
+                raise
+        finally:
+            os.close(file)
+        return True
 
-
-def read(path: Path, start: int = 0) -> Iterator[ConsoleLine]:
-    """Yield the lines from number `start` on, up to one that a crash has cut off."""
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(iter(lambda: file.readline(_MAX_LINE), b"")):
-                if number >= start:
-                    stream, line, time_ms = parse(text)
-                    yield str(stream), str(line), int(time_ms)
-    except (OSError, ValueError, TypeError, OverflowError):
-        return
+    def read(self, start: int = 0) -> Iterator[ConsoleLine]:
+        """Yield the lines from number `start` on, up to one that a crash has cut off."""
+        number, offset = self._stopped_at if start >= self._stopped_at[0] else (0, 0)
+        try:
+            with self._path.open("rb") as file:
+                file.seek(offset)
+                while text := file.readline(_MAX_LINE):
+                    if number >= start:
+                        stream, line, time_ms = parse(text)
+                        yield str(stream), str(line), int(time_ms)
+                    number, offset = number + 1, offset + len(text)
+                    self._stopped_at = number, offset
+        except (OSError, ValueError, TypeError, OverflowError):
+            return
 
 
 def note_sent(path: Path, count: int) -> None:

@@ -22,7 +22,7 @@ from autoinstrument.capture.machine import machine
 from autoinstrument.clone_run.lineage import lineage
 from autoinstrument.clone_run.settings import written
 from autoinstrument.journal import console_file
-from autoinstrument.journal.console_file import ConsoleLine
+from autoinstrument.journal.console_file import ConsoleFile, ConsoleLine
 from autoinstrument.journal.kept_fields import FIELDS, KeptFields
 from autoinstrument.journal.state_folder import distrusted, home, is_trusted, private_folder
 from autoinstrument.json_shape import mismatch
@@ -90,6 +90,7 @@ class RunJournal:
         self.steps: list[str] = []
         self.worker_pid = self.worker_started_ms = 0
         self.kept = run.owned
+        self._console = ConsoleFile(folder / _CONSOLE)
         self._writing = threading.RLock()
 
     @classmethod
@@ -175,11 +176,11 @@ class RunJournal:
             OSError: the folder cannot be written.
         """
         with self._writing:
-            return self.kept and console_file.append(self.folder / _CONSOLE, lines)
+            return self.kept and self._console.append(lines)
 
     def console(self, start: int = 0) -> Iterator[ConsoleLine]:
         """Yield the console lines from number `start` on, up to one that a crash has cut off."""
-        return console_file.read(self.folder / _CONSOLE, start)
+        return self._console.read(start)
 
     def note_console_sent(self, count: int) -> None:
         """Note how many console lines the Task holds, so that no other process sends them again.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,8 +111,11 @@ class ArtifactStore:
 
     def _files_here(self, root: Path) -> Iterator[StoredFile]:
         for path in sorted(root.rglob("*")):
-            if path.is_file() and not path.name.startswith(_BEING_WRITTEN):
+            try:
                 status = path.stat()
+            except FileNotFoundError:  # deleted by now, as an old checkpoint, or a link that leads nowhere
+                continue
+            if stat.S_ISREG(status.st_mode) and not path.name.startswith(_BEING_WRITTEN):
                 yield StoredFile(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns // 1_000_000)
 
     def _files_there(self, folder: str) -> Iterator[StoredFile]:

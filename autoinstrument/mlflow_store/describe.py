@@ -53,7 +53,7 @@ def describe(
         experiment_name=experiment_name,
         tracking_uri=uri,
         run_url=run_page(
-            uri, str(info.experiment_id), info.run_id, os.environ.get("AUTOINSTRUMENT_MLFLOW_UI", ""), workspace
+            uri, str(info.experiment_id), info.run_id, os.environ.get("AUTOINSTRUMENT_MLFLOW_UI", "").strip(), workspace
         ),
         artifact_uri=absolute(getattr(info, "artifact_uri", None) or ""),
         start_time_ms=int(info.start_time or 0),

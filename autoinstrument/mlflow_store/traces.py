@@ -29,6 +29,8 @@ _LONGEST = 2000
 _LONGEST_TAG = 250
 """Characters of a tag; a tracking server cuts longer ones, a database does not (2.16 to 3.17)."""
 _LONGEST_STATE = 4000
+_LARGEST = 1e300
+"""A number of tokens, or a cost, that counts: the sum over all traces is a float, too."""
 _SCORER = "mlflow.trace.sourceScorer"
 """Tag of a trace of a scorer's own work, which MLflow's pages leave out too (3.17)."""
 _EVALUATION = "mlflow.assessment.sourceRunId"
@@ -188,7 +190,7 @@ def _cut(text: Any, most: int = _LONGEST) -> str:
 
 
 def _numbers(text: str | None) -> dict[str, float]:
-    """Return the numbers of a JSON object, {} for anything else: metadata may be written by anybody."""
+    """Return the numbers of a JSON object that a float can hold, {} for anything else: anybody may write metadata."""
     try:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError):
@@ -197,7 +199,7 @@ def _numbers(text: str | None) -> dict[str, float]:
     return {
         name: number
         for name, number in found
-        if isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) <= _LARGEST
     }
 
 

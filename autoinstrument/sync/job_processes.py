@@ -99,6 +99,9 @@ class JobProcesses(Executor):
                     process.join()
                     self._lose(future, process.exitcode)
                     return
+                except Exception as raised:  # the call cannot be pickled, or its result cannot be unpickled
+                    future.set_exception(raised)
+                    continue
                 request_counts.add(requests)
                 if error is None:
                     future.set_result(result)

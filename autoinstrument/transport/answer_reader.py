@@ -158,5 +158,5 @@ def _readable(sockets: Sequence[socket.socket], wait_s: float | None) -> list[so
 
 
 def readable_by_select(sockets: Sequence[socket.socket], wait_s: float | None) -> list[socket.socket]:
-    """Do so on a system without `poll`."""
+    """As `_readable`, on a system without `poll`."""
     return select.select(sockets, [], [], wait_s)[0]

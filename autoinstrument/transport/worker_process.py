@@ -90,7 +90,7 @@ class WorkerHandle:
         """Wait for the double fork to finish, about 10 ms; not for the training thread.
 
         Args:
-            stops: tells whether the thread must stop now.
+            stops: returns True if the thread must stop now.
 
         Raises:
             OSError: the worker did not start.

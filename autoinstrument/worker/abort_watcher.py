@@ -80,35 +80,44 @@ class AbortWatcher:
         with guard("watching the Tasks"), contextlib.suppress(ClearMLError):
             for task in self._tasks.statuses(by_task):
                 mirror, owners = by_task[task.task_id]
-                run, reason, message = mirror.run, task.reason, task.message
-                if task.status == "stopped" and is_of_a_process(reason, message):
-                    logger().warning("run %s goes on, its Task was stopped: %s", run.run_id, reason)
+                if task.status == "stopped" and is_of_a_process(task.reason, task.message):
+                    logger().warning("run %s goes on, its Task was stopped: %s", mirror.run.run_id, task.reason)
                     change(mirror, mirror.go_on)
                     with guard("setting a run to running again"):
-                        set_running(run.tracking_uri, run.workspace, run.run_id)
-                    continue
-                if _ends_with_its_run(task):
+                        set_running(*_place(mirror))
+                elif _ends_with_its_run(task):
                     with guard("looking whether a run goes on"):
-                        is_of_agent = task.reason == FOLLOWED or run_status.is_of_agent(self._tasks.get(task.task_id))
-                        if is_of_agent and is_running(run.tracking_uri, run.workspace, run.run_id):
+                        if self._must_run(task, mirror):
                             change(mirror, mirror.go_on)
-                    continue
-                if not aborts or task.status != "stopped":
-                    continue
-                text = " ".join(filter(None, (message, reason)))
-                if run.is_local_job and mirror.task is not None:
-                    with contextlib.suppress(ClearMLError):
-                        self._tasks.finish(mirror.task, "stopped", _OF_A_PERSON, message)
-                if any(process.pid == os.getpid() for process in owners):  # the worker is a thread, and dies with it
-                    mirror.journal.killed = True
-                    with guard("ending an aborted run"):
-                        write_back(mirror.journal, run.tracking_uri, note=mirror.settings.note)
-                    with guard("writing the journal"):
-                        mirror.journal.save()
-                for process in owners:
-                    aborted = process.abort(run.run_id, f"aborted in ClearML: {text}")
-                    if aborted and process.pid != os.getpid():  # else the process itself has logged it on stderr
-                        logger().warning("run %s: aborted in ClearML; SIGTERM to %s", run.run_id, process.pid)
+                elif aborts and task.status == "stopped":
+                    self._abort(mirror, owners, task)
+
+    def _must_run(self, task: TaskStatus, mirror: LiveRun) -> bool:
+        """Return True if no person has ended a Task, and MLflow calls its run RUNNING."""
+        is_of_agent = task.reason == FOLLOWED or run_status.is_of_agent(self._tasks.get(task.task_id))
+        return is_of_agent and is_running(*_place(mirror))
+
+    def _abort(self, mirror: LiveRun, owners: Sequence[TrainingProcess], task: TaskStatus) -> None:
+        """Send SIGTERM to the processes of a run whose Task a person has stopped."""
+        run, text = mirror.run, " ".join(filter(None, (task.message, task.reason)))
+        if run.is_local_job and mirror.task is not None:
+            with contextlib.suppress(ClearMLError):
+                self._tasks.finish(mirror.task, "stopped", _OF_A_PERSON, task.message)
+        if any(process.pid == os.getpid() for process in owners):  # the worker is a thread, and dies with it
+            mirror.journal.killed = True
+            with guard("ending an aborted run"):
+                write_back(mirror.journal, run.tracking_uri, note=mirror.settings.note)
+            with guard("writing the journal"):
+                mirror.journal.save()
+        for process in owners:
+            aborted = process.abort(run.run_id, f"aborted in ClearML: {text}")
+            if aborted and process.pid != os.getpid():  # else the process itself has logged it on stderr
+                logger().warning("run %s: aborted in ClearML; SIGTERM to %s", run.run_id, process.pid)
+
+
+def _place(mirror: LiveRun) -> tuple[str, str, str]:
+    """Return the store of a run, its workspace, and its id."""
+    return mirror.run.tracking_uri, mirror.run.workspace, mirror.run.run_id
 
 
 def _ends_with_its_run(task: TaskStatus) -> bool:

@@ -94,7 +94,7 @@ class Dispatcher:
         return isinstance(record, _URGENT)
 
     def note_dropped(self, dropped: EventsDropped) -> None:
-        """Note that data of a run was dropped for want of room."""
+        """Note that data of a run was dropped, because there was no room."""
         if mirror := self.registry.mirrors.get(dropped.run_id):
             mirror.do(partial(mirror.take, dropped))
         else:

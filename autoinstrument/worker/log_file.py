@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.handlers
 import os
 from pathlib import Path
 from typing import TextIO
 
+from autoinstrument import atomic_file
 from autoinstrument.journal.state_folder import private_folder
 from autoinstrument.scrubber import hide_in_text
 
@@ -38,6 +40,12 @@ class WorkerLog(logging.handlers.RotatingFileHandler):
             self.handleError(record)
         else:
             super().emit(record)
+
+    def _open(self) -> io.TextIOWrapper:
+        """Open the file, unless it is a link: the folder may be one in which others may write, too."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | atomic_file.FLAGS
+        file = os.fdopen(os.open(self.baseFilename, flags, 0o600), "ab")
+        return io.TextIOWrapper(file, encoding=self.encoding, errors=self.errors)
 
     def _is_present(self, stream: TextIO) -> bool:
         try:

@@ -99,7 +99,7 @@ def test_the_steps_of_this_environment(place: Place) -> None:
 def test_a_command_that_cannot_be_started(place: Place) -> None:
     done = explain(place, "no-such-program")
     assert done.code == 2
-    assert "no-such-program: No such file or directory" in done.stderr
+    assert "no-such-program: there is no such command" in done.stderr
     assert "Traceback" not in done.stderr
 
 

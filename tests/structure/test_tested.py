@@ -30,14 +30,14 @@ ELSEWHERE = {
     },
     "through `mirror.run_mirror` and `mirror.kinds`": {
         "mirror.event_batches", "mirror.kinds.archiving",
-        "mirror.kinds.artifacts", "mirror.kinds.datasets",
+        "mirror.kinds.artifacts",
         "mirror.kinds.machine", "mirror.kinds.model_archive", "mirror.kinds.model_writer",
         "mirror.kinds.models_part", "mirror.kinds.parameters", "mirror.kinds.snapshot",
         "mirror.kinds.status", "mirror.mapping.task_settings", "mirror.run_task",
         "previews",
     },
     "through `mlflow_store.run_reader`": {
-        "mlflow_store.artifacts", "mlflow_store.datasets",
+        "mlflow_store.datasets",
     },
     "through the package `records`": {
         "records.answers", "records.command", "records.json_form", "records.process", "records.run", "records.types",

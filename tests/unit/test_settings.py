@@ -52,6 +52,7 @@ def test_every_setting_is_documented() -> None:
         ("PROJECT", "{user!r}", "a template over"),
         ("TASK", "{run_name", "a template over {run_name} {run_id} {experiment} {script}"),
         ("MLFLOW_UI", "mlflow.example.com", "an http:// or https:// address"),
+        ("MLFLOW_UI", "https://", "an http:// or https:// address"),
         ("MLFLOW_UI", "ftp://me:sesame@example.com", "'ftp://me:********@example.com' is not allowed"),
         ("EXPERIMENTS", "prod/*,!", "glob patterns, separated by commas; one that begins with ! excludes"),
         ("TAGS", "a,team={team", "tags, separated by commas; {NAME} stands for a tag or parameter of the run"),

@@ -104,9 +104,11 @@ def _parsed(text: str, room: int) -> Any:
     if len(text) > min(_LONGEST, room):
         return f"{len(text)} characters, left out"
     try:
-        return json.loads(text, object_pairs_hook=lambda pairs: {key: _clean(value) for key, value in pairs})
-    except ValueError:
+        value = json.loads(text, object_pairs_hook=lambda pairs: {key: _clean(value) for key, value in pairs})
+        json.dumps([[[value]]], indent=2)  # as it will be written, a bit deeper
+    except (ValueError, RecursionError):
         return _clean(text)
+    return value
 
 
 def _clean(value: Any) -> Any:

@@ -96,7 +96,10 @@ def plots(task_id: str, path: str, content: bytes, time_ms: int) -> list[dict[st
     where = place(path)
     for name, figure in figures.items():
         series = f"{where.series} {name}" if name else where.series
-        text = json.dumps(_finite(_titled(figure, series)), separators=(",", ":"), allow_nan=False)
+        try:
+            text = json.dumps(_finite(_titled(figure, series)), separators=(",", ":"), allow_nan=False)
+        except RecursionError:  # it is nested deeper than Python goes, and so is no figure
+            continue
         if len(text) <= MAX_PLOT:
             events.append(event("plot", task_id, where._replace(series=series), time_ms, plot_str=text))
     return events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -99,6 +100,18 @@ def test_backspaces_before_a_redraw():
 
 def test_long_lines_are_cut():
     assert fold("abcdefgh\n", longest=3) == ["abc", "def", "gh"]
+
+
+def test_a_long_line_takes_time_by_its_length():
+    """A script may print a picture or a data set in one line, and the worker's loop has other runs to serve."""
+
+    def took_s(characters: int) -> float:
+        text, began = "x" * characters, time.process_time()
+        assert sum(len(line.text) for line in TerminalLines().feed(f"{text}\n", 0)) == characters
+        return time.process_time() - began
+
+    once, eight_times = (min(took_s(characters) for _ in range(3)) for characters in (2_000_000, 16_000_000))
+    assert eight_times < 24 * once
 
 
 def test_a_stream_without_newline_is_given_out_in_pieces():

@@ -163,10 +163,29 @@ def test_probes_over_http() -> None:
         for path, code in (("ready", 503), ("other", 404)):
             with pytest.raises(urllib.error.HTTPError, match=str(code)):
                 urllib.request.urlopen(f"{base}/{path}")
-        with pytest.raises(click.UsageError, match="name another port"), Health().served(f"127.0.0.1:{port}"):
+        with pytest.raises(click.UsageError, match="name another address"), Health().served(f"127.0.0.1:{port}"):
             pass
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{base}/live")
+
+
+@pytest.mark.parametrize(
+    ("address", "hosts"),
+    [
+        ("", ("127.0.0.1", "[::1]")),
+        pytest.param("[::1]", ("[::1]",), id="IPv6"),
+        ("localhost", ("127.0.0.1",)),
+    ],
+)
+def test_addresses(address: str, hosts: tuple[str, ...]) -> None:
+    """In a cluster of IPv6 alone, a probe comes to an address of that kind."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port = free_port()
+    with Health().served(f"{address}:{port}"):
+        for host in hosts:
+            with urllib.request.urlopen(f"http://{host}:{port}/live") as answer:
+                assert answer.read() == b"live\n"
 
 
 def test_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,15 @@ def test_examples(names: tuple[str, ...]) -> None:
         parse(rest, names)
 
 
+@pytest.mark.parametrize("names", [[], ["worker"]], ids=["all", "worker"])
+def test_the_list_of_commands_has_whole_sentences(names: list[str]) -> None:
+    """It is what a newcomer reads first; click cuts what does not fit into a line."""
+    lines = CliRunner().invoke(main, [*names, "--help"], terminal_width=80).output.splitlines()
+    listed = lines[lines.index("Commands:") + 1 :]
+    assert listed
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
 def test_one_example_and_several() -> None:
     assert examples("a b") == "\b\nExample:\n  a b"
     assert examples("a", "b") == "\b\nExamples:\n  a\n  b"

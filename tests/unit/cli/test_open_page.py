@@ -60,6 +60,14 @@ def test_a_name_must_be_of_one_run(runs: list[str], opened: list[str]) -> None:
     assert opened == []
 
 
+def test_only_pages_are_opened(client: MlflowClient, runs: list[str], opened: list[str]) -> None:
+    """Anybody who may write to MLflow may set the tag: a browser would open a file, or start another program."""
+    client.set_tag(runs[2], "clearml.task_url", "file:///etc/passwd\x1b[2J")
+    done = call("other")
+    assert (done.exit_code, done.output) == (0, "file:///etc/passwd\\x1b[2J\n")
+    assert opened == []
+
+
 def test_the_latest_run_has_no_task(runs: list[str], opened: list[str]) -> None:
     done = call()
     assert (done.exit_code, done.output) == (1, "Error: other: it has no Task\n")

@@ -20,6 +20,7 @@ from autoinstrument.sync.selection import Outcome
         (Outcome("r", "", "pending", "no Task yet"), "r: pending: no Task yet"),
         (Outcome("r", "run", "running", ""), "run: running"),
         (Outcome("", "", "failed", "no answer"), "failed: no answer"),
+        (Outcome("r", "a\x1b[2Jb\nc", "failed", "no\ttab"), r"a\x1b[2Jb c: failed: no\x09tab"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

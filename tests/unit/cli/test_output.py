@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from autoinstrument.cli.output import Link, progress, table
+from autoinstrument.cli.output import Link, progress, table, wrapped
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
@@ -65,6 +65,14 @@ def test_names_are_shortened_so_that_a_row_fits(
         f"run{' ' * 27}  Task",
         f"{'r' * 28}..  abcd1234",
     ]
+
+
+def test_a_name_is_one_line_that_moves_no_cursor(capfd: pytest.CaptureFixture[str]) -> None:
+    """Anybody who may write to MLflow chooses names, and a terminal obeys escape sequences in them."""
+    table(["run", "a\x1b[2J"], [["x\ny", Link("http://x", "\x9b1A")]], shortened=("run", "a\x1b[2J"))
+    assert capfd.readouterr().out.splitlines() == [r"run  a\x1b[2J", r"x y  \x9b1A"]
+    assert Link("http://\x1b]0;x\x07", "") == r"http://\x1b]0;x\x07"
+    assert wrapped("a\x1b[2J\nb") == r"a\x1b[2J b"
 
 
 @pytest.mark.interpreter

@@ -22,6 +22,7 @@ from autoinstrument.cli import main
         (["sync", "--all", "--health", ":8080"], "`--health` can be used with `--follow` only"),
         (["sync", "--dead-after", "60"], "`--dead-after` can be used with `--follow` only"),
         (["sync", "--follow", "--dry-run"], "`--follow` and `--dry-run` cannot be combined"),
+        (["explain", "--", "no-such-program"], "no-such-program: there is no such command"),
         (["run", "--json", "--", "true"], "`--json` can be used with `--check` only"),
         (
             ["remote", "--queue", "q", "--", "python", "-c", "x"],

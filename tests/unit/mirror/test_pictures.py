@@ -103,6 +103,13 @@ def test_other_json_is_not_a_plot(content: str) -> None:
     assert shown("a.json", content) == []
 
 
+@pytest.mark.parametrize("depth", range(300, 1100, 50))
+def test_a_figure_that_is_nested_too_deeply_is_not_a_plot(depth: int) -> None:
+    """It must not keep the rest of the run back; a parser takes deeper texts than Python's own functions."""
+    nested = "[" * depth + "]" * depth
+    assert len(shown("a.json", f'{{"data": [], "layout": {{"a": {nested}}}}}')) in (0, 1)
+
+
 def test_a_table_shows_any_cell_and_not_too_many_rows() -> None:
     image = {"type": "image", "filepath": "table_images/t/0f.png", "compressed_filepath": "table_images/t/0f.webp"}
     rows = [[1, image, {"a": [1]}, float("nan")], [2]] + [[3, None, None, None]] * 2000

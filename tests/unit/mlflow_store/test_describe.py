@@ -28,3 +28,11 @@ def test_relative_addresses_are_those_of_the_moment(tmp_path: Path, monkeypatch:
     assert record is not None
     assert record.tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert record.artifact_uri == (tmp_path / "mlruns/0/1/artifacts").as_uri()
+
+
+def test_blanks_around_the_address_of_the_ui_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for every setting, see `settings.Setting.read`."""
+    monkeypatch.setenv("AUTOINSTRUMENT_MLFLOW_UI", " http://ui/ ")
+    run = SimpleNamespace(info=INFO, data=SimpleNamespace(tags={}))
+    record = describe.describe(run, "sqlite:////x.db", "", experiment_name="a", resumed=False, owned=True)
+    assert record.run_url == f"http://ui/#/experiments/0/runs/{'1' * 32}"

@@ -73,17 +73,18 @@ def test_bounds(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_scorers_own_traces_and_odd_metadata_are_left_out(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    large = f'{{"total_tokens": 1{"0" * 400}}}'  # more than a float holds
     odd = [
         info(number, request_metadata={"mlflow.trace.tokenUsage": text, "mlflow.trace.cost": text})
-        for number, text in enumerate(["", "x", "[1]", '{"total_tokens": "5"}', '{"total_cost": NaN}'])
+        for number, text in enumerate(["", "x", "[1]", '{"total_tokens": "5"}', '{"total_cost": NaN}', large])
     ]
-    running = info(7, execution_time_ms=None, status=SimpleNamespace(value="IN_PROGRESS"))
-    long = info(8, request_metadata={"mlflow.traceInputs": "x" * 5000})
-    logged = read(client, [[info(6, tags={"mlflow.trace.sourceScorer": "judge"}), *odd, running, long]], monkeypatch)
-    assert logged.traces == 7
+    running = info(17, execution_time_ms=None, status=SimpleNamespace(value="IN_PROGRESS"))
+    long = info(18, request_metadata={"mlflow.traceInputs": "x" * 5000})
+    logged = read(client, [[info(16, tags={"mlflow.trace.sourceScorer": "judge"}), *odd, running, long]], monkeypatch)
+    assert logged.traces == 8
     assert logged.totals == {"mean_latency_ms": 10, "error_rate": 0}
-    assert logged.rows[5]["latency_ms"] is None
-    assert len(logged.rows[6]["request"]) == 2001
+    assert logged.rows[6]["latency_ms"] is None
+    assert len(logged.rows[7]["request"]) == 2001
 
 
 def test_a_store_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

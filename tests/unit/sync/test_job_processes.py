@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -42,6 +43,14 @@ def test_an_exception_that_cannot_be_pickled_is_told(two: JobProcesses, kind: st
     for _ in range(3):
         with pytest.raises(JobProcessError, match=f"DriverError: {kind}, at all"):
             two.submit(_fail_in_driver, kind).result(PATIENCE_S)
+
+
+def test_a_call_that_cannot_be_pickled_fails_and_the_next_one_is_done() -> None:
+    with JobProcesses(1) as executor:
+        failing, next_one = executor.submit(lambda: 1), executor.submit(abs, -1)
+        with pytest.raises((AttributeError, pickle.PicklingError)):
+            failing.result(PATIENCE_S)
+        assert next_one.result(PATIENCE_S) == 1
 
 
 def test_a_killed_process_loses_its_job_alone(two: JobProcesses) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
+
+import pytest
 
 from autoinstrument.worker.log_file import WorkerLog
 
@@ -42,3 +45,20 @@ def test_a_log_that_a_person_removes_is_written_again(tmp_path: Path) -> None:
     assert "secret" not in (tmp_path / "worker.log").read_text()
     assert "is seen" in (tmp_path / "worker.log").read_text()
     log.close()
+
+
+@pytest.mark.skipif("sys.platform == 'win32'", reason="links need a right there")
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """The folder may be one in which other users may write, too: the log must not go into a file of this user's."""
+    other = tmp_path / "other"
+    other.write_text("")
+    (tmp_path / "worker.log").symlink_to(other)
+    with pytest.raises(OSError, match="symbolic link"):
+        WorkerLog(tmp_path)
+    assert other.read_text() == ""
+
+
+def test_only_the_user_can_read_it(tmp_path: Path) -> None:
+    log = WorkerLog(tmp_path)
+    log.close()
+    assert sys.platform == "win32" or (tmp_path / "worker.log").stat().st_mode & 0o777 == 0o600

@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.cli import main
+from autoinstrument.mirror.kinds.datasets import as_configuration
 from autoinstrument.mirror.mapping.dataset_links import dataset_ids
 from autoinstrument.records import Dataset as Logged
 from tests.clearml_server import ClearMLServer
@@ -24,6 +25,14 @@ ID, OTHER = "0123456789abcdef" * 2, "f" * 32
 
 def logged(source: str, **tags: str) -> Logged:
     return Logged(name="wine", digest="1", source_type="", source=source, schema="", profile="", tags=tags)
+
+
+@pytest.mark.parametrize("depth", range(200, 1100, 50))
+def test_a_profile_that_is_nested_too_deeply_stays_a_text(depth: int) -> None:
+    """It must not keep the rest of the run back."""
+    nested = "[" * depth + "]" * depth
+    found = as_configuration([{**logged(""), "profile": nested}])
+    assert found["value"].count("[") > depth
 
 
 @pytest.mark.parametrize(
