@@ -65,7 +65,7 @@ def test_without_hydra_there_is_no_switch(server: ClearMLServer, tmp_path: Path,
 def test_the_start_folder_of_a_module(server: ClearMLServer, tmp_path: Path) -> None:
     """It is one more line of the settings; a Task that was made before its code was known gets it with the code.
 
-    A line of the settings that a person has changed since stays, also if the run is resumed.
+    Settings that were changed since stay, also if the run is resumed.
     """
     first = of_module(tmp_path / "one", RUN)
     first.flush()
@@ -78,7 +78,7 @@ def test_the_start_folder_of_a_module(server: ClearMLServer, tmp_path: Path) -> 
     assert settings_of(task_id).splitlines()[-1] == "START_FOLDER=."
 
     edited = [{"name": "autoinstrument", "value": "AUTOINSTRUMENT_TAGS=kept\nSTART_FOLDER=.\n"}]
-    Session().call("tasks.edit_configuration", task=task_id, configuration=edited)
+    Tasks(Session()).set_configuration(first.task, edited)
     second = of_module(tmp_path / "two", RUN._replace(resumed=True, task_id=""))
     second.journal.script = first.journal.script
     second.flush()
