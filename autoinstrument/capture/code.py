@@ -9,6 +9,7 @@ import os
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from autoinstrument.capture.notebook import as_script
@@ -86,6 +87,26 @@ def module_root(file: Path, module: str) -> Path | None:
         parts.append(file.stem)
     ends = file.with_suffix("").parts[-len(parts) :]
     return file.parents[len(parts) - 1] if list(ends) == parts else None
+
+
+def start_folder(process: ProcessStarted, script: Mapping[str, str]) -> str:
+    """Return where a module was started, relative to the repository's root; "" if that is the Task's `working_dir`.
+
+    It is another folder if the package was installed from a folder such as `src` (`pip install -e .`): an agent must
+    begin in that one, where `-m` finds the module with its uncommitted changes.
+
+    Args:
+        process: the process.
+        script: the script section of its Task.
+    """
+    if process.main_kind != "module" or not process.main_path or not script.get("repository"):
+        return ""
+    root = module_root(Path(os.path.realpath(process.main_path)), process.main_module)
+    inside = Path(script["working_dir"]).parts
+    if root is None or root.parts[len(root.parts) - len(inside) :] != inside:
+        return ""  # an installed module, or a `working_dir` that a person has set
+    top, started = (root, *root.parents)[len(inside)], Path(os.path.realpath(process.cwd))
+    return started.relative_to(top).as_posix() if started != root and started.is_relative_to(top) else ""
 
 
 def read(file: Path) -> str:

@@ -141,12 +141,7 @@ def _in_checkout(
     lacks: Callable[[str], object],
     folder: Path | None,
 ) -> Script:
-    working_dir = checkout.inside(cwd) or "."
-    if code.module and code.file is not None and checkout.inside(code.file):
-        # Found through sys.path and not in the working directory (a src folder): `-m` must find it there again.
-        root = module_root(code.file, code.module)
-        if root is not None and not _holds(cwd, code.file, code.module):
-            working_dir = checkout.inside(root) or working_dir
+    working_dir = _working_dir(code, checkout, cwd)
     if checkout.refusal:
         return _committed(code, checkout, working_dir)
     base = (checkout.published() if folder or settings().from_remote else "") or checkout.commit
@@ -220,7 +215,7 @@ def _given_by_environment(code: Code, cwd: Path) -> Script:
         branch=clearml_variable("VCS_BRANCH"),
         commit=clearml_variable("VCS_COMMIT_ID"),
     )
-    working_dir = given.inside(cwd) or "."
+    working_dir = _working_dir(code, given, cwd)
     entry = f"-m {code.module}" if code.module else code.name
     if not entry and code.file is not None:
         entry = _relative(code.file, root / working_dir)
@@ -250,9 +245,11 @@ def _existing(folder: Path) -> Path:
     return next((place for place in (folder, *folder.parents) if place.is_dir()), Path())
 
 
-def _holds(folder: Path, file: Path, module: str) -> bool:
-    root = module_root(file, module)
-    return root is not None and os.path.realpath(folder) == str(root)
+def _working_dir(code: Code, checkout: Checkout, cwd: Path) -> str:
+    """Return the folder in which an agent must start the code; see `capture.code.start_folder`."""
+    # A module may have been found through sys.path and not in the working directory: `-m` must find it there again.
+    root = module_root(code.file, code.module) if code.module and code.file is not None else None
+    return (checkout.inside(root) if root is not None else "") or checkout.inside(cwd) or "."
 
 
 def _free_name(folder: Path, name: str) -> str:

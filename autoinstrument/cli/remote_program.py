@@ -37,17 +37,12 @@ def described(command: Sequence[str], folder: Path) -> ProcessStarted:
         raise click.UsageError("expected a script or `-m module`, as in: -- python train.py --lr 0.1")
     module = words[1] if words[0] == "-m" else ""
     arguments = words[2:] if module else words[1:]
-    path = _module_file(module, folder) if module else folder / words[0]
+    path = _found_module(module, folder) if module else folder / words[0]
     if path is None or not path.is_file():
         if not module and shutil.which(words[0]):
             raise click.UsageError(
                 f"an agent starts Python, not {words[0]}: give the script or module that {words[0]} starts, "
                 "as in: -- python -m package.train"
-            )
-        if module and (root := _root_elsewhere(module, folder)):
-            raise click.UsageError(
-                f"{module} is in {root}, and an agent starts a module in the folder that holds it: change to that "
-                "folder, and give paths as they are from there"
             )
         raise click.UsageError(f"there is no {module or words[0]} in this folder")
     line = command_line(arguments)
@@ -84,15 +79,15 @@ def _cells(path: Path, arguments: list[str]) -> str:
         raise click.UsageError(f"{path.name} cannot be read as a notebook: {error}") from None
 
 
-def _root_elsewhere(module: str, folder: Path) -> Path | None:
-    """Return the folder below this one from which Python imports a module here (`src`), relative; None for none."""
-    roots = (Path(entry).absolute() for entry in sys.path if entry and "site-packages" not in entry)
-    found = (root for root in roots if root != folder and root.is_relative_to(folder) and _module_file(module, root))
-    return next((root.relative_to(folder) for root in found), None)
+def _found_module(module: str, folder: Path) -> Path | None:
+    """Return the file that `-m` would run in a folder, if it is below that: there, or in a folder such as `src`."""
+    entries = (Path(entry).absolute() for entry in sys.path if entry and "site-packages" not in entry)
+    below = [root for root in (*entries, folder / "src") if root != folder and root.is_relative_to(folder)]
+    return next(filter(None, (_module_file(module, root) for root in (folder, *below))), None)
 
 
 def _module_file(module: str, folder: Path) -> Path | None:
-    """Return the file that `-m` would run; nothing is imported to find it."""
+    """Return the file of a module in a `sys.path` entry; nothing is imported to find it."""
     base = folder.joinpath(*module.split("."))
     files = (base.with_name(f"{base.name}.py"), base / "__main__.py")
     return next((file for file in files if file.is_file()), None)

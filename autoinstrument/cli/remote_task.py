@@ -13,6 +13,7 @@ import click
 
 from autoinstrument.capture.bundle import unpacked
 from autoinstrument.capture.checkout import Checkout
+from autoinstrument.capture.code import start_folder
 from autoinstrument.capture.lock_files import lock_files_without_this_package
 from autoinstrument.capture.requirements import to_install
 from autoinstrument.capture.requirements_file import requirement_lines
@@ -91,6 +92,7 @@ def new_task(wanted: Wanted, settings: Settings, tasks: Tasks, warn: Warn) -> Dr
             checkout = Checkout.of(folder)
             root = checkout.root if checkout else folder
         script = script_of(process, tasks.capture_settings, warn, folder=root)._asdict()
+        start = start_folder(process, script)
         if wanted.repo:
             script["branch"] = wanted.branch
         if several := unpacked(script["diff"]):
@@ -101,7 +103,8 @@ def new_task(wanted: Wanted, settings: Settings, tasks: Tasks, warn: Warn) -> Dr
         )  # fmt: skip
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
     program = process.main_module or Path(process.main_path).stem
-    text = written(settings, without_credentials(os.environ.get("MLFLOW_TRACKING_URI", "")), experiment)
+    uri = without_credentials(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    text = written(settings, uri, experiment, start_folder=start)
     fields = {
         "name": acceptable(wanted.name or program),
         "type": "training",

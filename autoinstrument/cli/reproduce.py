@@ -17,7 +17,7 @@ from autoinstrument.cli.examples import examples
 from autoinstrument.cli.named_run import named_task
 from autoinstrument.cli.output import wrapped
 from autoinstrument.cli.usage_errors import reports_bad_settings
-from autoinstrument.reproduction.code_folder import CodeError, make_code, working_folder
+from autoinstrument.reproduction.code_folder import CodeError, make_code, start_folder, working_folder
 from autoinstrument.reproduction.environment import InstallError, make_environment, python_of, requirements_here
 from autoinstrument.reproduction.recipe import Recipe, program_words, recipe_of
 from autoinstrument.reproduction.start_file import Start, run_start_file, shown, write_start_file
@@ -61,18 +61,19 @@ def reproduce(enabled: str | None, run: str, starts: bool, folder: Path | None, 
     try:
         target.mkdir(parents=True, exist_ok=True)
         notes = make_code(recipe, target / _CODE, repo)
-        working_dir = os.path.relpath(working_folder(recipe, target / _CODE), target)
+        working_dir = working_folder(recipe, target / _CODE)
+        started_in = start_folder(recipe, target / _CODE) or working_dir
     except (CodeError, OSError) as error:
         shutil.rmtree(target / _CODE if was_there else target, ignore_errors=True)
         raise click.ClickException(str(error)) from None
-    words = [*program_words(recipe.entry_point, target / working_dir), *recipe.arguments]
+    words = [*program_words(recipe.entry_point, working_dir), *recipe.arguments]
     start = Start(
         f"{recipe.name}, as the Task {recipe.task_id} recorded it",
-        Path(working_dir).as_posix(),
+        _from(target, started_in),
         "" if recipe.is_shell else interpreter or python_of(target).relative_to(target).as_posix(),
         words,
         recipe.variables,
-        recipe.search,
+        [_from(started_in, working_dir / entry) for entry in recipe.search],
     )
     start_file = write_start_file(target, start)
     try:
@@ -104,6 +105,10 @@ def _interpreter(python: str) -> str:
     if found is None:
         raise click.UsageError(f"there is no program {python!r}")
     return str(Path(found).absolute())
+
+
+def _from(folder: Path, path: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _near(path: Path) -> str:

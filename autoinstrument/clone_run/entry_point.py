@@ -24,6 +24,16 @@ def runs_entry_point(entry_point: str) -> bool:
     return os.path.basename(program) in names  # noqa: PTH119
 
 
+def runs_module_of(entry_point: str) -> bool:
+    """Return True if this process runs a module (`-m`) that an entry point names: the program's, or the launcher's."""
+    import shlex
+
+    from autoinstrument.bootstrap.program import what_runs
+
+    option, program = what_runs(sys.orig_argv[1:])
+    return option == "m" and program in shlex.split(entry_point)
+
+
 def is_copy_of_script(program: str) -> bool:
     """Return True if a program is the file to which ClearML's SDK has written the script of a Task without Git.
 

@@ -13,15 +13,18 @@ _TRAVELLING = [setting for setting in TABLE if setting.scope != "machine"]
 _LONGEST = 4000
 _EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
 _OF_MLFLOW = ("MLFLOW_TRACKING_URI", _EXPERIMENT, "MLFLOW_WORKSPACE")
+_START_FOLDER = "START_FOLDER"
+"""The only line that is no variable."""
 
 
-def written(settings: Settings, tracking_uri: str, experiment: str, workspace: str = "") -> str:
-    """Return the text of the object, given a URI without credentials."""
+def written(settings: Settings, tracking_uri: str, experiment: str, workspace: str = "", start_folder: str = "") -> str:
+    """Return the text of the object, given a URI without credentials; see `capture.code.start_folder`."""
     values = {"MLFLOW_TRACKING_URI": tracking_uri, _EXPERIMENT: experiment, "MLFLOW_WORKSPACE": workspace}
     for setting in _TRAVELLING:
         value = getattr(settings, setting.field)
         if value != setting.default:
             values[setting.variable] = without_credentials(setting.text(value))
+    values[_START_FOLDER] = start_folder
     return "".join(f"{name}={value}\n" for name, value in values.items() if value)
 
 
@@ -32,10 +35,20 @@ def with_experiment(text: str, former: str, name: str) -> str:
 
 
 def read(text: str) -> dict[str, str]:
-    """Return the settings of the text by name; other lines are ignored."""
+    """Return the settings of the text by the names of their variables; other lines are ignored."""
     allowed = {*_OF_MLFLOW, *(setting.variable for setting in _TRAVELLING)}
+    return {name: value for name, value in _lines(text).items() if name in allowed}
+
+
+def start_folder(text: str) -> str:
+    """Return the folder in which a clone's program starts, relative to the repository's root; "" for `working_dir`."""
+    return _lines(text).get(_START_FOLDER, "")
+
+
+def _lines(text: str) -> dict[str, str]:
+    """Return the values of the text by name."""
     pairs = ((name.strip(), value.strip()) for name, _, value in (line.partition("=") for line in text.splitlines()))
-    return {name: value for name, value in pairs if name in allowed and _is_fit(value)}
+    return {name: value for name, value in pairs if _is_fit(value)}
 
 
 def kept(text: str, settings: Settings) -> Settings:

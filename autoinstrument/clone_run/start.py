@@ -23,9 +23,12 @@ _description: TaskDescription | None = None
 
 
 def begin() -> bool:
-    """Take the Task's settings into the environment, and its command line; return True if the Task has settings.
+    """Take the Task's settings into the environment, its command line and its start folder.
 
     Variables that are set already win: the machine's own settings come before the Task's.
+
+    Returns:
+        True if the Task has settings.
     """
     global _description
     from autoinstrument.bootstrap.program import is_other_program, what_runs
@@ -44,6 +47,10 @@ def begin() -> bool:
         if found is not None and "settings" in found:
             take_settings(found["settings"])
             _take_command_line(found)
+            if "start_folder" in found:
+                from autoinstrument.clone_run import start_folder
+
+                start_folder.enter(found)
             return True
     return False
 

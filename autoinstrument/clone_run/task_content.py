@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from autoinstrument.clone_run.settings import OBJECT, start_folder
+
 _CODE = {
     "repository": "repository", "branch": "branch", "version_num": "commit", "working_dir": "working folder",
     "entry_point": "entry point", "binary": "interpreter",
@@ -34,6 +36,9 @@ def code_fields(task: Mapping[str, Any]) -> dict[str, str]:
     """Return the code of a Task: its place, and the text of its changes."""
     script = task.get("script") or {}
     code = {shown: str(script[name]) for name, shown in _CODE.items() if script.get(name)}
+    settings = ((task.get("configuration") or {}).get(OBJECT) or {}).get("value")
+    if folder := start_folder(str(settings or "")):
+        code["start folder"] = folder
     changes = str(script.get("diff") or "")
     if changes:
         code[CHANGES if code.get("repository") else SOURCE] = changes

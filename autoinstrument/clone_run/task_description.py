@@ -30,6 +30,8 @@ class TaskDescription(_Identified, total=False):
         entry_point: the program and its arguments, as ClearML has them.
         lineage: tags of the run that say where it comes from.
         continues: id of the run that the Task was queued for.
+        start_folder: where the program must start, relative to the repository's root, until a process has gone there.
+        working_dir: where the agent starts it; only with `start_folder`.
     """
 
     settings: dict[str, str]
@@ -39,6 +41,8 @@ class TaskDescription(_Identified, total=False):
     entry_point: str
     lineage: dict[str, str]
     continues: str
+    start_folder: str
+    working_dir: str
 
 
 def from_text(text: str) -> TaskDescription | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from autoinstrument.clone_run.start_folder import inside
 from autoinstrument.reproduction.git_clone import CloneError, clone, git
 from autoinstrument.reproduction.recipe import Recipe, program_words
 
@@ -51,16 +52,27 @@ def make_code(recipe: Recipe, folder: Path, repository: str = "") -> list[str]:
             notes.append(recipe.text.partition("\n")[0].removeprefix("# "))
         else:
             _write(file, recipe.text)
+    if recipe.start_folder and start_folder(recipe, folder) is None:
+        notes.append(
+            f"START_FOLDER={recipe.start_folder} of the Task is no folder of its code: the program starts in "
+            f"{recipe.working_dir}"
+        )
     return notes
 
 
 def working_folder(recipe: Recipe, folder: Path) -> Path:
-    """Return the folder in which a program is started, given that of the code.
+    """Return the folder in which the entry point is found, given that of the code.
 
     Raises:
         CodeError: it lies outside.
     """
     return _inside(folder, folder / recipe.working_dir) if recipe.repository else folder
+
+
+def start_folder(recipe: Recipe, folder: Path) -> Path | None:
+    """Return the start folder that the Task names, given that of the code; None if the code has no such folder."""
+    path = inside(str(folder), recipe.start_folder) if recipe.repository and recipe.start_folder else ""
+    return Path(path) if path and Path(path).is_dir() else None
 
 
 def _file_name(recipe: Recipe) -> str:
@@ -83,7 +95,7 @@ def _inside(folder: Path, path: Path) -> Path:
     Raises:
         CodeError: it lies outside.
     """
-    found = Path(os.path.realpath(path))
-    if not found.is_relative_to(os.path.realpath(folder)):
+    found = inside(str(folder), str(path))
+    if not found:
         raise CodeError(f"the Task names {path}, which is outside of its code")
-    return found
+    return Path(found)

@@ -19,7 +19,7 @@ from autoinstrument.clone_run.command_line import ALLOW_EDIT, OBJECT, line_of, o
 from autoinstrument.clone_run.entry_point import LAUNCHERS
 from autoinstrument.clone_run.origin import values_of
 from autoinstrument.clone_run.settings import OBJECT as SETTINGS
-from autoinstrument.clone_run.settings import is_elsewhere, read
+from autoinstrument.clone_run.settings import is_elsewhere, read, start_folder
 from autoinstrument.clone_run.task_content import is_patch, requirements_of
 from autoinstrument.scrubber import MASK
 from autoinstrument.switch import is_on
@@ -41,12 +41,13 @@ class Recipe(NamedTuple):
         repository: address to clone from, "" if the Task holds the code itself.
         branch: name of the branch, "" for none.
         commit: commit to check out, "" for the newest one of the branch.
-        working_dir: the folder in which the program is started, relative to the repository's root.
+        working_dir: the folder in which the entry point is found, relative to the repository's root.
+        start_folder: the folder in which the program is started, if that is another one, else "".
         entry_point: the program, and arguments that no parser has read by name, as ClearML has them.
         patch: uncommitted changes as `git apply` takes them, "" for none.
         text: the program itself, "" if it is in the repository, or in `files`.
         files: texts of the user's own files by path, of a program that no repository holds.
-        search: folders from which modules are imported, relative to the one in which the program is started.
+        search: folders from which modules are imported, relative to `working_dir`.
         is_shell: the program is a shell script.
         python: version of Python, as in "3.11" or "3.11.7", "" if it is not known.
         requirements: lines of a requirements file.
@@ -62,6 +63,7 @@ class Recipe(NamedTuple):
     branch: str
     commit: str
     working_dir: str
+    start_folder: str
     entry_point: str
     patch: str
     text: str
@@ -108,6 +110,7 @@ def recipe_of(task: Mapping[str, Any]) -> Recipe:
         branch=str(script.get("branch") or ""),
         commit=str(script.get("version_num") or ""),
         working_dir=str(script.get("working_dir") or "."),
+        start_folder=start_folder(_settings_text(task)) if entry.startswith("-m ") else "",
         entry_point=entry,
         patch=diff if is_patch(diff) else "",
         text=text,
@@ -199,15 +202,17 @@ def _option(name: str, item: Mapping[str, Any]) -> list[str]:
 
 def _variables(task: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
     """Return the variables of the Task: its settings, and those that ClearML's configuration has it show."""
-    objects = task.get("configuration") or {}
-    text = str((objects.get(SETTINGS) or {}).get("value") or "")
-    settings = read(text)
+    settings = read(_settings_text(task))
     uri = settings.get("MLFLOW_TRACKING_URI", "")
     if uri and is_elsewhere(uri):
         del settings["MLFLOW_TRACKING_URI"]
         notes.append(f"the MLflow store {uri} is not on this machine: MLFLOW_TRACKING_URI decides where the run goes")
-    if settings or SETTINGS in objects:
+    if settings or SETTINGS in (task.get("configuration") or {}):
         settings.setdefault("AUTOINSTRUMENT_ENABLED", "1")
     shown = values_of(task).get(_VARIABLES, {})
     kept = {name: value for name, value in shown.items() if _IS_NAME.fullmatch(name) and MASK not in value}
     return {**kept, **settings}
+
+
+def _settings_text(task: Mapping[str, Any]) -> str:
+    return str(((task.get("configuration") or {}).get(SETTINGS) or {}).get("value") or "")

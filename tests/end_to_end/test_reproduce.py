@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from tests.end_to_end.harness import Place, ended
 from tests.end_to_end.notebook import run_cells
 from tests.end_to_end.processes import Finished
-from tests.end_to_end.test_way_back import ARGPARSE, HYDRA, WORDS
+from tests.end_to_end.test_way_back import ARGPARSE, CHILD, HYDRA, OF_SRC, WORDS
 
 BESIDE = "from helper import NAME\nfrom fresh import MORE\n" + ARGPARSE + "print(NAME, MORE, args.data)\n"
 LR = ("--lr", "0.2", "--layers", "16", "4", "--fast", "train", "my data.csv", "--steps", "1")
@@ -80,6 +80,19 @@ def test_a_module_and_its_arguments(repository: Place) -> None:
     repository.environ["PYTHONPATH"] = str(repository.folder / "src")
     run = train(repository, "-m", "pkg.words", "--lr", "0.2", "a b", "it's")
     del repository.environ["PYTHONPATH"]
+    again(repository, run)
+
+
+def test_a_module_of_a_src_folder_reads_a_file_where_it_was_started(repository: Place) -> None:
+    for name, text in {"__init__": "NAME = 'committed'\n", "__main__": OF_SRC, "child": CHILD}.items():
+        repository.write(f"src/package/{name}.py", text)
+    repository.write("configs/train.yaml", "lr: 1")
+    commit(repository)
+    repository.write("src/package/__init__.py", "NAME = 'uncommitted'\n")
+    repository.environ["PYTHONPATH"] = str(repository.folder / "src")
+    run = train(repository, "-m", "package", "--config", "configs/train.yaml")
+    del repository.environ["PYTHONPATH"]
+    assert run.data.params["child"] == "uncommitted lr: 1"
     again(repository, run)
 
 

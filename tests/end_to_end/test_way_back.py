@@ -81,6 +81,30 @@ with mlflow.start_run():
 """
 
 
+OF_SRC = """
+import argparse, os, subprocess, sys
+from pathlib import Path
+import mlflow
+from package import NAME
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--config")
+args = parser.parse_args()
+child = [sys.executable, "-m", "package.child"]
+with mlflow.start_run():
+    mlflow.log_param("config", Path(args.config).read_text())
+    mlflow.log_param("name", NAME)
+    mlflow.log_param("child", subprocess.run(child, capture_output=True, text=True).stdout)
+    mlflow.log_param("place", Path.cwd() == Path(__file__).parents[2])
+"""
+CHILD = """
+from pathlib import Path
+from package import NAME
+
+print(NAME, Path("configs/train.yaml").read_text(), end="")
+"""
+
+
 def test_a_clone_with_one_changed_argument(remote: Remote) -> None:
     """Run, clone, change, queue, execute: the changed value is seen, all others are as they were; both link."""
     place, server, experiment = remote.place, remote.server, "team/way-back"
@@ -141,6 +165,24 @@ def test_a_module(remote: Remote) -> None:
         "Args/fast: False -> True", "Args/lr: 0.2 -> 0.7", "package more: (none) -> 1",
         "container image: (none) -> python:3.11",
     ]  # fmt: skip
+
+
+def test_a_module_of_a_src_folder(remote: Remote) -> None:
+    """A clone starts where the module was started, with its uncommitted changes, and so do the processes below it."""
+    files = {"__init__.py": "", "__main__.py": OF_SRC, "child.py": CHILD}
+    remote.commit({f"src/package/{name}": text for name, text in files.items()} | {"configs/train.yaml": "lr: 1"})
+    remote.place.write("src/package/__init__.py", "NAME = 'uncommitted'\n")
+    remote.place.environ["PYTHONPATH"] = str(remote.place.folder / "src")  # as `pip install -e .` puts it on the path
+    words = ("--config", "configs/train.yaml")
+    origin, source = remote.train(*words, command=["-m", "package"], experiment="src")
+    del remote.place.environ["PYTHONPATH"]
+    expected = {"config": "lr: 1", "name": "uncommitted", "child": "uncommitted lr: 1", "place": "True"}
+    assert origin.data.params == expected
+    assert source["script"]["working_dir"] == "src"
+
+    clone = remote.clone(source)
+    assert remote.ended(clone)["status"] == "completed", remote.server.console(clone)
+    assert remote.run(clone).data.params == expected
 
 
 def test_hydra(remote: Remote) -> None:

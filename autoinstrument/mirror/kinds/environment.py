@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from autoinstrument.capture import code
 from autoinstrument.clearml_api import storable
 from autoinstrument.clearml_api.tasks import DEVELOPMENT, Hyperparameter, Task
 from autoinstrument.clone_run import command_line
+from autoinstrument.clone_run.settings import OBJECT, start_folder
 from autoinstrument.integrations.parsed_arguments import HYDRA
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
@@ -91,6 +93,8 @@ class EnvironmentPart(RunPart):
         self._names: set[str] = set()
         """Names of the arguments that the Task was given."""
         self._is_made_here = False
+        self._start_folder = ""
+        """The start folder that the Task was given."""
 
     def describe_again(self) -> None:
         """Note that the journal has changed since the Task was made.
@@ -104,6 +108,7 @@ class EnvironmentPart(RunPart):
     def found(self, task: Task, *, is_given: bool) -> None:
         """Describe the Task of a run that began here, if another process has made it, which logs to the run too."""
         run, self._is_made_here, self._names = self._context.run, False, set(task.arguments)
+        self._start_folder = start_folder(task.configuration.get(OBJECT, ""))
         if run.owned and not run.resumed and not is_given and self._context.journal.script:
             self._has_changed = True
 
@@ -121,7 +126,7 @@ class EnvironmentPart(RunPart):
 
     def initial(self) -> dict[str, Any]:
         """Return all of it."""
-        objects = [*self._objects(), travelling(self._context.settings, self._context.run)]
+        objects = [*self._objects(), self._settings()]
         return {
             "type": self._type,
             "system_tags": [DEVELOPMENT],
@@ -136,6 +141,7 @@ class EnvironmentPart(RunPart):
         self._is_made_here = True
         self._given_type = self._type
         self._names = set() if bare else {item["name"] for item in self._arguments()}
+        self._start_folder = "" if bare else self._started_in()
 
     def send(self, task: Task) -> None:
         """Write all of it, if it has changed.
@@ -176,9 +182,19 @@ class EnvironmentPart(RunPart):
         send_each(functools.partial(tasks.set_hyperparameters, task), [*items, *self._variables()], item_name)
         self._names = names
         objects = self._objects()
-        if self._lacks_settings:
-            objects.append(travelling(self._context.settings, self._context.run))
+        if self._lacks_settings or self._start_folder != self._started_in():
+            objects.append(self._settings())
         send_each(functools.partial(tasks.set_configuration, task), objects, lambda item: item["name"])
+        self._start_folder = self._started_in()
+
+    def _settings(self) -> dict[str, str]:
+        """Return the configuration object with what a clone's run takes besides its arguments."""
+        return travelling(self._context.settings, self._context.run, self._started_in())
+
+    def _started_in(self) -> str:
+        """Return where the program was started, "" if that is the Task's `working_dir`; see `capture.code`."""
+        journal = self._context.journal
+        return code.start_folder(journal.process, journal.script) if journal.process else ""
 
     def _script(self) -> dict[str, Any]:
         """Return the script section, with the requirements that an agent installs."""

@@ -11,9 +11,10 @@ from autoinstrument.scrubber import without_credentials
 from autoinstrument.settings import Settings
 
 
-def travelling(settings: Settings, run: RunStarted) -> dict[str, str]:
-    """Return the configuration object with the settings that an agent's run of a clone takes."""
-    text = written(settings, without_credentials(run.tracking_uri), run.experiment_name, run.workspace)
+def travelling(settings: Settings, run: RunStarted, start_folder: str = "") -> dict[str, str]:
+    """Return the configuration object with the settings that an agent's run of a clone takes; see `written`."""
+    uri = without_credentials(run.tracking_uri)
+    text = written(settings, uri, run.experiment_name, run.workspace, start_folder)
     return {"name": OBJECT, "value": text, "type": "text", "description": "settings that a clone's run takes"}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.capture.code import code_of, command_name, module_root, python_name, read
+from autoinstrument.capture.code import code_of, command_name, module_root, python_name, read, start_folder
 from tests.unit.mirror.runs import PROCESS
 
 
@@ -76,6 +76,37 @@ def test_names() -> None:
     assert module_root(Path("/src/pkg/train.py"), "pkg.train") == Path("/src")
     assert module_root(Path("/src/pkg/__init__.py"), "pkg") == Path("/src")
     assert module_root(Path("/src/pkg/train.py"), "other") is None
+
+
+@pytest.mark.parametrize(
+    ("module", "path", "cwd", "working_dir", "expected"),
+    [
+        ("pkg", "src/pkg/__main__.py", ".", "src", "."),
+        ("pkg.train", "src/pkg/train.py", "runs/one", "src", "runs/one"),
+        ("pkg.train", "src/pkg/train.py", "src", "src", ""),
+        ("pkg.train", "src/pkg/train.py", "src/pkg", "src", "src/pkg"),
+        ("pkg.train", "src/pkg/train.py", "..", "src", ""),  # outside
+        ("pkg.train", "pkg/train.py", "runs", ".", "runs"),
+        ("pkg.train", "pkg/train.py", ".", ".", ""),
+        ("pkg.train", "libs/one/src/pkg/train.py", "libs/one", "libs/one/src", "libs/one"),
+        ("tool", ".venv/lib/python3.11/site-packages/tool/__main__.py", ".", ".", ""),  # installed
+        ("pkg.train", "src/pkg/train.py", ".", "other", ""),  # CLEARML_VCS_WORK_DIR
+        ("", "src/pkg/train.py", ".", "src", ""),  # a script
+    ],
+)
+def test_where_a_module_was_started(
+    tmp_path: Path, module: str, path: str, cwd: str, working_dir: str, expected: str
+) -> None:
+    """Relative to the repository's root; "" where an agent starts it in the same folder, or cannot start it there."""
+    (tmp_path / "link").symlink_to(tmp_path / "repo")
+    process = PROCESS._replace(
+        main_kind="module" if module else "script", main_module=module, main_path=str(tmp_path / "link" / path),
+        cwd=str(tmp_path / "repo" / cwd),
+    )  # fmt: skip
+    script = {"repository": "https://host/a.git", "working_dir": working_dir}
+    assert start_folder(process, script) == expected
+    assert start_folder(process, {**script, "repository": ""}) == ""
+    assert start_folder(process, {}) == ""  # not captured yet
 
 
 def test_archives_good_and_bad(tmp_path: Path) -> None:

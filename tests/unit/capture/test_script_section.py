@@ -825,6 +825,14 @@ class TestClearMLVariables:
         script = section(tmp_path / "src" / "train.py", tmp_path)
         assert (script.repository, script.entry_point) == ("https://host/b.git", "train.py")
 
+    def test_a_module_of_a_src_folder(self, tmp_path, section, monkeypatch):
+        file = tmp_path / "src" / "pkg" / "train.py"
+        file.parent.mkdir(parents=True)
+        file.write_text("print('one')\n")
+        monkeypatch.setenv("CLEARML_VCS_REPO_URL", "https://host/a.git")
+        script = section(file, tmp_path, main_kind="module", main_module="pkg.train")
+        assert (script.entry_point, script.working_dir) == ("-m pkg.train", "src")
+
     def test_single_fields(self, repository, section, monkeypatch):
         monkeypatch.setenv("CLEARML_VCS_ENTRY_POINT", "other.py")
         monkeypatch.setenv("CLEARML_VCS_WORK_DIR", "somewhere")

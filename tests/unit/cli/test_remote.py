@@ -63,6 +63,15 @@ class TestCode:
             "+++ b/src/pkg/train.py", "+++ b/fresh.py", "+++ b/settings.yaml",
         ]  # fmt: skip
 
+    def test_a_module_of_a_src_folder_starts_here(self, repository: Repository) -> None:
+        fields = draft("--", "python", "-m", "pkg.train", "--config", "configs/train.yaml")
+        assert (fields["script"]["entry_point"], fields["script"]["working_dir"]) == (
+            "-m pkg.train --config configs/train.yaml", "src",
+        )  # fmt: skip
+        assert "START_FOLDER=.\n" in fields["configuration"]["autoinstrument"]["value"]
+        assert "start folder    .\n" in call("--dry-run", "--", "-m", "pkg.train").stdout
+        assert "START_FOLDER" not in draft("--", "train.py")["configuration"]["autoinstrument"]["value"]
+
     def test_commits_that_were_never_pushed_travel_as_changes(self, repository: Repository) -> None:
         published = repository.head
         repository.git("checkout", "-q", "-b", "never-pushed")

@@ -32,14 +32,20 @@ def test_programs(tmp_path: Path, command: list[str], kind: str, path: str, modu
     assert process.cwd == process.sys_path[0] == str(tmp_path)
 
 
-def test_a_module_of_a_src_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python finds the package wherever it is started, if `pip install -e .` has put `src` on its path."""
-    (tmp_path / "src" / "pkg").mkdir(parents=True)
-    (tmp_path / "src" / "pkg" / "__main__.py").touch()
-    monkeypatch.syspath_prepend(tmp_path / "src")
-    with pytest.raises(click.UsageError, match="pkg is in src, and an agent starts a module in the folder that holds"):
-        described(["python", "-m", "pkg", "train"], tmp_path)
-    assert described(["python", "-m", "pkg", "train"], tmp_path / "src").main_module == "pkg"
+@pytest.mark.parametrize(("folder", "is_installed"), [("src", False), ("python", True)])
+def test_a_module_of_a_src_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, is_installed: bool
+) -> None:
+    """In `src`, or where `pip install -e .` has put a folder below this one on the path."""
+    file = tmp_path / folder / "pkg" / "__main__.py"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    if is_installed:
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    process = described(["python", "-m", "pkg", "train"], tmp_path)
+    assert (process.main_path, process.main_module, process.cwd) == (str(file), "pkg", str(tmp_path))
+    with pytest.raises(click.UsageError, match=r"there is no pkg\.other in this folder"):
+        described(["python", "-m", "pkg.other"], tmp_path)
 
 
 def test_words_of_an_option_that_may_be_repeated() -> None:

@@ -16,6 +16,9 @@ from autoinstrument.cli.reproduce import reproduce
 from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.mlflow_store.store_errors import shown
 from tests.clearml_server import ClearMLServer
+from tests.unit.repositories import Repository
+from tests.unit.repositories import git_settings as git_settings
+from tests.unit.repositories import repository as repository
 
 SCRIPT = "import os, sys\nprint(*sys.argv[1:], os.environ.get('AUTOINSTRUMENT_ENABLED'))\nsys.exit(3)\n"
 
@@ -77,6 +80,27 @@ def test_an_environment_is_made(task: str, here: Path, monkeypatch: pytest.Monke
     assert call(task, "--folder", "x").exit_code == 0
     assert "/.venv/bin/python train.py" in (here / "x/run.sh").read_text()
     assert (here / "x/.venv/bin/python").exists()
+
+
+def test_a_module_of_a_src_folder(
+    task: str, repository: Repository, here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It starts where it was started, and finds its package; relative paths are those of the command line."""
+    repository.write("src/pkg/train.py", "import sys\nfrom pkg import other\nprint(open(sys.argv[1]).read())\n")
+    repository.write("src/pkg/other.py", "")
+    repository.write("configs/train.txt", "from the root")
+    repository.commit()
+    repository.push()
+    script = {"repository": str(repository.remote), "entry_point": "-m pkg.train", "working_dir": "src", "diff": ""}
+    argv = {"section": "Args", "name": "argv", "value": "configs/train.txt"}
+    settings = {"name": "autoinstrument", "value": "START_FOLDER=.\n"}
+    Session().call(
+        "tasks.edit", task=task, script=script, hyperparams={"Args": {"argv": argv}},
+        configuration={"autoinstrument": settings},
+    )  # fmt: skip
+    done = call(task, "--run", "--python", sys.executable, "--folder", "again")
+    assert (done.exit_code, capfd.readouterr().out) == (0, "from the root\n"), done.stderr
+    assert "START_FOLDER" not in (here / "again/run.sh").read_text()
 
 
 def test_nothing_is_left_where_the_code_cannot_be_made(task: str, here: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.clone_run.entry_point import has_arguments_of, runs_entry_point
+from autoinstrument.clone_run.entry_point import has_arguments_of, runs_entry_point, runs_module_of
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,22 @@ def test_which_process_runs_it(
 ) -> None:
     monkeypatch.setattr(sys, "orig_argv", command)
     assert runs_entry_point(entry_point) is runs
+
+
+@pytest.mark.parametrize(
+    ("command", "runs"),
+    [
+        (["python", "-u", "-m", "pkg.train"], True),
+        (["python", "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "pkg.train"], True),
+        (["python", "-m", "pkg.helper"], False),
+        (["python", "pkg.train"], False),
+        (["python", "-c", "pkg.train"], False),
+    ],
+)
+def test_which_process_runs_a_module_of_it(command: list[str], runs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher does, too: its own paths are those of the command line."""
+    monkeypatch.setattr(sys, "orig_argv", command)
+    assert runs_module_of("-m torch.distributed.run --nproc-per-node=2 -m pkg.train") is runs
 
 
 @pytest.mark.parametrize(

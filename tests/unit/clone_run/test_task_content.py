@@ -43,6 +43,8 @@ def test_code() -> None:
     }  # fmt: skip
     assert code_fields({"script": {"diff": "print()"}}) == {"source": "print()"}
     assert code_fields({}) == {}
+    settings = {"autoinstrument": {"value": "AUTOINSTRUMENT_TAGS=a\nSTART_FOLDER = runs \n"}}
+    assert code_fields({"configuration": settings}) == {"start folder": "runs"}
 
 
 def test_packages() -> None:

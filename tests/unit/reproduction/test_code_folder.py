@@ -15,7 +15,7 @@ from autoinstrument.capture.script_section import script_of
 from autoinstrument.mirror.kinds.environment import arguments
 from autoinstrument.mirror.mapping.hyperparameters import sections
 from autoinstrument.records import ProcessStarted
-from autoinstrument.reproduction.code_folder import CodeError, make_code, working_folder
+from autoinstrument.reproduction.code_folder import CodeError, make_code, start_folder, working_folder
 from autoinstrument.reproduction.git_clone import CloneError, clone
 from autoinstrument.reproduction.recipe import Recipe, program_words, recipe_of
 from tests.unit.repositories import Repository
@@ -65,6 +65,26 @@ def test_a_module_of_a_src_folder(repository: Repository, captured: Captured, tm
         repository.root / "src/pkg/train.py", repository.root, main_kind="module", main_module="pkg.train"
     )  # fmt: skip
     assert executed(recipe, tmp_path / "code") == "module\n"
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"), [(".", "."), ("src/pkg", "src/pkg"), ("ignored", None), ("..", None), ("link", None)]
+)
+def test_where_a_module_starts(
+    repository: Repository, captured: Captured, tmp_path: Path, folder: str, expected: str | None
+) -> None:
+    """In the folder that the Task names, if its code has such a folder; a note says if it has none."""
+    (repository.root / "link").symlink_to("/")
+    repository.commit()
+    repository.push()
+    recipe = captured(
+        repository.root / "src/pkg/train.py", repository.root, main_kind="module", main_module="pkg.train"
+    )._replace(start_folder=folder)  # fmt: skip
+    notes = make_code(recipe, tmp_path / "code")
+    assert start_folder(recipe, tmp_path / "code") == (tmp_path / "code" / expected if expected else None)
+    text = f"START_FOLDER={folder} of the Task is no folder of its code: the program starts in src"
+    assert notes == ([] if expected else [text])
+    assert start_folder(recipe._replace(repository=""), tmp_path / "code") is None
 
 
 def test_a_notebook_beside_a_repository(repository: Repository, captured: Captured, tmp_path: Path) -> None:

@@ -15,12 +15,16 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import RunStarted
 from autoinstrument.settings import Settings
+from autoinstrument.worker.live_run import LiveRun
 from tests.clearml_server import ClearMLServer
 from tests.unit.conftest import sdk_task
 from tests.unit.mirror.runs import PROCESS
 
 RUN = RunStarted("r" * 32, "name", "0", "exp", "sqlite:////x", "", "", 1, "", {}, False, True, "")
 ARGUMENTS = [("lr", "0.5", "float"), ("epochs", "3", "int"), ("fast", "False", "bool"), ("Hydra/db.port", "1", "")]
+
+
+OF_MODULE: Any = {"main_kind": "module", "main_module": "pkg", "main_path": "/w/src/pkg/__main__.py", "cwd": "/w"}
 
 
 def mirrored(folder: Path, **process: Any) -> Any:
@@ -56,3 +60,38 @@ def test_without_hydra_there_is_no_switch(server: ClearMLServer, tmp_path: Path,
     task = mirrored(tmp_path, **given)
     assert "Hydra" not in task.get_parameters_as_dict()
     assert task.get_configuration_object("OmegaConf") is None
+
+
+def test_the_start_folder_of_a_module(server: ClearMLServer, tmp_path: Path) -> None:
+    """It is one more line of the settings; a Task that was made before its code was known gets it with the code.
+
+    Settings that were changed since stay, also if the run is resumed.
+    """
+    first = of_module(tmp_path / "one", RUN)
+    first.flush()
+    assert first.task is not None
+    task_id = first.task.id
+    assert "START_FOLDER" not in settings_of(task_id)
+    first.journal.script = {"repository": "https://host/a.git", "entry_point": "-m pkg", "working_dir": "src"}
+    first.describe_again()
+    first.flush()
+    assert settings_of(task_id).splitlines()[-1] == "START_FOLDER=."
+
+    edited = [{"name": "autoinstrument", "value": "AUTOINSTRUMENT_TAGS=kept\nSTART_FOLDER=.\n"}]
+    Tasks(Session()).set_configuration(first.task, edited)
+    second = of_module(tmp_path / "two", RUN._replace(resumed=True, task_id=""))
+    second.journal.script = first.journal.script
+    second.flush()
+    second.describe_again()
+    second.flush()
+    assert settings_of(task_id) == edited[0]["value"]
+
+
+def of_module(folder: Path, run: RunStarted) -> LiveRun:
+    session = Session()
+    journal = RunJournal(folder, run, PROCESS._replace(**OF_MODULE))
+    return LiveRun(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
+
+
+def settings_of(task_id: str) -> str:
+    return str(sdk_task(task_id).get_configuration_object("autoinstrument"))
