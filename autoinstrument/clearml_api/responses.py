@@ -29,8 +29,9 @@ _PASSING = re.compile(
 """Messages of databases that restart, are overloaded, or have no disk space; events then fail to index too."""
 _WITHOUT_SERVER = frozenset({301, 302, 303, 307, 308, 404, 405})
 """Statuses of a gateway that has lost the server for a while, as an ingress of Kubernetes, or shows another page."""
-_OF_CONTENT = frozenset({400, 413, 414, 415, 422, 431})
-"""Statuses of a gateway that refuses a request for its size or form, whichever server stands behind it."""
+_OF_CONTENT = frozenset({413, 414, 415, 422, 431})
+"""Statuses of a gateway that refuses a request for its size or form, whichever server stands behind it. Not 400, which
+some answer in an outage, too."""
 _LOW_DISK_SPACE, _INCONSISTENT, _DATABASE_UNAVAILABLE = 4, 101, 102
 """Subcodes of a 500."""
 

@@ -53,6 +53,8 @@ class RunTask:
         self._must_restart = False
         self._restart_reason = ""
         self._lacks_earlier_data = False
+        self._is_in_doubt = False
+        """An attempt to make the Task has failed, and the server may still be about to make one."""
 
     @property
     def task(self) -> Task | None:
@@ -101,6 +103,8 @@ class RunTask:
         """
         if self._task is not None and self._context.journal.end and self._task.status == "in_progress":
             self._link(self.place(self._task))  # the parent's Task may be younger than this one
+            if self._is_in_doubt:
+                self._delete_others(self._task)
         for part in self._parts:
             if self._task is not None:
                 self._task = part.close(self._task)
@@ -209,8 +213,10 @@ class RunTask:
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 return tasks.create(project, body)
-            except (HiccupError, InternalError) as error:
-                if isinstance(error, HiccupError) and error.retry_after_s > PATIENCE_S:
+            except UnavailableError as error:
+                self._is_in_doubt = True
+                is_tried_again = isinstance(error, (HiccupError, InternalError))
+                if not is_tried_again or (isinstance(error, HiccupError) and error.retry_after_s > PATIENCE_S):
                     raise
                 time.sleep(error.retry_after_s)
                 if self._was_made():
@@ -218,6 +224,14 @@ class RunTask:
                 if not attempts_left:
                     raise
         return None
+
+    def _delete_others(self, task: Task) -> None:
+        """Delete Tasks of the run that were never started: the server has made them after an attempt seemed to fail."""
+        tasks, run_id = self._context.tasks, self._context.run.run_id
+        for other in tasks.of_runs([run_id]).get(run_id, []):
+            if other["id"] != task.id and other["status"] == "created":
+                tasks.delete(task._replace(id=other["id"]))
+        self._is_in_doubt = False
 
     def _was_made(self) -> bool:
         """Go on with the run's Task if an attempt that seemed to fail has made one.

@@ -65,6 +65,11 @@ class RunStarted(NamedTuple):
     made_task: bool = False
     """True where this process has made the Task to adopt, by `Task.init`: if it dies, no other program ends that."""
 
+    @property
+    def is_described(self) -> bool:
+        """False for a run of which only the announcement is known, see `RunAnnounced.undescribed`."""
+        return bool(self.experiment_id)
+
     def program_of(self, process: ProcessStarted) -> ProcessStarted:
         """Return the process with the program and the arguments that this run belongs to."""
         if self.main_kind:
@@ -94,6 +99,13 @@ class RunAnnounced(NamedTuple):
     switched_off: str
     workspace: str = ""
     """These as in `RunStarted`."""
+
+    def undescribed(self) -> RunStarted:
+        """Return the record of a run that MLflow could not be asked about: `sync` asks again."""
+        return RunStarted(
+            self.run_id, self.run_id, "", "", self.tracking_uri, "", "", 0, "", {}, resumed=True, owned=self.owned,
+            task_id="", switched_off=self.switched_off, workspace=self.workspace,
+        )  # fmt: skip
 
 
 class EndAnnounced(NamedTuple):

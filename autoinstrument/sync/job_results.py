@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, as_completed
 from typing import TypeVar
 
-from autoinstrument.clearml_api.errors import FilesUnavailableError, UnavailableError
+from autoinstrument.clearml_api.errors import ClearMLError
+from autoinstrument.sync.failures import GivingUp
 
-_HOPELESS = 3
-"""Jobs in a row to which the server did not answer, before the rest is left to the next look."""
 _Result = TypeVar("_Result")
 _Subject = TypeVar("_Subject")
 
@@ -18,17 +17,18 @@ def results_of(jobs: Mapping[Future[_Result], _Subject]) -> Iterator[tuple[_Subj
     """Yield the subject of each job with the job's result, or with its error.
 
     Raises:
-        UnavailableError: ClearML's server did not answer to several jobs in a row.
+        ClearMLError: `GivingUp` says that trying further jobs is useless; they are left to the next look.
     """
-    failures = 0
+    giving_up = GivingUp()
     try:
         for future in as_completed(jobs):
             try:
                 result: _Result | Exception = future.result()
-                failures = 0
+                giving_up.succeeded()
             except Exception as error:  # the job's own
-                failures += isinstance(error, UnavailableError) and not isinstance(error, FilesUnavailableError)
-                if failures >= _HOPELESS:
+                if isinstance(error, ClearMLError):
+                    giving_up.failed(error)
+                if giving_up.reason:
                     raise
                 result = error
             yield jobs[future], result

@@ -19,19 +19,22 @@ from autoinstrument.clearml_api.errors import ClearMLError, FilesUnavailableErro
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.clone_run.settings import kept
+from autoinstrument.clone_run.settings import kept, written
 from autoinstrument.journal.liveness import why_alive
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mirror.completion import complete, write_back
+from autoinstrument.mirror.kinds.environment import script_of_tags
 from autoinstrument.mirror.mapping.run_status import of_death, of_journal
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
-from autoinstrument.mlflow_store.link_tags import TASK_ID
+from autoinstrument.mlflow_store.link_tags import LINK_TAGS, TASK_ID
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
 from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of_recorded, says_gone
 from autoinstrument.mlflow_store.urls import with_known_credentials
+from autoinstrument.records import RunStarted
+from autoinstrument.scrubber import without_credentials
 from autoinstrument.settings import Settings
 from autoinstrument.sync.failures import GivingUp, failed
 from autoinstrument.sync.selection import Outcome, Selection
@@ -57,10 +60,9 @@ def sync(
         NotFoundError: there is no experiment of such a name.
     """
     seen = set()
-    if selection.runs or not selection.experiments:  # --all begins with what only this machine knows
-        for outcome in _sync_recorded(selection, settings):
-            seen.add(outcome.run_id)
-            yield outcome
+    for outcome in _sync_recorded(selection, settings):  # first, because MLflow may call a run RUNNING that has died
+        seen.add(outcome.run_id)
+        yield outcome
     if selection.runs or selection.is_of_store:
         registry = registry or Registry()
         yield from _sync_stored(selection, settings, seen, registry, jobs, executor)
@@ -134,7 +136,7 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
     made: dict[str, str] = {}
     giving_up = GivingUp()
-    for folder, journal in _recorded(RunJournals(settings), selection.runs):
+    for folder, journal in _recorded(RunJournals(settings), selection):
         if not isinstance(journal, RunJournal):
             yield Outcome(folder.name, "", "failed", journal)
             continue
@@ -178,6 +180,8 @@ def _remedy(error: Exception, run_id: str, folder: Path) -> str:
 
 def _complete(journal: RunJournal, settings: Settings, tasks: Tasks, uploads: Uploads, made: dict[str, str]) -> str:
     settings = kept(journal.settings, settings) if journal.settings else settings
+    if not journal.run.is_described:
+        _describe(journal, settings)
     if journal.delivered:  # only MLflow lacks something
         write_back(journal, with_known_credentials(journal.run.tracking_uri), note=settings.note)
         journal.remove()
@@ -195,7 +199,8 @@ def _complete(journal: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
     if end is not None and end.traceback:
         mirror.console.show_traceback(end.traceback)
         mirror.console.finish()
-    dead = of_death(out_of_memory=False) if journal.process is not None and journal.run.owned else None
+    has_died = journal.process is not None or journal.guessed
+    dead = of_death(out_of_memory=False) if has_died and journal.run.owned else None
     try:
         uri = with_known_credentials(journal.run.tracking_uri)
         has_ended = complete(mirror, uri, end=None if journal.guessed else end, end_if_open=end or dead)
@@ -211,6 +216,17 @@ def _complete(journal: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
     return journal.task_url if has_ended or not dead else f"{journal.task_url}; {left_open(journal.run.run_id)}"
 
 
+def _describe(journal: RunJournal, settings: Settings) -> None:
+    """Ask MLflow about a run of which its worker knew only that it exists and that its process is gone."""
+    known = journal.run
+    found = find_run(known.run_id, with_known_credentials(known.tracking_uri), known.workspace).run
+    tags = {name: tag for name, tag in found.tags.items() if name not in LINK_TAGS}
+    journal.run = found._replace(tags=tags, owned=known.owned, switched_off=known.switched_off)
+    uri = without_credentials(known.tracking_uri)
+    journal.settings = written(settings, uri, found.experiment_name, found.workspace)
+    journal.script = journal.script or script_of_tags(tags)
+
+
 def _after_waiting(journal: RunJournal) -> RunJournal:
     """Wait some seconds for the worker of a run that has just begun or ended, which may be about to deliver it."""
     deadline = time.monotonic() + _PATIENCE_S
@@ -223,7 +239,16 @@ def _after_waiting(journal: RunJournal) -> RunJournal:
     return journal
 
 
-def _recorded(journals: RunJournals, runs: Collection[str]) -> list[tuple[Path, RunJournal | str]]:
+def _is_selected(run: RunStarted, selection: Selection) -> bool:
+    """Return True if a recorded run is selected; `--all` selects every one."""
+    if not (selection.runs or selection.experiments):
+        return True
+    is_of_experiment = run.experiment_name in selection.experiments and run.start_time_ms >= selection.since_ms
+    may_be = bool(selection.experiments) and not run.is_described
+    return run.run_id in selection.runs or is_of_experiment or may_be
+
+
+def _recorded(journals: RunJournals, selection: Selection) -> list[tuple[Path, RunJournal | str]]:
     """Return the selected journals, parents before their children; the reason in place of one that is damaged."""
     found: list[tuple[Path, RunJournal | str]] = []
     for folder in journals:
@@ -232,10 +257,10 @@ def _recorded(journals: RunJournals, runs: Collection[str]) -> list[tuple[Path, 
         except FileNotFoundError:
             continue  # its worker has completed it in the meantime
         except (OSError, ValueError) as error:
-            if not runs or folder.name in runs:
+            if not (selection.runs or selection.experiments) or folder.name in selection.runs:
                 found.append((folder, f"the journal cannot be read: {' '.join(str(error).split())[:300]}"))
             continue
-        if not runs or journal.run.run_id in runs:
+        if _is_selected(journal.run, selection):
             found.append((folder, journal))
     known = {journal.run.run_id for _, journal in found if isinstance(journal, RunJournal)}
 

@@ -188,7 +188,7 @@ class LiveRun(RunMirror):
 
     @property
     def _is_free(self) -> bool:
-        return not (self.is_held or self.run.switched_off or self.describe_at is not None)
+        return self.run.is_described and not (self.is_held or self.run.switched_off or self.describe_at is not None)
 
     def make_task(self) -> None:
         """Find or make the Task, or set it running again; it gets what is known by now, the rest by `flush`.

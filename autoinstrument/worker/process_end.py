@@ -147,6 +147,8 @@ class ProcessEnd:
 
     def _died_at_once(self, process: TrainingProcess, announced: RunAnnounced, run: RunStarted | None) -> None:
         process.unread -= 1
-        if run is not None:
-            with guard("finding a run whose process died at once"):
-                self._begin(process, run._replace(owned=True, switched_off=announced.switched_off))
+        if run is None and (known := self._registry.mirrors.get(announced.run_id)):
+            run = known.run
+        run = run or announced.undescribed()  # it is left to `sync`: no other program knows that its process is gone
+        with guard("finding a run whose process died at once"):
+            self._begin(process, run._replace(owned=True, switched_off=announced.switched_off))

@@ -190,6 +190,32 @@ def test_interrupted_inside_with(place: Place, server: ClearMLServer) -> None:
     assert "KeyboardInterrupt" in task["status_reason"]
 
 
+@pytest.mark.may_report("database is locked")
+def test_interrupted_inside_a_call_of_mlflows(place: Place, server: ClearMLServer) -> None:
+    """Ctrl-C between a query and its end keeps SQLite locked: MLflow's own exception takes its place, agent or not."""
+    script = """
+        import threading
+        import mlflow
+        from sqlalchemy.engine.default import DefaultDialect
+
+        execute, waits = DefaultDialect.do_execute, []
+
+        def interrupted(self, cursor, statement, *more):
+            execute(self, cursor, statement, *more)
+            if waits and statement.startswith("SELECT") and threading.current_thread() is threading.main_thread():
+                waits.clear()
+                raise KeyboardInterrupt
+
+        DefaultDialect.do_execute = interrupted
+        with mlflow.start_run():
+            mlflow.log_metric("loss", 1.0, step=0)
+            waits.append(True)
+            mlflow.log_metric("loss", 1.0, step=1)
+        """
+    codes = [place.run(script, agent=agent).code for agent in (True, False)]
+    assert codes[0] == codes[1] != 0
+
+
 def test_the_scripts_own_handler_of_sigterm_decides(place: Place, server: ClearMLServer) -> None:
     """A handler that ends the script with success makes a completed Task."""
     script = """

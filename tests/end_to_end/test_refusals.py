@@ -57,7 +57,7 @@ def test_one_refusal_costs_nothing(own_place: Place, own_server: ClearMLServer, 
 
 def test_only_refused_data_is_missing(own_place: Place, own_server: ClearMLServer) -> None:
     for endpoint in REFUSED[1:]:
-        own_server.faults.add(Fault(endpoint, status=400))
+        own_server.faults.add(Fault(endpoint, status=413))
     done = own_place.run(SCRIPT)
     assert done.code == 0, done.stderr
     assert done.seconds < AT_ONCE_S, "it does not wait for what is refused"

@@ -12,7 +12,7 @@ from tests.tiers import TIERS
 ELSEWHERE = {
     "in a process, tests/end_to_end and tests/startup": {
         "__main__", "agent.process_report", "agent.worker_access", "clone_run.lineage", "mlflow_store.opening",
-        "worker.console_router", "worker.notices", "worker.process_end",
+        "worker.console_router", "worker.notices",
     },
     "by running a relay, tests/unit/child_console/test_descriptors.py": {
         "child_console.descriptors", "child_console.relay", "child_console.relay_streams",

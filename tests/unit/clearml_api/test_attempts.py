@@ -34,7 +34,7 @@ def test_a_single_failure_is_not_seen(server: ClearMLServer, session: Session, f
         (Fault("tasks.get_all", status=503), HiccupError, 3),
         (Fault("tasks.get_all", status=500), InternalError, 3),
         (Fault("tasks.get_all", status=503, retry_after=30), HiccupError, 1),
-        (Fault("tasks.get_all", status=400), RefusedError, 1),
+        (Fault("tasks.get_all", status=413), RefusedError, 1),
         (Fault("tasks.get_all", status=403), NotAllowedError, 1),
         (Fault("tasks.get_all", status=404), HiccupError, 3),
     ],

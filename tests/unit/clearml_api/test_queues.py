@@ -35,7 +35,7 @@ def test_the_default_queue(session: Session, tasks: Tasks) -> None:
 
 
 def test_a_refusal_leaves_no_task(server: ClearMLServer, session: Session, tasks: Tasks) -> None:
-    server.faults.add(Fault("tasks.enqueue", status=400))
+    server.faults.add(Fault("tasks.enqueue", status=413))
     with pytest.raises(ClearMLError):
         Queues(session).create_queued(tasks, "gpu", "project", BODY)
     assert not server.tasks

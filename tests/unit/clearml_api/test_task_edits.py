@@ -110,6 +110,6 @@ def test_data_that_was_written_meanwhile_is_kept(server: ClearMLServer, tasks: T
 
 
 def test_a_change_of_a_finished_task_that_fails_is_an_error(server: ClearMLServer, tasks: Tasks, task: Task) -> None:
-    server.faults.add(Fault("tasks.edit*", status=400))
+    server.faults.add(Fault("tasks.edit*", status=413))
     with pytest.raises(RefusedError):
         tasks.set_hyperparameters(task, [hyperparameter("MLflow", "lr", "0.2")])

@@ -93,6 +93,6 @@ def test_the_name_of_a_project_is_looked_up_again_after_a_while(
 
 
 def test_another_refusal_of_a_project_is_an_error(server: ClearMLServer, session: Session) -> None:
-    server.faults.add(Fault("projects.create", status=400))
-    with pytest.raises(Exception, match=r"projects\.create: 400"):
+    server.faults.add(Fault("projects.create", status=413))
+    with pytest.raises(Exception, match=r"projects\.create: 413"):
         Projects(session).id_of("project")

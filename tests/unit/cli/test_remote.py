@@ -244,15 +244,15 @@ class TestBaseTask:
         assert arguments(draft("--base-task", words, "--args", "argv='--lr 2'")) == {"argv": "--lr 2"}
 
     def test_changes_that_are_refused_leave_no_clone(self, base: dict[str, Any], server: ClearMLServer) -> None:
-        server.faults.add(Fault("tasks.edit", status=400))
+        server.faults.add(Fault("tasks.edit", status=413))
         with pytest.raises(RefusedError):
             create(Draft("", {"name": "mine", "tags": [], "hyperparams": {}}, base["id"]), Tasks(Session()))
         assert [task["id"] for task in server.tasks] == [base["id"]]
 
     def test_a_queue_that_is_refused_leaves_no_clone(self, base: dict[str, Any], server: ClearMLServer) -> None:
-        server.faults.add(Fault("tasks.enqueue", status=400))
+        server.faults.add(Fault("tasks.enqueue", status=413))
         done = call("--queue", "gpu", "--base-task", base["id"])
-        assert (done.exit_code, done.stderr.splitlines()[-1][:38]) == (1, "nothing was queued: tasks.enqueue: 400")
+        assert (done.exit_code, done.stderr.splitlines()[-1][:38]) == (1, "nothing was queued: tasks.enqueue: 413")
         assert [task["id"] for task in server.tasks] == [base["id"]]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autoinstrument.clearml_api import attempts
 from autoinstrument.clearml_api.errors import HiccupError, UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
@@ -20,6 +21,7 @@ from autoinstrument.settings import Settings
 from autoinstrument.worker.live_run import LiveRun
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import section
+from tests.end_to_end.processes import wait_for
 from tests.unit.mirror.runs import PROCESS
 
 RUN = RunStarted("c" * 32, "child", "0", "exp", "sqlite:////x", "", "", 0, "p" * 32, {}, False, True, "")
@@ -60,6 +62,9 @@ def a_run(folder: Path, run: RunStarted = RUN, python: str = "3.11") -> LiveRun:
         Fault("tasks.create", times=3, status=503, when="after"),
         Fault("tasks.create", times=3, status=429, retry_after=0, when="after"),
         Fault("tasks.create", times=3, action="drop", when="after"),
+        Fault("tasks.create", times=3, status=400, when="after"),
+        Fault("tasks.create", times=3, status=404, when="after"),
+        Fault("tasks.create", times=3, status=502, when="after"),
         Fault("tasks.create", times=2, status=500),
         Fault("tasks.create", times=2, status=503),
     ],
@@ -101,6 +106,37 @@ def test_no_second_task_is_made_while_the_first_attempt_is_in_doubt(server: Clea
     mirror.flush()
     (task,) = server.tasks
     assert section(task, "MLflow") == {"a": "1"}
+
+
+def test_a_task_that_is_made_after_its_attempt_has_failed_goes_with_the_runs_end(
+    server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server hangs longer than a request may take, and handles it after another one has made the Task."""
+    monkeypatch.setattr(attempts.Attempts.once, "__defaults__", (1.0,))
+    hanging = server.faults.add(Fault("tasks.create", times=1, action="hang"))
+    mirror = a_run(tmp_path)
+    with pytest.raises(UnavailableError):
+        mirror.flush()
+    mirror.flush()
+    assert [task["status"] for task in server.tasks] == ["in_progress"]
+    server.faults.remove(hanging)
+    wait_for(lambda: len(server.tasks) == 2)
+    mirror.end_as(End("completed", "", ""))
+    mirror.flush()
+    (task,) = server.tasks
+    assert mirror.task is not None
+    assert (task["id"], task["status"]) == (mirror.task.id, "completed")
+
+
+def test_the_worker_is_killed_right_after_it_has_made_the_task(server: ClearMLServer, tmp_path: Path) -> None:
+    """The next one looks for the Task that the journal does not name."""
+    killed = a_run(tmp_path)
+    Tasks(Session()).create("exp", killed._task.new_body())
+    assert killed.journal.task_id == ""
+    following = a_run(tmp_path, RUN._replace(resumed=True))
+    following.flush()
+    (task,) = server.tasks
+    assert (task["id"], task["status"]) == (following.journal.task_id, "in_progress")
 
 
 OF_ANOTHER_RANK = RUN._replace(owned=False, resumed=True)

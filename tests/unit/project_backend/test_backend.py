@@ -115,8 +115,8 @@ def test_a_refused_project_makes_no_run(
 
 @pytest.mark.interpreter
 def test_a_queue_that_is_refused(server: ClearMLServer, client: MlflowClient, project: Path) -> None:
-    server.faults.add(Fault("tasks.enqueue", status=400))
-    with pytest.raises(ExecutionException, match=r"nothing was queued: tasks\.enqueue: 400"):
+    server.faults.add(Fault("tasks.enqueue", status=413))
+    with pytest.raises(ExecutionException, match=r"nothing was queued: tasks\.enqueue: 413"):
         run(project)
     assert [run.info.status for run in runs(client)] == ["FAILED"]
     assert server.tasks == []

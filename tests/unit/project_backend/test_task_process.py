@@ -133,7 +133,7 @@ def test_a_task_that_was_queued_without_a_response(server: ClearMLServer, sessio
 
 
 def test_a_refusal(server: ClearMLServer, session: Session, job: Submission) -> None:
-    server.faults.add(Fault("tasks.enqueue", status=400))
+    server.faults.add(Fault("tasks.enqueue", status=413))
     with pytest.raises(ClearMLError):
         submit(session, job)
     assert not server.tasks

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from autoinstrument.clearml_api.errors import FilesUnavailableError, UnavailableError
+from autoinstrument.clearml_api.errors import FilesUnavailableError, NotAllowedError, UnavailableError
 from autoinstrument.sync.job_results import results_of
 
 
@@ -31,3 +31,9 @@ def test_a_server_that_is_away_ends_it() -> None:
     with pytest.raises(UnavailableError, match="away"):
         list(results_of(jobs))
     assert waiting.cancelled()
+
+
+def test_refused_credentials_end_it_at_once() -> None:
+    """`sync` gives up by the same rule."""
+    with pytest.raises(NotAllowedError):
+        list(results_of(done(NotAllowedError("wrong credentials"), "good")))

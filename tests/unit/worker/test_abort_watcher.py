@@ -35,6 +35,7 @@ from autoinstrument.worker.training_process import TrainingProcess
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
 from tests.end_to_end.harness import scalars, section, task_of
+from tests.end_to_end.processes import wait_for
 from tests.unit.conftest import Configure
 from tests.unit.mirror.runs import PROCESS
 from tests.unit.sync.test_stored import a_run, autoinstrument
@@ -72,39 +73,42 @@ def test_only_a_person_stops_a_training(
     mirror, delivery = LiveRun(journal, Settings(), tasks, uploads), Scheduler(tasks, uploads)
     watch = AbortWatcher(tasks)
 
+    def becomes(expected: str) -> bool:
+        """Do the worker's rounds, look and deliver, until the Task has a status: a look may fail."""
+        return wait_for(lambda: status() == expected)
+
     def status() -> str:
-        """Do the worker's rounds: look, and deliver."""
         watch.look(watch.begin([(mirror, [process])] if mirror.is_running else []), LiveRun.do)
         delivery.deliver(mirror, process, is_open=True)
         return str(task_of(server, run_id)["status"])
 
     try:
         mirror.console.write("stdout", "before\n", 1)
-        assert status() == "in_progress"
+        assert becomes("in_progress")
         for file in journal.folder.iterdir():
             os.utime(file, (0, 0))
         assert autoinstrument("sync").exit_code == 0
         task = task_of(server, run_id)
         assert (task["status"], journal.folder.exists()) == ("stopped", False)
-        assert status() == "in_progress"
+        assert becomes("in_progress")
         mirror.console.write("stdout", "after\n", 2)
         kept = RunJournal.load(journal.folder)
         assert [line for _, line, _ in kept.console(kept.console_sent)] == ["after"]
-        assert status() == "in_progress"
-        assert server.console(task["id"]).splitlines() == ["before", "after"]
+        wait_for(lambda: status() and server.console(task["id"]).splitlines() == ["before", "after"])
+        assert becomes("in_progress")
         session.call("tasks.stopped", task=task["id"], status_reason="Forced stop (non-responsive)", force=True)
-        assert status() == "in_progress"
+        assert becomes("in_progress")
         mirror.take(RunDeleted(run_id))
-        assert status() == "in_progress"
+        assert becomes("in_progress")
         client.set_terminated(run_id, "KILLED")
         monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "of somebody else"))
         assert autoinstrument("sync", "--run", run_id).exit_code == 0
-        assert status() == "stopped"
+        assert becomes("stopped")
         assert training.poll() is None
         assert process.aborted == ""
         session.call("tasks.started", task=task["id"], force=True)
         session.call("tasks.stop", task=task["id"], status_reason="by a person")
-        assert status() == "stopped"
+        wait_for(lambda: status() == "stopped" and process.aborted)
         assert training.wait(60) == -signal.SIGTERM
         assert process.aborted.endswith("by a person")
     finally:

@@ -90,7 +90,7 @@ def test_the_task_ends(
     process.agent = ClearMLAgent([psutil.Process()], psutil.Process())  # a pod
     watch.look()
     assert prepared == [client.tracking_uri]
-    server.faults.add(Fault("tasks.get_all", status=400, times=1))
+    server.faults.add(Fault("tasks.get_all", status=413, times=1))
     watch.look()
     assert run_id in registry.open  # the Task is running, and an error changes nothing
     session = Session()
