@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -25,15 +26,17 @@ class Projects:
         self._session = session
         self._ids: dict[str, tuple[str, float]] = {}
         """Ids by name, and the time until which they are kept."""
+        self._asking = threading.Lock()
 
     def id_of(self, name: str) -> str:
         """Return the id of the project of exactly this name, which is created if there is none."""
-        known, until = self._ids.get(name, ("", 0.0))
-        if time.monotonic() < until:
-            return known
-        found = self.find(name) or self._create(name)
-        self._ids[name] = found, time.monotonic() + _KEPT_S
-        return found
+        with self._asking:  # many runs begin at once, mostly in one project
+            known, until = self._ids.get(name, ("", 0.0))
+            if time.monotonic() < until:
+                return known
+            found = self.find(name) or self._create(name)
+            self._ids[name] = found, time.monotonic() + _KEPT_S
+            return found
 
     def forget(self, name: str) -> None:
         """Ask the server again the next time: something is wrong with the project of this name."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from autoinstrument.clearml_api import schema
 from autoinstrument.clearml_api.errors import RefusedError, understood
+from autoinstrument.clearml_api.joint_searches import JointSearches
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.task import Task, is_of_run, run_of, task_from
 
@@ -48,6 +50,10 @@ class TaskLookup:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @functools.cached_property
+    def _searches(self) -> JointSearches:
+        return JointSearches(self.of_runs)
+
     def get(self, task_id: str) -> dict[str, Any]:
         """Return a Task as the server holds it, an empty dictionary if there is none."""
         try:
@@ -73,7 +79,7 @@ class TaskLookup:
 
     def of_run(self, run_id: str, linked: str = "") -> str:
         """Return the id of a run's Task, "" for none: the one that the run is linked to, else the oldest."""
-        return str(self.chosen(run_id, linked, self.of_runs([run_id]).get(run_id, [])).get("id", ""))
+        return str(self.chosen(run_id, linked, self._searches.of_run(run_id)).get("id", ""))
 
     def chosen(self, run_id: str, linked: str, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return a run's Task among those `found` for it; if there are none, the linked one, unless another run has it.

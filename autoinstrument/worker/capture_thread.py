@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from autoinstrument.worker.machine_specs import Specs, machine_specs
 
 PATIENCE_S = 2.0
 """How long a Task waits for the capture, which usually takes 0.3 s. After that it is made without an answer of Git."""
+WHOLE_S = 0.5
+"""How long the first part of a capture waits for the rest, so that a Task is made with all of it: in one request, and
+not in five."""
 
 
 class _Job(NamedTuple):
@@ -71,6 +75,7 @@ class CaptureThread:
         self._next: _Job | None = None
         self._busy = False
         self._captured = self._described = 0
+        self._whole_by = 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -103,6 +108,8 @@ class CaptureThread:
             self._next = _Job(started, frozenset(modules), wanted, packages or bool(before and before.packages))
             self._asked.update(programs)
             is_idle, self._busy = not self._busy, True
+            if is_idle:
+                self._whole_by = time.monotonic() + WHOLE_S
         if is_idle:
             self._captures.submit(self._work)
 
@@ -118,9 +125,13 @@ class CaptureThread:
 
     @property
     def news(self) -> int:
-        """How often something was captured, successfully or not; 0 if runs were described by all of it."""
+        """How often something was captured, successfully or not.
+
+        It is 0 if runs were described by all of it, or if the rest will probably be captured soon.
+        """
         with self._changed:
-            return self._captured if self._described < self._captured else 0
+            waits = self._busy and time.monotonic() < self._whole_by
+            return self._captured if self._described < self._captured and not waits else 0
 
     def note_described(self, news: int) -> None:
         """Note that runs were described by what was captured when `news` had this value."""
@@ -145,7 +156,7 @@ class CaptureThread:
                         self.code[program] = code
                         self._captured += 1
             if job.packages:
-                with guard("capturing the packages"):
+                with guard("capturing the packages"), self._captures.once:
                     packages = _packages(job.started, job.modules, frozen=self._known_settings().pip_freeze)
                     with self._changed:
                         self.packages = packages

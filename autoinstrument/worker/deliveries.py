@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -14,6 +16,12 @@ from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.run_registry import RunRegistry
 from autoinstrument.worker.scheduler import Scheduler, Step
 from autoinstrument.worker.training_process import TrainingProcess
+
+_EVERY_S = 2.0
+"""Seconds between two common requests with points and console lines."""
+_SOON_S, _SOON_MOST_S = 0.01, 1.0
+"""The same if a run has ended, or a process waits: for each open run, so that many runs that end one after the other do
+not need a request each; and at most."""
 
 
 class Deliveries:
@@ -30,6 +38,8 @@ class Deliveries:
         self._scheduler, self._wake = scheduler, wake
         self._jobs = Jobs()
         self._results: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._round_at = -math.inf
+        """When the last common request was made, in seconds of the monotonic clock."""
 
     def aside(self, work: Callable[[], Any], then: Callable[[Any], object]) -> None:
         """See `jobs.Aside`."""
@@ -60,9 +70,14 @@ class Deliveries:
                 urgent = self._results.get()() is True or urgent
         return any_taken, urgent
 
-    def deliver_all(self, runs: RunRegistry) -> None:
-        """Lend each run for which something can be done now."""
+    def deliver_all(self, runs: RunRegistry) -> float:
+        """Lend each run for which something can be done now.
+
+        Returns:
+            When this must be called again at the latest, in seconds of the monotonic clock.
+        """
         together: list[tuple[LiveRun, TrainingProcess]] = []
+        awaited, is_urgent = runs.awaited(), self._scheduler.is_probing
         is_tried = self._scheduler.is_probing and any(mirror.is_away for mirror in runs.mirrors.values())
         mirrors = [each for each in runs.mirrors.items() if not each[1].is_at_rest]
         if self._scheduler.is_probing:  # the server may fail for one run alone: another one is tried next
@@ -77,17 +92,28 @@ class Deliveries:
                 mirror.rest()
             if step is None or (step is Step.LINK and runs.waits_for_parent(mirror)):
                 continue
-            mirror.lend()
             if step is Step.SEND_EVENTS:
                 together.append((mirror, home))
+                is_urgent = is_urgent or mirror.end is not None or run_id in awaited
             elif step is Step.LINK:
                 self._lend(mirror, partial(self._scheduler.link, mirror, home), is_link=True)
             else:
                 self._lend(mirror, partial(self._scheduler.deliver, mirror, home, is_open=is_open))
             is_tried = self._scheduler.is_probing
-        if together:
-            send = partial(self._scheduler.send_events, together, self._bring_home)
-            self._jobs.submit(send, is_short=True)  # it does not wait until other runs' files are uploaded
+        soon_s = min(_SOON_MOST_S, _SOON_S * len(runs.open))
+        return self._send_together(together, soon_s if is_urgent else _EVERY_S)
+
+    def _send_together(self, together: Sequence[tuple[LiveRun, TrainingProcess]], pause_s: float) -> float:
+        """Lend runs whose events go into common requests, if the last one is that long ago; return when it will be."""
+        now = time.monotonic()
+        if not together or now < self._round_at + pause_s:
+            return self._round_at + pause_s if together else math.inf
+        self._round_at = now
+        for mirror, _ in together:
+            mirror.lend()
+        send = partial(self._scheduler.send_events, together, partial(self._bring_home, is_part=True))
+        self._jobs.submit(send, is_short=True)  # it does not wait until other runs' files are uploaded
+        return math.inf
 
     def look_for_aborts(self, watch: AbortWatcher, runs: RunRegistry) -> None:
         """Ask ClearML whether Tasks of running processes were stopped."""
@@ -100,18 +126,20 @@ class Deliveries:
         self._jobs.submit(partial(watch.look, by_task, at_home))
 
     def _lend(self, mirror: LiveRun, work: Callable[[], object], *, is_link: bool = False) -> None:
+        mirror.lend()
+
         def do() -> None:
             try:
                 work()
             finally:
-                self._bring_home(mirror, is_link=is_link)
+                self._bring_home(mirror, is_part=is_link)
 
         self._jobs.submit(do, is_short=is_link)
 
-    def _bring_home(self, mirror: LiveRun, *, is_link: bool = False) -> None:
-        """Give a run back to the loop, on the thread that has delivered it."""
+    def _bring_home(self, mirror: LiveRun, *, is_part: bool) -> None:
+        """Give a run back to the loop, on the thread that has delivered it; the rest is urgent if that was a part."""
 
         def arrive() -> bool:
-            return mirror.come_home() or (is_link and mirror.task is not None)
+            return mirror.come_home() or (is_part and mirror.task is not None and mirror.is_due)
 
         self.call(arrive)

@@ -36,7 +36,7 @@ from autoinstrument.records import (
 )
 from autoinstrument.settings import Settings
 from autoinstrument.transport.budget import DROPPABLE, content_weight, items, weight
-from autoinstrument.worker.capture_thread import PATIENCE_S
+from autoinstrument.worker.capture_thread import PATIENCE_S, WHOLE_S
 from autoinstrument.worker.console_router import ConsoleRouter
 from autoinstrument.worker.early_records import EarlyRecords
 from autoinstrument.worker.jobs import Aside
@@ -88,9 +88,8 @@ class Dispatcher:
 
     def handle(self, process: TrainingProcess, record: Record | ConnectionClosed) -> bool:
         """Handle a record; return True if the work that follows from it is urgent."""
-        handler = self._HANDLERS.get(type(record), Dispatcher._logged)
         with guard(f"handling {type(record).__name__}"):
-            handler(self, process, record)
+            self._HANDLERS.get(type(record), Dispatcher._logged)(self, process, record)
         return isinstance(record, _URGENT)
 
     def note_dropped(self, dropped: EventsDropped) -> None:
@@ -136,8 +135,9 @@ class Dispatcher:
     @property
     def next_description(self) -> float:
         """When `take_captured` must be called at the latest, in seconds of the monotonic clock."""
-        times = [mirror.describe_at for mirror in self.registry.mirrors.values() if mirror.describe_at is not None]
-        return min(times, default=math.inf)
+        ends = [mirror.describe_at for mirror in self.registry.mirrors.values() if mirror.describe_at is not None]
+        whole = [end - PATIENCE_S + WHOLE_S for end in ends]
+        return min([*filter(time.monotonic().__lt__, whole), *ends], default=math.inf)
 
     def _describe_again(self, process: TrainingProcess, mirror: LiveRun) -> None:
         if not mirror.is_closed:

@@ -14,6 +14,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.mirror.event_batches import MAX_EVENTS
 from autoinstrument.worker.live_run import LiveRun
 
+_MOST = 2 * MAX_EVENTS
 _LEAST = 50
 """Events of one run in one request: with more runs than fit, some take part in the next one."""
 
@@ -28,8 +29,8 @@ def send_events(tasks: Tasks, mirrors: Sequence[LiveRun], done: Callable[[LiveRu
     """
     waiting = [mirror for mirror in mirrors if mirror.task is not None]
     while waiting:
-        first = waiting[: MAX_EVENTS // _LEAST]
-        share = MAX_EVENTS // len(first)
+        first = waiting[: _MOST // _LEAST]
+        share = min(MAX_EVENTS, _MOST // len(first))
         batches = [(mirror, mirror.events.take(mirror.task, share)) for mirror in first if mirror.task is not None]
         try:
             refused = tasks.add_events([event for _, events in batches for event in events])

@@ -28,10 +28,14 @@ class Jobs:
     Args:
         threads: their number at most.
         long: how many of them do long jobs at the same time at most.
+
+    Attributes:
+        once: held by a job while it computes what others would compute too, and find in a cache then.
     """
 
     def __init__(self, threads: int = _THREADS, long: int = _LONG) -> None:
         self._most, self._most_long = threads, long
+        self.once = threading.Lock()
         self._changed = threading.Condition()
         self._short: deque[Job] = deque()
         self._long: deque[Job] = deque()

@@ -168,13 +168,16 @@ class LiveRun(RunMirror):
         return (self.may_send or (self._is_unclosed and not self.has_work)) and self._is_free and self.server.is_due()
 
     @property
-    def has_only_events(self) -> bool:
-        """True if nothing but points and console lines waits: these may go into one request with other runs'."""
-        if self.task is None or self._task.must_restart or self.end is not None:
-            return False
+    def may_share_request(self) -> bool:
+        """True if points and console lines wait that may go into one request with other runs'.
+
+        That is so if nothing else waits, or if the run has ended: the rest of it follows then.
+        """
         events = self._context.events
+        if self.task is None or self._task.must_restart or not events.have_events:
+            return False
         others = any(part.has_work and not events.holds_all_of(part) for part in self._parts)
-        return events.have_events and not others and not self._context.hyperparameters.has_work
+        return self.end is not None or not (others or self._context.hyperparameters.has_work)
 
     @property
     def events(self) -> EventBatches:

@@ -131,6 +131,11 @@ class RunRegistry:
             return False
         return parent.is_away or (not parent.last_sent and parent.is_due)
 
+    def awaited(self) -> set[str]:
+        """Return the ids of the runs for whose delivery a process waits, or that a process has left."""
+        waiting = (each for each in self.processes if each.is_waiting or each.gone_at is not None)
+        return {run_id for process in waiting for run_id in process.runs}
+
     def mark_urgent(self, process: TrainingProcess) -> None:
         """Deliver the runs of a process that are away again as soon as they come home."""
         for run_id in process.runs:

@@ -111,7 +111,7 @@ class Scheduler:
         if mirror.is_due:
             if mirror.task is None:
                 return Step.LINK
-            return Step.SEND_EVENTS if mirror.has_only_events else Step.DELIVER
+            return Step.SEND_EVENTS if mirror.may_share_request else Step.DELIVER
         return Step.DELIVER if is_open and self._is_ping_due(mirror) else None
 
     # On any thread: the run belongs to it meanwhile

@@ -170,7 +170,7 @@ class Worker:
             self._deliveries.look_for_aborts(self._watch, self._runs)
         if self._scheduler.is_due():
             self._containers.look()
-        self._deliveries.deliver_all(self._runs)
+        self._flush_at = min(self._flush_at, self._deliveries.deliver_all(self._runs))
         self._dispatcher.waiting = sum(mirror.weight for mirror in self._runs.mirrors.values())
 
     def _answer(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from autoinstrument.capture import code
@@ -79,6 +79,14 @@ def script_of_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in known.items() if value}
 
 
+def _script_name(_: Mapping[str, Any]) -> str:
+    return "the script"
+
+
+def _object_name(item: Mapping[str, str]) -> str:
+    return item["name"]
+
+
 class EnvironmentPart(RunPart):
     """A Task is made with it; code and packages may come later, and arguments may change."""
 
@@ -92,6 +100,8 @@ class EnvironmentPart(RunPart):
         """The type that the Task was made with; "" for a Task that this part has not made, which keeps its own."""
         self._names: set[str] = set()
         """Names of the arguments that the Task was given."""
+        self._held: dict[str, Any] = {}
+        """What the Task was given here, by names for messages; what it was given by others may have changed."""
         self._is_made_here = False
         self._start_folder = ""
         """The start folder that the Task was given."""
@@ -107,7 +117,7 @@ class EnvironmentPart(RunPart):
 
     def found(self, task: Task, *, is_given: bool) -> None:
         """Describe the Task of a run that began here, if another process has made it, which logs to the run too."""
-        run, self._is_made_here, self._names = self._context.run, False, set(task.arguments)
+        run, self._is_made_here, self._names, self._held = self._context.run, False, set(task.arguments), {}
         self._start_folder = start_folder(task.configuration.get(OBJECT, ""))
         if run.owned and not run.resumed and not is_given and self._context.journal.script:
             self._has_changed = True
@@ -142,12 +152,13 @@ class EnvironmentPart(RunPart):
         self._given_type = self._type
         self._names = set() if bare else {item["name"] for item in self._arguments()}
         self._start_folder = "" if bare else self._started_in()
+        self._held = {} if bare else self._wanted()
 
     def send(self, task: Task) -> None:
-        """Write all of it, if it has changed.
+        """Write what has changed of it.
 
         Raises:
-            ClearMLError: the server did not take everything; it is sent again as a whole.
+            ClearMLError: the server did not take everything; the rest is sent again.
         """
         if self._has_other_type and not task.adopted:
             types, tasks = [self._type], self._context.tasks
@@ -170,21 +181,24 @@ class EnvironmentPart(RunPart):
 
     def _write(self, task: Task) -> None:
         tasks, send_each = self._context.tasks, self._context.rejections.send_each
-        send_each(lambda scripts: tasks.edit(task, script=scripts[0]), [self._script()], lambda _: "the script")
+        self._write_new(_script_name, lambda scripts: tasks.edit(task, script=scripts[0]), [self._script()])
         items = self._arguments()
         names = {item["name"] for item in items}
+        gone = sorted(self._names - names)
         # A clone's parser can be given only arguments that some code has read by name.
         send_each(
             functools.partial(tasks.delete_hyperparameters, task, ARGUMENTS),
-            sorted(self._names - names),
+            gone,
             lambda name: f"the deletion of the argument {name}",
         )
-        send_each(functools.partial(tasks.set_hyperparameters, task), [*items, *self._variables()], item_name)
+        for name in gone:
+            self._held.pop(item_name({"section": ARGUMENTS, "name": name}), None)
+        self._write_new(item_name, functools.partial(tasks.set_hyperparameters, task), [*items, *self._variables()])
         self._names = names
         objects = self._objects()
         if self._lacks_settings or self._start_folder != self._started_in():
             objects.append(self._settings())
-        send_each(functools.partial(tasks.set_configuration, task), objects, lambda item: item["name"])
+        self._write_new(_object_name, functools.partial(tasks.set_configuration, task), objects)
         self._start_folder = self._started_in()
 
     def _settings(self) -> dict[str, str]:
@@ -195,6 +209,18 @@ class EnvironmentPart(RunPart):
         """Return where the program was started, "" if that is the Task's `working_dir`; see `capture.code`."""
         journal = self._context.journal
         return code.start_folder(journal.process, journal.script) if journal.process else ""
+
+    def _write_new(self, name: Callable[[Any], str], write: Callable[[list[Any]], object], items: list[Any]) -> None:
+        """Write those of some items that the Task was not given as they are now."""
+        new = [item for item in items if self._held.get(name(item)) != item]
+        self._context.rejections.send_each(write, new, name)
+        self._held.update((name(item), item) for item in new)
+
+    def _wanted(self) -> dict[str, Any]:
+        """Return all that a Task is made with, by names for messages."""
+        items = [*self._arguments(), *self._variables()]
+        named = [(_script_name, [self._script()]), (item_name, items), (_object_name, self._objects())]
+        return {name(item): item for name, some in named for item in some}
 
     def _script(self) -> dict[str, Any]:
         """Return the script section, with the requirements that an agent installs."""

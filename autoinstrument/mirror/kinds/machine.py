@@ -35,8 +35,11 @@ class _MachinePart(RunPart):
     def has_work(self) -> bool:
         return self._known not in ({}, self._sent)
 
+    def initial(self) -> dict[str, Any]:
+        return {"runtime": dict(self._known)} if self._known else {}
+
     def created(self, *, bare: bool) -> None:
-        self._is_new, self._sent = True, {}
+        self._is_new, self._sent = True, {} if bare else dict(self._known)
 
     def found(self, task: Task, *, is_given: bool) -> None:
         self._is_new = False

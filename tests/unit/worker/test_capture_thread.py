@@ -94,3 +94,28 @@ def test_settings_of_clearmls_configuration(monkeypatch: pytest.MonkeyPatch) -> 
     required = capturing.packages.requirements
     assert "\npytest==" in required
     assert re.search(r"\nautoinstrument(==| @ )", required)  # the second one from a Git checkout
+
+
+@pytest.mark.parametrize("patience_s", [60.0, 0.0])
+def test_the_first_part_of_a_capture_waits_for_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience_s: float
+) -> None:
+    """A Task that is made with code and packages needs one request, and not five; but not if packages take long."""
+    go_on = threading.Event()
+
+    def slow(*_: object, **__: object) -> Requirements:
+        go_on.wait()
+        return Requirements("mlflow==3\n", "mlflow==3\n")
+
+    monkeypatch.setattr(capture_thread, "_packages", slow)
+    monkeypatch.setattr(capture_thread, "WHOLE_S", patience_s)
+    capturing = CaptureThread(CaptureSettings, lambda _: None)
+    capturing.ask(PROCESS._replace(cwd=str(tmp_path)), [], programs={"": PROCESS}, packages=True)
+    while "" not in capturing.code:
+        time.sleep(0.01)
+    while not patience_s and not capturing.news:
+        time.sleep(0.01)
+    assert bool(capturing.news) is not bool(patience_s)
+    go_on.set()
+    while not capturing.packages.freeze or not capturing.news:
+        time.sleep(0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,28 @@ def test_points_of_all_runs_go_in_common_requests(server: ClearMLServer, worker:
     tasks = [len({event["task"] for event in request.body}) for request in server.calls("events.add_batch")]
     assert max(tasks) > 4, "some may have come in between, while others were linked"
     assert len(tasks) < len(processes)
+
+
+def test_runs_that_end_together_share_the_requests_of_their_last_points(
+    server: ClearMLServer, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their last points go in common requests; each Task is made, started, told when its run ended, and ended."""
+    monkeypatch.setattr("autoinstrument.worker.deliveries._SOON_S", 1.0)  # on a busy machine the ends are far apart
+    processes = [Connected(worker, number) for number in range(16)]
+    for process in processes:
+        process.wait_for_link()
+    for process in processes:
+        process.log(1)
+        process.log(2)  # a metric with one point is a single value, too, which is sent when the run has ended
+        process.end()
+
+    wait_for(lambda: all(task["status"] == "completed" for task in server.tasks))
+    assert all(("loss", 1) in scalars(server, task_of(server, process.run_id)["id"]) for process in processes)
+    counts = Counter(request.endpoint for request in server.requests)
+    own = ("tasks.create", "tasks.started", "tasks.edit_hyper_params", "tasks.completed")
+    assert {counts[endpoint] for endpoint in own} == {len(processes)}
+    assert counts["events.add_batch"] < len(processes) / 2
+    assert counts["projects.create"] == 1
 
 
 def test_a_slow_run_does_not_delay_the_others(server: ClearMLServer, worker: Worker) -> None:

@@ -95,3 +95,35 @@ def of_module(folder: Path, run: RunStarted) -> LiveRun:
 
 def settings_of(task_id: str) -> str:
     return str(sdk_task(task_id).get_configuration_object("autoinstrument"))
+
+
+def test_only_what_has_changed_is_written_again(server: ClearMLServer, tmp_path: Path) -> None:
+    """A Task is made with all that is known; what is found out later costs no request unless it is news."""
+    session = Session()
+    journal = RunJournal(tmp_path, RUN, PROCESS._replace(arguments=ARGUMENTS[:2]))
+    journal.script, journal.freeze = {"entry_point": "train.py"}, "mlflow==3\n"
+    journal.runtime = {"hostname": "host", "gpu_count": 0}
+    mirror = LiveRun(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
+    mirror.flush()
+    assert server.tasks[0]["runtime"] == journal.runtime
+    server.clear_requests()
+    mirror.describe_again()
+    mirror.flush()
+    assert not server.requests
+    journal.process = PROCESS._replace(arguments=[ARGUMENTS[0], ("epochs", "4", "int")])
+    mirror.describe_again()
+    mirror.flush()
+    (request,) = server.requests
+    assert request.endpoint == "tasks.edit_hyper_params"
+    assert [item["value"] for item in request.body["hyperparams"]] == ["4"]
+
+
+def test_an_argument_that_was_deleted_may_come_back(server: ClearMLServer, tmp_path: Path) -> None:
+    session = Session()
+    journal = RunJournal(tmp_path, RUN, PROCESS._replace(arguments=ARGUMENTS[:2]))
+    mirror = LiveRun(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
+    for arguments in (ARGUMENTS[:2], ARGUMENTS[:1], ARGUMENTS[:2]):
+        journal.process = PROCESS._replace(arguments=arguments)
+        mirror.describe_again()
+        mirror.flush()
+        assert server.tasks[0]["hyperparams"]["Args"].keys() == {name for name, _, _ in arguments}
