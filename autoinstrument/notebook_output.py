@@ -2,6 +2,8 @@
 
 A line that comes while no cell runs waits for the next one, and so does one that `%%capture` would put into a variable
 of the user's. Seen with IPython 8 and 9, ipykernel 6 and 7.
+
+marimo (0.25) has streams of its own, too: below the cell while one runs, and the server's own stderr otherwise.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+_KERNELS = ("ipykernel", "marimo.")
+"""How the modules of the kernels' streams begin."""
+
 _waiting: list[Callable[[], None]] = []
 
 
 def is_page(stream: object) -> bool:
-    """Return True for a stream whose text a notebook's kernel shows below the cell (ipykernel 6 and 7).
+    """Return True for a stream whose text a notebook's kernel shows below the cell (ipykernel 6 and 7, marimo 0.25).
 
-    Its descriptor, if it has one, is the one that the kernel was started with.
+    Its descriptor and its binary buffer, if it has them, are those that the kernel was started with.
     """
-    return any(str(kind.__module__).startswith("ipykernel") for kind in type(stream).__mro__)
+    return any(str(kind.__module__).startswith(_KERNELS) for kind in type(stream).__mro__)
 
 
 def show(write: Callable[[], None], text: str, html: str = "") -> None:
@@ -32,7 +37,8 @@ def show(write: Callable[[], None], text: str, html: str = "") -> None:
         text: the line.
         html: the same with links; "" shows the text alone.
     """
-    shell: Any = sys.modules["IPython"].get_ipython()
+    ipython: Any = sys.modules.get("IPython")
+    shell: Any = ipython and ipython.get_ipython()
     if shell is None:
         write()
         return

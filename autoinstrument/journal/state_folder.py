@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -24,8 +25,11 @@ def home(settings: Settings) -> Path:
         return folder
     if folder.is_absolute() and os.access(nearest(folder), os.W_OK):
         return folder
-    substitute = Path(tempfile.gettempdir()) / f"autoinstrument-state-{os.getuid()}"
-    return substitute if _is_usable(substitute) else folder
+    with contextlib.suppress(FileNotFoundError):  # no temporary folder can be written either: nothing is kept
+        substitute = Path(tempfile.gettempdir()) / f"autoinstrument-state-{os.getuid()}"
+        if _is_usable(substitute):
+            return substitute
+    return folder
 
 
 def nearest(folder: Path) -> Path:

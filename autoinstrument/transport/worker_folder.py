@@ -179,7 +179,8 @@ def runtime_folders() -> list[str]:
     """Return the folders, the best first, in which a worker's folder may be.
 
     `tempfile.gettempdir` would choose for the training too, which may set TMPDIR later, and takes two milliseconds.
+    A container whose root file system is read-only often has no other writable folder than /dev/shm.
     """
-    folders = [*(os.environ.get(name, "") for name in ("XDG_RUNTIME_DIR", "TMPDIR", "TEMP", "TMP")), "/tmp"]  # noqa: S108
-    absolute = [folder for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
+    given = [os.environ.get(name, "") for name in ("XDG_RUNTIME_DIR", "TMPDIR", "TEMP", "TMP")]
+    absolute = [folder for folder in (*given, "/tmp", "/dev/shm") if os.path.isabs(folder)]  # noqa: PTH117, S108
     return [folder for folder in absolute if len(folder) < _LONGEST and os.access(folder, os.W_OK)]

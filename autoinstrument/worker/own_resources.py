@@ -1,4 +1,4 @@
-"""Set limits, umask, CPU affinity and priority of the worker process, whichever process has started it.
+"""Set limits, umask, CPU affinity, priority and temporary folder of the worker, whichever process has started it.
 
 Limits, umask, CPU affinity and priority are inherited: those of a rank that is pinned to four cores, or of a shell with
 `ulimit -n 256`, are not meant for the worker of all processes. Hard limits and control groups still hold.
@@ -31,6 +31,19 @@ def take() -> None:
         _leave_special_scheduling()
     with contextlib.suppress(OSError):
         os.nice(_NICER)  # 19 is the lowest
+
+
+def need_temporary_folder(substitute: str) -> None:
+    """Put temporary files into a folder if Python finds no place for them, as on a read-only root file system.
+
+    ClearML's SDK (2.1) needs one to log in.
+    """
+    import tempfile
+
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.environ["TMPDIR"] = substitute
 
 
 def _raise_limits() -> None:

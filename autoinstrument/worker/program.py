@@ -46,6 +46,7 @@ def main(descriptor: int, folder: str, path: str, executable: str) -> None:
 
     termination.ignore_signals()
     own_resources.take()
+    own_resources.need_temporary_folder(os.path.dirname(folder))  # noqa: PTH120  (as above)
 
     from autoinstrument.clearml_api import lean_import, sdk
 

@@ -58,3 +58,11 @@ def test_without_a_shell_a_line_is_written_at_once() -> None:
 def test_an_address_that_is_not_a_page_is_not_a_link() -> None:
     html = TaskLine("a & b", "0" * 32, "javascript:alert(1)")._repr_html_()
     assert html == f"autoinstrument: run a &amp; b javascript:alert(1) → ClearML Task {'0' * 32}"
+
+
+def test_a_kernel_without_ipython_shows_a_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """marimo's kernel does not import IPython."""
+    monkeypatch.delitem(sys.modules, "IPython")
+    written: list[str] = []
+    notebook_output.show(lambda: written.append("now"), "now")
+    assert written == ["now"]

@@ -514,6 +514,30 @@ def test_a_print_costs_microseconds(stream, attach):
     assert captured - plain < 10
 
 
+def test_output_of_a_marimo_cell_is_captured(monkeypatch, stream, attach):
+    """Its stream has the buffer of the kernel's own, a copy of its descriptor, and writes to neither (marimo 0.25)."""
+    shown = []
+
+    class ThreadSafeStdout(io.TextIOBase):
+        __module__ = "marimo._messaging.streams"
+        buffer = stream.buffer
+
+        def fileno(self):
+            return stream.fileno()
+
+        def write(self, text):
+            shown.append(text)
+            return len(text)
+
+    captured = []
+    console = attach(lambda name, text: captured.append((name, text)))
+    monkeypatch.setattr(sys, "stdout", ThreadSafeStdout())
+    console.follow()
+    print("cell")
+    console.detach()
+    assert "".join(shown) == joined(captured) == "cell\n"
+
+
 @pytest.mark.interpreter
 def test_notebook_output_is_captured():
     """IPython removes its own `write` from the streams after each cell, and the agent's with it."""

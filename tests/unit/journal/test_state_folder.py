@@ -61,6 +61,17 @@ def test_a_home_that_cannot_be_written_is_replaced(user: Path, monkeypatch: pyte
     assert home(Settings()) == user / ".local/state/autoinstrument"
 
 
+def test_a_read_only_file_system_is_no_error(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python finds no temporary folder in such a container; journals cannot be kept, and the run is mirrored."""
+
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(state_folder.tempfile, "gettempdir", none)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.F_OK and Path(path).exists())
+    assert home(Settings()) == user / ".local/state/autoinstrument"
+
+
 def test_a_folder_is_trusted_on_windows_where_files_have_no_owner(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 4711)
     assert distrusted(user) == "belongs to another user"

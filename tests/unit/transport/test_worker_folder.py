@@ -58,6 +58,14 @@ def test_the_path_of_a_socket_is_short_enough(monkeypatch: pytest.MonkeyPatch) -
     assert len(found.socket) < 104
 
 
+def test_shared_memory_is_used_where_no_other_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose root file system is read-only."""
+    monkeypatch.setattr(os, "access", lambda path, _: path == "/dev/shm")
+    found = WorkerFolder.shared()
+    assert found is not None
+    assert found.path.parent == Path("/dev/shm")
+
+
 def test_a_folder_of_a_random_name_is_not_shared(runtime: Path) -> None:
     private = WorkerFolder.private()
     assert not private.is_shared

@@ -7,6 +7,8 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,3 +79,16 @@ def test_a_training_with_a_policy(policy: str, priority: int) -> None:
     if subprocess.run([sys.executable, "-S", "-c", f"import os; {given}"], capture_output=True, check=False).returncode:
         pytest.skip(f"{policy} is not allowed here")
     assert after(given, "os.sched_getscheduler(0)") == os.SCHED_OTHER
+
+
+@pytest.mark.parametrize("is_found", [True, False])
+def test_temporary_files_are_beside_the_workers_folder_if_no_other_place_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_found: bool
+) -> None:
+    places = [str(tmp_path)] if is_found else []
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: places)
+    monkeypatch.setenv("TMPDIR", "/nonexistent")
+    own_resources.need_temporary_folder("/dev/shm")
+    assert tempfile.gettempdir() == (str(tmp_path) if is_found else "/dev/shm")
+    assert os.environ["TMPDIR"] == ("/nonexistent" if is_found else "/dev/shm")
