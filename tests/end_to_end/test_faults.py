@@ -22,7 +22,7 @@ import pytest
 from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer, Fault
-from tests.end_to_end.harness import Place, link_tags, properties, scalars, section
+from tests.end_to_end.harness import Place, link_tags, scalars, section, task_of
 from tests.end_to_end.processes import AT_ONCE_S, Finished, Started, wait_for
 from tests.end_to_end.proxy import Proxy
 from tests.problems import OF_FAULTS
@@ -314,7 +314,7 @@ def assert_complete(place: Place, server: ClearMLServer, runs: list[Run], *, syn
     assert f"{len(runs)} the same, 0 different" in verified.stdout
     for run in runs:
         run = place.mlflow_run(run.info.run_id)
-        (task,) = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id]
+        task = task_of(server, run.info.run_id)
         assert scalars(server, task["id"]) == place.points(run.info.run_id)
         assert section(task, "MLflow") == dict(run.data.params)
         assert link_tags(run)["task_id"] == task["id"]
@@ -442,7 +442,7 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
             wait_for(lambda: not place.workers())
     assert_complete(place, own_server, runs)
     for run in runs:
-        (task,) = [task for task in own_server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id]
+        task = task_of(own_server, run.info.run_id)
         expected = "stopped" if interrupted[run.info.run_name] else "failed"
         assert task["status"] == expected, task["status_reason"]
 
