@@ -305,7 +305,7 @@ def test_a_slow_git_does_not_delay_the_task(place: Place, server: ClearMLServer)
     assert "The uncommitted changes are not here yet: Git has not answered yet" in section["diff"]
     (tools / "go").touch()
     (place.folder / "seen").touch()
-    done = started.finish(60)
+    done = started.finish()
     assert (done.code, len(done.stderr.splitlines())) == (0, 1), done.stderr
     task = ended(server, run_id)
     wait_for(lambda: link_tags(place.the_run())["state"] == "synced")
