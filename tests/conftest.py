@@ -16,7 +16,7 @@ from autoinstrument import guard
 from autoinstrument.bootstrap.explain_log import note as write_note
 from tests import forked_workers
 from tests.end_to_end import fork_server
-from tests.end_to_end.sdk_configuration import parse_texts_once
+from tests.end_to_end.sdk_configuration import make_logins_cheap
 from tests.problems import PROBLEMS, unexpected
 from tests.shared import Shared, resources
 from tests.startup.environment import ROOT, Environment, find_interpreter
@@ -137,12 +137,12 @@ def no_problems(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(autouse=True)
-def configuration_parsed_once() -> None:
+def cheap_logins() -> None:
     """Parse clearml's configuration once, and not again at each login: the tests log in a thousand times.
 
     Nothing is imported for it: the first test that needs clearml loads it.
     """
-    parse_texts_once()
+    make_logins_cheap()
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,6 @@ def _serve(listener: socket.socket) -> None:
     """Fork a process for each connection until standard input is closed; then wait until all of them have ended."""
     import gc
     import importlib
-    import inspect
     import select
     from pathlib import Path
 
@@ -66,16 +65,17 @@ def _serve(listener: socket.socket) -> None:
     root = str(Path(sys.path.pop(0)).parent)
     environ = dict(os.environ)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it would start a thread
+    gc.disable()  # nothing of what is imported here is garbage
     for name in LOADED:
         with contextlib.suppress(Exception):  # a process that needs it reports why it cannot be imported
             importlib.import_module(name)
     sys.path.insert(0, root)
     with contextlib.suppress(Exception):  # without clearml, or with another version: it takes longer
         importlib.import_module("tests.end_to_end.sdk_configuration").parse_package()
-    inspect.stack()  # as clearml does; it goes through all modules, the first time
     sys.path.pop(0)
     os.environ.clear()
     os.environ.update(environ)
+    gc.enable()
     gc.collect()
     gc.freeze()
     while listener in select.select([listener, 0], [], [])[0]:

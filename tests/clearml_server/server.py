@@ -6,6 +6,7 @@ import functools
 import pickle
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -116,8 +117,12 @@ class ClearMLServer:
     @property
     def tasks(self) -> list[Doc]:
         """Copies of all Tasks as stored (the form of tasks.get_by_id), in order of creation."""
+        return self.tasks_where(lambda task: True)
+
+    def tasks_where(self, condition: Callable[[Doc], object]) -> list[Doc]:
+        """Copies of the Tasks as stored that fulfil a condition, which must not change them, in order of creation."""
         with self.state.lock:
-            return _copy(list(self.state.tasks.values()))
+            return _copy([task for task in self.state.tasks.values() if condition(task)])
 
     def task(self, task_id: str) -> Doc:
         """A copy of one Task as stored; KeyError where there is none."""

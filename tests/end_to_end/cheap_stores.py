@@ -13,13 +13,17 @@ from typing import Any
 
 
 def make_stores_cheap() -> None:
-    """Let a store neither read all migrations, nor wait for the disk, nor compile what another one has compiled.
+    """Let a store neither read all migrations, nor wait for the disk, nor prepare what another one has prepared.
 
     Reading migrations, to know the newest, takes 0.04 s of CPU time (mlflow 2.16 to 3.17), compiling a statement 1 ms;
     a commit that has not reached the disk is lost only if the machine loses power. MLflow sets three pragmas at the
     begin of each transaction, an eighth of its time: here they are set once for each connection, for which they last.
+    The text of a filter is parsed once, 3 ms. The tags of experiments and models are read like those of runs, by
+    `selectinload`: SQLAlchemy keeps such a query, and builds one of `subqueryload` again each time, 2 ms. Both give the
+    same rows.
     """
     import sqlalchemy
+    import sqlparse
     from mlflow.store.db import utils
     from mlflow.store.model_registry import sqlalchemy_store as model_registry
     from sqlalchemy import event
@@ -31,6 +35,8 @@ def make_stores_cheap() -> None:
         module._get_managed_session_maker = lambda maker, db_type: make_sessions(
             maker, "" if db_type == utils.SQLITE else db_type
         )
+    sqlalchemy.orm.subqueryload = sqlalchemy.orm.selectinload
+    sqlparse.parse = functools.lru_cache(sqlparse.parse)
     event.listen(Pool, "connect", _connected)
     sqlalchemy.create_engine = _with_common_statements(sqlalchemy.create_engine)
 

@@ -14,7 +14,6 @@ import ctypes
 import faulthandler
 import fcntl
 import importlib
-import inspect
 import json
 import os
 import pkgutil
@@ -94,7 +93,6 @@ def _load_agent() -> None:
     _import(_SDK)
     found = pkgutil.walk_packages(autoinstrument.__path__, "autoinstrument.", onerror=lambda _: None)
     _import(name for _, name, _ in found if not name.endswith("__main__"))
-    inspect.stack()  # goes through all modules, the first time
     for remember in (_remember_distributions, parse_package):
         with contextlib.suppress(Exception):  # another version: it takes longer
             remember()

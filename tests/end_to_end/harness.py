@@ -251,9 +251,14 @@ class Place:
 # ClearML's side
 
 
+def tasks_of(server: ClearMLServer, *run_ids: str) -> list[dict[str, Any]]:
+    """Return the Tasks whose properties name one of these runs, in order of creation."""
+    return server.tasks_where(lambda task: properties(task).get("mlflow_run_id") in run_ids)
+
+
 def task_of(server: ClearMLServer, run_id: str) -> dict[str, Any]:
     """Return the one Task whose properties name this run."""
-    (task,) = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
+    (task,) = tasks_of(server, run_id)
     return task
 
 
@@ -261,7 +266,7 @@ def ended(server: ClearMLServer, run_id: str) -> dict[str, Any]:
     """Return the run's Task as soon as it has ended."""
 
     def has_ended() -> bool:
-        of_run = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
+        of_run = tasks_of(server, run_id)
         return bool(of_run) and of_run[0]["status"] not in ("created", "in_progress")
 
     wait_for(has_ended)

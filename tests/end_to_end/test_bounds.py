@@ -44,6 +44,10 @@ with mlflow.start_run() as run:
 """
 
 
+WAITS_S = 3.0
+"""A call that waits for a server or a worker takes longer; one that waits for a core on a busy machine may take it."""
+
+
 class Figures(NamedTuple):
     """The cost of a million points in the training process; `cpu_s` is of all its threads, during one call."""
 
@@ -58,16 +62,13 @@ def figures(place: Place) -> Figures:
     return Figures(*map(float, (place.folder / "figures").read_text().split()))
 
 
-@pytest.fixture(scope="module")
-def plain(new_place: Callable[[ClearMLServer | None], Place]) -> Figures:
-    """The same without the agent. Its slowest call is the interpreter's garbage collection of all that MLflow loads."""
-    place = new_place(None)
-    (place.folder / "go").touch()
-    started = place.start(POINTS, agent=False)
-    found = figures(place)
-    (place.folder / "go").unlink()
-    assert started.finish().code == 0
-    return found
+@pytest.fixture
+def plain_place(new_place: Callable[[ClearMLServer | None], Place]) -> Place:
+    """A place for the same without the agent, at the same time: both are slow when the machine is busy.
+
+    Its slowest call is the interpreter's garbage collection of all that MLflow loads.
+    """
+    return new_place(None)
 
 
 def memory(place: Place) -> int:
@@ -93,7 +94,7 @@ def settled_memory(place: Place) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["dead server", "hanging server", "stopped worker"])
 def test_a_million_points_stay_within_the_bounds(
-    own_place: Place, own_server: ClearMLServer, plain: Figures, trouble: str
+    own_place: Place, own_server: ClearMLServer, plain_place: Place, trouble: str
 ) -> None:
     """The bounds of docs/reliability.md hold, and no wrapped call works or waits for the agent's other threads."""
     if trouble == "hanging server":
@@ -107,24 +108,28 @@ def test_a_million_points_stay_within_the_bounds(
     (worker,) = own_place.workers()
     if trouble == "stopped worker":
         worker.send_signal(signal.SIGSTOP)
-    (own_place.folder / "go").touch()
+    beside = plain_place.start(POINTS, agent=False)
+    wait_for((plain_place.folder / "ready").exists)
+    for place in (plain_place, own_place):
+        (place.folder / "go").touch()
     while not (own_place.folder / "figures").exists():
         most = max(most, memory(own_place))
         time.sleep(0.05)
         assert time.monotonic() - started.since < PATIENCE_S
-    found = figures(own_place)
+    found, plain = figures(own_place), figures(plain_place)
     for _ in range(20):
         time.sleep(0.1)
         most = max(most, memory(own_place))
     print(f"{trouble}: {found}, without the agent {plain}; worker {idle >> 20} MB, at most {most >> 20} MB")
     if trouble == "stopped worker":
         worker.send_signal(signal.SIGCONT)
-    (own_place.folder / "go").unlink()
-    assert started.finish().code == 0
+    for place, script in ((plain_place, beside), (own_place, started)):
+        (place.folder / "go").unlink()
+        assert script.finish().code == 0
     assert found.grown_mb < plain.grown_mb + 64
     assert most - idle < 160 * 2**20
     assert found.slowest_cpu_s < 2 * plain.slowest_cpu_s + 0.1
-    assert found.slowest_s < 4 * plain.slowest_s + 1
+    assert found.slowest_s < 4 * plain.slowest_s + WAITS_S
 
 
 def test_console_is_on_disk_while_a_request_hangs(own_place: Place, own_server: ClearMLServer) -> None:

@@ -6,8 +6,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.clearml_server import ClearMLServer
+from tests.end_to_end.harness import tasks_of
 from tests.unit.conftest import client as client
-from tests.unit.sync.test_stored import a_run, autoinstrument, of_runs
+from tests.unit.sync.test_stored import a_run, autoinstrument
 from tests.unit.sync.test_stored import server as server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -22,5 +23,5 @@ def test_a_cluster_does_the_work(server: ClearMLServer, client: MlflowClient) ->
     ) as cluster:
         done = autoinstrument("sync", "--all", "--dask", cluster.scheduler_address)
     assert done.exit_code == 0, done.output
-    assert len(of_runs(server, *ids)) == len(ids)
+    assert len(tasks_of(server, *ids)) == len(ids)
     assert autoinstrument("verify").exit_code == 0

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars
+from tests.end_to_end.harness import Place, ended, link_tags, scalars, tasks_of
 from tests.end_to_end.processes import wait_for
 from tests.problems import OF_FAULTS
 
@@ -61,7 +61,7 @@ def test_killed_right_after_start_run(place: Place, server: ClearMLServer, numbe
     script = f"import os, mlflow\nmlflow.start_run()\nos.kill(os.getpid(), {int(number)})\n"
     assert place.run(script).code == -number
     run_id = place.the_run().info.run_id
-    wait_for(lambda: any(properties(task).get("mlflow_run_id") == run_id for task in server.tasks))
+    wait_for(lambda: tasks_of(server, run_id))
     assert_stopped_and_complete(place, server)
 
 

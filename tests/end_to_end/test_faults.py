@@ -22,8 +22,8 @@ import pytest
 from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer, Fault
-from tests.end_to_end.harness import Place, link_tags, properties, scalars, section
-from tests.end_to_end.processes import AT_ONCE_S, Finished, Started, wait_for
+from tests.end_to_end.harness import Place, link_tags, scalars, section, task_of
+from tests.end_to_end.processes import Finished, Started, wait_for
 from tests.end_to_end.proxy import Proxy
 from tests.problems import OF_FAULTS
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.may_report(OF_FAULTS)
 
 EXIT_S = 3.0
 """`AUTOINSTRUMENT_EXIT_TIMEOUT`."""
-FACTOR, MORE_S = 3.0, AT_ONCE_S
+FACTOR, MORE_S = 3.0, 30.0
 """A script may take so much longer than the same one did without the agent: the machine may be busy meanwhile."""
 HEALS_S = 2.0
 
@@ -270,7 +270,7 @@ def disturbed(
         end()
     ended = []
     for name, each in zip(names, started, strict=True):
-        done = each.finish(60)
+        done = each.finish()
         ended.append(Disturbed(name, done._replace(seconds=done.seconds - held_s), exit_seconds(place, name)))
     return ended
 
@@ -314,7 +314,7 @@ def assert_complete(place: Place, server: ClearMLServer, runs: list[Run], *, syn
     assert f"{len(runs)} the same, 0 different" in verified.stdout
     for run in runs:
         run = place.mlflow_run(run.info.run_id)
-        (task,) = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id]
+        task = task_of(server, run.info.run_id)
         assert scalars(server, task["id"]) == place.points(run.info.run_id)
         assert section(task, "MLflow") == dict(run.data.params)
         assert link_tags(run)["task_id"] == task["id"]
@@ -432,7 +432,7 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
             started.kill(signal.SIGINT)
         else:
             started.kill(signal.SIGKILL)
-        done = started.finish(40)
+        done = started.finish()
         runs.append(place.run_named(name))
         # Within a call of SQLAlchemy's a Ctrl-C may become another exception, of which the script dies.
         last = [line for line in done.stderr.splitlines() if line not in done.agent_lines][-1:]
@@ -442,7 +442,7 @@ def test_killed_at_random_moments(own_place: Place, own_server: ClearMLServer, v
             wait_for(lambda: not place.workers())
     assert_complete(place, own_server, runs)
     for run in runs:
-        (task,) = [task for task in own_server.tasks if properties(task).get("mlflow_run_id") == run.info.run_id]
+        task = task_of(own_server, run.info.run_id)
         expected = "stopped" if interrupted[run.info.run_name] else "failed"
         assert task["status"] == expected, task["status_reason"]
 
@@ -484,7 +484,7 @@ def test_a_shared_worker_is_killed_at_random_moments(
         time.sleep(1)
         (place.folder / "end").touch()
         for each in started:
-            done = each.finish(60)
+            done = each.finish()
             assert done.code == 0, done.stderr
         runs += [place.run_named(name) for name in names]
         wait_for(lambda: not place.workers())

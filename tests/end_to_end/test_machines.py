@@ -66,7 +66,7 @@ else:
 }
 NAMES = [*KINDS, "inner"]
 """Names of all runs, which are those of their kinds."""
-SHORT = {"AUTOINSTRUMENT_DEAD_AFTER": "5"}
+SHORT = {"AUTOINSTRUMENT_DEAD_AFTER": "15"}  # a worker gives signs of life more often, but may wait for a busy core
 LIVE, DEAD = ("RUNNING", "in_progress", "live"), ("KILLED", "stopped", "synced")
 COMPLETE = ("FINISHED", "completed", "synced")
 

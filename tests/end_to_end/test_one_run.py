@@ -14,7 +14,7 @@ import pytest
 from mlflow.entities import Run
 
 from tests.clearml_server import ClearMLServer
-from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_of, task_page
+from tests.end_to_end.harness import Place, ended, link_tags, properties, scalars, section, task_of, task_page, tasks_of
 from tests.end_to_end.processes import Finished, wait_for
 
 SCRIPT = """
@@ -296,7 +296,7 @@ def test_a_slow_git_does_not_delay_the_task(place: Place, server: ClearMLServer)
     started = place.start(script, PATH=f"{tools}:{os.environ['PATH']}")
     wait_for((place.folder / "started").exists)
     run_id = place.the_run().info.run_id
-    wait_for(lambda: any(properties(task).get("mlflow_run_id") == run_id for task in server.tasks))
+    wait_for(lambda: tasks_of(server, run_id))
     task = task_of(server, run_id)
     wait_for(lambda: scalars(server, task["id"]))
     section = task_of(server, run_id)["script"]
@@ -305,7 +305,7 @@ def test_a_slow_git_does_not_delay_the_task(place: Place, server: ClearMLServer)
     assert "The uncommitted changes are not here yet: Git has not answered yet" in section["diff"]
     (tools / "go").touch()
     (place.folder / "seen").touch()
-    done = started.finish(60)
+    done = started.finish()
     assert (done.code, len(done.stderr.splitlines())) == (0, 1), done.stderr
     task = ended(server, run_id)
     wait_for(lambda: link_tags(place.the_run())["state"] == "synced")

@@ -6,11 +6,12 @@ import json
 from urllib.parse import unquote, urlsplit
 
 import psutil
+import pytest
 from mlflow.tracking import MlflowClient
 
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.harness import Place, ended, link_tags, scalars
-from tests.end_to_end.processes import Started, wait_for
+from tests.end_to_end.processes import PATIENCE_S, Started, wait_for
 
 SCRIPT = """
 import sys
@@ -71,8 +72,9 @@ def start_at_once(place: Place, names: list[str], pause_s: float = 0.05, **envir
     started = [place.start("", name, str(pause_s), command=["train.py"], **environ) for name in names]
     wait_for(lambda: all((place.folder / f"{name} is there").exists() for name in names))
     (place.folder / "go").touch()
-    wait_for(lambda: all(link_tags(run).get("state") == "live" for run in place.mlflow_runs()) and place.journals())
-    wait_for(lambda: len(place.journals()) == len(names))
+    limit_s = PATIENCE_S + 10 * len(names)  # each takes seconds of CPU time
+    wait_for(lambda: len(place.journals()) == len(names), limit_s)
+    wait_for(lambda: all(link_tags(run).get("state") == "live" for run in place.mlflow_runs()), limit_s)
     return started
 
 
@@ -103,6 +105,7 @@ def test_one_script_after_the_other_uses_the_same_worker(place: Place, server: C
     wait_for(lambda: not place.left_behind())
 
 
+@pytest.mark.timeout(1800)
 def test_processes_that_start_in_the_same_moment_end_with_one_worker(place: Place, server: ClearMLServer) -> None:
     names = [f"number {number}" for number in range(32)]
     started = start_at_once(place, names, pause_s=1, AUTOINSTRUMENT_WORKER_LINGER="5")

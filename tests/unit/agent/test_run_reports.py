@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,8 +30,9 @@ from tests.unit.agent.test_tracked_run import ENDED, STARTED
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+def uri(tmp_path_factory: pytest.TempPathFactory, database: Path) -> str:
+    store = shutil.copy(database, tmp_path_factory.mktemp("store"))
+    return f"sqlite:///{store}"
 
 
 class Reported:

@@ -30,7 +30,7 @@ from autoinstrument.mlflow_store.runs import find_run
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.conftest import database as database
-from tests.end_to_end.harness import link_tags, properties
+from tests.end_to_end.harness import link_tags, properties, tasks_of
 from tests.unit.conftest import running_server, sdk_task
 from tests.unit.mirror.runs import PROCESS
 
@@ -72,8 +72,7 @@ def differences(run_id: str) -> str:
 
 def task_of(server: ClearMLServer, run_id: str) -> dict[str, Any]:
     """Return a run's Task; its clones are others."""
-    of_run = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
-    (task,) = [task for task in of_run if "development" in task["system_tags"]]
+    (task,) = [task for task in tasks_of(server, run_id) if "development" in task["system_tags"]]
     return task
 
 
@@ -171,7 +170,8 @@ def test_a_project_that_holds_more_stays(
     assert {project_of(server, run_id) for run_id in runs} == {name}
     assert server.project_name(before["project"]) == formerly
     assert [server.project_name(one["project"]) for one in server.models if one["id"] == model["id"]] == [name]
-    assert all(one in [*server.tasks, *server.models] for one in others.values()), "others were touched"
+    present = [*server.tasks, *server.models]
+    assert all(one in present for one in others.values()), "others were touched"
     assert after["project"] in link_tags(client.get_run(runs[0]))["task_url"], "MLflow links to the new page"
     (line,) = lines
     assert f"{formerly!r} is called {name!r}" in line

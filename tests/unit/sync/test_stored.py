@@ -27,7 +27,7 @@ from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.settings import Settings
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
-from tests.end_to_end.harness import link_tags, properties, scalars, section, task_of
+from tests.end_to_end.harness import link_tags, scalars, section, task_of, tasks_of
 from tests.unit.conftest import running_server, sdk_task
 from tests.unit.mirror.runs import PROCESS
 
@@ -81,10 +81,6 @@ def mirrored(client: MlflowClient, run_id: str, home: Path, **more: Any) -> None
     complete(mirror, client.tracking_uri, end=End("completed", "", ""))
 
 
-def of_runs(server: ClearMLServer, *run_ids: str) -> list[dict[str, Any]]:
-    return [task for task in server.tasks if properties(task).get("mlflow_run_id") in run_ids]
-
-
 def state(server: ClearMLServer, client: MlflowClient, run_id: str) -> list[Any]:
     task = task_of(server, run_id)
     return [task, server.events(task["id"]), client.get_run(run_id).to_dictionary()]
@@ -112,7 +108,7 @@ def test_a_child_that_ended_before_its_parent_gets_its_parent_later(
     child = a_run(client, "trial", parent=parent)
     assert autoinstrument("sync", "--all").exit_code == 0
     assert not task_of(server, child).get("parent")
-    assert of_runs(server, parent) == []
+    assert tasks_of(server, parent) == []
     client.set_terminated(parent)
     assert autoinstrument("sync", "--all").exit_code == 0
     assert autoinstrument("sync", "--all").exit_code == 0  # both were looked up before the parent's was made
@@ -228,7 +224,7 @@ def test_a_clone_is_not_taken_for_the_runs_task(server: ClearMLServer, client: M
     assert f"the Task {origin} is gone" in missing.output
     assert outcomes("sync", "--all") == {"cloned": "synced"}
     assert server.task(clone) == before
-    assert len(of_runs(server, run_id)) == 2
+    assert len(tasks_of(server, run_id)) == 2
     assert outcomes("sync", "--all") == {"cloned": "unchanged"}
     clean = autoinstrument("verify", run_id)
     assert clean.exit_code == 0, clean.output
@@ -250,14 +246,14 @@ def test_runs_that_may_be_at_work_are_left_alone(server: ClearMLServer, client: 
     done = autoinstrument("sync", "--all")
     assert done.exit_code == 0
     assert "busy: running" in done.output
-    assert of_runs(server, run_id) == []
+    assert tasks_of(server, run_id) == []
 
 
 def test_deleted_runs_get_tasks_on_request_only(server: ClearMLServer, client: MlflowClient) -> None:
     run_id = a_run(client, "trash")
     client.delete_run(run_id)
     assert autoinstrument("sync", "--all").exit_code == 0
-    assert of_runs(server, run_id) == []
+    assert tasks_of(server, run_id) == []
     assert autoinstrument("sync", "--all", "--deleted").exit_code == 0
     assert "archived" in task_of(server, run_id)["system_tags"]
 
@@ -306,8 +302,8 @@ def test_many_jobs_do_the_work_of_one(server: ClearMLServer, client: MlflowClien
     ids = [parent, *(a_run(client, f"leaf {n}", parent=parent, points=2) for n in range(6))]
     done = autoinstrument("sync", "--all", "--jobs", "2")
     assert done.exit_code == 0, done.output
-    assert len(of_runs(server, *ids)) == len(ids)
-    assert {task.get("parent") for task in of_runs(server, *ids[1:])} == {task_of(server, parent)["id"]}
+    assert len(tasks_of(server, *ids)) == len(ids)
+    assert {task.get("parent") for task in tasks_of(server, *ids[1:])} == {task_of(server, parent)["id"]}
 
 
 def test_an_impossible_selection_is_wrong_usage(client: MlflowClient) -> None:
@@ -366,7 +362,7 @@ def test_a_sync_that_is_killed_half_way_is_continued(
             autoinstrument("sync", "--run", run_id)
     done = autoinstrument("sync", "--run", run_id)
     assert done.exit_code == 0, done.output
-    assert len(of_runs(server, run_id)) == 1
+    assert len(tasks_of(server, run_id)) == 1
     clean = autoinstrument("verify", run_id)
     assert clean.exit_code == 0, clean.output
 
@@ -382,7 +378,7 @@ def test_a_run_of_another_machine_is_ended_when_that_is_silent(
     journal.save()
     done = autoinstrument("sync")
     assert "far away: running: it was at work on host" in done.output
-    assert of_runs(server, run_id) == []
+    assert tasks_of(server, run_id) == []
     os.utime(journal.folder / "capture.json", (0, 0))
     done = autoinstrument("sync")
     assert done.exit_code == 0, done.output

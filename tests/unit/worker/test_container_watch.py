@@ -43,7 +43,7 @@ GRACE = {"_abort_callback_timeout": 20.0, "_abort_poll_freq": 0.0, "_abort_callb
 
 
 def runtime(server: ClearMLServer, task_id: str) -> dict[str, Any]:
-    found = [task for task in server.tasks if task["id"] == task_id]
+    found = server.tasks_where(lambda task: task["id"] == task_id)
     return dict(found[0].get("runtime") or {}) if found else {}
 
 

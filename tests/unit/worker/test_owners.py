@@ -25,7 +25,7 @@ from autoinstrument.transport.protocol import encode, read_all
 from autoinstrument.worker.service import Worker
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
-from tests.end_to_end.harness import link_tags, properties, task_of
+from tests.end_to_end.harness import link_tags, properties, task_of, tasks_of
 from tests.end_to_end.processes import wait_for
 from tests.unit.mirror.runs import PROCESS
 from tests.unit.sync.test_stored import a_run
@@ -105,7 +105,7 @@ def left(machine: Machine) -> Callable[[], bool]:
 
 
 def console(server: ClearMLServer, run_id: str) -> str:
-    tasks = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
+    tasks = tasks_of(server, run_id)
     return str(server.console(tasks[0]["id"])) if tasks else ""
 
 

@@ -79,7 +79,7 @@ def read_back(task_id: str) -> dict[str, Any]:
 def monitored(server: ClearMLServer, run_id: str) -> dict[str, Any]:
     """Return the machine's curves of a run's Task, as soon as they are complete."""
     for _ in range(600):
-        tasks = [task for task in server.tasks if run_id in str(task["hyperparams"])]
+        tasks = server.tasks_where(lambda task: run_id in str(task["hyperparams"]))
         if tasks and ":monitor:machine" in server.scalars(tasks[0]["id"]):
             found: dict[str, Any] = server.scalars(tasks[0]["id"])[":monitor:machine"]
             if found.keys() >= MACHINE:

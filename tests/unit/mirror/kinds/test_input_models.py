@@ -171,7 +171,7 @@ def test_a_clone_of_a_run_that_has_read_none_keeps_what_a_person_has_put_there(
     again.flush()
     again.end_as(End("completed", "", ""))
     again.flush()
-    (task,) = (each for each in server.tasks if each["id"] == clone)
+    task = server.task(clone)
     assert [entry["model"] for entry in task["models"]["input"]] == [person]
     assert not server.calls("tasks.delete_models")
 
@@ -192,7 +192,7 @@ def test_a_clone_has_what_its_own_run_has_read_and_what_a_person_has_put_there(
     again.flush()
     again.end_as(End("completed", "", ""))
     again.flush()
-    (task,) = (each for each in server.tasks if each["id"] == clone)
+    task = server.task(clone)
     assert {entry["name"] for entry in task["models"]["input"]} == {"judge", "own", "tuned"}
     assert properties(task)["mlflow_input_models"] == "models:/m-2, models:/m-3"
 

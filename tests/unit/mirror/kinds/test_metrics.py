@@ -26,7 +26,7 @@ from autoinstrument.settings import Settings
 from autoinstrument.sync.verify import differences
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
-from tests.end_to_end.harness import properties, scalars, single_values, task_of
+from tests.end_to_end.harness import scalars, single_values, task_of
 from tests.unit.conftest import running_server, sdk_task
 from tests.unit.mirror.runs import PROCESS
 
@@ -181,7 +181,7 @@ def test_points_of_another_machine_are_complete(
     for step in (leave, end_own) if is_first else (end_own, leave):
         step()
     assert found(client, run_id) == []
-    (task,) = [task for task in server.tasks if properties(task).get("mlflow_run_id") == run_id]
+    task = task_of(server, run_id)
     assert task["status"] == "completed"
     assert {*SINGLE, "own"} <= single_values(server, task["id"]).keys()
     held = scalars(server, task["id"])
