@@ -120,11 +120,12 @@ def test_the_report_of_a_worker(service: Service, server: ClearMLServer, client:
     assert run["run_name"] == "the run"
     assert run["task_url"].endswith(f"{task_of(server, run_id)['id']}/output/log")
     assert (run["has_ended"], run["waiting_bytes"]) == (False, 0)
+    wait_for(lambda: "waiting: 0 of 1 runs, 0 bytes" in autoinstrument("worker", "status").stdout)  # all was captured
     shown = autoinstrument("worker", "status")
     assert shown.exit_code == 0
     lines = shown.stdout.splitlines()
     assert lines[0].startswith(f"worker {os.getpid()} (autoinstrument {found.version}), since 20")
-    assert lines[1:3] == ["  ClearML: no failure", "  waiting: 0 of 1 runs, 0 bytes"]
+    assert lines[1] == "  ClearML: no failure"
     assert lines[3] == f"  process {os.getpid()} {PROCESS.main_path}"
     assert lines[4].startswith("  run the run in ")
     assert ": is open, is up to date, http" in lines[4]
