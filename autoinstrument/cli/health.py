@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 
 import click
 
@@ -164,7 +165,7 @@ class _Server(ThreadingHTTPServer):
         if self.address_family == socket.AF_INET6:
             with contextlib.suppress(AttributeError, OSError):  # a system on which a socket has one family alone
                 self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
+        TCPServer.server_bind(self)  # HTTPServer's also asks for the host's name, for seconds without a DNS server
 
 
 def _metric(name: str, kind: str, meaning: str, label: str, values: Mapping[str, float] | float) -> Iterator[str]:

@@ -22,7 +22,7 @@ from autoinstrument.cli.health import Health
 from autoinstrument.cli.native_heap import share_heap
 from autoinstrument.cli.outcomes import kind_of, print_outcome, sum_up
 from autoinstrument.cli.output import name_default_store, progress
-from autoinstrument.cli.usage_errors import reports_bad_settings
+from autoinstrument.cli.usage_errors import Seconds, reports_bad_settings
 from autoinstrument.journal.state_folder import home
 from autoinstrument.mlflow_store.internals import import_clients
 from autoinstrument.mlflow_store.left_out import LEFT_OUT
@@ -81,7 +81,7 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 @click.option(
     "--dead-after",
     "others_after_s",
-    type=click.FloatRange(min=5),
+    type=Seconds(min=5),
     metavar="SECONDS",
     help="With --follow, also end runs without the agent to which nothing was logged for so long.",
 )

@@ -1,10 +1,11 @@
-"""Report a bad setting as wrong usage: one line on stderr, exit code 2."""
+"""Report bad settings and options as wrong usage: one line on stderr, exit code 2."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
@@ -25,3 +26,14 @@ def reports_bad_settings(command: Callable[_P, _T]) -> Callable[_P, _T]:
             raise click.UsageError(str(error)) from None
 
     return reporting
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds within limits. click's range takes "nan" (8.1 to 8.5), which no limit refuses."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is not a number of seconds", param, ctx)
+        return seconds

@@ -13,6 +13,7 @@ import click
 import psutil
 
 from autoinstrument.cli.examples import examples
+from autoinstrument.cli.usage_errors import Seconds
 from autoinstrument.guard import visible
 from autoinstrument.records import ReportRequested, ServedRun, StopRequested, WorkerReported, WorkerStopped
 from autoinstrument.transport import peer, worker_query
@@ -62,7 +63,7 @@ def status(as_json: bool) -> None:
 @worker.command(short_help="End workers when they have delivered.", epilog=examples("autoinstrument worker stop"))
 @click.argument("pids", nargs=-1, type=int, metavar="[PID]...")
 @click.option(
-    "--timeout", type=click.FloatRange(1, 3600), default=60.0, show_default=True, metavar="SECONDS",
+    "--timeout", type=Seconds(1, 3600), default=60.0, show_default=True, metavar="SECONDS",
     help="How long to wait for each worker.",
 )  # fmt: skip
 def stop(pids: tuple[int, ...], timeout: float) -> None:

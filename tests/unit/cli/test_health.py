@@ -205,3 +205,10 @@ def test_no_address(address: str) -> None:
 def test_without_an_address_nothing_is_served() -> None:
     with Health().served(""):
         pass
+
+
+def test_no_name_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none answers, that takes seconds, in which nothing listens."""
+    monkeypatch.setattr(socket, "getfqdn", pytest.fail)
+    with Health().served(f"127.0.0.1:{free_port()}"):
+        pass
