@@ -3,7 +3,8 @@
 A line that comes while no cell runs waits for the next one, and so does one that `%%capture` would put into a variable
 of the user's. Seen with IPython 8 and 9, ipykernel 6 and 7.
 
-marimo (0.25) has streams of its own, too: below the cell while one runs, and the server's own stderr otherwise.
+marimo (0.25) has streams of its own, too. While a cell runs, they show a text below it; at other times, it goes to the
+stderr of marimo's server.
 """
 
 from __future__ import annotations

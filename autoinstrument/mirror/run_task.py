@@ -9,7 +9,7 @@ from typing import Any
 
 from autoinstrument.clearml_api.attempts import ATTEMPTS, PATIENCE_S
 from autoinstrument.clearml_api.errors import HiccupError, InternalError, RefusedError, UnavailableError
-from autoinstrument.clearml_api.tasks import Task
+from autoinstrument.clearml_api.tasks import DEVELOPMENT, Task
 from autoinstrument.clone_run.task_description import is_taken
 from autoinstrument.guard import logger
 from autoinstrument.mirror.context import RunContext
@@ -229,7 +229,8 @@ class RunTask:
         """Delete Tasks of the run that were never started: the server has made them after an attempt seemed to fail."""
         tasks, run_id = self._context.tasks, self._context.run.run_id
         for other in tasks.of_runs([run_id]).get(run_id, []):
-            if other["id"] != task.id and other["status"] == "created":
+            is_made_here = DEVELOPMENT in (other.get("system_tags") or [])  # not by a person who queues it for the run
+            if other["id"] != task.id and other["status"] == "created" and is_made_here:
                 tasks.delete(task._replace(id=other["id"]))
         self._is_in_doubt = False
 

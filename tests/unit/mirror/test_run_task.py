@@ -11,6 +11,7 @@ from autoinstrument.clearml_api import attempts
 from autoinstrument.clearml_api.errors import HiccupError, UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
+from autoinstrument.clearml_api.task import awaiting
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.journal.run_journal import RunJournal
 from autoinstrument.mirror.mapping.run_status import End
@@ -121,11 +122,14 @@ def test_a_task_that_is_made_after_its_attempt_has_failed_goes_with_the_runs_end
     assert [task["status"] for task in server.tasks] == ["in_progress"]
     server.faults.remove(hanging)
     wait_for(lambda: len(server.tasks) == 2)
+    # Drawn up by a person for an agent that continues the run: it stays, although it was never started either.
+    of_person = {**mirror._task.new_body(), "system_tags": [], "runtime": awaiting(RUN.run_id, "later")}
+    drawn_up = Tasks(Session()).create("exp", of_person)
     mirror.end_as(End("completed", "", ""))
     mirror.flush()
-    (task,) = server.tasks
     assert mirror.task is not None
-    assert (task["id"], task["status"]) == (mirror.task.id, "completed")
+    statuses = {task["id"]: task["status"] for task in server.tasks}
+    assert statuses == {mirror.task.id: "completed", drawn_up.id: "created"}
 
 
 def test_the_worker_is_killed_right_after_it_has_made_the_task(server: ClearMLServer, tmp_path: Path) -> None:
