@@ -128,12 +128,17 @@ def is_of_handler(error: BaseException) -> bool:
     return False
 
 
+def count(place: str, error: Exception) -> None:
+    """Count an error of the agent's, which the caller logs."""
+    errors[place] += 1
+    note("error", f"{place}: {type(error).__name__}: {error}")
+
+
 def swallow(place: str, error: BaseException) -> bool:
     """Count and log an error of the agent's; return False if it is the user's, and must be raised again."""
     if not isinstance(error, Exception) or is_of_handler(error):
         return False
-    errors[place] += 1
-    note("error", f"{place}: {type(error).__name__}: {error}")
+    count(place, error)
     if errors[place] == 1:
         try:
             text = str(error).partition("\n")[0]  # errors of databases have their statements below

@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_SWALLOWED_ON_STDERR = re.compile(r"^autoinstrument: .* failed, training goes on \(.*\)$", re.MULTILINE)
+_SWALLOWED_ON_STDERR = re.compile(
+    r"^autoinstrument: .*(?: failed, training goes on \(|autoinstrument failed with ).*$", re.MULTILINE
+)
 _IN_LOG = re.compile(r"^.*\[\d+\] (?:WARNING|ERROR|CRITICAL) .*$", re.MULTILINE)
 
 

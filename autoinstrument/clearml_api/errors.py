@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 _Class = TypeVar("_Class", bound=type)
@@ -47,6 +48,14 @@ class InternalError(UnavailableError):
 
     If the server takes other requests meanwhile, this one is at fault: `mirror.rejections` then sends less of it.
     """
+
+
+class OwnError(UnavailableError):
+    """An error of this package, or of this machine: no memory, a full disk. It may meet one run alone."""
+
+    def __init__(self, what: str, error: Exception) -> None:
+        """`what` has failed with an error."""
+        super().__init__(f"{what} failed with {described(error)}")
 
 
 class NotAllowedError(ClearMLError):
@@ -92,6 +101,15 @@ class RefusedError(ClearMLError):
     def is_duplicate(self) -> bool:
         """True if there is an object of that name."""
         return self.code == (400, 801)
+
+
+def described(error: Exception) -> str:
+    """Return an error in one line: its type, its text, and the line of code that has raised it."""
+    text, last = str(error).partition("\n")[0][:200], error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = f" in {PurePath(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}" if last is not None else ""
+    return f"{type(error).__name__}{place}" + (f" ({text})" if text else "")
 
 
 _NOT_UNDERSTOOD = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)

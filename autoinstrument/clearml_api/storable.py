@@ -42,7 +42,10 @@ def name(value: str) -> str:
 
 
 def value(given: Any, _depth: int = 0) -> Any:
-    """Return a JSON value that the server can store; integers over 64 bits become the nearest that fit."""
+    """Return a JSON value that the server can store.
+
+    Integers over 64 bits become the nearest that fit, and what is no JSON its text.
+    """
     if isinstance(given, str):
         return text(given)
     if isinstance(given, int) and not isinstance(given, bool):
@@ -53,7 +56,7 @@ def value(given: Any, _depth: int = 0) -> Any:
         return {name(str(key)): value(item, _depth + 1) for key, item in given.items()}
     if isinstance(given, (list, tuple)):
         return [value(item, _depth + 1) for item in given]
-    return given
+    return given if given is None or isinstance(given, (bool, float)) else text(str(given))
 
 
 def _is_unicode(value: str) -> bool:

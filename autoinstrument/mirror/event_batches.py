@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from autoinstrument.clearml_api.errors import ClearMLError
@@ -30,6 +32,8 @@ class EventBatches:
     """Sends the events of all sources, in the order in which these were added."""
 
     def __init__(self, tasks: Tasks, rejections: Rejections) -> None:
+        self.attempt: Callable[[Any, Callable[[], Any]], Any] = lambda source, call: call()
+        """Makes a call of a source, see `parts.Parts.attempt`."""
         self._tasks = tasks
         self._rejections = rejections
         self._sources: list[EventSource] = []
@@ -37,6 +41,10 @@ class EventBatches:
     def add(self, source: EventSource) -> None:
         """Send the events of a part."""
         self._sources.append(source)
+
+    def remove(self, source: object) -> None:
+        """Send no more events of a part, which may have none."""
+        self._sources = [each for each in self._sources if each is not source]
 
     def send(self, task: Task) -> None:
         """Send all events that wait.
@@ -58,10 +66,15 @@ class EventBatches:
         return any(source is part and source.has_events for source in self._sources)
 
     def take(self, task: Task, count: int) -> list[dict[str, Any]]:
-        """Return the events to send next, about `count` at most; `sent` or `send_again` must follow."""
+        """Return the events to send next, about `count` at most; `sent` or `send_again` must follow.
+
+        Raises:
+            OwnError: a source has failed.
+        """
         events: list[dict[str, Any]] = []
         for source in self._sources:
-            events += source.next_events(task, max(0, count - len(events)))
+            room = max(0, count - len(events))
+            events += self.attempt(source, functools.partial(source.next_events, task, room)) or ()
         return events
 
     def sent(self) -> None:

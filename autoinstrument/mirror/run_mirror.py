@@ -7,8 +7,9 @@ could not deliver stays remembered, within bounds.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from autoinstrument.clearml_api.errors import FilesUnavailableError, InternalError, RefusedError
 from autoinstrument.clearml_api.tasks import Task, Tasks
@@ -20,14 +21,13 @@ from autoinstrument.mirror.kinds.console import ConsolePart
 from autoinstrument.mirror.kinds.kind import Kind, RunPart, StoredData
 from autoinstrument.mirror.kinds.status import StatusPart
 from autoinstrument.mirror.mapping.run_status import End
+from autoinstrument.mirror.parts import Parts
 from autoinstrument.mirror.rejections import Rejections
 from autoinstrument.mirror.run_task import RunTask
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import EventsDropped, Record, RunStarted
 from autoinstrument.scrubber import hide_in_text
 from autoinstrument.settings import Settings
-
-Part = TypeVar("Part", bound=RunPart)
 
 
 class RunMirror:
@@ -77,17 +77,13 @@ class RunMirror:
         self._context = RunContext(
             journal, settings, tasks, uploads, Rejections(journal.run.run_id, self._confirm_well)
         )
-        self._kinds: dict[Kind, RunPart] = {kind: kind.part(self._context) for kind in kinds.KINDS}
-        self._parts = list(self._kinds.values())
-        self.console, self.status = self._part(ConsolePart), self._part(StatusPart)
+        self._parts = Parts(self._context, kinds.KINDS)
+        self.console, self.status = self._parts.of(ConsolePart), self._parts.of(StatusPart)
         look_first = journal.run.resumed or not journal.run.owned if look_first is None else look_first
         self._task = RunTask(
             self._context, self._parts,
             look_first=look_first, is_settled=is_settled, parent_task=parent_task, wait_s=wait_s,
         )  # fmt: skip
-
-    def _part(self, kind: type[Part]) -> Part:
-        return next(part for part in self._parts if isinstance(part, kind))
 
     # The state
 
@@ -105,6 +101,12 @@ class RunMirror:
     def end(self) -> End | None:
         """How the run ended, None while it goes on."""
         return self.status.known
+
+    @property
+    def left_out(self) -> str:
+        """What follows a Task's address for a person: the kinds of data whose code has failed; "" for none."""
+        names = ", ".join(self._parts.left_out)
+        return f"; left out because autoinstrument failed: {names}" if names else ""
 
     @property
     def has_ended(self) -> bool:
@@ -161,13 +163,11 @@ class RunMirror:
                 logger().warning("run %s: more than fits into memory, the rest is read from MLflow", self.run.run_id)
             self._dropped += record.events
             self._is_incomplete = True
-        for part in self._parts:
-            part.take(record)
+        self._is_incomplete = not self._parts.take(lambda part: part.take(record)) or self._is_incomplete
 
     def take_held(self, task: Mapping[str, Any]) -> None:
         """Note what the Task holds, as a search finds it, before the run's data is taken from the store."""
-        for part in self._parts:
-            part.take_held(task)
+        self._parts.each(lambda part: part.take_held(task))
 
     def take_stored(self, read: Callable[[Kind], Iterable[StoredData]], *, only_awaited: bool = False) -> None:
         """Take everything that MLflow's store holds of the run; all but the last points of long histories are sent.
@@ -180,14 +180,16 @@ class RunMirror:
             Exception: the store does not answer; it raises what its driver raises.
             ClearMLError: the server did not take everything; what it did not take is kept.
         """
-        for kind, part in sorted(self._kinds.items(), key=lambda each: each[0].is_paged):
+        for kind, part in sorted(self._parts.with_kinds(), key=lambda each: each[0].is_paged):
             if kind.is_mirrored(self.settings) and (part.awaits_store or not only_awaited):
-                part.take_stored(read(kind), self)
+                self._parts.attempt_to_read(part, functools.partial(self._take_stored, kind, part, read))
+
+    def _take_stored(self, kind: Kind, part: RunPart, read: Callable[[Kind], Iterable[StoredData]]) -> None:
+        part.take_stored(read(kind), self)
 
     def compare_exactly(self) -> None:
         """Compare also what the Task seems to hold: points by their values, files by their hashes."""
-        for part in self._parts:
-            part.compare_exactly()
+        self._parts.each(lambda part: part.compare_exactly())
 
     def change_run(self, **fields: Any) -> None:
         """Note that fields of the run have changed, such as its `tracking_uri`."""
@@ -210,8 +212,7 @@ class RunMirror:
         self.console.show_traceback(end.traceback)
         if self._dropped:
             logger().warning("run %s: %d points, parameters or tags did not fit", self.run.run_id, self._dropped)
-        for part in self._parts:
-            part.end()
+        self._parts.each(lambda part: part.end())
         self.journal.end, self.journal.guessed, self.journal.delivered = end._asdict(), guessed, False
         with guard("writing the journal"):
             self.journal.save()
@@ -230,28 +231,24 @@ class RunMirror:
         self.journal.go_on(run)
         self.journal.kept = True
         self.is_tagged = False
-        for part in self._parts:
-            part.reopen()
+        self._parts.each(lambda part: part.reopen())
         with guard("writing the journal"):
             self.console.renew()
             self.journal.save()
 
     def leave(self) -> None:
         """Note that no process here logs to the run any more, which a process on another machine will end."""
-        for part in self._parts:
-            part.leave(lacks_records=self._is_incomplete)
+        self._parts.each(lambda part: part.leave(lacks_records=self._is_incomplete))
 
     def free_memory(self) -> None:
         """Note that the run has ended, and that nothing more is expected."""
-        for part in self._parts:
-            part.free_memory()
+        self._parts.each(lambda part: part.free_memory())
 
     def note_store_read(self) -> None:
         """Note that everything was read from MLflow's store, or is left to `sync`: nothing counts as left out."""
         self._is_incomplete = False
         self._task.note_store_read()
-        for part in self._parts:
-            part.note_store_read()
+        self._parts.each(lambda part: part.note_store_read())
 
     def note_tagged(self) -> None:
         """Note that the link tags of the complete Task are written."""
@@ -282,13 +279,12 @@ class RunMirror:
         if task is None:
             return
         if self.end is not None and not self.is_incomplete:
-            for part in self._parts:
-                part.conclude(task)
+            self._parts.each(lambda part: part.conclude(task))
         self._context.hyperparameters.send(task)  # first, so that a Task that is looked at has its parameters
         self.lacking = ""
         for part in self._parts:
             try:
-                part.send(task)
+                self._parts.attempt(part, functools.partial(part.send, task))
             except FilesUnavailableError as error:
                 self.lacking = str(error)
         if listed := self._context.rejections.new_list():

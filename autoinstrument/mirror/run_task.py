@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from autoinstrument.clearml_api.attempts import ATTEMPTS, PATIENCE_S
@@ -13,9 +14,9 @@ from autoinstrument.clearml_api.tasks import DEVELOPMENT, Task
 from autoinstrument.clone_run.task_description import is_taken
 from autoinstrument.guard import logger
 from autoinstrument.mirror.context import RunContext
-from autoinstrument.mirror.kinds.kind import RunPart
 from autoinstrument.mirror.mapping.hyperparameters import PROPERTIES
 from autoinstrument.mirror.mapping.names import project_name
+from autoinstrument.mirror.parts import Parts
 from autoinstrument.mirror.task_project import follow_experiment
 from autoinstrument.mlflow_store.link_tags import STATE
 
@@ -33,7 +34,7 @@ class RunTask:
     def __init__(
         self,
         context: RunContext,
-        parts: Sequence[RunPart],
+        parts: Parts,
         *,
         look_first: bool,
         is_settled: bool,
@@ -107,7 +108,8 @@ class RunTask:
                 self._delete_others(self._task)
         for part in self._parts:
             if self._task is not None:
-                self._task = part.close(self._task)
+                closed = self._parts.attempt(part, functools.partial(part.close, self._task))
+                self._task = closed or self._task
 
     def lose(self) -> None:
         """Note that the Task was deleted, and a new one must be made."""
@@ -128,7 +130,7 @@ class RunTask:
         """Return the body of `tasks.create` for a new Task, without its project."""
         body: dict[str, Any] = {}
         for part in self._parts:
-            _merge(body, part.initial())
+            _merge(body, self._parts.attempt(part, part.initial) or {})
         _merge(body, self._context.hyperparameters.initial())
         return body
 
@@ -189,8 +191,7 @@ class RunTask:
         if task is None:
             return
         self._context.hyperparameters.created(body)
-        for part in self._parts:
-            part.created(bare=is_bare)
+        self._parts.each(lambda part: part.created(bare=is_bare))
         journal.task_id = task.id  # from here on a failure must not make a second one
         if self._is_settled or not run.owned or self._is_late:  # another process may be making it, too
             first = tasks.of_run(run.run_id)
@@ -259,8 +260,7 @@ class RunTask:
         journal.task_id, journal.adopted = task_id, task.adopted
         if run.owned and not (self._is_settled or task.adopted or task.status == "in_progress"):
             task = self._started_again(task)
-        for part in self._parts:
-            part.found(task, is_given=is_given)
+        self._parts.each(lambda part: part.found(task, is_given=is_given))
         if run.owned and run.resumed and run.tags.get(STATE) != "synced":
             self._lacks_earlier_data = True  # the process that had it before may not have sent everything
         self._link(self.place(task))
@@ -269,13 +269,11 @@ class RunTask:
     def _started_again(self, task: Task) -> Task:
         """Set a Task running that has ended."""
         self._context.tasks.start(task, self._restart_reason)
-        for part in self._parts:
-            part.restarted(task)
+        self._parts.each(lambda part: part.restarted(task))
         return task._replace(status="in_progress")
 
     def _start_over(self) -> None:
-        for part in self._parts:
-            part.start_over()
+        self._parts.each(lambda part: part.start_over())
 
     def _link(self, task: Task) -> None:
         self._task = task

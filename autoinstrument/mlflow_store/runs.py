@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from autoinstrument.guard import own_calls
+from autoinstrument.guard import guard, own_calls
 from autoinstrument.mlflow_store.describe import describe
 from autoinstrument.mlflow_store.folder_store import reads_as_a_whole
 from autoinstrument.mlflow_store.history_internals import latest_points
@@ -122,7 +122,7 @@ def find_runs(
                 order_by=["attributes.start_time ASC"],
             )
             for run in each_in_workspace(workspace, found):
-                yield stored_run(run, uri, workspace, experiment.name)
+                yield from _understood(run, uri, workspace, experiment.name)
 
 
 def one_experiment(tracking_uri: str = "") -> None:
@@ -181,7 +181,7 @@ def running_runs(
             for first in range(0, len(known), _EXPERIMENTS):
                 some = list(known)[first : first + _EXPERIMENTS]
                 for run in each_in_workspace(workspace, all_runs(client, some, filter_string=wanted)):
-                    yield stored_run(run, uri, workspace, known[run.info.experiment_id])
+                    yield from _understood(run, uri, workspace, known[run.info.experiment_id])
 
 
 def latest_runs(tracking_uri: str = "", *, experiments: Collection[str] = (), limit: int = 20) -> list[StoredRun]:
@@ -274,6 +274,13 @@ def stored_run(run: Any, uri: str, workspace: str, experiment_name: str) -> Stor
         tuple(latest_points(run)),
         tuple(_named(run)),
     )
+
+
+def _understood(run: Any, uri: str, workspace: str, experiment_name: str) -> list[StoredRun]:
+    """Return a run of a store, or nothing: one that cannot be understood does not keep the others from being found."""
+    with guard(f"reading the run {run.info.run_id}"):
+        return [stored_run(run, uri, workspace, experiment_name)]
+    return []
 
 
 def _named(run: Any) -> Iterator[str]:

@@ -6,6 +6,7 @@ from autoinstrument.clearml_api.errors import (
     ClearMLError,
     FilesUnavailableError,
     NotAllowedError,
+    OwnError,
     RefusedError,
     TooLargeError,
     UnavailableError,
@@ -17,12 +18,14 @@ from autoinstrument.sync.selection import Outcome
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (NotAllowedError, "clearml_credentials"),
     (FilesUnavailableError, "clearml_files"),
+    (OwnError, "autoinstrument"),
     (TooLargeError, "clearml_too_large"),
     (RefusedError, "clearml_refused"),
     (ClearMLError, "clearml_unavailable"),
     (JobProcessError, "process"),
     (ImportError, "installation"),
 )
+_NOT_AWAY = (FilesUnavailableError, OwnError)
 _HOPELESS = 3
 """Runs in a row for which the server did not answer, before the rest is left to the next time."""
 OTHER = "mlflow"
@@ -53,7 +56,7 @@ class GivingUp:
         self._in_a_row = 0
 
     def failed(self, error: ClearMLError) -> None:
-        """Note the error of a run; missing storage for files does not count, because everything else is delivered."""
-        self._in_a_row += isinstance(error, UnavailableError) and not isinstance(error, FilesUnavailableError)
+        """Note the error of a run; an own one does not count, nor missing storage for files: all else is delivered."""
+        self._in_a_row += isinstance(error, UnavailableError) and not isinstance(error, _NOT_AWAY)
         if isinstance(error, NotAllowedError) or self._in_a_row >= _HOPELESS:
             self.reason = str(error)

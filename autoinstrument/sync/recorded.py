@@ -213,7 +213,8 @@ def _complete(journal: RunJournal, settings: Settings, tasks: Tasks, uploads: Up
         journal.reason = mirror.lacking
         journal.save()
         raise FilesUnavailableError(mirror.lacking)
-    return journal.task_url if has_ended or not dead else f"{journal.task_url}; {left_open(journal.run.run_id)}"
+    url = journal.task_url + mirror.left_out
+    return url if has_ended or not dead else f"{url}; {left_open(journal.run.run_id)}"
 
 
 def _describe(journal: RunJournal, settings: Settings) -> None:

@@ -108,7 +108,7 @@ class StoredRunSync:
             raise FilesUnavailableError(mirror.lacking)
         if mirror.task is None:
             raise UnavailableError("there is no Task")
-        return mirror.task.url
+        return mirror.task.url + mirror.left_out
 
     def mirror(self, stored: StoredRun, task: dict[str, Any]) -> StoredRunMirror:
         """Return the mirror of a run, given its Task, which may be empty for none."""

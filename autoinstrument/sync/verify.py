@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autoinstrument.clearml_api.errors import described
 from autoinstrument.clearml_api.tasks import Tasks, run_of
+from autoinstrument.guard import swallow
 from autoinstrument.mirror import kinds
-from autoinstrument.mirror.kinds.kind import Difference, TaskOfRun
+from autoinstrument.mirror.kinds.kind import Difference, Kind, TaskOfRun
 from autoinstrument.mirror.mapping.task_settings import settings_of
+from autoinstrument.mirror.parts import is_of_data
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.mlflow_store.runs import StoredRun
@@ -35,12 +38,27 @@ def differences(stored: StoredRun, settings: Settings, tasks: Tasks) -> Iterator
     )
     for kind in kinds.KINDS:
         if kind.is_mirrored(of.settings):
-            yield from kind.compare(of, kind.read(reader), tasks)
+            try:
+                yield from kind.compare(of, kind.read(reader), tasks)
+            except Exception as error:
+                if not is_of_data(error):
+                    raise
+                yield Difference(kind.name, f"it cannot be compared: autoinstrument failed with {described(error)}")
 
 
 def is_up_to_date(of: TaskOfRun) -> bool:
     """Return True if no difference is in sight: the few fields of `task_fields` show none."""
-    return not any(any(kind.glance(of)) for kind in kinds.KINDS if kind.is_mirrored(of.settings))
+    return not any(_differs(kind, of) for kind in kinds.KINDS if kind.is_mirrored(of.settings))
+
+
+def _differs(kind: Kind, of: TaskOfRun) -> bool:
+    try:
+        return any(kind.glance(of))
+    except Exception as error:
+        if not is_of_data(error):
+            raise
+        swallow(f"comparing a run's {kind.name}", error)
+        return True  # bringing the Task up to the run shows what is wrong, and leaves it out
 
 
 def task_fields() -> list[str]:

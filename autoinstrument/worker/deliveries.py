@@ -83,13 +83,14 @@ class Deliveries:
         if self._scheduler.is_probing:  # the server may fail for one run alone: another one is tried next
             mirrors.sort(key=lambda each: each[1].last_sent)
         for run_id, mirror in mirrors:
-            home, is_open = runs.home[run_id], run_id in runs.open
-            mirror.console.tick()
-            if mirror.is_away or home.is_ending or is_tried:
-                continue
-            step = self._scheduler.step(mirror, home, is_open=is_open)
-            if step is None and not is_open:
-                mirror.rest()
+            home, is_open, step = runs.home[run_id], run_id in runs.open, None
+            with guard("choosing a run's next step"):  # a run that fails keeps no other one waiting
+                mirror.console.tick()
+                if mirror.is_away or home.is_ending or is_tried:
+                    continue
+                step = self._scheduler.step(mirror, home, is_open=is_open)
+                if step is None and not is_open:
+                    mirror.rest()
             if step is None or (step is Step.LINK and runs.waits_for_parent(mirror)):
                 continue
             if step is Step.SEND_EVENTS:

@@ -14,6 +14,7 @@ from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.mirror.event_batches import MAX_EVENTS
 from autoinstrument.worker.live_run import LiveRun
 
+_Batches = list[tuple[LiveRun, list[dict[str, Any]]]]
 _MOST = 2 * MAX_EVENTS
 _LEAST = 50
 """Events of one run in one request: with more runs than fit, some take part in the next one."""
@@ -31,17 +32,16 @@ def send_events(tasks: Tasks, mirrors: Sequence[LiveRun], done: Callable[[LiveRu
     while waiting:
         first = waiting[: _MOST // _LEAST]
         share = min(MAX_EVENTS, _MOST // len(first))
-        batches = [(mirror, mirror.events.take(mirror.task, share)) for mirror in first if mirror.task is not None]
+        batches, failed = _taken(first, share)
         try:
             refused = tasks.add_events([event for _, events in batches for event in events])
         except (InternalError, RefusedError) as error:
-            failed = _send_apart(batches, error)
+            failed |= _send_apart(batches, error)
         except ClearMLError as error:  # the server does not answer: nothing more can be sent
             for mirror in waiting:
                 done(mirror, error)
             return
         else:
-            failed = {}
             for mirror, _ in batches:
                 if mirror.task is not None and mirror.task.id in refused:
                     failed[mirror] = RefusedError(f"the Task {mirror.task.id} was deleted or published", GONE)
@@ -55,9 +55,20 @@ def send_events(tasks: Tasks, mirrors: Sequence[LiveRun], done: Callable[[LiveRu
                 waiting.append(mirror)
 
 
-def _send_apart(
-    batches: Sequence[tuple[LiveRun, list[dict[str, Any]]]], error: ClearMLError
-) -> dict[LiveRun, ClearMLError]:
+def _taken(mirrors: Sequence[LiveRun], share: int) -> tuple[_Batches, dict[LiveRun, ClearMLError]]:
+    """Return the next events of some runs, and the runs that have failed to give theirs."""
+    batches: _Batches = []
+    failed: dict[LiveRun, ClearMLError] = {}
+    for mirror in mirrors:
+        if mirror.task is not None:
+            try:
+                batches.append((mirror, mirror.events.take(mirror.task, share)))
+            except ClearMLError as error:
+                failed[mirror] = error
+    return batches, failed
+
+
+def _send_apart(batches: _Batches, error: ClearMLError) -> dict[LiveRun, ClearMLError]:
     """Send each run's events by themselves: one run's data is at fault. Return the runs whose events are not sent."""
     failed: dict[LiveRun, ClearMLError] = {}
     for mirror, events in batches:

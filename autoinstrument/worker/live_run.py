@@ -137,13 +137,13 @@ class LiveRun(RunMirror):
 
     def describe_again(self) -> None:
         """Note that the journal has changed (packages, arguments, source) since the Task was made."""
-        self._part(EnvironmentPart).describe_again()
+        self._parts.of(EnvironmentPart).describe_again()
 
     def add_figures(
         self, values: Mapping[str, float], time_ms: int, watched_s: float, settings: MonitorSettings
     ) -> None:
         """Take figures of the machine, see `ResourceMonitorPart.add`."""
-        self._part(ResourceMonitorPart).add(values, time_ms, watched_s, settings)
+        self._parts.of(ResourceMonitorPart).add(values, time_ms, watched_s, settings)
 
     # When it may be sent
 

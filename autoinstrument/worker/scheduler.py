@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from autoinstrument.clearml_api.backoff import Backoff
-from autoinstrument.clearml_api.errors import ClearMLError, InternalError, RefusedError, TooLargeError
+from autoinstrument.clearml_api.errors import ClearMLError, InternalError, OwnError, RefusedError, TooLargeError
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clearml_switches import refusal
-from autoinstrument.guard import guard, logger
+from autoinstrument.guard import guard, logger, swallow
 from autoinstrument.mirror.completion import complete, read_awaited, write_back
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.store_errors import problem_of_recorded
@@ -30,7 +30,7 @@ and the server stops a Task after 7,200 s."""
 _PINGS = 5
 """Pings in the time after which a silent run is ended, at least."""
 
-_OF_ONE_RUN = (InternalError, RefusedError, TooLargeError)
+_OF_ONE_RUN = (InternalError, OwnError, RefusedError, TooLargeError)
 
 
 class Step(Enum):
@@ -185,6 +185,9 @@ class Scheduler:
             send()
         except ClearMLError as error:
             self._failed(mirror, home, error, time.monotonic() - began)
+        except Exception as error:  # tried again after a pause, and the other runs go on
+            swallow("mirroring a run", error)
+            self._failed(mirror, home, OwnError("mirroring the run", error), time.monotonic() - began)
         else:
             self._succeeded(mirror, home)
 

@@ -130,7 +130,7 @@ def test_a_job_is_requeued(own_place: Place, own_server: ClearMLServer, preempte
 @pytest.fixture
 def follower(own_place: Place, own_server: ClearMLServer) -> Iterator[Started]:
     """`sync --follow` on another machine: it has journals of its own."""
-    elsewhere = {"AUTOINSTRUMENT_HOME": str(own_place.folder / "elsewhere"), "AUTOINSTRUMENT_DEAD_AFTER": "5"}
+    elsewhere = {"AUTOINSTRUMENT_HOME": str(own_place.folder / "elsewhere"), "AUTOINSTRUMENT_DEAD_AFTER": "15"}
     started = own_place.start(
         "", command=["-m", "autoinstrument", "sync", "--all", "--follow"], agent=False, **elsewhere
     )

@@ -85,7 +85,13 @@ class Delivery(Protocol):
 
 
 class RunPart:
-    """One run's data of one kind on its way to the Task. This one has none; subclasses override what they need."""
+    """One run's data of one kind on its way to the Task. This one has none; subclasses override what they need.
+
+    Attributes:
+        is_needed: a Task is of no use without it, so that it is not left out if its code fails.
+    """
+
+    is_needed: ClassVar[bool] = False
 
     # Data
 

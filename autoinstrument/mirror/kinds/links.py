@@ -58,6 +58,8 @@ class Links(Kind):
 
 
 class _LinksPart(RunPart):
+    is_needed = True
+
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._has_artifact = True

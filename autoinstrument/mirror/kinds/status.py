@@ -80,6 +80,8 @@ class StatusPart(RunPart):
     run in different ways, here or (as the Task then shows) elsewhere, the store is asked which end that was.
     """
 
+    is_needed = True
+
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._end: End | None = None
