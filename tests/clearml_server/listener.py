@@ -1,16 +1,19 @@
-"""One listening port on werkzeug's threaded server, which can be closed and opened again."""
+"""One listening port with a thread for each connection, which can be closed and opened again."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from werkzeug.datastructures import Headers
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.test import run_wsgi_app
 
 from .ports import hold
 
@@ -22,15 +25,45 @@ _connections_lock = threading.Lock()
 
 
 class _Handler(WSGIRequestHandler):
-    """Keep-alive, no log on stderr, and a list of open connections so that close() can end them."""
+    """Keep-alive, no log on stderr, and a list of open connections so that close() can end them.
+
+    Werkzeug closes a connection after each request (2.1 to 3.1). The real server keeps it open, and a new connection
+    and thread for each request are a third of its CPU time.
+    """
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # head and body are written apart: with Nagle each answer would take 40 ms
+    disable_nagle_algorithm = True
 
     def setup(self) -> None:
         super().setup()
         with _connections_lock:
             _connections.setdefault(id(self.server), set()).add(self.connection)
+
+    def parse_request(self) -> bool:
+        """Read a request's head; `http.server` uses the parser of e-mail for it, a quarter of the server's CPU time."""
+        if not self.raw_requestline.endswith(b" HTTP/1.1\r\n"):
+            return super().parse_request()
+        self.requestline = self.raw_requestline.decode("latin-1").rstrip()
+        self.command, self.path, self.request_version = self.requestline.split()
+        self.headers = Headers()
+        while line := self.rfile.readline(2**16).decode("latin-1").rstrip():
+            name, _, value = line.partition(":")
+            self.headers.add(name, value.strip())
+        self.close_connection = self.headers.get("Connection", "").lower() == "close"
+        return "Expect" not in self.headers or self.handle_expect_100()
+
+    def run_wsgi(self) -> None:
+        """Answer one request; its body is read to its end, whatever the application reads: the next one follows it."""
+        environ = self.make_environ()
+        body = environ["wsgi.input"]
+        size = -1 if "wsgi.input_terminated" in environ else int(self.headers.get("Content-Length", 0))  # -1: in chunks
+        environ["wsgi.input"] = io.BytesIO(body.read(size))
+        parts, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
+        content = b"".join(parts)
+        headers.setdefault("Content-Length", str(len(content)))
+        headers.setdefault("Date", self.date_time_string())
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        self.wfile.write(f"{self.protocol_version} {status}\r\n{head}\r\n".encode("latin-1") + content)
 
     def finish(self) -> None:
         with _connections_lock:

@@ -1,4 +1,4 @@
-"""What is wrong with a server's certificate is reported, against a server that has one."""
+"""What is wrong with a server's certificate is reported, and proxies are looked up once."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from autoinstrument.clearml_api.http import UnreadableError, bound
+from tests.clearml_server import ClearMLServer
 
 DAY = datetime.timedelta(days=1)
 NOW = datetime.datetime.now(datetime.timezone.utc)
@@ -80,3 +81,28 @@ def test_a_certificate_that_is_refused(
     with serving(file) as address, pytest.raises(UnreadableError) as raised:
         session.get(address, verify=str(file) if is_known else True, timeout=30)
     assert str(raised.value) == f"its certificate {problem}"
+
+
+def test_proxies_are_looked_up_once_for_each_server(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all variables of the process, which may be hundreds."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        looked_up, look_up = [], requests.sessions.get_environ_proxies
+
+        def noted(url: str, **options: str) -> dict[str, str]:
+            looked_up.append(url)
+            return look_up(url, **options)
+
+        monkeypatch.setattr(requests.sessions, "get_environ_proxies", noted)
+        with requests.Session() as session:
+            bound(session)
+            bound(session)
+            for _ in range(3):
+                assert session.get(f"{server.api_url}/debug.ping").ok
+            assert len(looked_up) == 1
+            for _ in range(2):
+                with pytest.raises(requests.exceptions.ProxyError):
+                    session.get("http://localhost:1/")
+            assert len(looked_up) == 2

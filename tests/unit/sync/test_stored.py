@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api.file_uploads import FileUploads
@@ -51,10 +51,13 @@ def a_run(client: MlflowClient, name: str, *, parent: str = "", status: str = "F
         tags["mlflow.parentRunId"] = parent
     experiment = client.get_experiment_by_name("old")
     experiment_id = experiment.experiment_id if experiment else client.create_experiment("old")
-    run_id = client.create_run(experiment_id, run_name=name, tags=tags).info.run_id
-    client.log_batch(run_id, [Metric("train/loss", 1 / (n + 1), 1_600_000_000_000 + n, n) for n in range(points)])
-    client.log_param(run_id, "lr", "0.1")
-    client.log_text(run_id, "all is well", "report.txt")
+    info = client.create_run(experiment_id, run_name=name, tags=tags).info
+    run_id = info.run_id
+    metrics = [Metric("train/loss", 1 / (n + 1), 1_600_000_000_000 + n, n) for n in range(points)]
+    client.log_batch(run_id, metrics, [Param("lr", "0.1")])
+    report = Path(info.artifact_uri.removeprefix("file://")) / "report.txt"  # `log_text` would read the run for it
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text("all is well")
     if status:
         client.set_terminated(run_id, status)
     return str(run_id)
