@@ -7,7 +7,7 @@ from typing import Any
 
 from autoinstrument.named_tuple import NamedTuple
 
-LOGGED_MODELS, VERSIONS, TRACES = "logged models", "versions", "traces"
+LOGGED_MODELS, VERSIONS, TRACES = "logged_models", "versions", "traces"
 """Data of a run that searches of their own find."""
 _FRESH_S = 10.0
 
