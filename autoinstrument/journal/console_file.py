@@ -22,13 +22,21 @@ ConsoleLine = tuple[str, str, int]
 """Stream, text, time in ms."""
 
 
+class _Position:
+    """Number, and offset in bytes, of the line of one file that the last reader did not take."""
+
+    line = 0, 0
+
+
 class ConsoleFile:
-    """The lines of one run. A reader goes on where the one before has stopped: a long console is read in many parts."""
+    """The lines of one run. A reader goes on where the one before has stopped: a long console is read in many parts.
+
+    One thread may read while another one appends.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stopped_at = 0, 0
-        """Number, and offset in bytes, of the line that the last reader did not take."""
+        self._stopped_at = _Position()
 
     def append(self, lines: list[ConsoleLine]) -> bool:
         """Append lines, all of them or none; return True if the file holds them.
@@ -40,7 +48,7 @@ class ConsoleFile:
         try:
             size = os.fstat(file).st_size
             if size == 0:  # it is new; the one before was removed with the run's folder
-                self._stopped_at = 0, 0
+                self._stopped_at = _Position()
             if size >= MAX_BYTES:
                 return False
             try:
@@ -54,7 +62,8 @@ class ConsoleFile:
 
     def read(self, start: int = 0) -> Iterator[ConsoleLine]:
         """Yield the lines from number `start` on, up to one that a crash has cut off."""
-        number, offset = self._stopped_at if start >= self._stopped_at[0] else (0, 0)
+        stopped_at = self._stopped_at
+        number, offset = stopped_at.line if start >= stopped_at.line[0] else (0, 0)
         try:
             with self._path.open("rb") as file:
                 file.seek(offset)
@@ -63,7 +72,7 @@ class ConsoleFile:
                         stream, line, time_ms = parse(text)
                         yield str(stream), str(line), int(time_ms)
                     number, offset = number + 1, offset + len(text)
-                    self._stopped_at = number, offset
+                    stopped_at.line = number, offset
         except (OSError, ValueError, TypeError, OverflowError):
             return
 

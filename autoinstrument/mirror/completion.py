@@ -12,6 +12,7 @@ from autoinstrument.mirror.kinds.kind import Kind, StoredData
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mlflow_store.describe import PARENT_RUN
+from autoinstrument.mlflow_store.found_run import FoundRun
 from autoinstrument.mlflow_store.link_tags import (
     PENDING,
     STATE,
@@ -37,6 +38,7 @@ def complete(
     end: End | None = None,
     end_if_open: End | None = None,
     deleted: bool = False,
+    found: FoundRun | None = None,
     ask: Callable[[Callable[[], Any]], Any] = lambda work: work(),
 ) -> bool:
     """Bring a run's Task up to what the MLflow store holds, end it, write the link tags, and drop the journal.
@@ -50,6 +52,7 @@ def complete(
         end: how the run ended, if that is known; else MLflow's own status counts.
         end_if_open: how it ended if MLflow knows of no end either: its process is dead.
         deleted: the run is in MLflow's trash, where it takes no tags.
+        found: what is known of the run already.
         ask: calls MLflow's client, maybe with a time limit.
 
     Raises:
@@ -58,7 +61,7 @@ def complete(
     """
     uri, run = tracking_uri or mirror.run.tracking_uri, mirror.run
     known = "" if mirror.journal.kept else run.experiment_name  # a journal has the name that it had when the run began
-    reader = ask(lambda: open_run(uri, run.run_id, workspace=run.workspace, experiment_name=known))
+    reader = ask(lambda: open_run(uri, run.run_id, workspace=run.workspace, experiment_name=known, found=found))
     mirror.change_run(
         tracking_uri=uri, artifact_uri=reader.run.artifact_uri, experiment_name=reader.run.experiment_name
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from autoinstrument.mlflow_store import internals
 from autoinstrument.mlflow_store.artifact_addresses import openable
+from autoinstrument.mlflow_store.found_run import LOGGED_MODELS, VERSIONS
 from autoinstrument.mlflow_store.prompts import IS_PROMPT
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import StoreNotThereError, if_supported
@@ -41,7 +42,7 @@ def read_models(client: StoreClient, run: Any) -> ModelsLogged:
     models = {model["uri"]: model for model in [*_of_history(run, tracking_uri), *(entities or ())]}
     places = {model["location"]: model for model in models.values()}
     of_version: dict[str, Model] = {}
-    versions = _versions(client, run.info.run_id)
+    versions = [] if VERSIONS in client.lacks else _versions(client, run.info.run_id)
     for model in models.values():
         model["versions"] = None if versions is None else []
     for version in versions or ():
@@ -113,7 +114,7 @@ def _all_entities(client: StoreClient, run: Any) -> list[Any]:
     of_run = f"source_run_id = '{run.info.run_id}'"
     found: dict[str, Any] = {}
     token = None
-    while True:
+    while LOGGED_MODELS not in client.lacks:
         page = client.tracking.search_logged_models([run.info.experiment_id], filter_string=of_run, page_token=token)
         found.update((entity.model_id, entity) for entity in page)
         token = page.token

@@ -9,6 +9,7 @@ from typing import Any
 from autoinstrument.guard import logger, own_calls
 from autoinstrument.mlflow_store.artifacts import ArtifactStore
 from autoinstrument.mlflow_store.datasets import read_inputs
+from autoinstrument.mlflow_store.found_run import FoundRun
 from autoinstrument.mlflow_store.input_models import read_input_models
 from autoinstrument.mlflow_store.metric_history import History, read_pages
 from autoinstrument.mlflow_store.models import read_models
@@ -101,15 +102,20 @@ class RunReader:
         return RunEnded(self.run_id, self.stored.status, int(self._run.info.end_time or 0), "", False)
 
 
-def open_run(tracking_uri: str, run_id: str, *, workspace: str = "", experiment_name: str = "") -> RunReader:
+def open_run(
+    tracking_uri: str, run_id: str, *, workspace: str = "", experiment_name: str = "", found: FoundRun | None = None
+) -> RunReader:
     """Return the reader of a run; the store is asked for the experiment's name if it is not given.
+
+    It is not asked again for what was `found` a moment ago.
 
     Raises:
         mlflow.exceptions.MlflowException: there is no such run, or the store does not answer.
     """
     with own_calls(), in_workspace(workspace):
-        client = StoreClient(tracking_uri, workspace)
-        run = client.tracking.get_run(run_id)
+        known = found if found is not None and found.is_fresh else None
+        client = StoreClient(tracking_uri, workspace, known.lacks if known else frozenset())
+        run = (known and known.run) or client.tracking.get_run(run_id)
         experiment_name = experiment_name or client.tracking.get_experiment(run.info.experiment_id).name
         return RunReader(client, stored_run(run, tracking_uri, workspace, experiment_name), run)
 

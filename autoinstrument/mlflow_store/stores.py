@@ -54,11 +54,12 @@ class StoreClient:
     Attributes:
         tracking_uri: address of the tracking store.
         workspace: the workspace in which calls are made, by those who make them: `store_access`, `in_workspace`.
+        lacks: see `FoundRun.lacks`: what is not asked for.
         tracking: the client that `tracking_client` returns; the constructor raises what that raises.
     """
 
-    def __init__(self, tracking_uri: str, workspace: str = "") -> None:
-        self.tracking_uri, self.workspace = tracking_uri, workspace
+    def __init__(self, tracking_uri: str, workspace: str = "", lacks: frozenset[str] = frozenset()) -> None:
+        self.tracking_uri, self.workspace, self.lacks = tracking_uri, workspace, lacks
         self.tracking = tracking_client(tracking_uri)
 
     def registry(self) -> Any:

@@ -25,6 +25,12 @@ def search_traces(
     return list(page), token
 
 
+def first_trace(client: Any, experiment_id: str) -> list[Any]:
+    """Return one of an experiment's traces as `TraceInfo`, [] if it has none."""
+    page, _ = client.store.search_traces([experiment_id], max_results=1)
+    return list(page)
+
+
 def trace_metadata(store: Any, trace_id: str) -> dict[str, str]:
     """Return the metadata of one trace; the public call also reads its spans."""
     info = store.get_trace_info(trace_id)

@@ -13,6 +13,7 @@ from typing import Any
 from autoinstrument.guard import own_calls
 from autoinstrument.mlflow_store import trace_internals
 from autoinstrument.mlflow_store.folder_store import reads_as_a_whole
+from autoinstrument.mlflow_store.found_run import TRACES
 from autoinstrument.mlflow_store.store_access import store_access
 from autoinstrument.mlflow_store.store_errors import if_supported
 from autoinstrument.mlflow_store.stores import StoreClient, tracking_client
@@ -45,7 +46,7 @@ def read_traces(client: StoreClient, run: Any) -> TracesLogged:
         mlflow.exceptions.MlflowException: the store does not answer.
     """
     run_id, experiment_id = run.info.run_id, run.info.experiment_id
-    page, token = _page(client, experiment_id, run_id, None)
+    page, token = ([], None) if TRACES in client.lacks else _page(client, experiment_id, run_id, None)
     if not page:
         return TracesLogged(run_id, 0, False)
     state = assessments_state(client, experiment_id, run_id)

@@ -14,13 +14,14 @@ from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mlflow_store.link_tags import TASK_URL
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun
+from autoinstrument.mlflow_store.runs_together import read_together
 from autoinstrument.settings import Settings
 from autoinstrument.sync.failures import GivingUp, failed
 from autoinstrument.sync.job_processes import JobProcessError
 from autoinstrument.sync.queued_runs import end_of
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored_run import sync_one
-from autoinstrument.sync.task_search import with_tasks
+from autoinstrument.sync.task_search import batches_with_tasks
 from autoinstrument.sync.verify import is_up_to_date
 
 
@@ -65,29 +66,39 @@ def sync_runs(
                 return
 
     try:
-        for stored, held, parent in with_tasks(runs, server):
-            outcome = Outcome(stored.run.run_id, stored.run.run_name, "failed", giving_up.reason)
-            task = {} if isinstance(held, ClearMLError) else held
-            if giving_up.reason:
-                yield outcome
-            elif isinstance(held, ClearMLError):
-                giving_up.failed(held)
-                if not isinstance(held, TooLargeError):  # the search was tried several times
-                    giving_up.reason = str(held)
-                yield failed(stored.run.run_id, stored.run.run_name, held)
-            elif not selection.dry_run and end_of(stored, task):
-                waiting[workers.submit(sync_one, stored, task, settings, selection.full)] = stored
-                yield from done(most)
-            elif settled := _without_work(stored, task, parent, registry, selection, settings):
-                giving_up.succeeded()
-                yield settled
-            else:
-                waiting[workers.submit(sync_one, stored, task, settings, selection.full)] = stored
+        for batch in batches_with_tasks(runs, server):
+            due = list[tuple[StoredRun, dict[str, Any]]]()
+            for stored, held, parent in batch:
+                if giving_up.reason:
+                    yield _given_up(stored, giving_up)
+                elif isinstance(held, ClearMLError):
+                    giving_up.failed(held)
+                    if not isinstance(held, TooLargeError):  # the search was tried several times
+                        giving_up.reason = str(held)
+                    yield failed(stored.run.run_id, stored.run.run_name, held)
+                elif not (end_of(stored, held) and not selection.dry_run) and (
+                    settled := _without_work(stored, held, parent, registry, selection, settings)
+                ):
+                    giving_up.succeeded()
+                    yield settled
+                else:
+                    due.append((stored, held))
+            known = read_together([stored for stored, _ in due])
+            for stored, task in due:
+                if giving_up.reason:
+                    yield _given_up(stored, giving_up)
+                    continue
+                found = known.get(stored.run.run_id)
+                waiting[workers.submit(sync_one, stored, task, settings, selection.full, found)] = stored
                 yield from done(most)
         yield from done(1)
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _given_up(stored: StoredRun, giving_up: GivingUp) -> Outcome:
+    return Outcome(stored.run.run_id, stored.run.run_name, "failed", giving_up.reason)
 
 
 def _without_work(

@@ -24,6 +24,7 @@ from autoinstrument.mirror.mapping.run_status import FOLLOWED
 from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
+from autoinstrument.mlflow_store.found_run import FoundRun
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.runs import StoredRun, find_run
@@ -39,10 +40,13 @@ _MOST_PARENTS = 1000
 _local = threading.local()
 
 
-def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: bool) -> Outcome:
+def sync_one(
+    stored: StoredRun, task: dict[str, Any], settings: Settings, full: bool, found: FoundRun | None = None
+) -> Outcome:
     """Complete the Task of one run, in a session of this thread's own: the SDK's is not made for several.
 
-    A run that waited for a Task which has ended without running it is ended in MLflow first.
+    A run that waited for a Task which has ended without running it is ended in MLflow first. What was `found` of any
+    other run is not asked for again.
 
     Raises:
         ClearMLError: the server did not take everything; calling again goes on from there.
@@ -50,7 +54,8 @@ def sync_one(stored: StoredRun, task: dict[str, Any], settings: Settings, full: 
     sync = of_this_thread(settings, full)
     outcome = Outcome(stored.run.run_id, stored.run.run_name, "synced", "")
     try:
-        return outcome._replace(detail=sync.complete(ended(stored, task), task))
+        as_it_is = ended(stored, task)
+        return outcome._replace(detail=sync.complete(as_it_is, task, found if as_it_is is stored else None))
     except ClearMLError:
         raise
     except Exception as error:  # MLflow's store raises what its driver raises; the next run is tried
@@ -95,7 +100,7 @@ class StoredRunSync:
         self._parents: dict[str, str] = {}
         """Task ids of runs that have children, by run id."""
 
-    def complete(self, stored: StoredRun, task: dict[str, Any]) -> str:
+    def complete(self, stored: StoredRun, task: dict[str, Any], found: FoundRun | None = None) -> str:
         """Bring a run's Task, which may be empty for none, up to date; return its address.
 
         Raises:
@@ -103,7 +108,8 @@ class StoredRunSync:
             ClearMLError: the server did not take everything; calling again goes on from there.
         """
         mirror = self.mirror(stored, task)
-        complete(mirror, stored.run.tracking_uri, end=agreed_end(stored.status, task), deleted=stored.deleted)
+        end = agreed_end(stored.status, task)
+        complete(mirror, stored.run.tracking_uri, end=end, deleted=stored.deleted, found=found)
         if mirror.lacking:
             raise FilesUnavailableError(mirror.lacking)
         if mirror.task is None:

@@ -19,10 +19,17 @@ _MOST_TOO_LARGE = 3
 """Runs with answers that are too large, before the server counts as one that sends endless answers."""
 
 
-def with_tasks(
-    runs: Iterable[StoredRun], tasks: Tasks
-) -> Iterator[tuple[StoredRun, dict[str, Any] | ClearMLError, str]]:
-    """Yield each run with its Task (empty if it has none, or the error that hides it) and its parent's Task id ("")."""
+RunWithTask = tuple[StoredRun, dict[str, Any] | ClearMLError, str]
+"""A run, its Task (empty if it has none, or the error that hides it), and the id of its parent's Task ("")."""
+
+
+def with_tasks(runs: Iterable[StoredRun], tasks: Tasks) -> Iterator[RunWithTask]:
+    """Yield each run with its Task."""
+    return itertools.chain.from_iterable(batches_with_tasks(runs, tasks))
+
+
+def batches_with_tasks(runs: Iterable[StoredRun], tasks: Tasks) -> Iterator[list[RunWithTask]]:
+    """Yield the runs whose Tasks were asked for together, each with its Task."""
     source = iter(runs)
     while batch := list(itertools.islice(source, AT_ONCE)):
         wanted = {stored.run.run_id: None for stored in batch}
@@ -32,18 +39,20 @@ def with_tasks(
             of_runs = _found(tasks, list(wanted), too_large)
         except ClearMLError as error:  # the session has tried several times
             for stored in itertools.chain(batch, source):
-                yield stored, error, ""
+                yield [(stored, error, "")]
             return
+        found: list[RunWithTask] = []
         for stored in batch:
             if stored.run.run_id in too_large:
-                yield stored, too_large[stored.run.run_id], ""
+                found.append((stored, too_large[stored.run.run_id], ""))
                 continue
             run_id, linked = stored.run.run_id, stored.run.tags.get(TASK_ID, "")
             parent = str(next(iter(of_runs.get(stored.run.parent_run_id, [])), {}).get("id", ""))
             try:
-                yield stored, tasks.chosen(run_id, linked, of_runs.get(run_id, [])), parent
+                found.append((stored, tasks.chosen(run_id, linked, of_runs.get(run_id, [])), parent))
             except ClearMLError as error:
-                yield stored, error, ""
+                found.append((stored, error, ""))
+        yield found
 
 
 def _found(tasks: Tasks, run_ids: list[str], too_large: dict[str, TooLargeError]) -> dict[str, list[dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -132,6 +133,12 @@ class CaptureThread:
         with self._changed:
             waits = self._busy and time.monotonic() < self._whole_by
             return self._captured if self._described < self._captured and not waits else 0
+
+    @property
+    def whole_by(self) -> float:
+        """When the first part of a capture stops waiting for the rest, by the monotonic clock; inf if none waits."""
+        with self._changed:
+            return self._whole_by if self._busy and time.monotonic() < self._whole_by else math.inf
 
     def note_described(self, news: int) -> None:
         """Note that runs were described by what was captured when `news` had this value."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -36,7 +35,7 @@ from autoinstrument.records import (
 )
 from autoinstrument.settings import Settings
 from autoinstrument.transport.budget import DROPPABLE, content_weight, items, weight
-from autoinstrument.worker.capture_thread import PATIENCE_S, WHOLE_S
+from autoinstrument.worker.capture_thread import PATIENCE_S
 from autoinstrument.worker.console_router import ConsoleRouter
 from autoinstrument.worker.early_records import EarlyRecords
 from autoinstrument.worker.jobs import Aside
@@ -131,13 +130,6 @@ class Dispatcher:
                 process.note_described(is_new)
                 is_urgent = is_urgent or process.is_waiting
         return is_urgent
-
-    @property
-    def next_description(self) -> float:
-        """When `take_captured` must be called at the latest, in seconds of the monotonic clock."""
-        ends = [mirror.describe_at for mirror in self.registry.mirrors.values() if mirror.describe_at is not None]
-        whole = [end - PATIENCE_S + WHOLE_S for end in ends]
-        return min([*filter(time.monotonic().__lt__, whole), *ends], default=math.inf)
 
     def _describe_again(self, process: TrainingProcess, mirror: LiveRun) -> None:
         if not mirror.is_closed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from autoinstrument.transport.limits import WAITING_BYTES
@@ -95,6 +96,17 @@ class RunRegistry:
     def described_by(self, process: TrainingProcess, *, only_open: bool = False) -> list[LiveRun]:
         """Return the runs whose Tasks have the code, packages and command line of a process."""
         return [self.mirrors[run_id] for run_id in process.described if run_id in self.open or not only_open]
+
+    @property
+    def next_description(self) -> float:
+        """When `Dispatcher.take_captured` must be called at the latest, in seconds of the monotonic clock."""
+        waiting = (
+            min(mirror.describe_at, process.whole_by)
+            for process in self.processes
+            for mirror in self.described_by(process)
+            if mirror.describe_at is not None
+        )
+        return min(waiting, default=math.inf)
 
     def left_by(self, process: TrainingProcess) -> list[LiveRun]:
         """Return the runs of processes on other machines to which this process was the last one here to log."""

@@ -123,7 +123,7 @@ class Worker:
             if is_news:
                 self._answer()
                 self._forget()
-                self._flush_at = min(self._flush_at, self._dispatcher.next_description)
+                self._flush_at = min(self._flush_at, self._runs.next_description)
             if now >= self._beat_at:
                 self._beat_at = now + BEAT_S
                 self._beat()

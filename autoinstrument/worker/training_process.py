@@ -76,7 +76,6 @@ class TrainingProcess:
         """Runs that have had something left to send ever since."""
         self.gone_at: float | None = None
         self.exit_code: int | None = None
-        """Its exit code, None while that is not known."""
         self.is_ending = False
         """It is gone, and its runs were not ended yet."""
         self.unread = 0
@@ -99,8 +98,7 @@ class TrainingProcess:
         self.agent: ClearMLAgent | None = None
         """The ClearML agent that runs it."""
         self.container_task = ""
-        """Id of the Task whose agent is outside of the process's container, and ends that with the Task; "" if none is.
-        """
+        """Id of the Task whose agent is outside of the process's container, and ends that with the Task; "" if none."""
         self.agent_outcome: AgentTaskOutcome | None = None
         """Asks how its Task ended, when it is gone; None if that is known or not needed."""
 
@@ -172,6 +170,11 @@ class TrainingProcess:
     def news(self) -> int:
         """See `CaptureThread.news`."""
         return self._capturing.news
+
+    @property
+    def whole_by(self) -> float:
+        """See `CaptureThread.whole_by`."""
+        return self._capturing.whole_by
 
     @property
     def is_waiting(self) -> bool:

@@ -22,9 +22,8 @@ from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.console_streams import ConsoleStreams, StreamLine
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
 from autoinstrument.mirror.kinds.printed_exceptions import PrintedExceptions
-from autoinstrument.named_tuple import NamedTuple
+from autoinstrument.mirror.kinds.waiting_lines import WaitingLines
 from autoinstrument.scrubber import hide_in_text
-from autoinstrument.transport.limits import RUN_CONSOLE
 
 _LOG_LINES, _LOG_CHARACTERS = 200, 32_000
 _PRINTED_S = 3.0
@@ -42,13 +41,6 @@ class Console(CapturedKind):
         part = ConsolePart(context.journal, context.tasks.logs_console)
         context.events.add(part)
         return part
-
-
-class _HeldLine(NamedTuple):
-    """A line in memory, and whether the journal has it too."""
-
-    line: ConsoleLine
-    kept: bool
 
 
 def _locked(method: _Method) -> _Method:
@@ -75,16 +67,15 @@ class ConsolePart(RunPart):
         self._lock = threading.RLock()
         self._is_closed = False
         self._journal = journal
-        self._lines: list[_HeldLine] = []
-        self._characters = 0
-        self._more = True
-        """The journal has lines on disk that are not in memory yet."""
+        has_file = (journal.folder / "console.jsonl").exists()
+        # Not that of another process's run, which that process's worker sends: the folder may be the same.
+        self._lines = WaitingLines(journal, self._lock, on_disk=journal.kept and has_file)
         self._streams = ConsoleStreams()
         self._sending = 0
         self._log_ms = 0
         self._warned = False
         self._printed = PrintedExceptions()
-        self._is_known = not (journal.folder / "console.jsonl").exists()
+        self._is_known = not has_file
         """All lines were looked at for tracebacks; else some of them were written before."""
         self._traceback = ""
         self._traceback_at = 0.0
@@ -135,7 +126,7 @@ class ConsolePart(RunPart):
     @property
     def has_events(self) -> bool:
         """True while lines wait, or may wait on disk."""
-        return bool(self._lines or self._more)
+        return bool(self._lines)
 
     @property
     def has_unfinished_line(self) -> bool:
@@ -147,10 +138,13 @@ class ConsolePart(RunPart):
         """True while a traceback may yet be printed."""
         return bool(self._traceback)
 
-    @_locked
     def next_events(self, task: Task, count: int) -> list[dict[str, Any]]:
         """Return the events to send next, `count` at most; none where others send them, and where none are wanted."""
-        self._fetch()
+        self._lines.fetch()
+        return self._events(task, count)
+
+    @_locked
+    def _events(self, task: Task, count: int) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = []
         self._sending = 0
         while self._sending < len(self._lines) and len(events) < count:
@@ -166,10 +160,7 @@ class ConsolePart(RunPart):
     @_locked
     def events_sent(self) -> None:
         """Note that the Task has the first lines that wait."""
-        sent = self._lines[: self._sending]
-        self._note_sent(self._journal.console_sent + sum(held.kept for held in sent))
-        self._characters -= sum(len(held.line[1]) for held in sent)
-        del self._lines[: self._sending]
+        self._note_sent(self._journal.console_sent + self._lines.drop(self._sending))
         self._sending = 0
 
     @_locked
@@ -191,9 +182,7 @@ class ConsolePart(RunPart):
     def start_over(self) -> None:
         """Send the console from its first line on to the next Task."""
         self._note_sent(0)
-        self._characters = 0
-        self._lines.clear()
-        self._more = True
+        self._lines.read_again()
 
     @_locked
     def renew(self) -> None:
@@ -206,8 +195,7 @@ class ConsolePart(RunPart):
         """
         if self._journal.kept and not self._journal.is_there:
             self._note_sent(0)
-            self._lines = [held._replace(kept=False) for held in self._lines]
-            self._more = False
+            self._lines.journal_is_gone()
             self._journal.save()
 
     @_locked
@@ -215,26 +203,13 @@ class ConsolePart(RunPart):
         """Keep on disk the lines that have come since `free_memory`, and those that still come; raises as `renew`."""
         self._is_closed = False
         self.renew()
-        if self._lines:
-            kept = self._journal.add_console([held.line for held in self._lines])
-            self._lines = [held._replace(kept=kept) for held in self._lines]
+        if held := self._lines.in_memory():
+            self._lines.note_kept(kept=self._journal.add_console(held))
 
     def _note_sent(self, count: int) -> None:
         if count != self._journal.console_sent:
             with contextlib.suppress(OSError):  # as in `_keep`, which reports it
                 self._journal.note_console_sent(count)
-
-    def _fetch(self) -> None:
-        """Take the next lines from disk if memory does not hold all of them."""
-        if self._lines or not self._more:
-            return
-        self._more = False
-        # Not that of another process's run, which that process's worker sends: the folder may be the same.
-        for line in self._journal.console(self._journal.console_sent) if self._journal.kept else ():
-            if not self._has_room(line[1]):
-                self._more = True
-                return
-            self._hold(line, kept=True)
 
     def _keep(self, lines: Iterable[StreamLine]) -> None:
         new: list[ConsoleLine] = [(stream, hide_in_text(line.text), line.time_ms) for stream, line in lines]
@@ -251,28 +226,14 @@ class ConsolePart(RunPart):
                 if not self._warned:
                     self._warned = True
                     logger().warning("run %s: the console cannot be kept on disk (%s)", self._journal.run.run_id, error)
-        if not kept:
-            self._fetch()  # if the disk has no more than that, memory goes on from there
-        for line in new:
-            if not self._more and self._has_room(line[1]):
-                self._hold(line, kept=kept)
-            elif kept:
-                self._more = True
-
-    def _has_room(self, text: str) -> bool:
-        fits = len(self._lines) < RUN_CONSOLE.records and self._characters + len(text) <= RUN_CONSOLE.bytes
-        return fits or not self._lines
-
-    def _hold(self, line: ConsoleLine, *, kept: bool) -> None:
-        self._lines.append(_HeldLine(line, kept))
-        self._characters += len(line[1])
+        self._lines.add(new, kept=kept)
 
     def _together(self, start: int) -> Iterator[ConsoleLine]:
         """Yield the lines from `start` on that go into one event: one stream's, and not too many."""
         characters = 0
-        stream = self._lines[start].line[0]
+        stream = self._lines[start][0]
         for number in range(start, min(start + _LOG_LINES, len(self._lines))):
-            line = self._lines[number].line
+            line = self._lines[number]
             characters += len(line[1])
             if line[0] != stream or (characters > _LOG_CHARACTERS and number > start):
                 return

@@ -119,10 +119,10 @@ def test_a_folder_as_file_server(server: ClearMLServer, monkeypatch: pytest.Monk
 
 
 def test_configured_fields_of_new_tasks(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    login = Login()
-    assert login.task_fields() == {}
+    assert Login().task_fields() == {}
     for given, found in (("s3://bucket/a", {"output_dest": "s3://bucket/a"}), ("true", {}), ("False", {})):
         monkeypatch.setenv("CLEARML_DEFAULT_OUTPUT_URI", given)
+        login = Login()
         assert login.task_fields() == found
     monkeypatch.setenv("TRAINS_DOCKER_IMAGE", "nvidia/cuda:11.1 --network host -e A=1")
     container = {"image": "nvidia/cuda:11.1", "arguments": "--network host -e A=1", "setup_shell_script": ""}
@@ -150,24 +150,28 @@ def test_the_sdk_reads_the_configured_fields(
 
 
 def test_switches_of_the_configuration(server: ClearMLServer, configure: Configure) -> None:
-    login = Login()
-    assert (login.supports_stopping(), login.logs_console()) == (True, True)
+    def switches(login: Login) -> tuple[bool, bool]:
+        return login.supports_stopping(), login.logs_console()
+
+    first = Login()
+    assert switches(first) == (True, True)
     configure("development.support_stopping", False)
-    assert (login.supports_stopping(), login.logs_console()) == (False, True)
+    assert switches(Login()) == (False, True)
     configure("development.worker.log_stdout", "False")
-    assert (login.supports_stopping(), login.logs_console()) == (False, False)
+    assert switches(Login()) == (False, False)
+    assert switches(first) == (True, True), "the SDK, too, reads its configuration once a process"
 
 
 def test_settings_about_the_capture(
     server: ClearMLServer, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    login = Login()
     configure("development.store_uncommitted_code_diff", False)
     configure("development.store_code_diff_from_remote", True)
     configure("development.detect_with_pip_freeze", True)
     configure("development.log_os_environments", ["AWS_*", "CUDA_VERSION"])
-    assert login.capture_settings() == CaptureSettings(False, True, True, ("AWS_*", "CUDA_VERSION"))
+    assert Login().capture_settings() == CaptureSettings(False, True, True, ("AWS_*", "CUDA_VERSION"))
     configure("development.log_os_environments", "A, B")
+    login = Login()
     assert login.capture_settings().variables == ("A", " B")
     for given in ("[AWS_*, CUDA_VERSION]", "AWS_*, CUDA_VERSION"):
         monkeypatch.setenv("CLEARML_LOG_ENVIRONMENT", given)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ import pytest
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.journal.console_file import ConsoleLine
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
+from autoinstrument.mirror.kinds.console import ConsolePart
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ConsoleWritten, ProcessExiting, Record, RunEnded, RunStarted
@@ -168,3 +172,74 @@ def test_more_text_between_two_runs_than_memory_holds(
     first, second = (lines_of(runs.registry.mirrors[name * 32].journal) for name in "ab")
     assert first
     assert first + second == numbers
+
+
+def test_a_slow_disk_delays_no_one_who_writes(
+    tmp_path: Path, server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of an earlier worker are read while the worker's loop takes the text of all its runs."""
+    journals, run = RunJournals(Settings(home=str(tmp_path / "home"))), RUN._replace(run_id="f" * 32)
+    ConsolePart(journals.of(run, PROCESS)).write("stdout", "one\ntwo\n", 1)
+    journal = journals.of(run._replace(resumed=True), PROCESS)
+    console, task = ConsolePart(journal), Tasks(Session()).create("exp", {"name": "task", "type": "training"})
+    is_reading, goes_on, waited = threading.Event(), threading.Event(), list[bool]()
+    read = RunJournal.console
+
+    def slow(of: RunJournal, start: int = 0) -> Iterator[ConsoleLine]:
+        for number, line in enumerate(read(of, start)):
+            if number == 1:
+                is_reading.set()
+                waited.append(goes_on.wait(30))
+            yield line
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as sender:
+        patch.setattr(RunJournal, "console", slow)
+        sending = sender.submit(console.next_events, task, 10)
+        assert is_reading.wait(60)
+        console.write("stdout", "three\n", 2)
+        console.tick()
+        goes_on.set()
+        sent = sending.result()
+    assert waited == [True], "the text waited for the disk"
+    assert lines_of(journal) == ["one", "two", "three"]
+    console.events_sent()
+    sent += console.next_events(task, 10)
+    console.events_sent()
+    assert "".join(event["msg"] for event in sent) == "one\ntwo\nthree\n"
+    assert not console.has_events
+
+
+def test_lines_that_the_disk_refuses_come_after_those_that_it_has(tmp_path: Path, server: ClearMLServer) -> None:
+    """Of an earlier worker, which have not been read yet."""
+    journals, run = RunJournals(Settings(home=str(tmp_path / "home"))), RUN._replace(run_id="9" * 32)
+    ConsolePart(journals.of(run, PROCESS)).write("stdout", "one\n", 1)
+    journal = journals.of(run._replace(resumed=True), PROCESS)
+    console, task = ConsolePart(journal), Tasks(Session()).create("exp", {"name": "task", "type": "training"})
+    console.free_memory()  # from here on, as of a disk that takes nothing
+    console.write("stdout", "two\n", 2)
+    console.write("stdout", "three\n", 3)
+    (event,) = console.next_events(task, 10)
+    assert event["msg"] == "one\ntwo\nthree\n"
+
+
+def test_a_console_that_must_be_sent_again_while_it_is_read(
+    tmp_path: Path, server: ClearMLServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines that are being read belong to a journal that is no longer there."""
+    journals, run = RunJournals(Settings(home=str(tmp_path / "home"))), RUN._replace(run_id="8" * 32)
+    ConsolePart(journals.of(run, PROCESS)).write("stdout", "one\ntwo\n", 1)
+    journal = journals.of(run._replace(resumed=True), PROCESS)
+    console, task = ConsolePart(journal), Tasks(Session()).create("exp", {"name": "task", "type": "training"})
+    read = RunJournal.console
+
+    def overtaken(of: RunJournal, start: int = 0) -> Iterator[ConsoleLine]:
+        yield from read(of, start)
+        shutil.rmtree(tmp_path / "home")
+        console.write("stdout", "three\n", 2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunJournal, "console", overtaken)
+        (event,) = console.next_events(task, 10)
+    assert event["msg"] == "three\n"
+    console.events_sent()
+    assert lines_of(journal) == []

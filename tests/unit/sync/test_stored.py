@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from mlflow.entities import Metric, Param
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 
 from autoinstrument.clearml_api.file_uploads import FileUploads
@@ -102,6 +104,28 @@ def test_runs_from_before_the_agent_get_their_tasks(server: ClearMLServer, clien
     assert "report.txt" in [artifact["key"] for artifact in task["execution"]["artifacts"]]
     assert task["script"]["version_num"] == "a" * 40
     assert link_tags(client.get_run(child))["state"] == "synced"
+
+
+def test_runs_are_read_together(server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most have no models and no traces, and would be asked for each: a third of the time of `sync`."""
+    names = [f"run {number}" for number in range(4)]
+    ids = [a_run(client, name) for name in names]
+    client.create_registered_model("net")
+    client.create_model_version("net", "s3://bucket/net", ids[2])
+    asked: Counter[str] = Counter()
+    for name in ("get_run", "search_traces", "search_logged_models"):
+        called = getattr(SqlAlchemyStore, name)
+
+        def counted(*arguments: Any, _name: str = name, _called: Any = called, **options: Any) -> Any:
+            asked[_name] += 1
+            return _called(*arguments, **options)
+
+        monkeypatch.setattr(SqlAlchemyStore, name, counted)
+    assert outcomes("sync", "--all") == dict.fromkeys(names, "synced")
+    assert asked == {"search_traces": 1, "search_logged_models": 1}
+    assert [model["name"] for model in server.models] == ["net"]
+    clean = autoinstrument("verify")
+    assert clean.exit_code == 0, clean.output
 
 
 def test_a_child_that_ended_before_its_parent_gets_its_parent_later(

@@ -183,7 +183,7 @@ def test_nothing_is_asked_if_clearml_is_configured_not_to_stop_processes(
     assert server.requests
     server.clear_requests()
     configure("development.support_stopping", False)
-    watch.look({"1" * 32: nothing}, LiveRun.do)
+    AbortWatcher(Tasks(Session())).look({"1" * 32: nothing}, LiveRun.do)
     AbortWatcher(Tasks(Session()), aborts=False).look({"1" * 32: nothing}, LiveRun.do)
     assert server.requests == []
     AbortWatcher(Tasks(Session()), dead_after_s=300.0).look({"1" * 32: nothing}, LiveRun.do)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -116,6 +117,7 @@ def test_the_first_part_of_a_capture_waits_for_the_rest(
     while not patience_s and not capturing.news:
         time.sleep(0.01)
     assert bool(capturing.news) is not bool(patience_s)
+    assert (capturing.whole_by < math.inf) is bool(patience_s)
     go_on.set()
     while not capturing.packages.freeze or not capturing.news:
         time.sleep(0.01)

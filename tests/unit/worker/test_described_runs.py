@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_of_a_run_that_waits_for_sync(
     assert (described.pid, described.job) == (EVALUATE.pid, EVALUATE.job), "it is the one at work"
     awaits = later.registry.mirrors[RUN.run_id].describe_at is not None
     assert awaits is not begun_elsewhere, "it would wait forever: nothing will describe it"
+
+
+def test_the_worker_wakes_when_a_description_waits_no_longer(
+    dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the rest of the capture, or for Git."""
+    mirror = dispatcher.registry.mirrors[RUN.run_id]
+    for whole_by, describe_at, wakes_at in ((1.0, 2.0, 1.0), (math.inf, 2.0, 2.0), (1.0, None, math.inf)):
+        monkeypatch.setattr(TrainingProcess, "whole_by", whole_by)
+        mirror.describe_at = describe_at
+        assert dispatcher.registry.next_description == wakes_at
 
 
 @pytest.mark.parametrize(
