@@ -171,18 +171,24 @@ def _once(options: SyncOptions, settings: Settings, jobs: int, executor: Executo
     """Sync once, print the outcome of each run and a summary, and return the exit code."""
     selection, as_json = options.selection, options.as_json
     outcomes: list[Outcome] = []
-    if selection.asks_store and not as_json:
-        name_default_store()
     counts: Counter[tuple[str, str]] = Counter()
-    interrupted = False
+    failures: dict[str, Outcome] = {}
+    interrupted, names_store = False, selection.asks_store and not as_json
     with progress("syncing") as advance:
         try:
             for outcome in sync_runs(selection, settings, jobs=jobs, executor=executor):
-                counts[kind_of(outcome)] += 1
+                is_failure = outcome.result == "failed"
+                if names_store and not is_failure:  # a failure names the store itself
+                    names_store = False
+                    name_default_store()
+                if outcome.run_id:
+                    counts[kind_of(outcome)] += 1
                 if as_json:
                     outcomes.append(outcome)
                 elif outcome.result not in ("unchanged", LEFT_OUT):
-                    print_outcome(outcome)
+                    print_outcome(outcome, failures.get(outcome.detail) if is_failure else None)
+                if is_failure:
+                    failures.setdefault(outcome.detail, outcome)
                 advance(outcome.run_name)
         except KeyboardInterrupt:
             interrupted = True
@@ -191,8 +197,8 @@ def _once(options: SyncOptions, settings: Settings, jobs: int, executor: Executo
     if as_json:
         click.echo(json.dumps([outcome._asdict() for outcome in outcomes], indent=2))
     elif counts or not interrupted:
-        sum_up(counts, _nothing(selection, settings))
-    return 1 if interrupted or any(result == "failed" for result, _ in counts) else 0
+        sum_up(counts, "" if failures else _nothing(selection, settings))
+    return 1 if interrupted or failures else 0
 
 
 def _nothing(selection: Selection, settings: Settings) -> str:

@@ -31,7 +31,13 @@ from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON
 from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
-from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of_recorded, says_gone
+from autoinstrument.mlflow_store.store_errors import (
+    NoStoreError,
+    NotFoundError,
+    problem_of,
+    problem_of_recorded,
+    says_gone,
+)
 from autoinstrument.mlflow_store.urls import with_known_credentials
 from autoinstrument.scrubber import without_credentials
 from autoinstrument.settings import Settings
@@ -159,8 +165,8 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
             except ClearMLError as error:
                 giving_up.failed(error)
                 yield failed(outcome.run_id, outcome.run_name, error)
-            except ImportError:
-                giving_up.reason = "MLflow is not installed in this environment"
+            except ImportError as error:
+                giving_up.reason = problem_of(error)
                 yield outcome._replace(result="failed", detail=giving_up.reason)
             except Exception as error:  # MLflow's store raises what its driver raises
                 outcome = failed(outcome.run_id, outcome.run_name, error)
