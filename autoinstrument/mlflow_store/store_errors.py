@@ -37,6 +37,7 @@ _OF_TEXT = {
     "alert certificate required": ("wants a certificate of the client", _NO_CERTIFICATE),
     "Caused by ProxyError": ("cannot be reached through the proxy", _PROXY),
     "not in a valid JSON format": ("is no MLflow tracking server (its answer is no JSON)", OTHER_SERVER),
+    "got unsupported URI": ("is of no kind that MLflow knows", "Check MLFLOW_TRACKING_URI."),
     "failed with exception": ("cannot be reached", NO_SERVER),
 }
 """By parts of the messages of MLflow's client (2.16 to 3.17), the first that fits."""
@@ -97,8 +98,8 @@ def problem_of(error: Exception) -> str:
         return "MLflow is not installed in this environment: use the Python of the training"
     text = hide_in_text(" ".join(str(error).split()))
     if known := explained(error):
-        address, (problem, remedy) = re.search(r"https?://[^/\s'\"]+", text), known
-        server = without_credentials(address[0]) if address else "the server"
+        (problem, remedy), address = known, re.search(r"unsupported URI '([^']*)|(https?://[^/\s'\"]+)", text)
+        server = without_credentials(address[1] or address[2]) if address else "the server"
         if isinstance(error, ImportError):
             server = "the store"
         return f"MLflow: {server} {problem}: {remedy[0].lower() + remedy[1:-1]}"
