@@ -56,23 +56,27 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
     "--all",
     "everything",
     is_flag=True,
-    help="All runs of all experiments of the tracking server that AUTOINSTRUMENT_EXPERIMENTS names.",
+    help="All runs of the tracking server, in the experiments that AUTOINSTRUMENT_EXPERIMENTS names.",
 )
 @click.option(
-    "--since", type=click.DateTime(_FORMATS), help="Of these, only runs that began then or later (local time)."
+    "--since",
+    type=click.DateTime(_FORMATS),
+    metavar="DATE",
+    help="Of these, only runs that began then or later, as 2026-01-31 or 2026-01-31T18:30:00 (local time).",
 )
-@click.option(
-    "--deleted", is_flag=True, help="Of these, deleted runs without a Task, too; their Tasks will be archived."
-)
+@click.option("--deleted", is_flag=True, help="Also make Tasks of deleted runs that have none; they are archived.")
 @click.option("--full", is_flag=True, help="Compare points, files and models even if everything else is equal.")
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Number of processes that sync runs of the store.",
+    metavar="N",
+    help="Number of processes that sync runs of the tracking server.",
 )
-@click.option("--dask", default="", metavar="ADDRESS", help="Spread them over this Dask cluster (extra `dask`).")
+@click.option(
+    "--dask", default="", metavar="ADDRESS", help="Sync these runs on a Dask cluster in place of --jobs (extra `dask`)."
+)
 @click.option("--follow", is_flag=True, help=f"Go on until Ctrl-C, and look for new runs every {EVERY_S:.0f} s.")
 @click.option(
     "--live",
