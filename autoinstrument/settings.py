@@ -148,7 +148,7 @@ class Settings:
     dead_after_s: float = _setting(
         Silence(), 300.0, "machine",
         """`autoinstrument sync --follow` ends runs whose agent has been silent for so many seconds: their machine is
-        gone, see [Machines that vanish](reliability.md#machines-that-vanish). `off`: never.""",
+        gone, see [Machines that vanish](vanished-machines.md). `off`: never.""",
     )  # fmt: skip
     traces: bool = _setting(
         Switch(), True, "task",

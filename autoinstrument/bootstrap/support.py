@@ -19,6 +19,7 @@ def is_wanted() -> bool:
 
         from autoinstrument.versions import MLFLOW
 
+        note("version", VERSION)
         # The version first: an agent captures the console from the moment it is made.
         if MLFLOW.covers(VERSION):
             from autoinstrument.agent.process_agent import agent

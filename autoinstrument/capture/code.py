@@ -89,7 +89,7 @@ def module_root(file: Path, module: str) -> Path | None:
     return file.parents[len(parts) - 1] if list(ends) == parts else None
 
 
-def start_folder(process: ProcessStarted, script: Mapping[str, str]) -> str:
+def module_started_in(process: ProcessStarted, script: Mapping[str, str]) -> str:
     """Return where a module was started, relative to the repository's root; "" if that is the Task's `working_dir`.
 
     It is another folder if the package was installed from a folder such as `src` (`pip install -e .`): an agent must

@@ -246,7 +246,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _working_dir(code: Code, checkout: Checkout, cwd: Path) -> str:
-    """Return the folder in which an agent must start the code; see `capture.code.start_folder`."""
+    """Return the folder in which an agent must start the code; see `capture.code.module_started_in`."""
     # A module may have been found through sys.path and not in the working directory: `-m` must find it there again.
     root = module_root(code.file, code.module) if code.module and code.file is not None else None
     return (checkout.inside(root) if root is not None else "") or checkout.inside(cwd) or "."

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -23,9 +23,9 @@ from autoinstrument.settings import Settings
 def doctor(switch: str | None, as_json: bool) -> None:
     """Check this environment and both servers: is everything there that mirroring needs?
 
-    Each finding is one line; a problem has its remedy below. Secrets are not shown, and nothing is changed. It takes
-    some seconds; a server that does not answer is waited for no longer than a minute. Exit code 1 if there is a
-    problem.
+    Each finding is one line: `✓` is well, `·` is worth knowing, `✗` is a problem, with its remedy below. Secrets are
+    not shown, and nothing is changed. It takes some seconds; a server that does not answer is waited for no longer than
+    a minute. Exit code 1 if there is a problem.
     """
     found = (masked(check) for check in _checks(switch))
     if as_json:
@@ -33,8 +33,26 @@ def doctor(switch: str | None, as_json: bool) -> None:
         good = all(check.ok is not False for check in checks)
         click.echo(json.dumps({"ok": good, "checks": [check._asdict() for check in checks]}, indent=2))
     else:
-        good = show(found)
+        problems: list[str] = []
+        good = show(_short(found, problems))
+        click.echo(f"problems: {', '.join(dict.fromkeys(problems))}" if problems else "no problem found")
     sys.exit(0 if good else 1)
+
+
+def _short(checks: Iterable[Check], problems: list[str]) -> Iterator[Check]:
+    """Yield the findings, with one line for all settings at their defaults; append what is wrong to `problems`."""
+    defaults = 0
+    for check in checks:
+        is_setting = check.what.startswith("AUTOINSTRUMENT_")
+        if is_setting and check.ok is None:
+            defaults += 1
+            continue
+        if defaults and not is_setting:
+            yield Check("settings", None, f"{defaults} have their defaults; `autoinstrument doctor --json` lists all")
+            defaults = 0
+        if check.ok is False:
+            problems.append(check.what)
+        yield check
 
 
 def _checks(switch: str | None) -> Iterator[Check]:
@@ -53,6 +71,7 @@ def _checks(switch: str | None) -> Iterator[Check]:
         yield Check("wrappers", False, f"MLflow cannot be imported: {error}", "Try `python -c 'import mlflow'`.")
     else:
         yield environment_checks.wrappers(traced)
+        yield from environment_checks.lost_wrappers(traced)
         if traced.code == 0:
             yield from service_checks.tracking_server((traced.stdout.strip().splitlines() or [""])[-1])
     yield from service_checks.clearml()

@@ -17,6 +17,7 @@ from autoinstrument.capture.requirements import to_install
 from autoinstrument.cli.checks import Check
 from autoinstrument.cli.hook_files import SITECUSTOMIZE, START_UP, sitecustomize
 from autoinstrument.cli.tracing import Traced
+from autoinstrument.integrations.mlflow_internals import lost
 from autoinstrument.journal.state_folder import home
 from autoinstrument.settings import INTERNAL, SWITCH, TABLE, Settings, SettingsError, enabled
 from autoinstrument.transport import own_python
@@ -58,6 +59,8 @@ def start_up_files() -> Iterator[Check]:
                 same = path.read_bytes() == content
             except OSError:
                 same = False
+            if same and name != runs:
+                continue
             detail = "as shipped" if same else "is not what was shipped"
             detail += ", runs" if name == runs else ", not used by this Python"
             yield Check(
@@ -126,17 +129,20 @@ def settings(environ: Mapping[str, str]) -> Iterator[Check]:
 def versions() -> Iterator[Check]:
     """Compare the installed versions with the tested ones."""
     for name, supported in _LIBRARIES.items():
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            other = "mlflow-skinny" if name == "mlflow" else ""
-            try:
-                version = metadata.version(other)
-            except (metadata.PackageNotFoundError, ValueError):
-                yield Check(name, False, "not installed", f"Install {name} into this environment.")
-                continue
-        good = supported.covers(version)
-        yield Check(name, good, f"{version} (tested: {supported})", f"Install a version from {supported}.")
+        found = next(filter(_version, (name, "mlflow-skinny") if name == "mlflow" else (name,)), "")
+        if not found:
+            yield Check(name, False, "not installed", f"Install {name} into this environment.")
+            continue
+        version, good = _version(found), supported.covers(_version(found))
+        yield Check(found, good, f"{version} (tested: {supported})", f"Install a version from {supported}.")
+
+
+def _version(distribution: str) -> str:
+    """Return the version of a package that is installed, "" if it is not."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def working_copy() -> Check:
@@ -170,23 +176,32 @@ def installation() -> Check:
     if ignored := list(lock_files_without_this_package(Path.cwd())):
         missing.append(f"{line} will be installed, but {ignored[0]}")
     return Check(
-        "on a ClearML agent", None if missing else True, missing[0] if missing else f"{line} will be installed"
+        "clones on other machines", None if missing else True, missing[0] if missing else f"{line} will be installed"
     )
 
 
 def wrappers(traced: Traced) -> Check:
     """Check which functions of MLflow were wrapped when it was imported with the agent on."""
     steps = traced.steps
-    wrapped, missing = sorted(set(steps.get("wrapped", []))), sorted(set(steps.get("not wrapped", [])))
-    errors = steps.get("error", [])
+    wrapped, errors = set(steps.get("wrapped", [])), steps.get("error", [])
     if "started" not in steps:
         return Check("wrappers", False, "the start-up file did not run", "Run `autoinstrument install`.")
     if not wrapped:
         reason = (traced.stderr.strip().splitlines() or ["MLflow was not imported"])[-1]
         return Check("wrappers", False, reason, "Run `autoinstrument explain` to see the step that failed.")
-    detail = f"{len(wrapped)} functions of MLflow"
-    if missing:
-        detail += f"; not in this version: {', '.join(missing)}"
+    detail = f"{len(wrapped)} functions of MLflow are wrapped"
     if errors:
         return Check("wrappers", False, f"{detail}; {errors[0]}", "Training is not affected; please report it.")
     return Check("wrappers", True, detail)
+
+
+def lost_wrappers(traced: Traced) -> Iterator[Check]:
+    """Find functions that could not be wrapped, although MLflow's version should have them."""
+    version = next(iter(traced.steps.get("version", [])), "")
+    if names := lost(traced.steps.get("not wrapped", []), version):
+        yield Check(
+            "functions of MLflow", False,
+            f"{version} lacks some, so that calls of them are not mirrored: {', '.join(names)}",
+            "Run `autoinstrument verify`: it finds what a Task lacks, and names the command that completes it. Please "
+            "report this version of MLflow.",
+        )  # fmt: skip

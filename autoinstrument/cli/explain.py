@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import click
 
 from autoinstrument.cli.checks import Check, masked, show
+from autoinstrument.cli.environment_checks import lost_wrappers
 from autoinstrument.cli.examples import examples
 from autoinstrument.cli.run import found
 from autoinstrument.cli.tracing import StepDetails, Traced, probe, run_traced
@@ -68,6 +69,7 @@ def explained(traced: Traced, *, of_command: bool) -> Iterator[Check]:
             break
     if good and of_command:
         yield from _runs(traced)
+    yield from lost_wrappers(traced)
     for error in dict.fromkeys(steps.get("error", [])):
         yield Check("error of the agent's own", False, error, "Training is not affected; please report it.")
     if of_command and traced.code:
@@ -116,9 +118,10 @@ def _left_alone(steps: StepDetails) -> Check:
 
 
 def _wrapped(steps: StepDetails) -> Check:
-    wrapped, missing = set(steps.get("wrapped", [])), set(steps.get("not wrapped", []))
-    detail = f"{len(wrapped)} functions" + (f"; not in this version: {', '.join(sorted(missing))}" if missing else "")
-    return Check("wrappers placed", bool(wrapped), detail, "See the errors below, and please report them.")
+    wrapped = set(steps.get("wrapped", []))
+    return Check(
+        "wrappers placed", bool(wrapped), f"{len(wrapped)} functions", "See the errors below, and please report them."
+    )
 
 
 def _runs(traced: Traced) -> Iterator[Check]:

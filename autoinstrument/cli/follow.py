@@ -90,9 +90,9 @@ class Follower:
                 has_failed = self._round()
                 pause = min(2 * pause, _SLOWEST) if has_failed else 1
                 time.sleep(EVERY_S * pause)
-        self._counts.update(kind_of(outcome) for outcome in self._failed.values())
+        self._counts.update(kind_of(outcome) for outcome in self._failed.values() if outcome.run_id)
         if not self._as_json:
-            sum_up(self._counts, "nothing to do")
+            sum_up(self._counts, "" if self._failed else "nothing to do")
         return 1 if self._failed else 0
 
     @contextlib.contextmanager
@@ -141,11 +141,12 @@ class Follower:
             with self._lock:
                 self._health.note(outcome, feed)
                 before = self._failed.pop(key, None)
+                alike = next((each for each in self._failed.values() if each.detail == outcome.detail), None)
                 if outcome.result == "failed":
                     self._failed[key] = outcome
                 if outcome.result in ("unchanged", "running", LEFT_OUT) or outcome == before:
                     return
-                click.echo(json.dumps(outcome._asdict())) if self._as_json else print_outcome(outcome)
+                click.echo(json.dumps(outcome._asdict())) if self._as_json else print_outcome(outcome, alike)
                 if outcome.result != "failed":
                     self._counts[kind_of(outcome)] += 1
 

@@ -26,7 +26,7 @@ def gpus(environ: Mapping[str, str]) -> Check:
 
 
 def _check(environ: Mapping[str, str]) -> Check:
-    none = "none that NVML or ROCm knows; their figures are left out"
+    none = "none found (NVML, ROCm)"
     for library in LIBRARIES:
         if are_asleep(library.driver):
             none = f"those of the driver {library.driver} sleep, and are not woken"

@@ -13,7 +13,7 @@ import click
 
 from autoinstrument.capture.bundle import unpacked
 from autoinstrument.capture.checkout import Checkout
-from autoinstrument.capture.code import start_folder
+from autoinstrument.capture.code import module_started_in
 from autoinstrument.capture.lock_files import lock_files_without_this_package
 from autoinstrument.capture.requirements import to_install
 from autoinstrument.capture.requirements_file import requirement_lines
@@ -92,7 +92,7 @@ def new_task(wanted: Wanted, settings: Settings, tasks: Tasks, warn: Warn) -> Dr
             checkout = Checkout.of(folder)
             root = checkout.root if checkout else folder
         script = script_of(process, tasks.capture_settings, warn, folder=root)._asdict()
-        start = start_folder(process, script)
+        start = module_started_in(process, script)
         if wanted.repo:
             script["branch"] = wanted.branch
         if several := unpacked(script["diff"]):

@@ -17,7 +17,7 @@ from autoinstrument.cli.examples import examples
 from autoinstrument.cli.named_run import named_task
 from autoinstrument.cli.output import wrapped
 from autoinstrument.cli.usage_errors import reports_bad_settings
-from autoinstrument.reproduction.code_folder import CodeError, make_code, start_folder, working_folder
+from autoinstrument.reproduction.code_folder import CodeError, make_code, start_folder_in_code, working_folder
 from autoinstrument.reproduction.environment import InstallError, make_environment, python_of, requirements_here
 from autoinstrument.reproduction.recipe import Recipe, program_words, recipe_of
 from autoinstrument.reproduction.start_file import Start, run_start_file, shown, write_start_file
@@ -62,7 +62,7 @@ def reproduce(enabled: str | None, run: str, starts: bool, folder: Path | None, 
         target.mkdir(parents=True, exist_ok=True)
         notes = make_code(recipe, target / _CODE, repo)
         working_dir = working_folder(recipe, target / _CODE)
-        started_in = start_folder(recipe, target / _CODE) or working_dir
+        started_in = start_folder_in_code(recipe, target / _CODE) or working_dir
     except (CodeError, OSError) as error:
         shutil.rmtree(target / _CODE if was_there else target, ignore_errors=True)
         raise click.ClickException(str(error)) from None

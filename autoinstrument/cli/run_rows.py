@@ -13,7 +13,7 @@ from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mlflow_store.left_out import LEFT_OUT, is_left_out
 from autoinstrument.mlflow_store.link_tags import STATE, TASK_ID, TASK_URL
 from autoinstrument.mlflow_store.runs import default_tracking_uri, latest_runs
-from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of, shown
+from autoinstrument.mlflow_store.store_errors import NotFoundError, problem_of, shown
 from autoinstrument.mlflow_store.urls import named
 from autoinstrument.scrubber import hide_in_text, without_credentials
 from autoinstrument.settings import Settings
@@ -65,11 +65,8 @@ def listed_rows(settings: Settings, *, experiments: tuple[str, ...] = (), limit:
         rows = _stored(experiments, limit, waiting, settings)
     except NotFoundError:
         raise
-    except NoStoreError as error:
-        rows, problem = [], str(error)
     except Exception as error:  # MLflow's store raises what its driver raises
-        reason = problem_of(error)
-        rows, problem = [], f"the tracking server does not answer, see `autoinstrument doctor` ({reason})"
+        rows, problem = [], problem_of(error)
     listed = {row.run_id for row in rows}
     here = [row for row in waiting.values() if row.run_id not in listed]
     rows += [row for row in here if not experiments or row.experiment in experiments]

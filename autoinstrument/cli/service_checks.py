@@ -85,16 +85,23 @@ def clearml() -> Iterator[Check]:
     found = _probed()
     places = [f"{name} (environment)" for name in found.get("variables", [])]
     places += [f"file {found['file']}"] if found.get("file") else []
-    remedy = "Run `clearml-init`, or set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY."
-    yield Check("ClearML configuration", bool(places), ", ".join(places) or "none found", remedy)
     error = hide_in_text(str(found.get("error", "")))
+    if "variables" not in found:
+        yield Check("ClearML server", False, error, "Run `python -c 'import clearml'`, which shows the reason.")
+        return
+    yield Check(
+        "ClearML configuration", bool(places), ", ".join(places) or "none found",
+        "Run `clearml-init`, or set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY. Runs are "
+        "recorded on disk meanwhile; `autoinstrument sync` makes their Tasks later.",
+    )  # fmt: skip
+    if error and not places:
+        return  # there is no server to ask
     if error:
         yield Check(
-            "ClearML server",
-            False,
-            error,
-            "Runs are recorded on disk meanwhile; `autoinstrument sync` completes their Tasks later.",
-        )
+            "ClearML server", False, error,
+            "Check its address and key in the configuration, and that it runs. Runs are recorded on disk meanwhile; "
+            "`autoinstrument sync` completes their Tasks later.",
+        )  # fmt: skip
         return
     key = f" with the key {found['key']}" if found.get("key") else ""
     yield Check("ClearML server", True, f"{without_credentials(str(found['api']))} accepts the credentials{key}")

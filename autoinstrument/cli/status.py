@@ -12,7 +12,6 @@ from autoinstrument.cli.examples import examples
 from autoinstrument.cli.output import Link, is_terminal, name_default_store, table, wrapped
 from autoinstrument.cli.run_rows import Row, listed_rows
 from autoinstrument.cli.usage_errors import reports_bad_settings
-from autoinstrument.guard import visible
 from autoinstrument.mlflow_store.runs import default_tracking_uri
 from autoinstrument.mlflow_store.store_errors import NotFoundError, shown
 from autoinstrument.settings import read_settings
@@ -83,14 +82,17 @@ def _show(rows: list[Row]) -> None:
             )
         )  # fmt: skip
     table(columns, cells, shortened=("run", "experiment"))
+    below: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         lines = [row.pending] if row.pending else []
         if not is_terminal():
             links = (("Task", row.task_url), ("MLflow", row.run_url))
             lines = [f"{what}: {address}" for what, address in links if address] + lines
-        if lines:
-            click.echo(f"\n{visible(row.run_name or row.run_id)} ({row.run_id[:8]})")
-        for line in lines:
+        below.setdefault(tuple(lines), []).append(f"{row.run_name or row.run_id} ({row.run_id[:8]})")
+    below.pop((), None)
+    for lines_of_runs, runs in below.items():  # runs that wait for the same reason share it
+        click.echo(f"\n{wrapped(', '.join(runs), '')}")
+        for line in lines_of_runs:
             click.echo(wrapped(f"  {line}", " " * 4))
 
 

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from datetime import datetime
+from typing import Any
 
 import click
 
@@ -22,6 +22,7 @@ from autoinstrument.cli.health import Health
 from autoinstrument.cli.native_heap import share_heap
 from autoinstrument.cli.outcomes import kind_of, print_outcome, sum_up
 from autoinstrument.cli.output import name_default_store, progress
+from autoinstrument.cli.sync_options import SyncOptions
 from autoinstrument.cli.usage_errors import Seconds, reports_bad_settings
 from autoinstrument.journal.state_folder import home
 from autoinstrument.mlflow_store.internals import import_clients
@@ -55,23 +56,27 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
     "--all",
     "everything",
     is_flag=True,
-    help="All runs of all experiments of the tracking server that AUTOINSTRUMENT_EXPERIMENTS names.",
+    help="All runs of the tracking server, in the experiments that AUTOINSTRUMENT_EXPERIMENTS names.",
 )
 @click.option(
-    "--since", type=click.DateTime(_FORMATS), help="Of these, only runs that began then or later (local time)."
+    "--since",
+    type=click.DateTime(_FORMATS),
+    metavar="DATE",
+    help="Of these, only runs that began then or later, as 2026-01-31 or 2026-01-31T18:30:00 (local time).",
 )
-@click.option(
-    "--deleted", is_flag=True, help="Of these, deleted runs without a Task, too; their Tasks will be archived."
-)
+@click.option("--deleted", is_flag=True, help="Also make Tasks of deleted runs that have none; they are archived.")
 @click.option("--full", is_flag=True, help="Compare points, files and models even if everything else is equal.")
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Number of processes that sync runs of the store.",
+    metavar="N",
+    help="Number of processes that sync runs of the tracking server.",
 )
-@click.option("--dask", default="", metavar="ADDRESS", help="Spread them over this Dask cluster (extra `dask`).")
+@click.option(
+    "--dask", default="", metavar="ADDRESS", help="Sync these runs on a Dask cluster in place of --jobs (extra `dask`)."
+)
 @click.option("--follow", is_flag=True, help=f"Go on until Ctrl-C, and look for new runs every {EVERY_S:.0f} s.")
 @click.option(
     "--live",
@@ -94,22 +99,7 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON; with --follow, one line per run.")
 @reports_bad_settings
-def sync(
-    runs: tuple[str, ...],
-    experiments: tuple[str, ...],
-    everything: bool,
-    since: datetime | None,
-    deleted: bool,
-    full: bool,
-    jobs: int,
-    dask: str,
-    follow: bool,
-    live: bool,
-    others_after_s: float | None,
-    health: str,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def sync(**given: Any) -> None:
     """Complete the Tasks of runs that had no ClearML server, or whose process was killed.
 
     Without a selection: the runs that were recorded on this machine (AUTOINSTRUMENT_HOME). With one: any runs of the
@@ -120,42 +110,17 @@ def sync(
 
     Exit codes: 0 everything is delivered, 1 something is not (the reason is printed), 2 wrong usage.
     """
-    settings = read_settings()
-    if everything and (experiments or runs):
-        raise click.UsageError("`--all` selects all runs: it cannot be combined with `--experiment` or `--run`")
-    if (since or deleted) and not (everything or experiments):
-        raise click.UsageError("`--since` and `--deleted` need `--all` or `--experiment`")
-    if follow and dry_run:
-        raise click.UsageError("`--follow` and `--dry-run` cannot be combined")
-    for option, value in (("--live", live), ("--dead-after", others_after_s), ("--health", health)):
-        if value and not follow:
-            raise click.UsageError(f"`{option}` can be used with `--follow` only")
-    if live and not (everything or experiments):
-        raise click.UsageError("`--live` needs `--all` or `--experiment`")
-    since_ms = int(since.timestamp() * 1000) if since else 0
-    selection = Selection(
-        runs=runs, experiments=experiments, everything=everything, since_ms=since_ms,
-        deleted=deleted, full=full, dry_run=dry_run,
-    )  # fmt: skip
-    if follow:
+    settings, options = read_settings(), SyncOptions(**given)
+    options.check()
+    if options.follow:
         share_heap()  # before threads begin
-    if not dask:
+    if not options.dask:
         prepare_sdk()
-    if health:
+    if options.health:
         count_requests()  # before processes are forked
-    with _cluster(dask) if dask else _processes(jobs) as (executor, jobs):
+    with _cluster(options.dask) if options.dask else _processes(options.jobs) as (executor, jobs):
         try:
-            if follow:
-                silent = SilentRuns(
-                    Tasks(Session()), settings, experiments=experiments, others_after_s=others_after_s or math.inf
-                )
-                running = FollowedRuns(selection, settings, jobs=jobs, executor=executor) if live else None
-                state = Health()
-                with state.served(health):
-                    follower = Follower(selection, settings, jobs, executor, silent, running, state, as_json=as_json)
-                    code = follower.follow()
-            else:
-                code = _once(selection, settings, jobs, executor, as_json=as_json)
+            code = (_follow if options.follow else _once)(options, settings, jobs, executor)
         except NotFoundError as error:
             raise click.UsageError(str(error)) from None
     sys.exit(code)
@@ -193,21 +158,41 @@ def _cluster(address: str) -> Iterator[tuple[Executor | None, int]]:
         yield client.get_executor(), sum(client.nthreads().values()) or 1
 
 
-def _once(selection: Selection, settings: Settings, jobs: int, executor: Executor | None, *, as_json: bool) -> int:
+def _follow(options: SyncOptions, settings: Settings, jobs: int, executor: Executor | None) -> int:
+    """Sync until a signal comes, and return the exit code."""
+    selection, state = options.selection, Health()
+    silent = SilentRuns(
+        Tasks(Session()), settings,
+        experiments=options.experiments, others_after_s=options.others_after_s or math.inf,
+    )  # fmt: skip
+    running = FollowedRuns(selection, settings, jobs=jobs, executor=executor) if options.live else None
+    with state.served(options.health):
+        follower = Follower(selection, settings, jobs, executor, silent, running, state, as_json=options.as_json)
+        return follower.follow()
+
+
+def _once(options: SyncOptions, settings: Settings, jobs: int, executor: Executor | None) -> int:
     """Sync once, print the outcome of each run and a summary, and return the exit code."""
+    selection, as_json = options.selection, options.as_json
     outcomes: list[Outcome] = []
-    if (selection.runs or selection.is_of_store) and not as_json:
-        name_default_store()
     counts: Counter[tuple[str, str]] = Counter()
-    interrupted = False
+    failures: dict[str, Outcome] = {}
+    interrupted, names_store = False, selection.asks_store and not as_json
     with progress("syncing") as advance:
         try:
             for outcome in sync_runs(selection, settings, jobs=jobs, executor=executor):
-                counts[kind_of(outcome)] += 1
+                is_failure = outcome.result == "failed"
+                if names_store and not is_failure:  # a failure names the store itself
+                    names_store = False
+                    name_default_store()
+                if outcome.run_id:
+                    counts[kind_of(outcome)] += 1
                 if as_json:
                     outcomes.append(outcome)
                 elif outcome.result not in ("unchanged", LEFT_OUT):
-                    print_outcome(outcome)
+                    print_outcome(outcome, failures.get(outcome.detail) if is_failure else None)
+                if is_failure:
+                    failures.setdefault(outcome.detail, outcome)
                 advance(outcome.run_name)
         except KeyboardInterrupt:
             interrupted = True
@@ -216,8 +201,8 @@ def _once(selection: Selection, settings: Settings, jobs: int, executor: Executo
     if as_json:
         click.echo(json.dumps([outcome._asdict() for outcome in outcomes], indent=2))
     elif counts or not interrupted:
-        sum_up(counts, _nothing(selection, settings))
-    return 1 if interrupted or any(result == "failed" for result, _ in counts) else 0
+        sum_up(counts, "" if failures else _nothing(selection, settings))
+    return 1 if interrupted or failures else 0
 
 
 def _nothing(selection: Selection, settings: Settings) -> str:

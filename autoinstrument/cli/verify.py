@@ -21,7 +21,7 @@ from autoinstrument.mirror.kinds.kind import Difference
 from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.mlflow_store.runs import StoredRun, default_tracking_uri, find_run, find_runs
-from autoinstrument.mlflow_store.store_errors import problem_of, shown
+from autoinstrument.mlflow_store.store_errors import is_of_store, problem_of, shown
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.sync.verify import differences
 
@@ -139,6 +139,9 @@ def _chosen(runs: tuple[str, ...]) -> Iterator[tuple[str, StoredRun | Exception]
         try:
             yield run_id, find_run(run_id)
         except Exception as error:  # as above
+            if is_of_store(error):
+                yield "", error
+                return
             yield run_id, error
     if not runs:
         try:

@@ -11,7 +11,7 @@ from autoinstrument.clearml_api.task_lookup import TaskLookup
 from autoinstrument.clone_run import command_line
 from autoinstrument.clone_run.lineage import CLONED_FROM_RUN
 from autoinstrument.clone_run.origin import SECTIONS, lineage_of, origin_run, values_of
-from autoinstrument.clone_run.settings import OBJECT, read, start_folder
+from autoinstrument.clone_run.settings import OBJECT, read, start_folder_line
 from autoinstrument.clone_run.task_description import TaskDescription
 from autoinstrument.switch import is_on
 
@@ -53,7 +53,7 @@ def described(session: Session, task_id: str) -> TaskDescription:
     configuration = objects.get(command_line.CONFIGURATION)
     if configuration and is_on(sections.get("Hydra", {}).get(command_line.ALLOW_EDIT, "")):
         found["configuration"] = str(configuration.get("value") or "")
-    if folder := start_folder(str(settings.get("value") or "")):
+    if folder := start_folder_line(str(settings.get("value") or "")):
         found["start_folder"], found["working_dir"] = folder, str((task.get("script") or {}).get("working_dir") or ".")
     if run_id := awaited_run(task):
         found["continues"] = run_id

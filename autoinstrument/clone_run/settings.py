@@ -18,7 +18,7 @@ _START_FOLDER = "START_FOLDER"
 
 
 def written(settings: Settings, tracking_uri: str, experiment: str, workspace: str = "", start_folder: str = "") -> str:
-    """Return the text of the object, given a URI without credentials; see `capture.code.start_folder`."""
+    """Return the text of the object, given a URI without credentials; see `capture.code.module_started_in`."""
     values = {"MLFLOW_TRACKING_URI": tracking_uri, _EXPERIMENT: experiment, "MLFLOW_WORKSPACE": workspace}
     for setting in _TRAVELLING:
         value = getattr(settings, setting.field)
@@ -40,7 +40,7 @@ def read(text: str) -> dict[str, str]:
     return {name: value for name, value in _lines(text).items() if name in allowed}
 
 
-def start_folder(text: str) -> str:
+def start_folder_line(text: str) -> str:
     """Return the folder in which a clone's program starts, relative to the repository's root; "" for `working_dir`."""
     return _lines(text).get(_START_FOLDER, "")
 

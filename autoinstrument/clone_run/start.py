@@ -48,9 +48,9 @@ def begin() -> bool:
             take_settings(found["settings"])
             _take_command_line(found)
             if "start_folder" in found:
-                from autoinstrument.clone_run import start_folder
+                from autoinstrument.clone_run.change_folder import enter_start_folder
 
-                start_folder.enter(found)
+                enter_start_folder(found)
             return True
     return False
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from autoinstrument.clone_run.settings import OBJECT, start_folder
+from autoinstrument.clone_run.settings import OBJECT, start_folder_line
 
 _CODE = {
     "repository": "repository", "branch": "branch", "version_num": "commit", "working_dir": "working folder",
@@ -37,7 +37,7 @@ def code_fields(task: Mapping[str, Any]) -> dict[str, str]:
     script = task.get("script") or {}
     code = {shown: str(script[name]) for name, shown in _CODE.items() if script.get(name)}
     settings = ((task.get("configuration") or {}).get(OBJECT) or {}).get("value")
-    if folder := start_folder(str(settings or "")):
+    if folder := start_folder_line(str(settings or "")):
         code["start folder"] = folder
     changes = str(script.get("diff") or "")
     if changes:

@@ -1,13 +1,14 @@
 """The private parts of MLflow that the integrations use; all were seen in mlflow 2.16 to 3.17.
 
 MLflow's public functions are many and call each other; each of these parts is the one place that all calls of a kind
-come to. Where a version lacks one, the integration does less, and `autoinstrument doctor` names what is missing.
+come to. Where a version lacks one, the integration does less, and `autoinstrument doctor` names what is missing, unless
+that version never had it (see `lost`).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,32 @@ FETCH = "_download_artifact_from_uri"
 """Function in `mlflow.tracking.artifact_utils` that fetches artifacts of any address; every `load_model` calls it."""
 
 _SOURCE_RUN, _EVALUATING_RUN = "mlflow.sourceRun", "mlflow.assessment.sourceRunId"
+
+
+_SINCE: dict[str, tuple[int, int]] = {
+    **{
+        f"{TRACKING_CLIENT}.{name}": (3, 0)
+        for name in (
+            "create_logged_model", "delete_logged_model", "delete_logged_model_tag", "finalize_logged_model",
+            "log_model_params", "log_outputs", "set_logged_model_tags",
+        )
+    },
+    f"{TRACKING_CLIENT}.link_traces_to_run": (3, 5),
+    f"{TRACKING_CLIENT}.unlink_traces_from_run": (3, 5),
+    f"{REGISTRY_CLIENT}.link_prompt_version_to_run": (3, 5),
+}  # fmt: skip
+"""Wrapped functions that versions before these lack (seen in 2.16, 2.22, 3.0, 3.5 and 3.17)."""
+_REPLACED = {
+    f"{TRACKING_CLIENT}.start_trace", f"{TRACKING_CLIENT}.end_trace",  # until 2.x
+    f"{TRACING_CLIENT}.start_trace_v3", f"{TRACING_CLIENT}.end_trace",  # in 3.0, not in 3.5
+}  # fmt: skip
+"""Wrapped functions in whose place later versions have others, which are wrapped, too."""
+
+
+def lost(missing: Iterable[str], version: str) -> list[str]:
+    """Return those of the functions that could not be wrapped which this version of MLflow should have."""
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    return sorted(name for name in set(missing) - _REPLACED if numbers >= _SINCE.get(name, (0, 0)))
 
 
 def end_runs_at_exit(fluent: ModuleType) -> Callable[[], None] | None:

@@ -24,6 +24,7 @@ _NO_TRUST = (
 )
 _DATES = "Check the date of this machine, or ask whoever runs the server for a new certificate."
 _NO_CERTIFICATE = "Set MLFLOW_TRACKING_CLIENT_CERT_PATH to a file with certificate and key, as the training has it."
+_PACKAGES = "Install it; `mlflow-skinny` comes without the packages for databases."
 _PROXY = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY: the address, the user and the password of the proxy."
 _OF_TEXT = {
     "failed with error code 401": ("refuses the credentials (401)", NO_CREDENTIALS),
@@ -36,6 +37,7 @@ _OF_TEXT = {
     "alert certificate required": ("wants a certificate of the client", _NO_CERTIFICATE),
     "Caused by ProxyError": ("cannot be reached through the proxy", _PROXY),
     "not in a valid JSON format": ("is no MLflow tracking server (its answer is no JSON)", OTHER_SERVER),
+    "got unsupported URI": ("is of no kind that MLflow knows", "Check MLFLOW_TRACKING_URI."),
     "failed with exception": ("cannot be reached", NO_SERVER),
 }
 """By parts of the messages of MLflow's client (2.16 to 3.17), the first that fits."""
@@ -92,12 +94,21 @@ def problem_of(error: Exception) -> str:
     """Return one line for a person about an error of a store, without passwords in addresses."""
     if isinstance(error, (NotFoundError, StoreNotThereError)):
         return str(error)
+    if isinstance(error, ImportError) and error.name == "mlflow":
+        return "MLflow is not installed in this environment: use the Python of the training"
     text = hide_in_text(" ".join(str(error).split()))
     if known := explained(error):
-        address, (problem, remedy) = re.search(r"https?://[^/\s'\"]+", text), known
-        server = without_credentials(address[0]) if address else "the server"
+        (problem, remedy), address = known, re.search(r"unsupported URI '([^']*)|(https?://[^/\s'\"]+)", text)
+        server = without_credentials(address[1] or address[2]) if address else "the server"
+        if isinstance(error, ImportError):
+            server = "the store"
         return f"MLflow: {server} {problem}: {remedy[0].lower() + remedy[1:-1]}"
     return f"MLflow: {type(error).__name__}: {text[:300]}"
+
+
+def is_of_store(error: Exception) -> bool:
+    """Return True if an error concerns a whole store, so that it would be the same for any other run."""
+    return isinstance(error, StoreNotThereError) or explained(error) is not None
 
 
 def problem_of_recorded(error: Exception) -> str:
@@ -108,7 +119,9 @@ def problem_of_recorded(error: Exception) -> str:
 
 
 def explained(error: Exception) -> tuple[str, str] | None:
-    """Return what is wrong with a tracking server, and a remedy, if MLflow's client got no answer from one."""
+    """Return what is wrong with a store, and a remedy, if MLflow got no answer from one, or cannot ask it."""
+    if isinstance(error, ImportError):
+        return f"needs the package {error.name or error}, which is not installed in this environment", _PACKAGES
     text = " ".join(str(error).split())
     if repeated := re.search(r"too many (\d+) error responses", text):
         return f"answers with {repeated[1]}", NO_SERVER

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from autoinstrument.clone_run.start_folder import inside
+from autoinstrument.clone_run.change_folder import inside
 from autoinstrument.reproduction.git_clone import CloneError, clone, git
 from autoinstrument.reproduction.recipe import Recipe, program_words
 
@@ -52,7 +52,7 @@ def make_code(recipe: Recipe, folder: Path, repository: str = "") -> list[str]:
             notes.append(recipe.text.partition("\n")[0].removeprefix("# "))
         else:
             _write(file, recipe.text)
-    if recipe.start_folder and start_folder(recipe, folder) is None:
+    if recipe.start_folder and start_folder_in_code(recipe, folder) is None:
         notes.append(
             f"START_FOLDER={recipe.start_folder} of the Task is no folder of its code: the program starts in "
             f"{recipe.working_dir}"
@@ -69,7 +69,7 @@ def working_folder(recipe: Recipe, folder: Path) -> Path:
     return _inside(folder, folder / recipe.working_dir) if recipe.repository else folder
 
 
-def start_folder(recipe: Recipe, folder: Path) -> Path | None:
+def start_folder_in_code(recipe: Recipe, folder: Path) -> Path | None:
     """Return the start folder that the Task names, given that of the code; None if the code has no such folder."""
     path = inside(str(folder), recipe.start_folder) if recipe.repository and recipe.start_folder else ""
     return Path(path) if path and Path(path).is_dir() else None

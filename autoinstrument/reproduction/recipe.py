@@ -19,7 +19,7 @@ from autoinstrument.clone_run.command_line import ALLOW_EDIT, OBJECT, line_of, o
 from autoinstrument.clone_run.entry_point import LAUNCHERS
 from autoinstrument.clone_run.origin import values_of
 from autoinstrument.clone_run.settings import OBJECT as SETTINGS
-from autoinstrument.clone_run.settings import is_elsewhere, read, start_folder
+from autoinstrument.clone_run.settings import is_elsewhere, read, start_folder_line
 from autoinstrument.clone_run.task_content import is_patch, requirements_of
 from autoinstrument.scrubber import MASK
 from autoinstrument.switch import is_on
@@ -110,7 +110,7 @@ def recipe_of(task: Mapping[str, Any]) -> Recipe:
         branch=str(script.get("branch") or ""),
         commit=str(script.get("version_num") or ""),
         working_dir=str(script.get("working_dir") or "."),
-        start_folder=start_folder(_settings_text(task)) if entry.startswith("-m ") else "",
+        start_folder=start_folder_line(_settings_text(task)) if entry.startswith("-m ") else "",
         entry_point=entry,
         patch=diff if is_patch(diff) else "",
         text=text,

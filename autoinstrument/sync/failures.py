@@ -36,7 +36,7 @@ KINDS = (*(kind for _, kind in _KINDS), OTHER)
 def failed(run_id: str, run_name: str, error: Exception) -> Outcome:
     """Return the outcome of a run, "" for none, that failed with an error."""
     kind = next((kind for of, kind in _KINDS if isinstance(error, of)), OTHER)
-    text = problem_of(error) if kind == OTHER else str(error)
+    text = problem_of(error) if kind in (OTHER, "installation") else str(error)
     return Outcome(run_id, run_name, "failed", text, kind)
 
 

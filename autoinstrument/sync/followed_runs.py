@@ -21,7 +21,6 @@ from autoinstrument.clearml_api.errors import (
 )
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.mlflow_store.left_out import is_left_out
 from autoinstrument.mlflow_store.link_tags import LIVE, PENDING, STATE, TASK_ID, set_tags
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, running_runs
@@ -130,7 +129,9 @@ class FollowedRuns:
             run_id = stored.run.run_id
             seen.add(run_id)
             run = self._runs.get(run_id)
-            if stored.run.tags.get(STATE) in (LIVE, PENDING) or not self._is_selected(stored):
+            if stored.run.tags.get(STATE) in (LIVE, PENDING) or not self._selection.has_running(
+                stored, self._settings.experiments
+            ):
                 if run is not None:
                     self._leave(run, stored)
             elif run is None:
@@ -142,11 +143,6 @@ class FollowedRuns:
             if not run.task_id:
                 del self._runs[run.run_id]
         return [run for run in gone if run.task_id]
-
-    def _is_selected(self, stored: StoredRun) -> bool:
-        if stored.run.start_time_ms < self._selection.since_ms:
-            return False
-        return not (self._selection.everything and is_left_out(stored.run, self._settings.experiments))
 
     def _leave(self, run: FollowedRun, stored: StoredRun) -> None:
         """Leave a run to its agent, which was slow, or has resumed the run; a Task made here gives way to the agent's.

@@ -27,13 +27,18 @@ from autoinstrument.mirror.kinds.environment import script_of_tags
 from autoinstrument.mirror.mapping.run_status import of_death, of_journal
 from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
-from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON, is_left_out
-from autoinstrument.mlflow_store.link_tags import LINK_TAGS, TASK_ID
+from autoinstrument.mlflow_store.left_out import LEFT_OUT, REASON
+from autoinstrument.mlflow_store.link_tags import LINK_TAGS
 from autoinstrument.mlflow_store.registry import Registry
 from autoinstrument.mlflow_store.runs import StoredRun, find_run, find_runs, left_open
-from autoinstrument.mlflow_store.store_errors import NoStoreError, NotFoundError, problem_of_recorded, says_gone
+from autoinstrument.mlflow_store.store_errors import (
+    NoStoreError,
+    NotFoundError,
+    problem_of,
+    problem_of_recorded,
+    says_gone,
+)
 from autoinstrument.mlflow_store.urls import with_known_credentials
-from autoinstrument.records import RunStarted
 from autoinstrument.scrubber import without_credentials
 from autoinstrument.settings import Settings
 from autoinstrument.sync.failures import GivingUp, failed
@@ -63,7 +68,7 @@ def sync(
     for outcome in _sync_recorded(selection, settings):  # first, because MLflow may call a run RUNNING that has died
         seen.add(outcome.run_id)
         yield outcome
-    if selection.runs or selection.is_of_store:
+    if selection.asks_store:
         registry = registry or Registry()
         yield from _sync_stored(selection, settings, seen, registry, jobs, executor)
 
@@ -86,8 +91,7 @@ def _sync_stored(
                 yield failed(run_id, "", error)
     found = _found(selection, seen, registry) if selection.is_of_store else iter(())
     left_out: list[Outcome] = []
-    if selection.everything:  # a run or an experiment that was named is always mirrored
-        found = _chosen(found, settings, left_out)
+    found = _chosen(found, selection, settings, left_out)
     try:
         for outcome in sync_runs(itertools.chain(single, found), selection, settings, registry, jobs, executor):
             if outcome.result == "failed":
@@ -110,8 +114,7 @@ def _found(selection: Selection, seen: Collection[str], registry: Registry) -> I
         deleted=True,
         known=selection.known,
     ):
-        is_wanted = selection.deleted or not stored.deleted or TASK_ID in stored.run.tags
-        if is_wanted and stored.run.run_id not in seen and stored.run.run_id not in selection.left_alone:
+        if selection.has_stored(stored) and stored.run.run_id not in seen:
             found.add(stored.run.run_id)
             yield stored
     for run_id in sorted(registry.changed() - found - set(seen)):
@@ -121,10 +124,12 @@ def _found(selection: Selection, seen: Collection[str], registry: Registry) -> I
                 yield stored
 
 
-def _chosen(found: Iterator[StoredRun], settings: Settings, left_out: list[Outcome]) -> Iterator[StoredRun]:
+def _chosen(
+    found: Iterator[StoredRun], selection: Selection, settings: Settings, left_out: list[Outcome]
+) -> Iterator[StoredRun]:
     """Yield the runs of experiments that are mirrored, and those with a link; append the others to `left_out`."""
     for stored in found:
-        if is_left_out(stored.run, settings.experiments):
+        if selection.leaves_out(stored, settings.experiments):
             left_out.append(Outcome(stored.run.run_id, stored.run.run_name, LEFT_OUT, REASON))
         else:
             yield stored
@@ -160,8 +165,8 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
             except ClearMLError as error:
                 giving_up.failed(error)
                 yield failed(outcome.run_id, outcome.run_name, error)
-            except ImportError:
-                giving_up.reason = "MLflow is not installed in this environment"
+            except ImportError as error:
+                giving_up.reason = problem_of(error)
                 yield outcome._replace(result="failed", detail=giving_up.reason)
             except Exception as error:  # MLflow's store raises what its driver raises
                 outcome = failed(outcome.run_id, outcome.run_name, error)
@@ -240,15 +245,6 @@ def _after_waiting(journal: RunJournal) -> RunJournal:
     return journal
 
 
-def _is_selected(run: RunStarted, selection: Selection) -> bool:
-    """Return True if a recorded run is selected; `--all` selects every one."""
-    if not (selection.runs or selection.experiments):
-        return True
-    is_of_experiment = run.experiment_name in selection.experiments and run.start_time_ms >= selection.since_ms
-    may_be = bool(selection.experiments) and not run.is_described
-    return run.run_id in selection.runs or is_of_experiment or may_be
-
-
 def _recorded(journals: RunJournals, selection: Selection) -> list[tuple[Path, RunJournal | str]]:
     """Return the selected journals, parents before their children; the reason in place of one that is damaged."""
     found: list[tuple[Path, RunJournal | str]] = []
@@ -258,10 +254,10 @@ def _recorded(journals: RunJournals, selection: Selection) -> list[tuple[Path, R
         except FileNotFoundError:
             continue  # its worker has completed it in the meantime
         except (OSError, ValueError) as error:
-            if not (selection.runs or selection.experiments) or folder.name in selection.runs:
+            if selection.has_all_recorded or folder.name in selection.runs:
                 found.append((folder, f"the journal cannot be read: {' '.join(str(error).split())[:300]}"))
             continue
-        if _is_selected(journal.run, selection):
+        if selection.has_recorded(journal.run):
             found.append((folder, journal))
     known = {journal.run.run_id for _, journal in found if isinstance(journal, RunJournal)}
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from autoinstrument.mlflow_store.known_experiments import KnownExperiments
+from autoinstrument.mlflow_store.left_out import is_left_out
+from autoinstrument.mlflow_store.link_tags import TASK_ID
+from autoinstrument.mlflow_store.runs import StoredRun
+from autoinstrument.records import RunStarted
 
 
 class Selection(NamedTuple):
@@ -39,6 +43,41 @@ class Selection(NamedTuple):
     def is_of_store(self) -> bool:
         """True if MLflow's store is searched, which also has runs that were not recorded here."""
         return bool(self.experiments or self.everything)
+
+    @property
+    def asks_store(self) -> bool:
+        """True if MLflow's store is asked for runs, by their ids at least."""
+        return bool(self.runs) or self.is_of_store
+
+    @property
+    def has_all_recorded(self) -> bool:
+        """True if every run that was recorded on this machine is selected."""
+        return not (self.runs or self.experiments)
+
+    def has_recorded(self, run: RunStarted) -> bool:
+        """Return True if a run that was recorded on this machine is selected.
+
+        Recorded runs are few, and wait: `everything` and `AUTOINSTRUMENT_EXPERIMENTS` leave none out. A run whose
+        experiment is not known yet may be of any.
+        """
+        if self.has_all_recorded or run.run_id in self.runs:
+            return True
+        if not run.is_described:
+            return bool(self.experiments)
+        return run.experiment_name in self.experiments and run.start_time_ms >= self.since_ms
+
+    def has_stored(self, stored: StoredRun) -> bool:
+        """Return True if a run that the search for these experiments and times has found is selected."""
+        is_wanted = self.deleted or not stored.deleted or TASK_ID in stored.run.tags
+        return is_wanted and stored.run.run_id not in self.left_alone
+
+    def has_running(self, stored: StoredRun, patterns: Sequence[str]) -> bool:
+        """Return True if a running run of these experiments is selected; for `patterns` see `leaves_out`."""
+        return stored.run.start_time_ms >= self.since_ms and not self.leaves_out(stored, patterns)
+
+    def leaves_out(self, stored: StoredRun, patterns: Sequence[str]) -> bool:
+        """Return True if `AUTOINSTRUMENT_EXPERIMENTS` (`patterns`) leaves a run out that nobody has named."""
+        return self.everything and is_left_out(stored.run, patterns)
 
 
 class Outcome(NamedTuple):

@@ -1,4 +1,4 @@
-"""The bounds of what waits between a logging call and ClearML, as docs/reliability.md promises them.
+"""The bounds of what waits between a logging call and ClearML, as docs/internals/evidence.md promises them.
 
 A record waits in the training process, then in the worker until it is handled, then with its run until the server takes
 it. Points, parameters and tags that find no room are counted, and read from MLflow's store at the run's end; so are

@@ -14,7 +14,7 @@ from tests.documentation.pages import commands, matches, unmarked
 from tests.startup.environment import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-REFERENCES = {"clearml-settings", "commands", "messages", "mlflow-calls", "reliability", "settings", "what-is-mirrored"}
+REFERENCES = {"clearml-settings", "commands", "messages", "mlflow-calls", "settings", "what-is-mirrored"}
 """Reference pages, which may be longer than the others."""
 
 

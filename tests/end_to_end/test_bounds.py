@@ -96,7 +96,7 @@ def settled_memory(place: Place) -> int:
 def test_a_million_points_stay_within_the_bounds(
     own_place: Place, own_server: ClearMLServer, plain_place: Place, trouble: str
 ) -> None:
-    """The bounds of docs/reliability.md hold, and no wrapped call works or waits for the agent's other threads."""
+    """The bounds of docs/internals/evidence.md hold, and no wrapped call works or waits for other threads."""
     if trouble == "hanging server":
         own_server.faults.add(Fault(action="hang"))
     elif trouble == "dead server":

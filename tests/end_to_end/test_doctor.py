@@ -32,14 +32,17 @@ def test_a_healthy_environment(place: Place, server: ClearMLServer) -> None:
     assert (done.code, done.stderr) == (0, ""), done.stdout
     text = done.stdout
     assert "✗" not in text
+    assert text.endswith("\nno problem found\n")
     assert "\x1b" not in text
     for words in (
         "autoinstrument-init.pth: as shipped, runs", "AUTOINSTRUMENT_ENABLED=1: on", "functions of MLflow",
         f"{server.api_url} accepts the credentials", "CLEARML_API_ACCESS_KEY (environment)", "sqlite:///",
         "ClearML round trip", "✓ clock: ClearML's agrees with this machine's", "0 pending",
-        "AUTOINSTRUMENT_ARTIFACTS: link (default)", "AUTOINSTRUMENT_MLFLOW_UI: the tracking URI (default)",
+        "have their defaults",
     ):  # fmt: skip
         assert words in text, words
+    for noise in ("(default)", "not used by this Python", "not in this version"):
+        assert noise not in text
     assert server.credentials.secret_key not in text
 
 
@@ -48,21 +51,21 @@ def test_no_configuration_and_a_store_that_does_not_answer(new_place: Callable[[
     place.run("import mlflow; mlflow.start_run()")
     code, found = findings(place, MLFLOW_TRACKING_URI="http://user:sesame@127.0.0.1:9")
     assert code == 1
-    assert wrong(found) == {"ClearML configuration", "ClearML server", "MLflow tracking server", "recorded runs"}
+    assert wrong(found) == {"ClearML configuration", "MLflow tracking server", "recorded runs"}
     assert "cannot be reached" in found["MLflow tracking server"]["detail"]
     assert "sesame" not in json.dumps(found)
     assert found["recorded runs"]["detail"].startswith("1 pending")
 
 
 def test_the_switch_is_off(place: Place) -> None:
-    """Nothing would be linked; and each default has its value, also one that depends on the machine."""
-    done = place.command("doctor", AUTOINSTRUMENT_HOME="", XDG_STATE_HOME=str(place.root / "state"))
+    """Nothing would be linked."""
+    done = place.command("doctor")
     assert done.code == 1
     lines = done.stdout.splitlines()
     at = lines.index("✗ switch: AUTOINSTRUMENT_ENABLED=: off")
     assert lines[at + 1].startswith("  Set AUTOINSTRUMENT_ENABLED=1")
-    assert f"· AUTOINSTRUMENT_HOME: {place.root / 'state' / 'autoinstrument'} (default)" in lines
-    assert not [line for line in lines if line.endswith(": (default)")]
+    assert [line for line in lines if line.startswith("✗")] == [lines[at]]
+    assert lines[-1] == "problems: switch"
 
 
 def test_a_folder_of_journals_that_is_a_link(place: Place) -> None:

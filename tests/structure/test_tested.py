@@ -18,7 +18,7 @@ ELSEWHERE = {
         "child_console.descriptors", "child_console.relay", "child_console.relay_streams",
     },
     "by click's runner, through `autoinstrument.cli.main`": {
-        "cli.doctor", "cli.install", "cli.run", "cli.status", "cli.sync", "cli.usage_errors",
+        "cli.doctor", "cli.install", "cli.run", "cli.status", "cli.usage_errors",
         "cli.verify", "sync.stored", "sync.stored_run", "sync.task_search",
     },
     "through `capture.script_section`, `capture.requirements` and `capture.process`": {

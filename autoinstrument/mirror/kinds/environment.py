@@ -11,7 +11,7 @@ from autoinstrument.capture import code
 from autoinstrument.clearml_api import storable
 from autoinstrument.clearml_api.tasks import DEVELOPMENT, Hyperparameter, Task
 from autoinstrument.clone_run import command_line
-from autoinstrument.clone_run.settings import OBJECT, start_folder
+from autoinstrument.clone_run.settings import OBJECT, start_folder_line
 from autoinstrument.integrations.parsed_arguments import HYDRA
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
@@ -118,7 +118,7 @@ class EnvironmentPart(RunPart):
     def found(self, task: Task, *, is_given: bool) -> None:
         """Describe the Task of a run that began here, if another process has made it, which logs to the run too."""
         run, self._is_made_here, self._names, self._held = self._context.run, False, set(task.arguments), {}
-        self._start_folder = start_folder(task.configuration.get(OBJECT, ""))
+        self._start_folder = start_folder_line(task.configuration.get(OBJECT, ""))
         if run.owned and not run.resumed and not is_given and self._context.journal.script:
             self._has_changed = True
 
@@ -208,7 +208,7 @@ class EnvironmentPart(RunPart):
     def _started_in(self) -> str:
         """Return where the program was started, "" if that is the Task's `working_dir`; see `capture.code`."""
         journal = self._context.journal
-        return code.start_folder(journal.process, journal.script) if journal.process else ""
+        return code.module_started_in(journal.process, journal.script) if journal.process else ""
 
     def _write_new(self, name: Callable[[Any], str], write: Callable[[list[Any]], object], items: list[Any]) -> None:
         """Write those of some items that the Task was not given as they are now."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.capture.code import code_of, command_name, module_root, python_name, read, start_folder
+from autoinstrument.capture.code import code_of, command_name, module_root, module_started_in, python_name, read
 from tests.unit.mirror.runs import PROCESS
 
 
@@ -104,9 +104,9 @@ def test_where_a_module_was_started(
         cwd=str(tmp_path / "repo" / cwd),
     )  # fmt: skip
     script = {"repository": "https://host/a.git", "working_dir": working_dir}
-    assert start_folder(process, script) == expected
-    assert start_folder(process, {**script, "repository": ""}) == ""
-    assert start_folder(process, {}) == ""  # not captured yet
+    assert module_started_in(process, script) == expected
+    assert module_started_in(process, {**script, "repository": ""}) == ""
+    assert module_started_in(process, {}) == ""  # not captured yet
 
 
 def test_archives_good_and_bad(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import mlflow.version
 import pytest
 
 from autoinstrument.cli import service_checks
-from autoinstrument.cli.environment_checks import installation, settings, switch, worker
+from autoinstrument.cli.environment_checks import installation, lost_wrappers, settings, switch, worker
 from autoinstrument.cli.hook_files import HookError, folder_of
-from autoinstrument.cli.tracing import probe
+from autoinstrument.cli.tracing import Traced, probe
 from autoinstrument.settings import TABLE
 from autoinstrument.transport import own_python
 
@@ -85,3 +86,31 @@ def test_without_an_interpreter_each_check_reports_it(monkeypatch: pytest.Monkey
         folder_of("")
     monkeypatch.setattr(sys, "platform", "win32")
     assert worker().detail == "a thread of the training process, as always on Windows"
+
+
+REPLACED = "TrackingServiceClient.start_trace"
+"""MLflow 3 has another function in its place."""
+
+
+@pytest.mark.parametrize(
+    ("version", "missing", "lost"),
+    [
+        ("3.17.2", [], ""),
+        ("3.17.2", [REPLACED], ""),
+        ("2.22.1", ["TrackingServiceClient.log_outputs"], ""),
+        ("3.0.0", ["TrackingServiceClient.log_outputs"], "TrackingServiceClient.log_outputs"),
+        ("3.4.0", ["TrackingServiceClient.link_traces_to_run"], ""),
+        ("3.99", ["TrackingServiceClient.log_batch", REPLACED], "TrackingServiceClient.log_batch"),
+    ],
+)
+def test_a_function_that_mlflow_should_have_is_a_problem_and_one_that_it_never_had_is_none(
+    version: str, missing: list[str], lost: str
+) -> None:
+    found = list(lost_wrappers(Traced(0, {"version": [version], "not wrapped": missing})))
+    assert [(check.ok, check.detail.rpartition(": ")[2]) for check in found] == ([(False, lost)] if lost else [])
+
+
+def test_this_mlflow_has_all_that_is_wrapped() -> None:
+    traced = probe("1")
+    assert traced.steps["version"] == [mlflow.version.VERSION]
+    assert list(lost_wrappers(traced)) == []

@@ -35,7 +35,7 @@ def test_a_machine_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError("no such library")
 
     monkeypatch.setattr(gpu_checks, "LIBRARIES", (Nothing,))
-    assert gpus({}) == ("GPUs", None, "none that NVML or ROCm knows; their figures are left out", "")
+    assert gpus({}) == ("GPUs", None, "none found (NVML, ROCm)", "")
 
 
 def test_a_driver_that_fails_or_hangs(fake: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:

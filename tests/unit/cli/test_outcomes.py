@@ -19,7 +19,6 @@ from autoinstrument.sync.selection import Outcome
         (Outcome("r", "run", "failed", "no answer"), "run: failed: no answer"),
         (Outcome("r", "", "pending", "no Task yet"), "r: pending: no Task yet"),
         (Outcome("r", "run", "running", ""), "run: running"),
-        (Outcome("", "", "failed", "no answer"), "failed: no answer"),
         (Outcome("r", "a\x1b[2Jb\nc", "failed", "no\ttab"), r"a\x1b[2Jb c: failed: no\x09tab"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -29,6 +28,26 @@ def test_an_address_follows_the_result_and_a_reason_follows_a_colon(
 ) -> None:
     print_outcome(outcome)
     assert capsys.readouterr().out == f"{line}\n"
+
+
+def test_each_reason_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (Outcome(name, name, "failed", "no answer", "mlflow") for name in ("a", "b"))
+    print_outcome(second, first)
+    server = Outcome("", "", "failed", "no answer", "mlflow")
+    print_outcome(server)
+    print_outcome(server, server)
+    print_outcome(first, server)
+    assert capsys.readouterr() == ("b: failed, as a\na: failed\n", "no answer\n")
+
+
+@pytest.mark.parametrize("command", [["sync", "--all"], ["sync", "--run", "x"], ["sync", "--run", "x", "--run", "y"]])
+def test_a_missing_store_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    monkeypatch.setenv("AUTOINSTRUMENT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, command)
+    assert (done.exit_code, done.output.count("does not exist"), done.output.count("sqlite:")) == (1, 1, 1), done.output
+    assert "nothing" not in done.output
 
 
 def test_sync_names_the_folder_that_has_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

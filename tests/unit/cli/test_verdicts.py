@@ -29,7 +29,10 @@ from tests.unit.sync.test_stored import server as server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
-LOOKING = (["status"], ["verify"], ["sync", "--all"], ["sync", "--run", "0" * 32], ["verify", "0" * 32])
+LOOKING = (
+    ["status"], ["verify"], ["sync", "--all"], ["sync", "--run", "0" * 32], ["verify", "0" * 32, "1" * 32], ["open"],
+    ["diff", "0" * 32, "1" * 32], ["reproduce", "0" * 32],
+)  # fmt: skip
 """Commands that look into the store."""
 
 
@@ -58,6 +61,7 @@ def test_without_a_store_a_command_names_it_and_the_remedy(folder: Path, server:
     (line, *_) = [line for line in done.output.splitlines() if "does not exist" in line]
     assert str(folder) in line
     assert line.endswith("(MLflow's default: MLFLOW_TRACKING_URI is not set) does not exist: set MLFLOW_TRACKING_URI")
+    assert done.output.count("MLFLOW_TRACKING_URI is not set") == 1, "once"
     assert list(folder.iterdir()) == []
 
 

@@ -12,6 +12,7 @@ from autoinstrument.mlflow_store.store_errors import (
     NoStoreError,
     NotFoundError,
     if_supported,
+    is_of_store,
     problem_of,
     problem_of_recorded,
     refuses_credentials,
@@ -57,6 +58,11 @@ def test_one_line_without_passwords() -> None:
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, as the training has them",
         ),
         (
+            "Model registry functionality is unavailable; got unsupported URI 'htp://u:p@h' for model registry data "
+            "storage. Supported URI schemes are: [...]. See https://www.mlflow.org/docs/latest/tracking.html#storage",
+            "MLflow: htp://h is of no kind that MLflow knows: check MLFLOW_TRACKING_URI",
+        ),
+        (
             "API request to http://h/x failed with exception (Caused by ResponseError('too many 503 error responses'))",
             "MLflow: http://h answers with 503: check MLFLOW_TRACKING_URI, and that the server runs",
         ),
@@ -71,6 +77,23 @@ def test_one_line_without_passwords() -> None:
 )
 def test_a_server_that_gives_no_answer_has_a_remedy(text: str, problem: str) -> None:
     assert problem_of(MlflowException(text)) == problem
+    assert is_of_store(MlflowException(text))
+
+
+def test_a_package_that_a_store_needs() -> None:
+    """`mlflow-skinny` comes without SQLAlchemy."""
+    error = ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")
+    assert problem_of(error) == (
+        "MLflow: the store needs the package sqlalchemy, which is not installed in this environment: install it; "
+        "`mlflow-skinny` comes without the packages for databases"
+    )
+    assert problem_of(ModuleNotFoundError(name="mlflow")).startswith("MLflow is not installed in this environment")
+
+
+def test_an_error_of_one_run_is_not_of_its_store() -> None:
+    assert is_of_store(NoStoreError("sqlite:///x", "does not exist"))
+    assert not is_of_store(NotFoundError("there is no run"))
+    assert not is_of_store(MlflowException("the run is locked"))
 
 
 def test_the_default_store_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

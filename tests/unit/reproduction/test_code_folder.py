@@ -15,7 +15,7 @@ from autoinstrument.capture.script_section import script_of
 from autoinstrument.mirror.kinds.environment import arguments
 from autoinstrument.mirror.mapping.hyperparameters import sections
 from autoinstrument.records import ProcessStarted
-from autoinstrument.reproduction.code_folder import CodeError, make_code, start_folder, working_folder
+from autoinstrument.reproduction.code_folder import CodeError, make_code, start_folder_in_code, working_folder
 from autoinstrument.reproduction.git_clone import CloneError, clone
 from autoinstrument.reproduction.recipe import Recipe, program_words, recipe_of
 from tests.unit.repositories import Repository
@@ -81,10 +81,10 @@ def test_where_a_module_starts(
         repository.root / "src/pkg/train.py", repository.root, main_kind="module", main_module="pkg.train"
     )._replace(start_folder=folder)  # fmt: skip
     notes = make_code(recipe, tmp_path / "code")
-    assert start_folder(recipe, tmp_path / "code") == (tmp_path / "code" / expected if expected else None)
+    assert start_folder_in_code(recipe, tmp_path / "code") == (tmp_path / "code" / expected if expected else None)
     text = f"START_FOLDER={folder} of the Task is no folder of its code: the program starts in src"
     assert notes == ([] if expected else [text])
-    assert start_folder(recipe._replace(repository=""), tmp_path / "code") is None
+    assert start_folder_in_code(recipe._replace(repository=""), tmp_path / "code") is None
 
 
 def test_a_notebook_beside_a_repository(repository: Repository, captured: Captured, tmp_path: Path) -> None:

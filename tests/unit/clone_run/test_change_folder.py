@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoinstrument.clone_run import start, start_folder
+from autoinstrument.clone_run import change_folder, start
 from autoinstrument.guard import logger
 
 MODULE = ["python", "-u", "-m", "pkg.train", "--config", "configs/train.yaml"]
@@ -113,6 +113,6 @@ def test_folders_inside_and_outside(tmp_path: Path) -> None:
     top = tmp_path.resolve()
     (top / "code").mkdir()
     (top / "code-two").mkdir()
-    assert start_folder.inside(str(top / "code"), "a/b") == str(top / "code" / "a" / "b")
-    assert start_folder.inside(str(top / "code"), "../code-two") == ""
-    assert start_folder.inside("/", "tmp") == str(Path("/tmp").resolve())
+    assert change_folder.inside(str(top / "code"), "a/b") == str(top / "code" / "a" / "b")
+    assert change_folder.inside(str(top / "code"), "../code-two") == ""
+    assert change_folder.inside("/", "tmp") == str(Path("/tmp").resolve())

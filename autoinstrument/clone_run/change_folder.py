@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autoinstrument.clone_run.task_description import TaskDescription
 
 
-def enter(description: TaskDescription) -> None:
+def enter_start_folder(description: TaskDescription) -> None:
     """Change to the start folder that a Task names, once below an agent: children begin where their parents are.
 
     This process must run a module that the Task's entry point names: its program, or a launcher, whose own relative
