@@ -18,6 +18,7 @@ from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.guard import logger
 from autoinstrument.journal.console_file import ConsoleLine
 from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.journal.state_folder import exists
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.console_streams import ConsoleStreams, StreamLine
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
@@ -84,7 +85,7 @@ class ConsolePart(RunPart):
         self._log_ms = 0
         self._warned = False
         self._printed = PrintedExceptions()
-        self._is_known = not (journal.folder / "console.jsonl").exists()
+        self._is_known = not exists(journal.folder / "console.jsonl")
         """All lines were looked at for tracebacks; else some of them were written before."""
         self._traceback = ""
         self._traceback_at = 0.0
