@@ -135,9 +135,9 @@ def recorded(settings: Settings) -> Iterator[Check]:
     """Check the runs that wait on this machine, and the log of the workers."""
     folder, pending, running, damaged = home(settings), 0, 0, 0
     for path in (folder, folder / "captures"):
-        if (path.exists() or path.is_symlink()) and distrusted(path):
+        if reason := _why_distrusted(path):
             remedy = "Set AUTOINSTRUMENT_HOME to a folder that belongs to this user: nothing is kept in this one."
-            yield Check("folder of journals", False, f"{path} {distrusted(path)}", remedy)
+            yield Check("folder of journals", False, f"{path} {reason}", remedy)
             return
     if problem := _problem_of_folder(folder):
         yield Check("folder of journals", False, problem, "Set AUTOINSTRUMENT_HOME to a folder that can be written.")
@@ -159,6 +159,13 @@ def recorded(settings: Settings) -> Iterator[Check]:
             "recorded runs", False, f"{damaged} cannot be read", "`autoinstrument sync` names them and the reasons."
         )
     yield _log(folder / "worker.log")
+
+
+def _why_distrusted(folder: Path) -> str:
+    try:
+        return distrusted(folder)
+    except OSError:  # it does not exist, or a folder above it may not be searched, which `_problem_of_folder` reports
+        return ""
 
 
 def _problem_of_folder(folder: Path) -> str:

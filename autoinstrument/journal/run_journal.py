@@ -24,7 +24,7 @@ from autoinstrument.clone_run.settings import written
 from autoinstrument.journal import console_file
 from autoinstrument.journal.console_file import ConsoleFile, ConsoleLine
 from autoinstrument.journal.kept_fields import FIELDS, KeptFields
-from autoinstrument.journal.state_folder import distrusted, home, is_trusted, private_folder
+from autoinstrument.journal.state_folder import distrusted, exists, home, is_trusted, private_folder
 from autoinstrument.json_shape import mismatch
 from autoinstrument.mlflow_store.link_tags import TASK_ID
 from autoinstrument.records import (
@@ -153,7 +153,7 @@ class RunJournal:
     @property
     def is_there(self) -> bool:
         """True while the run's folder holds the journal; it is removed when the Task is complete."""
-        return (self.folder / _CAPTURE).exists()
+        return exists(self.folder / _CAPTURE)
 
     @property
     def remedy(self) -> str:
@@ -249,7 +249,7 @@ class RunJournals:
         return _remedy(self.folder / _folder_name(run_id), run_id)
 
     def __iter__(self) -> Iterator[Path]:
-        if self.folder.is_dir() and not (distrusted(self.folder.parent) or distrusted(self.folder)):
+        if exists(self.folder) and not (distrusted(self.folder.parent) or distrusted(self.folder)):
             found = sorted(path.parent for path in self.folder.glob(f"*/{_CAPTURE}"))
             yield from (folder for folder in found if is_trusted(folder))
 
@@ -289,7 +289,7 @@ def _records(value: dict[str, Any]) -> tuple[RunStarted, ProcessStarted | None]:
 
 
 def _remedy(folder: Path, run_id: str) -> str:
-    if (folder / _CAPTURE).exists():
+    if exists(folder / _CAPTURE):
         return "recorded, `autoinstrument sync` completes it later"
     return f"not recorded on disk, `autoinstrument sync --run {run_id}` makes its Task later"
 

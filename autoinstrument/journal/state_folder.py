@@ -34,8 +34,15 @@ def home(settings: Settings) -> Path:
 
 def nearest(folder: Path) -> Path:
     """Return the folder, or the nearest folder above it that exists."""
-    # `exists()` raises below a folder that may not be searched, as HOME=/root of an image's other user.
-    return next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    return next(path for path in (folder, *folder.parents) if exists(path))
+
+
+def exists(path: Path) -> bool:
+    """Return True if a path exists, as far as this user may see it.
+
+    Before Python 3.14, `Path.exists` raises below a folder that may not be searched, as another user's folder of state.
+    """
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def private_folder(folder: Path, *, home: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import BuiltinFunctionType
 
 PREFIX = "autoinstrument-"
 """Prefix of the names of all threads of the agent."""
@@ -85,7 +86,7 @@ class ForkableThreads:
             self._lock.release()
 
     def _run(self, name: str) -> None:
-        work = partial(_without_signals, self._loops[name], threading.get_native_id())
+        work = partial(_undisturbed, self._loops[name], threading.get_native_id())
         thread = _BackgroundThread(target=work, name=f"{PREFIX}{name}", daemon=True)
         thread.start()
         self._threads[name] = thread
@@ -101,15 +102,22 @@ class _BackgroundThread(threading.Thread):
         """
 
 
-def _without_signals(loop: Callable[[], None], started_by: int) -> None:
-    """Run a loop on a thread that takes no signal of the process.
+def _undisturbed(loop: Callable[[], None], started_by: int) -> None:
+    """Run a loop on a thread that takes no signal of the process, and that no tracer of the process sees.
 
     Where gevent or eventlet has replaced threads, the loop runs on the very thread that
-    started it (by the system's number), which keeps its signals.
+    started it (by the system's number), which keeps its signals and its tracer.
 
     A script may block a signal to wait for it (`signal.sigwait`), or while it writes a checkpoint. The system would
     give the signal to a thread that does not block it, and the signal's action would come at once.
+
+    `python -m trace` traces all threads, and fails if one still runs while it writes its results (Python 3.11:
+    "dictionary changed size during iteration"). A debugger may have replaced `sys.settrace`: pydevd prints a warning
+    if it is called.
     """
-    if sys.platform != "win32" and threading.get_native_id() != started_by:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    if threading.get_native_id() != started_by:
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if isinstance(sys.settrace, BuiltinFunctionType):
+            sys.settrace(None)
     loop()

@@ -115,11 +115,14 @@ def test_a_project_with_parameters_and_uncommitted_files(project: Remote) -> Non
         "-m autoinstrument.project_backend main",
         "project",
     )
+    # What the run had before the agent started it, such as its parameters, is read from MLflow once the program has
+    # ended. On a busy machine the agent has ended the Task by then.
+    wait_for(lambda: link_tags(of_project(project, "wine"))["state"] == "synced")
+    task = project.server.task(task_id)
     assert {"mlflow", "from-mlflow"} <= set(task["tags"])
     assert section(task, "MLflow") == run.data.params
     assert scalars(project.server, task_id) == project.place.points(run.info.run_id)
     assert properties(task)["mlflow_run_id"] == run.info.run_id
-    wait_for(lambda: link_tags(of_project(project, "wine"))["state"] == "synced")  # it follows the Task's end
     assert len([task for task in project.server.tasks if properties(task).get("mlflow_experiment") == "wine"]) == 1
     found = project.place.command("verify", run.info.run_id)
     assert found.code == 0, found.stdout + found.stderr

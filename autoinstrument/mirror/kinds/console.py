@@ -18,6 +18,7 @@ from autoinstrument.clearml_api.tasks import Task
 from autoinstrument.guard import logger
 from autoinstrument.journal.console_file import ConsoleLine
 from autoinstrument.journal.run_journal import RunJournal
+from autoinstrument.journal.state_folder import exists
 from autoinstrument.mirror.context import RunContext
 from autoinstrument.mirror.kinds.console_streams import ConsoleStreams, StreamLine
 from autoinstrument.mirror.kinds.kind import CapturedKind, RunPart
@@ -67,7 +68,7 @@ class ConsolePart(RunPart):
         self._lock = threading.RLock()
         self._is_closed = False
         self._journal = journal
-        has_file = (journal.folder / "console.jsonl").exists()
+        has_file = exists(journal.folder / "console.jsonl")
         # Not that of another process's run, which that process's worker sends: the folder may be the same.
         self._lines = WaitingLines(journal, self._lock, on_disk=journal.kept and has_file)
         self._streams = ConsoleStreams()

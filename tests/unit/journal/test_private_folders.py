@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from autoinstrument.cli.service_checks import recorded
 from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.journal.state_folder import private_folder
+from autoinstrument.mirror.kinds.console import ConsolePart
 from autoinstrument.settings import Settings
 from tests.unit.test_untrusted_data import PROCESS, RUN
 
@@ -92,3 +95,29 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     assert list(RunJournals(Settings(home=str(tmp_path)))) == []
     with pytest.raises(OSError, match="another user"):
         private_folder(tmp_path / "captures", home=tmp_path)
+
+
+@pytest.fixture
+def as_another_user(tmp_path: Path) -> Iterator[None]:
+    """Let the test run without root's right to enter all folders."""
+    if sys.platform != "linux" or os.getuid() != 0:
+        pytest.skip("only root can become another user, and itself again where there is a saved user id")
+    (tmp_path / "home").mkdir(mode=0o700)
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@pytest.mark.usefixtures("as_another_user")
+def test_a_folder_that_may_not_be_searched_keeps_nothing(tmp_path: Path) -> None:
+    """Path's own methods raise there: `su` to another user keeps AUTOINSTRUMENT_HOME, and the run had no Task."""
+    journals = RunJournals(Settings(home=str(tmp_path / "home")))
+    assert list(journals) == []
+    journal = journals.of(RUN, PROCESS)
+    assert not journal.is_there
+    assert journals.remedy(RUN.run_id).startswith("not recorded on disk")
+    ConsolePart(journal)
+    first, *_ = recorded(Settings(home=str(tmp_path / "home")))
+    assert (first.what, first.ok) == ("folder of journals", False)

@@ -105,3 +105,24 @@ def test_a_process_without_threads_keeps_its_signals(monkeypatch: pytest.MonkeyP
     ForkableThreads({"a": lambda: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))}).start()
     assert blocked == [set()]
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_tracer_of_all_threads_sees_no_round(loops: Loops) -> None:
+    """`python -m trace` fails if a thread adds lines while it writes its results."""
+    traced = set[object]()
+    threading.settrace(lambda frame, *_: traced.add(frame.f_code))
+    try:
+        loops.threads.start()
+    finally:
+        threading.settrace(None)
+    wait_for(lambda: all(loops.rounds.values()))
+    assert Loops.run.__code__ not in traced
+
+
+def test_a_debugger_keeps_its_own_way_to_trace(loops: Loops, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pydevd replaces `sys.settrace` by a function that prints a warning."""
+    called = list[object]()
+    monkeypatch.setattr(sys, "settrace", lambda tracer: called.append(tracer))
+    loops.threads.start()
+    wait_for(lambda: all(loops.rounds.values()))
+    assert called == []
