@@ -110,7 +110,11 @@ print(first, second, captured.drain())
 def test_a_relay_that_does_not_start_in_time_changes_nothing() -> None:
     """On a slow file system an interpreter may take minutes; the console is captured in another way then."""
     code = """
-descriptors._START_S = 0.0
+class Slow(descriptors.subprocess.Popen):
+    def __init__(self, command, **options):
+        super().__init__(["sleep", "600"], **{**options, "executable": "sleep"})
+
+descriptors.subprocess.Popen, descriptors._START_S = Slow, 0.1
 try:
     descriptors.capture("named")
 except OSError as error:

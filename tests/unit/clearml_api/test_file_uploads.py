@@ -56,10 +56,10 @@ def test_the_place_that_is_configured_for_figures(
     server: ClearMLServer, session: Session, tmp_path: Path, configure: Configure
 ) -> None:
     """Other pictures go to the file server."""
-    uploads = FileUploads(session)
-    address = uploads.upload(TASK, "metrics", "a.png", b"1", artifact=False, figure=True)
+    address = FileUploads(session).upload(TASK, "metrics", "a.png", b"1", artifact=False, figure=True)
     assert address == f"{server.files_url}/mlflow.t/metrics/a.png"
     configure("metrics.plot_upload_destination", f"file://{tmp_path}/plots/")
+    uploads = FileUploads(Session())  # a session reads the configuration once
     uploads.upload(TASK, "metrics", "b.png", b"2", artifact=False, figure=True)
     uploads.upload(TASK, "metrics", "c.png", b"3", artifact=False)
     assert (tmp_path / "plots" / "mlflow.t" / "metrics" / "b.png").read_bytes() == b"2"

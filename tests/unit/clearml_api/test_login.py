@@ -67,10 +67,10 @@ def test_one_login_serves_all_requests(server: ClearMLServer) -> None:
 
 
 def test_the_output_destination(server: ClearMLServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    login = Login()
-    assert login.output_uri() == server.files_url
-    assert login.output_uri("s3://of-the-task/") == "s3://of-the-task"
+    assert Login().output_uri() == server.files_url
+    assert Login().output_uri("s3://of-the-task/") == "s3://of-the-task"
     monkeypatch.setenv("CLEARML_DEFAULT_OUTPUT_URI", "s3://configured")
+    login = Login()
     assert login.output_uri() == "s3://configured"
     for word in ("true", "False", "None"):
         assert login.output_uri(word) == server.files_url
