@@ -106,6 +106,8 @@ def preempted(own_place: Place, own_server: ClearMLServer) -> str:
     wait_for(lambda: link_tags(own_place.the_run()).get("state") == "live")
     job.kill(signal.SIGUSR1)
     wait_for((own_place.folder / "checkpoint").exists)
+    task_id = task_of(own_server, own_place.the_run().info.run_id)["id"]
+    wait_for(lambda: "checkpoint at 39" in own_server.console(task_id))  # the last second of a killed process is lost
     job.kill(signal.SIGTERM)
     assert job.finish().code == 128 + signal.SIGTERM
     assert not own_place.workers()
