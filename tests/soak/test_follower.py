@@ -106,6 +106,7 @@ def test_a_day_of_runs(own_place: Place, own_server: ClearMLServer) -> None:
         failed = [line for line in (own_place.root / "follower.log").read_text().splitlines() if ": failed" in line]
         # SQLite gives up after 5 s without the lock, which comes on a busy machine; the next look tries again.
         assert not [line for line in failed if "database is locked" not in line]
+        assert len(failed) <= max(1, RUNS // 5000)
     assert len(own_server.tasks) == batches * AT_ONCE
     assert {task["status"] for task in own_server.tasks} == {"completed"}
     assert max(memory[_WARM:]) - memory[_WARM] < _FLAT_MB, memory
