@@ -33,6 +33,7 @@ from autoinstrument.mlflow_store.run_reader import RunReader
 from autoinstrument.mlflow_store.runs import StoredRun
 from autoinstrument.records import MetricsLogged, ParamsLogged, RunStarted
 from autoinstrument.settings import Settings
+from autoinstrument.sync.failures import GivingUp, failed
 from autoinstrument.worker.event_round import send_events
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.scheduler import Scheduler
@@ -361,3 +362,12 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(
 )
 def test_errors_of_data_are_told_from_those_of_a_store_that_is_away(error: Exception, expected: bool) -> None:
     assert is_of_data(error) == expected
+
+
+def test_an_error_of_this_machine_is_no_sign_that_clearml_is_away() -> None:
+    """The runs that follow are tried, and a follower's metrics count the error as its own."""
+    error, giving_up = OwnError("sending the run's metric", MemoryError()), GivingUp()
+    for _ in range(10):
+        giving_up.failed(error)
+    assert giving_up.reason == ""
+    assert failed("1", "run", error).error == "autoinstrument"
