@@ -159,9 +159,9 @@ class Agent:
         run = self._runs.setdefault(run_id, TrackedRun(run_id))
         run.begin(absolute(tracking_uri), workspace, owned=owned, resumed=again)
         self._console.follow()
-        if again or not owned:
-            self._worker.shared_run = self._worker.shared_run or run_id
-        self._sender.direct = self._sender.direct or not owned
+        self._worker.note_run(run_id, may_be_shared=again or not owned)
+        if not owned:
+            self._sender.post_directly()
         off = switched_off()
         if self.settings.worker == "process":
             with guard("announcing a run"):

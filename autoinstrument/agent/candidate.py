@@ -27,6 +27,10 @@ class Candidate:
         """None once the run is chosen."""
         self._deciding = threading.RLock()
 
+    def end(self) -> None:
+        """Note that the run has ended."""
+        self.is_open = False
+
     def do(self, work: Callable[[], object]) -> None:
         """Do something for the run: now if it is chosen, later if it is not decided, never if it is left out."""
         if self.is_left_out:

@@ -108,7 +108,7 @@ class RunReports:
 
     def _linked(self, linked: RunLinked) -> None:
         run = self._runs[linked.run_id]
-        run.task = linked.task_id, linked.task_url
+        run.link(linked.task_id, linked.task_url)
         self._log_linked(run, linked)
         if linked.delivered or run.is_open:
             with store_access.store_access(run.tracking_uri, run.workspace):  # before a late write, or instead of it

@@ -136,7 +136,7 @@ class SelectiveAgent(Agent):
         if candidate is None:
             super().run_ended(ended)
         elif candidate.is_open:
-            candidate.is_open = False
+            candidate.end()
             candidate.do(partial(super().run_ended, ended))
 
     # The decision

@@ -59,6 +59,10 @@ class TrackedRun:
         self.tracking_uri = started.tracking_uri
         self.name, self.page_url = started.run_name, started.run_url
 
+    def link(self, task_id: str, task_url: str) -> None:
+        """Note the run's Task."""
+        self.task = task_id, task_url
+
     def leave_alone(self) -> None:
         """Note that the run has no Task and gets none."""
         self.is_undescribed = False

@@ -20,18 +20,21 @@ class WorkerAccess:
     Args:
         kind: "process" or "thread", as `AUTOINSTRUMENT_WORKER` has it.
         marks_console: processes below and beside this one may send the worker what they write to the console.
-
-    Attributes:
-        shared_run: a run that another process may have begun, "" for none: its worker is this process's, too.
     """
 
     def __init__(self, kind: str, *, marks_console: bool = True) -> None:
-        self.shared_run = ""
+        self._shared_run = ""
+        """A run that another process may have begun, "" for none: its worker is this process's, too."""
         self._kind = kind
         self._marks_console = marks_console
         self._marked_by = 0
         self._worker: WorkerHandle | None = None
         self._is_settled = False
+
+    def note_run(self, run_id: str, *, may_be_shared: bool) -> None:
+        """Note a run; the first one that another process may have begun counts."""
+        if may_be_shared:
+            self._shared_run = self._shared_run or run_id
 
     def connect(self, attempt: Attempt) -> socket.socket:
         """Connect to the worker that this process has, or that others use; it is started if there is none.
@@ -53,7 +56,11 @@ class WorkerAccess:
         """Yield the worker that this process has inherited by a fork, and that of a run of another process."""
         if self._worker is not None and self._worker.serves_this_process():
             yield self._worker
-        if self.shared_run and self._kind == "process" and (found := worker_process.find(self.shared_run)) is not None:
+        if (
+            self._shared_run
+            and self._kind == "process"
+            and (found := worker_process.find(self._shared_run)) is not None
+        ):
             yield found
 
     def _connect(self, worker: WorkerHandle) -> socket.socket:

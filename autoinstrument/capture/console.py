@@ -57,7 +57,8 @@ class ConsoleCapture:
     def attach(self) -> None:
         """Begin to capture. A stream that takes no shadow is left alone."""
         with self._lock:
-            self._attached = self._listener.wanted = True
+            self._attached = True
+            self._listener.listen(wanted=True)
             self._follow()
             # IPython (9.18) puts its `write` on the streams before each cell and afterwards the one that it
             # found, which removes a shadow that was put there from within the cell.
@@ -103,7 +104,7 @@ class ConsoleCapture:
             self._attached = False
             for shadow in self._shadows.values():
                 shadow.remove()
-            self._listener.wanted = False
+            self._listener.listen(wanted=False)
             self._shadows.clear()
             if self._shell is not None:
                 with quietly():

@@ -49,6 +49,10 @@ class Listener:
         self.local = _Local()
         self.wanted = False
 
+    def listen(self, *, wanted: bool) -> None:
+        """Have text handed on from now on, or no more."""
+        self.wanted = wanted
+
     def hand_on(self, name: str, text: str) -> None:
         """Hand text on; raises what the listener raises."""
         local = self.local

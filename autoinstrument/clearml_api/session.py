@@ -21,13 +21,16 @@ class Session:
 
     Attributes:
         login: addresses and settings of the server.
-        on_answer: called after each request to the API that has succeeded, on the thread that made it.
     """
 
     def __init__(self, *, lean: bool = False) -> None:
         self.login = Login(lean=lean)
-        self.on_answer: Callable[[], object] = lambda: None
+        self._on_answer: Callable[[], object] = lambda: None
         self._attempts = Attempts(self.login.forget)
+
+    def call_on_answer(self, note: Callable[[], object]) -> None:
+        """Call a function after each request to the API that has succeeded, on the thread that made it."""
+        self._on_answer = note
 
     def call(self, action: str, /, **body: Any) -> dict[str, Any]:
         """Call `service.action` of the API and return the response's data."""
@@ -78,7 +81,7 @@ class Session:
         return self._attempts.several(self._logged_in(send), action, deadline_s)
 
     def _answered(self, data: dict[str, Any]) -> dict[str, Any]:
-        self.on_answer()
+        self._on_answer()
         return data
 
     def _logged_in(self, send: Callable[[Any], Any]) -> Callable[[], Any]:

@@ -71,7 +71,7 @@ class Tasks(TaskLifecycle, TaskLookup, TaskEdits, TaskEvents):
 
     def on_answer(self, note: Callable[[], object]) -> None:
         """Call a function after each request that has succeeded, on the thread that made it."""
-        self._session.on_answer = note
+        self._session.call_on_answer(note)
 
     def probe(self) -> None:
         """Send one small request.

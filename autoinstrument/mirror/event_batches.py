@@ -32,11 +32,15 @@ class EventBatches:
     """Sends the events of all sources, in the order in which these were added."""
 
     def __init__(self, tasks: Tasks, rejections: Rejections) -> None:
-        self.attempt: Callable[[Any, Callable[[], Any]], Any] = lambda source, call: call()
+        self._attempt: Callable[[Any, Callable[[], Any]], Any] = lambda source, call: call()
         """Makes a call of a source, see `parts.Parts.attempt`."""
         self._tasks = tasks
         self._rejections = rejections
         self._sources: list[EventSource] = []
+
+    def call_by(self, attempt: Callable[[Any, Callable[[], Any]], Any]) -> None:
+        """Have calls of a source made by a function."""
+        self._attempt = attempt
 
     def add(self, source: EventSource) -> None:
         """Send the events of a part."""
@@ -74,7 +78,7 @@ class EventBatches:
         events: list[dict[str, Any]] = []
         for source in self._sources:
             room = max(0, count - len(events))
-            events += self.attempt(source, functools.partial(source.next_events, task, room)) or ()
+            events += self._attempt(source, functools.partial(source.next_events, task, room)) or ()
         return events
 
     def sent(self) -> None:

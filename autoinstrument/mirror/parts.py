@@ -41,7 +41,7 @@ class Parts:
         self.left_out: list[str] = []
         """Names of the kinds that are left out."""
         self._in_use = list(self._kinds)
-        context.events.attempt = self.attempt
+        context.events.call_by(self.attempt)
 
     def __iter__(self) -> Iterator[RunPart]:
         return iter(self._in_use.copy())

@@ -45,6 +45,10 @@ class RunFigures:
         self._machine: Moment = sampler.machine.now()
         self._gpu: Moment = sampler.gpu.now()
 
+    def watch(self, processes: Sequence[WatchedProcess]) -> None:
+        """Note which processes the run has now."""
+        self.processes = processes
+
     def report(self, *, of_machine: bool = False) -> dict[str, float]:
         """Return the figures since the last report, by ClearML's names, and begin anew.
 

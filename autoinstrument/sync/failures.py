@@ -55,6 +55,10 @@ class GivingUp:
         """Note that ClearML has answered."""
         self._in_a_row = 0
 
+    def give_up(self, reason: str) -> None:
+        """Try no further run."""
+        self.reason = reason
+
     def failed(self, error: ClearMLError) -> None:
         """Note the error of a run; an own one does not count, nor missing storage for files: all else is delivered."""
         self._in_a_row += isinstance(error, UnavailableError) and not isinstance(error, _NOT_AWAY)

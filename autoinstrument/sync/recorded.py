@@ -166,7 +166,7 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
                 giving_up.failed(error)
                 yield failed(outcome.run_id, outcome.run_name, error)
             except ImportError as error:
-                giving_up.reason = problem_of(error)
+                giving_up.give_up(problem_of(error))
                 yield outcome._replace(result="failed", detail=giving_up.reason)
             except Exception as error:  # MLflow's store raises what its driver raises
                 outcome = failed(outcome.run_id, outcome.run_name, error)

@@ -74,7 +74,7 @@ def sync_runs(
                 elif isinstance(held, ClearMLError):
                     giving_up.failed(held)
                     if not isinstance(held, TooLargeError):  # the search was tried several times
-                        giving_up.reason = str(held)
+                        giving_up.give_up(str(held))
                     yield failed(stored.run.run_id, stored.run.run_name, held)
                 elif not (end_of(stored, held) and not selection.dry_run) and (
                     settled := _without_work(stored, held, parent, registry, selection, settings)

@@ -121,9 +121,9 @@ class AnswerReader:
             with guard("linking a run"):
                 self._take(record)
         elif is_ready(record):
-            connection.is_answered = True
+            connection.note_answer()
         else:
-            connection.is_silent = True
+            connection.note_silence()
             raise ValueError("the worker is not of this version")
 
     def _data(self, receiving: OwnSocket, connection: Connection) -> bytes | None:
@@ -136,7 +136,7 @@ class AnswerReader:
                 if sockets[0] in ready:
                     break
                 if not ready:
-                    connection.is_silent = True
+                    connection.note_silence()
                     return b""
                 self._bell[1].get().recv(RECEIVE_BYTES)
                 if self._stops():

@@ -22,8 +22,8 @@ class Connection:
 
     Attributes:
         lost: set by the receiving side once the worker has closed its end.
-        is_answered: set by the receiving side after the worker's handshake.
-        is_silent: set by the receiving side if the handshake did not come in time.
+        is_answered: the worker's handshake has come.
+        is_silent: it did not come in time.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -37,6 +37,14 @@ class Connection:
     def age_s(self) -> float:
         """Seconds since the connection was made."""
         return time.monotonic() - self._since
+
+    def note_answer(self) -> None:
+        """Note that the worker's handshake has come; for the receiving side."""
+        self.is_answered = True
+
+    def note_silence(self) -> None:
+        """Note that it did not come in time, or is that of another version; for the receiving side."""
+        self.is_silent = True
 
     def wait_for_room(self) -> None:
         """Let `send` wait without limit: a worker that hangs blocks the sending thread, and no other.

@@ -39,10 +39,6 @@ class Sender:
         take: called on the receiving thread with each answer of the worker.
         leave: called on the sending thread where there is no worker, after each `DeferredStart` was made: the runs are
             left to `sync`.
-
-    Attributes:
-        direct: `post` sends small records itself. Pools and launchers kill the processes that they have started without
-            a signal that could be handled, and the buffer would be lost with the process.
     """
 
     direct = False
@@ -83,6 +79,13 @@ class Sender:
         self._answers.close_in_child()
         self.direct = True
         self._reset()
+
+    def post_directly(self) -> None:
+        """Have `post` send small records itself.
+
+        Pools and launchers kill their processes without a signal that could be handled; a buffer would be lost then.
+        """
+        self.direct = True
 
     def start(self) -> None:
         """Start the two threads, once a process.

@@ -96,7 +96,7 @@ class AgentTaskOutcome:
         self._ask_at = 0.0
         self._held = [mirror for mirror in runs if mirror.journal.task_id == task_id]
         for mirror in self._held:
-            mirror.is_held = True
+            mirror.gate.hold()
 
     @property
     def is_due(self) -> bool:
@@ -144,11 +144,10 @@ class AgentTaskOutcome:
             mirror.do(partial(self._settle, mirror, status))
 
     def _settle(self, mirror: LiveRun, status: str) -> None:
-        if mirror in self._held and status in _TAKEN_AWAY:  # the run must only be ended in MLflow
-            mirror.journal.task_id = mirror.journal.task_url = ""
-            mirror.journal.delivered = True
+        if mirror in self._held and status in _TAKEN_AWAY:
+            mirror.note_taken_away()
         elif mirror in self._held:
-            mirror.is_held = False
+            mirror.gate.release()
         is_killed = status in ("stopped", "failed", *_TAKEN_AWAY)
         mirror.journal.killed = mirror.journal.killed or is_killed
         with guard("writing the journal"):

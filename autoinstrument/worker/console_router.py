@@ -8,6 +8,8 @@ The text of a process that has no run (`ProcessJoined`) is that of the process t
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from autoinstrument.records import ConsoleWritten, RunStarted
 from autoinstrument.transport.budget import weight
 from autoinstrument.worker.early_records import EarlyRecords
@@ -21,6 +23,10 @@ class ConsoleRouter:
 
     def __init__(self, registry: RunRegistry, early: EarlyRecords) -> None:
         self._registry, self._early = registry, early
+        self._waiting: defaultdict[TrainingProcess, list[ConsoleWritten]] = defaultdict(list)
+        """Text of processes while none of their runs is open."""
+        self._last_run: dict[TrainingProcess, str] = {}
+        """The run of a process that ended last."""
 
     def write(self, process: TrainingProcess, written: ConsoleWritten) -> None:
         """Give text to the process's open runs, or keep it for the next run."""
@@ -34,26 +40,27 @@ class ConsoleRouter:
             self._give(mirror, process, written)
         if runs:
             return
-        if not self._early.has_room(len(process.early_console)):
+        waiting = self._waiting[process]
+        if not self._early.has_room(len(waiting)):
             self.leave(process)
-            if process.early_console:  # there was no run before
+            if waiting:  # there was no run before
                 return
-        process.early_console.append(written)
+        waiting.append(written)
         self._early.reserve(weight(written))
 
     def run_began(self, process: TrainingProcess, run: RunStarted) -> None:
         """Give text that waits to the run that has begun, unless another process's run has begun in between."""
-        if run.owned or not process.last_run:
+        if run.owned or process not in self._last_run:
             self._give_waiting(process, self._registry.mirrors[run.run_id])
 
     def run_ended(self, process: TrainingProcess, run_id: str) -> None:
         """Note that a run has ended."""
-        process.last_run = run_id
+        self._last_run[process] = run_id
 
     def leave(self, process: TrainingProcess) -> None:
         """Give text that waits to the run that ended last, because no other run is expected."""
-        if process.last_run in self._registry.mirrors:
-            self._give_waiting(process, self._registry.mirrors[process.last_run])
+        if mirror := self._registry.mirrors.get(self._last_run.get(process, "")):
+            self._give_waiting(process, mirror)
 
     def closed(self, process: TrainingProcess) -> None:
         """Finish the last lines of a process that is gone, in runs of others."""
@@ -65,21 +72,25 @@ class ConsoleRouter:
 
     def forget(self, process: TrainingProcess) -> None:
         """Drop text that waits for the next run of a process that is gone."""
-        self._early.reserve(-sum(map(weight, process.early_console)))
-        process.early_console.clear()
+        self._take_waiting(process)
+        self._waiting.pop(process, None)
+        self._last_run.pop(process, None)
 
     def _catch_up(self, process: TrainingProcess, parent: TrainingProcess) -> None:
         """Write what a process had written before the one that it has joined was known."""
-        waiting = process.early_console[:]
-        self.forget(process)
-        for written in waiting:
+        for written in self._take_waiting(process):
             self.write(parent, written)
 
     def _give_waiting(self, process: TrainingProcess, mirror: LiveRun) -> None:
-        for written in process.early_console:
+        for written in self._take_waiting(process):
             self._give(mirror, process, written)
-            self._early.reserve(-weight(written))
-        process.early_console.clear()
+
+    def _take_waiting(self, process: TrainingProcess) -> list[ConsoleWritten]:
+        waiting = self._waiting[process]
+        taken = waiting[:]
+        waiting.clear()  # `write` may hold the list
+        self._early.reserve(-sum(map(weight, taken)))
+        return taken
 
     @staticmethod
     def _give(mirror: LiveRun, process: TrainingProcess, written: ConsoleWritten) -> None:

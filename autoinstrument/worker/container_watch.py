@@ -121,7 +121,7 @@ class ContainerWatch:
         if ended is None or process.gone_at is not None:
             return
         (status, reason), task_id = ended, process.container_task
-        process.container_task = ""
+        process.note_container_ends()
         if watched.has_grace:
             self._graces[task_id] = time.monotonic() + _END_S
         runs = self._registry.open_runs_of(process)

@@ -21,12 +21,11 @@ class Control:
 
     Attributes:
         is_stopping: the worker must deliver what has arrived, and end.
-        left: number of runs that were given up although their Tasks lack something.
     """
 
     def __init__(self, registry: RunRegistry, report: Callable[[], WorkerReported], stop: Callable[[], None]) -> None:
         self.is_stopping = False
-        self.left = 0
+        self._left = 0
         self._registry, self._report, self._stop = registry, report, stop
         self._commands: list[TrainingProcess] = []
         self._waiting: list[TrainingProcess] = []
@@ -56,7 +55,11 @@ class Control:
             self._registry.processes.remove(process)
             self._commands.append(process)
 
+    def note_left(self) -> None:
+        """Count a run that was given up although its Task lacks something."""
+        self._left += 1
+
     def stopped(self) -> None:
         """Report to the commands that the worker ends now."""
         for process in self._waiting:
-            process.send(WorkerStopped(self.left))
+            process.send(WorkerStopped(self._left))

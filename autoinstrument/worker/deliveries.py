@@ -81,7 +81,7 @@ class Deliveries:
         is_tried = self._scheduler.is_probing and any(mirror.is_away for mirror in runs.mirrors.values())
         mirrors = [each for each in runs.mirrors.items() if not each[1].is_at_rest]
         if self._scheduler.is_probing:  # the server may fail for one run alone: another one is tried next
-            mirrors.sort(key=lambda each: each[1].last_sent)
+            mirrors.sort(key=lambda each: each[1].gate.last_sent)
         for run_id, mirror in mirrors:
             home, is_open, step = runs.home[run_id], run_id in runs.open, None
             with guard("choosing a run's next step"):  # a run that fails keeps no other one waiting

@@ -58,7 +58,6 @@ class Dispatcher:
     Attributes:
         registry: the processes and runs.
         process_end: ends the runs of processes that are gone.
-        waiting: bytes that wait for the server, as its owner has summed them up; each record adds its own since then.
     """
 
     def __init__(
@@ -73,7 +72,8 @@ class Dispatcher:
     ) -> None:
         """`folder` is the one that the worker shares with the training processes."""
         self.registry = RunRegistry()
-        self.waiting = 0
+        self._waiting = 0
+        """Bytes that wait for the server by the last `weigh`, with those of each record since then."""
         self._settings = settings
         self._started_ms = created_ms(os.getpid())
         self._journals = RunJournals(settings)
@@ -98,10 +98,15 @@ class Dispatcher:
         else:
             self._early.drop(dropped.run_id)
 
+    def weigh(self) -> None:
+        """Sum up the bytes that wait for the server."""
+        self._waiting = sum(mirror.weight for mirror in self.registry.mirrors.values())
+
     def forget(self, process: TrainingProcess) -> list[LiveRun]:
         """Drop a process that is gone, and what waits of it; see `RunRegistry.forget`."""
         self._early.forget(process)
         self._console.forget(process)
+        self.process_end.forget(process)
         for other in self.registry.processes:
             if self.registry.parent_of(other) is process:  # the worker does not stay for it
                 other.hang_up()
@@ -115,20 +120,20 @@ class Dispatcher:
         """
         is_urgent = False
         for process in self.registry.processes:
-            is_new, now = process.news, time.monotonic()
+            is_new, now = process.description.news, time.monotonic()
             for mirror in self.registry.described_by(process):
-                describe_at = mirror.describe_at
+                describe_at = mirror.gate.describe_at
                 is_first = describe_at is not None
                 if describe_at is not None and not is_new and now >= describe_at:
-                    process.describe_without_git(mirror.run)
+                    process.description.do_without_git(mirror.run)
                 elif not (is_new and (is_first or mirror.run.run_id in process.owned)):
                     continue
                 is_urgent = is_urgent or is_first
-                mirror.describe_at = None
+                mirror.gate.note_described()
                 mirror.do(partial(self._describe_again, process, mirror))
             if is_new:  # only now: a run that is away may find itself complete at any moment
-                process.note_described(is_new)
-                is_urgent = is_urgent or process.is_waiting
+                process.description.note_described(is_new)
+                is_urgent = is_urgent or process.waits.any_open
         return is_urgent
 
     def _describe_again(self, process: TrainingProcess, mirror: LiveRun) -> None:
@@ -143,25 +148,26 @@ class Dispatcher:
 
     def _process_changed(self, process: TrainingProcess, changed: ProcessChanged) -> None:
         """Describe the process's open runs again if it has loaded other packages, parsed arguments, or run cells."""
-        if process.change(changed):
+        if process.description.change(changed):
             for mirror in self.registry.described_by(process, only_open=True):
                 mirror.do(partial(self._describe_again, process, mirror))
 
     def _describe(self, process: TrainingProcess, journal: RunJournal, *, program: bool = True) -> None:
         if program:
-            journal.process = process.started and journal.run.program_of(process.started)
-            journal.script = process.script_of(journal.run)
-            packages = process.packages
+            known = process.description
+            journal.process = known.started and journal.run.program_of(known.started)
+            journal.script = known.script_of(journal.run)
+            packages = known.packages
             journal.requirements, journal.freeze, journal.conda = packages.requirements, packages.freeze, packages.conda
-            journal.runtime = process.specs or journal.runtime
-            journal.variables = process.variables
+            journal.runtime = known.specs or journal.runtime
+            journal.variables = known.variables
         journal.worker_pid, journal.worker_started_ms, journal.machine = os.getpid(), self._started_ms, machine()
         with guard("writing the journal"):
             journal.save()
 
     def _run_started(self, process: TrainingProcess, run: RunStarted) -> None:
-        process.capture(run)
-        process.announced.pop(run.run_id, None)
+        process.description.capture(run)
+        process.note_described(run.run_id)
         mirror = self.registry.mirrors.get(run.run_id)
         is_program = run.owned and not run.begun_elsewhere and run.run_id not in process.described
         if mirror is None:
@@ -170,13 +176,13 @@ class Dispatcher:
             self._describe(process, journal, program=is_program)
             mirror = LiveRun(
                 journal, self._settings, self._tasks, self._uploads,
-                is_capturing=lambda: self.registry.home[run.run_id].is_capturing,
+                is_capturing=lambda: self.registry.home[run.run_id].description.is_capturing,
                 parent_task=partial(self._task_of, run.parent_run_id) if run.parent_run_id else str,
                 wait_s=0.0 if run.owned else _OTHERS_S,
             )  # fmt: skip
             self.registry.mirrors[run.run_id] = mirror
-            if is_program and process.is_capturing:
-                mirror.describe_at = time.monotonic() + PATIENCE_S
+            if is_program and process.description.is_capturing:
+                mirror.gate.wait_for_description(time.monotonic() + PATIENCE_S)
         elif run.owned:
             mirror.do(partial(self._resume, process, mirror, run, is_program=is_program))
         if is_program:
@@ -199,14 +205,14 @@ class Dispatcher:
         if mirror is None:
             self._early.add(process, record)
             return
-        process.runs.add(record.run_id)
+        process.log_to(record.run_id)
         if mirror.run.switched_off:
             return  # `sync` reads it from MLflow
-        if isinstance(record, DROPPABLE) and self.registry.is_full_for(mirror, self.waiting):
+        if isinstance(record, DROPPABLE) and self.registry.is_full_for(mirror, self._waiting):
             record = EventsDropped(record.run_id, items(record))
         size = weight(record)
         mirror.do(partial(mirror.take, record), size + content_weight(record))
-        self.waiting += size
+        self._waiting += size
 
     def _task_of(self, run_id: str) -> str:
         """Return the id of a run's Task, also of a run that another process has begun; "" while there is none."""
@@ -233,15 +239,13 @@ class Dispatcher:
         if mirror is None:
             self._early.add(process, ended)
             return
-        process.note_end(ended)
+        process.exit.note_end(ended)
         mirror.do(partial(mirror.note_end_time, ended.end_time_ms))
         self.registry.left(process, ended.run_id)
         self._console.run_ended(process, ended.run_id)
-        if ended.at_exit:
-            process.ended_at_exit[ended.run_id] = ended
-            if process.exiting is None:
-                return  # the reason why the process ends is about to arrive
-        self._end(mirror, ended, of_run(ended, process.exiting), interrupted=is_interruption(ended.error))
+        if ended.at_exit and process.exit.exiting is None:
+            return  # the reason why the process ends is about to arrive
+        self._end(mirror, ended, of_run(ended, process.exit.exiting), interrupted=is_interruption(ended.error))
 
     def _end(self, mirror: LiveRun, ended: RunEnded, end: End, *, interrupted: bool) -> None:
         # An interruption may have come after a call had written to MLflow, and before its record was sent.
@@ -251,8 +255,9 @@ class Dispatcher:
         mirror.do(partial(mirror.status.note_end if goes_on else mirror.end_as, end, ended_ms=ended.end_time_ms))
 
     def _process_exiting(self, process: TrainingProcess, exiting: ProcessExiting) -> None:
-        process.exiting, process.answered = exiting, False
-        for run_id, ended in process.ended_at_exit.items():
+        process.exit.note_exiting(exiting)
+        process.waits.begin_exit()
+        for run_id, ended in process.exit.at_exit.items():
             self._end(self.registry.mirrors[run_id], ended, of_run(ended, exiting), interrupted=exiting.interrupted)
         self._console.leave(process)
         for run_id in process.owned:
@@ -263,7 +268,7 @@ class Dispatcher:
         self.process_end.try_once_more(process)
 
     def _delivery_awaited(self, process: TrainingProcess, awaited: DeliveryAwaited) -> None:
-        process.awaited, process.undelivered = awaited, set(process.runs)
+        process.waits.begin(awaited, process.runs)
 
     def _run_tagged(self, process: TrainingProcess, tagged: RunTagged) -> None:
         if (mirror := self.registry.mirrors.get(tagged.run_id)) is not None:
@@ -278,7 +283,7 @@ class Dispatcher:
         ConnectionClosed: lambda dispatcher, process, _: dispatcher.process_end.begin(process),
         ConsoleWritten: _console_written,
         DeliveryAwaited: _delivery_awaited,
-        EndAnnounced: lambda _, process, announced: process.announce_end(announced),
+        EndAnnounced: lambda _, process, announced: process.exit.announce(announced),
         ProcessChanged: _process_changed,
         ProcessExiting: _process_exiting,
         ProcessJoined: lambda _, process, joined: process.join(joined),

@@ -6,8 +6,6 @@ loop's changes wait; only `console.write` may be called from any thread.
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
 
 from autoinstrument.clearml_api.backoff import Backoff
@@ -23,7 +21,9 @@ from autoinstrument.mirror.run_mirror import RunMirror
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import ConsoleWritten, RunStarted, TaskFound
 from autoinstrument.settings import Settings
+from autoinstrument.worker.loan import Loan
 from autoinstrument.worker.notices import Notices
+from autoinstrument.worker.send_gate import SendGate
 
 
 class LiveRun(RunMirror):
@@ -32,11 +32,8 @@ class LiveRun(RunMirror):
     Attributes:
         notices: the notices that the training process got.
         server: when data of this run may be tried again that the server refuses as a whole.
-        last_sent: when something was sent last, in seconds of the monotonic clock.
+        gate: what the run waits for before anything of it is sent.
         has_own_monitor: the script's own `Task.init` reports the machine's figures, unless switched off.
-        describe_at: when the run must be described without an answer of Git, in seconds of the monotonic clock; None if
-            it has been described, or does not wait for that. Nothing is sent before.
-        is_held: nothing may be sent, because it is not known yet how the Task ended in ClearML.
     """
 
     def __init__(
@@ -56,30 +53,25 @@ class LiveRun(RunMirror):
         )
         self.notices = Notices()
         self.server = Backoff()
-        self.last_sent = 0.0
+        self.gate = SendGate()
         self.has_own_monitor = journal.run.has_own_monitor
-        self.describe_at: float | None = None
-        self._is_wanted = False
-        self.is_held = False
-        self._is_closed = self._is_away = self._is_idle = False
-        self._left: deque[Callable[[], object]] = deque()
-        self._left_weight = self._weight = 0
+        self._loan = Loan()
+        self._is_closed = self._is_idle = False
 
     # Whose it is
 
     @property
     def is_away(self) -> bool:
         """True while another thread delivers the run."""
-        return self._is_away
+        return self._loan.is_out
 
     def lend(self) -> None:
         """Note that another thread delivers the run from now on."""
-        self._weight = super().weight
-        self._is_away, self._is_wanted = True, False
+        self._loan.begin(super().weight)
 
     def want(self) -> None:
         """Deliver the run again as soon as it comes home, because it or its process has begun or ended."""
-        self._is_wanted = self._is_away
+        self._loan.want()
 
     def come_home(self) -> bool:
         """Make the changes that have waited: the thread that has delivered the run has left it.
@@ -87,13 +79,8 @@ class LiveRun(RunMirror):
         Returns:
             True if the run must be delivered at once; what was logged while it was away may wait.
         """
-        has_left = bool(self._left)
-        self._is_away = False
-        self._left_weight = 0
-        while self._left:
-            with guard("taking a run's records"):
-                self._left.popleft()()
-        return self._is_wanted or (has_left and self.end is not None)
+        is_wanted, any_waited = self._loan.end()
+        return is_wanted or (any_waited and self.end is not None)
 
     def do(self, change: Callable[[], object], weight: int = 0) -> None:
         """Make a change, now or when the run comes home.
@@ -103,11 +90,7 @@ class LiveRun(RunMirror):
             weight: bytes of the data that it carries.
         """
         self._is_idle = False
-        if self._is_away:
-            self._left.append(change)
-            self._left_weight += weight
-        else:
-            change()
+        self._loan.do(change, weight)
 
     def write(self, written: ConsoleWritten) -> None:
         """Take console text, also while the run is away: it must be on disk soon."""
@@ -119,7 +102,7 @@ class LiveRun(RunMirror):
         """About how many bytes wait to be delivered, or to be taken."""
         if self.is_at_rest:
             return 0
-        return self._weight + self._left_weight if self._is_away else super().weight
+        return self._loan.weight if self._loan.is_out else super().weight
 
     # The Task
 
@@ -191,7 +174,7 @@ class LiveRun(RunMirror):
 
     @property
     def _is_free(self) -> bool:
-        return self.run.is_described and not (self.is_held or self.run.switched_off or self.describe_at is not None)
+        return self.run.is_described and not self.run.switched_off and self.gate.is_open
 
     def make_task(self) -> None:
         """Find or make the Task, or set it running again; it gets what is known by now, the rest by `flush`.
@@ -199,12 +182,12 @@ class LiveRun(RunMirror):
         Raises:
             ClearMLError: the server did not answer.
         """
-        self.last_sent = time.monotonic()
+        self.gate.note_sent()
         self._task.ensure()
 
     def flush_without_end(self) -> None:
         """See `RunMirror.flush_without_end`."""
-        self.last_sent = time.monotonic()
+        self.gate.note_sent()
         super().flush_without_end()
 
     def ping(self) -> None:
@@ -215,7 +198,7 @@ class LiveRun(RunMirror):
         """
         if self.task is not None:
             self._context.tasks.ping(self.task)
-            self.last_sent = time.monotonic()
+            self.gate.note_sent()
 
     # When it is done
 
@@ -227,7 +210,7 @@ class LiveRun(RunMirror):
     @property
     def is_complete(self) -> bool:
         """True if the Task has just become complete: the run has ended, and nothing waits."""
-        return self._is_unclosed and not (self.is_capturing or self._left or self.has_work)  # in this order
+        return self._is_unclosed and not (self.is_capturing or self._loan.any_waits or self.has_work)  # in this order
 
     @property
     def _is_unclosed(self) -> bool:
@@ -276,6 +259,11 @@ class LiveRun(RunMirror):
         self._is_closed = False
         self.has_own_monitor = run.has_own_monitor
         super().reopen(run)
+
+    def note_taken_away(self) -> None:
+        """Note that the Task was reset or deleted while its owner died: the run must only be ended in MLflow."""
+        self.journal.task_id = self.journal.task_url = ""
+        self.journal.delivered = True
 
     def go_on(self) -> None:
         """Note that the process was taken for dead: the Task was stopped, and the journal removed."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from autoinstrument.child_console import marks
+from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.clone_run.task_description import task_of_agent
 from autoinstrument.guard import guard
@@ -42,10 +43,12 @@ class ProcessEnd:
         """`folder` is shared with the process; `begin` handles a run that was only announced."""
         self._folder, self._registry, self._console, self._begin = folder, registry, console, begin
         self._tasks, self._scheduler, self._mlflow, self._aside = tasks, scheduler, mlflow_access, aside
+        self._outcomes: dict[TrainingProcess, AgentTaskOutcome] = {}
+        """Of processes that are gone, while it is not known how their Tasks have ended."""
 
     def begin(self, process: TrainingProcess) -> None:
         """Note that a process has closed its connection; `complete` ends its runs."""
-        process.gone_at = time.monotonic()
+        process.leave()
         self._console.closed(process)
         if process.joined is not None:
             return
@@ -56,31 +59,29 @@ class ProcessEnd:
             return
         if process.runs or process.announced:
             marks.remove(process.pid)
-        code = exit_status.take(self._folder, process.pid)
-        process.exit_code = code if process.exiting is not None else None
+        process.exit.note_code(exit_status.take(self._folder, process.pid))
         for announced in process.announced.values():
             if not announced.owned and (mirror := self._registry.mirrors.get(announced.run_id)):
                 mirror.do(mirror.note_incomplete)
         unread = [announced for announced in process.announced.values() if announced.owned]
-        process.is_ending = True
-        process.unread = len(unread)
+        process.begin_end(len(unread))
         for announced in unread:
             self._aside(partial(self._read, announced), partial(self._died_at_once, process, announced))
 
     def complete(self) -> bool:
         """End the runs of processes that are gone, once none of these runs is away; return True if some have ended."""
-        ending = [process for process in self._registry.processes if process.is_ending and not process.unread]
+        ending = [process for process in self._registry.processes if process.may_end]
         ready = [
             process for process in ending if not any(self._registry.mirrors[run_id].is_away for run_id in process.runs)
         ]
         for process in ready:
-            process.is_ending = False
+            process.complete_end()
             with guard("ending the runs of a process"):
                 self._end(process)
         return bool(ready)
 
     def _end(self, process: TrainingProcess) -> None:
-        code = process.exit_code
+        code = process.exit.code
         self._console.leave(process)
         for mirror in self._registry.left_by(process):
             mirror.leave()
@@ -91,18 +92,17 @@ class ProcessEnd:
             was_at_work = self._registry.left(process, run_id)
             if run_id in self._registry.open:
                 continue  # another owner goes on with it
-            ended = process.ended_at_exit.get(run_id)
-            latest = mirror.status.latest if was_at_work and process.leaves_end_to_others(run_id) else None
+            ended = process.exit.at_exit.get(run_id)
+            latest = mirror.status.latest if was_at_work and process.exit.leaves_end_to_others(run_id) else None
             # The cause of an end at exit may not have arrived.
             if latest is not None:
                 mirror.end_as(latest[1], ended_ms=latest[0])
             elif was_at_work or mirror.end is None:
                 # A container lasts no longer than the agent's part in it: there is no time to ask ClearML first.
-                died_in_container = bool(process.container_task) and process.exiting is None
-                mirror.journal.killed = mirror.journal.killed or bool(process.aborted) or died_in_container
-                end, announced = process.reported_end(run_id, code), process.announced_ends.get(run_id)
-                ended_ms = announced.end_time_ms if announced is not None else 0
-                mirror.end_as(end or process.guessed_end(), guessed=end is None, ended_ms=ended_ms)
+                died_in_container = bool(process.container_task) and process.exit.exiting is None
+                mirror.journal.killed = mirror.journal.killed or bool(process.exit.aborted) or died_in_container
+                end, ended_ms = process.exit.reported_end(run_id), process.exit.announced_ms(run_id)
+                mirror.end_as(end or process.exit.guessed_end(), guessed=end is None, ended_ms=ended_ms)
                 mirror.note_incomplete()  # what the process had not sent yet is read from MLflow
                 left_open.append(mirror)
             elif code and ended is not None and mirror.end and mirror.end.status == "completed":
@@ -135,7 +135,38 @@ class ProcessEnd:
         if task_id and (left_open or agent_is_gone):
             end = (adopted or left_open)[-1].end if adopted or left_open else None
             end = end or End("stopped", "the agent that ran the Task was killed", "")
-            process.agent_outcome = AgentTaskOutcome(task_id, left_open, end, process.agent, self._tasks)
+            self._outcomes[process] = AgentTaskOutcome(task_id, left_open, end, process.agent, self._tasks)
+
+    def knows_outcome(self, process: TrainingProcess, *, last: bool) -> bool:
+        """Return True if it is known how a process's Task has ended; else ask ClearML, if that is not under way.
+
+        Args:
+            process: it is gone.
+            last: see `AgentTaskOutcome.ask`.
+        """
+        outcome = self._outcomes.get(process)
+        if outcome is None:
+            return True
+
+        def ask() -> str | None:
+            with contextlib.suppress(ClearMLError):
+                return outcome.ask(last=last)
+            return None
+
+        def settle(status: str | None) -> bool:
+            if status is not None:
+                outcome.settle(status)
+                self._outcomes.pop(process, None)
+            return status is not None
+
+        if outcome.is_due:
+            outcome.begin()
+            self._aside(ask, settle)
+        return False
+
+    def forget(self, process: TrainingProcess) -> None:
+        """Drop what is known of a process that is gone."""
+        self._outcomes.pop(process, None)
 
     def _read(self, announced: RunAnnounced) -> RunStarted | None:
         """Read from MLflow a run that the process could only announce; None if that fails."""
@@ -146,7 +177,7 @@ class ProcessEnd:
         return None
 
     def _died_at_once(self, process: TrainingProcess, announced: RunAnnounced, run: RunStarted | None) -> None:
-        process.unread -= 1
+        process.note_read()
         if run is None and (known := self._registry.mirrors.get(announced.run_id)):
             run = known.run
         run = run or announced.undescribed()  # it is left to `sync`: no other program knows that its process is gone

@@ -76,7 +76,7 @@ class Receiver:
                     process.abort_logged.set()  # the thread that aborts the process waits for it
                 else:
                     self._put(process, record)
-        process.note_death()
+        process.note_closed()
         self._add(process, ConnectionClosed())
         with self._changed:
             self._reading -= 1

@@ -61,7 +61,7 @@ class MonitorReporter:
         for run_id in watched:
             figures = self._figures.get(run_id) or self._figures.setdefault(run_id, RunFigures(self._sampler))
             if connected := runs.processes_of(run_id):
-                figures.processes = [WatchedProcess(each.pid, each.devices, runs.node_of(each)) for each in connected]
+                figures.watch([WatchedProcess(each.pid, each.devices, runs.node_of(each)) for each in connected])
         self._sampler.watch({process.pid for figures in self._figures.values() for process in figures.processes})
         is_due = time.monotonic() >= self._report_at
         if is_due:

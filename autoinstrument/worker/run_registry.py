@@ -29,13 +29,13 @@ class RunRegistry:
 
     def began(self, process: TrainingProcess, run_id: str, *, owned: bool) -> None:
         """Note that a process began or resumed a run (`owned`), or logs to a run of another process."""
-        process.runs.add(run_id)
         if owned:
-            process.owned.add(run_id)
-            process.ended_at_exit.pop(run_id, None)
+            process.own(run_id)
             owners = self.open.setdefault(run_id, [])
             if process not in owners:
                 owners.append(process)
+        else:
+            process.log_to(run_id)
         if owned or run_id not in self.home:
             self.home[run_id] = process
 
@@ -55,8 +55,7 @@ class RunRegistry:
     def describes(self, process: TrainingProcess, run_id: str) -> None:
         """Note that a run's Task has the code, packages and command line of this process, and of no other."""
         for other in self.processes:
-            other.described.discard(run_id)
-        process.described.add(run_id)
+            other.describe(run_id, describes=other is process)
 
     def parent_of(self, process: TrainingProcess) -> TrainingProcess | None:
         """Return the process whose runs a process has joined; None if it is not known."""
@@ -101,16 +100,16 @@ class RunRegistry:
     def next_description(self) -> float:
         """When `Dispatcher.take_captured` must be called at the latest, in seconds of the monotonic clock."""
         waiting = (
-            min(mirror.describe_at, process.whole_by)
+            min(mirror.gate.describe_at, process.description.whole_by)
             for process in self.processes
             for mirror in self.described_by(process)
-            if mirror.describe_at is not None
+            if mirror.gate.describe_at is not None
         )
         return min(waiting, default=math.inf)
 
     def left_by(self, process: TrainingProcess) -> list[LiveRun]:
         """Return the runs of processes on other machines to which this process was the last one here to log."""
-        others = [other for other in self.processes if other is not process and other.exiting is None]
+        others = [other for other in self.processes if other is not process and other.exit.exiting is None]
         still = {run_id for other in others if other.gone_at is None for run_id in other.runs}
         runs = (self.mirrors.get(run_id) for run_id in process.runs - still)
         return [mirror for mirror in runs if mirror is not None and not mirror.run.owned]
@@ -141,11 +140,11 @@ class RunRegistry:
         parent = self.mirrors.get(mirror.run.parent_run_id)
         if parent is None or parent.task is not None:
             return False
-        return parent.is_away or (not parent.last_sent and parent.is_due)
+        return parent.is_away or (not parent.gate.last_sent and parent.is_due)
 
     def awaited(self) -> set[str]:
         """Return the ids of the runs for whose delivery a process waits, or that a process has left."""
-        waiting = (each for each in self.processes if each.is_waiting or each.gone_at is not None)
+        waiting = (each for each in self.processes if each.waits.any_open or each.gone_at is not None)
         return {run_id for process in waiting for run_id in process.runs}
 
     def mark_urgent(self, process: TrainingProcess) -> None:

@@ -132,7 +132,7 @@ class Scheduler:
         began = time.monotonic()
 
         def end(mirror: LiveRun, error: ClearMLError | None) -> None:
-            mirror.last_sent = time.monotonic()
+            mirror.gate.note_sent()
             with guard("mirroring a run"):
                 if error is None:
                     self._succeeded(mirror, homes[mirror])
@@ -166,7 +166,7 @@ class Scheduler:
                     mirror.ping()
 
     def _is_ping_due(self, mirror: LiveRun) -> bool:
-        return time.monotonic() - mirror.last_sent > self._ping_s
+        return time.monotonic() - mirror.gate.last_sent > self._ping_s
 
     def _flush(self, mirror: LiveRun) -> None:
         if self.is_probing:  # the others need not wait until this run's files are uploaded
@@ -207,7 +207,7 @@ class Scheduler:
 
     def leave(self, mirror: LiveRun, home: TrainingProcess) -> None:
         """Report that a run waits because the server fails for others: its process exits before it was tried itself."""
-        if self._problem and mirror.has_work and not (mirror.notices.is_pending or mirror.is_held):
+        if self._problem and mirror.has_work and not (mirror.notices.is_pending or mirror.gate.is_held):
             self._leave(mirror, home, self._problem)
 
     def _leave(self, mirror: LiveRun, home: TrainingProcess, problem: str) -> None:
@@ -238,7 +238,7 @@ class Scheduler:
             home.send(RunPending(run_id, f"{mirror.lacking}; files wait, `autoinstrument sync` completes it later"))
         if is_complete:
             mirror.complete()
-            if not home.answered and home.gone_at is None:
+            if not home.waits.is_answered and home.gone_at is None:
                 home.send(link_of(mirror.run, task, delivered=True, steps=mirror.journal.steps))
 
     def is_left(self, mirror: LiveRun, home: TrainingProcess) -> bool:

@@ -16,7 +16,6 @@ import threading
 import time
 from pathlib import Path
 
-from autoinstrument.clearml_api.errors import ClearMLError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
@@ -26,7 +25,7 @@ from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
-from autoinstrument.records import Delivered, RunsDelivered, WorkerReported, WorkerStopped
+from autoinstrument.records import WorkerReported, WorkerStopped
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.transport import peer
 from autoinstrument.transport.protocol import ready
@@ -138,10 +137,8 @@ class Worker:
         """Receive what has been sent, and no more: processes that go on find or start another worker."""
         self._lifetime.stop()
         for process in self._runs.processes:
-            process.outlives = process.exiting is None  # unless it is found dead
             process.send(WorkerStopped(0))
-            with contextlib.suppress(OSError):
-                process.connection.shutdown(socket.SHUT_RD)
+            process.dismiss()
 
     def _beat(self) -> None:
         """Leave a heartbeat for commands on another machine that shares the journals."""
@@ -171,28 +168,27 @@ class Worker:
         if self._scheduler.is_due():
             self._containers.look()
         self._flush_at = min(self._flush_at, self._deliveries.deliver_all(self._runs))
-        self._dispatcher.waiting = sum(mirror.weight for mirror in self._runs.mirrors.values())
+        self._dispatcher.weigh()
 
     def _answer(self) -> None:
         """Report to waiting processes that everything is delivered, and to exiting ones that there is no more hope."""
         for process in self._runs.processes:
-            if process.awaited is not None and not process.is_capturing:
-                awaited = [self._runs.mirrors[run_id] for run_id in process.undelivered]
-                process.undelivered = {each.run.run_id for each in awaited if each.is_away or each.has_work}
-                if not process.undelivered:
-                    process.send(RunsDelivered(process.awaited.number))
-                    process.awaited = None
-            if process.exiting is not None and not process.answered:
+            if not process.description.is_capturing:
+                process.waits.answer(self._is_undelivered)
+            if process.waits.of_exit:
                 mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
                 if any(mirror.is_away for mirror in mirrors):
                     continue
-                waiting = process.is_capturing or any(mirror.is_due for mirror in mirrors)
+                waiting = process.description.is_capturing or any(mirror.is_due for mirror in mirrors)
                 if not waiting or self._scheduler.is_stuck():
                     for run_id in process.owned:
                         if self._runs.home[run_id] is process:
                             self._scheduler.leave(self._runs.mirrors[run_id], process)
-                    process.answered = True
-                    process.send(Delivered())
+                    process.waits.answer_exit()
+
+    def _is_undelivered(self, run_id: str) -> bool:
+        mirror = self._runs.mirrors[run_id]
+        return mirror.is_away or mirror.has_work
 
     def _forget(self) -> None:
         """Drop processes that are gone, with their runs, when these are delivered or cannot be delivered now."""
@@ -201,8 +197,8 @@ class Worker:
             mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
             if process.is_ending or any(mirror.is_away for mirror in mirrors):
                 continue  # it is looked at again when they are home
-            waits = not self._knows_outcome(process, last=lingered >= _LINGER_S)
-            waits = waits or process.is_capturing or any(mirror.is_hopeful for mirror in mirrors)
+            waits = not self._dispatcher.process_end.knows_outcome(process, last=lingered >= _LINGER_S)
+            waits = waits or process.description.is_capturing or any(mirror.is_hopeful for mirror in mirrors)
             work = self._scheduler.has_hope() and waits
             if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
                 self._flush_at = time.monotonic() + 0.2
@@ -217,34 +213,12 @@ class Worker:
         is_left = self._scheduler.is_left(mirror, self._runs.home[mirror.run.run_id])
         return is_left and self._mlflow.has_hope(mirror.run.tracking_uri)
 
-    def _knows_outcome(self, process: TrainingProcess, *, last: bool) -> bool:
-        """Return True if it is known how the process's Task ended; else ask ClearML, if that is not under way."""
-        outcome = process.agent_outcome
-        if outcome is None:
-            return True
-
-        def ask() -> str | None:
-            with contextlib.suppress(ClearMLError):
-                return outcome.ask(last=last)
-            return None
-
-        def settle(status: str | None) -> bool:
-            if status is not None:
-                outcome.settle(status)
-                process.agent_outcome = None
-            return status is not None
-
-        if outcome.is_due:
-            outcome.begin()
-            self._deliveries.aside(ask, settle)
-        return False
-
     def _give_up(self, mirror: LiveRun) -> None:
         """Note in the journal, if it still exists, that `sync` must deliver the rest."""
         self._folder.forget_run(mirror.run.run_id)
         with guard("writing the journal"):
-            if liveness.give_up(mirror.journal):
-                self._control.left += mirror.has_work
+            if liveness.give_up(mirror.journal) and mirror.has_work:
+                self._control.note_left()
 
 
 def serve(connection: socket.socket, folder: Path) -> None:

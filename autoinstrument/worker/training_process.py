@@ -8,39 +8,33 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Set
 
 from autoinstrument import process_identity
-from autoinstrument.capture.requirements import Requirements
-from autoinstrument.capture.script_section import with_arguments
 from autoinstrument.capture.settings import CaptureSettings
-from autoinstrument.mirror.mapping.run_status import End, of_death, of_error, of_exit_code, of_run, of_silent_exit
-from autoinstrument.records import (
-    CodeLacking,
-    ConsoleWritten,
-    DeliveryAwaited,
-    EndAnnounced,
-    ProcessChanged,
-    ProcessExiting,
-    ProcessJoined,
-    ProcessStarted,
-    RunAborted,
-    RunAnnounced,
-    RunEnded,
-    RunStarted,
-)
-from autoinstrument.worker import cause_of_death
-from autoinstrument.worker.agent_task import AgentTaskOutcome, ClearMLAgent, clearml_agent_of, task_of_container
-from autoinstrument.worker.capture_thread import CaptureThread
+from autoinstrument.records import CodeLacking, ProcessJoined, ProcessStarted, RunAborted, RunAnnounced
+from autoinstrument.worker.agent_task import ClearMLAgent, clearml_agent_of, task_of_container
+from autoinstrument.worker.delivery_waits import DeliveryWaits
+from autoinstrument.worker.exit_reports import ExitReports
 from autoinstrument.worker.jobs import Jobs
-from autoinstrument.worker.machine_specs import Specs
 from autoinstrument.worker.outbox import Outbox
+from autoinstrument.worker.process_description import ProcessDescription
 
 _LOG_S = 2.0
 
 
 class TrainingProcess:
-    """One connection: the process's reports of itself, its captured code and packages, and its runs."""
+    """One connection, the process that it leads to, and the ids of that process's runs.
+
+    Attributes:
+        connection: the socket.
+        send: sends a record, see `Outbox`.
+        description: its program, for the Tasks of its runs.
+        exit: what is reported of its end.
+        waits: whether it waits for the delivery of its runs.
+        abort_logged: set when the process has logged why it is about to be ended.
+    """
 
     def __init__(
         self,
@@ -53,70 +47,52 @@ class TrainingProcess:
         """Begin with a connection; the other arguments are those of `CaptureThread`."""
         self.connection = connection
         self.send = Outbox(connection).send
-        self.started: ProcessStarted | None = None
-        self.joined: ProcessJoined | None = None
-        """Set if only the process's console is of interest, see `ProcessJoined`."""
-        self._capturing = CaptureThread(settings, self._lacks, captures=captures, wake=wake)
-        self.owned: set[str] = set()
-        """Runs that it began or resumed: they end with it."""
-        self.described: set[str] = set()
-        """Runs whose Tasks have its code, packages and command line."""
-        self.runs: set[str] = set()
-        """All runs that it has logged to."""
-        self.last_run = ""
-        """The run that ended last."""
-        self.early_console: list[ConsoleWritten] = []
-        """Its console text while none of its runs was open, see `worker.console_router`."""
-        self.ended_at_exit: dict[str, RunEnded] = {}
-        self.exiting: ProcessExiting | None = None
-        self.answered = False
-        self.awaited: DeliveryAwaited | None = None
-        """The script waits for the delivery of what it has logged by then."""
-        self.undelivered: set[str] = set()
-        """Runs that have had something left to send ever since."""
-        self.gone_at: float | None = None
-        self.exit_code: int | None = None
-        self.is_ending = False
-        """It is gone, and its runs were not ended yet."""
-        self.unread = 0
-        """Number of runs that it could only announce: they must be read from MLflow before its runs are ended."""
-        self._modules: set[str] = set()
-        self._memory_kills = cause_of_death.unexplained_memory_kills()
-        self._is_out_of_memory: bool | None = None
-        self._signal = ""
-        self.announced: dict[str, RunAnnounced] = {}
-        """Runs that were announced and not described yet, by run id."""
-        self.announced_ends: dict[str, RunEnded] = {}
-        """Ends of runs that were announced and not reported yet, by run id."""
-        self.pid = 0
-        self.outlives = False
-        """It has closed its connection and is still running: it has another worker, or none."""
-        self.aborted = ""
-        """Why it was aborted in ClearML, "" if it was not."""
+        self.description = ProcessDescription(
+            settings, lambda reason: self.send(CodeLacking(reason)), captures=captures, wake=wake
+        )
+        self.exit = ExitReports()
+        self.waits = DeliveryWaits(self.send)
         self.abort_logged = threading.Event()
-        """Set when the process has logged why it is about to be ended."""
-        self.agent: ClearMLAgent | None = None
-        """The ClearML agent that runs it."""
-        self.container_task = ""
-        """Id of the Task whose agent is outside of the process's container, and ends that with the Task; "" if none."""
-        self.agent_outcome: AgentTaskOutcome | None = None
-        """Asks how its Task ended, when it is gone; None if that is known or not needed."""
+        self._joined: ProcessJoined | None = None
+        self._pid = 0
+        self._agent: ClearMLAgent | None = None
+        self._container_task = ""
+        self._owned: set[str] = set()
+        self._described: set[str] = set()
+        self._runs: set[str] = set()
+        self._announced: dict[str, RunAnnounced] = {}
+        self._gone_at: float | None = None
+        self._outlives = False
+        self._is_ending = False
+
+    # What it is
 
     def start(self, started: ProcessStarted) -> None:
         """Note the process's description of itself."""
         started = started._replace(started_ms=process_identity.created_ms(started.pid) or started.started_ms)
-        self.started, self._modules, self.pid = started, set(started.modules), started.pid
-        self.agent = clearml_agent_of(started.pid)
-        self.container_task = task_of_container(started.pid, started.started_ms, self.agent)
+        self.description.start(started)
+        self._pid = started.pid
+        self._agent = clearml_agent_of(started.pid)
+        self._container_task = task_of_container(started.pid, started.started_ms, self._agent)
 
     def join(self, joined: ProcessJoined) -> None:
         """Note that the connection carries the console of a process that has no run."""
-        self.joined, self.pid = joined, joined.pid
+        self._joined, self._pid = joined, joined.pid
 
-    def hang_up(self) -> None:
-        """Close the connection, as if the process had."""
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
+    @property
+    def pid(self) -> int:
+        """Its id, 0 before it has reported anything."""
+        return self._pid
+
+    @property
+    def started(self) -> ProcessStarted | None:
+        """Its description of itself, with its latest changes; None before that has arrived."""
+        return self.description.started
+
+    @property
+    def joined(self) -> ProcessJoined | None:
+        """Set if only its console is of interest, see `ProcessJoined`."""
+        return self._joined
 
     @property
     def name(self) -> str:
@@ -128,111 +104,71 @@ class TrainingProcess:
         """The variables that decide which GPUs the process may see."""
         return self.joined.devices if self.joined else self.started.devices if self.started else {}
 
+    @property
+    def agent(self) -> ClearMLAgent | None:
+        """The ClearML agent that runs it."""
+        return self._agent
+
+    @property
+    def container_task(self) -> str:
+        """Id of the Task whose agent is outside of the process's container, and ends that with the Task; "" if none."""
+        return self._container_task
+
+    def note_container_ends(self) -> None:
+        """Note that the agent ends the container, and that nothing more must be asked about it."""
+        self._container_task = ""
+
+    # Its runs
+
+    @property
+    def runs(self) -> Set[str]:
+        """All runs that it has logged to."""
+        return self._runs
+
+    @property
+    def owned(self) -> Set[str]:
+        """Runs that it began or resumed: they end with it."""
+        return self._owned
+
+    @property
+    def described(self) -> Set[str]:
+        """Runs whose Tasks have its code, packages and command line."""
+        return self._described
+
+    @property
+    def announced(self) -> Mapping[str, RunAnnounced]:
+        """Runs that were announced and not described yet, by run id."""
+        return self._announced
+
     def announce(self, announced: RunAnnounced) -> None:
         """Note that the process has made or resumed a run, which it will describe if it lives."""
-        self.announced[announced.run_id], self.pid = announced, announced.pid
-        self.announced_ends.pop(announced.run_id, None)
+        self._announced[announced.run_id], self._pid = announced, announced.pid
+        self.exit.note_announced(announced.run_id)
 
-    def announce_end(self, announced: EndAnnounced) -> None:
-        """Note how a run has ended, in case the process dies before it reports the end."""
-        self.announced_ends[announced.run_id] = RunEnded(*announced, at_exit=False)
+    def note_described(self, run_id: str) -> None:
+        """Note that the process has described a run that it may have announced."""
+        self._announced.pop(run_id, None)
 
-    def note_end(self, ended: RunEnded) -> None:
-        """Note that a run's end was reported in full."""
-        announced = self.announced_ends.get(ended.run_id)
-        if announced is not None and announced.end_time_ms == ended.end_time_ms:
-            del self.announced_ends[ended.run_id]
+    def log_to(self, run_id: str) -> None:
+        """Note that the process logs to a run."""
+        self._runs.add(run_id)
 
-    def capture(self, run: RunStarted) -> None:
-        """Request a capture of packages, and of the code of a run's program; `news` is called when it is done.
+    def own(self, run_id: str) -> None:
+        """Note that the process has begun or resumed a run."""
+        self._runs.add(run_id)
+        self._owned.add(run_id)
+        self.exit.note_begun(run_id)
 
-        The code is read when the program's first run begins, because the user may edit the files while it is running.
-        """
-        if self.started is None:
-            return
-        program, known = _program(run), self._capturing
-        programs = {} if known.was_asked(program) else {program: run.program_of(self.started)}
-        packages = not known.packages.requirements and not known.is_busy
-        if programs or packages:
-            known.ask(self.started, self._modules, programs=programs, packages=packages)
+    def describe(self, run_id: str, *, describes: bool) -> None:
+        """Note that a run's Task has the code, packages and command line of this process, or has them no more."""
+        (self._described.add if describes else self._described.discard)(run_id)
 
-    def describe_without_git(self, run: RunStarted) -> None:
-        """Describe the code of a run's program by files, until Git has answered."""
-        if self.started is not None:
-            self._capturing.do_without_git(_program(run), run.program_of(self.started))
+    # Its end
 
-    @property
-    def is_capturing(self) -> bool:
-        """True while its code or packages are being captured."""
-        return self._capturing.is_busy
-
-    @property
-    def news(self) -> int:
-        """See `CaptureThread.news`."""
-        return self._capturing.news
-
-    @property
-    def whole_by(self) -> float:
-        """See `CaptureThread.whole_by`."""
-        return self._capturing.whole_by
-
-    @property
-    def is_waiting(self) -> bool:
-        """True while it waits for the delivery of its runs, at its end or in a call of the script."""
-        return self.awaited is not None or (self.exiting is not None and not self.answered)
-
-    def note_described(self, news: int) -> None:
-        """See `CaptureThread.note_described`."""
-        self._capturing.note_described(news)
-
-    def change(self, changed: ProcessChanged) -> bool:
-        """Note changes of the process; return True if packages, arguments or source differ from before."""
-        if self.started is None:
-            return False
-        before = (self.packages, self.started)
-        known, self._modules = self._modules, self._modules.union(changed.modules)
-        packages = self.packages.may_change(known, changed.modules)  # listing them takes a quarter of a second
-        self.started = self.started._replace(
-            arguments=changed.arguments,
-            source=changed.source,
-            command_line=changed.command_line,
-            configuration=changed.configuration,
-            help_texts=changed.help_texts,
-        )
-        programs = {"": self.started} if changed.source != before[1].source else {}
-        if packages or programs:
-            self._capturing.ask(self.started, self._modules, programs=programs, packages=packages)
-        return (self.packages, self.started) != before
-
-    @property
-    def packages(self) -> Requirements:
-        """Installed and loaded packages, as far as they are known."""
-        return self._capturing.packages
-
-    @property
-    def specs(self) -> Specs:
-        """Runtime properties that describe its machine; empty until they are known."""
-        return self._capturing.specs
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """The environment variables that ClearML's configuration asks for, as far as they are known."""
-        return self._capturing.variables
-
-    def _lacks(self, reason: str) -> None:
-        self.send(CodeLacking(reason))
-
-    def script_of(self, run: RunStarted) -> dict[str, str]:
-        """Return the script section of a run's Task, with the arguments known so far; {} if the code is unknown."""
-        code = self._capturing.code.get(_program(run))
-        return with_arguments(code, run.program_of(self.started))._asdict() if code and self.started else {}
-
-    def note_death(self) -> None:
-        """Find out at once which signal killed the process, before its parent takes its exit status."""
-        if self.exiting is None:
-            self._signal = cause_of_death.signal_of(self.pid)
-            if self.started is not None and self.pid != os.getpid():
-                self.outlives = process_identity.outlives(self.pid, self.started.started_ms)
+    def hang_up(self) -> None:
+        """Close the connection, as if the process had."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def abort(self, run_id: str, reason: str) -> bool:
         """Send SIGTERM to the process, once; the script's own handler decides, as always.
@@ -242,9 +178,9 @@ class TrainingProcess:
         Returns:
             False if the process is gone or was aborted before.
         """
-        if self.aborted or not self._is_alive():
+        if self.exit.aborted or not self._is_alive():
             return False
-        self.aborted = reason
+        self.exit.note_abort(reason)
         self.send(RunAborted(run_id, reason))
         self.abort_logged.wait(_LOG_S)
         if not self._is_alive():
@@ -255,35 +191,54 @@ class TrainingProcess:
     def _is_alive(self) -> bool:
         return self.started is not None and process_identity.is_alive(self.pid, self.started.started_ms)
 
-    def leaves_end_to_others(self, run_id: str) -> bool:
-        """Return True if the process has run its exit handlers without ending a run that was open.
+    def dismiss(self) -> None:
+        """Read no more from the process: if it goes on, it finds or starts another worker."""
+        self._outlives = self.exit.exiting is None  # unless it is found dead
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RD)
 
-        MLflow's own handler ends the runs that a process has begun by `start_run`, unless another process has ended
-        them: that of a program that `mlflow run` has started, for example.
-        """
-        return self.exiting is not None and not self.aborted and run_id not in self.announced_ends
+    def note_closed(self) -> None:
+        """Find out why the connection was closed; on the thread that has read it, at once."""
+        if self.exit.exiting is None:
+            self.exit.note_death(self.pid)
+            if self.started is not None and self.pid != os.getpid():
+                self._outlives = process_identity.outlives(self.pid, self.started.started_ms)
 
-    def reported_end(self, run_id: str, exit_code: int | None) -> End | None:
-        """Return how a run ended that was open when the process ended; None if that was not reported."""
-        if run_id in self.announced_ends:
-            return of_run(self.announced_ends[run_id])
-        if self.aborted:
-            return End("stopped", self.aborted, "")
-        if self.exiting is not None and self.exiting.error:
-            return of_error(self.exiting.error, interrupted=self.exiting.interrupted)
-        if self.exiting is not None and exit_code:
-            return of_exit_code(exit_code)
-        return None
+    @property
+    def outlives(self) -> bool:
+        """True if it has closed its connection and is still running: it has another worker, or none."""
+        return self._outlives
 
-    def guessed_end(self) -> End:
-        """Return how such a run most likely ended; MLflow may know that it ended before."""
-        if self.exiting is not None:
-            return of_silent_exit()
-        if self._is_out_of_memory is None:  # one answer for all of its runs
-            self._is_out_of_memory = cause_of_death.unexplained_memory_kills() > self._memory_kills
-            if self._is_out_of_memory:
-                cause_of_death.explain_memory_kill()
-        return of_death(out_of_memory=self._is_out_of_memory, signal=self._signal)
+    @property
+    def gone_at(self) -> float | None:
+        """When its connection was closed, in seconds of the monotonic clock; None while it is open."""
+        return self._gone_at
+
+    def leave(self) -> None:
+        """Note that its connection is closed."""
+        self._gone_at = time.monotonic()
+
+    def begin_end(self, unread: int) -> None:
+        """Note that its runs must be ended, once `unread` runs were read from MLflow that it could only announce."""
+        self._is_ending, self._unread = True, unread
+
+    def note_read(self) -> None:
+        """Note that one of these was read, successfully or not."""
+        self._unread -= 1
+
+    def complete_end(self) -> None:
+        """Note that its runs are ended."""
+        self._is_ending = False
+
+    @property
+    def is_ending(self) -> bool:
+        """True if it is gone, and its runs were not ended yet."""
+        return self._is_ending
+
+    @property
+    def may_end(self) -> bool:
+        """True if its runs can be ended now: all of them are known."""
+        return self._is_ending and not self._unread
 
 
 def _terminate(pid: int) -> None:
@@ -293,8 +248,3 @@ def _terminate(pid: int) -> None:
         signal.raise_signal(signal.SIGTERM)
     else:
         os.kill(pid, signal.SIGTERM)
-
-
-def _program(run: RunStarted) -> str:
-    """Return the key of a run's program: "" for that of the whole process."""
-    return run.run_id if run.main_kind else ""

@@ -63,6 +63,10 @@ class LeftOutPoints:
         """Note that the next Task is another one, without a list."""
         self.has_changed = bool(self._lines)
 
+    def list_again(self) -> None:
+        """Note that the Task's list must be written again."""
+        self.has_changed = True
+
     def as_configuration(self) -> dict[str, str]:
         """Return the configuration object that lists the points."""
         return points_left_out([line for lines in self._lines.values() for line in lines], self._uncounted.total())

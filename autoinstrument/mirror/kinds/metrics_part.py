@@ -88,7 +88,7 @@ class MetricsPart(RunPart):
         if self._is_left:
             self.note_store_read()
         if delivery.task is not None and LEFT_OUT in delivery.task.configuration:
-            self._points.left_out.has_changed = True  # the list may be that of an earlier version
+            self._points.left_out.list_again()  # the list may be that of an earlier version
 
     def _take_history(self, history: NumberedHistory, delivery: Delivery) -> None:
         if delivery.task is None:

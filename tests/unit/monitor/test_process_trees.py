@@ -66,7 +66,7 @@ def test_processor_time_since_the_previous_look(tree: Tree) -> None:
     tree.do("burn")
     busy = trees.look([tree.pid])[tree.pid].cpu_percent
     assert busy is not None
-    assert 100 / (psutil.cpu_count() or 1) + 1 >= busy > idle
+    assert 100 / (psutil.cpu_count() or 1) + 5 >= busy > idle
     tree.do("end")  # its time is its parent's from now on
     assert trees.look([tree.pid])[tree.pid].pids == {tree.pid}
 

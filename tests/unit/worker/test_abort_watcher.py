@@ -105,12 +105,12 @@ def test_only_a_person_stops_a_training(
         assert autoinstrument("sync", "--run", run_id).exit_code == 0
         assert becomes("stopped")
         assert training.poll() is None
-        assert process.aborted == ""
+        assert process.exit.aborted == ""
         session.call("tasks.started", task=task["id"], force=True)
         session.call("tasks.stop", task=task["id"], status_reason="by a person")
-        wait_for(lambda: status() == "stopped" and process.aborted)
+        wait_for(lambda: status() == "stopped" and process.exit.aborted)
         assert training.wait(60) == -signal.SIGTERM
-        assert process.aborted.endswith("by a person")
+        assert process.exit.aborted.endswith("by a person")
     finally:
         worker_end.close()
         process_end.close()

@@ -72,7 +72,7 @@ def test_the_task_ends(
     tasks.start(task)
     worker_end, process_end = socket.socketpair()
     process = TrainingProcess(worker_end)
-    process.container_task = task.id
+    monkeypatch.setattr(process, "_container_task", task.id)
     run_id = a_run(client, "in a container", status="")
     run = open_run(client.tracking_uri, run_id).run._replace(owned=True, task_id=task.id)
     journal = RunJournals(Settings(home=str(tmp_path))).of(run, None)
@@ -87,7 +87,8 @@ def test_the_task_ends(
 
     watch.look()
     assert not prepared  # all of the container ends with the process: the worker writes nothing
-    process.agent = ClearMLAgent([psutil.Process()], psutil.Process())  # a pod
+    pod = ClearMLAgent([psutil.Process()], psutil.Process())
+    monkeypatch.setattr(process, "_agent", pod)
     watch.look()
     assert prepared == [client.tracking_uri]
     server.faults.add(Fault("tasks.get_all", status=413, times=1))

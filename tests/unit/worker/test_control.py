@@ -78,7 +78,8 @@ def test_each_command_that_asks_for_the_end_gets_an_answer(registry: RunRegistry
         assert control.handle(command, StopRequested())
     assert control.is_stopping
     assert stopped == [True], "once"
-    control.left = 3
+    for _ in range(3):
+        control.note_left()
     control.stopped()
     for _, asking in commands:
         assert next(read_all(asking)) == WorkerStopped(3)

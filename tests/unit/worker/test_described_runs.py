@@ -14,6 +14,7 @@ from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.records import DeliveryAwaited, ProcessChanged, ProcessExiting, Record, RunStarted
 from autoinstrument.settings import Settings
 from autoinstrument.worker.dispatcher import Dispatcher
+from autoinstrument.worker.process_description import ProcessDescription
 from autoinstrument.worker.training_process import TrainingProcess
 from tests.unit.mirror.runs import PROCESS
 from tests.unit.mirror.test_console import new_dispatcher
@@ -88,7 +89,7 @@ def test_of_a_run_that_waits_for_sync(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It was recorded without a server; another worker serves the process that resumes it."""
-    monkeypatch.setattr(TrainingProcess, "is_capturing", True)
+    monkeypatch.setattr(ProcessDescription, "is_capturing", True)
     settings = Settings(home=str(tmp_path / "home"))
     journal = RunJournals(settings).of(RUN, PROCESS)
     journal.script = {"entry_point": "train.py"}
@@ -100,7 +101,7 @@ def test_of_a_run_that_waits_for_sync(
     described = later.registry.mirrors[RUN.run_id].journal.process
     assert described is not None
     assert (described.pid, described.job) == (EVALUATE.pid, EVALUATE.job), "it is the one at work"
-    awaits = later.registry.mirrors[RUN.run_id].describe_at is not None
+    awaits = later.registry.mirrors[RUN.run_id].gate.describe_at is not None
     assert awaits is not begun_elsewhere, "it would wait forever: nothing will describe it"
 
 
@@ -108,10 +109,12 @@ def test_the_worker_wakes_when_a_description_waits_no_longer(
     dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For the rest of the capture, or for Git."""
-    mirror = dispatcher.registry.mirrors[RUN.run_id]
+    gate = dispatcher.registry.mirrors[RUN.run_id].gate
     for whole_by, describe_at, wakes_at in ((1.0, 2.0, 1.0), (math.inf, 2.0, 2.0), (1.0, None, math.inf)):
-        monkeypatch.setattr(TrainingProcess, "whole_by", whole_by)
-        mirror.describe_at = describe_at
+        monkeypatch.setattr(ProcessDescription, "whole_by", whole_by)
+        gate.note_described()
+        if describe_at is not None:
+            gate.wait_for_description(describe_at)
         assert dispatcher.registry.next_description == wakes_at
 
 
@@ -128,7 +131,7 @@ def test_packages_that_are_known_late_are_sent_at_once_if_the_process_waits(
     is_urgent: bool,
 ) -> None:
     """The end of a short script would wait for the next round, up to 2 s, though nothing is missing."""
-    monkeypatch.setattr(TrainingProcess, "news", 1)
+    monkeypatch.setattr(ProcessDescription, "news", 1)
     dispatcher.take_captured()  # the code, without which no Task is made
     if waiting:
         dispatcher.handle(processes[0], waiting)

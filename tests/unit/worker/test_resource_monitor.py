@@ -190,10 +190,10 @@ class Reported:
         self.values.append(values)
 
 
-def registry(reported: Reported) -> RunRegistry:
-    """Return a registry with an open run of this process."""
+def registry(reported: Reported, node: int = 0) -> RunRegistry:
+    """Return a registry with an open run of this process, which is on a machine with this number."""
     runs, process = RunRegistry(), TrainingProcess(socket.socket())
-    process.pid = os.getpid()
+    process.start(PROCESS._replace(pid=os.getpid(), node=node))
     runs.processes.append(process)
     runs.mirrors["r"] = cast(Any, reported)
     runs.began(process, "r", owned=True)
@@ -225,9 +225,8 @@ def test_a_further_machine_of_one_run_has_curves_of_its_own(resumed: bool, name:
     """A run that this machine has begun is its own, whichever number the machine has."""
     settings = MonitorSettings(first_report_s=0.1)
     monitor = MonitorReporter(0.01, lambda ask, then: then(ask()), lambda: settings, with_gpus=False)
-    reported, started = Reported(resumed=resumed), PROCESS._replace(node=1)
-    runs = registry(reported)
-    runs.processes[0].started = started
+    reported = Reported(resumed=resumed)
+    runs = registry(reported, node=1)
     until = time.monotonic() + 60
     while not reported.values and time.monotonic() < until:
         monitor.update(runs)

@@ -89,7 +89,7 @@ def test_a_complete_run_is_pending_again_while_a_late_line_cannot_be_sent(
 
 def test_the_worker_writes_a_link_only_when_the_process_is_gone(worked: Worked) -> None:
     """A process that got the answer may still be writing that the run is pending."""
-    worked.home.answered = True
+    worked.home.waits.answer_exit()
     assert not worked.scheduler.is_left(worked.mirror, worked.home)
-    worked.home.gone_at = 0.0
+    worked.home.leave()
     assert worked.scheduler.is_left(worked.mirror, worked.home)

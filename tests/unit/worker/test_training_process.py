@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import pytest
 
 from autoinstrument.process_identity import created_ms
-from autoinstrument.worker import cause_of_death
 from autoinstrument.worker.training_process import TrainingProcess, _terminate
 from tests.unit.mirror.runs import PROCESS
 
@@ -50,19 +49,3 @@ def test_the_scripts_own_handler_decides(monkeypatch: pytest.MonkeyPatch, platfo
     finally:
         signal.signal(signal.SIGTERM, before)
     assert calls == ["SIGTERM"]
-
-
-def test_one_kill_for_lack_of_memory_explains_one_death(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that share a worker share its control group, in which the kernel counts the kills."""
-    kills = [5]
-    monkeypatch.setattr(cause_of_death, "memory_kills", lambda: kills[0])
-    monkeypatch.setattr(cause_of_death, "_explained", 2)
-    worker_end, process_end = socket.socketpair()
-    with worker_end, process_end:
-        first, second, third = (TrainingProcess(worker_end) for _ in range(3))
-        assert "memory" not in third.guessed_end().reason
-        kills[0] += 1
-        assert "out of memory" in first.guessed_end().reason
-        assert "out of memory" in first.guessed_end().reason, "of its next run"
-        assert "memory" not in second.guessed_end().reason
-        assert "memory" not in TrainingProcess(worker_end).guessed_end().reason
