@@ -17,6 +17,7 @@ from autoinstrument.mirror.mapping.run_status import End, is_interruption, of_ru
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.process_identity import created_ms
 from autoinstrument.records import (
+    ConsoleAwaited,
     ConsoleWritten,
     DeliveryAwaited,
     EndAnnounced,
@@ -276,6 +277,7 @@ class Dispatcher:
 
     _HANDLERS: ClassVar[dict[type, Callable[[Dispatcher, TrainingProcess, Any], None]]] = {
         ConnectionClosed: lambda dispatcher, process, _: dispatcher.process_end.begin(process),
+        ConsoleAwaited: lambda dispatcher, process, _: dispatcher._console.catch_up(process),
         ConsoleWritten: _console_written,
         DeliveryAwaited: _delivery_awaited,
         EndAnnounced: lambda _, process, announced: process.announce_end(announced),
