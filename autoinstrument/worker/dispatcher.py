@@ -261,6 +261,7 @@ class Dispatcher:
             mirror.do(mirror.console.finish)
         for mirror in self.registry.left_by(process):
             mirror.do(mirror.leave)
+        self.process_end.exiting(process)
         self.process_end.try_once_more(process)
 
     def _delivery_awaited(self, process: TrainingProcess, awaited: DeliveryAwaited) -> None:
