@@ -296,5 +296,5 @@ class Agent:
 
     def _leave(self) -> None:
         """Report at once, here and in MLflow, that the runs which no worker takes are left to `sync`."""
-        failure = self._sender.failure
-        self._reports.tag_pending(self._reports.leave_known(failure or "no worker takes it", has_worker=not failure))
+        failure = self._sender.failure  # without one there is a worker, which reads what was only announced
+        self._reports.tag_pending(self._reports.leave_known(failure or "no worker takes it", undescribed=bool(failure)))

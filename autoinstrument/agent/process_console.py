@@ -13,7 +13,7 @@ from autoinstrument.child_console.descriptors import Descriptors
 from autoinstrument.child_console.link import ConsoleLink, NewestTexts, Text
 from autoinstrument.child_console.process_name import process_name
 from autoinstrument.guard import guard, logger
-from autoinstrument.records import ConsoleWritten
+from autoinstrument.records import ConsoleAwaited, ConsoleWritten
 from autoinstrument.settings import Settings
 
 
@@ -32,7 +32,10 @@ class ProcessConsole:
     """
 
     def __init__(
-        self, settings: Settings, take: Callable[[str, str], None], post: Callable[[ConsoleWritten], None]
+        self,
+        settings: Settings,
+        take: Callable[[str, str], None],
+        post: Callable[[ConsoleWritten | ConsoleAwaited], None],
     ) -> None:
         self._post = post
         self._console = ConsoleCapture(take)
@@ -62,6 +65,7 @@ class ProcessConsole:
         """See to it that what was written so far arrives before the end of a run."""
         if self._descriptors is not None:
             self._descriptors.drain()
+            self._await_relay(self._descriptors)
         self.look()
 
     def follow(self) -> None:
@@ -74,6 +78,7 @@ class ProcessConsole:
         """Stop capturing."""
         if self._descriptors is not None:
             self._descriptors.detach()
+            self._await_relay(self._descriptors)
         elif self._mode == "python":
             self._console.detach()
             self._link.send()
@@ -110,6 +115,11 @@ class ProcessConsole:
         self._is_own = False
         self._descriptors = None  # the child's are relayed like its parent's
         self._held, self._holding = NewestTexts(), threading.Lock()
+
+    def _await_relay(self, captured: Descriptors) -> None:
+        """Let the worker take the relay's text before anything that is posted from now on."""
+        if captured.marked:
+            self._post(ConsoleAwaited(captured.pid, captured.marked))
 
     def _take_descriptors(self) -> None:
         if self._descriptors is not None or os.environ.get("CLEARML_TASK_ID"):  # a ClearML agent reads them

@@ -166,17 +166,15 @@ class RunReports:
             goes_on: the worker continues. When a run that has its Task already is complete, it writes the tags.
         """
         if failure or not goes_on:
-            return self.leave_known(failure or late, has_worker=not failure)
+            return self.leave_known(failure or late)
         linked = [run for run in self._runs.values() if run.started and self.has_task(run)]
         left = self.leave_known(f"{late}, the worker continues", " if the worker does not")
         return [run for run in left if run not in linked]
 
-    def leave_known(self, reason: str, unless: str = "", *, has_worker: bool = True) -> list[TrackedRun]:
-        """As `leave`, for all known runs. Without a worker, only this process knows of runs that were not described."""
+    def leave_known(self, reason: str, unless: str = "", *, undescribed: bool = True) -> list[TrackedRun]:
+        """As `leave`, for all known runs; without `undescribed` not for those that the tracking store may describe."""
         runs = list(self._runs.values())
-        return self.leave(
-            [run for run in runs if run.started or (run.is_undescribed and not has_worker)], reason, unless
-        )
+        return self.leave([run for run in runs if run.started or (run.is_undescribed and undescribed)], reason, unless)
 
     def leave(self, runs: Iterable[TrackedRun], reason: str, unless: str = "") -> list[TrackedRun]:
         """Log why runs are left to `sync`, one line for each remedy.

@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 
 from autoinstrument.child_console import marks, process_table
-from autoinstrument.child_console.relay_streams import LOOK
+from autoinstrument.child_console.relay_streams import ANSWER, LOOK
 from autoinstrument.guard import stderr_was_moved
 from autoinstrument.transport import own_python
 from autoinstrument.transport.sockets import above_streams
@@ -51,12 +51,15 @@ class Descriptors:
 
     Attributes:
         pid: id of the process.
+        marked: number of the `ConsoleDrained` behind everything that was written before the latest `drain`; 0 if the
+            process's worker was sent none.
 
     Raises:
         OSError: there is no interpreter for the relay, or no descriptors are left; nothing has changed then.
     """
 
     pid: int
+    marked = 0
     _control: socket.socket
     _question = 0
     """Number of the latest question to the relay, 1 to 255."""
@@ -165,9 +168,12 @@ class Descriptors:
         with self._draining:
             self._question = self._question % 255 + 1  # the answer to the one before may come late
             self._ask(bytes([self._question]))
+            self.marked = 0
             with contextlib.suppress(OSError):  # it takes longer, the relay was killed, or this process was forked
-                while answer := self._control.recv(64):
-                    if answer[-1] == self._question:
+                while answers := self._control.recv(16 * ANSWER.size):
+                    question, marked = ANSWER.unpack(answers[-ANSWER.size :])
+                    if question == self._question:
+                        self.marked = marked
                         return True
         return False
 

@@ -157,6 +157,25 @@ class ConsoleLink:
             if not is_sent:
                 return
 
+    def mark(self, number: int) -> bool:
+        """Send a `ConsoleDrained` of the relayed process, behind all text so far.
+
+        Returns:
+            False if it is not sent: text still waits, or goes to the runs of another process, or nowhere.
+        """
+        if self._socket is None:
+            self.look_again()
+        self.send()
+        with self._lock:
+            if self._waiting or self._unsent or self._mark is None or self._mark.pid not in self._relayed[:1]:
+                return False
+            self._unsent = _frame([f'["ConsoleDrained",{self._mark.pid},{number}]'])
+            try:
+                return self._send()
+            except OSError:
+                self._drop()
+                return False
+
     def look_again(self) -> None:
         """Look for the worker again: another process with a run may be the nearest one now."""
         with self._lock:

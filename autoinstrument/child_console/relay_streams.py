@@ -7,6 +7,7 @@ import contextlib
 import os
 import select
 import socket
+import struct
 import sys
 import threading
 import time
@@ -19,8 +20,10 @@ _CHUNK = 1 << 16
 _LOOK_S = 0.2
 """Seconds between two looks at a regular file, and at the size of a terminal."""
 LOOK = b"\0"
-"""From the process: look for the worker anew. Any other byte is sent back when everything is written that was written
-before it. Several may come together; then only the last is sent back."""
+"""From the process: look for the worker anew. Any other byte is a question: it is answered when everything is written
+that was written before it. Several may come together; then only the last is answered."""
+ANSWER = struct.Struct("!BI")
+"""To the process: its question, and the number of the `ConsoleDrained` that the worker was sent then, 0 for none."""
 
 
 class RelayStreams:
@@ -38,6 +41,7 @@ class RelayStreams:
         self._pid = plan["pids"][0]
         self._link = ConsoleLink(plan["pids"], plan["name"], plan["outer"]) if with_worker else None
         self._closing = closing
+        self._marks = 0
         self._control = socket.socket(fileno=plan["control"])
         self._is_left = threading.Event()
         """Set when the process is gone, or has its descriptors back."""
@@ -61,15 +65,18 @@ class RelayStreams:
             if questions := asked.replace(LOOK, b""):
                 while not all(stream.is_drained() for stream in self._streams):
                     time.sleep(0.001)
-                if self._link is not None:
-                    self._link.send()
-                self._control.send(questions[-1:])
+                self._control.send(ANSWER.pack(questions[-1], self._mark()))
             if not asked:
                 self._is_left.set()
         for thread in threads:
             thread.join()
         self._control.close()
         marks.remove(self._pid)  # the process was killed, or is at its end
+
+    def _mark(self) -> int:
+        """Mark for the worker what was written so far; return the mark's number, 0 if it gets none."""
+        self._marks += 1
+        return self._marks if self._link is not None and self._link.mark(self._marks) else 0
 
     def hand_on(self, name: str, text: str) -> None:
         """Send text to the worker."""

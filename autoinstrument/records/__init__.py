@@ -26,6 +26,8 @@ from autoinstrument.records.command import (
 )
 from autoinstrument.records.json_form import Record, from_json, has_right_types, parse, to_json
 from autoinstrument.records.process import (
+    ConsoleAwaited,
+    ConsoleDrained,
     ConsoleWritten,
     DeliveryAwaited,
     ProcessChanged,
@@ -73,13 +75,13 @@ from autoinstrument.records.types import (
 )
 
 __all__ = [
-    "AbortLogged", "Argument", "ArtifactLogged", "Assessment", "CodeLacking", "CommandLine", "ConsoleWritten",
-    "Dataset", "Delivered", "DeliveryAwaited", "EndAnnounced", "EventsDropped", "InputModel", "InputsLogged",
-    "MetricsLogged", "Model", "ModelMetricsLogged", "ModelPoint", "ModelsLogged", "ModelsRead", "Param",
-    "ParamsLogged", "Point", "ProcessChanged", "ProcessExiting", "ProcessJoined", "ProcessStarted",
-    "Prompt", "PromptsUsed", "Record",
-    "ReportRequested", "RunAborted", "RunAnnounced", "RunDeleted", "RunEnded", "RunLinked", "RunPending",
-    "RunRestored", "RunStarted", "RunTagged", "RunsDelivered", "RunsKilled", "ServedProcess", "ServedRun",
-    "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "Trace", "TracesChanged", "TracesLogged", "Version",
-    "WorkerReady", "WorkerReported", "WorkerStopped", "from_json", "has_right_types", "parse", "to_json",
+    "AbortLogged", "Argument", "ArtifactLogged", "Assessment", "CodeLacking", "CommandLine", "ConsoleAwaited",
+    "ConsoleDrained", "ConsoleWritten", "Dataset", "Delivered", "DeliveryAwaited", "EndAnnounced", "EventsDropped",
+    "InputModel", "InputsLogged", "MetricsLogged", "Model", "ModelMetricsLogged", "ModelPoint", "ModelsLogged",
+    "ModelsRead", "Param", "ParamsLogged", "Point", "ProcessChanged", "ProcessExiting", "ProcessJoined",
+    "ProcessStarted", "Prompt", "PromptsUsed", "Record", "ReportRequested", "RunAborted", "RunAnnounced",
+    "RunDeleted", "RunEnded", "RunLinked", "RunPending", "RunRestored", "RunStarted", "RunTagged", "RunsDelivered",
+    "RunsKilled", "ServedProcess", "ServedRun", "StopRequested", "TagDeleted", "TagsSet", "TaskFound", "Trace",
+    "TracesChanged", "TracesLogged", "Version", "WorkerReady", "WorkerReported", "WorkerStopped", "from_json",
+    "has_right_types", "parse", "to_json",
 ]  # fmt: skip

@@ -83,7 +83,7 @@ class ProcessExiting(NamedTuple):
 class ProcessJoined(NamedTuple):
     """A process has no run: its console belongs to the runs of another process, a parent as a rule or another rank.
 
-    It is the first record over a connection, and only `ConsoleWritten` follows.
+    It is the first record over a connection, and only `ConsoleWritten` and `ConsoleDrained` follow.
     """
 
     pid: int
@@ -101,6 +101,26 @@ class DeliveryAwaited(NamedTuple):
     """Counts the process's questions."""
 
 
+class ConsoleDrained(NamedTuple):
+    """A relay has sent everything that a process had written to its descriptors by then."""
+
+    pid: int
+    """Id of the process."""
+    number: int
+    """Counts the relay's records of this kind."""
+
+
+class ConsoleAwaited(NamedTuple):
+    """What follows over this connection comes after the text before a `ConsoleDrained` of this or a later number.
+
+    The relay of a process has a connection of its own, which is read by another thread.
+    """
+
+    pid: int
+    number: int
+    """These two as in `ConsoleDrained`."""
+
+
 class ConsoleWritten(NamedTuple):
     """Text as it was written to one of the process's streams; lines may be cut anywhere."""
 
@@ -112,4 +132,13 @@ class ConsoleWritten(NamedTuple):
     """Name of the process that wrote it, "" for the one that has begun the run; the worker puts it in."""
 
 
-ProcessRecord = ProcessStarted | ProcessChanged | ProcessExiting | ProcessJoined | DeliveryAwaited | ConsoleWritten
+ProcessRecord = (
+    ProcessStarted
+    | ProcessChanged
+    | ProcessExiting
+    | ProcessJoined
+    | DeliveryAwaited
+    | ConsoleWritten
+    | ConsoleDrained
+    | ConsoleAwaited
+)

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, TypeVar
 
 from autoinstrument.clearml_api.errors import InternalError, RefusedError
@@ -15,6 +16,7 @@ from autoinstrument.mlflow_store.new_points import ReadPosition, new_points
 from autoinstrument.mlflow_store.short_histories import MOST_RUNS, SHORT, new_points_of_runs
 from autoinstrument.sync.followed_run import FollowedRun
 from autoinstrument.sync.job_results import results_of
+from autoinstrument.sync.own_failures import OwnFailures
 from autoinstrument.sync.selection import Outcome
 
 _READ_S = 4.0
@@ -37,6 +39,7 @@ class FollowedPoints:
 
     def __init__(self, tasks: Tasks, executor: Executor, clock: Callable[[], float]) -> None:
         self._tasks, self._executor, self._clock = tasks, executor, clock
+        self._own = OwnFailures(clock)
 
     def send(self, runs: Collection[FollowedRun]) -> Iterator[Outcome]:
         """Send the points that were logged since the last look; yield the outcomes of runs that cannot be read.
@@ -49,7 +52,7 @@ class FollowedPoints:
         """
         began = self._clock()
         ready = [run for run in runs if run.may_send(began)]
-        unread = {run: marks for run in ready if (marks := run.unread())}
+        unread = {run: marks for run in ready if (marks := self._own.attempt(run, run.unread))}
         self._send(ready)
         waiting = sorted(unread, key=lambda run: (run.read_at, run.stored.run.start_time_ms))
         for some in _several(waiting, MOST_RUNS):
@@ -59,6 +62,7 @@ class FollowedPoints:
             if self._clock() - began > _READ_S:
                 break
         self._send_first(runs)
+        yield from self._own.take()
 
     def _read(self, unread: _Unread) -> Iterator[Outcome]:
         """Read and send points of `MOST_RUNS` runs at most: those of short histories together, then the others.
@@ -76,7 +80,7 @@ class FollowedPoints:
                     continue
                 for run in runs:
                     if run.run_id in found:
-                        run.read({key: found[run.run_id]})
+                        self._own.attempt(run, partial(run.read, {key: found[run.run_id]}))
                         del unread[run][key]
             self._send(unread)
         for others in _several([(run, marks) for run, marks in unread.items() if marks], _JOBS):
@@ -85,7 +89,7 @@ class FollowedPoints:
                 if isinstance(points, Exception):
                     yield run.failed(points)
                 else:
-                    run.read(points)
+                    self._own.attempt(run, partial(run.read, points))
             self._send([run for run, _ in others])
 
     def _send_first(self, runs: Iterable[FollowedRun]) -> None:
@@ -94,7 +98,7 @@ class FollowedPoints:
         Raises:
             ClearMLError: the server did not answer.
         """
-        events = [event for run in runs for event in run.first_events()]
+        events = [event for run in runs for event in self._own.attempt(run, run.first_events) or ()]
         for first in range(0, len(events), MAX_EVENTS):
             with contextlib.suppress(InternalError, RefusedError):
                 self._tasks.add_events(events[first : first + MAX_EVENTS])
@@ -108,9 +112,9 @@ class FollowedPoints:
         batch: list[tuple[FollowedRun, list[dict[str, Any]]]] = []
         count = 0
         for run in runs:
-            if run.points:
-                batch.append((run, run.events()))
-                count += len(batch[-1][1])
+            if run.points and (events := self._own.attempt(run, run.events)) is not None:
+                batch.append((run, events))
+                count += len(events)
             if count >= MAX_EVENTS:
                 self._send_batch(batch)
                 batch, count = [], 0
@@ -132,7 +136,7 @@ class FollowedPoints:
         except (InternalError, RefusedError):
             refused = {run.task_id for run, _ in batch}
         for run, _ in batch:
-            run.sent(self._clock(), is_refused=run.task_id in refused)
+            self._own.attempt(run, partial(run.sent, self._clock(), is_refused=run.task_id in refused))
 
 
 def _short(unread: _Unread) -> dict[tuple[str, str, str], dict[FollowedRun, ReadPosition]]:

@@ -123,6 +123,12 @@ class FollowedRun:
         self._must_update, self._retry_at = True, now + self._retry_pause
         self._retry_pause = min(2 * self._retry_pause, _RETRY_MOST_S)
 
+    def distrust(self, now: float) -> None:
+        """Note that it is not known what the Task holds, and that all must be compared, later."""
+        self._must_compare = True
+        self.points.clear()
+        self.give_up(now)
+
     def failed(self, error: Exception) -> Outcome:
         """Return the outcome of a run for which something failed."""
         return failed(self.run_id, self.stored.run.run_name, error)
@@ -173,8 +179,7 @@ class FollowedRun:
     def sent(self, now: float, *, is_refused: bool) -> None:
         """Note that the new points were sent; or that some were refused, so that all must be compared."""
         if is_refused:
-            self._must_compare = True
-            self.give_up(now)
+            self.distrust(now)
         else:
             latest = {point[0]: point for point in self.stored.latest}
             self._is_shown = self._is_shown or bool(self.points)

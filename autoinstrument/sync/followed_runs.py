@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from functools import partial
 
 from autoinstrument.clearml_api.errors import (
     ClearMLError,
@@ -31,6 +32,7 @@ from autoinstrument.sync.failures import failed
 from autoinstrument.sync.followed_points import FollowedPoints
 from autoinstrument.sync.followed_run import FollowedRun
 from autoinstrument.sync.job_results import results_of
+from autoinstrument.sync.own_failures import OwnFailures
 from autoinstrument.sync.running_run import Extent, Progress, keep_up_one, listed_files
 from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored import sync_runs
@@ -73,6 +75,7 @@ class FollowedRuns:
         self._jobs, self._executor = (jobs, executor) if executor else (_THREADS, DaemonThreads(_THREADS))
         self._tasks = Tasks(Session())
         self._points = FollowedPoints(self._tasks, self._executor, clock)
+        self._own = OwnFailures(clock)
         self._registry = Registry(keep_s=_REGISTRY_S)
         self._runs: dict[str, FollowedRun] = {}
 
@@ -117,6 +120,7 @@ class FollowedRuns:
             self._look_at_files()
             yield from self._keep_up()
             yield from self._points.send(self._runs.values())
+            yield from self._own.take()
         except Exception as error:  # MLflow's store raises what its driver raises
             yield failed("", "", error)
 
@@ -137,7 +141,7 @@ class FollowedRuns:
             elif run is None:
                 self._runs[run_id] = FollowedRun(stored, now)
             else:
-                run.note(stored, now)
+                self._own.attempt(run, partial(run.note, stored, now))
         gone = [run for run_id, run in self._runs.items() if run_id not in seen]
         for run in gone:
             if not run.task_id:
@@ -222,7 +226,7 @@ class FollowedRuns:
                 run.give_up(self._clock())
                 yield run.failed(done)
             else:
-                is_news = run.take(*done, self._clock())
+                is_news = self._own.attempt(run, partial(run.take, *done, self._clock()))
                 if only_found and done[0].result != "failed":
                     made.append(run)
                 if len(made) >= AT_ONCE:

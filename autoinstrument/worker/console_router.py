@@ -48,6 +48,12 @@ class ConsoleRouter:
         waiting.append(written)
         self._early.reserve(weight(written))
 
+    def catch_up(self, process: TrainingProcess) -> None:
+        """Give the runs of a process what those that have joined it had written before it was known."""
+        for other in self._registry.processes:
+            if self._waiting.get(other) and self._registry.parent_of(other) is process:
+                self._catch_up(other, process)
+
     def run_began(self, process: TrainingProcess, run: RunStarted) -> None:
         """Give text that waits to the run that has begun, unless another process's run has begun in between."""
         if run.owned or process not in self._last_run:

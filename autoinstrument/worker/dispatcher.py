@@ -17,6 +17,7 @@ from autoinstrument.mirror.mapping.run_status import End, is_interruption, of_ru
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.process_identity import created_ms
 from autoinstrument.records import (
+    ConsoleAwaited,
     ConsoleWritten,
     DeliveryAwaited,
     EndAnnounced,
@@ -265,6 +266,7 @@ class Dispatcher:
             mirror.do(mirror.console.finish)
         for mirror in self.registry.left_by(process):
             mirror.do(mirror.leave)
+        self.process_end.exiting(process)
         self.process_end.try_once_more(process)
 
     def _delivery_awaited(self, process: TrainingProcess, awaited: DeliveryAwaited) -> None:
@@ -281,6 +283,7 @@ class Dispatcher:
 
     _HANDLERS: ClassVar[dict[type, Callable[[Dispatcher, TrainingProcess, Any], None]]] = {
         ConnectionClosed: lambda dispatcher, process, _: dispatcher.process_end.begin(process),
+        ConsoleAwaited: lambda dispatcher, process, _: dispatcher._console.catch_up(process),
         ConsoleWritten: _console_written,
         DeliveryAwaited: _delivery_awaited,
         EndAnnounced: lambda _, process, announced: process.exit.announce(announced),

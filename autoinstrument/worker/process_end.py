@@ -68,6 +68,19 @@ class ProcessEnd:
         for announced in unread:
             self._aside(partial(self._read, announced), partial(self._died_at_once, process, announced))
 
+    def exiting(self, process: TrainingProcess) -> None:
+        """End the runs that an exiting process leaves as other owners, which are gone, have ended them.
+
+        Now and not when the process is gone: it waits for the delivery, and a container ends with it.
+        """
+        for mirror in self._registry.open_runs_of(process):
+            run_id, latest = mirror.run.run_id, mirror.status.latest
+            is_last = self._registry.open[run_id] == [process] and process.exit.leaves_end_to_others(run_id)
+            if is_last and latest is not None:
+                self._registry.left(process, run_id)
+                self._console.run_ended(process, run_id)
+                mirror.do(partial(mirror.end_as, latest[1], ended_ms=latest[0]))
+
     def complete(self) -> bool:
         """End the runs of processes that are gone, once none of these runs is away; return True if some have ended."""
         ending = [process for process in self._registry.processes if process.may_end]

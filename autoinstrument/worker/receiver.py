@@ -7,13 +7,22 @@ disk, and wait.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 
 from autoinstrument.guard import guard
 from autoinstrument.named_tuple import NamedTuple
-from autoinstrument.records import AbortLogged, ArtifactLogged, EventsDropped, Record
+from autoinstrument.records import (
+    AbortLogged,
+    ArtifactLogged,
+    ConsoleAwaited,
+    ConsoleDrained,
+    EventsDropped,
+    Record,
+)
 from autoinstrument.transport.budget import DROPPABLE, Budget, content_weight, items, weight
 from autoinstrument.transport.limits import RECEIVED_CONTENTS, RECEIVED_RECORDS
 from autoinstrument.transport.protocol import read_all
@@ -21,6 +30,9 @@ from autoinstrument.worker.training_process import TrainingProcess
 
 _PATIENCE_S = 0.25
 """Seconds that a reader waits for room before it drops a record: console text may follow."""
+_RELAY_S = 5.0
+"""Seconds that a process's records wait for its relay's text. It was sent before them, and is lost if the connection
+of the relay belongs to an earlier worker."""
 
 
 class ConnectionClosed(NamedTuple):
@@ -43,6 +55,8 @@ class _Queue:
     def __init__(self) -> None:
         self.records: deque[_Waiting] = deque()
         self.bytes = 0
+        self.held_until = math.inf
+        """When it goes on at the latest, in seconds of the monotonic clock, while it waits for a relay's text."""
 
     def exceeds(self, share: float) -> bool:
         """Return True if more waits than a share of the limit, from 0 to 1."""
@@ -52,6 +66,8 @@ class _Queue:
 class Receiver:
     """Records of several processes; those of one process are in the order in which they arrived.
 
+    `ConsoleAwaited` holds up a process's records until the text of its relay, which has another connection, was taken.
+
     Half of the room is for whoever comes first. In the other half each process has its share, so that one that floods
     the worker does not cost the others their data.
     """
@@ -59,6 +75,10 @@ class Receiver:
     def __init__(self) -> None:
         self._queues: dict[TrainingProcess, _Queue] = {}
         """By process, in the order in which they are served: only those of which something waits."""
+        self._held: dict[TrainingProcess, _Queue] = {}
+        """Likewise, of processes that wait for the text of their relays."""
+        self._drained: dict[int, int] = {}
+        """Number of the last `ConsoleDrained`, by process id."""
         self._reading = 0
         self._changed = threading.Condition()
         self._records, self._contents = Budget(RECEIVED_RECORDS), Budget(RECEIVED_CONTENTS)
@@ -85,21 +105,52 @@ class Receiver:
     def take(self, wait_s: float, most: int) -> Iterator[Arrived]:
         """Yield queued records, at most `most`; wait for the first one, or for `wake`."""
         with self._changed:
+            held_s = min((queue.held_until for queue in self._held.values()), default=math.inf) - time.monotonic()
+            wait_s = max(0.0, min(wait_s, held_s))
             self._changed.wait_for(lambda: self._queues or self._dropped or self._is_woken, wait_s)
             self._is_woken = False
+            self._let_go()
         for _ in range(most):
             with self._changed:
                 if not self._queues:
                     return
                 process = next(iter(self._queues))
                 queue = self._queues.pop(process)
+                if self._awaits_relay(queue):
+                    queue.held_until = time.monotonic() + _RELAY_S
+                    self._held[process] = queue
+                    continue
                 waiting = queue.records.popleft()
                 queue.bytes -= waiting.size
+                queue.held_until = math.inf
                 if queue.records:
                     self._queues[process] = queue  # last in turn
                 self._remove(waiting)
+                self._note_order(process, waiting.record)
                 self._changed.notify_all()
-            yield process, waiting.record
+            if not isinstance(waiting.record, ConsoleDrained):
+                yield process, waiting.record
+
+    def _awaits_relay(self, queue: _Queue) -> bool:
+        first = queue.records[0].record
+        if not isinstance(first, ConsoleAwaited) or time.monotonic() >= queue.held_until:
+            return False
+        return self._drained.get(first.pid, 0) < first.number
+
+    def _note_order(self, process: TrainingProcess, record: Record | ConnectionClosed) -> None:
+        """Note what a record says about the order of two connections."""
+        if isinstance(record, ConsoleDrained):
+            self._drained[record.pid] = record.number
+            self._let_go()
+        elif isinstance(record, ConnectionClosed):
+            self._drained.pop(process.pid, None)
+
+    def _let_go(self) -> None:
+        """Go on with the processes that wait no longer for their relays."""
+        for process, queue in list(self._held.items()):
+            if not self._awaits_relay(queue):
+                del self._held[process]
+                self._queues[process] = queue
 
     def wake(self) -> None:
         """Make `take` return now, though nothing has arrived."""
@@ -132,7 +183,7 @@ class Receiver:
     def _fits(self, process: TrainingProcess) -> bool:
         if not self._records.has_room():
             return False
-        queue = self._queues.get(process)
+        queue = self._queues.get(process) or self._held.get(process)
         is_half_free = self._records.has_room(times=0.5)
         share = 0.5 / self._reading if self._reading > 1 else 1.0
         return is_half_free or queue is None or not queue.exceeds(share)
@@ -144,7 +195,7 @@ class Receiver:
         with self._changed:
             # Twice the bound holds for everything: then the socket fills up, and the training process's own buffer.
             self._changed.wait_for(lambda: self._records.has_room(times=2) or is_end)
-            queue = self._queues.setdefault(process, _Queue())
+            queue = self._held.get(process) or self._queues.setdefault(process, _Queue())
             queue.records.append(waiting)
             queue.bytes += size
             self._records.add(size)

@@ -164,7 +164,11 @@ class RunRegistry:
         process.connection.close()
         dropped = []
         for run_id in process.runs:
-            if not any(run_id in other.runs for other in self.processes):
+            others = [other for other in self.processes if run_id in other.runs]
+            if others:
+                if self.home.get(run_id) is process:
+                    self.home[run_id] = next((other for other in others if run_id in other.owned), others[0])
+            else:
                 self.home.pop(run_id, None)
                 if mirror := self.mirrors.pop(run_id, None):
                     dropped.append(mirror)

@@ -67,9 +67,9 @@ class Scheduler:
         """Return True if a request may be sent to the server now."""
         return self._server.is_due()
 
-    def is_stuck(self) -> bool:
-        """Return True if a server has failed, and its next request is not due yet."""
-        return not self._server.is_due() or not self._files.is_due()
+    def is_stuck(self, mirror: LiveRun) -> bool:
+        """Return True if the server has failed that a run waits for, and its next request is not due yet."""
+        return not self._server.is_due() or (bool(mirror.lacking) and not self._files.is_due())
 
     def has_hope(self) -> bool:
         """Return True if the servers may answer soon."""

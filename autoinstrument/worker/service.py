@@ -179,8 +179,9 @@ class Worker:
                 mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
                 if any(mirror.is_away for mirror in mirrors):
                     continue
-                waiting = process.description.is_capturing or any(mirror.is_due for mirror in mirrors)
-                if not waiting or self._scheduler.is_stuck():
+                waiting = [mirror for mirror in mirrors if mirror.is_due]
+                is_busy = process.description.is_capturing and self._scheduler.is_due()
+                if not is_busy and all(map(self._scheduler.is_stuck, waiting)):
                     for run_id in process.owned:
                         if self._runs.home[run_id] is process:
                             self._scheduler.leave(self._runs.mirrors[run_id], process)

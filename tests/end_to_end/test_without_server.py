@@ -123,6 +123,30 @@ def test_a_server_that_hangs(own_place: Place, own_server: ClearMLServer, plain:
     assert own_place.journals()
 
 
+@pytest.mark.parametrize("detaches", [True, False], ids=["hangs", "does not start"])
+def test_a_worker_that_is_too_slow(own_place: Place, plain: Finished, detaches: bool) -> None:
+    """The machine may be busy; one line says where the run is, also if nothing but its id is known by then."""
+    own_place.write(
+        "slow.py",
+        f"""
+        import os, time
+        if {detaches} and os.fork():
+            os._exit(0)
+        while not os.path.exists({str(own_place.folder / "over")!r}):
+            time.sleep(0.1)
+        """,
+    )
+    slow = str(own_place.folder / "slow.py")
+    patch = f"from autoinstrument.transport import worker_process\nworker_process._program = lambda _: {slow!r}"
+    done = own_place.run(patch + SCRIPT, AUTOINSTRUMENT_EXIT_TIMEOUT="2")
+    own_place.write("over", "")
+    assert (done.code, done.stdout) == (plain.code, plain.stdout)
+    assert len(done.agent_lines) == 1, done.stderr
+    assert "not delivered to ClearML within 2 s" in done.agent_lines[0]
+    assert "autoinstrument sync" in done.agent_lines[0]
+    wait_for(lambda: not own_place.workers())
+
+
 def test_a_server_that_hung_gets_the_rest_by_sync(own_place: Place, own_server: ClearMLServer) -> None:
     """The worker that was waiting for it ends by itself."""
     own_server.faults.add(Fault(action="hang"))

@@ -163,6 +163,20 @@ def test_runs_that_are_left_are_reported_together_and_once(reported: Reported, l
     assert [reported.tags(run) for run in runs] == [{"clearml.state": "pending"}, {}]
 
 
+@pytest.mark.parametrize("goes_on", [True, False], ids=["process", "thread"])
+def test_each_run_is_named_if_the_end_comes_too_early(reported: Reported, lines: list[str], goes_on: bool) -> None:
+    """Also one that the tracking store has not described yet: on a busy machine all threads are late."""
+    reported.first.is_undescribed, reported.first.started = True, None
+    reported.second.leave_alone()
+    reported.second.started = None
+    left = reported.reports.leave_late("not delivered to ClearML within 1 s", "", goes_on=goes_on)
+    assert left == [reported.first]
+    (line,) = lines
+    assert line.startswith("run first: not delivered to ClearML within 1 s")
+    reported.reports.tag_pending(left)
+    assert reported.tags(reported.first) == {"clearml.state": "pending"}
+
+
 def test_a_store_that_takes_no_tags_is_named_once_and_blocks_no_other(
     reported: Reported, lines: list[str], tmp_path: Path
 ) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from autoinstrument.records import ConsoleWritten, ProcessJoined
+from autoinstrument.child_console import marks
+from autoinstrument.records import ConsoleDrained, ConsoleWritten, ProcessJoined
 from tests.end_to_end.processes import PATIENCE_S
 from tests.startup.environment import ROOT
 from tests.unit.child_console.conftest import Listener
@@ -83,6 +84,36 @@ def test_a_process_with_many_descriptors_is_relayed(worker: Listener) -> None:
     done = script(crowded + CAPTURED, code, *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     assert done.communicate(timeout=PATIENCE_S)[0] == b"printed\nTrue\n"
     assert texts(worker, "printed\nTrue\n") == "printed\nTrue\n"
+
+
+def test_the_worker_is_sent_a_mark_behind_the_text(worker: Listener) -> None:
+    """The process posts the mark's number ahead of its run's end."""
+    code = """
+captured = descriptors.capture("named")
+for text in (b"first\\n", b"second\\n"):
+    os.write(1, text), captured.drain()
+    sys.stderr.write(f"{captured.marked}\\n")
+"""
+    process = script(CAPTURED, code, str(worker.folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.communicate(timeout=PATIENCE_S)[1] == b"1\n2\n"
+    texts(worker, "first\nsecond\n")
+    of_stdout = [each for each in worker.records if getattr(each, "stream", "stdout") == "stdout"][1:]
+    first, second = (ConsoleDrained(process.pid, number) for number in (1, 2))
+    kinds = [each.text if isinstance(each, ConsoleWritten) else each for each in of_stdout]
+    assert kinds[:4] == ["first\n", first, "second\n", second]
+
+
+@pytest.mark.parametrize("run", ["of another process", "none"])
+def test_no_mark_is_awaited_that_the_worker_of_the_process_does_not_get(worker: Listener, run: str) -> None:
+    code = 'captured = descriptors.capture("named"); os.write(1, b"x\\n"), captured.drain(), print(captured.marked)'
+    if run == "of another process":
+        marks.leave(str(worker.folder), owned=True)
+    process = script(CAPTURED, code, stdout=subprocess.PIPE)
+    assert process.communicate(timeout=PATIENCE_S)[0] == b"x\n0\n"
+    if run == "of another process":
+        assert texts(worker, "x\n0\n") == "x\n0\n"
+        assert not [each for each in worker.records if isinstance(each, ConsoleDrained)]
+        marks.remove(os.getpid())
 
 
 def test_an_answer_that_comes_late_is_not_that_of_the_next_question() -> None:

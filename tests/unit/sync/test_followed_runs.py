@@ -15,6 +15,7 @@ from autoinstrument.clearml_api.session import Session
 from autoinstrument.mlflow_store import history_internals
 from autoinstrument.settings import Settings
 from autoinstrument.sync import followed_points, followed_runs
+from autoinstrument.sync.followed_run import FollowedRun
 from autoinstrument.sync.followed_runs import FollowedRuns
 from autoinstrument.sync.selection import Selection
 from tests.clearml_server import ClearMLServer, Fault
@@ -299,6 +300,42 @@ def test_histories_that_one_answer_does_not_hold_are_read_one_by_one(
         client.set_terminated(run_id)
     follower.look()
     assert all(is_verified(run_id) for run_id in runs)
+
+
+@pytest.mark.swallows("following a run: KeyError")
+@pytest.mark.parametrize("method", ["note", "take", "unread", "read", "events", "sent", "first_events"])
+def test_a_run_on_whose_data_the_follower_fails_does_not_stop_the_others(
+    server: ClearMLServer, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """It is reported, left for a while, and complete as soon as the code does not fail any more."""
+    follower = Follower()
+    odd, other = (a_run(client, name, status="") for name in ("odd", "other"))
+    original, is_odd = getattr(FollowedRun, method), True
+
+    def fails(self: FollowedRun, *arguments: Any, **named: Any) -> Any:
+        if is_odd and self.run_id == odd:
+            raise KeyError("odd")
+        return original(self, *arguments, **named)
+
+    def log(step: int) -> None:
+        for run_id in (odd, other):  # two steps on, so that the points between must be read
+            client.log_batch(run_id, [Metric("train/loss", 0.5, 1_600_000_000_000 + n, n) for n in (step, step + 1)])
+
+    monkeypatch.setattr(FollowedRun, method, fails)
+    outcomes = follower.look(2)
+    log(20)
+    outcomes += follower.look(2)
+    assert set(outcomes) - {"followed odd", "failed odd"} == {"followed other"}
+    assert "failed odd" in outcomes
+    assert len(scalars(server, task_of(server, other)["id"])) == 22
+    is_odd = False
+    log(22)
+    outcomes = follower.look(20)
+    assert not [outcome for outcome in outcomes if "failed" in outcome]
+    assert all(len(scalars(server, task_of(server, run_id)["id"])) == 24 for run_id in (odd, other))
+    client.set_terminated(odd)
+    assert follower.look() == ["synced odd"]
+    assert is_verified(odd)
 
 
 def test_many_points_at_once_come_in_several_batches(server: ClearMLServer, client: MlflowClient) -> None:

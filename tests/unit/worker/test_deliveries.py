@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from autoinstrument.clearml_api.errors import RefusedError
+from autoinstrument.clearml_api.errors import RefusedError, UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
@@ -20,6 +20,7 @@ from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import (
     ConsoleWritten,
+    Delivered,
     MetricsLogged,
     ParamsLogged,
     ProcessExiting,
@@ -272,3 +273,18 @@ def test_the_loop_passes_over_complete_runs_until_something_comes_for_them(
     task_id = task_of(server, process.run_id)["id"]
     wait_for(lambda: ("loss", 2) in scalars(server, task_id))
     wait_for(lambda: server.console(task_id) == "at last\n")
+
+
+def test_an_exit_waits_for_the_task_while_files_of_another_run_wait(server: ClearMLServer, worker: Worker) -> None:
+    """Else the process ends without a line about its run, and a container with it."""
+    worker._scheduler._files.failed(UnavailableError("the file storage does not answer"), 10.0)
+    process = Connected(worker, 1)
+    process.end()
+    process.send(ProcessExiting("", False, 60.0))
+    answers = []
+    for answer in read_all(process.socket):
+        answers.append(type(answer))
+        if isinstance(answer, Delivered):
+            break
+    assert RunLinked in answers
+    assert [task["status"] for task in server.tasks] == ["completed"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoinstrument.clearml_api.session import Session
-from autoinstrument.records import ConsoleWritten, ProcessJoined, RunEnded
+from autoinstrument.records import ConsoleAwaited, ConsoleWritten, ProcessJoined, RunEnded
 from autoinstrument.settings import Settings
 from autoinstrument.worker.dispatcher import Dispatcher
 from autoinstrument.worker.receiver import ConnectionClosed
@@ -78,6 +78,15 @@ def test_lines_of_a_joined_process_wait_for_the_other_one(runs: Dispatcher, proc
         runs.handle(joined, written(text))
     lines = ["[rank 1] first", "[rank 1] second", "[rank 1] third"]
     assert lines_of(runs.registry.mirrors[RUN.run_id].journal) == lines
+
+
+def test_a_run_has_the_text_that_came_before_it_was_known(runs: Dispatcher, processes: tuple[Process, Process]) -> None:
+    owner, relay = processes
+    runs.handle(relay, JOINED._replace(name=""))
+    runs.handle(relay, ConsoleWritten("stdout", "first\n", 1))
+    for record in (PROCESS, RUN, ConsoleAwaited(PROCESS.pid, 1), ConsoleAwaited(PROCESS.pid, 1)):
+        runs.handle(owner, record)
+    assert lines_of(runs.registry.mirrors[RUN.run_id].journal) == ["first"]
 
 
 def test_a_relay_of_the_process_itself_has_no_name(runs: Dispatcher, processes: tuple[Process, Process]) -> None:

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.mirror.mapping import links
 from autoinstrument.mlflow_store.run_reader import open_run
-from autoinstrument.records import ConsoleWritten, ProcessExiting, RunEnded
+from autoinstrument.records import ConsoleWritten, Delivered, ProcessExiting, Record, RunEnded, RunLinked
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.sync.followed_runs import FollowedRuns
 from autoinstrument.sync.selection import Selection
@@ -25,7 +25,7 @@ from autoinstrument.transport.protocol import encode, read_all
 from autoinstrument.worker.service import Worker
 from tests.clearml_server import ClearMLServer
 from tests.end_to_end.conftest import database as database
-from tests.end_to_end.harness import link_tags, properties, task_of, tasks_of
+from tests.end_to_end.harness import link_tags, properties, section, task_of, tasks_of
 from tests.end_to_end.processes import wait_for
 from tests.unit.mirror.runs import PROCESS
 from tests.unit.sync.test_stored import a_run
@@ -57,7 +57,8 @@ class Owner:
         machine.worker.add(theirs)
         if not machine.thread.is_alive():
             machine.thread.start()
-        threading.Thread(target=lambda: list(read_all(self._connection)), daemon=True).start()
+        self.answers: list[Record] = []
+        threading.Thread(target=lambda: self.answers.extend(read_all(self._connection)), daemon=True).start()
         run = open_run(client.tracking_uri, run_id).run._replace(owned=True)
         self._say(PROCESS._replace(pid=next(self.pids)), run)
         self._ended: RunEnded | None = None
@@ -83,8 +84,11 @@ class Owner:
         self.say()
 
     def exit(self) -> None:
-        self._say(ProcessExiting("", interrupted=False, wait_s=0.0))
+        self.begin_exit()
         self.die()
+
+    def begin_exit(self) -> None:
+        self._say(ProcessExiting("", interrupted=False, wait_s=0.0))
 
     def die(self) -> None:
         self._connection.shutdown(socket.SHUT_RDWR)
@@ -102,6 +106,11 @@ def machines(tmp_path: Path) -> Iterator[list[Machine]]:
 def left(machine: Machine) -> Callable[[], bool]:
     """Return what is true when nothing of the machine's processes is left to do."""
     return lambda: not machine.worker._runs.processes
+
+
+def wait_for_owners(machine: Machine, run_id: str, number: int) -> None:
+    """Wait until the worker knows that so many processes are at work on a run: each has a connection of its own."""
+    wait_for(lambda: len(machine.worker._runs.open.get(run_id, [])) == number, 60)
 
 
 def console(server: ClearMLServer, run_id: str) -> str:
@@ -161,6 +170,7 @@ def test_a_run_goes_on_while_one_owner_is_at_work(
     """MLflow calls it FINISHED as soon as any owner ends it; its Task has the console of the others meanwhile."""
     run_id = a_run(client, "parent", status="")
     first, second = (Owner(machines[0], client, run_id) for _ in range(2))
+    wait_for_owners(machines[0], run_id, 2)
     first.end("FINISHED")
     first.write("not of this run any more\n")
     second.write("still here\n")
@@ -177,6 +187,26 @@ def test_a_run_goes_on_while_one_owner_is_at_work(
     assert client.get_run(run_id).info.status == "RUNNING", "a follower ends it"
 
 
+def test_an_exit_waits_for_a_run_that_another_owner_has_ended(
+    server: ClearMLServer, client: MlflowClient, machines: list[Machine]
+) -> None:
+    """The Task has what was logged before these processes; a container ends with the process that has started them."""
+    run_id = a_run(client, "parent", status="")
+    launcher, script = (Owner(machines[0], client, run_id) for _ in range(2))
+    wait_for_owners(machines[0], run_id, 2)
+    script.end("FINISHED")
+    script.exit()
+    wait_for(lambda: len(machines[0].worker._runs.processes) == 1, 60)
+    launcher.begin_exit()
+    wait_for(lambda: Delivered() in launcher.answers, 60)
+    task = task_of(server, run_id)
+    assert (task["status"], section(task, "MLflow")) == ("completed", {"lr": "0.1"})
+    (linked,) = [answer for answer in launcher.answers if isinstance(answer, RunLinked) and answer.delivered]
+    assert launcher.answers.index(linked) < launcher.answers.index(Delivered())
+    launcher.die()
+    wait_for(left(machines[0]), 60)
+
+
 @pytest.mark.parametrize(("last", "reason"), [("FAILED", "ValueError: diverged"), ("KILLED", "MLflow: KILLED")])
 def test_the_owner_that_knows_why_a_run_has_failed_gives_the_reason(
     server: ClearMLServer, client: MlflowClient, machines: list[Machine], last: str, reason: str
@@ -184,6 +214,7 @@ def test_the_owner_that_knows_why_a_run_has_failed_gives_the_reason(
     """`mlflow run` sets the run to FAILED when its script has ended it and exited with a code other than 0."""
     run_id = a_run(client, "parent", status="")
     launcher, script = (Owner(machines[0], client, run_id) for _ in range(2))
+    wait_for_owners(machines[0], run_id, 2)
     script.end("FAILED", 'Traceback:\n  File "train.py", line 4\nValueError: diverged\n')
     script.exit()
     launcher.end(last)

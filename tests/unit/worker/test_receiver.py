@@ -7,7 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from autoinstrument.records import AbortLogged, ArtifactLogged, EventsDropped, Record, TagDeleted
+from autoinstrument.records import (
+    AbortLogged,
+    ArtifactLogged,
+    ConsoleAwaited,
+    ConsoleDrained,
+    ConsoleWritten,
+    EventsDropped,
+    Record,
+    TagDeleted,
+)
 from autoinstrument.transport.budget import Limit
 from autoinstrument.transport.protocol import encode
 from autoinstrument.worker import receiver as receiver_module
@@ -104,6 +113,39 @@ def test_a_process_that_floods_the_worker_leaves_room_for_others(reading: Readin
     assert [record for is_other, record in taken if is_other] == [TagDeleted("another", "key"), point(7)]
     other.training.die()
     other.thread.join(PATIENCE_S)
+
+
+def test_what_follows_waits_for_the_text_of_the_relay(reading: Reading) -> None:
+    """The two connections are read by two threads: that of the relay may be late."""
+    relay, text = Reading(reading.receiver), ConsoleWritten("stdout", "late", 0)
+    reading.send(ConsoleAwaited(7, 2), TagDeleted("run", "key"))
+    wait_for(lambda: reading.waiting == 2)
+    relay.send(ConsoleDrained(7, 1), ConsoleDrained(8, 2))
+    wait_for(lambda: reading.waiting == 4)
+    assert reading.taken() == []
+    reading.send(TagDeleted("run", "other"))
+    wait_for(lambda: reading.waiting == 3)
+    assert reading.taken() == []
+    relay.send(text, ConsoleDrained(7, 3))
+    wait_for(lambda: reading.waiting == 5)
+    assert reading.taken() == [text, ConsoleAwaited(7, 2), TagDeleted("run", "key"), TagDeleted("run", "other")]
+    reading.send(ConsoleAwaited(7, 3))
+    wait_for(lambda: reading.waiting == 1)
+    assert reading.taken() == [ConsoleAwaited(7, 3)]
+    assert (reading.receiver._records.records, reading.receiver._records.bytes) == (0, 0)
+    relay.training.die()
+    relay.thread.join(PATIENCE_S)
+
+
+def test_what_follows_waits_no_longer_than_some_seconds(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time anew: the text of one run may be lost, and that of the next one be late."""
+    monkeypatch.setattr(receiver_module, "_RELAY_S", 0.05)
+    for number in (1, 2):
+        reading.send(ConsoleAwaited(7, number), TagDeleted("run", "key"))
+        wait_for(lambda: reading.waiting == 2)
+        assert reading.taken() == []
+        found = [record for _, record in reading.receiver.take(PATIENCE_S, 10)]
+        assert found == [ConsoleAwaited(7, number), TagDeleted("run", "key")]
 
 
 def test_a_thread_that_waits_is_woken(reading: Reading) -> None:
