@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -261,7 +262,8 @@ def _show(printed: IO[bytes], output: IO[bytes] | None) -> None:
 def files_with(marker: str) -> list[str]:
     """Return the files of unit tests that have a marker."""
     files = sorted((ROOT / "tests" / "unit").rglob("test_*.py"))
-    return [str(file.relative_to(ROOT)) for file in files if f"pytest.mark.{marker}\n" in file.read_text("utf-8")]
+    pattern = re.compile(rf"\bpytest\.mark\.{marker}\b")
+    return [str(file.relative_to(ROOT)) for file in files if pattern.search(file.read_text("utf-8"))]
 
 
 def _run_measured(command: list[str], output: IO[bytes] | None) -> tuple[int, float]:

@@ -7,6 +7,7 @@ environment.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ def make_stores_cheap() -> None:
     begin of each transaction, an eighth of its time: here they are set once for each connection, for which they last.
     The text of a filter is parsed once, 3 ms. The tags of experiments and models are read like those of runs, by
     `selectinload`: SQLAlchemy keeps such a query, and builds one of `subqueryload` again each time, 2 ms. Both give the
-    same rows.
+    same rows. The options of these queries are made once, and keep the keys by which SQLAlchemy finds the statement. No
+    connection is tried out before it is used: one to a file does not break off.
     """
     import sqlalchemy
     import sqlparse
     from mlflow.store.db import utils
     from mlflow.store.model_registry import sqlalchemy_store as model_registry
+    from mlflow.store.tracking import sqlalchemy_store as tracking
     from sqlalchemy import event
     from sqlalchemy.pool import Pool
 
@@ -37,6 +40,9 @@ def make_stores_cheap() -> None:
         )
     sqlalchemy.orm.subqueryload = sqlalchemy.orm.selectinload
     sqlparse.parse = functools.lru_cache(sqlparse.parse)
+    for store in (tracking.SqlAlchemyStore, model_registry.SqlAlchemyStore):
+        for name in [name for name in vars(store) if re.fullmatch("_get_eager_.*_query_options", name)]:
+            setattr(store, name, staticmethod(functools.cache(getattr(store, name))))
     event.listen(Pool, "connect", _connected)
     sqlalchemy.create_engine = _with_common_statements(sqlalchemy.create_engine)
 
@@ -79,7 +85,7 @@ def _with_common_statements(create_engine: Callable[..., Any]) -> Callable[..., 
 
     @functools.wraps(create_engine)
     def create(*args: Any, **kwargs: Any) -> Any:
-        engine = create_engine(*args, **kwargs)
+        engine = create_engine(*args, **{**kwargs, "pool_pre_ping": False})
         if engine.name == "sqlite":
             engine._compiled_cache = first._compiled_cache
             engine.dialect = engine.pool._dialect = first.dialect  # cached statements are those of one dialect

@@ -43,7 +43,9 @@ def test_marked_unit_tests_are_left_to_the_tier_of_interpreters(
     unit, interpreters, hydra = commands
     assert unit[unit.index("-m", 2) + 1] == "not interpreter"
     assert interpreters[interpreters.index("-m", 2) + 1] == "interpreter or not unit"
-    assert {"tests/startup", "tests/unit/capture/test_hydra.py"} <= set(interpreters)
+    assert {"tests/startup", "tests/unit/capture/test_hydra.py", "tests/unit/cli/test_native_heap.py"} <= set(
+        interpreters
+    ), "the marker stands alone, or in a list of markers"
     assert "tests/unit/capture/test_git.py" not in interpreters
     assert "-m" not in hydra[2:]
 

@@ -36,11 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Call a server or store that failed again soon, so that tests of outages take no seconds."""
+    """Call a server or store that failed again soon, and let workers send often, so that tests take no seconds."""
     if request.node.get_closest_marker("real_pauses"):
         return
+    from autoinstrument.worker import service  # takes 0.2 s; see above
+
     monkeypatch.setattr(attempts, "jittered", lambda least_s, most_s: 0.02)
     monkeypatch.setattr(backoff, "_RETRY_S", 0.1)
+    monkeypatch.setattr(service, "_FLUSH_S", 0.2)
 
 
 @contextmanager

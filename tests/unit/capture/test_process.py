@@ -18,6 +18,7 @@ import pytest
 from autoinstrument.capture.process import Changes
 from autoinstrument.records import ProcessStarted, from_json, to_json
 
+pytestmark = pytest.mark.interpreter
 ROOT = Path(__file__).parents[3]
 
 DESCRIBE = """
@@ -273,14 +274,12 @@ def ipython(tmp_path, run):
     return ipython
 
 
-@pytest.mark.interpreter
 def test_script_that_ipython_runs(tmp_path, ipython):
     ((kind, program),) = ipython("train.py", "--", "--lr", "0.2")
     assert (kind, program["main_kind"], program["main_path"]) == ("script", "script", str(tmp_path / "train.py"))
     assert program["arguments"] == [["lr", "0.2", "str"]]
 
 
-@pytest.mark.interpreter
 def test_scripts_and_typed_lines_in_one_ipython_session(ipython):
     """`%run` is a script's run, also where it is run in the session's namespace; the lines typed are the session's."""
     session = f"%run train.py --lr 0.2\n{SHOW}\n%run -i train.py --lr 0.3\n{SHOW}\n"
@@ -290,7 +289,6 @@ def test_scripts_and_typed_lines_in_one_ipython_session(ipython):
     assert typed == again == ["interactive", {}]
 
 
-@pytest.mark.interpreter
 def test_module_that_ipython_runs(tmp_path, ipython):
     (tmp_path / "pkg").mkdir()
     (tmp_path / "train.py").rename(tmp_path / "pkg" / "train.py")
@@ -298,7 +296,6 @@ def test_module_that_ipython_runs(tmp_path, ipython):
     assert (kind, program["main_module"], program["arguments"][0][1]) == ("module", "pkg.train", "0.2")
 
 
-@pytest.mark.interpreter
 def test_notebook_cells(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

@@ -22,6 +22,7 @@ from tests.startup.environment import ROOT
 from tests.unit.child_console.conftest import Listener
 
 pytestmark = [
+    pytest.mark.interpreter,
     pytest.mark.skipif(sys.platform == "win32", reason="the descriptors are captured on Unix"),
     pytest.mark.usefixtures("runtime"),
 ]

@@ -110,6 +110,7 @@ def test_a_function_that_mlflow_should_have_is_a_problem_and_one_that_it_never_h
     assert [(check.ok, check.detail.rpartition(": ")[2]) for check in found] == ([(False, lost)] if lost else [])
 
 
+@pytest.mark.interpreter
 def test_this_mlflow_has_all_that_is_wrapped() -> None:
     traced = probe("1")
     assert traced.steps["version"] == [mlflow.version.VERSION]

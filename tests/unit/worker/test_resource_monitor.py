@@ -117,6 +117,7 @@ def test_each_run_has_the_figures_of_its_own_processes(
             child.communicate()
 
 
+@pytest.mark.real_pauses
 def test_a_short_run_has_one_point_at_its_end(
     server: ClearMLServer, connect: Callable[[int], socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -317,7 +317,7 @@ def test_a_file_server_that_is_away_delays_the_table_alone(server: ClearMLServer
     run_id, _ = an_evaluation(client)
     server.faults.add(Fault(endpoints="files.upload", status=503))
     (outcome,) = autoinstrument("sync", "--all")
-    assert outcome["result"] == "failed"
+    assert (outcome["result"], outcome["error"]) == ("failed", "clearml_files"), outcome["detail"]
     task = sdk_task(task_of(server, run_id)["id"])
     assert ("MLflow traces", "table") in plots_of(task)
     assert not task.artifacts
