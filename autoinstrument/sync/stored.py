@@ -7,8 +7,6 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Any
 
 from autoinstrument.clearml_api.errors import ClearMLError, TooLargeError
-from autoinstrument.clearml_api.session import Session
-from autoinstrument.clearml_api.tasks import Tasks
 from autoinstrument.mirror.kinds.kind import TaskOfRun
 from autoinstrument.mirror.mapping.task_settings import settings_of
 from autoinstrument.mlflow_store.link_tags import TASK_URL
@@ -20,7 +18,7 @@ from autoinstrument.sync.failures import GivingUp, failed
 from autoinstrument.sync.job_processes import JobProcessError
 from autoinstrument.sync.queued_runs import end_of
 from autoinstrument.sync.selection import Outcome, Selection
-from autoinstrument.sync.stored_run import sync_one
+from autoinstrument.sync.stored_run import of_this_thread, sync_one
 from autoinstrument.sync.task_search import batches_with_tasks
 from autoinstrument.sync.verify import is_up_to_date
 
@@ -40,7 +38,7 @@ def sync_runs(
     at the same time; one of the two gives way. After the server has refused the credentials, or has not answered for
     some runs, no further run is tried.
     """
-    server = Tasks(Session())
+    server = of_this_thread(settings, selection.full).tasks
     workers = executor or _SameThread()
     most = 2 * jobs if executor else 1
     waiting: dict[Future[Outcome], StoredRun] = {}

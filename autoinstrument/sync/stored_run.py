@@ -89,13 +89,17 @@ class StoredRunMirror(RunMirror):
 
 
 class StoredRunSync:
-    """Brings single runs of the store to ClearML, parents before their children."""
+    """Brings single runs of the store to ClearML, parents before their children.
+
+    Attributes:
+        tasks: the server.
+    """
 
     def __init__(self, settings: Settings, tasks: Tasks, uploads: Uploads, full: bool) -> None:
         """If `full`, compare points and files even if a Task seems to hold them."""
         self._full = full
         self._settings = settings
-        self._tasks = tasks
+        self.tasks = tasks
         self._uploads = uploads
         self._parents: dict[str, str] = {}
         """Task ids of runs that have children, by run id."""
@@ -129,7 +133,7 @@ class StoredRunSync:
         journal.task_id = str(task.get("id", ""))
         journal.script = script_of_tags(run.tags)
         mirror = StoredRunMirror(
-            journal, settings, self._tasks, self._uploads,
+            journal, settings, self.tasks, self._uploads,
             look_first=False,  # it was looked for already
             is_settled=True,
             parent_task=lambda: self._task_of(stored.run.parent_run_id, stored),
@@ -145,19 +149,19 @@ class StoredRunSync:
         Raises:
             ClearMLError: the server did not answer.
         """
-        self._tasks.ping(task)
+        self.tasks.ping(task)
 
     def _task_of(self, parent_id: str, child: StoredRun) -> str:
         """Return the parent's Task; make a missing one first, unless the parent is running, left out, or gone."""
         if not parent_id or parent_id == child.run.run_id:
             return ""
-        found = self._parents.get(parent_id) or self._tasks.of_run(parent_id)
+        found = self._parents.get(parent_id) or self.tasks.of_run(parent_id)
         if not found:
             with contextlib.suppress(NotFoundError):
                 parent = find_run(parent_id, child.run.tracking_uri, child.run.workspace)
                 if parent.has_ended and not is_left_out(parent.run, self._settings.experiments):
                     self.complete(parent, {})
-                    found = self._tasks.of_run(parent_id)
+                    found = self.tasks.of_run(parent_id)
         if found:
             if len(self._parents) >= _MOST_PARENTS:
                 self._parents.clear()

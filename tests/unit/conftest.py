@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,10 @@ def short_pauses(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 @contextmanager
 def running_server() -> Iterator[ClearMLServer]:
     """Run a ClearML server whose addresses and credentials are in the environment."""
+    from autoinstrument.sync import stored_run
+
     with ClearMLServer() as running, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored_run, "_local", threading.local())  # it holds a session with the server before
         for name, value in running.environ.items():
             patch.setenv(name, value)
         yield running
