@@ -22,6 +22,28 @@ PATIENCE_S = 2.0
 """Longest pause, asked for by the server, that is waited for here; the caller handles longer ones."""
 
 
+def made(make: Callable[[], str], find: Callable[[], str]) -> str:
+    """Return the id of a new object, of which there must not be two.
+
+    Args:
+        make: makes it in one request, and returns its id.
+        find: returns the id of the one that an attempt has made although it seemed to fail, "" if there is none.
+
+    Raises:
+        ClearMLError: the last attempt did not succeed, or it is not known whether an attempt has.
+    """
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return make()
+        except HiccupError as error:
+            if error.retry_after_s > PATIENCE_S:
+                raise
+            time.sleep(max(error.retry_after_s, jittered(0.1, 0.2 * 2**attempt)))
+            if found := find():
+                return found
+    return make()
+
+
 class Attempts:
     """Makes requests of any thread, those of one thread one after the other.
 

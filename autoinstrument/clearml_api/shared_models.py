@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from autoinstrument.clearml_api import schema
+from autoinstrument.clearml_api.attempts import made
 from autoinstrument.clearml_api.errors import RefusedError, understood
 from autoinstrument.clearml_api.finished_tasks import change
 from autoinstrument.clearml_api.models import Models, TaskModels, plain
@@ -76,13 +77,22 @@ class SharedModels:
             if found := self.of_uris([uri]).get(uri):
                 return found
             body = {**fields, "ready": False, **({"project": project} if project else {})}
-            model_id = str(self._session.call_once("models.create", **body)["id"])
+
+            def make() -> str:
+                return str(self._session.call_once("models.create", **body)["id"])
+
+            model_id = made(make, lambda: self._without_metadata(fields))
             self._models.set_metadata(model_id, metadata)
             first = self.of_uris([uri]).get(uri)
             if first is None or first["id"] == model_id:
                 return {**fields, "id": model_id}
             self._session.call("models.delete", model=model_id)
             return first
+
+    def _without_metadata(self, fields: Mapping[str, Any]) -> str:
+        """Return the id of a model that belongs to no Task, and was made with these fields, but got no metadata yet."""
+        found = [one for one in self._found("uri", [fields["uri"]]) if one["name"] == fields["name"]]
+        return next((str(one["id"]) for one in found if not (one.get("task") or one.get("metadata"))), "")
 
     def taken_over(self, task: Mapping[str, Any], uri: str, run_id: str) -> dict[str, Any] | None:
         """Give the model of a URI to the Task whose run has made it in MLflow; return None if there is none to give.

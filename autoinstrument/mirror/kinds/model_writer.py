@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from autoinstrument.clearml_api.attempts import made
 from autoinstrument.clearml_api.errors import FilesUnavailableError, RefusedError
 from autoinstrument.clearml_api.shared_models import CREATING, URI
 from autoinstrument.clearml_api.tasks import Task, points_of
@@ -137,7 +138,13 @@ class ModelWriter:
 
     def _made(self, holder: dict[str, Any], wanted: ModelFields) -> dict[str, Any]:
         fields = {"name": wanted.name, "uri": wanted.uri, "framework": wanted.framework, "tags": wanted.tags}
-        found: dict[str, Any] = {**fields, "id": self._models.create(holder["id"], holder["project"], fields)}
+
+        def find() -> str:
+            held = self._models.of_task(holder["id"])
+            return next((str(one["id"]) for one in held if model_fields.is_same(one, wanted)), "")
+
+        model_id = made(lambda: self._models.create(holder["id"], holder["project"], fields), find)
+        found: dict[str, Any] = {**fields, "id": model_id}
         items = model_fields.new_metadata(found, wanted)
         self._models.set_metadata(found["id"], items)
         return {**found, "metadata": {item["key"]: item for item in items}}

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from autoinstrument.clearml_api.attempts import Attempts
+from autoinstrument.clearml_api.attempts import Attempts, made
 from autoinstrument.clearml_api.errors import (
     HiccupError,
     InternalError,
@@ -74,3 +74,36 @@ def test_a_request_has_a_deadline_of_its_own() -> None:
         attempts.once(over.wait, "tasks.ping", 1.0)
     assert abandoned == [False], "while the request is still under way"
     over.set()
+
+
+@pytest.mark.parametrize(
+    ("failures", "is_found", "result"),
+    [(0, False, "made 1"), (1, False, "made 2"), (2, False, "made 3"), (1, True, "found"), (3, False, "")],
+)
+def test_an_object_is_looked_for_before_it_is_made_again(failures: int, is_found: bool, result: str) -> None:
+    attempts = 0
+
+    def make() -> str:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= failures:
+            raise HiccupError("the connection broke")
+        return f"made {attempts}"
+
+    def find() -> str:
+        return "found" if is_found else ""
+
+    if result:
+        assert made(make, find) == result
+    else:
+        with pytest.raises(HiccupError):
+            made(make, find)
+
+
+@pytest.mark.parametrize("error", [UnavailableError("no answer within 10 s"), HiccupError("busy", 30.0)])
+def test_an_object_is_not_made_again_at_once_if_the_server_is_busy(error: UnavailableError) -> None:
+    def make() -> str:
+        raise error
+
+    with pytest.raises(UnavailableError):
+        made(make, lambda: pytest.fail("it may still be about to be made"))

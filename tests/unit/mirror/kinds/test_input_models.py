@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from click.testing import CliRunner
@@ -26,7 +26,7 @@ from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.run_reader import open_run
 from autoinstrument.records import InputModel, ModelsRead, RunStarted
 from autoinstrument.settings import read_settings
-from tests.clearml_server import ClearMLServer
+from tests.clearml_server import ClearMLServer, Fault
 from tests.end_to_end.harness import properties, task_of
 from tests.unit.conftest import sdk_task
 
@@ -86,6 +86,20 @@ def test_an_input_model_is_the_output_model_of_its_producers_task(
     synced(*runs)
     assert len(server.models) == 1
     assert len(server.calls("tasks.add_or_update_model")) == before
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("producer_first", [True, False])
+def test_a_connection_that_breaks_makes_no_model_twice(
+    server: ClearMLServer, runs: tuple[str, str], producer_first: bool, when: Literal["before", "after"]
+) -> None:
+    """And is no outage: the same attempt looks for the model, and makes it if it is not there."""
+    server.faults.add(Fault("models.create", action="drop", when=when, times=1))
+    synced(*(runs if producer_first else reversed(runs)))
+    (model,) = server.models
+    assert model["task"] == task_of(server, runs[0])["id"]
+    assert inputs(server, runs[1]) == [("line", model["id"])]
+    assert command("verify", *runs)["same"] == 2
 
 
 def test_a_model_of_a_task_that_the_run_had_before_is_taken_over(server: ClearMLServer, runs: tuple[str, str]) -> None:
