@@ -20,6 +20,7 @@ from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.records import (
     ConsoleWritten,
+    Delivered,
     MetricsLogged,
     ParamsLogged,
     ProcessExiting,
@@ -138,6 +139,49 @@ def test_a_slow_run_does_not_delay_the_others(server: ClearMLServer, worker: Wor
     journal = worker._runs.mirrors[slow.run_id].journal
     wait_for(lambda: [text for _, text, _ in journal.console()] == ["while it hangs"])
     server.faults.remove(hang)
+
+
+def fail_for(run: str, patch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+    """Let a method or property of the run, of its process, or of one of its parts raise a `KeyError`."""
+    real = getattr(owner, name)
+
+    def call(self: Any, *arguments: Any) -> Any:
+        mine = self.runs if isinstance(self, TrainingProcess) else {self.run.run_id}
+        if run in mine:
+            raise KeyError(run)
+        return real.fget(self) if isinstance(real, property) else real(self, *arguments)
+
+    patch.setattr(owner, name, property(call) if isinstance(real, property) else call)
+
+
+@pytest.mark.swallows("(serving a process|choosing a run's next step|going on after a job): KeyError")
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(LiveRun, "is_due"), (LiveRun, "want"), (LiveRun, "is_away"), (TrainingProcess, "described")],
+)
+def test_a_process_whose_run_fails_costs_the_others_nothing(
+    server: ClearMLServer, worker: Worker, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    """Not even the worker, which they share; the process itself goes on with its run when it connects anew."""
+    odd, other = Connected(worker, 1), Connected(worker, 2)
+    odd.wait_for_link()
+    other.wait_for_link()
+    odd.log(1)
+    wait_for(lambda: bool(scalars(server, task_of(server, odd.run_id)["id"])))
+    with monkeypatch.context() as patch:
+        fail_for(odd.run_id, patch, owner, name)
+        odd.send(ProcessExiting("", False, 1.0))
+        assert not any(isinstance(record, Delivered) for record in read_all(odd.socket)), "it is closed"
+        other.log(1)
+        other.end()
+        wait_for(lambda: task_of(server, other.run_id)["status"] == "completed")
+        wait_for(lambda: len(worker._runs.processes) == 1)
+    assert worker._runs.open.keys() <= {other.run_id}
+    again = Connected(worker, 1)
+    assert again.wait_for_link().task_id == task_of(server, odd.run_id)["id"]
+    again.end()
+    wait_for(lambda: task_of(server, odd.run_id)["status"] == "completed")
+    wait_for(lambda: not worker._given_up)
 
 
 def mirrors_of(server: ClearMLServer, folder: Path, *keys: str) -> tuple[Tasks, list[LiveRun]]:
