@@ -104,7 +104,12 @@ class Worker:
         )
         self._runs.processes.append(process)
         process.send(ready())
-        threading.Thread(target=self._receiver.read, args=(process,), daemon=True).start()
+        try:
+            threading.Thread(target=self._receiver.read, args=(process,), daemon=True).start()
+        except RuntimeError:  # the system gives no more threads; the process connects again later
+            self._runs.processes.remove(process)
+            connection.close()
+            raise
 
     # The loop
 

@@ -15,6 +15,7 @@ from autoinstrument.clearml_api.errors import RefusedError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.uploads import Uploads
@@ -28,6 +29,7 @@ from autoinstrument.records import (
     RunLinked,
     RunStarted,
     RunTagged,
+    WorkerReady,
 )
 from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import encode, read_all
@@ -139,6 +141,20 @@ def test_a_slow_run_does_not_delay_the_others(server: ClearMLServer, worker: Wor
     journal = worker._runs.mirrors[slow.run_id].journal
     wait_for(lambda: [text for _, text, _ in journal.console()] == ["while it hangs"])
     server.faults.remove(hang)
+
+
+@pytest.mark.swallows("accepting a process: RuntimeError: can't start new thread")
+def test_a_process_for_which_there_is_no_thread_is_turned_away(worker: Worker) -> None:
+    """It would wait for the worker, and the worker would stay for it, for ever."""
+    training, worker_end = socket.socketpair()
+    before = threading.stack_size(2**47)  # more than an address space holds
+    try:
+        with guard("accepting a process"):
+            worker.add(worker_end)
+    finally:
+        threading.stack_size(before)
+    assert [type(record) for record in read_all(training)] == [WorkerReady]
+    assert not worker._runs.processes
 
 
 def fail_for(run: str, patch: pytest.MonkeyPatch, owner: type, name: str) -> None:
