@@ -71,8 +71,8 @@ def _alone(mirror: LiveRun, failed: _Failed) -> Iterator[None]:
     except ClearMLError as error:
         failed[mirror] = error
     except Exception as error:  # of code that meets data which it does not expect
-        swallow("sending a run's events", error)
-        failed[mirror] = OwnError("sending the run's events", error)
+        swallow("mirroring a run", error)
+        failed[mirror] = OwnError("mirroring the run", error)
 
 
 def _taken(mirrors: Sequence[LiveRun], share: int, failed: _Failed) -> _Batches:
