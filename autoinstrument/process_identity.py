@@ -20,10 +20,10 @@ _CLOCK_S = 2.0
 
 
 def created_ms(pid: int) -> int:
-    """Return when a process was created, in ms since the epoch; 0 if there is none."""
+    """Return when a process was created, in ms since the epoch; 0 if there is none, or no descriptor to look."""
     try:
         return int(psutil.Process(pid).create_time() * 1000)
-    except (psutil.Error, ValueError):
+    except (psutil.Error, ValueError, OSError):
         return 0
 
 

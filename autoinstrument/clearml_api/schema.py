@@ -32,7 +32,8 @@ class _Artifact(TypedDict, total=False):
     mode: str
     uri: str
     hash: str
-    display_data: list[list[str]]
+    display_data: list[list[Any]]
+    """Pairs; the values may be numbers (API 2.34)."""
 
 
 class _Execution(TypedDict, total=False):

@@ -63,7 +63,8 @@ class EventBatches:
     @property
     def have_events(self) -> bool:
         """True while events of any source wait."""
-        return any(source.has_events for source in self._sources)
+        sources = self._sources
+        return any(self._attempt(each, functools.partial(getattr, each, "has_events")) for each in sources)
 
     def holds_all_of(self, part: object) -> bool:
         """Return True if a part has nothing to send but events."""
@@ -82,9 +83,13 @@ class EventBatches:
         return events
 
     def sent(self) -> None:
-        """Note that the Task has the events that `take` returned last."""
+        """Note that the Task has the events that `take` returned last.
+
+        Raises:
+            OwnError: a source has failed.
+        """
         for source in self._sources:
-            source.events_sent()
+            self._attempt(source, source.events_sent)
 
     def send_again(self, events: list[dict[str, Any]], error: ClearMLError) -> None:
         """Send the events that `take` returned last by themselves: the server has refused a batch that held others.

@@ -65,6 +65,14 @@ class Parts:
                 is_taken = False
         return is_taken
 
+    def states(self, state: Callable[[RunPart], Result]) -> list[Result]:
+        """Return one property of each part; see `attempt` for the errors."""
+        try:
+            return [state(part) for part in self]  # asked for again and again: only after an error, part by part
+        except Exception:
+            found = [self.attempt(part, functools.partial(state, part)) for part in self]
+            return [each for each in found if each is not None]
+
     def each(self, call: Callable[[RunPart], object]) -> None:
         """Call each part; see `attempt` for the errors."""
         for part in self:

@@ -116,13 +116,13 @@ class RunMirror:
     @property
     def is_incomplete(self) -> bool:
         """True if MLflow's store has data that was left out here; the Task must be completed from there."""
-        left_out = any(part.is_incomplete for part in self._parts)
+        left_out = any(self._parts.states(lambda part: part.is_incomplete))
         return self._is_incomplete or self._task.lacks_earlier_data or left_out
 
     @property
     def awaits_store(self) -> bool:
         """True if some kinds of data must be read from MLflow's store now, see `RunPart.awaits_store`."""
-        return any(part.awaits_store for part in self._parts)
+        return any(self._parts.states(lambda part: part.awaits_store))
 
     @property
     def is_linked(self) -> bool:
@@ -132,7 +132,7 @@ class RunMirror:
     @property
     def weight(self) -> int:
         """About how many bytes wait to be delivered."""
-        return sum(part.weight for part in self._parts)
+        return sum(self._parts.states(lambda part: part.weight))
 
     @property
     def has_work(self) -> bool:
@@ -146,7 +146,7 @@ class RunMirror:
             self.task is None
             or self._task.must_restart
             or self._context.hyperparameters.has_work
-            or any(part.has_work for part in self._parts)
+            or any(self._parts.states(lambda part: part.has_work))
         )
 
     @property

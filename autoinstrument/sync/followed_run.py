@@ -92,7 +92,7 @@ class FollowedRun:
     def is_due(self, now: float) -> bool:
         """Return True if the Task must be brought up to the run, or does not exist yet."""
         is_wanted = self._must_update or now - self._alive_at >= _ALIVE_S
-        return self._is_ready and is_wanted and now >= self._retry_at
+        return self._is_ready and is_wanted and self.may_try(now)
 
     def extent(self, now: float, *, has_task: bool) -> Extent:
         """Return what `keep_up_one` must do: a Task that it makes holds no points, which then are all new ones."""
@@ -118,6 +118,10 @@ class FollowedRun:
         self._retry_pause = _RETRY_S
         return is_new
 
+    def may_try(self, now: float) -> bool:
+        """Return False for a while after something failed."""
+        return now >= self._retry_at
+
     def give_up(self, now: float) -> None:
         """Note that something failed, and must be tried again later."""
         self._must_update, self._retry_at = True, now + self._retry_pause
@@ -137,7 +141,7 @@ class FollowedRun:
 
     def may_send(self, now: float) -> bool:
         """Return True if points can be sent now."""
-        return bool(self.task_id) and not self._must_compare and now >= self._retry_at
+        return bool(self.task_id) and not self._must_compare and self.may_try(now)
 
     def first_events(self) -> list[dict[str, Any]]:
         """Return the events of the latest points of a run of which no points were sent yet, once."""

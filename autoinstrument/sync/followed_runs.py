@@ -115,7 +115,8 @@ class FollowedRuns:
         """Look once, and bring all Tasks up to date; yield the outcomes of runs that begin, end or fail."""
         try:
             running = list(running_runs(experiments=self._selection.experiments, linked_only=False))
-            gone = self._note(running)
+            gone, linked = self._note(running)
+            yield from self._leave(linked)
             yield from self._end(gone)
             self._look_at_files()
             yield from self._keep_up()
@@ -126,9 +127,13 @@ class FollowedRuns:
 
     # What is seen
 
-    def _note(self, running: Iterable[StoredRun]) -> list[FollowedRun]:
-        """Note the running runs; return those that were mirrored here and do not run any more."""
-        now, seen = self._clock(), set[str]()
+    def _note(self, running: Iterable[StoredRun]) -> tuple[list[FollowedRun], list[FollowedRun]]:
+        """Note the running runs.
+
+        Returns:
+            Those that were mirrored here and do not run any more, and those that have an agent now.
+        """
+        now, seen, linked = self._clock(), set[str](), list[FollowedRun]()
         for stored in running:
             run_id = stored.run.run_id
             seen.add(run_id)
@@ -137,7 +142,8 @@ class FollowedRuns:
                 stored, self._settings.experiments
             ):
                 if run is not None:
-                    self._leave(run, stored)
+                    run.note(stored, now)
+                    linked.append(run)
             elif run is None:
                 self._runs[run_id] = FollowedRun(stored, now)
             else:
@@ -146,20 +152,24 @@ class FollowedRuns:
         for run in gone:
             if not run.task_id:
                 del self._runs[run.run_id]
-        return [run for run in gone if run.task_id]
+        return [run for run in gone if run.task_id], linked
 
-    def _leave(self, run: FollowedRun, stored: StoredRun) -> None:
-        """Leave a run to its agent, which was slow, or has resumed the run; a Task made here gives way to the agent's.
+    def _leave(self, runs: Iterable[FollowedRun]) -> Iterator[Outcome]:
+        """Leave runs to their agents, which were slow, or have resumed them; a Task made here gives way to an agent's.
 
-        Raises:
-            ClearMLError: the server did not answer.
+        If the server does not delete one, that is tried again later: the other runs are followed on.
         """
-        linked = stored.run.tags.get(TASK_ID, "")
-        if run.is_made and linked and linked != run.task_id:
-            task = self._tasks.find(run.task_id, adopted=False, run_id=run.run_id)
-            if task is not None and not task.adopted:
-                self._tasks.delete(task)
-        del self._runs[run.run_id]
+        for run in (run for run in runs if run.may_try(self._clock())):
+            linked = run.stored.run.tags.get(TASK_ID, "")
+            try:
+                if run.is_made and linked and linked != run.task_id:
+                    task = self._tasks.find(run.task_id, adopted=False, run_id=run.run_id)
+                    if task is not None and not task.adopted:
+                        self._tasks.delete(task)
+                del self._runs[run.run_id]
+            except ClearMLError as error:
+                run.give_up(self._clock())
+                yield run.failed(error)
 
     # What is done
 

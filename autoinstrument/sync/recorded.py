@@ -46,6 +46,7 @@ from autoinstrument.sync.selection import Outcome, Selection
 from autoinstrument.sync.stored import sync_runs
 
 _PATIENCE_S = 15.0
+"""Seconds in which workers at work may yet deliver runs: of all runs together, because a study may have thousands."""
 
 
 def sync(
@@ -140,14 +141,14 @@ def _sync_recorded(selection: Selection, settings: Settings) -> Iterator[Outcome
     session = Session()
     tasks, uploads = Tasks(session), Uploads(FileUploads(session))
     made: dict[str, str] = {}
-    giving_up = GivingUp()
+    giving_up, until = GivingUp(), time.monotonic() + _PATIENCE_S
     for folder, journal in _recorded(RunJournals(settings), selection):
         if not isinstance(journal, RunJournal):
             yield Outcome(folder.name, "", "failed", journal)
             continue
         outcome = Outcome(journal.run.run_id, journal.run.run_name, "pending", "")
         if not selection.dry_run:
-            journal = _after_waiting(journal)
+            journal = _after_waiting(journal, until)
         alive = why_alive(journal)
         if not (folder / "capture.json").exists():
             continue  # the worker has completed it in the meantime
@@ -233,10 +234,9 @@ def _describe(journal: RunJournal, settings: Settings) -> None:
     journal.script = journal.script or script_of_tags(tags)
 
 
-def _after_waiting(journal: RunJournal) -> RunJournal:
-    """Wait some seconds for the worker of a run that has just begun or ended, which may be about to deliver it."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while (journal.end or not journal.worker_pid) and why_alive(journal) and time.monotonic() < deadline:
+def _after_waiting(journal: RunJournal, until: float) -> RunJournal:
+    """Wait for the worker of a run that has just begun or ended, which may be about to deliver it."""
+    while (journal.end or not journal.worker_pid) and why_alive(journal) and time.monotonic() < until:
         time.sleep(0.2)
         try:
             journal = RunJournal.load(journal.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -43,7 +44,7 @@ def signal_of(pid: int) -> str:
     if not pid:
         return ""
     try:
-        status = int(Path(f"/proc/{pid}/stat").read_text().rsplit(" ", 1)[1])
+        status = int(Path(f"/proc/{pid}/stat").read_bytes().rsplit(b" ", 1)[1])  # the name may be any 15 bytes
         return signal.Signals(status & 0x7F).name if status & 0x7F else ""
     except (OSError, ValueError, IndexError):
         return ""
@@ -51,7 +52,7 @@ def signal_of(pid: int) -> str:
 
 def _match(path: Path, pattern: str) -> str:
     try:
-        found = re.search(pattern, path.read_text(), re.MULTILINE)
+        found = re.search(pattern, os.fsdecode(path.read_bytes()), re.MULTILINE)
     except OSError:
         return ""
     return found[1] if found else ""

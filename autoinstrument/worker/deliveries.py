@@ -83,24 +83,24 @@ class Deliveries:
         if self._scheduler.is_probing:  # the server may fail for one run alone: another one is tried next
             mirrors.sort(key=lambda each: each[1].gate.last_sent)
         for run_id, mirror in mirrors:
-            home, is_open, step = runs.home[run_id], run_id in runs.open, None
             with guard("choosing a run's next step"):  # a run that fails keeps no other one waiting
+                home, is_open = runs.home[run_id], run_id in runs.open
                 mirror.console.tick()
                 if mirror.is_away or home.is_ending or is_tried:
                     continue
                 step = self._scheduler.step(mirror, home, is_open=is_open)
                 if step is None and not is_open:
                     mirror.rest()
-            if step is None or (step is Step.LINK and runs.waits_for_parent(mirror)):
-                continue
-            if step is Step.SEND_EVENTS:
-                together.append((mirror, home))
-                is_urgent = is_urgent or mirror.end is not None or run_id in awaited
-            elif step is Step.LINK:
-                self._lend(mirror, partial(self._scheduler.link, mirror, home), is_link=True)
-            else:
-                self._lend(mirror, partial(self._scheduler.deliver, mirror, home, is_open=is_open))
-            is_tried = self._scheduler.is_probing
+                if step is None or (step is Step.LINK and runs.waits_for_parent(mirror)):
+                    continue
+                if step is Step.SEND_EVENTS:
+                    together.append((mirror, home))
+                    is_urgent = is_urgent or mirror.end is not None or run_id in awaited
+                elif step is Step.LINK:
+                    self._lend(mirror, partial(self._scheduler.link, mirror, home), is_link=True)
+                else:
+                    self._lend(mirror, partial(self._scheduler.deliver, mirror, home, is_open=is_open))
+                is_tried = self._scheduler.is_probing
         soon_s = min(_SOON_MOST_S, _SOON_S * len(runs.open))
         return self._send_together(together, soon_s if is_urgent else _EVERY_S)
 
@@ -109,10 +109,12 @@ class Deliveries:
         now = time.monotonic()
         if not together or now < self._round_at + pause_s:
             return self._round_at + pause_s if together else math.inf
-        self._round_at = now
-        for mirror, _ in together:
-            mirror.lend()
-        send = partial(self._scheduler.send_events, together, partial(self._bring_home, is_part=True))
+        self._round_at, lent = now, []
+        for mirror, home in together:
+            with guard("choosing a run's next step"):
+                mirror.lend()
+                lent.append((mirror, home))
+        send = partial(self._scheduler.send_events, lent, partial(self._bring_home, is_part=True))
         self._jobs.submit(send, is_short=True)  # it does not wait until other runs' files are uploaded
         return math.inf
 

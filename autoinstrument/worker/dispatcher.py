@@ -113,28 +113,27 @@ class Dispatcher:
                 other.hang_up()
         return self.registry.forget(process)
 
-    def take_captured(self) -> bool:
-        """Describe runs whose process's code and packages are known now, or have been waited for long enough.
+    def take_captured(self, process: TrainingProcess) -> bool:
+        """Describe a process's runs if its code and packages are known now, or were waited for long enough.
 
         Returns:
-            True if delivery is urgent: a Task can be made that could not be made before, or a process waits for this.
+            True if delivery is urgent: a Task can be made that could not be made before, or the process waits for this.
         """
         is_urgent = False
-        for process in self.registry.processes:
-            is_new, now = process.description.news, time.monotonic()
-            for mirror in self.registry.described_by(process):
-                describe_at = mirror.gate.describe_at
-                is_first = describe_at is not None
-                if describe_at is not None and not is_new and now >= describe_at:
-                    process.description.do_without_git(mirror.run)
-                elif not (is_new and (is_first or mirror.run.run_id in process.owned)):
-                    continue
-                is_urgent = is_urgent or is_first
-                mirror.gate.note_described()
-                mirror.do(partial(self._describe_again, process, mirror))
-            if is_new:  # only now: a run that is away may find itself complete at any moment
-                process.description.note_described(is_new)
-                is_urgent = is_urgent or process.waits.any_open
+        is_new, now = process.description.news, time.monotonic()
+        for mirror in self.registry.described_by(process):
+            describe_at = mirror.gate.describe_at
+            is_first = describe_at is not None
+            if describe_at is not None and not is_new and now >= describe_at:
+                process.description.do_without_git(mirror.run)
+            elif not (is_new and (is_first or mirror.run.run_id in process.owned)):
+                continue
+            is_urgent = is_urgent or is_first
+            mirror.gate.note_described()
+            mirror.do(partial(self._describe_again, process, mirror))
+        if is_new:  # only now: a run that is away may find itself complete at any moment
+            process.description.note_described(is_new)
+            is_urgent = is_urgent or process.waits.any_open
         return is_urgent
 
     def _describe_again(self, process: TrainingProcess, mirror: LiveRun) -> None:
@@ -181,14 +180,14 @@ class Dispatcher:
                 parent_task=partial(self._task_of, run.parent_run_id) if run.parent_run_id else str,
                 wait_s=0.0 if run.owned else _OTHERS_S,
             )  # fmt: skip
-            self.registry.mirrors[run.run_id] = mirror
+            self.registry.add(process, mirror)
             if is_program and process.description.is_capturing:
                 mirror.gate.wait_for_description(time.monotonic() + PATIENCE_S)
         elif run.owned:
             mirror.do(partial(self._resume, process, mirror, run, is_program=is_program))
+        self.registry.began(process, run.run_id, owned=run.owned)
         if is_program:
             self.registry.describes(process, run.run_id)
-        self.registry.began(process, run.run_id, owned=run.owned)
         self._console.run_began(process, run)
         if self._early.take_lost(run.run_id):
             mirror.do(mirror.note_incomplete)

@@ -159,7 +159,7 @@ class LiveRun(RunMirror):
         events = self._context.events
         if self.task is None or self._task.must_restart or not events.have_events:
             return False
-        others = any(part.has_work and not events.holds_all_of(part) for part in self._parts)
+        others = any(self._parts.states(lambda part: part.has_work and not events.holds_all_of(part)))
         return self.end is not None or not (others or self._context.hyperparameters.has_work)
 
     @property

@@ -81,49 +81,51 @@ class ProcessEnd:
                 self._console.run_ended(process, run_id)
                 mirror.do(partial(mirror.end_as, latest[1], ended_ms=latest[0]))
 
-    def complete(self) -> bool:
-        """End the runs of processes that are gone, once none of these runs is away; return True if some have ended."""
-        ending = [process for process in self._registry.processes if process.may_end]
-        ready = [
-            process for process in ending if not any(self._registry.mirrors[run_id].is_away for run_id in process.runs)
-        ]
-        for process in ready:
-            process.complete_end()
-            with guard("ending the runs of a process"):
-                self._end(process)
-        return bool(ready)
+    def complete(self, process: TrainingProcess) -> bool:
+        """End the runs of a process that is gone, once none of them is away; return True if that was done now."""
+        if not process.may_end or any(self._registry.mirrors[run_id].is_away for run_id in process.runs):
+            return False
+        process.complete_end()
+        self._end(process)
+        return True
 
     def _end(self, process: TrainingProcess) -> None:
-        code = process.exit.code
         self._console.leave(process)
         for mirror in self._registry.left_by(process):
             mirror.leave()
-        left_open = []
+        left_open = list[LiveRun]()
         for run_id in process.owned:
-            mirror = self._registry.mirrors[run_id]
-            mirror.console.finish()
-            was_at_work = self._registry.left(process, run_id)
-            if run_id in self._registry.open:
-                continue  # another owner goes on with it
-            ended = process.exit.at_exit.get(run_id)
-            latest = mirror.status.latest if was_at_work and process.exit.leaves_end_to_others(run_id) else None
-            # The cause of an end at exit may not have arrived.
-            if latest is not None:
-                mirror.end_as(latest[1], ended_ms=latest[0])
-            elif was_at_work or mirror.end is None:
-                # A container lasts no longer than the agent's part in it: there is no time to ask ClearML first.
-                died_in_container = bool(process.container_task) and process.exit.exiting is None
-                mirror.journal.killed = mirror.journal.killed or bool(process.exit.aborted) or died_in_container
-                end, ended_ms = process.exit.reported_end(run_id), process.exit.announced_ms(run_id)
-                mirror.end_as(end or process.exit.guessed_end(), guessed=end is None, ended_ms=ended_ms)
-                mirror.note_incomplete()  # what the process had not sent yet is read from MLflow
-                left_open.append(mirror)
-            elif code and ended is not None and mirror.end and mirror.end.status == "completed":
-                mirror.end_as(of_exit_code(code), ended_ms=ended.end_time_ms)
-            mirror.console.finish()  # again, with the traceback of the end that is known now
+            with guard("ending a run"):
+                left_open += self._end_run(process, self._registry.mirrors[run_id])
         self._ask_clearml(process, left_open)
         self._prepare_mlflow(process)
         self.try_once_more(process)
+
+    def _end_run(self, process: TrainingProcess, mirror: LiveRun) -> list[LiveRun]:
+        """End a run that a process has owned, unless another owner goes on with it; return it if it was left open."""
+        run_id, code = mirror.run.run_id, process.exit.code
+        mirror.console.finish()
+        was_at_work = self._registry.left(process, run_id)
+        if run_id in self._registry.open:
+            return []
+        left_open = []
+        ended = process.exit.at_exit.get(run_id)
+        latest = mirror.status.latest if was_at_work and process.exit.leaves_end_to_others(run_id) else None
+        # The cause of an end at exit may not have arrived.
+        if latest is not None:
+            mirror.end_as(latest[1], ended_ms=latest[0])
+        elif was_at_work or mirror.end is None:
+            # A container lasts no longer than the agent's part in it: there is no time to ask ClearML first.
+            died_in_container = bool(process.container_task) and process.exit.exiting is None
+            mirror.journal.killed = mirror.journal.killed or bool(process.exit.aborted) or died_in_container
+            end, ended_ms = process.exit.reported_end(run_id), process.exit.announced_ms(run_id)
+            mirror.end_as(end or process.exit.guessed_end(), guessed=end is None, ended_ms=ended_ms)
+            mirror.note_incomplete()  # what the process had not sent yet is read from MLflow
+            left_open = [mirror]
+        elif code and ended is not None and mirror.end and mirror.end.status == "completed":
+            mirror.end_as(of_exit_code(code), ended_ms=ended.end_time_ms)
+        mirror.console.finish()  # again, with the traceback of the end that is known now
+        return left_open
 
     def try_once_more(self, process: TrainingProcess) -> None:
         """Shorten the waits for servers that have failed, because a process is going."""

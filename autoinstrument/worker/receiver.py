@@ -96,7 +96,8 @@ class Receiver:
                     process.abort_logged.set()  # the thread that aborts the process waits for it
                 else:
                     self._put(process, record)
-        process.note_closed()
+        with guard("finding out how a process ended"):  # without a free descriptor, the system cannot be asked
+            process.note_closed()
         self._add(process, ConnectionClosed())
         with self._changed:
             self._reading -= 1

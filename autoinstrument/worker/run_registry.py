@@ -27,6 +27,11 @@ class RunRegistry:
         self.home: dict[str, TrainingProcess] = {}
         self.open: dict[str, list[TrainingProcess]] = {}
 
+    def add(self, process: TrainingProcess, mirror: LiveRun) -> None:
+        """Note a run that a process has described; `began` must follow."""
+        self.home[mirror.run.run_id] = process
+        self.mirrors[mirror.run.run_id] = mirror
+
     def began(self, process: TrainingProcess, run_id: str, *, owned: bool) -> None:
         """Note that a process began or resumed a run (`owned`), or logs to a run of another process."""
         if owned:
@@ -163,6 +168,8 @@ class RunRegistry:
         self.processes.remove(process)
         process.connection.close()
         dropped = []
+        for run_id in process.owned:
+            self.left(process, run_id)
         for run_id in process.runs:
             others = [other for other in self.processes if run_id in other.runs]
             if others:

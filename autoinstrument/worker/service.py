@@ -14,18 +14,20 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
-from autoinstrument.guard import guard, own_calls
+from autoinstrument.guard import guard, own_calls, swallow
 from autoinstrument.journal import liveness
 from autoinstrument.journal.liveness import BEAT_S, beat
 from autoinstrument.journal.state_folder import home
 from autoinstrument.mirror.uploads import Uploads
 from autoinstrument.mlflow_store.client import give_up_soon
-from autoinstrument.records import WorkerReported, WorkerStopped
+from autoinstrument.records import Record, WorkerReported, WorkerStopped
 from autoinstrument.settings import Settings, read_settings
 from autoinstrument.transport import peer
 from autoinstrument.transport.protocol import ready
@@ -40,7 +42,7 @@ from autoinstrument.worker.lifetime import Lifetime
 from autoinstrument.worker.live_run import LiveRun
 from autoinstrument.worker.log_file import WorkerLog
 from autoinstrument.worker.mlflow_access import MLflowAccess
-from autoinstrument.worker.receiver import Receiver
+from autoinstrument.worker.receiver import ConnectionClosed, Receiver
 from autoinstrument.worker.report import report
 from autoinstrument.worker.resource_monitor import MonitorReporter
 from autoinstrument.worker.scheduler import Scheduler
@@ -77,6 +79,8 @@ class Worker:
         self._folder = WorkerFolder(folder)
         self._lifetime = Lifetime(self._folder, settings.worker_linger_s, self._scheduler.has_hope)
         self._control = Control(self._runs, self._report, self._stop)
+        self._given_up: set[TrainingProcess] = set()
+        """Processes whose records are not handled any more; see `_serve`."""
 
     # Connections
 
@@ -100,7 +104,12 @@ class Worker:
         )
         self._runs.processes.append(process)
         process.send(ready())
-        threading.Thread(target=self._receiver.read, args=(process,), daemon=True).start()
+        try:
+            threading.Thread(target=self._receiver.read, args=(process,), daemon=True).start()
+        except RuntimeError:  # the system gives no more threads; the process connects again later
+            self._runs.processes.remove(process)
+            connection.close()
+            raise
 
     # The loop
 
@@ -110,8 +119,8 @@ class Worker:
             urgent = self._take()
             is_news, is_urgent = self._deliveries.take_results()
             urgent = is_urgent or urgent
-            urgent = self._dispatcher.take_captured() or urgent
-            urgent = self._dispatcher.process_end.complete() or urgent
+            urgent = self._serve_all(self._dispatcher.take_captured) or urgent
+            urgent = self._serve_all(self._dispatcher.process_end.complete) or urgent
             now = time.monotonic()
             if urgent or now >= self._flush_at:
                 self._flush_at = now + _FLUSH_S
@@ -120,13 +129,36 @@ class Worker:
                 self._deliver_all()
                 is_news = True
             if is_news:
-                self._answer()
-                self._forget()
+                self._serve_all(self._answer)
+                self._serve_all(self._forget)
                 self._flush_at = min(self._flush_at, self._runs.next_description)
             if now >= self._beat_at:
                 self._beat_at = now + BEAT_S
                 self._beat()
         self._control.stopped()
+
+    def _serve_all(self, step: Callable[[TrainingProcess], bool]) -> bool:
+        """Take a step for each process; return True if it has returned True for one of them."""
+        return any([self._serve(process, step) for process in self._runs.processes.copy()])  # noqa: C419  (all of them)
+
+    def _serve(self, process: TrainingProcess, step: Callable[[TrainingProcess], bool]) -> bool:
+        """Take a step for a process, whose errors must not end this worker, which others use.
+
+        After an error, the connection is closed. The process connects anew, with all of its runs, or leaves them to
+        `sync`.
+        """
+        try:
+            return step(process)
+        except Exception as error:
+            swallow("serving a process", error)
+            with guard("giving up a process"):
+                if process.gone_at is None:
+                    self._given_up.add(process)
+                    process.hang_up()
+                    process.leave()
+                for mirror in self._dispatcher.forget(process):
+                    self._give_up(mirror)
+            return False
 
     # Commands
 
@@ -151,14 +183,21 @@ class Worker:
         """Handle what has arrived, or arrives before the next flush is due; return True if delivery is urgent."""
         urgent = False
         for process, record in self._receiver.take(max(0.01, self._flush_at - time.monotonic()), _TAKE):
-            if self._control.handle(process, record):
-                urgent = True
-            elif self._dispatcher.handle(process, record):
-                urgent = True
-                self._runs.mark_urgent(process)
+            if process not in self._given_up:
+                urgent = self._serve(process, partial(self._handle, record)) or urgent
+            elif isinstance(record, ConnectionClosed):
+                self._given_up.remove(process)
         for dropped in self._receiver.dropped():
             self._dispatcher.note_dropped(dropped)
         return urgent
+
+    def _handle(self, record: Record | ConnectionClosed, process: TrainingProcess) -> bool:
+        if self._control.handle(process, record):
+            return True
+        if not self._dispatcher.handle(process, record):
+            return False
+        self._runs.mark_urgent(process)
+        return True
 
     # ClearML
 
@@ -168,46 +207,50 @@ class Worker:
         if self._scheduler.is_due():
             self._containers.look()
         self._flush_at = min(self._flush_at, self._deliveries.deliver_all(self._runs))
-        self._dispatcher.weigh()
+        with guard("weighing what waits"):
+            self._dispatcher.weigh()
 
-    def _answer(self) -> None:
-        """Report to waiting processes that everything is delivered, and to exiting ones that there is no more hope."""
-        for process in self._runs.processes:
-            if not process.description.is_capturing:
-                process.waits.answer(self._is_undelivered)
-            if process.waits.of_exit:
-                mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
-                if any(mirror.is_away for mirror in mirrors):
-                    continue
-                waiting = [mirror for mirror in mirrors if mirror.is_due]
-                is_busy = process.description.is_capturing and self._scheduler.is_due()
-                if not is_busy and all(map(self._scheduler.is_stuck, waiting)):
-                    for run_id in process.owned:
-                        if self._runs.home[run_id] is process:
-                            self._scheduler.leave(self._runs.mirrors[run_id], process)
-                    process.waits.answer_exit()
+    def _answer(self, process: TrainingProcess) -> bool:
+        """Report to a waiting process that everything is delivered, to an exiting one that there is no more hope."""
+        if not process.description.is_capturing:
+            process.waits.answer(self._is_undelivered)
+        if process.waits.of_exit:
+            mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
+            if any(mirror.is_away for mirror in mirrors):
+                return False
+            waiting = [mirror for mirror in mirrors if mirror.is_due]
+            is_busy = process.description.is_capturing and self._scheduler.is_due()
+            if not is_busy and all(map(self._scheduler.is_stuck, waiting)):
+                for run_id in process.owned:
+                    if self._runs.home[run_id] is process:
+                        self._scheduler.leave(self._runs.mirrors[run_id], process)
+                process.waits.answer_exit()
+                return True
+        return False
 
     def _is_undelivered(self, run_id: str) -> bool:
         mirror = self._runs.mirrors[run_id]
         return mirror.is_away or mirror.has_work
 
-    def _forget(self) -> None:
-        """Drop processes that are gone, with their runs, when these are delivered or cannot be delivered now."""
-        for process in [process for process in self._runs.processes if process.gone_at is not None]:
-            lingered = time.monotonic() - (process.gone_at or 0)
-            mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
-            if process.is_ending or any(mirror.is_away for mirror in mirrors):
-                continue  # it is looked at again when they are home
-            waits = not self._dispatcher.process_end.knows_outcome(process, last=lingered >= _LINGER_S)
-            waits = waits or process.description.is_capturing or any(mirror.is_hopeful for mirror in mirrors)
-            work = self._scheduler.has_hope() and waits
-            if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
-                self._flush_at = time.monotonic() + 0.2
-                if termination.is_requested:
-                    self._scheduler.try_once_more()  # SIGKILL may follow
-                continue
-            for mirror in self._dispatcher.forget(process):
-                self._give_up(mirror)
+    def _forget(self, process: TrainingProcess) -> bool:
+        """Drop a process that is gone, with its runs, when these are delivered or cannot be delivered now."""
+        if process.gone_at is None:
+            return False
+        lingered = time.monotonic() - process.gone_at
+        mirrors = [self._runs.mirrors[run_id] for run_id in process.runs]
+        if process.is_ending or any(mirror.is_away for mirror in mirrors):
+            return False  # it is looked at again when they are home
+        waits = not self._dispatcher.process_end.knows_outcome(process, last=lingered >= _LINGER_S)
+        waits = waits or process.description.is_capturing or any(mirror.is_hopeful for mirror in mirrors)
+        work = self._scheduler.has_hope() and waits
+        if (work or any(map(self._may_be_linked, mirrors))) and lingered < _LINGER_S:
+            self._flush_at = time.monotonic() + 0.2
+            if termination.is_requested:
+                self._scheduler.try_once_more()  # SIGKILL may follow
+            return False
+        for mirror in self._dispatcher.forget(process):
+            self._give_up(mirror)
+        return True
 
     def _may_be_linked(self, mirror: LiveRun) -> bool:
         """Return True if MLflow will probably accept soon what only the worker can still write about a run."""

@@ -154,7 +154,7 @@ def test_text_between_two_runs_announces_the_second(
     runs.handle(process, PROCESS)
     for record in [*records(*script), end]:
         runs.handle(process, record)
-    runs.process_end.complete()
+    runs.process_end.complete(process)
     for name, lines in consoles.items():
         assert lines_of(runs.registry.mirrors[name * 32].journal) == lines
 

@@ -85,17 +85,40 @@ class Odd(Kind):
 class OddPart(RunPart):
     """Calls `Odd.fail` with the name of each method."""
 
-    has_events = False
-
     def __init__(self, kind: Odd) -> None:
         self.kind = kind
+
+    @property
+    def has_events(self) -> bool:
+        self.kind.fail("has_events")
+        return False
+
+    @property
+    def has_work(self) -> bool:
+        self.kind.fail("has_work")
+        return False
+
+    @property
+    def weight(self) -> int:
+        self.kind.fail("weight")
+        return 0
+
+    @property
+    def is_incomplete(self) -> bool:
+        self.kind.fail("is_incomplete")
+        return False
+
+    @property
+    def awaits_store(self) -> bool:
+        self.kind.fail("awaits_store")
+        return False
 
     def next_events(self, task: Any, count: int) -> list[dict[str, Any]]:
         self.kind.fail("next_events")
         return []
 
     def events_sent(self) -> None:
-        pass
+        self.kind.fail("events_sent")
 
     def initial(self) -> dict[str, Any]:
         self.kind.fail("initial")
@@ -231,6 +254,23 @@ def test_a_needed_kind_is_tried_until_it_succeeds(
     assert task_of(server, RUN.run_id)["status"] == "completed"
 
 
+@pytest.mark.swallows("mirroring a run's odd: KeyError")
+@pytest.mark.parametrize("state", ["has_work", "weight", "is_incomplete", "awaits_store"])
+def test_a_kind_that_cannot_say_what_it_has_is_left_out(
+    server: ClearMLServer, tmp_path: Path, fails: Fails, state: str
+) -> None:
+    """The worker's loop asks all runs: an exception there would end the worker, for all processes."""
+    odd = fails("")
+    mirror = a_run(tmp_path)
+    mirror.flush()
+    log(mirror, 1)
+    odd.place = state
+    assert getattr(mirror, state) == {"has_work": True, "weight": 200}.get(state, False)
+    assert mirror.left_out == "; left out because autoinstrument failed: odd"
+    mirror.flush()
+    assert set(scalars(server, task_of(server, RUN.run_id)["id"])) == {("loss", 1)}
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -257,6 +297,43 @@ def test_a_run_whose_points_fail_keeps_no_other_one_waiting(
     send_events(Tasks(Session()), [odd, good], lambda mirror, error: done.update({mirror.run.run_id: str(error)}))
     assert set(scalars(server, task_of(server, good.run.run_id)["id"])) == {("loss", 1)}
     assert done[good.run.run_id] == "None"
+    if isinstance(error, KeyError):
+        assert (done[odd.run.run_id], odd.left_out[-6:]) == ("None", "metric")
+    else:
+        assert done[odd.run.run_id].startswith("sending the run's metric failed with MemoryError")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(KeyError("odd"), marks=pytest.mark.swallows("mirroring a run's metric: KeyError"), id="data"),
+        pytest.param(MemoryError(), id="machine"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_fails_after_a_request_keeps_no_other_one_waiting(
+    server: ClearMLServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool, error: Exception
+) -> None:
+    """Else the same request would be made again at once and for ever, with the console lines of all its runs."""
+    odd, good = (a_run(tmp_path, number) for number in (1, 2))
+    for mirror in (odd, good):
+        mirror.flush()
+        log(mirror, 1)
+        mirror.console.write("stdout", "once\n", 0)
+    events_sent = MetricsPart.events_sent
+
+    def fail(self: MetricsPart) -> None:
+        if self._context is odd._context:
+            raise error
+        events_sent(self)
+
+    monkeypatch.setattr(MetricsPart, "events_sent", fail)
+    done: dict[str, str] = {}
+    runs = [odd, good] if first else [good, odd]
+    send_events(Tasks(Session()), runs, lambda mirror, error: done.update({mirror.run.run_id: str(error)}))
+    assert done[good.run.run_id] == "None"
+    assert not good.events.have_events
+    assert server.console(task_of(server, good.run.run_id)["id"]).splitlines() == ["once"]
     if isinstance(error, KeyError):
         assert (done[odd.run.run_id], odd.left_out[-6:]) == ("None", "metric")
     else:

@@ -120,6 +120,28 @@ def test_an_agent_that_was_slow_takes_over(server: ClearMLServer, client: Mlflow
     assert len(follower.runs) == 0
 
 
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_a_task_that_cannot_be_deleted_stops_no_other_run(
+    server: ClearMLServer, client: MlflowClient, status: int
+) -> None:
+    """As where the follower's credentials may delete nothing."""
+    follower = Follower()
+    slow, other = a_run(client, "slow", status=""), a_run(client, "other", status="")
+    assert sorted(follower.look(2)) == ["followed other", "followed slow"]
+    followed = task_of(server, slow)
+    agents_task = Session().call("tasks.create", name="slow", type="training", project=followed["project"])["id"]
+    live(client, slow, agents_task)
+    fault = server.faults.add(Fault("tasks.delete", status=status))
+    client.log_metric(slow, "train/loss", 0.001, step=30)
+    client.log_metric(other, "train/loss", 0.001, step=30)
+    assert follower.look(4) == ["failed slow"] * 3, "it is tried ever more rarely"
+    assert len(scalars(server, task_of(server, other)["id"])) == 21
+    assert len(scalars(server, followed["id"])) == 20
+    server.faults.remove(fault)
+    assert follower.look(4) == []
+    assert sorted(task["id"] for task in server.tasks) == sorted([agents_task, task_of(server, other)["id"]])
+
+
 def test_a_complete_task_is_followed_once_its_run_goes_on(server: ClearMLServer, client: MlflowClient) -> None:
     """MLflow calls a run RUNNING whose process is gone, or that was resumed without the agent."""
     run_id = a_run(client, "resumed")

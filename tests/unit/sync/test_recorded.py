@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from autoinstrument.capture.machine import machine
-from autoinstrument.journal.run_journal import RunJournals
+from autoinstrument.journal.run_journal import RunJournal, RunJournals
 from autoinstrument.mlflow_store.store_errors import NoStoreError
 from autoinstrument.records import RunStarted
 from autoinstrument.settings import Settings
@@ -23,16 +23,22 @@ from tests.unit.mirror.runs import PROCESS
 RUN = RunStarted("1" * 32, "a", "0", "exp", "sqlite:////x", "", "", 0, "", {}, False, True, "")
 
 
+def ended_run(settings: Settings, number: int) -> RunJournal:
+    """Return the journal of a run that has ended, and that this process is about to deliver."""
+    journal = RunJournals(settings).of(RUN._replace(run_id=f"{number:032x}"), PROCESS)
+    journal.machine, journal.worker_pid = machine(), os.getpid()
+    journal.worker_started_ms = int(psutil.Process().create_time() * 1000)
+    journal.end = {"status": "completed", "reason": "", "message": ""}
+    journal.save()
+    return journal
+
+
 def test_a_run_that_its_worker_completes_is_not_waited_for_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker stays for the next process, and so it is alive when the run's journal is gone."""
     settings = Settings(home=str(tmp_path))
-    journal = RunJournals(settings).of(RUN, PROCESS)
-    journal.machine, journal.worker_pid = machine(), os.getpid()
-    journal.worker_started_ms = int(psutil.Process().create_time() * 1000)
-    journal.end = {"status": "completed", "reason": "", "message": ""}
-    journal.save()
+    journal = ended_run(settings, 1)
     pauses: list[float] = []
 
     def complete(pause_s: float) -> None:
@@ -43,6 +49,25 @@ def test_a_run_that_its_worker_completes_is_not_waited_for_any_more(
     monkeypatch.setattr(time, "sleep", complete)
     assert list(sync(Selection(), settings)) == []
     assert len(pauses) == 1
+
+
+def test_many_runs_of_a_worker_that_cannot_deliver_are_not_waited_for_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study that goes on during an outage has thousands of them, and each took a quarter of a minute."""
+    settings = Settings(home=str(tmp_path))
+    for number in range(3):
+        ended_run(settings, number)
+    paused_s = 0.0
+
+    def pause(pause_s: float) -> None:
+        nonlocal paused_s
+        paused_s += pause_s
+
+    monkeypatch.setattr(time, "sleep", pause)
+    monkeypatch.setattr(time, "monotonic", lambda: paused_s)
+    assert [outcome.result for outcome in sync(Selection(), settings)] == ["running"] * 3
+    assert paused_s <= 16
 
 
 def test_only_a_store_that_is_not_there_may_be_gone(tmp_path: Path) -> None:

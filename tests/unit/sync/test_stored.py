@@ -184,6 +184,19 @@ def test_changes_made_afterwards_reach_the_task(server: ClearMLServer, client: M
     assert "archived" in task_of(server, deleted)["system_tags"]
 
 
+def test_a_task_with_another_programs_artifact_is_completed(server: ClearMLServer, client: MlflowClient) -> None:
+    """What such an artifact shows may be numbers: ClearML's server takes them."""
+    run_id = a_run(client, "with an artifact")
+    outcomes("sync", "--run", run_id)
+    shown = {"key": "data", "type": "numpy", "uri": "http://x", "display_data": [["rows", 3], ["share", 0.5]]}
+    edit(server, run_id, execution={"artifacts": [shown]})
+    client.log_metric(run_id, "late", 1.0)
+    assert outcomes("sync", "--run", run_id) == {"with an artifact": "synced"}
+    artifacts = {each["key"]: each for each in task_of(server, run_id)["execution"]["artifacts"]}
+    assert artifacts["data"]["display_data"] == shown["display_data"]
+    assert "report.txt" in artifacts
+
+
 def test_a_persons_comment_on_a_task_is_left_alone(server: ClearMLServer, client: MlflowClient) -> None:
     """A run without a note leaves the comment alone; one with a note replaces it."""
     commented, noted = a_run(client, "commented"), a_run(client, "noted")

@@ -15,6 +15,7 @@ from autoinstrument.clearml_api.errors import RefusedError, UnavailableError
 from autoinstrument.clearml_api.file_uploads import FileUploads
 from autoinstrument.clearml_api.session import Session
 from autoinstrument.clearml_api.tasks import Tasks
+from autoinstrument.guard import guard
 from autoinstrument.journal.run_journal import RunJournals
 from autoinstrument.mirror.mapping.run_status import End
 from autoinstrument.mirror.uploads import Uploads
@@ -28,6 +29,7 @@ from autoinstrument.records import (
     RunLinked,
     RunStarted,
     RunTagged,
+    WorkerReady,
 )
 from autoinstrument.settings import Settings
 from autoinstrument.transport.protocol import encode, read_all
@@ -139,6 +141,63 @@ def test_a_slow_run_does_not_delay_the_others(server: ClearMLServer, worker: Wor
     journal = worker._runs.mirrors[slow.run_id].journal
     wait_for(lambda: [text for _, text, _ in journal.console()] == ["while it hangs"])
     server.faults.remove(hang)
+
+
+@pytest.mark.swallows("accepting a process: RuntimeError: can't start new thread")
+def test_a_process_for_which_there_is_no_thread_is_turned_away(worker: Worker) -> None:
+    """It would wait for the worker, and the worker would stay for it, for ever."""
+    training, worker_end = socket.socketpair()
+    before = threading.stack_size(2**47)  # more than an address space holds
+    try:
+        with guard("accepting a process"):
+            worker.add(worker_end)
+    finally:
+        threading.stack_size(before)
+    assert [type(record) for record in read_all(training)] == [WorkerReady]
+    assert not worker._runs.processes
+
+
+def fail_for(run: str, patch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+    """Let a method or property of the run, of its process, or of one of its parts raise a `KeyError`."""
+    real = getattr(owner, name)
+
+    def call(self: Any, *arguments: Any) -> Any:
+        mine = self.runs if isinstance(self, TrainingProcess) else {self.run.run_id}
+        if run in mine:
+            raise KeyError(run)
+        return real.fget(self) if isinstance(real, property) else real(self, *arguments)
+
+    patch.setattr(owner, name, property(call) if isinstance(real, property) else call)
+
+
+@pytest.mark.swallows("(serving a process|choosing a run's next step|going on after a job): KeyError")
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(LiveRun, "is_due"), (LiveRun, "want"), (LiveRun, "is_away"), (TrainingProcess, "described")],
+)
+def test_a_process_whose_run_fails_costs_the_others_nothing(
+    server: ClearMLServer, worker: Worker, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    """Not even the worker, which they share; the process itself goes on with its run when it connects anew."""
+    odd, other = Connected(worker, 1), Connected(worker, 2)
+    odd.wait_for_link()
+    other.wait_for_link()
+    odd.log(1)
+    wait_for(lambda: bool(scalars(server, task_of(server, odd.run_id)["id"])))
+    with monkeypatch.context() as patch:
+        fail_for(odd.run_id, patch, owner, name)
+        odd.send(ProcessExiting("", False, 1.0))
+        assert not any(isinstance(record, Delivered) for record in read_all(odd.socket)), "it is closed"
+        other.log(1)
+        other.end()
+        wait_for(lambda: task_of(server, other.run_id)["status"] == "completed")
+        wait_for(lambda: len(worker._runs.processes) == 1)
+    assert worker._runs.open.keys() <= {other.run_id}
+    again = Connected(worker, 1)
+    assert again.wait_for_link().task_id == task_of(server, odd.run_id)["id"]
+    again.end()
+    wait_for(lambda: task_of(server, odd.run_id)["status"] == "completed")
+    wait_for(lambda: not worker._given_up)
 
 
 def mirrors_of(server: ClearMLServer, folder: Path, *keys: str) -> tuple[Tasks, list[LiveRun]]:

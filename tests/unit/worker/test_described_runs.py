@@ -132,7 +132,7 @@ def test_packages_that_are_known_late_are_sent_at_once_if_the_process_waits(
 ) -> None:
     """The end of a short script would wait for the next round, up to 2 s, though nothing is missing."""
     monkeypatch.setattr(ProcessDescription, "news", 1)
-    dispatcher.take_captured()  # the code, without which no Task is made
+    dispatcher.take_captured(processes[0])  # the code, without which no Task is made
     if waiting:
         dispatcher.handle(processes[0], waiting)
-    assert dispatcher.take_captured() is is_urgent
+    assert dispatcher.take_captured(processes[0]) is is_urgent

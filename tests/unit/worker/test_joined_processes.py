@@ -62,7 +62,7 @@ def test_lines_of_a_joined_process_are_in_the_open_run(runs: Dispatcher, process
     runs.handle(joined, ConsoleWritten("stdout", "no newline", 1))
     runs.handle(joined, ConnectionClosed())
     runs.handle(owner, ConnectionClosed())
-    runs.process_end.complete()
+    runs.process_end.complete(owner)
     lines = ["[rank 1] before the run", "own", "[rank 1] in the run", "[rank 1] after the run", "[rank 1] no newline"]
     assert lines_of(runs.registry.mirrors[RUN.run_id].journal) == lines
 
@@ -128,6 +128,6 @@ def test_the_worker_does_not_stay_for_a_joined_process(runs: Dispatcher, process
     for process, record in ((owner, PROCESS), (owner, RUN), (joined, JOINED)):
         runs.handle(process, record)
     runs.handle(owner, ConnectionClosed())
-    runs.process_end.complete()
+    runs.process_end.complete(owner)
     runs.forget(owner)
     assert joined.other_end.recv(1) == b""

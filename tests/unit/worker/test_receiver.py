@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 
+from autoinstrument import process_identity
 from autoinstrument.records import (
     AbortLogged,
     ArtifactLogged,
@@ -22,6 +25,7 @@ from autoinstrument.transport.protocol import encode
 from autoinstrument.worker import receiver as receiver_module
 from autoinstrument.worker.receiver import ConnectionClosed, Receiver
 from autoinstrument.worker.training_process import TrainingProcess
+from tests.unit.mirror.runs import PROCESS
 from tests.unit.transport.worker import PATIENCE_S, Worker, point, wait_for
 
 
@@ -62,6 +66,23 @@ def test_records_are_taken_in_their_order_and_the_end_comes_last(reading: Readin
     reading.training.die()
     wait_for(lambda: reading.waiting == 2)
     assert reading.taken() == [point(3), ConnectionClosed()]
+
+
+@pytest.mark.swallows("finding out how a process ended: OSError")
+def test_the_end_comes_also_if_the_system_cannot_be_asked_for_its_cause(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker would wait for the process for ever, and its runs would never end."""
+
+    def fail(*_: object) -> None:  # as psutil does
+        raise OSError(errno.EMFILE, "Too many open files", "/proc/1/stat")
+
+    monkeypatch.setattr(process_identity, "outlives", fail)
+    reading.process.start(PROCESS._replace(pid=os.getppid()))
+    reading.training.die()
+    wait_for(lambda: reading.waiting)
+    assert reading.taken() == [ConnectionClosed()]
+    assert not reading.process.outlives
 
 
 def test_points_without_room_are_counted_and_others_wait_for_room(reading: Reading) -> None:
