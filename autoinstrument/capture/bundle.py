@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from autoinstrument.capture.code import Code, module_root, read
+from autoinstrument.capture import archives
+from autoinstrument.capture.code import Code, is_source, module_root, read
 from autoinstrument.capture.patch import LIMIT_BYTES
 from autoinstrument.named_tuple import NamedTuple
 from autoinstrument.records import ProcessStarted
@@ -58,7 +59,8 @@ def bundle(code: Code, process: ProcessStarted, beside: Mapping[str, str] = Mapp
             main = f"run_{main}"
         program[main] = code.text
     elif code.file is not None:
-        main = layout.place(code.file)
+        # Beside the modules of its archive: a file cannot have the name of the folder that they are in.
+        main = layout.place(code.file / "__main__.py" if archives.is_archive(code.file) else code.file)
         program[main] = read(code.file)
     texts = {**callers, **program, **loaded, **beside}
     kept, left_out = _fitting(texts, main)
@@ -153,13 +155,14 @@ class _Layout:
     def own(self, names: Iterable[str]) -> Iterator[Path]:
         """Yield the Python files that exist and were not installed (`pip install --target`)."""
         for file in (Path(os.path.realpath(name)) for name in names):
-            if file.suffix == ".py" and file.is_file() and not self._is_installed(file):
+            if is_source(file) and not self._is_installed(file):
                 yield file
 
     def _is_installed(self, file: Path) -> bool:
         root = self._root.get(file, file.parent)
         if root not in self._installed:
-            self._installed[root] = next(root.glob("*.dist-info"), None) is not None
+            in_folder = next(root.glob("*.dist-info"), None) is not None
+            self._installed[root] = in_folder or (archives.is_archive(root) and archives.has_installed(root))
         return self._installed[root]
 
     def _below_root(self, file: Path) -> str:

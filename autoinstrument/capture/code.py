@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from autoinstrument.capture import archives
 from autoinstrument.capture.notebook import as_script
 from autoinstrument.capture.patch import instead
 from autoinstrument.named_tuple import NamedTuple
@@ -109,15 +108,22 @@ def module_started_in(process: ProcessStarted, script: Mapping[str, str]) -> str
     return started.relative_to(top).as_posix() if started != root and started.is_relative_to(top) else ""
 
 
+def is_source(file: Path) -> bool:
+    """Return True for a Python file that exists, also in a zip archive."""
+    return file.suffix == ".py" and (file.is_file() or archives.archive_of(file) is not None)
+
+
 def read(file: Path) -> str:
     """Return the file's text (of a zip archive its `__main__.py`), or a script that says why it cannot be read."""
     try:
-        if file.suffix != ".py" and zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive, archive.open("__main__.py") as main:
-                return main.read(_MAX_SIZE).decode("utf-8", "replace")
+        if archives.is_archive(file):
+            return archives.read_member(file, "__main__.py", _MAX_SIZE)
+        archive = archives.archive_of(file)
+        if archive is not None:
+            return archives.read_member(archive, file.relative_to(archive).as_posix(), _MAX_SIZE)
         with file.open(encoding="utf-8", errors="replace") as script:
             return script.read(_MAX_SIZE)
     except OSError as error:
         return instead(f"{file.name} could not be read: {error.strerror}.")
-    except (KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # damaged, encrypted, of another method
+    except archives.ERRORS as error:
         return instead(f"{file.name} could not be read: {error}.")

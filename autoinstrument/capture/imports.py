@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from autoinstrument.capture.code import read
+from autoinstrument.capture.archives import is_archive
+from autoinstrument.capture.code import is_source, read
 from autoinstrument.records import ProcessStarted
 
 # Not with `ast`: its parser warns about strings in the user's code, and fails on a notebook's magics.
@@ -22,7 +23,7 @@ _COMMENT = re.compile(r"#[^\n]*")
 def imported_by(process: ProcessStarted) -> set[str]:
     """Return the dotted names that the process's code imports, also of functions and classes (`from a import b`)."""
     files = {os.path.realpath(file) for file in [process.main_path, *process.files.values(), *process.callers] if file}
-    texts = [process.source, *(read(path) for path in map(Path, files) if path.suffix == ".py" and path.is_file())]
+    texts = [process.source, *(read(path) for path in map(Path, files) if is_source(path) or is_archive(path))]
     return {name for text in texts for name in _imports(text)}
 
 
