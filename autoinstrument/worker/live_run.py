@@ -266,8 +266,14 @@ class LiveRun(RunMirror):
         self.journal.delivered = True
 
     def go_on(self) -> None:
-        """Note that the process was taken for dead: the Task was stopped, and the journal removed."""
+        """Note that the process was taken for dead: the Task was stopped, and the journal removed.
+
+        Nothing follows if the run has ended since ClearML was asked, and the Task with it: nobody would end that again.
+        """
+        if self.has_ended:
+            return
         self._task.restart()
+        self.status.doubt()
         self.notices.unlink()  # the run must be called live again, and the journal be written
         with guard("writing the journal"):
             self.console.renew()

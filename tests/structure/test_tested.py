@@ -19,7 +19,7 @@ ELSEWHERE = {
     },
     "by click's runner, through `autoinstrument.cli.main`": {
         "cli.doctor", "cli.install", "cli.run", "cli.status", "cli.usage_errors",
-        "cli.verify", "sync.stored", "sync.stored_run", "sync.task_search",
+        "cli.verify", "sync.stored", "sync.task_search",
     },
     "through `capture.script_section`, `capture.requirements` and `capture.process`": {
         "capture.distributions", "capture.hydra", "capture.own_files",

@@ -90,6 +90,8 @@ class StatusPart(RunPart):
         self._time_ms = self._time_on_task_ms = 0
         self._ends: dict[int, End] = {}
         """How owners here have ended the run, by the time that MLflow has of it."""
+        self._is_in_doubt = False
+        """The Task was ended elsewhere and set running again, so that it does not show another owner's end any more."""
         self._is_contested = self._is_decided = False
         """Owners have ended the run in different ways, and the store must be asked; the end counts whatever the Task's
         status is."""
@@ -144,8 +146,13 @@ class StatusPart(RunPart):
         self._end, self._is_on_task = end, False
         if ended_ms:
             self.note_end(end, ended_ms)
-            self._is_contested = any(other.status != end.status for other in self._ends.values())
+            differ = any(other.status != end.status for other in self._ends.values())
+            self._is_contested = differ or self._is_in_doubt
         return self._is_contested
+
+    def doubt(self) -> None:
+        """Note that the Task, which was ended elsewhere, is set running again: another owner's end may get lost."""
+        self._is_in_doubt = True
 
     def note_time(self, ended_ms: int) -> None:
         """Note when the run ended according to MLflow, in ms since the epoch."""

@@ -16,7 +16,7 @@ from autoinstrument.clearml_api import schema
         {"id": "1", "name": None, "execution": {}, "hyperparams": None, "models": [], "unknown": 3},
         {"id": "1", "hyperparams": {"a": {"b": {"value": ["anything"]}}}, "configuration": {"c": {"value": 1}}},
         {"id": "1", "last_metrics": {"x": {"y": {"metric": "m", "variant": "v", "count": 3, "value": "NaN"}}}},
-        {"id": "1", "execution": {"artifacts": [{"key": "k", "display_data": [["a", "b"]]}]}},
+        {"id": "1", "execution": {"artifacts": [{"key": "k", "display_data": [["a", "b"], ["rows", 1]]}]}},
     ],
 )
 def test_tasks(given: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ def test_tasks(given: dict[str, Any]) -> None:
         ({"id": "1", "hyperparams": {"a": {"b": 1}}}, "Task.hyperparams.a.b"),
         ({"id": "1", "hyperparams": {"a": None}}, "Task.hyperparams.a"),
         ({"id": "1", "last_metrics": {"a": {"b": {"count": "3"}}}}, "Task.last_metrics.a.b.count"),
-        ({"id": "1", "execution": {"artifacts": [{"display_data": [[1]]}]}}, "Task.execution.artifacts.display_data"),
+        ({"id": "1", "execution": {"artifacts": [{"display_data": [1]}]}}, "Task.execution.artifacts.display_data"),
         ({"id": "1", "models": {"output": {"a": "b"}}}, "Task.models.output"),
     ],
 )

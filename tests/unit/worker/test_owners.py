@@ -257,4 +257,8 @@ def test_a_run_that_was_resumed_after_its_end_goes_on(
     second.end("FAILED")
     second.exit()
     wait_for(left(machines[1]), 60)
+    if is_followed:  # its worker has set the Task to running, too, perhaps just now
+        first.say()
+        first.exit()
+        wait_for(left(machines[0]), 60)
     assert (client.get_run(run_id).info.status, task_of(server, run_id)["status"]) == ("FAILED", "failed")

@@ -93,3 +93,14 @@ def test_the_worker_writes_a_link_only_when_the_process_is_gone(worked: Worked) 
     assert not worked.scheduler.is_left(worked.mirror, worked.home)
     worked.home.leave()
     assert worked.scheduler.is_left(worked.mirror, worked.home)
+
+
+def test_a_task_that_has_ended_stays_so_if_an_older_answer_says_that_it_was_stopped(
+    server: ClearMLServer, worked: Worked
+) -> None:
+    """The worker asks ClearML and MLflow whether a run goes on, and the run may end before it has the answers."""
+    assert worked.mirror.task is not None
+    worked.mirror.go_on()
+    worked.mirror.console.write("stdout", "a late line\n", 1)
+    worked.deliver()
+    assert [task["status"] for task in server.tasks] == ["completed"]
