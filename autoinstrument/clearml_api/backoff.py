@@ -9,7 +9,8 @@ from autoinstrument.clearml_api.errors import ClearMLError, NotAllowedError, Una
 
 _RETRY_S, _RETRY_MOST_S = 2.0, 60.0
 _HOPELESS = 3
-"""Consecutive failures after which a worker whose training process is gone leaves the rest to `sync`."""
+"""Consecutive failures after which a worker whose training process is gone leaves the rest to `sync`; not counted are
+those of a server that answers, and names a pause of a minute at most."""
 _random = random.Random()  # noqa: S311
 """A separate generator: a worker that is a thread must not change the state of the training's."""
 
@@ -27,7 +28,7 @@ class Backoff:
         self._next = 0.0
         self._refused = False
         self._slow = False
-        self._failures = 0
+        self._failures = self._in_vain = 0
         self._failed_at = 0.0
         self._has_answered = False
 
@@ -37,7 +38,7 @@ class Backoff:
 
     def has_hope(self) -> bool:
         """Return False if waiting some seconds longer will hardly help."""
-        return not self._refused and self._failures < _HOPELESS
+        return not self._refused and self._in_vain < _HOPELESS
 
     @property
     def has_failed(self) -> bool:
@@ -53,9 +54,11 @@ class Backoff:
         if now - took_s < self._failed_at:
             return
         self._failed_at, self._has_answered = now, False
-        self._failures += _HOPELESS if isinstance(error, UnreachableError) else 1
+        self._failures += 1
         self._refused = isinstance(error, NotAllowedError)
         asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
+        if not 0 < asked_s <= _RETRY_MOST_S:
+            self._in_vain += _HOPELESS if isinstance(error, UnreachableError) else 1
         self._slow = took_s > 1 or asked_s > 0
         self._next = now + max(asked_s, jittered(0.75 * self._wait_s, 1.25 * self._wait_s))
         self._wait_s = min(self._wait_s * 2, _RETRY_MOST_S)
@@ -66,7 +69,7 @@ class Backoff:
 
     def succeeded(self) -> None:
         """Note that a call succeeded."""
-        self._wait_s, self._failures = _RETRY_S, 0
+        self._wait_s, self._failures, self._in_vain = _RETRY_S, 0, 0
 
     def lift_refusal(self) -> None:
         """Call the server again although it has refused the credentials."""

@@ -95,3 +95,16 @@ def test_a_server_without_hope(clock: list[float]) -> None:
         backoff = Backoff()
         backoff.failed(error, 0.1)
         assert not backoff.has_hope()
+
+
+@pytest.mark.parametrize(("asked_s", "hope"), [(0, False), (3, True), (60, True), (300, False)])
+def test_a_server_that_asks_for_a_short_pause_is_not_given_up(clock: list[float], asked_s: float, hope: bool) -> None:
+    """It answers: a gateway that counts requests does so again and again, and takes them after its pause."""
+    backoff = Backoff()
+    for _ in range(5):
+        backoff.failed(UnavailableError("x", asked_s), 0.1)
+        wait_s(backoff, clock)
+    assert backoff.has_hope() is hope
+    assert backoff.has_failed
+    backoff.succeeded()
+    assert backoff.has_hope()
