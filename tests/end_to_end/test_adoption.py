@@ -86,7 +86,8 @@ def test_a_script_that_dies_leaves_no_running_task(sdk_place: Place, own_server:
     run = sdk_place.the_run()
     task = ended(own_server, run.info.run_id)
     assert (task["status"], task["name"]) == ("stopped", "own task")
-    assert task["status_reason"] == "the process died with the run still open (signal SIGKILL)"
+    causes = "signal SIGKILL", "a signal or os._exit"  # the second one if its parent was the first to learn that
+    assert task["status_reason"] in [f"the process died with the run still open ({cause})" for cause in causes]
     assert len(scalars(own_server, task["id"])) >= 50
 
 
