@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections.abc import Iterator
@@ -121,4 +122,9 @@ def test_many_runs_of_an_sftp_store_do_not_keep_their_connections(
         for stored in find_runs(client.tracking_uri):
             assert len(list(ArtifactStore(stored.run).files())) == 1
             counts.append(server.connections)
-        wait_for(lambda: server.connections <= 6 * counts[0])
+
+        def are_few() -> bool:
+            gc.collect()  # which a follower at work has now and then: they are parts of circles
+            return server.connections <= 6 * counts[0]
+
+        wait_for(are_few)
