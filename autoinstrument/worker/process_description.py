@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from autoinstrument.capture.requirements import Requirements
 from autoinstrument.capture.script_section import with_arguments
-from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.records import ProcessChanged, ProcessStarted, RunStarted
 from autoinstrument.worker.capture_thread import CaptureThread
-from autoinstrument.worker.jobs import Jobs
 from autoinstrument.worker.machine_specs import Specs
 
 
 class ProcessDescription:
-    """Describes a process in the Tasks of its runs, as far as it is known."""
+    """Describes a process in the Tasks of its runs, as far as it is known.
 
-    def __init__(
-        self,
-        settings: Callable[[], CaptureSettings],
-        lacks: Callable[[str], object],
-        *,
-        captures: Jobs | None = None,
-        wake: Callable[[], object] = lambda: None,
-    ) -> None:
-        """Know nothing yet; the arguments are those of `CaptureThread`."""
+    Args:
+        capturing: captures the code and the packages of this process.
+    """
+
+    def __init__(self, capturing: CaptureThread) -> None:
         self._started: ProcessStarted | None = None
         self._modules: set[str] = set()
-        self._capturing = CaptureThread(settings, lacks, captures=captures, wake=wake)
+        self._capturing = capturing
 
     @property
     def started(self) -> ProcessStarted | None:

@@ -15,6 +15,7 @@ from autoinstrument import process_identity
 from autoinstrument.capture.settings import CaptureSettings
 from autoinstrument.records import CodeLacking, ProcessJoined, ProcessStarted, RunAborted, RunAnnounced
 from autoinstrument.worker.agent_task import ClearMLAgent, clearml_agent_of, task_of_container
+from autoinstrument.worker.capture_thread import CaptureThread
 from autoinstrument.worker.delivery_waits import DeliveryWaits
 from autoinstrument.worker.exit_reports import ExitReports
 from autoinstrument.worker.jobs import Jobs
@@ -47,9 +48,8 @@ class TrainingProcess:
         """Begin with a connection; the other arguments are those of `CaptureThread`."""
         self.connection = connection
         self.send = Outbox(connection).send
-        self.description = ProcessDescription(
-            settings, lambda reason: self.send(CodeLacking(reason)), captures=captures, wake=wake
-        )
+        capturing = CaptureThread(settings, lambda reason: self.send(CodeLacking(reason)), captures=captures, wake=wake)
+        self.description = ProcessDescription(capturing)
         self.exit = ExitReports()
         self.waits = DeliveryWaits(self.send)
         self.abort_logged = threading.Event()
