@@ -58,7 +58,7 @@ class Tier(NamedTuple):
 
 
 TIERS = (
-    Tier("unit", "the package in one process, without torch: a minute", ("tests/unit", "tests/structure"),
+    Tier("unit", "the package in one process, without torch: two minutes", ("tests/unit", "tests/structure"),
          processes=_CORES + 1, left_out="interpreter"),  # some tests wait
     Tier("lint", "ruff, mypy for each platform, and the documentation's pages", groups=("test", "lint", "docs")),
     Tier("processes", "training scripts as processes, and the ClearML server made for tests",
