@@ -170,7 +170,7 @@ def fail_for(run: str, patch: pytest.MonkeyPatch, owner: type, name: str) -> Non
     patch.setattr(owner, name, property(call) if isinstance(real, property) else call)
 
 
-@pytest.mark.swallows("(serving a process|choosing a run's next step|going on after a job): KeyError")
+@pytest.mark.swallows("(serving a process|choosing a run's next step|going on after a job|mirroring a run): KeyError")
 @pytest.mark.parametrize(
     ("owner", "name"),
     [(LiveRun, "is_due"), (LiveRun, "want"), (LiveRun, "is_away"), (TrainingProcess, "described")],
