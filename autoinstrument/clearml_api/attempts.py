@@ -38,7 +38,7 @@ def made(make: Callable[[], str], find: Callable[[], str]) -> str:
         except HiccupError as error:
             if error.retry_after_s > PATIENCE_S:
                 raise
-            time.sleep(max(error.retry_after_s, jittered(0.1, 0.2 * 2**attempt)))
+            time.sleep(_pause_s(error, attempt))
             if found := find():
                 return found
     return make()
@@ -71,7 +71,7 @@ class Attempts:
                 lambda error: isinstance(error, (HiccupError, InternalError)) and error.retry_after_s <= PATIENCE_S
             ),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=self._pause_s,
+            wait=lambda state: _pause_s(state.outcome.exception() if state.outcome else None, state.attempt_number),
             sleep=time.sleep,
             reraise=True,
         )
@@ -90,7 +90,8 @@ class Attempts:
             raise request_failure(error, action) from error
         return data_of(response, action)
 
-    def _pause_s(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
-        return max(asked_s, jittered(0.1, 0.2 * 2**state.attempt_number))
+
+def _pause_s(error: BaseException | None, attempt: int) -> float:
+    """Return how long to wait, in seconds, after an attempt has failed with an error; the first one is attempt 1."""
+    asked_s = error.retry_after_s if isinstance(error, UnavailableError) else 0.0
+    return max(asked_s, jittered(0.1, 0.2 * 2**attempt))

@@ -113,7 +113,7 @@ class ConsoleDrained(NamedTuple):
 class ConsoleAwaited(NamedTuple):
     """What follows over this connection comes after the text before a `ConsoleDrained` of this or a later number.
 
-    The relay of a process has a connection of its own, which is read by another thread.
+    The relay of a process has its own connection, which another thread reads.
     """
 
     pid: int

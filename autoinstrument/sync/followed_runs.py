@@ -142,7 +142,7 @@ class FollowedRuns:
                 stored, self._settings.experiments
             ):
                 if run is not None:
-                    run.note(stored, now)
+                    self._own.attempt(run, partial(run.note, stored, now))
                     linked.append(run)
             elif run is None:
                 self._runs[run_id] = FollowedRun(stored, now)

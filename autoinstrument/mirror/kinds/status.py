@@ -217,7 +217,7 @@ class StatusPart(RunPart):
         if self._end is not None:
             self._ends.clear()
         self._end, self._is_on_task, self._time_ms = None, False, 0
-        self._stored, self._is_contested, self._is_decided = None, False, False
+        self._stored, self._is_contested, self._is_decided, self._is_in_doubt = None, False, False, False
 
     def close(self, task: Task) -> Task:
         """End the Task as the run ended."""

@@ -61,7 +61,7 @@ def test_an_announced_end_counts_until_the_run_is_resumed_or_its_end_reported() 
 
 
 def test_a_code_counts_only_if_the_program_has_exited() -> None:
-    """A process that was killed leaves none of its own."""
+    """The exit code of a process that was killed is not the program's."""
     reports = ExitReports()
     reports.note_code(1)
     assert (reports.code, reports.reported_end(RUN)) == (None, None)

@@ -109,7 +109,7 @@ def left(machine: Machine) -> Callable[[], bool]:
 
 
 def wait_for_owners(machine: Machine, run_id: str, number: int) -> None:
-    """Wait until the worker knows that so many processes are at work on a run: each has a connection of its own."""
+    """Wait until the worker knows that so many processes are at work on a run: each has its own connection."""
     wait_for(lambda: len(machine.worker._runs.open.get(run_id, [])) == number, 60)
 
 

@@ -54,3 +54,22 @@ def test_the_task_of_a_task_init_ends_with_its_process(
     task = server.task(task_id)
     assert (task["status"], task.get("status_reason") or "") == expected
     assert mirror.status.is_settled
+
+
+def test_the_store_is_asked_whose_end_counts_if_the_task_does_not_show_it_any_more(
+    server: ClearMLServer, tmp_path: Path
+) -> None:
+    """The Task was ended elsewhere, and a worker has set it running again; a run that is resumed begins anew."""
+    session = Session()
+    journal = RunJournals(Settings(home=str(tmp_path))).of(RUN, PROCESS)
+    mirror = RunMirror(journal, Settings(), Tasks(session), Uploads(FileUploads(session)))
+    mirror.flush_without_end()
+    end = End("completed", "MLflow: FINISHED", "")
+    mirror.end_as(end, ended_ms=5)
+    assert not mirror.awaits_store
+    mirror.status.doubt()
+    mirror.end_as(end, ended_ms=5)
+    assert mirror.awaits_store
+    mirror.reopen(RUN)
+    mirror.end_as(end, ended_ms=6)
+    assert not mirror.awaits_store
